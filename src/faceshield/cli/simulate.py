@@ -1,0 +1,46 @@
+"""`faceshield simulate`: bona fide photographs, or drawn faces, into the twelve presentation types with true boxes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def simulate(
+    faces: Annotated[str, typer.Option(help="'drawn', or a folder of bona fide photographs.")] = "drawn",
+    count: Annotated[int, typer.Option(min=1, help="Number of pictures.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Everything random comes from it.")] = 0,
+    out: Annotated[Path, typer.Option(help="Folder to write: samples.jsonl and images/.")] = Path("simulated"),
+    types: Annotated[
+        list[str] | None, typer.Option(help="A presentation type; repeat for several. Default: all twelve.")
+    ] = None,
+    landmarks: Annotated[Path | None, typer.Option(help="CSV file, point, x, y in the 189-point template.")] = None,
+    split: Annotated[
+        str | None, typer.Option(help="train, dev or test: written into the samples; of photographs, whose to use.")
+    ] = None,
+    size: Annotated[int, typer.Option(min=32, max=1024, help="Side of the pictures in pixels.")] = 224,
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
+) -> None:
+    """Turn bona fide photographs, or drawn faces, into the twelve presentation types."""
+    from faceshield.simulate.dataset import SimulateConfig
+    from faceshield.simulate.dataset import simulate as run
+    from faceshield.taxonomy import resolve
+
+    if split not in (None, "train", "dev", "test"):
+        raise ValueError(f"--split {split} — expected train, dev or test")
+    config = SimulateConfig(
+        faces=faces, count=count, seed=seed, types=tuple(resolve(name) for name in types or ()), split=split,
+        landmarks=str(landmarks) if landmarks else None, size=size,
+    )  # fmt: skip
+    with typer.progressbar(length=count, label="simulate") as bar:
+        done = 0
+
+        def advance(now: int, _total: int) -> None:
+            nonlocal done
+            bar.update(now - done)
+            done = now
+
+        path = run(out, config, workers=workers, progress=advance)
+    typer.echo(f"{count} pictures and their samples: {path}")

@@ -1,0 +1,160 @@
+"""One camera for every class: the last thing that happens to a picture, bona fide or not.
+
+Its settings are drawn from one wide distribution that reaches from a studio camera to a cheap webcam; no class has its own,
+so that no global nuisance (sharpness, noise, colour, compression) tells classes apart.
+
+    picture = capture(scene.image, rng, size=224)
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+
+from faceshield.simulate.portrait import FloatImage
+
+
+@dataclass(frozen=True)
+class CameraSettings:
+    """What one exposure is like. Lengths in pixels of the finished picture.
+
+    Attributes:
+        resolution: sensor pixels per finished pixel, 0.4..1; below 1 the picture is enlarged from fewer pixels.
+        defocus: Gaussian blur, standard deviation.
+        motion: length of a straight motion blur; `motion_angle` in radians.
+        gain: exposure as a factor; above 1 highlights clip.
+        balance: white balance, three factors.
+        gamma: tone curve exponent; contrast: slope of an S-curve around mid-grey.
+        saturation: 0 grey, 1 as it is.
+        vignette: darkening of the corners, 0..1.
+        noise: standard deviation at mid-grey, 0..1; chroma: share of it that is colour; grain: its correlation, in pixels.
+        sharpen: unsharp masking in per cent.
+        quality: JPEG quality; quality_before: of an earlier compression, or None.
+        lift: black level, 0..1.
+    """
+
+    resolution: float
+    defocus: float
+    motion: float
+    motion_angle: float
+    gain: float
+    balance: tuple[float, float, float]
+    gamma: float
+    contrast: float
+    saturation: float
+    vignette: float
+    noise: float
+    chroma: float
+    grain: float
+    sharpen: int
+    quality: int
+    quality_before: int | None
+    lift: float
+
+
+def draw_settings(rng: np.random.Generator, severity: float = 1.0) -> CameraSettings:
+    """Draws the settings of one exposure; `severity` 0 is a nearly perfect camera, 1 the full range."""
+    warm = rng.normal(0, 0.07) * severity
+    green = rng.normal(0, 0.025) * severity
+    poor = rng.random() < 0.35 * severity  # a webcam or an old phone: its faults come together
+    return CameraSettings(
+        resolution=float(1 - severity * (rng.uniform(0.2, 0.55) if poor else rng.uniform(0.0, 0.3))),
+        defocus=float(severity * rng.gamma(1.5, 0.28)),
+        motion=float(severity * rng.gamma(1.2, 1.2)) if rng.random() < 0.2 else 0.0,
+        motion_angle=float(rng.uniform(0, np.pi)),
+        gain=float(np.exp(rng.normal(0.02, 0.22) * severity)),
+        balance=(float(1 + warm), float(1 + green), float(1 - warm)),
+        gamma=float(np.exp(rng.normal(0, 0.18) * severity)),
+        contrast=float(np.exp(rng.normal(0, 0.2) * severity)),
+        saturation=float(np.clip(1 + rng.normal(0, 0.25) * severity, 0.0, 1.7)) if rng.random() > 0.04 * severity else 0.0,
+        vignette=float(severity * rng.beta(1, 3) * 0.6),
+        noise=float(severity * rng.gamma(1.3, 0.018 if poor else 0.009)),
+        chroma=float(rng.uniform(0.1, 0.9)),
+        grain=float(rng.choice([0.0, 0.5, 0.9])),
+        sharpen=int(rng.choice([0, 0, 60, 120, 200]) * severity),
+        quality=int(np.clip(rng.normal(72 if poor else 86, 10), 30, 97)) if severity else 97,
+        quality_before=int(rng.integers(40, 95)) if rng.random() < 0.4 * severity else None,
+        lift=float(severity * rng.beta(1, 6) * 0.2),
+    )
+
+
+def capture(
+    image: FloatImage, rng: np.random.Generator, *, size: int = 224, settings: CameraSettings | None = None
+) -> NDArray[np.uint8]:
+    """Photographs a canvas.
+
+    Args:
+        image: (H, H, 3) float32 sRGB in 0..1.
+        size: side of the finished picture in pixels.
+        settings: drawn from `rng` if None; `rng` also makes the noise.
+
+    Returns:
+        (size, size, 3) uint8 RGB, as decoded from the camera's JPEG.
+    """
+    camera = settings or draw_settings(rng)
+    lens = Image.fromarray((image.clip(0, 1) * 255 + 0.5).astype(np.uint8))
+    blur = camera.defocus * image.shape[0] / size
+    if blur > 0.25:
+        lens = lens.filter(ImageFilter.GaussianBlur(blur))
+    sensor_side = max(32, round(size * camera.resolution))
+    sensor = np.asarray(lens.resize((sensor_side, sensor_side), Image.Resampling.BOX), np.float32) / 255.0
+    if camera.motion > 1:
+        sensor = _motion_blur(sensor, camera.motion * sensor_side / size, camera.motion_angle)
+    sensor = _expose(sensor, camera)
+    sensor = _add_noise(sensor, camera, rng)
+    picture = Image.fromarray((sensor.clip(0, 1) * 255 + 0.5).astype(np.uint8))
+    if camera.quality_before is not None:
+        picture = _jpeg(picture, camera.quality_before)
+    if sensor_side != size:
+        picture = picture.resize((size, size), Image.Resampling.BICUBIC)
+    if camera.sharpen:
+        picture = picture.filter(ImageFilter.UnsharpMask(1.2, camera.sharpen, 2))
+    return np.asarray(_jpeg(picture, camera.quality))
+
+
+def _expose(light: FloatImage, camera: CameraSettings) -> FloatImage:
+    side = light.shape[0]
+    axis = np.linspace(-1, 1, side, dtype=np.float32)
+    corner = 1 - camera.vignette * 0.5 * (axis[:, None] ** 2 + axis[None, :] ** 2)
+    toned = np.power(light.clip(1e-4, 1), np.float32(camera.gamma))
+    toned *= camera.gain * corner[..., None] * np.asarray(camera.balance, np.float32)
+    grey = toned @ np.asarray([0.299, 0.587, 0.114], np.float32)
+    toned = grey[..., None] + camera.saturation * (toned - grey[..., None])
+    toned = 0.5 + camera.contrast * (toned - 0.5)
+    return (camera.lift + (1 - camera.lift) * toned).clip(0, 1).astype(np.float32)
+
+
+def _add_noise(image: FloatImage, camera: CameraSettings, rng: np.random.Generator) -> FloatImage:
+    if camera.noise <= 0:
+        return image
+    luma = rng.standard_normal((*image.shape[:2], 1), dtype=np.float32)
+    colour = rng.standard_normal(image.shape, dtype=np.float32)
+    noise = luma * (1 - camera.chroma) + colour * camera.chroma
+    if camera.grain:
+        from scipy.ndimage import gaussian_filter
+
+        smooth = gaussian_filter(noise, (camera.grain, camera.grain, 0))
+        noise = smooth / max(float(smooth.std()), 1e-6)
+    brightness = np.sqrt(image.mean(axis=2, keepdims=True) + 0.1)  # shot noise grows with light
+    return (image + camera.noise * brightness * noise).astype(np.float32)
+
+
+def _motion_blur(image: FloatImage, length: float, angle: float) -> FloatImage:
+    steps = max(2, int(np.ceil(length)))
+    total = np.zeros_like(image)
+    for share in np.linspace(-0.5, 0.5, steps):
+        dx, dy = round(share * length * np.cos(angle)), round(share * length * np.sin(angle))
+        padded = np.pad(image, ((abs(dy), abs(dy)), (abs(dx), abs(dx)), (0, 0)), mode="edge")
+        total += padded[abs(dy) + dy : abs(dy) + dy + image.shape[0], abs(dx) + dx : abs(dx) + dx + image.shape[1]]
+    return total / steps
+
+
+def _jpeg(picture: Image.Image, quality: int) -> Image.Image:
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=quality)
+    buffer.seek(0)
+    return Image.open(buffer).convert("RGB")

@@ -1,0 +1,256 @@
+"""Writes a simulated data set: pictures, and a `samples.jsonl` with true types, boxes and cues.
+
+Picture i of a data set depends on the seed and on i alone, so the number of workers, an interruption and a second run change
+nothing. The same portraits serve every class; the camera is one for all.
+
+    simulate(Path("out"), SimulateConfig(faces="drawn", count=1000, seed=1))
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing.pool import Pool
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from faceshield.records import Sample, write_jsonl, write_run
+from faceshield.simulate.attacks import attack
+from faceshield.simulate.camera import CameraSettings, capture, draw_settings
+from faceshield.simulate.drawn import draw_portrait
+from faceshield.simulate.photos import load_portraits, portrait_of
+from faceshield.simulate.portrait import CANVAS, OUTLINE, Attacked, Box, Portrait, Scene
+from faceshield.simulate.scene import compose_scene
+from faceshield.taxonomy import ATTACK_TYPES, BONAFIDE, PRESENTATION_TYPES, resolve
+
+PICTURE_SIZE = 224
+SHOTS_PER_DRAWN_SUBJECT = 4
+
+
+@dataclass(frozen=True)
+class SimulateConfig:
+    """What to simulate.
+
+    Attributes:
+        faces: "drawn", or a folder of bona fide photographs.
+        count: number of pictures.
+        seed: everything random comes from it.
+        types: presentation types in equal shares; empty: all twelve, a quarter of them bona fide.
+        split: written into every sample; of a folder of photographs, only people of this split are used.
+        landmarks: CSV of landmarks for the photographs (default: `landmarks.csv` beside their `faces.csv`).
+        size: side of the pictures in pixels.
+    """
+
+    faces: str
+    count: int
+    seed: int
+    types: tuple[str, ...] = ()
+    split: str | None = None
+    landmarks: str | None = None
+    size: int = PICTURE_SIZE
+
+
+def schedule(config: SimulateConfig) -> list[str]:
+    """Presentation type of every picture, in order: shuffled blocks, so that any prefix is balanced."""
+    if config.types:
+        block = [resolve(name) for name in config.types]
+    else:
+        block = [BONAFIDE] * 11 + list(ATTACK_TYPES) * 3
+    rng = np.random.default_rng([config.seed, 1])
+    order: list[str] = []
+    while len(order) < config.count:
+        order.extend(block[i] for i in rng.permutation(len(block)))
+    return order[: config.count]
+
+
+def simulate(
+    out: Path, config: SimulateConfig, *, workers: int = 2, progress: Callable[[int, int], None] | None = None
+) -> Path:
+    """Writes `out/samples.jsonl` and `out/images/`; continues an interrupted run of the same configuration.
+
+    Args:
+        progress: called with (done, total) after every picture.
+
+    Returns:
+        Path of the finished `samples.jsonl`.
+
+    Raises:
+        ValueError: `out` already holds a data set of another configuration, or an unknown type.
+        FileNotFoundError: the folder of photographs is missing or empty.
+    """
+    types = schedule(config)
+    finished, partial, plan = out / "samples.jsonl", out / "samples.partial.jsonl", out / "plan.json"
+    described = {key: list(value) if isinstance(value, tuple) else value for key, value in vars(config).items()}
+    (out / "images").mkdir(parents=True, exist_ok=True)
+    if plan.is_file() and json.loads(plan.read_text()) != described:
+        raise ValueError(f"{out} holds a data set of another configuration ({plan}) — expected {described} — choose another --out")
+    plan.write_text(json.dumps(described, indent=1))
+    if finished.is_file():
+        return finished
+    rows = _read_partial(partial)
+    portraits = _portraits(config, workers)
+    render = _Render(config, types, portraits, out)
+    with partial.open("a", encoding="utf-8") as handle:
+        for row in _in_order(render, range(len(rows), config.count), workers):
+            handle.write(row.model_dump_json() + "\n")
+            handle.flush()
+            rows.append(row)
+            if progress:
+                progress(len(rows), config.count)
+    write_jsonl(finished, rows)
+    partial.unlink()
+    write_run(finished, config=described, seed=config.seed, inputs=[])
+    return finished
+
+
+def attack_photo(
+    rgb: NDArray[np.uint8], presentation_type: str, seed: int
+) -> tuple[NDArray[np.uint8], list[Box]]:
+    """One attack on one photograph, for demonstrations: its face is found, attacked and photographed again.
+
+    Args:
+        rgb: (H, W, 3) uint8 RGB with a frontal face.
+
+    Returns:
+        (2 CANVAS, 2 CANVAS, 3) uint8 RGB around the face, and the attack's boxes in its pixels.
+
+    Raises:
+        ValueError: no face is found.
+    """
+    portrait = portrait_of(rgb, "photo")
+    if portrait is None:
+        raise ValueError(f"no face found in a picture of {rgb.shape[1]}x{rgb.shape[0]} — expected a frontal face — give another")
+    rng = np.random.default_rng([seed, PRESENTATION_TYPES.index(resolve(presentation_type))])
+    outline = portrait.landmarks[OUTLINE]
+    side = float(np.ptp(outline[:, 1])) / 0.55
+    x, y = (outline.min(axis=0) + outline.max(axis=0)) / 2 - side / 2
+    x, y = (float(np.clip(v, 0, max(0.0, limit - side))) for v, limit in ((x, rgb.shape[1]), (y, rgb.shape[0])))
+    square = Image.fromarray(rgb).transform(
+        (CANVAS, CANVAS), Image.Transform.EXTENT, (x, y, x + side, y + side), Image.Resampling.BICUBIC
+    )
+    image = np.asarray(square, np.float32) / 255.0
+    landmarks = ((portrait.landmarks - (x, y)) * CANVAS / side).astype(np.float32)
+    scene = Scene(image, landmarks, np.ones(image.shape[:2], np.float32), portrait)
+    attacked = attack(scene, presentation_type, rng)
+    size = 2 * CANVAS
+    picture = capture(attacked.image, rng, size=size, settings=draw_settings(rng, severity=0.3))
+    return picture, [tuple(v * size / CANVAS for v in box) for box in attacked.boxes]  # type: ignore[misc]
+
+
+# --------------------------------------------------------------------------------------------------------- one picture
+
+
+def _portraits(config: SimulateConfig, workers: int) -> list[Portrait]:
+    if config.faces == "drawn":
+        return []
+    landmarks = Path(config.landmarks) if config.landmarks else None
+    found = load_portraits(Path(config.faces), split=config.split, landmarks_csv=landmarks, workers=workers)
+    if not found:
+        raise FileNotFoundError(f"no face found in any picture of {config.faces} — expected frontal bona fide portraits")
+    return found
+
+
+class _Render:
+    """Makes and saves picture i; a class because worker processes inherit it."""
+
+    def __init__(self, config: SimulateConfig, types: Sequence[str], portraits: list[Portrait], out: Path) -> None:
+        self.config, self.types, self.portraits, self.out = config, types, portraits, out
+
+    def __call__(self, index: int) -> Sample:
+        rng = np.random.default_rng([self.config.seed, 2, index])
+        scene = compose_scene(self._portrait(index, rng), rng)
+        name = self.types[index]
+        attacked = attack(scene, name, rng)
+        picture = capture(attacked.image, rng, size=self.config.size)
+        return self._save(index, name, scene, attacked, picture)
+
+    def _portrait(self, index: int, rng: np.random.Generator) -> Portrait:
+        if self.portraits:
+            return self.portraits[int(rng.integers(len(self.portraits)))]
+        # Which person is drawn is independent of the type: identity must not tell the class.
+        people = max(1, self.config.count // SHOTS_PER_DRAWN_SUBJECT)
+        person = int(rng.integers(people))
+        identity = np.random.default_rng([self.config.seed, 3, person])
+        return draw_portrait(identity, rng, f"drawn-{self.config.seed}-{person}")
+
+    def _save(
+        self, index: int, name: str, scene: Scene, attacked: Attacked, picture: NDArray[np.uint8]
+    ) -> Sample:
+        size = self.config.size
+        name_of_file = f"images/{index:06d}.jpg"
+        Image.fromarray(picture).save(self.out / name_of_file, quality=95, subsampling=0)
+        meta: dict[str, Any] = {
+            "source": scene.portrait.source,
+            "variant": attacked.variant,
+            "cues": list(attacked.cues),
+            "scene": list(scene.phrases),
+        }
+        return Sample(
+            id=f"{_dataset_name(self.config)}-{index:06d}",
+            image=name_of_file,
+            dataset=_dataset_name(self.config),
+            is_attack=name != BONAFIDE,
+            presentation_type=name,
+            original_label=attacked.variant,
+            subject=scene.portrait.subject,
+            video=None,
+            frame=None,
+            split=self.config.split,
+            boxes=[_scaled(box, size / CANVAS, size) for box in attacked.boxes],
+            size_wh=(size, size),
+            meta=meta,
+        )
+
+
+def _scaled(box: Box, factor: float, size: int) -> Box:
+    x0, y0, x1, y1 = (round(min(max(v * factor, 0.0), float(size)), 1) for v in box)
+    return x0, y0, x1, y1
+
+
+def _dataset_name(config: SimulateConfig) -> str:
+    source = "drawn" if config.faces == "drawn" else "photo"
+    tag = hashlib.sha256(json.dumps([config.types, config.split, config.size]).encode()).hexdigest()[:4]
+    return f"sim-{source}-{config.seed}-{tag}"
+
+
+def _read_partial(path: Path) -> list[Sample]:
+    """Rows of an interrupted run; a torn last line is cut off the file."""
+    if not path.is_file():
+        return []
+    rows, whole = [], 0
+    data = path.read_bytes()
+    for line in data.splitlines(keepends=True):
+        if not line.endswith(b"\n"):
+            break
+        rows.append(Sample.model_validate_json(line))
+        whole += len(line)
+    if whole < len(data):
+        path.write_bytes(data[:whole])
+    return rows
+
+
+_RENDER: _Render | None = None
+
+
+def _adopt(render: _Render) -> None:
+    global _RENDER  # one per worker process: portraits are inherited once, not sent with every picture
+    _RENDER = render
+
+
+def _render_one(index: int) -> Sample:
+    assert _RENDER is not None
+    return _RENDER(index)
+
+
+def _in_order(render: _Render, indices: range, workers: int) -> Iterator[Sample]:
+    if workers <= 1 or len(indices) < 4:
+        yield from map(render, indices)
+        return
+    with Pool(workers, initializer=_adopt, initargs=(render,)) as pool:
+        yield from pool.imap(_render_one, indices, chunksize=8)

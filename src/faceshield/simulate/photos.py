@@ -1,0 +1,294 @@
+"""Bona fide portraits from a folder of photographs: landmarks given, or found, and a matte from the plain background.
+
+Faces are found with scikit-image's bundled cascade. Where a photograph has no landmarks, the mean shape is laid on the
+found face; where at least 40 others of the folder do have landmarks (`landmarks.csv` in the 189-point template of the
+Face Research Lab), a ridge regression learnt from those moves the mean shape to this face.
+
+    portraits = load_portraits(Path("faces"), split="train")
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from multiprocessing.pool import Pool
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter, ImageOps
+from scipy import ndimage
+
+from faceshield.simulate.mean_shape import MEAN_SHAPE
+from faceshield.simulate.portrait import N_LANDMARKS, OUTLINE, Points, Portrait
+
+PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
+WORKING_HEIGHT = 400
+"""Photographs are shrunk to this height at most, in pixels; the canvas of a scene is smaller still."""
+SPLIT_SHARES = {"train": 0.70, "dev": 0.10, "test": 0.20}
+FRL_TEMPLATE: tuple[int, ...] = (
+    *range(134, 145), 112, 113, 114, *range(133, 124, -1), 111, 110, 109,  # closed outline
+    18, 19, 20, 21, 22, 30, 29, 28,  # left eye
+    23, 24, 25, 26, 27, 33, 32, 31,  # right eye
+    *range(71, 77), *range(77, 83),  # brows
+    *range(50, 61),  # nose
+    *range(87, 94), *range(108, 103, -1),  # mouth
+    0, 1,  # pupils
+)  # fmt: skip
+"""Which of the 189 template points stands at each of our 79 places."""
+
+
+@dataclass(frozen=True)
+class Photo:
+    """One line of a folder's list: where the picture is, whose it is, and its landmarks if they are known."""
+
+    path: Path
+    subject: str
+    landmarks: Points | None
+
+
+def split_of(subject: str) -> str:
+    """Split of a person, from a hash of the name alone: the same in every run and for every file of that person."""
+    share = int.from_bytes(hashlib.sha256(subject.encode()).digest()[:4], "big") / 2**32
+    for name, size in SPLIT_SHARES.items():
+        if share < size:
+            return name
+        share -= size
+    return "test"
+
+
+def list_photos(folder: Path, landmarks_csv: Path | None = None) -> list[Photo]:
+    """Lists a folder's photographs, from its `faces.csv` (columns file, subject) or, without one, every picture below it.
+
+    Raises:
+        FileNotFoundError: the folder is not there or holds no picture.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is not a folder — expected bona fide photographs — give an existing folder")
+    table = next((t for t in (folder / "faces.csv", folder.parent / "faces.csv") if t.is_file()), None)
+    if table is None:
+        files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURE_SUFFIXES)
+        rows = [(path, path.relative_to(folder).with_suffix("").as_posix()) for path in files]
+    else:
+        with table.open(newline="") as handle:
+            rows = [(table.parent / row["file"], row["subject"]) for row in csv.DictReader(handle)]
+        rows = [(path, subject) for path, subject in rows if path.is_file()]
+    if not rows:
+        raise FileNotFoundError(f"{folder} holds no picture — expected {', '.join(sorted(PICTURE_SUFFIXES))} files")
+    if landmarks_csv is None and table is not None and (table.parent / "landmarks.csv").is_file():
+        landmarks_csv = table.parent / "landmarks.csv"
+    known = _read_landmarks(landmarks_csv) if landmarks_csv else {}
+    base = landmarks_csv.parent if landmarks_csv else folder
+    return [Photo(path, subject, known.get(path.relative_to(base).as_posix())) if path.is_relative_to(base)
+            else Photo(path, subject, None) for path, subject in rows]  # fmt: skip
+
+
+def load_portraits(
+    folder: Path, *, split: str | None = None, landmarks_csv: Path | None = None, workers: int = 1
+) -> list[Portrait]:
+    """Loads a folder's photographs as portraits, those in which no face is found left out.
+
+    Args:
+        split: only people of this split ("train", "dev" or "test", see `split_of`); None: everybody.
+        landmarks_csv: file, point, x, y in the 189-point template; default: the one beside `faces.csv`.
+    """
+    photos = list_photos(folder, landmarks_csv)
+    chosen = [photo for photo in photos if split is None or split_of(photo.subject) == split]
+    # The regression may learn shapes from any split's landmarks but the test's: shapes are no labels, yet be strict.
+    teachers = [p for p in photos if p.landmarks is not None and split_of(p.subject) == "train"]
+    if workers > 1:
+        with Pool(workers) as pool:
+            examples = [e for found in pool.map(_shape_examples, teachers, chunksize=8) for e in found]
+            regression = _fit_regression(examples)
+            loaded = pool.map(_Load(regression), chosen, chunksize=8)
+    else:
+        regression = _fit_regression([e for photo in teachers for e in _shape_examples(photo)])
+        loaded = [_Load(regression)(photo) for photo in chosen]
+    return [portrait for portrait in loaded if portrait is not None]
+
+
+def portrait_of(rgb: NDArray[np.uint8], subject: str, landmarks: Points | None = None) -> Portrait | None:
+    """A portrait from one (H, W, 3) uint8 RGB photograph, or None where no face is found."""
+    return _portrait(rgb, subject, landmarks, None)
+
+
+# ---------------------------------------------------------------------------------------------------- finding a face
+
+
+@lru_cache(maxsize=1)
+def _cascade():  # type: ignore[no-untyped-def]  # scikit-image has no types
+    from skimage.data import lbp_frontal_face_cascade_filename
+    from skimage.feature import Cascade
+
+    return Cascade(lbp_frontal_face_cascade_filename())
+
+
+def find_face(rgb: NDArray[np.uint8]) -> tuple[float, float, float] | None:
+    """Largest frontal face of an (H, W, 3) picture as (x0, y0, side) in pixels, or None."""
+    scale = min(1.0, 240 / max(rgb.shape[:2]))
+    height, width = round(rgb.shape[0] * scale), round(rgb.shape[1] * scale)
+    small = np.asarray(Image.fromarray(rgb).resize((width, height), Image.Resampling.BILINEAR))
+    found = _cascade().detect_multi_scale(
+        img=small, scale_factor=1.15, step_ratio=1.3, min_size=(48, 48), max_size=(240, 240)
+    )
+    if not found:
+        return None
+    best = max(found, key=lambda face: (face["width"], -face["r"], -face["c"]))
+    return best["c"] / scale, best["r"] / scale, best["width"] / scale
+
+
+def _place_mean_shape(face: tuple[float, float, float]) -> Points:
+    x0, y0, side = face
+    return (MEAN_SHAPE * side + (x0, y0)).astype(np.float32)
+
+
+# ------------------------------------------------------------------------- from the mean shape to this face's own shape
+
+_Regression = tuple[NDArray[np.float32], NDArray[np.float32]]
+"""Weights (features + 1, 2 N_LANDMARKS) and the features' mean (features,)."""
+
+
+def _appearance(rgb: NDArray[np.uint8], face: tuple[float, float, float]) -> NDArray[np.float32]:
+    from skimage.feature import hog
+
+    x0, y0, side = face
+    grow = 0.2 * side
+    area = (x0 - grow, y0 - grow, x0 + side + grow, y0 + side + grow)
+    crop = Image.fromarray(rgb).transform((72, 72), Image.Transform.EXTENT, area, Image.Resampling.BILINEAR)
+    grey = np.asarray(ImageOps.autocontrast(crop.convert("L")), dtype=np.float32) / 255.0
+    return hog(grey, orientations=8, pixels_per_cell=(8, 8), cells_per_block=(2, 2)).astype(np.float32)
+
+
+def _shape_examples(photo: Photo) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    rgb, scale = _read(photo.path)
+    face = find_face(rgb)
+    if face is None or photo.landmarks is None:
+        return []
+    truth = photo.landmarks * scale
+    rng = np.random.default_rng(len(photo.subject))
+    examples = []
+    for _ in range(6):  # the detector's box is never quite the same: neither are these
+        x0, y0, side = face
+        jitter = rng.normal(0, 0.04, 3)
+        box = (x0 + jitter[0] * side, y0 + jitter[1] * side, side * (1 + jitter[2]))
+        examples.append((_appearance(rgb, box), (truth - _place_mean_shape(box)).ravel() / box[2]))
+    return examples
+
+
+def _fit_regression(examples: Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]]) -> _Regression | None:
+    if len(examples) < 6 * 40:
+        return None
+    features = np.stack([f for f, _ in examples])
+    offsets = np.stack([o for _, o in examples])
+    mean = features.mean(axis=0)
+    centred = features - mean
+    # ridge in its dual form: far fewer examples than features
+    gram = centred @ centred.T + 12.0 * np.eye(len(centred), dtype=np.float32)
+    bias = offsets.mean(axis=0)
+    weights = centred.T @ np.linalg.solve(gram, offsets - bias)
+    return np.vstack([weights, bias[None]]).astype(np.float32), mean
+
+
+# ------------------------------------------------------------------------------------------------- reading one picture
+
+
+class _Load:
+    """Reads one photograph as a portrait; a class and not a closure because workers receive it."""
+
+    def __init__(self, regression: _Regression | None) -> None:
+        self.regression = regression
+
+    def __call__(self, photo: Photo) -> Portrait | None:
+        rgb, scale = _read(photo.path)
+        landmarks = None if photo.landmarks is None else photo.landmarks * scale
+        return _portrait(rgb, photo.subject, landmarks, self.regression)
+
+
+def _read(path: Path) -> tuple[NDArray[np.uint8], float]:
+    with Image.open(path) as opened:
+        picture = ImageOps.exif_transpose(opened).convert("RGB")
+    scale = min(1.0, WORKING_HEIGHT / picture.height)
+    size = (round(picture.width * scale), round(picture.height * scale))
+    return np.asarray(picture.resize(size, Image.Resampling.LANCZOS)), scale
+
+
+def _portrait(
+    rgb: NDArray[np.uint8], subject: str, landmarks: Points | None, regression: _Regression | None
+) -> Portrait | None:
+    if landmarks is None:
+        face = find_face(rgb)
+        if face is None:
+            return None
+        landmarks = _place_mean_shape(face)
+        if regression is not None:
+            weights, mean = regression
+            offset = (_appearance(rgb, face) - mean) @ weights[:-1] + weights[-1]
+            landmarks = landmarks + offset.reshape(N_LANDMARKS, 2) * face[2]
+    trim = max(rgb.shape[:2]) // 40  # printed frames and rounded corners of official portraits
+    image = rgb[trim:-trim, trim:-trim].astype(np.float32) / 255.0
+    landmarks = (landmarks - trim).astype(np.float32)
+    portrait = Portrait(image, landmarks, np.ones(image.shape[:2], np.float32), subject, "photo")
+    return replace(portrait, matte=plain_background_matte(portrait))
+
+
+def plain_background_matte(portrait: Portrait) -> NDArray[np.float32]:
+    """Matte of a person before a plain background, (H, W) in 0..1; all ones where the background is not plain.
+
+    The background's colour is fitted as a smooth surface over the picture's upper border; what differs from it and hangs together
+    with the face is the person.
+    """
+    image, points = portrait.image, portrait.landmarks
+    height, width = image.shape[:2]
+    yy, xx = np.mgrid[0:height, 0:width].astype(np.float32)
+    chin = float(points[18, 1])
+    edge = max(3, width // 40)
+    border = (yy < edge) | (((xx < edge) | (xx >= width - edge)) & (yy < (chin + height) / 2))
+    u, v = xx / width, yy / height
+    basis = np.stack([np.ones_like(u), u, v, u * u, v * v], axis=-1)
+    samples, colours = basis[border], image[border]
+    for _ in range(4):  # refit without what does not fit: hair and shoulders that touch the border
+        surface, *_ = np.linalg.lstsq(samples, colours, rcond=None)
+        residual = np.abs(samples @ surface - colours).max(axis=1)
+        keep = residual < max(0.06, float(np.quantile(residual, 0.8)))
+        samples, colours = samples[keep], colours[keep]
+    spread = float(np.abs(samples @ surface - colours).mean())
+    distance = np.abs(image - basis @ surface).max(axis=2)
+    threshold = 0.07 + 2.5 * spread
+    # morphology takes what lies outside for background: work on a padded copy, or the shoulders end at the edge
+    person = np.pad(distance > threshold, 6, mode="edge")
+    person = ndimage.binary_opening(ndimage.binary_closing(person, iterations=2), iterations=2)[6:-6, 6:-6]
+    outline = Image.new("L", (width, height))
+    from PIL import ImageDraw
+
+    ImageDraw.Draw(outline).polygon([(float(x), float(y)) for x, y in points[OUTLINE]], fill=255)
+    person = ndimage.binary_fill_holes(person | (np.asarray(outline) > 0))
+    labels, _ = ndimage.label(person)
+    middle = points[54:65].mean(axis=0).round().astype(int)
+    x, y = int(middle[0].clip(0, width - 1)), int(middle[1].clip(0, height - 1))
+    person = labels == labels[y, x]
+    below = yy > chin  # clothes the colour of the wall: a row of the body has no holes
+    person |= below & np.logical_or.accumulate(person, axis=1) & np.logical_or.accumulate(person[:, ::-1], axis=1)[:, ::-1]
+    upper = border & (yy < chin * 0.8)
+    plain = person[upper].mean() < 0.12 and spread < 0.05
+    if not plain:
+        return np.ones((height, width), np.float32)
+    soft = Image.fromarray((person * 255).astype(np.uint8)).filter(ImageFilter.GaussianBlur(1.2))
+    # a little inside the edge: the old background must not shine through as a halo
+    return ((np.asarray(soft, dtype=np.float32) / 255.0 - 0.35) / 0.55).clip(0.0, 1.0)
+
+
+def _read_landmarks(path: Path) -> dict[str, Points]:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is not there — expected a CSV with columns file, point, x, y")
+    points: dict[str, dict[int, tuple[float, float]]] = {}
+    with path.open(newline="") as handle:
+        for row in csv.DictReader(handle):
+            points.setdefault(row["file"], {})[int(row["point"])] = (float(row["x"]), float(row["y"]))
+    return {
+        name: np.asarray([found[i] for i in FRL_TEMPLATE], dtype=np.float32)
+        for name, found in points.items()
+        if all(i in found for i in FRL_TEMPLATE)
+    }

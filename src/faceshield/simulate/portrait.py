@@ -1,0 +1,140 @@
+"""The simulator's shared vocabulary: a landmark layout and the three things that are passed along.
+
+A `Portrait` is a bona fide face on its own canvas (drawn, or a photograph); a `Scene` is a person before a background under a
+light, the state of the world that a camera could photograph; an `Attacked` is a scene after a presentation attack.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatImage = NDArray[np.float32]
+"""(H, W, 3) float32 RGB, sRGB-encoded, 0..1."""
+Mask = NDArray[np.float32]
+"""(H, W) float32, 0..1."""
+Points = NDArray[np.float32]
+"""(N, 2) float32, x then y, in pixels; pixel centres lie at whole numbers."""
+Box = tuple[float, float, float, float]
+"""x0, y0, x1, y1 in pixels, x1 and y1 exclusive."""
+
+CANVAS = 288
+"""Side of the square on which scenes are composed, in pixels."""
+
+# One layout for drawn faces, given landmarks and the mean shape. "left" and "right" are the viewer's.
+LANDMARKS: dict[str, slice] = {
+    "hairline": slice(0, 11),  # temple to temple over the top of the forehead, left to right
+    "right_side": slice(11, 14),  # down the right side of the face
+    "jaw": slice(14, 23),  # right to left through the chin (18)
+    "left_side": slice(23, 26),  # up the left side; hairline..left_side together are the closed outline of the face
+    "left_eye": slice(26, 34),  # outer corner, over the upper lid (26..30), back along the lower lid (31..33)
+    "right_eye": slice(34, 42),  # inner corner, over the upper lid (34..38), back along the lower lid (39..41)
+    "left_brow": slice(42, 48),  # outer to inner
+    "right_brow": slice(48, 54),  # inner to outer
+    "nose": slice(54, 65),  # left of the bridge down (54..58), tip (59), right of the bridge down (60..64)
+    "mouth": slice(65, 77),  # left corner, upper lip to the right corner (65..71), lower lip back (72..76)
+    "pupils": slice(77, 79),  # left, right
+}
+OUTLINE = slice(0, 26)
+N_LANDMARKS = 79
+
+
+@dataclass(frozen=True)
+class Portrait:
+    """A bona fide face on a canvas of its own.
+
+    Attributes:
+        image: (H, W, 3) float32 sRGB in 0..1.
+        landmarks: (79, 2) pixels of `image`, ordered as `LANDMARKS`.
+        matte: (H, W) in 0..1, 1 where the person (head, hair, neck, shoulders) is.
+        subject: identity; two portraits of one person share it.
+        source: "drawn" or "photo".
+        traits: noun phrases of what can be seen, e.g. "glasses", "a beard", "dark hair".
+    """
+
+    image: FloatImage
+    landmarks: Points
+    matte: Mask
+    subject: str
+    source: str
+    traits: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A person before a background under a light: what a camera could photograph.
+
+    Attributes:
+        image: (CANVAS, CANVAS, 3) float32 sRGB in 0..1.
+        landmarks: (79, 2) pixels of `image`; points may lie outside it.
+        matte: (CANVAS, CANVAS), 1 where the person is.
+        portrait: where the person came from.
+        light_xy: unit-free direction towards the main light in the image plane, each in -1..1 (x right, y down).
+        phrases: noun phrases that describe the scene without a verdict ("a plain grey wall").
+    """
+
+    image: FloatImage
+    landmarks: Points
+    matte: Mask
+    portrait: Portrait
+    light_xy: tuple[float, float] = (0.0, -0.5)
+    phrases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Attacked:
+    """A scene after a presentation attack (or untouched, for bona fide).
+
+    Attributes:
+        image: (CANVAS, CANVAS, 3) float32 sRGB in 0..1.
+        boxes: true regions of the attack in pixels of `image`, clipped to it; empty for bona fide.
+        cues: noun phrases of the traces that were really rendered ("a visible paper edge"); the reasoning's ground truth.
+        variant: name of the renderer's variant, e.g. "print/photo-paper".
+        landmarks: (79, 2) where the face is now.
+    """
+
+    image: FloatImage
+    boxes: tuple[Box, ...]
+    cues: tuple[str, ...]
+    variant: str
+    landmarks: Points
+    extra: dict[str, float | str] = field(default_factory=dict)
+
+
+def bounding_box(mask: Mask, threshold: float = 0.5) -> Box | None:
+    """Smallest box around `mask > threshold`, or None where nothing is."""
+    ys = np.flatnonzero((mask > threshold).any(axis=1))
+    xs = np.flatnonzero((mask > threshold).any(axis=0))
+    if not len(ys) or not len(xs):
+        return None
+    return float(xs[0]), float(ys[0]), float(xs[-1] + 1), float(ys[-1] + 1)
+
+
+def fill_polygon(points: Points, size: int = CANVAS, soften: float = 0.7) -> Mask:
+    """Mask of a closed polygon, (size, size) in 0..1, its edge softened by a Gaussian of `soften` pixels."""
+    from PIL import Image, ImageDraw, ImageFilter
+
+    canvas = Image.new("L", (size, size), 0)
+    ImageDraw.Draw(canvas).polygon([(float(x), float(y)) for x, y in points], fill=255)
+    if soften > 0:
+        canvas = canvas.filter(ImageFilter.GaussianBlur(soften))
+    return np.asarray(canvas, dtype=np.float32) / 255.0
+
+
+def smooth_noise(rng: np.random.Generator, size: int = CANVAS, cells: int = 6, channels: int = 1) -> NDArray[np.float32]:
+    """Smooth random field, (size, size, channels), roughly -1..1, about `cells` blobs a side; for stains, folds and textures."""
+    from PIL import Image
+
+    planes = []
+    for _ in range(channels):
+        coarse = rng.normal(0.0, 0.5, (cells + 1, cells + 1)).astype(np.float32)
+        planes.append(np.asarray(Image.fromarray(coarse, mode="F").resize((size, size), Image.Resampling.BICUBIC)))
+    return np.stack(planes, axis=-1).clip(-1.5, 1.5).astype(np.float32)
+
+
+def blend(base: FloatImage, paint: FloatImage | NDArray[np.float32], mask: Mask) -> FloatImage:
+    """`paint` over `base` where `mask` says so; shapes broadcast, result (H, W, 3) float32."""
+    alpha = mask[..., None]
+    return (base + (paint - base) * alpha).astype(np.float32)

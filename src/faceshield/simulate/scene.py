@@ -1,0 +1,243 @@
+"""A person before a background under a light: what every class, bona fide included, starts from.
+
+All that is drawn here (framing, background, light, spectacles) is drawn alike for every class, so that none of it tells one
+class from another.
+
+    scene = compose_scene(portrait, rng)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFilter
+
+from faceshield.simulate.portrait import CANVAS, OUTLINE, FloatImage, Mask, Points, Portrait, Scene, blend, smooth_noise
+
+_Y, _X = np.mgrid[0:CANVAS, 0:CANVAS].astype(np.float32) / CANVAS
+
+# ------------------------------------------------------------------------------------------------------ backgrounds
+
+
+def _colour(rng: np.random.Generator, saturation: float = 0.25, low: float = 0.1, high: float = 0.95) -> NDArray[np.float32]:
+    level = rng.uniform(low, high)
+    return (level * (1 + rng.uniform(-saturation, saturation, 3))).clip(0.01, 1.0).astype(np.float32)
+
+
+def _to_float(picture: Image.Image) -> FloatImage:
+    return np.asarray(picture.convert("RGB"), dtype=np.float32) / 255.0
+
+
+def _to_rgb(colour: NDArray[np.float32]) -> tuple[int, int, int]:
+    red, green, blue = (np.asarray(colour).clip(0, 1) * 255).astype(int)
+    return int(red), int(green), int(blue)
+
+
+def _wall(rng: np.random.Generator) -> tuple[FloatImage, str]:
+    angle = rng.uniform(0, 2 * np.pi)
+    ramp = (_X * np.cos(angle) + _Y * np.sin(angle))[..., None]
+    image = _colour(rng, 0.15) * (1 + rng.uniform(-0.5, 0.5) * (ramp - ramp.mean()))
+    grain = smooth_noise(rng, cells=int(rng.integers(3, 60))) * rng.uniform(0, 0.05)
+    return (image + grain).astype(np.float32), "a plain wall"
+
+
+def _curtain(rng: np.random.Generator) -> tuple[FloatImage, str]:
+    bend = smooth_noise(rng, cells=4)[..., 0] * 0.03
+    folds = np.sin((_X + bend) * rng.uniform(25, 110) + rng.uniform(0, 6))
+    return (_colour(rng) * (1 + rng.uniform(0.08, 0.3) * folds[..., None])).astype(np.float32), "a curtain"
+
+
+def _room(rng: np.random.Generator) -> tuple[FloatImage, str]:
+    picture = Image.new("RGB", (CANVAS, CANVAS), _to_rgb(_colour(rng, 0.12, 0.3, 0.9)))
+    draw = ImageDraw.Draw(picture)
+    floor = int(rng.uniform(0.6, 1.1) * CANVAS)
+    draw.rectangle((0, floor, CANVAS, 2 * CANVAS), fill=_to_rgb(_colour(rng, 0.3, 0.1, 0.6)))
+    for _ in range(int(rng.integers(2, 9))):  # frames, shelves, doors, cupboards, a monitor, books
+        width, height = (rng.uniform(0.05, 0.5, 2) * CANVAS).astype(int)
+        x, y = (rng.uniform(-0.1, 1.0, 2) * CANVAS).astype(int)
+        box = (int(x), int(y), int(x + width), int(y + height))
+        edge = int(rng.integers(0, 5))
+        draw.rectangle(box, fill=_to_rgb(_colour(rng, 0.4, 0.03, 1.0)), outline=_to_rgb(_colour(rng, 0.3, 0.0, 0.8)), width=edge)
+        if rng.random() < 0.3:
+            step = int(rng.integers(5, 16))
+            for k in range(box[0], box[2], step):
+                draw.rectangle((k, box[1] + 2, k + step - 2, box[3]), fill=_to_rgb(_colour(rng, 0.6)))
+    return _to_float(picture), "a room"
+
+
+def _window(rng: np.random.Generator) -> tuple[FloatImage, str]:
+    image, _ = _room(rng)
+    picture = Image.fromarray((image * 255).astype(np.uint8))
+    draw = ImageDraw.Draw(picture)
+    x, y = rng.uniform(-0.2, 0.6, 2) * CANVAS
+    width, height = rng.uniform(0.4, 0.9, 2) * CANVAS
+    sky = np.asarray([0.9, 0.95, 1.0], np.float32) * rng.uniform(0.8, 1.1)
+    draw.rectangle((x, y, x + width, y + height), fill=_to_rgb(sky))
+    for share in np.linspace(0, 1, int(rng.integers(2, 5))):
+        draw.line((x + share * width, y, x + share * width, y + height), fill=_to_rgb(_colour(rng, 0.1)), width=int(rng.integers(2, 7)))
+    if rng.random() < 0.4:  # a blind
+        for row in np.arange(y, y + height, rng.uniform(5, 14)):
+            draw.line((x, row, x + width, row), fill=_to_rgb(_colour(rng, 0.1, 0.5)), width=2)
+    return _to_float(picture), "a bright window"
+
+
+def _outdoors(rng: np.random.Generator) -> tuple[FloatImage, str]:
+    horizon = rng.uniform(0.2, 0.8)
+    sky = np.asarray([0.65, 0.8, 0.95], np.float32) * rng.uniform(0.6, 1.1)
+    ground = np.asarray([0.3, 0.4, 0.25], np.float32) * rng.uniform(0.5, 1.6) * rng.uniform(0.7, 1.3, 3)
+    share = 1 / (1 + np.exp(-(_Y - horizon + smooth_noise(rng, cells=5)[..., 0] * 0.15) * 30))
+    leaves = smooth_noise(rng, cells=int(rng.integers(10, 50)), channels=1) * rng.uniform(0.05, 0.3)
+    image = sky + (ground - sky) * share[..., None]
+    return (image * (1 + leaves * share[..., None])).astype(np.float32), "a place outdoors"
+
+
+def _clutter(rng: np.random.Generator) -> tuple[FloatImage, str]:
+    image = 0.45 + 0.3 * smooth_noise(rng, cells=int(rng.integers(3, 12)), channels=3)
+    image = image + rng.uniform(0.05, 0.25) * smooth_noise(rng, cells=int(rng.integers(15, 50)), channels=3)
+    return (image * (0.5 + 0.5 * _colour(rng))).astype(np.float32), "a cluttered place"
+
+
+_BACKGROUNDS: tuple[Callable[[np.random.Generator], tuple[FloatImage, str]], ...] = (
+    _wall, _wall, _curtain, _room, _room, _window, _outdoors, _clutter,
+)  # fmt: skip
+
+
+def draw_background(rng: np.random.Generator) -> tuple[FloatImage, str]:
+    """A background of the canvas' size, (CANVAS, CANVAS, 3) in 0..1, and what it is called."""
+    image, phrase = _BACKGROUNDS[int(rng.integers(len(_BACKGROUNDS)))](rng)
+    blur = float(rng.choice([0.0, 0.6, 1.5, 3.0, 6.0]))
+    picture = Image.fromarray((image.clip(0, 1) * 255).astype(np.uint8))
+    if blur:
+        picture = picture.filter(ImageFilter.GaussianBlur(blur))
+    return np.asarray(picture, dtype=np.float32) / 255.0, phrase
+
+
+# ------------------------------------------------------------------------------------------------------- composition
+
+
+def _place(portrait: Portrait, matrix: NDArray[np.float64]) -> tuple[FloatImage, Mask, Points]:
+    """Portrait on the canvas under an affine `matrix` (2, 3) from portrait to canvas pixels.
+
+    The portrait's edges repeat outwards, so that shoulders go on to the canvas' edge and no bust ends in mid-air.
+    """
+    height, width = portrait.matte.shape
+    pad = max(height, width) // 2
+    rgb = np.pad((portrait.image.clip(0, 1) * 255).astype(np.uint8), ((pad, pad), (pad, pad), (0, 0)), mode="edge")
+    matte = np.pad((portrait.matte * 255).astype(np.uint8), ((0, pad), (pad, pad)), mode="edge")
+    matte = np.pad(matte, ((pad, 0), (0, 0)))  # hair cut off above is cut off: it does not grow
+    back = np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))[:2]
+    coefficients = (back + np.asarray([[0, 0, pad], [0, 0, pad]])).ravel().tolist()
+    size = (CANVAS, CANVAS)
+    picture = Image.fromarray(rgb)
+    scale = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
+    if scale < 0.6:  # an affine transform does not average: blur first
+        picture = picture.filter(ImageFilter.GaussianBlur(0.4 / scale))
+    image = picture.transform(size, Image.Transform.AFFINE, coefficients, Image.Resampling.BICUBIC)
+    placed = Image.fromarray(matte).transform(size, Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR)
+    points = portrait.landmarks @ matrix[:, :2].T + matrix[:, 2]
+    return np.asarray(image, np.float32) / 255.0, np.asarray(placed, np.float32) / 255.0, points.astype(np.float32)
+
+
+def _framing(portrait: Portrait, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Affine map that shows the face 40 to 85% of the canvas high, turned a little, mirrored half the time."""
+    outline = portrait.landmarks[OUTLINE]
+    middle = (outline.min(axis=0) + outline.max(axis=0)) / 2
+    face_height = float(np.ptp(outline[:, 1]))
+    scale = rng.uniform(0.40, 0.80) * CANVAS / face_height
+    angle = np.deg2rad(rng.normal(0, 5))
+    stretch = rng.normal(1.0, 0.04)
+    shear = rng.normal(0, 0.03)
+    linear = np.asarray([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) * scale
+    linear = linear @ np.asarray([[stretch, shear], [0.0, 1.0]])
+    if rng.random() < 0.5:
+        linear = linear @ np.diag([-1.0, 1.0])
+    target = CANVAS * (np.asarray([0.5, 0.5]) + rng.normal(0, 0.05, 2))
+    return np.hstack([linear, (target - linear @ middle)[:, None]])
+
+
+def _mirror_landmarks(points: Points) -> Points:
+    """Landmarks of a mirrored face, renamed so that "left" is the viewer's left again."""
+    order = np.arange(len(points))
+    order[0:11] = order[0:11][::-1]
+    order[11:14], order[23:26] = np.arange(25, 22, -1), np.arange(13, 10, -1)
+    order[14:23] = order[14:23][::-1]
+    upper, lower = list(range(38, 33, -1)), [41, 40, 39]
+    order[26:34] = upper + lower
+    order[34:42] = [30, 29, 28, 27, 26, 33, 32, 31]
+    order[42:48], order[48:54] = np.arange(53, 47, -1), np.arange(47, 41, -1)
+    order[54:59], order[60:65] = np.arange(60, 65), np.arange(54, 59)
+    order[65:72] = order[65:72][::-1]
+    order[72:77] = order[72:77][::-1]
+    order[77:79] = [78, 77]
+    return points[order]
+
+
+def _light(image: FloatImage, matte: Mask, points: Points, rng: np.random.Generator) -> tuple[FloatImage, tuple[float, float]]:
+    """Shades the person as a rounded thing lit from a side, and the whole with a mixed, coloured, uneven light."""
+    light_x, light_y = float(rng.uniform(-1, 1)), float(rng.uniform(-1, 0.4))
+    outline = points[OUTLINE] / CANVAS
+    centre, radius = outline.mean(axis=0), np.maximum(np.ptp(outline, axis=0) / 2, 0.05)
+    nx = ((_X - centre[0]) / radius[0] / 1.4).clip(-1, 1)
+    ny = ((_Y - centre[1]) / radius[1] / 1.6).clip(-1, 1)
+    strength = rng.beta(1.2, 3.0) * 0.8
+    shade = 1 + strength * (nx * light_x + 0.6 * ny * light_y)
+    if rng.random() < 0.15:  # back light: the person darker than the wall
+        shade *= rng.uniform(0.45, 0.8)
+    tint = rng.normal(0, 0.06, 3).astype(np.float32)
+    person_light = shade[..., None] * (1 + tint * (nx * light_x)[..., None])
+    ramp = 1 + rng.uniform(-0.35, 0.35) * (_X - 0.5) + rng.uniform(-0.35, 0.35) * (_Y - 0.5)
+    lit = image * (1 + (person_light - 1) * matte[..., None]) * ramp[..., None]
+    return lit.astype(np.float32), (light_x, light_y)
+
+
+def _spectacles(image: FloatImage, points: Points, rng: np.random.Generator) -> FloatImage:
+    """Ordinary spectacles with clear lenses: bona fide, and on attacks as often as on anyone."""
+    left, right = points[77], points[78]
+    span = float(np.linalg.norm(right - left))
+    angle = float(np.arctan2(right[1] - left[1], right[0] - left[0]))
+    axis = np.asarray([np.cos(angle), np.sin(angle)])
+    half_width, half_height = span * rng.uniform(0.32, 0.44), span * rng.uniform(0.20, 0.36)
+    exponent = rng.choice([2.0, 3.0, 6.0])
+    turns = np.linspace(0, 2 * np.pi, 48, endpoint=False)
+    ring = np.stack([np.sign(np.cos(turns)) * np.abs(np.cos(turns)) ** (2 / exponent) * half_width,
+                     np.sign(np.sin(turns)) * np.abs(np.sin(turns)) ** (2 / exponent) * half_height], axis=1)  # fmt: skip
+    rotation = np.asarray([[axis[0], axis[1]], [-axis[1], axis[0]]])
+    frame = Image.new("L", (CANVAS * 2, CANVAS * 2), 0)
+    glass = Image.new("L", (CANVAS * 2, CANVAS * 2), 0)
+    draw = ImageDraw.Draw(frame)
+    width = max(1, round(span * rng.uniform(0.02, 0.08) * 2))
+    for pupil in (left, right):
+        loop = [(float(x), float(y)) for x, y in (ring @ rotation + pupil + [0, 0.04 * span]) * 2]
+        draw.line([*loop, loop[0], loop[1]], fill=255, width=width, joint="curve")
+        ImageDraw.Draw(glass).polygon(loop, fill=255)
+    inner = axis * (span - half_width)
+    for start, end in ((left + axis * half_width, left + inner), (left - axis * half_width, left - axis * span * 0.85),
+                       (right + axis * half_width, right + axis * span * 0.85)):  # fmt: skip
+        draw.line((*(start * 2), *(end * 2)), fill=255, width=width)
+    frame_mask = np.asarray(frame.resize((CANVAS, CANVAS), Image.Resampling.BOX), np.float32) / 255.0
+    glass_mask = np.asarray(glass.resize((CANVAS, CANVAS), Image.Resampling.BOX), np.float32) / 255.0
+    streak = np.clip(np.sin((_X * axis[0] + _Y) * rng.uniform(8, 20) + rng.uniform(0, 6)) - 0.6, 0, 1) * rng.uniform(0, 0.7)
+    image = blend(image, np.ones(3, np.float32), glass_mask * streak)
+    shade = np.zeros(3, np.float32) + _colour(rng, 0.4, 0.02, 0.5)
+    return blend(image, shade, frame_mask * rng.uniform(0.75, 1.0))
+
+
+def compose_scene(portrait: Portrait, rng: np.random.Generator) -> Scene:
+    """Puts a portrait before a random background, framed, lit and now and then bespectacled."""
+    matrix = _framing(portrait, rng)
+    image, matte, points = _place(portrait, matrix)
+    if np.linalg.det(matrix[:, :2]) < 0:
+        points = _mirror_landmarks(points)
+    background, phrase = draw_background(rng)
+    traits = list(portrait.traits)
+    if portrait.matte.min() > 0.5 or (portrait.source == "photo" and rng.random() < 0.2):
+        phrase, matte = "a studio background", np.ones_like(matte)  # the photograph's own, which has no matte or keeps it
+    image = blend(background, image, matte)
+    if rng.random() < 0.14 and "glasses" not in traits:
+        image = _spectacles(image, points, rng)
+        traits.append("glasses")
+    image, light = _light(image, matte, points, rng)
+    phrases = ("a face before " + phrase, *traits)
+    return Scene(image.clip(0.0, 1.0).astype(np.float32), points, matte, portrait, light, phrases)

@@ -1,0 +1,86 @@
+"""The data set as its user sees it: balanced, true to its seed, resumable, with boxes inside the pictures."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage.data import astronaut
+from typer.testing import CliRunner
+
+from faceshield.cli import app
+from faceshield.records import Sample, read_jsonl
+from faceshield.simulate.dataset import SimulateConfig, attack_photo, schedule, simulate
+from faceshield.taxonomy import ATTACK_TYPES, PRESENTATION_TYPES
+
+CONFIG = SimulateConfig(faces="drawn", count=48, seed=5, split="test", size=96)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return simulate(tmp_path_factory.mktemp("sim"), CONFIG, workers=2)
+
+
+def test_a_quarter_is_bona_fide_and_every_type_is_there() -> None:
+    counts = Counter(schedule(SimulateConfig("drawn", 440, 0)))
+    assert counts["Bonafide"] == 110
+    assert all(counts[name] == 30 for name in ATTACK_TYPES)
+
+
+def test_samples_are_complete_and_true(made: Path) -> None:
+    samples = read_jsonl(made, Sample)
+    assert len(samples) == 48 and len({s.id for s in samples}) == 48
+    assert {s.presentation_type for s in samples} == set(PRESENTATION_TYPES)
+    for sample in samples:
+        with Image.open(made.parent / sample.image) as picture:
+            assert picture.size == sample.size_wh == (96, 96)
+        assert bool(sample.boxes) == sample.is_attack
+        assert bool(sample.meta["cues"]) == sample.is_attack
+        for x0, y0, x1, y1 in sample.boxes:
+            assert 0 <= x0 < x1 <= 96 and 0 <= y0 < y1 <= 96
+            assert (x1 - x0) * (y1 - y0) >= 20, sample
+
+
+def test_workers_and_interruption_change_nothing(made: Path, tmp_path: Path) -> None:
+    alone = simulate(tmp_path / "alone", CONFIG, workers=1)
+    assert alone.read_bytes() == made.read_bytes()
+    # an interrupted run: ten rows, the last one torn, no finished file
+    torn = tmp_path / "torn"
+    simulate(torn, CONFIG, workers=1)
+    lines = (torn / "samples.jsonl").read_bytes().splitlines(keepends=True)
+    (torn / "samples.jsonl").unlink()
+    (torn / "samples.partial.jsonl").write_bytes(b"".join(lines[:9]) + lines[9][:30])
+    (torn / "images" / "000030.jpg").unlink()
+    assert simulate(torn, CONFIG, workers=2).read_bytes() == made.read_bytes()
+    for picture in sorted((made.parent / "images").iterdir()):
+        assert (torn / "images" / picture.name).read_bytes() == picture.read_bytes(), picture.name
+
+
+def test_another_configuration_in_the_same_folder_is_refused(made: Path) -> None:
+    with pytest.raises(ValueError, match="another configuration"):
+        simulate(made.parent, SimulateConfig("drawn", 48, seed=6))
+
+
+def test_photographs_are_simulated_too_and_people_keep_to_their_split(tmp_path: Path) -> None:
+    folder = tmp_path / "faces"
+    folder.mkdir()
+    Image.fromarray(astronaut()).save(folder / "a.png")
+    path = simulate(tmp_path / "out", SimulateConfig(str(folder), 12, 1, types=PRESENTATION_TYPES, size=96), workers=1)
+    samples = read_jsonl(path, Sample)
+    assert {s.subject for s in samples} == {"a"} and {s.meta["source"] for s in samples} == {"photo"}
+    assert {s.presentation_type for s in samples} == set(PRESENTATION_TYPES)
+
+
+@pytest.mark.parametrize("name", ["Print", "Replay", "Partial Eye"])
+def test_attack_on_one_photo(name: str) -> None:
+    picture, boxes = attack_photo(astronaut(), name, seed=1)
+    again, _ = attack_photo(astronaut(), name, seed=1)
+    assert picture.dtype == np.uint8 and np.array_equal(picture, again) and boxes
+
+
+def test_command_line_names_the_near_match(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["simulate", "--out", str(tmp_path / "x"), "--types", "Tatoo", "--count", "1"])
+    assert result.exit_code != 0 and "Tattoo" in str(result.exception)

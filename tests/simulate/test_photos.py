@@ -1,0 +1,67 @@
+"""Portraits from photographs: the astronaut of scikit-image is the real face; the folders are made here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage.data import astronaut
+
+from faceshield.simulate.photos import find_face, list_photos, load_portraits, portrait_of, split_of
+from faceshield.simulate.portrait import LANDMARKS, N_LANDMARKS
+
+
+def test_the_face_is_found_and_its_landmarks_are_in_anatomical_order() -> None:
+    portrait = portrait_of(astronaut(), "astronaut")
+    assert portrait is not None
+    points = portrait.landmarks
+    assert points.shape == (N_LANDMARKS, 2)
+    left, right = points[LANDMARKS["pupils"]]
+    mouth, chin = points[LANDMARKS["mouth"]].mean(axis=0), points[18]
+    assert left[0] < right[0]
+    assert max(left[1], right[1]) < points[59, 1] < mouth[1] < chin[1]
+    assert portrait.source == "photo"
+
+
+def test_no_face_is_none_not_an_error() -> None:
+    assert find_face(np.full((200, 200, 3), 127, np.uint8)) is None
+    assert portrait_of(np.full((200, 200, 3), 127, np.uint8), "wall") is None
+
+
+def test_matte_separates_a_person_from_a_plain_wall() -> None:
+    picture = np.full((300, 240, 3), (200, 205, 210), np.uint8)
+    face = np.asarray(Image.fromarray(astronaut()[60:190, 165:285]).resize((120, 130)))
+    picture[60:190, 60:180] = face
+    portrait = portrait_of(picture, "pasted")
+    assert portrait is not None
+    assert portrait.matte[:20].max() < 0.1
+    x, y = portrait.landmarks[59].round().astype(int)
+    assert portrait.matte[y, x] > 0.9
+
+
+def test_people_are_split_by_name_alone_and_in_the_stated_shares() -> None:
+    splits = [split_of(f"person-{i}") for i in range(4000)]
+    assert splits == [split_of(f"person-{i}") for i in range(4000)]
+    assert 0.66 < splits.count("train") / 4000 < 0.74
+    assert 0.08 < splits.count("dev") / 4000 < 0.12
+
+
+def test_a_folder_is_listed_by_its_csv_and_by_its_files(tmp_path: Path) -> None:
+    folder = tmp_path / "faces"
+    folder.mkdir()
+    for name in ("a", "b"):
+        Image.fromarray(astronaut()).save(folder / f"{name}.jpg")
+    assert [photo.subject for photo in list_photos(folder)] == ["a", "b"]
+    (tmp_path / "faces.csv").write_text("file,subject\nfaces/a.jpg,someone\nfaces/b.jpg,someone\n")
+    assert {photo.subject for photo in list_photos(folder)} == {"someone"}
+    assert len(load_portraits(folder)) == 2
+    assert len(load_portraits(folder, split=split_of("someone"))) == 2
+
+
+def test_an_empty_or_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="holds no picture"):
+        list_photos(tmp_path)
+    with pytest.raises(FileNotFoundError, match="not a folder"):
+        list_photos(tmp_path / "absent")
