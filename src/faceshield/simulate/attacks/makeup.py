@@ -1,0 +1,266 @@
+"""Heavy make-up: theatre, white face, old age, drag, corpse, dazzle blocks. The live skin still shows through it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faceshield.simulate.attacks import paint
+from faceshield.simulate.attacks.surface import MEAN_UV, Frame, exposure, skin_colour, skin_mask
+from faceshield.simulate.portrait import (
+    LANDMARKS,
+    OUTLINE,
+    Attacked,
+    Box,
+    FloatImage,
+    Mask,
+    Points,
+    Scene,
+    bounding_box,
+    fill_polygon,
+    smooth_noise,
+)
+
+VARIANTS: tuple[str, ...] = (
+    "makeup/theatre", "makeup/white-face", "makeup/old-age", "makeup/drag", "makeup/corpse", "makeup/dazzle", "makeup/impersonation",
+)  # fmt: skip
+BROWS, SHADOW, LINER, LIPS = "drawn thick brows", "heavy eye shadow", "black eye lines", "painted lips"
+WHITE, PALE, BLUSH, CONTOUR = "a white painted face", "grey painted skin", "strong cheek colour", "dark contour lines"
+WRINKLES, BLOCKS, BEARD, POWDER = "drawn wrinkle lines", "painted colour blocks", "a painted beard", "thick powdered skin"
+DARK_EYES = "dark painted sockets"
+CUES: tuple[str, ...] = (
+    BROWS, SHADOW, LINER, LIPS, WHITE, PALE, BLUSH, CONTOUR, WRINKLES, BLOCKS, BEARD, POWDER, DARK_EYES,
+)  # fmt: skip
+
+_SHADOWS = ((0.15, 0.3, 0.7), (0.45, 0.1, 0.5), (0.05, 0.45, 0.4), (0.7, 0.15, 0.35), (0.12, 0.1, 0.12), (0.8, 0.45, 0.1), (0.2, 0.5, 0.15))
+_LIPS = ((0.65, 0.03, 0.08), (0.45, 0.02, 0.15), (0.1, 0.05, 0.08), (0.8, 0.15, 0.35), (0.7, 0.2, 0.05), (0.3, 0.05, 0.35))
+_BLOCKS = ((0.85, 0.1, 0.1), (0.1, 0.25, 0.75), (0.95, 0.8, 0.1), (0.05, 0.05, 0.06), (0.95, 0.95, 0.95), (0.1, 0.55, 0.25))
+
+WRINKLE_UV: tuple[tuple[tuple[float, float], ...], ...] = (
+    ((-0.24, 0.62), (-0.42, 0.82), (-0.52, 1.10)), ((0.24, 0.62), (0.42, 0.82), (0.52, 1.10)),
+    ((-0.42, 1.18), (-0.50, 1.38), (-0.46, 1.52)), ((0.42, 1.18), (0.50, 1.38), (0.46, 1.52)),
+    ((-0.72, 0.20), (-0.50, 0.30), (-0.26, 0.20)), ((0.72, 0.20), (0.50, 0.30), (0.26, 0.20)),
+    ((-0.78, -0.02), (-0.90, -0.08), (-0.99, -0.12)), ((0.78, -0.02), (0.90, -0.08), (0.99, -0.12)),
+    ((-0.78, 0.06), (-0.90, 0.08), (-1.00, 0.08)), ((0.78, 0.06), (0.90, 0.08), (1.00, 0.08)),
+    ((-0.76, 0.13), (-0.88, 0.20), (-0.96, 0.26)), ((0.76, 0.13), (0.88, 0.20), (0.96, 0.26)),
+    ((-0.62, -0.62), (0.0, -0.70), (0.62, -0.62)), ((-0.58, -0.78), (0.0, -0.87), (0.58, -0.78)),
+    ((-0.50, -0.94), (0.0, -1.02), (0.50, -0.94)), ((-0.10, -0.42), (-0.07, -0.28), (-0.12, -0.16)),
+    ((0.10, -0.42), (0.07, -0.28), (0.12, -0.16)), ((-0.3, 1.42), (0.0, 1.36), (0.3, 1.42)),
+)  # fmt: skip
+"""Where a face folds: beside nose and mouth, under and beside the eyes, across the forehead, between the brows, on the chin."""
+
+
+def wrinkles(frame: Frame, rng: np.random.Generator, share: float, jitter: float = 0.025) -> list[Points]:
+    """Smooth lines (pixels) along a random `share` of a face's folds."""
+    return [
+        paint.curve(frame.px(np.asarray(line) + rng.normal(0, jitter, (len(line), 2))), 20)
+        for line in WRINKLE_UV
+        if rng.random() < share
+    ]
+
+
+@dataclass
+class _Canvas:
+    """The picture being painted, and what has been painted."""
+
+    scene: Scene
+    frame: Frame
+    image: FloatImage
+    painted: Mask
+    light: Mask
+    cues: list[str]
+
+    def lay(self, colour: NDArray[np.float32] | FloatImage, mask: Mask, strength: float, cue: str | None = None) -> None:
+        """Paints `colour` (in the scene's light) where `mask` says; the skin's own texture stays in part."""
+        alpha = (mask * strength)[..., None]
+        self.image = self.image + (colour * self.light[..., None] - self.image) * alpha
+        self.painted = np.maximum(self.painted, mask * strength)
+        if cue:
+            self.cues.append(cue)
+
+
+def _start(scene: Scene, frame: Frame) -> _Canvas:
+    skin = float(skin_colour(scene, frame) @ paint.LUMA)
+    luma = scene.image @ paint.LUMA
+    light = (0.35 + 0.65 * luma / max(skin, 0.12)).clip(0.35, 1.35) * exposure(scene, frame)
+    return _Canvas(scene, frame, scene.image, np.zeros_like(luma), light.astype(np.float32), [])
+
+
+def _face_mask(c: _Canvas, rng: np.random.Generator) -> Mask:
+    face = paint.blur(paint.shapes([paint.rounded(c.frame.outline(rng.uniform(0.93, 1.0)))]), 0.06 * c.frame.span)
+    eyes = paint.shapes([c.frame.part("left_eye"), c.frame.part("right_eye")])
+    patchy = (1 + 0.1 * smooth_noise(rng, cells=12)[..., 0]).clip(0.7, 1.0)
+    return skin_mask(c.scene, c.frame, face) * (1 - eyes) * patchy
+
+
+def _foundation(c: _Canvas, rng: np.random.Generator, tone: NDArray[np.float32], strength: float, cue: str) -> None:
+    c.lay(tone, _face_mask(c, rng), strength, cue)
+
+
+def _eyes(c: _Canvas, rng: np.random.Generator, tone: NDArray[np.float32], reach: float, cue: str = SHADOW) -> None:
+    patches = []
+    for part, brow in (("left_eye", "left_brow"), ("right_eye", "right_brow")):
+        eye, above = c.frame.part(part), c.frame.part(brow)
+        middle = eye.mean(axis=0)
+        lid = np.vstack([eye[:5], (above[:5] * reach + eye[:5] * (1 - reach))[::-1]])
+        swell = middle + (lid - middle) * rng.uniform(1.05, 1.25)
+        under = middle + (eye - middle) * np.float32([1.35, 2.0 + reach])
+        patches += [paint.rounded(swell)] + ([under] if cue == DARK_EYES or paint.chance(rng, 0.4) else [])
+    eyes = paint.shapes([c.frame.part("left_eye"), c.frame.part("right_eye")])
+    mask = paint.blur(paint.shapes(patches), rng.uniform(0.02, 0.07) * c.frame.span) * (1 - eyes)
+    c.lay(tone, mask, rng.uniform(0.72, 0.95), cue)
+
+
+def _liner(c: _Canvas, rng: np.random.Generator) -> None:
+    wing, lines = rng.uniform(0.06, 0.28), []
+    for part, side, order in (("left_eye", -1, (4, 3, 2, 1, 0)), ("right_eye", 1, (0, 1, 2, 3, 4))):
+        eye = c.frame.part(part)
+        tip = c.frame.px(MEAN_UV[LANDMARKS[part]][0 if side < 0 else 4] + (side * wing, -0.6 * wing))
+        lines.append(np.vstack([eye[list(order)], tip]))
+        lines.append(eye[[0, 7, 6, 5, 4]])
+    thick = c.frame.span * rng.uniform(0.05, 0.10)
+    c.lay(np.float32([0.04, 0.03, 0.04]), paint.blur(paint.strokes(lines, [thick, 0.5 * thick] * 2), 0.5), 0.92, LINER)
+
+
+def _brows(c: _Canvas, rng: np.random.Generator, raised: float | None = None) -> None:
+    lift = rng.uniform(-0.05, 0.3) if raised is None else raised
+    arch, thick = rng.uniform(0.0, 0.18), rng.uniform(0.10, 0.22)
+    lines = []
+    for side in (-1, 1):
+        points = [(side * 0.20, -0.25 - 0.6 * lift), (side * 0.52, -0.38 - lift - arch), (side * 1.0, -0.22 - 1.2 * lift)]
+        lines.append(paint.curve(c.frame.px(np.asarray(points)), 24))
+    mask = paint.blur(paint.strokes(lines, thick * c.frame.span, taper=True), rng.uniform(0.3, 0.9))
+    tone = paint.colour(rng, ((0.05, 0.04, 0.04), (0.2, 0.1, 0.05), (0.35, 0.15, 0.05)), 0.02)
+    c.lay(tone, mask, 0.93, BROWS)
+
+
+def _lips(c: _Canvas, rng: np.random.Generator, grow: float, tone: NDArray[np.float32]) -> None:
+    mouth = c.frame.part("mouth")
+    middle = mouth.mean(axis=0)
+    big = paint.rounded(middle + (mouth - middle) * np.float32([0.5 + 0.5 * grow, grow]), 1)
+    c.lay(tone, paint.blur(paint.shapes([big]), rng.uniform(0.4, 1.0)), rng.uniform(0.75, 0.93), LIPS)
+    shine = paint.ellipse(c.frame.px((0, 1.22)), (0.14 * c.frame.span, 0), (0, 0.025 * c.frame.span))
+    c.image = c.image + (paint.blur(paint.shapes([shine]), 1.0) * rng.uniform(0, 0.35))[..., None]
+
+
+def _cheeks(c: _Canvas, rng: np.random.Generator, *, doll: bool = False) -> None:
+    tone = paint.colour(rng, ((0.85, 0.2, 0.25), (0.8, 0.3, 0.2), (0.75, 0.15, 0.4)))
+    u, v = (0.62, 0.55) if doll else (0.7, 0.48)
+    x, y = (0.24, 0.24) if doll else (0.32, 0.16)
+    spots = [paint.ellipse((s * u, v), (x, -s * (0 if doll else 0.1)), (0, y)) for s in (-1, 1)]
+    mask = paint.blur(paint.shapes([c.frame.px(spot) for spot in spots]), (0.05 if doll else 0.12) * c.frame.span)
+    c.lay(tone, mask, rng.uniform(0.5, 0.85), BLUSH)
+
+
+def _contour(c: _Canvas, rng: np.random.Generator) -> None:
+    lines = [((s * 1.02, 0.35), (s * 0.7, 0.72), (s * 0.42, 0.92)) for s in (-1, 1)]
+    lines += [((s * 0.13, -0.1), (s * 0.11, 0.25), (s * 0.14, 0.6)) for s in (-1, 1)]
+    widths = [0.17 * c.frame.span] * 2 + [0.06 * c.frame.span] * 2
+    mask = paint.strokes([paint.curve(c.frame.px(np.asarray(line)), 20) for line in lines], widths)
+    skin = skin_colour(c.scene, c.frame)
+    c.lay(skin * np.float32([0.42, 0.33, 0.28]), paint.blur(mask, 0.04 * c.frame.span), rng.uniform(0.6, 0.9), CONTOUR)
+
+
+def _wrinkles(c: _Canvas, rng: np.random.Generator) -> None:
+    lines = wrinkles(c.frame, rng, 0.9)
+    width = rng.uniform(0.035, 0.06) * c.frame.span
+    dark = paint.blur(paint.strokes(lines, width, taper=True), rng.uniform(0.3, 0.8))
+    light = paint.blur(paint.shifted(dark, 0, max(1, width * 0.9)), 0.8)
+    skin = skin_colour(c.scene, c.frame)
+    c.lay(skin * 0.4 + 0.55, light, 0.5)
+    c.lay(skin * np.float32([0.35, 0.24, 0.2]), dark, rng.uniform(0.75, 0.95), WRINKLES)
+
+
+def _beard(c: _Canvas, rng: np.random.Generator) -> None:
+    tone = paint.colour(rng, ((0.05, 0.04, 0.04), (0.2, 0.1, 0.05), (0.6, 0.6, 0.6)), 0.02)
+    starts = np.stack([rng.uniform(-0.75, 0.75, 90), rng.uniform(0.85, 1.75, 90)], axis=1)
+    keep = (np.abs(starts[:, 0]) < 0.95 - 0.3 * (starts[:, 1] - 0.85)) & ~(
+        (np.abs(starts[:, 0]) < 0.42) & (np.abs(starts[:, 1] - 1.12) < 0.13)
+    )
+    rows = [c.frame.px(np.array([p, p + (0.03 * np.sign(p[0]), 0.14)])) for p in starts[keep]]
+    mask = np.maximum(paint.blur(paint.strokes(rows, 0.09 * c.frame.span), 1.0), paint.strokes(rows, 0.03 * c.frame.span))
+    c.lay(tone, mask, rng.uniform(0.75, 0.9), BEARD)
+
+
+def _dazzle(c: _Canvas, rng: np.random.Generator) -> None:
+    face = _face_mask(c, rng)
+    for _ in range(int(rng.integers(2, 5))):
+        middle = np.array([rng.uniform(-0.75, 0.75), rng.uniform(-0.8, 1.4)])
+        corners = middle + rng.uniform(0.25, 0.6) * np.array([(-1, -0.5), (1, -0.5), (0.8, 0.6), (-0.7, 0.6)])
+        block = c.frame.px(corners + rng.normal(0, 0.12, (4, 2)))
+        mask = paint.blur(paint.shapes([block]), 0.6) * (face > 0.3)
+        c.lay(paint.colour(rng, _BLOCKS), mask, rng.uniform(0.82, 0.97), BLOCKS)
+
+
+def apply(scene: Scene, rng: np.random.Generator, *, variant: str | None = None) -> Attacked:
+    """Makes the face up.
+
+    Args:
+        variant: one of `VARIANTS`, random if None.
+
+    Returns:
+        The scene with a painted face; the box holds the face outline, or what was painted if that is only a part.
+
+    Raises:
+        ValueError: unknown variant.
+    """
+    name = paint.pick(rng, VARIANTS, variant)
+    frame = Frame(scene.landmarks)
+    c = _start(scene, frame)
+    skin = skin_colour(scene, frame)
+    lips, shadow = paint.colour(rng, _LIPS, 0.03), paint.colour(rng, _SHADOWS, 0.03)
+    if name == "makeup/white-face":
+        _foundation(c, rng, np.float32([0.97, 0.96, 0.95]), rng.uniform(0.72, 0.92), WHITE)
+        _lips(c, rng, rng.uniform(0.8, 1.8), lips)
+        _eyes(c, rng, shadow, rng.uniform(0.3, 1.0))
+        if paint.chance(rng, 0.6):
+            _cheeks(c, rng, doll=True)
+        _brows(c, rng)
+    elif name == "makeup/old-age":
+        if paint.chance(rng, 0.6):
+            _foundation(c, rng, (skin * 0.5 + 0.36).clip(0, 1), rng.uniform(0.3, 0.55), POWDER)
+        _eyes(c, rng, skin * np.float32([0.5, 0.38, 0.42]), 0.2, DARK_EYES)
+        _wrinkles(c, rng)
+        if paint.chance(rng, 0.3):
+            _contour(c, rng)
+    elif name == "makeup/drag":
+        _foundation(c, rng, (skin * 0.85 + np.float32([0.17, 0.11, 0.08])).clip(0, 1), rng.uniform(0.5, 0.75), POWDER)
+        _contour(c, rng)
+        _eyes(c, rng, shadow, rng.uniform(0.7, 1.0))
+        _liner(c, rng)
+        _brows(c, rng, rng.uniform(0.08, 0.3))
+        _cheeks(c, rng)
+        _lips(c, rng, rng.uniform(1.2, 1.6), lips)
+    elif name == "makeup/corpse":
+        tone = paint.colour(rng, ((0.62, 0.68, 0.62), (0.6, 0.62, 0.7), (0.7, 0.7, 0.68), (0.5, 0.62, 0.45)))
+        _foundation(c, rng, tone, rng.uniform(0.6, 0.85), PALE)
+        _eyes(c, rng, paint.colour(rng, ((0.1, 0.06, 0.08), (0.25, 0.05, 0.1), (0.15, 0.12, 0.2)), 0.02), 0.8, DARK_EYES)
+        _contour(c, rng)
+        _lips(c, rng, 1.05, paint.colour(rng, ((0.1, 0.05, 0.1), (0.25, 0.1, 0.2)), 0.02))
+    elif name == "makeup/dazzle":
+        _dazzle(c, rng)
+        if paint.chance(rng, 0.5):
+            _lips(c, rng, 1.1, lips)
+    elif name == "makeup/impersonation":
+        _brows(c, rng)
+        _contour(c, rng)
+        if paint.chance(rng, 0.7):
+            _beard(c, rng)
+        else:
+            _lips(c, rng, rng.uniform(1.1, 1.5), lips)
+            _liner(c, rng)
+    else:
+        _eyes(c, rng, shadow, rng.uniform(0.5, 1.0))
+        _brows(c, rng)
+        _liner(c, rng)
+        _cheeks(c, rng, doll=paint.chance(rng, 0.3))
+        _lips(c, rng, rng.uniform(1.1, 1.7), lips)
+    outline = bounding_box(fill_polygon(frame.landmarks[OUTLINE], soften=0.0))
+    local = bounding_box(c.painted, 0.35)
+    # Paper is silent: painted skin counts as the region; whole-face make-up gets the outline of the face.
+    box = local if name in ("makeup/dazzle",) and local else outline or local
+    boxes: tuple[Box, ...] = (box,) if box else ()
+    image = c.image.clip(0, 1).astype(np.float32)
+    return Attacked(image, boxes, paint.unique(c.cues), name, scene.landmarks)

@@ -1,0 +1,315 @@
+"""Printed photographs held before the camera: photo paper, laser, inkjet and newsprint."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from faceshield.simulate.attacks import hands
+from faceshield.simulate.attacks import recapture as rc
+from faceshield.simulate.portrait import (
+    CANVAS,
+    OUTLINE,
+    Attacked,
+    Box,
+    FloatImage,
+    Mask,
+    Scene,
+    blend,
+    smooth_noise,
+)
+
+VARIANTS: tuple[str, ...] = ("print/photo-paper", "print/laser", "print/inkjet", "print/newsprint-bw")
+
+EDGE, BORDER, DOTS, STREAKS = "a visible paper edge", "a white paper border", "printed dots", "print streaks"
+FADED, SHEEN, BENT, CREASED = "faded print colours", "a glossy sheen", "bent paper", "paper creases"
+FINGERS, TAPE = "fingers holding paper", "tape or pins"
+CUES: tuple[str, ...] = (EDGE, BORDER, DOTS, STREAKS, FADED, SHEEN, BENT, CREASED, FINGERS, TAPE)
+
+_ASPECTS = (0.68, 0.75, 0.8, 1.0, 1.33)
+
+
+def _inked(image: FloatImage, kind: str, rng: np.random.Generator) -> tuple[FloatImage, bool]:
+    """What the printer's inks can show of `image`: less contrast, less colour, lifted blacks. Also says
+    whether that is plain.
+    """
+    if kind == "newsprint-bw":
+        image = np.repeat(rc.luma(image)[..., None], 3, axis=2)
+    low, high, colour = {
+        "photo-paper": (rng.uniform(0.04, 0.2), rng.uniform(0.86, 1.0), rng.uniform(0.6, 1.05)),
+        "laser": (rng.uniform(0.08, 0.27), rng.uniform(0.8, 0.97), rng.uniform(0.45, 0.95)),
+        "inkjet": (rng.uniform(0.1, 0.3), rng.uniform(0.82, 0.97), rng.uniform(0.45, 0.95)),
+        "newsprint-bw": (rng.uniform(0.14, 0.3), rng.uniform(0.72, 0.92), 1.0),
+    }[kind]
+    # A photograph has its light fixed in it: take some of the broad shading away.
+    shading = rc.blurred(image, 24.0)
+    image = image - np.float32(rng.uniform(0.0, 0.3)) * (shading - shading.mean(axis=(0, 1)))
+    toned = image.clip(0, 1) ** np.float32(rng.uniform(0.75, 1.3))
+    toned = rc.saturate(toned, colour)
+    cross = np.eye(3, dtype=np.float32) + rng.normal(0, 0.025, (3, 3)).astype(np.float32)
+    if kind != "newsprint-bw":
+        toned = toned @ (cross / cross.sum(axis=1, keepdims=True)).T
+    black = np.float32(low) * (1 + rng.uniform(-0.15, 0.15, 3).astype(np.float32) * (kind != "newsprint-bw"))
+    return (black + (np.float32(high) - black) * toned).astype(np.float32), bool(
+        high - low < 0.66 or colour < 0.62
+    )
+
+
+def _halftone(
+    ink: FloatImage,
+    u: rc.Plane,
+    v: rc.Plane,
+    period: float,
+    lines: bool,
+    grey: bool,
+    rng: np.random.Generator,
+) -> FloatImage:
+    """Screen `ink` with dots or lines of `period` canvas pixels; u, v are canvas pixels measured on the
+    paper.
+    """
+    angles = np.deg2rad([45.0] if grey else [15.0, 75.0, 0.0]) + rng.uniform(-0.3, 0.3)
+    softness = np.float32(rng.uniform(0.12, 0.3))
+    wave = np.float32(2 * np.pi / period)
+    planes = []
+    for channel, angle in enumerate(angles):
+        c, s = np.float32(np.cos(angle) * wave), np.float32(np.sin(angle) * wave)
+        cell = 0.5 + 0.25 * np.cos(u * c + v * s)
+        cell = 2 * cell - 0.5 if lines else cell + 0.25 * np.cos(v * c - u * s)
+        # Ink lies where the coverage exceeds the cell; the ramp's width is the ink's spread.
+        planes.append((0.5 - (1 - ink[..., channel] - cell) / softness).clip(0, 1))
+    return np.stack(planes * 3 if grey else planes, axis=-1).astype(np.float32)
+
+
+def _rows(profile: np.ndarray, position: rc.Plane) -> rc.Plane:
+    """Look a 1-D profile up by `position` (wraps round)."""
+    return profile.astype(np.float32)[np.mod(position, len(profile)).astype(np.int32) % len(profile)]
+
+
+def _streaks(position: rc.Plane, kind: str, strength: float, rng: np.random.Generator) -> rc.Plane:
+    """Brightness factor of banding (laser) or of nozzle streaks (inkjet) across `position` in canvas
+    pixels.
+    """
+    noise = rng.normal(0, 1, 512)
+    if kind == "laser":
+        period = rng.uniform(9, 40)
+        noise = np.convolve(noise, np.ones(7) / 2.6, mode="same") * 0.6 + np.sin(
+            2 * np.pi * np.arange(512) / period
+        )
+    else:
+        noise = np.convolve(noise, np.ones(2) / 1.4, mode="same") * 0.8
+        noise[rng.integers(0, 512, 14)] += rng.choice([-3.0, 4.0])
+    return (1 + np.float32(strength) * _rows(noise.clip(-3, 4), position)).astype(np.float32)
+
+
+def _creases(u: rc.Plane, v: rc.Plane, mild: bool, rng: np.random.Generator) -> tuple[rc.Plane, rc.Plane]:
+    """Folds of the paper: a shading factor and the share of ink that has cracked off along the lines."""
+    shade, cracked = np.ones_like(u), np.zeros_like(u)
+    for _ in range(int(rng.integers(1, 3) if mild else rng.integers(4, 9))):
+        angle = rng.choice([0.0, np.pi / 2]) + rng.normal(0, 0.06) if mild else rng.uniform(0, np.pi)
+        off = np.float32(rng.uniform(-0.33, 0.33) * CANVAS)
+        far = u * np.float32(np.cos(angle)) + v * np.float32(np.sin(angle)) - off
+        facet, width = rng.uniform(0.05, 0.2 if mild else 0.13) * rng.choice([-1, 1]), rng.uniform(14, 70)
+        shade += np.float32(facet) * np.sign(far) * np.exp(-np.abs(far) / np.float32(width))
+        line = np.exp(-((far / np.float32(rng.uniform(0.8, 1.5))) ** 2))
+        cracked = np.maximum(
+            cracked, np.float32(rng.uniform(0.15, 0.7) if mild else rng.uniform(0.03, 0.3)) * line
+        )
+    return shade, cracked
+
+
+def _fastenings(image: FloatImage, placement: rc.Placement, outer: Box, rng: np.random.Generator) -> bool:
+    """Tape strips or pins at those corners that are in view, painted in place; says whether there was one."""
+    x0, y0, x1, y1 = outer
+    corners = np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], np.float32)
+    middle = placement.to_canvas(corners.mean(axis=0, keepdims=True))[0]
+    pins, size = rc.chance(rng, 0.4), rng.uniform(9, 17)
+    colour = rng.uniform(0.1, 0.95, 3) if pins else np.array([0.9, 0.86, 0.74]) * rng.uniform(0.7, 1.05)
+    rows, columns = np.mgrid[0:CANVAS, 0:CANVAS].astype(np.float32)
+    found = False
+    for corner in placement.to_canvas(corners):
+        inward = (middle - corner) / max(float(np.hypot(*(middle - corner))), 1e-6)
+        at = corner + inward * (size * 0.7 if pins else 2.0)
+        if not np.all((at > 4) & (at < CANVAS - 4)) or rc.chance(rng, 0.2):
+            continue
+        found = True
+        dx, dy = columns - at[0], rows - at[1]
+        if pins:
+            radius = np.sqrt(dx**2 + dy**2)
+            image *= (1 - 0.45 * (size * 0.62 - np.hypot(dx - 2, dy - 3)).clip(0, 1))[..., None]
+            shine = 0.7 + 0.5 * np.exp(-((dx + 1.5) ** 2 + (dy + 2) ** 2) / 6.0)
+            image += (colour * shine[..., None] - image) * (size * 0.45 - radius + 0.5).clip(0, 1)[..., None]
+        else:
+            along, across = dx * -inward[1] + dy * inward[0], dx * inward[0] + dy * inward[1]
+            strip = (size * 1.5 - np.abs(along)).clip(0, 1) * (size * 0.55 - np.abs(across)).clip(0, 1)
+            image += (colour - image) * (strip * 0.62)[..., None]
+    return found
+
+
+def _paper(
+    scene: Scene, inked: FloatImage, view: str, white: FloatImage, rng: np.random.Generator
+) -> tuple[rc.Sheet, bool]:
+    """The sheet and whether a white border was left around the picture."""
+    aspect, bordered = float(rng.choice(_ASPECTS)), rc.chance(rng, 0.55)
+    thin, thick = rng.uniform(0.025, 0.08), rng.uniform(0.04, 0.3, 4)
+    if view == rc.TIGHT:
+        return rc.make_sheet(inked, (0, 0, CANVAS, CANVAS), (CANVAS, CANVAS), (0, 0, 0, 0), white), False
+    crop = rc.crop_around_face(scene.landmarks, aspect, rng)
+    shrink = 1.0 if view == rc.PARTIAL else 0.8
+    width, height = round((crop[2] - crop[0]) * shrink), round((crop[3] - crop[1]) * shrink)
+    margins = (0, 0, 0, 0)
+    if bordered:
+        # Photo borders are even; a picture on office paper sits anywhere on the sheet.
+        shares = thick if rc.chance(rng, 0.35) else np.full(4, thin)
+        left, top, right, bottom = (int(max(3, round(float(share) * width))) for share in shares)
+        margins = (left, top, right, bottom)
+    return rc.make_sheet(inked, crop, (width, height), margins, white), bordered
+
+
+def _cut_out(scene: Scene, sheet: rc.Sheet, s: rc.Plane, t: rc.Plane, rng: np.random.Generator) -> Mask:
+    """The person's outline with a rim of paper, as it lies in the canvas."""
+    rim = rc.blurred(scene.matte, rng.uniform(3, 6))
+    low, size = np.array(sheet.crop[:2]), np.array(sheet.crop[2:]) - np.array(sheet.crop[:2])
+    zoom = size / (np.array(sheet.content[2:]) - np.array(sheet.content[:2]))
+    x, y = (s - sheet.content[0]) * zoom[0] + low[0], (t - sheet.content[1]) * zoom[1] + low[1]
+    held = rc.sample(
+        (rim[..., None] * 12 - 1.2).clip(0, 1).astype(np.float32), x.astype(np.float32), y.astype(np.float32)
+    )
+    return held[..., 0]
+
+
+def apply(
+    scene: Scene, rng: np.random.Generator, background: FloatImage, variant: str | None = None
+) -> Attacked:
+    """A print of `scene` held before `background`.
+
+    Args:
+        scene: what was photographed first.
+        rng: source of all randomness.
+        background: (CANVAS, CANVAS, 3), what lies behind the paper.
+        variant: one of `VARIANTS`; None draws one.
+
+    Raises:
+        ValueError: for an unknown variant.
+    """
+    variant = str(rng.choice(VARIANTS)) if variant is None else variant
+    if variant not in VARIANTS:
+        raise ValueError(
+            f"unknown print variant ({variant!r}) — expected one of {', '.join(VARIANTS)} — name one"
+        )
+    kind, cues, light = variant.split("/")[1], [], rc.scene_light(scene, rng)
+    view = rc.draw_view(rng)
+    inked, faded = _inked(rc.inner_capture(scene.image, rng), kind, rng)
+    if kind == "inkjet":
+        spread = rc.blurred(inked, rng.uniform(0.5, 1.1))
+        inked = np.minimum(inked, spread) * np.float32(0.5) + spread * np.float32(0.5)
+    tint = np.array([1.0, 0.985, 0.94] if kind == "newsprint-bw" else [1.0, 0.995, 0.98], np.float32)
+    white = (
+        tint * np.float32(rng.uniform(0.84, 0.93) if kind == "newsprint-bw" else rng.uniform(0.92, 1.0))
+    ).astype(np.float32)
+
+    sheet, bordered = _paper(scene, inked, view, white, rng)
+    outer: Box = (0.0, 0.0, float(sheet.size[0]), float(sheet.size[1]))
+    on_sheet = sheet.from_scene(scene.landmarks)
+    stiff = rc.chance(rng, 0.5)
+    placement = rc.place(sheet, outer, on_sheet, view, rng, bow=0.0 if stiff else rng.uniform(8, 34))
+    on_canvas = placement.to_canvas(on_sheet)
+    s, t = placement.planes()
+    ink = rc.sample(sheet.picture, s, t)
+    scale = np.float32(placement.scale)
+    u, v = (s - sheet.size[0] / 2) * scale, (t - sheet.size[1] / 2) * scale
+
+    # Which traces the paper bears: drawn first, so that a view without edges can be given one that is plain.
+    dotted = kind in ("laser", "newsprint-bw") and rc.chance(rng, 0.75)
+    streaked = kind in ("laser", "inkjet") and rc.chance(rng, 0.5)
+    creased = rc.chance(rng, 0.28 if kind == "newsprint-bw" else 0.16)
+    glossy = rc.chance(rng, {"photo-paper": 0.75, "laser": 0.3, "inkjet": 0.2, "newsprint-bw": 0.06}[kind])
+    curled = abs(placement.bow) > 7
+    if view == rc.TIGHT and not (dotted or streaked or creased or glossy or curled):
+        dotted, streaked, glossy = kind == "newsprint-bw", kind in ("laser", "inkjet"), kind == "photo-paper"
+
+    if dotted:
+        period, strength = 2.0 + 3.2 * rng.beta(1.5, 1.8), np.float32(rng.uniform(0.3, 0.85))
+        period = max(period, 2.8) if view == rc.TIGHT else period
+        dots = _halftone(ink, u, v, period, rc.chance(rng, 0.25), kind == "newsprint-bw", rng)
+        ink = ink + (dots * (white - 0.1) + 0.08 - ink) * strength * np.float32(min(1.0, 1.25 - 0.1 * period))
+        if period > 2.7:
+            cues.append(DOTS)
+        else:  # too fine to be told from grain
+            faded = True
+    if kind == "inkjet" or (kind == "laser" and not dotted):
+        grain = rng.normal(0, 1, (CANVAS, CANVAS, 3)).astype(np.float32)
+        ink = ink + grain * np.float32(rng.uniform(0.03, 0.1)) * np.sqrt((ink * (1 - ink)).clip(0, 1)) * 2
+    if streaked:
+        ink = ink * _streaks(v if rc.chance(rng, 0.6) else u, kind, rng.uniform(0.025, 0.06), rng)[..., None]
+        cues.append(STREAKS)
+    if kind in ("inkjet", "newsprint-bw") and rc.chance(rng, 0.7):
+        fibre = rc.blurred(rng.normal(0.5, 0.3, (CANVAS, CANVAS)).astype(np.float32), 0.8) - 0.5
+        ink = ink * (1 + fibre * np.float32(rng.uniform(0.1, 0.4)))[..., None]
+    if creased:
+        shade, cracked = _creases(u, v, rc.chance(rng, 0.6), rng)
+        ink = (ink + (white - ink) * cracked[..., None]) * shade[..., None]
+        cues.append(CREASED)
+
+    # The room's light on the paper.
+    gain = rc.ramp(rng, rng.uniform(0.62, 0.95), rng.uniform(0.92, 1.1))
+    if curled:
+        along = (
+            u * np.float32(np.cos(placement.angle)) + v * np.float32(np.sin(placement.angle))
+        ) / np.float32(placement.reach)
+        gain = gain * (
+            1
+            + np.float32(rng.uniform(0.12, 0.34) * rng.choice([-1, 1]))
+            * np.sin(np.float32(np.pi / 2) * along)
+        )
+        cues.append(BENT)
+    warmth = rng.normal(0, 0.045)  # lamps differ along warm to cold, hardly towards green or purple
+    lamp = np.array([1 + warmth, 1 + rng.normal(0, 0.012), 1 - warmth], np.float32)
+    paper = ink * gain[..., None] * lamp
+    if glossy:
+        spot = rc.highlight(rng, (10.0, 50.0), near=on_canvas[OUTLINE].mean(axis=0)) * np.float32(
+            rng.uniform(0.35, 0.8)
+        )
+        if curled or rc.chance(rng, 0.3):
+            spot = spot * (0.75 + 0.35 * smooth_noise(rng, cells=5)[..., 0])
+        spot += np.float32(rng.uniform(0.0, 0.14))
+        paper = paper + (lamp - paper) * spot.clip(0, 0.9)[..., None]
+        if float(spot.max()) > 0.25:
+            cues.append(SHEEN)
+
+    image, mask, held = paper, None, None
+    if view == rc.TIGHT:
+        held = hands.fingertip_from_border(rng) if rc.chance(rng, 0.1) else None
+    else:
+        cut = rc.chance(rng, 0.07) and not bordered
+        mask = rc.rounded_rectangle(s, t, outer, rng.choice([0.0, 0.0, 4.0]), placement.scale)
+        if cut:
+            mask = mask * _cut_out(scene, sheet, s, t, rng)
+            rim = (4 * mask * (1 - rc.blurred(mask, 2.5))).clip(0, 1) * mask
+            paper = blend(paper, np.broadcast_to(white * np.float32(0.95), paper.shape), rim)
+        wanted = not rc.chance(rng, 0.45)
+        held = hands.grip(placement, outer, rng.uniform(11, 24), rng) if wanted and not cut else None
+        exposure = rng.uniform(0.75, 1.05)
+        image = rc.cast_shadow(background, mask, rng, light)
+        for limb in held.behind if held else ():
+            hands.paint_limb(image, limb, light, exposure)
+        # The sheet's own thickness shows as a thin bright or dark line.
+        rim = (mask * (1 - np.roll(mask, (1, 1), (0, 1)))) * np.float32(rng.uniform(-0.3, 0.3))
+        image = blend(image, paper + rim[..., None], mask)
+        cues.append(EDGE)
+        if bordered:
+            cues.append(BORDER)
+        if held is None and not cut and rc.chance(rng, 0.4) and _fastenings(image, placement, outer, rng):
+            cues.append(TAPE)
+    for limb in held.front if held else ():
+        hands.paint_limb(image, limb, light, rng.uniform(0.8, 1.0))
+    if held:
+        cues.append(FINGERS)
+    if faded or not cues:
+        cues.append(FADED)
+    return Attacked(
+        image=image.clip(0, 1).astype(np.float32),
+        boxes=(rc.visible_box(mask),),
+        cues=tuple(cues),
+        variant=variant,
+        landmarks=on_canvas,
+        extra={"view": view},
+    )

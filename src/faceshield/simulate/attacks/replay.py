@@ -1,0 +1,366 @@
+"""Pictures and videos shown on a screen: phone, tablet, monitor and television."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from faceshield.simulate.attacks import hands
+from faceshield.simulate.attacks import recapture as rc
+from faceshield.simulate.attacks.controls import draw_controls
+from faceshield.simulate.portrait import (
+    CANVAS,
+    OUTLINE,
+    Attacked,
+    Box,
+    FloatImage,
+    Points,
+    Scene,
+    blend,
+    fill_polygon,
+    smooth_noise,
+)
+
+VARIANTS: tuple[str, ...] = ("replay/phone", "replay/tablet", "replay/monitor", "replay/tv")
+
+BEZEL, MOIRE, GRID, GLARE = "a screen bezel", "moire stripes", "a pixel grid", "screen glare"
+FLICKER, BLUISH, CLIPPED = "flicker bands", "bluish screen colours", "clipped bright colours"
+BUTTONS, FINGERS, UNEVEN = "player buttons", "fingers holding screen", "uneven screen brightness"
+CUES: tuple[str, ...] = (BEZEL, MOIRE, GRID, GLARE, FLICKER, BLUISH, CLIPPED, BUTTONS, FINGERS, UNEVEN)
+
+
+@dataclass(frozen=True)
+class _Device:
+    """Kind of screen: width / height choices, bezel range (share of the shorter side), true width in cm,
+    share of odd bezels.
+    """
+
+    aspects: tuple[float, ...]
+    bezel: tuple[float, float]
+    width_cm: float
+    pale: float
+    rounding: float
+
+
+_DEVICES: dict[str, _Device] = {
+    "phone": _Device((0.46, 0.5, 0.5625, 0.5625, 1.78), (0.02, 0.09), 7.0, 0.2, 0.1),
+    "tablet": _Device((0.7, 0.75, 0.75, 1.33, 1.6), (0.04, 0.12), 18.0, 0.35, 0.05),
+    "monitor": _Device((1.78, 1.6, 1.33), (0.015, 0.07), 52.0, 0.15, 0.01),
+    "tv": _Device((1.78,), (0.01, 0.045), 110.0, 0.05, 0.005),
+}
+_ROWS, _COLUMNS = np.mgrid[0:CANVAS, 0:CANVAS].astype(np.float32)
+
+
+def _panel(image: FloatImage, rng: np.random.Generator) -> tuple[FloatImage, list[str]]:
+    """Response of the panel and of the camera's exposure for it: contrast, blue cast, clipping, bloom; and
+    what of it is plain.
+    """
+    gamma, gain = rng.uniform(0.85, 1.6), rng.uniform(0.6, 1.3)
+    blue = rng.uniform(0.02, 0.3) if rc.chance(rng, 0.6) else rng.uniform(-0.06, 0.04)
+    black = rng.uniform(0.0, 0.09)
+    cast = np.array([1 - 0.9 * blue, 1 - rng.uniform(0.1, 0.4) * blue, 1 + 0.7 * blue], np.float32)
+    lit = image.clip(0, 1) ** np.float32(gamma) * (np.float32(gain) * cast)
+    lit = rc.saturate(lit, rng.uniform(0.75, 1.45))
+    if rc.chance(rng, 0.5):
+        lit = lit + np.float32(rng.uniform(0.15, 0.55)) * rc.blurred(
+            (lit - 0.7).clip(0, 1), rng.uniform(4, 14)
+        )
+    if rc.chance(rng, 0.2):  # few bits: bands in what should be smooth
+        steps = np.float32(rng.integers(10, 28))
+        lit = np.round(lit * steps) / steps
+    cues = [BLUISH] if blue > 0.12 else []
+    if float(np.mean(lit[..., 0] + lit[..., 1] + lit[..., 2] > 3.0)) > 0.12:
+        cues.append(CLIPPED)
+    return (np.float32(black) * cast + np.float32(1 - black) * lit.clip(0, 1)).astype(np.float32), cues
+
+
+def _screen(
+    scene: Scene, shown: FloatImage, view: str, device: _Device, rng: np.random.Generator
+) -> tuple[rc.Sheet, Points]:
+    """The lit picture on the screen and (N, 2) sheet pixels where controls lie over it; N is 0 without
+    controls.
+    """
+    aspect, cover, shrink = float(rng.choice(device.aspects)), rc.chance(rng, 0.45), 1.0
+    controls = rc.chance(rng, 0.28 if view == rc.TIGHT else 0.38)
+    dark = rng.uniform(0.0, 0.05) if rc.chance(rng, 0.75) else rng.uniform(0.75, 0.95)
+    fill = np.full(3, dark, np.float32)
+    if view == rc.TIGHT:
+        sheet = rc.make_sheet(shown, (0, 0, CANVAS, CANVAS), (CANVAS, CANVAS), (0, 0, 0, 0), fill)
+    else:
+        face = rc.face_box(scene.landmarks)
+        room = min(CANVAS / max(face[2] - face[0], 1.0), CANVAS / max(face[3] - face[1], 1.0))
+        cover = cover and 1 / room < (aspect if aspect < 1 else 1 / aspect)
+        inside = aspect if cover else float(rng.choice([0.75, 1.0, 1.33]))
+        crop = rc.crop_around_face(scene.landmarks, inside, rng)
+        shrink = 1.0 if view == rc.PARTIAL else 0.7
+        width, height = round((crop[2] - crop[0]) * shrink), round((crop[3] - crop[1]) * shrink)
+        # What does not fit is filled by bars; the picture then need not be in the middle.
+        across, down = max(0, round(height * aspect) - width), max(0, round(width / aspect) - height)
+        lean = rng.uniform(0.2, 0.8) if rc.chance(rng, 0.3) else 0.5
+        margins = (
+            round(across * lean),
+            round(down * lean),
+            across - round(across * lean),
+            down - round(down * lean),
+        )
+        sheet = rc.make_sheet(shown, crop, (width, height), margins, fill)
+    covered: Points = np.zeros((0, 2), np.float32)
+    if controls:
+        # A tight view shows a part of the screen, so its controls lie nearer to the middle.
+        inset = 26.0 if view == rc.TIGHT else 0.0
+        box = sheet.content
+        inner = (box[0] + inset, box[1] + inset, box[2] - inset, box[3] - inset)
+        layer = draw_controls(sheet.size, inner, sheet.size[1] >= sheet.size[0], rng)
+        sheet = rc.Sheet(blend(sheet.picture, layer[..., :3], layer[..., 3]), sheet.content, sheet.crop)
+        covered = np.argwhere(layer[::3, ::3, 3] > 0.4)[:, ::-1].astype(np.float32) * 3
+    return sheet, covered
+
+
+def _moire(u: rc.Plane, v: rc.Plane, rng: np.random.Generator) -> FloatImage:
+    """Beat between the panel's and the sensor's grid: a factor per channel, curved and coloured; u, v in
+    canvas pixels.
+    """
+    factor = np.ones((CANVAS, CANVAS, 3), np.float32)
+    warp = smooth_noise(rng, cells=2)[..., 0] * np.float32(rng.uniform(0.0, 1.2))
+    coloured = rng.uniform(0.0, 1.0) if rc.chance(rng, 0.7) else 0.0
+    for wave in range(1 + int(rc.chance(rng, 0.35))):
+        period = rng.uniform(5, 14) if rc.chance(rng, 0.6) else rng.uniform(14, 44)
+        angle, curve = rng.uniform(0, np.pi), rng.uniform(-1, 1) * 2.5e-4
+        phase = (u * np.float32(np.cos(angle)) + v * np.float32(np.sin(angle))) / np.float32(period)
+        phase = phase + np.float32(curve) * (v * v - 0.5 * u * u) / np.float32(period) * 12 + warp
+        depth = np.float32(rng.uniform(0.05, 0.2) * (0.6 if wave else 1.0))
+        for channel in range(3):
+            shift = np.float32(2 * np.pi * coloured * channel / 3)
+            factor[..., channel] += depth * np.cos(np.float32(2 * np.pi) * phase + shift)
+    return factor
+
+
+def _pixel_grid(u: rc.Plane, v: rc.Plane, rng: np.random.Generator) -> FloatImage:
+    """The panel's own pixels: dark gaps in both directions and, on some, the three stripes; u, v in canvas
+    pixels.
+    """
+    wave = np.float32(2 * np.pi / rng.uniform(2.5, 4.6))
+    depth, stripes = np.float32(rng.uniform(0.12, 0.34)), np.float32(rng.uniform(0.0, 0.3))
+    gaps = 1 - depth * (0.5 + 0.5 * np.cos(v * wave))
+    columns = [
+        1 - depth * (0.25 + 0.25 * np.cos(u * wave)) + stripes * np.cos(u * wave + np.float32(2.094 * c))
+        for c in range(3)
+    ]
+    return np.stack([gaps * column for column in columns], axis=-1).astype(np.float32)
+
+
+def _glare(background: FloatImage, face: np.ndarray, rng: np.random.Generator) -> tuple[FloatImage, bool]:
+    """Light that the glass mirrors, to be added, and whether it is plain: windows, lamps, a dim room."""
+    light = np.zeros((CANVAS, CANVAS, 3), np.float32)
+    warm = np.array([1.0, 1.0, 1.0], np.float32) + rng.normal(0, 0.05) * np.array([1, 0, -1], np.float32)
+    strength = rng.uniform(0.2, 0.62)
+    style = rng.choice(["window", "lamp", "haze", "room"])
+    if style == "window":
+        x, y = 0.5 * rng.uniform(-10, 200, 2) + 0.5 * (face.clip(0, CANVAS) - 50)
+        wide, high, lean = rng.uniform(40, 130), rng.uniform(50, 150), rng.uniform(-0.35, 0.35)
+        columns, rows = int(rng.integers(1, 4)), int(rng.integers(1, 4))
+        mask = np.zeros((CANVAS, CANVAS), np.float32)
+        for i in range(columns):
+            for j in range(rows):
+                a, b = x + wide * i / columns, y + high * j / rows
+                c, d = a + wide / columns * 0.88, b + high / rows * 0.9
+                pane = np.array(
+                    [(a + lean * b, b), (c + lean * b, b), (c + lean * d, d), (a + lean * d, d)], np.float32
+                )
+                mask = np.maximum(mask, fill_polygon(pane, soften=0))
+        light += (rc.blurred(mask, rng.uniform(0.8, 6)) * np.float32(strength))[..., None] * warm
+    elif style == "lamp":
+        for _ in range(int(rng.integers(1, 4))):
+            spot = rc.highlight(rng, (3.0, 14.0), near=face)
+            light += (spot * np.float32(strength * 1.4) + rc.highlight(rng) * np.float32(0.05))[
+                ..., None
+            ] * warm
+    elif style == "haze":
+        light += (rc.highlight(rng, (20.0, 70.0), near=face) * np.float32(strength))[..., None] * warm
+    else:
+        small = (
+            Image.fromarray(rc.to_bytes(background[:, ::-1]))
+            .resize((48, 48))
+            .resize((CANVAS, CANVAS), Image.Resampling.BICUBIC)
+        )
+        light += np.asarray(small, dtype=np.float32) / 255.0 * np.float32(rng.uniform(0.12, 0.34))
+    return light, bool(style != "room")
+
+
+def _flicker(rng: np.random.Generator) -> rc.Plane:
+    """Bands of a rolling shutter before a pulsed backlight: a factor, constant along each row of the
+    canvas.
+    """
+    rows = np.arange(CANVAS) / rng.uniform(26, 150) + rng.uniform(0, 1)
+    wave = np.cos(2 * np.pi * rows)
+    if rc.chance(rng, 0.5):
+        wave = np.tanh(wave * rng.uniform(2, 6))
+    bands = 1 - rng.uniform(0.05, 0.16) * (1 + wave)
+    slope = (_COLUMNS * np.float32(rng.normal(0, 0.02)) + _ROWS).clip(0, CANVAS - 1).astype(np.int32)
+    return bands.astype(np.float32)[slope]
+
+
+def _body(
+    s: rc.Plane,
+    t: rc.Plane,
+    outer: Box,
+    screen: Box,
+    radius: float,
+    scale: float,
+    device: _Device,
+    rng: np.random.Generator,
+) -> tuple[FloatImage, rc.Plane, rc.Plane]:
+    """The device around the screen: its picture, its mask, and the mask of the lit part."""
+    mask = rc.rounded_rectangle(s, t, outer, radius, scale)
+    lit = rc.rounded_rectangle(s, t, screen, radius * rng.choice([0.0, 0.6]), scale)
+    pale = rc.chance(rng, device.pale)
+    tone = rng.uniform(0.7, 0.95) if pale else rng.uniform(0.015, 0.14)
+    colour = np.full(3, tone, np.float32) * (1 + rng.normal(0, 0.03, 3).astype(np.float32))
+    rim = rc.rounded_rectangle(s, t, outer, radius, scale * 0.3) * 2 - 1
+    edge = np.exp(-np.abs(rim) * 2.2) * np.float32(rng.uniform(0.05, 0.4)) * mask
+    shade = rc.ramp(rng, 0.75, 1.2)
+    return (colour * shade[..., None] + edge[..., None]).astype(np.float32), mask, lit
+
+
+def _stand(image: FloatImage, placement: rc.Placement, outer: Box, rng: np.random.Generator) -> None:
+    """The foot of a monitor or television, where it is in view, painted in place."""
+    middle, low, half = (outer[0] + outer[2]) / 2, outer[3], (outer[2] - outer[0]) * rng.uniform(0.04, 0.1)
+    drop, reach = (outer[3] - outer[1]) * rng.uniform(0.1, 0.25), half * rng.uniform(2, 4)
+    neck = [
+        (middle - half, low - 4),
+        (middle + half, low - 4),
+        (middle + half, low + drop),
+        (middle - half, low + drop),
+    ]
+    foot = [
+        (middle - reach, low + drop),
+        (middle + reach, low + drop),
+        (middle + reach, low + drop * 1.2),
+        (middle - reach, low + drop * 1.2),
+    ]
+    tone = np.full((1, 1, 3), rng.uniform(0.03, 0.3), np.float32)
+    for part in (neck, foot):
+        mask = fill_polygon(placement.to_canvas(np.array(part, np.float32)))
+        image += (tone - image) * mask[..., None]
+
+
+def apply(
+    scene: Scene, rng: np.random.Generator, background: FloatImage, variant: str | None = None
+) -> Attacked:
+    """A picture of `scene` shown on a screen before `background`.
+
+    Args:
+        scene: what was captured first.
+        rng: source of all randomness.
+        background: (CANVAS, CANVAS, 3), what lies behind the device and, faintly, in its glass.
+        variant: one of `VARIANTS`; None draws one.
+
+    Raises:
+        ValueError: for an unknown variant.
+    """
+    variant = str(rng.choice(VARIANTS)) if variant is None else variant
+    if variant not in VARIANTS:
+        raise ValueError(
+            f"unknown replay variant ({variant!r}) — expected one of {', '.join(VARIANTS)} — name one"
+        )
+    kind = variant.split("/")[1]
+    device, light = _DEVICES[kind], rc.scene_light(scene, rng)
+    view = rc.draw_view(rng, whole=0.3 if kind == "phone" else 0.14)
+    shown, cues = _panel(rc.inner_capture(scene.image, rng, softest=0.28), rng)
+    sheet, controls = _screen(scene, shown, view, device, rng)
+
+    width, height = sheet.size
+    edge = rng.uniform(*device.bezel) * min(width, height)
+    ends = edge * (rng.uniform(1.5, 4.0) if kind in ("phone", "tablet") and rc.chance(rng, 0.4) else 1.0)
+    chin = edge * rng.uniform(1.0, 2.5) if kind in ("monitor", "tv") else ends
+    upright = height >= width
+    sides, tops = (edge, ends) if upright else (ends if kind in ("phone", "tablet") else edge, edge)
+    screen: Box = (0.0, 0.0, float(width), float(height))
+    outer: Box = (-sides, -tops, width + sides, height + (chin if kind in ("monitor", "tv") else tops))
+    on_sheet = sheet.from_scene(scene.landmarks)
+    placement = rc.place(sheet, outer, on_sheet, view, rng, tilt=0.38)
+    on_canvas = placement.to_canvas(on_sheet)
+    face = on_canvas[OUTLINE].mean(axis=0)
+    s, t = placement.planes()
+    picture = rc.sample(sheet.picture, s, t)
+    scale = np.float32(placement.scale)
+    u, v = (s - width / 2) * scale, (t - height / 2) * scale
+
+    on_view = placement.to_canvas(controls)
+    if np.sum(np.all((on_view > 0) & (on_view < CANVAS - 1), axis=1)) > 0.3 * len(on_view):
+        cues.append(BUTTONS)
+
+    # Which traces: drawn first, so that a view without bezel can be given one that is plain. Moire is no
+    # must.
+    striped, gridded = rc.chance(rng, 0.36), rc.chance(rng, 0.2)
+    flickering, uneven = rc.chance(rng, 0.2), rc.chance(rng, 0.4)
+    glaring = rc.chance(rng, 0.5)
+    if view == rc.TIGHT and not (striped or gridded or flickering or uneven or glaring or BUTTONS in cues):
+        glaring = rc.chance(rng, 0.5)
+        uneven = not glaring
+
+    if striped:
+        picture = picture * _moire(u, v, rng)
+        cues.append(MOIRE)
+    if gridded:
+        grid = _pixel_grid(u, v, rng)
+        picture = picture * (grid * np.float32(1 / grid.mean()))
+        cues.append(GRID)
+    if flickering:
+        picture = picture * _flicker(rng)[..., None]
+        cues.append(FLICKER)
+    if uneven:
+        # Seen at an angle a panel dims and its colours turn.
+        fall = rc.ramp(rng, rng.uniform(0.25, 0.6), rng.uniform(1.0, 1.15))
+        turn = rng.uniform(0.0, 0.25, 3).astype(np.float32)
+        picture = picture * fall[..., None] ** (1 + turn)
+        cues.append(UNEVEN)
+    glare = np.zeros((1, 1, 3), np.float32)
+    if glaring:
+        glare, plain = _glare(background, face, rng)
+        if not plain and view == rc.TIGHT and not {MOIRE, GRID, FLICKER, UNEVEN, BUTTONS} & set(cues):
+            plain = True
+            glare = glare + (rc.highlight(rng, (10.0, 40.0), near=face) * np.float32(0.4))[..., None]
+        if plain:
+            cues.append(GLARE)
+    picture = picture + glare * (1 - 0.6 * picture)
+
+    image, mask, held = picture, None, None
+    if view == rc.TIGHT:
+        held = hands.fingertip_from_border(rng) if rc.chance(rng, 0.06) else None
+    else:
+        radius = device.rounding * rng.uniform(0.2, 1.4) * min(width, height)
+        body, mask, lit = _body(s, t, outer, screen, radius, placement.scale, device, rng)
+        room = background * np.float32(rng.uniform(0.3, 1.0))
+        image = rc.cast_shadow(room, mask, rng, light)
+        if kind in ("monitor", "tv") and rc.chance(rng, 0.6):
+            _stand(image, placement, outer, rng)
+        grasp = rc.chance(rng, {"phone": 0.75, "tablet": 0.5}.get(kind, 0.0))
+        tall = kind == "phone" and upright
+        width_cm = device.width_cm * (1.0 if upright else 1.6)
+        held = (
+            hands.grip(placement, outer, width_cm, rng, wrap=tall and rc.chance(rng, 0.6)) if grasp else None
+        )
+        for limb in held.behind if held else ():
+            hands.paint_limb(image, limb, light, rng.uniform(0.5, 0.9))
+        body = body + glare * np.float32(0.25)
+        image = blend(image, blend(body, picture, lit), mask)
+        if rc.chance(rng, 0.4):
+            # A bright panel lights what is near it.
+            halo = rc.blurred(lit, 14) * (1 - mask) * np.float32(rng.uniform(0.08, 0.3))
+            image = image + halo[..., None] * picture.mean(axis=(0, 1))
+        cues.append(BEZEL)
+    for limb in held.front if held else ():
+        hands.paint_limb(image, limb, light, rng.uniform(0.6, 0.95))
+    if held:
+        cues.append(FINGERS)
+    return Attacked(
+        image=image.clip(0, 1).astype(np.float32),
+        boxes=(rc.visible_box(mask),),
+        cues=tuple(cues),
+        variant=variant,
+        landmarks=on_canvas,
+        extra={"view": view},
+    )

@@ -1,0 +1,150 @@
+"""Prints and replays: shapes, determinism, true boxes and cues, and landmarks that follow the picture."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from faceshield.simulate.attacks import hands, recapture, replay
+from faceshield.simulate.attacks import print as printed
+from faceshield.simulate.portrait import (
+    CANVAS,
+    LANDMARKS,
+    N_LANDMARKS,
+    OUTLINE,
+    Portrait,
+    Scene,
+    smooth_noise,
+)
+
+BACKGROUND = np.full((CANVAS, CANVAS, 3), (0.1, 0.6, 0.1), np.float32)
+WHOLE_VIEW = (0.0, 0.0, float(CANVAS), float(CANVAS))
+CASES = [(module, variant) for module in (printed, replay) for variant in module.VARIANTS]
+
+
+@pytest.fixture(scope="module")
+def scene() -> Scene:
+    """A drawn head with eyes and mouth on a wall."""
+    rows, columns = np.mgrid[0:CANVAS, 0:CANVAS].astype(np.float32)
+    head = (((columns - 150) / 52) ** 2 + ((rows - 130) / 70) ** 2 < 1).astype(np.float32)
+    image = np.full((CANVAS, CANVAS, 3), 0.55, np.float32) + 0.05 * smooth_noise(
+        np.random.default_rng(0), channels=3
+    )
+    image = np.where(head[..., None] > 0, np.array([0.8, 0.6, 0.5], np.float32), image).astype(np.float32)
+    landmarks = np.full((N_LANDMARKS, 2), (150, 150), np.float32)
+    turn = np.linspace(np.pi, 3 * np.pi, OUTLINE.stop, endpoint=False)
+    landmarks[OUTLINE] = np.stack([150 + 52 * np.cos(turn), 130 + 70 * np.sin(turn)], axis=1)
+    for name, x in (("left_eye", 128), ("right_eye", 172)):
+        landmarks[LANDMARKS[name]] = (x, 115)
+        image[(columns - x) ** 2 / 100 + (rows - 115) ** 2 / 25 < 1] = 0.1
+    return Scene(image, landmarks, head, Portrait(image, landmarks, head, "someone", "drawn"))
+
+
+@pytest.mark.parametrize(("module", "variant"), CASES)
+def test_result_is_well_formed_and_repeats(scene: Scene, module: ModuleType, variant: str) -> None:
+    for seed in range(3):
+        first = module.apply(scene, np.random.default_rng(seed), BACKGROUND, variant)
+        assert first.image.shape == (CANVAS, CANVAS, 3) and first.image.dtype == np.float32
+        assert np.isfinite(first.image).all() and first.image.min() >= 0 and first.image.max() <= 1
+        assert first.variant == variant and first.landmarks.shape == (N_LANDMARKS, 2)
+        assert first.cues and set(first.cues) <= set(module.CUES) and len(set(first.cues)) == len(first.cues)
+        (x0, y0, x1, y1) = first.boxes[0]
+        assert 0 <= x0 < x1 <= CANVAS and 0 <= y0 < y1 <= CANVAS
+        again = module.apply(scene, np.random.default_rng(seed), BACKGROUND, variant)
+        assert (
+            np.array_equal(first.image, again.image)
+            and first.cues == again.cues
+            and first.boxes == again.boxes
+        )
+        other = module.apply(scene, np.random.default_rng(seed + 99), BACKGROUND, variant)
+        assert not np.array_equal(first.image, other.image)
+
+
+@pytest.mark.parametrize(("module", "edge"), [(printed, printed.EDGE), (replay, replay.BEZEL)])
+def test_views_without_an_edge_fill_the_canvas_and_say_so(
+    scene: Scene, module: ModuleType, edge: str
+) -> None:
+    results = [module.apply(scene, np.random.default_rng(1000 + i), BACKGROUND) for i in range(40)]
+    tight = [r for r in results if r.extra["view"] == recapture.TIGHT]
+    assert 0.25 < len(tight) / len(results) < 0.65
+    weak = {printed.FADED, replay.BLUISH, replay.CLIPPED}
+    for result in tight:
+        assert result.boxes == (WHOLE_VIEW,) and edge not in result.cues
+        assert set(result.cues) - weak, "a tight view needs a physical trace"
+    assert all(edge in r.cues for r in results if r.extra["view"] != recapture.TIGHT)
+    assert len({r.variant for r in results}) == len(module.VARIANTS)
+
+
+def test_background_shows_outside_the_box_only(scene: Scene) -> None:
+    for seed in range(24):
+        result = printed.apply(scene, np.random.default_rng(seed), BACKGROUND, "print/photo-paper")
+        green = (result.image[..., 1] > 0.25) & (result.image[..., 0] < 0.2) & (result.image[..., 2] < 0.2)
+        if result.extra["view"] == recapture.TIGHT:
+            assert not green.any()
+        elif result.extra["view"] == recapture.WHOLE:
+            x0, y0, x1, y1 = (int(v) for v in result.boxes[0])
+            outside = np.ones_like(green)
+            outside[y0:y1, x0:x1] = False
+            assert green.any() and green[outside].sum() > 0
+
+
+@pytest.mark.parametrize("module", [printed, replay])
+def test_landmarks_follow_the_picture(scene: Scene, module: ModuleType) -> None:
+    """The eyes, black in the scene, are darker than the skin between them wherever they are now."""
+    right = total = 0
+    for seed in range(30):
+        result = module.apply(scene, np.random.default_rng(seed), BACKGROUND)
+        eyes = [result.landmarks[LANDMARKS[name]].mean(axis=0) for name in ("left_eye", "right_eye")]
+        places = [*eyes, (eyes[0] + eyes[1]) / 2]
+        if not all(4 < v < CANVAS - 4 for place in places for v in place):
+            continue
+        left, other, skin = (
+            result.image[int(y) - 2 : int(y) + 3, int(x) - 2 : int(x) + 3].mean() for x, y in places
+        )
+        total += 1
+        right += bool(max(left, other) < skin)
+    assert total >= 20 and right >= 0.85 * total
+
+
+def test_placement_is_exact_in_both_directions(scene: Scene) -> None:
+    sheet = recapture.make_sheet(scene.image, (20, 10, 270, 280), (250, 270), (9, 8, 7, 6), (1, 1, 1))
+    assert sheet.size == (266, 284)
+    points = sheet.from_scene(scene.landmarks)
+    assert np.allclose(points, scene.landmarks - (11, 2), atol=1e-4)
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        placement = recapture.place(sheet, (0, 0, 266, 284), points, recapture.draw_view(rng), rng, bow=30.0)
+        there = placement.to_canvas(points)
+        s, t = placement.to_sheet(there[:, 0], there[:, 1])
+        assert np.allclose(np.stack([s, t], axis=1), points, atol=0.05)
+
+
+def test_sample_reproduces_pixels_and_clamps(scene: Scene) -> None:
+    rows, columns = np.mgrid[0:CANVAS, 0:CANVAS].astype(np.float32)
+    inner = (slice(0, CANVAS - 1), slice(0, CANVAS - 1))
+    assert np.allclose(recapture.sample(scene.image, columns, rows)[inner], scene.image[inner], atol=1e-6)
+    assert np.allclose(
+        recapture.sample(scene.image, columns - 1e4, rows * 0)[0, 0], scene.image[0, 0], atol=1e-6
+    )
+
+
+def test_a_grip_needs_an_edge_in_view(scene: Scene) -> None:
+    sheet = recapture.make_sheet(scene.image, WHOLE_VIEW, (CANVAS, CANVAS), (0, 0, 0, 0), (1, 1, 1))
+    rng = np.random.default_rng(0)
+    far = recapture.Placement(np.array([[9.0, 0, -1000], [0, 9.0, -1000], [0, 0, 1]]), 9.0)
+    assert hands.grip(far, WHOLE_VIEW, 10.0, rng) is None
+    near = recapture.place(sheet, WHOLE_VIEW, scene.landmarks, recapture.WHOLE, rng)
+    assert hands.grip(near, WHOLE_VIEW, 10.0, rng, wrap=True) is not None
+    assert hands.fingertip_from_border(rng).front
+
+
+@pytest.mark.parametrize("module", [printed, replay])
+def test_faces_at_the_border_and_unknown_variants(scene: Scene, module: ModuleType) -> None:
+    for move in (-130.0, 130.0):
+        moved = Scene(scene.image, scene.landmarks + np.float32(move), scene.matte, scene.portrait)
+        for seed in range(8):
+            assert module.apply(moved, np.random.default_rng(seed), BACKGROUND).cues
+    with pytest.raises(ValueError, match="expected one of"):
+        module.apply(scene, np.random.default_rng(0), BACKGROUND, "print/woodcut")
