@@ -1,0 +1,45 @@
+# make demo: from nothing to a report.    make test: what every change must pass.    make slow: the rest.
+# On Linux without a GPU, the small torch: make demo PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
+
+PYTHON ?= python3
+PIP_ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+# A stamp is newer than what it was made from, or the installation runs again.
+READY := $(VENV)/.installed
+READY_DEV := $(VENV)/.installed-dev
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS)
+
+.PHONY: demo install install-dev test lint slow clean
+.DELETE_ON_ERROR:
+
+demo: $(READY)
+	$(BIN)/python examples/demo.py
+
+install: $(READY)
+
+install-dev: $(READY_DEV)
+
+test: lint
+	$(BIN)/python -m pytest -m "not slow and not gpu"
+
+lint: $(READY_DEV)
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+slow: $(READY_DEV)
+	$(BIN)/python -m pytest -m "slow and not gpu"
+
+clean:
+	rm -rf out build .pytest_cache .mypy_cache .ruff_cache
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(READY): pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) -e . -c constraints.txt
+	touch $@
+
+$(READY_DEV): pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) -e ".[dev]" -c constraints.txt
+	touch $@ $(READY)

@@ -1,0 +1,8 @@
+"""`python -m faceshield` is `faceshield`."""
+
+from __future__ import annotations
+
+from faceshield.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""The command line: one verb a file, each with one function of the file's name, heavy imports inside it.
+
+Use: `faceshield --help`, `faceshield inspect photo.jpg`. A known error becomes one line on stderr and exit
+code 2; with FACESHIELD_TRACEBACK=1 in the environment it keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+VERBS: tuple[str, ...] = (
+    "simulate",
+    "generate",
+    "train",
+    "predict",
+    "score",
+    "table",
+    "inspect",
+    "ask",
+    "doctor",
+)
+"""All verbs, in the order of the work; a verb is registered when its file is there."""
+
+app = typer.Typer(
+    name="faceshield",
+    help="Face anti-spoofing that answers in words: bona fide or attack, which type, why and where.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,  # rich costs a third of the start-up time of `--help`
+    pretty_exceptions_enable=False,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from faceshield import __version__
+
+        typer.echo(f"faceshield {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    return None
+
+
+def _register() -> None:
+    for verb in VERBS:
+        module = f"{__name__}.{verb}"
+        if importlib.util.find_spec(module) is not None:
+            app.command(verb)(getattr(importlib.import_module(module), verb))
+
+
+_register()
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return str(error) or type(error).__name__
+
+
+def main() -> None:
+    """Runs the command line; exit code 2 for errors that the user can mend."""
+    try:
+        app()
+    except (ValueError, OSError) as error:  # RecordError and ConfigError are ValueErrors
+        if os.environ.get("FACESHIELD_TRACEBACK"):
+            raise
+        print(f"faceshield: {_one_line(error)}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,208 @@
+"""Configs: one frozen pydantic class a stage, read from YAML plus `key=value` overrides, every fault reported
+at once.
+
+A YAML file holds only what differs from the defaults. Use:
+`class SimulateConfig(Config): count: int = 100` and `SimulateConfig.load("simulate.yaml", ["count=20"])`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import typing
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+from typing_extensions import Self
+
+KeyPath = tuple[str | int, ...]
+
+
+class ConfigError(ValueError):
+    """A config that cannot be used; the message lists every fault with file:line or the override it came
+    from.
+    """
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("\n".join(self.faults))
+
+
+class Config(BaseModel):
+    """Base of all configs: immutable, unknown keys refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+    @classmethod
+    def load(cls, path: str | Path | None = None, overrides: Sequence[str] = ()) -> Self:
+        """Reads a YAML file (None: the defaults alone), applies overrides, validates.
+
+        Args:
+            path: the file; an empty file means the defaults.
+            overrides: "a.b=c"; the value is read as YAML, later ones win.
+
+        Raises:
+            ConfigError: once, with all faults; an unknown key names its near match.
+            FileNotFoundError: no such file.
+        """
+        faults: list[str] = []
+        origin: dict[KeyPath, str] = {}
+        name = str(path) if path is not None else "config"
+        values: dict[str, Any] = {}
+        if path is not None:
+            values = _read_yaml(Path(path), origin, faults)
+        for override in overrides:
+            _apply_override(values, override, origin, faults)
+        try:
+            config = cls.model_validate(values)
+        except ValidationError as error:
+            faults += _explain(cls, error, origin, name)
+            raise ConfigError(faults) from None
+        if faults:
+            raise ConfigError(faults)
+        return config
+
+    def to_yaml(self) -> str:
+        """The whole config, defaults included, as YAML that `load` reads back."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _read_yaml(path: Path, origin: dict[KeyPath, str], faults: list[str]) -> dict[str, Any]:
+    text = path.read_text(encoding="utf-8")
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark is not None else ""
+        problem = getattr(error, "problem", None) or "unreadable"
+        raise ConfigError(
+            [f"{path}{line}: not YAML ({problem}) — expected `key: value` lines — correct the line"]
+        ) from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ConfigError(
+            [f"{path}:1: a {type(values).__name__} — expected `key: value` lines at the top level"]
+        )
+    if root is not None:
+        _note_lines(root, (), str(path), origin, faults)
+    return values
+
+
+def _note_lines(
+    node: yaml.Node, prefix: KeyPath, name: str, origin: dict[KeyPath, str], faults: list[str]
+) -> None:
+    if isinstance(node, yaml.MappingNode):
+        for key_node, value_node in node.value:
+            where = f"{name}:{key_node.start_mark.line + 1}"
+            key = (*prefix, str(key_node.value))
+            if key in origin:
+                faults.append(
+                    f"{where}: key {_dotted(key)!r} twice — first at {origin[key]} — remove one of them"
+                )
+            origin[key] = where
+            _note_lines(value_node, key, name, origin, faults)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            place = (*prefix, index)
+            origin[place] = f"{name}:{item.start_mark.line + 1}"
+            _note_lines(item, place, name, origin, faults)
+
+
+def _apply_override(
+    values: dict[str, Any], override: str, origin: dict[KeyPath, str], faults: list[str]
+) -> None:
+    key, equals, text = override.partition("=")
+    parts = key.strip().split(".")
+    if not equals or not all(parts):
+        faults.append(f"override {override!r} — expected key=value or a.b=value — correct it")
+        return
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        faults.append(f"override {override!r} — its value is not YAML — quote it")
+        return
+    place = values
+    for depth, part in enumerate(parts[:-1], start=1):
+        inner = place.setdefault(part, {})
+        if inner is None:
+            inner = place[part] = {}
+        if not isinstance(inner, dict):
+            faults.append(
+                f"override {override!r} — {'.'.join(parts[:depth])} is a value, not a group of keys"
+            )
+            return
+        place = inner
+        origin.setdefault(tuple(parts[:depth]), f"override {override!r}")
+    place[parts[-1]] = value
+    origin[tuple(parts)] = f"override {override!r}"
+
+
+def _dotted(location: Sequence[str | int]) -> str:
+    return ".".join(str(part) for part in location)
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for argument in typing.get_args(annotation):
+        found = _model_in(argument)
+        if found is not None:
+            return found
+    return None
+
+
+def _model_at(model: type[BaseModel], location: Sequence[str | int]) -> type[BaseModel] | None:
+    current: type[BaseModel] | None = model
+    for part in location:
+        if isinstance(part, int) or current is None:
+            continue
+        if part in current.model_fields:
+            current = _model_in(current.model_fields[part].annotation)
+    return current
+
+
+def _all_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    for key, field in model.model_fields.items():
+        yield f"{prefix}{key}"
+        inner = _model_in(field.annotation)
+        if inner is not None and inner is not model:
+            yield from _all_keys(inner, f"{prefix}{key}.")
+
+
+def _near(model: type[BaseModel], location: KeyPath) -> str:
+    """What to do about an unknown key: the near match among its siblings, else the same key elsewhere, else
+    the list.
+    """
+    parent = _model_at(model, location[:-1])
+    siblings = list(parent.model_fields) if parent is not None else []
+    key = str(location[-1])
+    close = difflib.get_close_matches(key, siblings, n=1, cutoff=0.5)
+    if close:
+        return f"did you mean {_dotted((*location[:-1], close[0]))!r}?"
+    elsewhere = [name for name in _all_keys(model) if name.rsplit(".", 1)[-1] == key]
+    if elsewhere:
+        return f"did you mean {elsewhere[0]!r}?"
+    return f"expected one of {', '.join(siblings)}"
+
+
+def _explain(
+    model: type[BaseModel], error: ValidationError, origin: dict[KeyPath, str], name: str
+) -> Iterator[str]:
+    for fault in error.errors(include_url=False):
+        location: KeyPath = fault["loc"]
+        where = next(
+            (origin[location[:n]] for n in range(len(location), 0, -1) if location[:n] in origin), name
+        )
+        key = _dotted(location)
+        if fault["type"] == "extra_forbidden":
+            yield f"{where}: unknown key {key!r} — {_near(model, location)}"
+        elif fault["type"] == "missing":
+            yield f"{where}: {key} is missing — expected a value — add it"
+        else:
+            given = "" if isinstance(fault["input"], dict) else f" = {fault['input']!r}"
+            message = fault["msg"].removeprefix("Value error, ")
+            yield f"{where}: {key}{given} — {message}" if key else f"{where}: {message}"

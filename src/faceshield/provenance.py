@@ -1,0 +1,137 @@
+"""Where an output came from: atomic writing, hashes and the `run.json` beside every stage's output.
+
+Use: `write_run("dialogues.jsonl", config=config, seed=0, inputs=["samples.jsonl"])`. Stages import these from
+`records`, which passes them on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import tempfile
+from collections.abc import Iterable
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+
+def write_text_atomic(path: str | Path, text: str | Iterable[str]) -> Path:
+    """Writes a text file so that a reader sees the old one or the whole new one, never a part; makes its
+    folder.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as out:
+            out.writelines([text] if isinstance(text, str) else text)
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(name, 0o666 & ~umask)  # mkstemp makes private files; outputs follow the user's umask
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    return path
+
+
+def file_sha256(path: str | Path) -> str:
+    """SHA-256 of a file; of a folder, of the sorted relative names and sizes of its files (their bytes are
+    not read).
+    """
+    path = Path(path)
+    digest = hashlib.sha256()
+    if path.is_dir():
+        for entry in sorted(item for item in path.rglob("*") if item.is_file()):
+            digest.update(f"{entry.relative_to(path).as_posix()}\0{entry.stat().st_size}\n".encode())
+        return digest.hexdigest()
+    with path.open("rb") as data:
+        while block := data.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _git_commit() -> str | None:
+    here = Path(__file__).resolve()
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(here.parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+
+    try:
+        git(
+            "ls-files", "--error-unmatch", here.name
+        )  # else an environment inside somebody else's repository would count
+        commit = git("rev-parse", "HEAD")
+        return f"{commit}+changes" if git("status", "--porcelain", "--untracked-files=no") else commit
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for name in (
+        "faceshield",
+        "torch",
+        "transformers",
+        "peft",
+        "accelerate",
+        "numpy",
+        "pillow",
+        "scikit-image",
+    ):
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def write_run(
+    path_of_output: str | Path,
+    *,
+    config: BaseModel | dict[str, Any],
+    seed: int | None,
+    inputs: Iterable[str | Path],
+) -> Path:
+    """Writes `run.json`: how an output came to be.
+
+    It lies beside `path_of_output`, or inside it when that is a folder. Where several stages write into one
+    folder, the runs of the other outputs are kept under "earlier".
+
+    Args:
+        config: everything that was chosen; JSON-able.
+        seed: the run's seed, or None where nothing was drawn.
+        inputs: files and folders that were read.
+    """
+    output = Path(path_of_output)
+    folder = output if output.is_dir() else output.parent
+    target = folder / "run.json"
+    name = "." if output.is_dir() else output.name
+    earlier: dict[str, Any] = {}
+    if target.exists():
+        try:
+            previous = json.loads(target.read_text(encoding="utf-8"))
+            earlier = previous.pop("earlier", {})
+            earlier[previous["output"]] = previous
+        except (ValueError, KeyError, TypeError, AttributeError):
+            earlier = {}
+        earlier.pop(name, None)
+    run = {
+        "output": name,
+        "written": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "config": config.model_dump(mode="json") if isinstance(config, BaseModel) else config,
+        "seed": seed,
+        "inputs": [{"path": str(path), "sha256": file_sha256(path)} for path in inputs],
+        "versions": _versions(),
+        "git_commit": _git_commit(),
+    }
+    if earlier:
+        run["earlier"] = earlier
+    return write_text_atomic(target, json.dumps(run, indent=2, ensure_ascii=False, default=str) + "\n")

@@ -1,0 +1,27 @@
+"""The four tasks of the paper (§3.2), each of which asks a question, writes the true answer and reads any
+answer.
+
+Use: `COARSE.read(text).is_attack`, `TASKS["localization"].answer(sample)`.
+"""
+
+from __future__ import annotations
+
+from faceshield.tasks.base import Answer, Task
+from faceshield.tasks.coarse import COARSE
+from faceshield.tasks.fine import FINE
+from faceshield.tasks.localization import LOCALIZATION, pixels_from_square, square_from_pixels
+from faceshield.tasks.reasoning import REASONING
+
+TASKS: dict[str, Task] = {task.name: task for task in (COARSE, FINE, REASONING, LOCALIZATION)}
+
+__all__ = [
+    "COARSE",
+    "FINE",
+    "LOCALIZATION",
+    "REASONING",
+    "TASKS",
+    "Answer",
+    "Task",
+    "pixels_from_square",
+    "square_from_pixels",
+]

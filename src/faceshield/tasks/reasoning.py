@@ -1,0 +1,124 @@
+"""Reasoning (paper §3.2): what can be seen, and the verdict that follows from it, in at most three short
+sentences.
+
+The cues come from the sample's `meta["cues"]` (noun phrases of what was really rendered or annotated), else
+from the taxonomy.
+"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from faceshield.records import Sample
+from faceshield.tasks.base import Answer, Task, choose, join_phrases, sentence_case
+from faceshield.tasks.verdicts import find_type, find_verdict
+from faceshield.taxonomy import BONAFIDE, describe
+
+MAX_WORDS = 45
+MAX_CUES = 3
+
+_ONE_SENTENCE = (
+    "{Cues} can be seen, {verdict}",
+    "The picture shows {cues}, {verdict}",
+    "I see {cues}, {verdict}",
+)
+_TWO_SENTENCES = (
+    "{First} can be seen. The picture also shows {rest}, {verdict}",
+    "The picture shows {first}. {Rest} can be seen too, {verdict}",
+    "I see {first}. I also see {rest}, {verdict}",
+)
+_CONCLUSION = re.compile(
+    r"(?:^|[\s,.;])(?:so|therefore|thus|hence|in conclusion|overall)(?:,?\s)", re.IGNORECASE
+)
+
+
+def sample_cues(sample: Sample) -> tuple[str, ...]:
+    """The sample's own cues without blanks and repeats, or the taxonomy's for its type."""
+    own = sample.meta.get("cues") or ()
+    if isinstance(own, str) or not all(isinstance(cue, str) for cue in own):
+        raise ValueError(
+            f"meta.cues = {own!r} of sample {sample.id!r} — expected a list of noun phrases — correct it"
+        )
+    cleaned = [cue.strip().rstrip(".") for cue in own]
+    return tuple(dict.fromkeys(cue for cue in cleaned if cue)) or describe(sample.presentation_type).cues
+
+
+class ReasoningTask(Task):
+    name = "reasoning"
+    questions = (
+        "Why is this face bona fide or a presentation attack?",
+        "Why is this face bona fide or an attack?",
+        "Explain what you see and say if it is an attack.",
+        "Explain your answer. Is this face bona fide or an attack?",
+        "What in the picture shows that the face is bona fide or an attack?",
+        "Which signs show an attack, if any?",
+        "Give the reason. Is it bona fide or an attack?",
+        "Look at the face. What do you see, and what follows?",
+        "What do you see, and is it an attack?",
+    )
+    templates: dict[str, str] = {}
+
+    def answer(self, sample: Sample, rng: np.random.Generator | None = None) -> str:
+        cues = list(sample_cues(sample))
+        if rng is not None and len(cues) > 1:
+            cues = [cues[i] for i in rng.permutation(len(cues))[: int(rng.integers(1, MAX_CUES + 1))]]
+        cues = cues[:MAX_CUES]
+        if sample.is_attack:
+            verdict = f"so this is a presentation attack of type {sample.presentation_type}."
+        else:
+            verdict = "so this face is bona fide."
+        pattern = _ONE_SENTENCE[0]
+        if rng is not None:
+            pattern = choose(rng, _ONE_SENTENCE if len(cues) < 2 or rng.random() < 0.5 else _TWO_SENTENCES)
+        text = _fill(pattern, cues, verdict)
+        while len(text.split()) > MAX_WORDS and len(cues) > 1:
+            cues.pop()
+            text = _fill(pattern if len(cues) > 1 else _ONE_SENTENCE[0], cues, verdict)
+        return text
+
+    def pair(self, sample: Sample, rng: np.random.Generator) -> tuple[str, str]:
+        # No fixed reasoning is ever scored, and one wording for all would teach none: it always varies.
+        return self.ask(rng), self.answer(sample, rng)
+
+    def read(self, text: str, size_wh: tuple[int, int] | None = None) -> Answer:
+        for part in (_conclusion(text), _last_sentence(text), text):
+            is_attack = find_verdict(part)
+            name = find_type(part)
+            if is_attack is None and name is not None:
+                is_attack = name != BONAFIDE
+            if is_attack is not None:
+                break
+        else:
+            return Answer("unparsed", text=text)
+        if not is_attack:
+            return Answer("parsed", False, BONAFIDE, text=text)
+        return Answer("parsed", True, None if name == BONAFIDE else name, text=text)
+
+
+def _fill(pattern: str, cues: list[str], verdict: str) -> str:
+    both, first, rest = join_phrases(cues), cues[0], join_phrases(cues[1:])
+    return pattern.format(
+        cues=both,
+        Cues=sentence_case(both),
+        first=first,
+        First=sentence_case(first),
+        rest=rest,
+        Rest=sentence_case(rest),
+        verdict=verdict,
+    )
+
+
+def _conclusion(text: str) -> str:
+    """What follows the last "so" or its like; empty where there is none."""
+    ends = [match.end() for match in _CONCLUSION.finditer(text)]
+    return text[ends[-1] :] if ends else ""
+
+
+def _last_sentence(text: str) -> str:
+    sentences = [part for part in re.split(r"[.!?\n]+", text) if part.strip()]
+    return sentences[-1] if sentences else ""
+
+
+REASONING = ReasoningTask()

@@ -1,0 +1,87 @@
+"""Fixtures that every part shares: a small data set of drawn pictures, at least one of each type."""
+
+from __future__ import annotations
+
+import os
+
+# One thread: two torch threads beside any other process are slower than one. Before anything imports torch.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from faceshield.records import Sample, write_jsonl
+from faceshield.taxonomy import BONAFIDE, PRESENTATION_TYPES
+
+SampleFactory = Callable[..., Sample]
+
+
+def draw_face(rng: np.random.Generator, size_wh: tuple[int, int]) -> np.ndarray:
+    """A head, two eyes and a mouth on noise; (H, W, 3) uint8 RGB."""
+    width, height = size_wh
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    x, y = (x - width / 2) / (width / 2), (y - height / 2) / (height / 2)
+    picture = rng.uniform(40, 200, 3) + rng.normal(0, 12, (height, width, 3))
+    picture[(x / 0.55) ** 2 + (y / 0.8) ** 2 < 1] = rng.uniform(90, 230, 3)
+    for eye in (-0.22, 0.22):
+        picture[((x - eye) / 0.1) ** 2 + ((y + 0.15) / 0.06) ** 2 < 1] = 30
+    picture[(x / 0.22) ** 2 + ((y - 0.4) / 0.07) ** 2 < 1] = (150, 60, 60)
+    return picture.clip(0, 255).astype(np.uint8)
+
+
+def _sample(kind: str = BONAFIDE, /, **changes: Any) -> Sample:
+    is_attack = kind != BONAFIDE
+    values: dict[str, Any] = {
+        "id": f"s-{kind.lower().replace(' ', '-')}",
+        "image": "images/face.png",
+        "dataset": "drawn",
+        "is_attack": is_attack,
+        "presentation_type": kind,
+        "original_label": kind,
+        "subject": "somebody",
+        "split": "test",
+        "size_wh": (64, 80),
+        "boxes": [(8.0, 10.0, 40.0, 60.0)] if is_attack else [],
+        "meta": {
+            "cues": ["a paper edge"] if is_attack else [],
+            "scene": ["a face before a grey wall", "a beard"],
+        },
+    }
+    return Sample(**{**values, **changes})
+
+
+@pytest.fixture
+def make_sample() -> SampleFactory:
+    """Builds a valid `Sample` of a type; keyword arguments replace fields. No picture is written."""
+    return _sample
+
+
+@pytest.fixture
+def samples(tmp_path: Path) -> list[Sample]:
+    """Two samples of every type, 64x80 pictures lying under `tmp_path / "data" / "images"`."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for index, name in enumerate(PRESENTATION_TYPES * 2):
+        image = f"images/{index:03d}.png"
+        path = tmp_path / "data" / image
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture = draw_face(rng, (64, 80))
+        if name != BONAFIDE:
+            picture[10:60, 8:40] //= 2
+        Image.fromarray(picture).save(path)
+        rows.append(_sample(name, id=f"s{index:03d}", image=image, subject=f"p{index % 5}"))
+    return rows
+
+
+@pytest.fixture
+def samples_jsonl(tmp_path: Path, samples: list[Sample]) -> Path:
+    """`samples` as a file beside its pictures."""
+    path = tmp_path / "data" / "samples.jsonl"
+    write_jsonl(path, samples)
+    return path

@@ -1,0 +1,124 @@
+"""The public face: names, signatures and defaults that others rely on; a change here is a change for every
+user.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+import faceshield
+from faceshield import FaceShieldPredictor, InspectionReport
+from faceshield.cli import VERBS, app
+from faceshield.data_engine import generate_dialogues
+from faceshield.tasks import TASKS, Answer
+
+REPORT_FIELDS = [
+    "image",
+    "status",
+    "error",
+    "is_attack",
+    "bonafide_score",
+    "threshold",
+    "presentation_type",
+    "type_scores",
+    "boxes",
+    "reasoning",
+    "face",
+    "model",
+    "meta",
+]
+
+# name -> its parameters in order, "=" where there is a default, "*" before those by keyword alone
+SIGNATURES: list[tuple[Any, str]] = [
+    (FaceShieldPredictor.from_pretrained, "model= *device= *threshold= *pvtm= *detector="),
+    (FaceShieldPredictor.inspect, "self image *face="),
+    (FaceShieldPredictor.inspect_many, "self images *face="),
+    (FaceShieldPredictor.detect, "self image *face="),
+    (FaceShieldPredictor.classify, "self image *face="),
+    (FaceShieldPredictor.explain, "self image *face="),
+    (FaceShieldPredictor.locate, "self image *face="),
+    (FaceShieldPredictor.ask, "self image prompt *face="),
+    (FaceShieldPredictor.score, "self image"),
+    (generate_dialogues, "samples *tasks *seed *per_task= *on_skip="),
+]
+
+OPTIONS = {
+    "simulate": ["--faces", "--count", "--seed", "--out", "--types", "--landmarks"],
+    "generate": ["--out", "--tasks", "--seed", "--per-task"],
+    "train": [],
+    "predict": ["--model", "--out", "--tasks", "--pvtm"],
+    "score": ["--out", "--model", "--threshold-from", "--criterion"],
+    "table": ["--markdown", "--out"],
+    "inspect": ["--model", "--face", "--json", "--out"],
+    "ask": ["--model", "--face"],
+    "doctor": ["--model"],
+}
+
+
+def shape(function: Any) -> str:
+    parts = []
+    for parameter in inspect.signature(function).parameters.values():
+        star = "*" if parameter.kind is inspect.Parameter.KEYWORD_ONLY else ""
+        default = "" if parameter.default is inspect.Parameter.empty else "="
+        parts.append(f"{star}{parameter.name}{default}")
+    return " ".join(parts)
+
+
+def test_the_package_exports_what_it_always_did() -> None:
+    assert faceshield.__all__ == ["FaceShieldPredictor", "InspectionReport", "__version__"]
+    assert dir(faceshield) == sorted(faceshield.__all__)
+    for name in faceshield.__all__:
+        assert getattr(faceshield, name) is not None
+    with pytest.raises(AttributeError, match="expected one of FaceShieldPredictor"):
+        _ = faceshield.Predictor  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("function", "expected"), SIGNATURES, ids=lambda value: getattr(value, "__qualname__", "")
+)
+def test_signatures_stay(function: Any, expected: str) -> None:
+    assert shape(function) == expected
+
+
+def test_the_defaults_that_docs_promise() -> None:
+    defaults = inspect.signature(FaceShieldPredictor.from_pretrained).parameters
+    assert defaults["model"].default == "tiny" and defaults["pvtm"].default == "off"
+    assert inspect.signature(FaceShieldPredictor.inspect).parameters["face"].default == "detect"
+
+
+def test_the_report_has_its_fields_in_order() -> None:
+    assert [field.name for field in dataclasses.fields(InspectionReport)] == REPORT_FIELDS
+    assert list(InspectionReport("a.jpg", "no_face").to_dict())[: len(REPORT_FIELDS)] == REPORT_FIELDS
+
+
+def test_tasks_and_their_answers() -> None:
+    assert list(TASKS) == ["coarse", "fine", "reasoning", "localization"]
+    assert [field.name for field in dataclasses.fields(Answer)] == [
+        "status",
+        "is_attack",
+        "presentation_type",
+        "boxes",
+        "text",
+    ]
+    for task in TASKS.values():
+        assert shape(task.ask) == "rng="
+        assert shape(task.answer) == "sample rng="
+        assert shape(task.read) == "text size_wh="
+
+
+def test_the_verbs() -> None:
+    assert set(OPTIONS) == set(VERBS)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_verb_has_help_and_its_options(verb: str) -> None:
+    result = CliRunner().invoke(app, [verb, "--help"])
+    assert result.exit_code == 0, result.output
+    found = set(re.findall(r"--[a-z][a-z-]*", result.stdout))
+    assert set(OPTIONS[verb]) <= found
