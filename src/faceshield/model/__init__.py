@@ -1,0 +1,42 @@
+"""The FaceShield model (paper §4), in transformers' shape; knows nothing of tasks or records.
+
+Use: `from faceshield.model import load, resolve_model`, then `checkpoint = load(resolve_model("tiny"))`.
+"""
+
+from __future__ import annotations
+
+from .checkpoint import (
+    Checkpoint,
+    CheckpointInfo,
+    build,
+    build_tiny,
+    checkpoint_hash,
+    load,
+    read_info,
+    resolve_model,
+    save,
+)
+from .configuration_faceshield import FaceShieldConfig, FaceShieldVisionConfig
+from .modeling_faceshield import FaceShieldForConditionalGeneration, FaceShieldModel
+from .processing_faceshield import FaceShieldProcessor
+from .tokenizer import train_tokenizer
+from .vision_faceshield import FaceShieldVisionModel
+
+__all__ = [
+    "Checkpoint",
+    "CheckpointInfo",
+    "FaceShieldConfig",
+    "FaceShieldForConditionalGeneration",
+    "FaceShieldModel",
+    "FaceShieldProcessor",
+    "FaceShieldVisionConfig",
+    "FaceShieldVisionModel",
+    "build",
+    "build_tiny",
+    "checkpoint_hash",
+    "load",
+    "read_info",
+    "resolve_model",
+    "save",
+    "train_tokenizer",
+]

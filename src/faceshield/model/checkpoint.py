@@ -1,0 +1,388 @@
+"""Checkpoints: build, save and load a model with its processor and its threshold, find one by name.
+
+A checkpoint is a folder: config.json, *.safetensors, the processor's files, faceshield.json (its info).
+Use: `checkpoint = load(resolve_model("tiny"))`, then `checkpoint.model`, `.processor`, `.info`.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from transformers import PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
+
+from .configuration_faceshield import FaceShieldConfig
+from .modeling_faceshield import FaceShieldForConditionalGeneration
+from .processing_faceshield import SYSTEM, FaceShieldProcessor
+
+INFO_FILE = "faceshield.json"
+TINY_FOLDER = Path(__file__).resolve().parent.parent / "assets" / "faceshield-tiny"
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+FETCHED = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "*.md"]
+
+# The toy size of DESIGN.md; configs/model/tiny.yaml holds the same values.
+TINY: dict[str, Any] = {
+    "vision_config": {
+        "model_type": "faceshield_vision",
+        "hidden_size": 192,
+        "intermediate_size": 384,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 3,
+        "image_size": 192,
+        "patch_size": 16,
+        "stem_channels": [32, 64, 96, 192],
+        "stem_blocks": [0, 1, 1, 1],
+        "stem_norm_groups": 1,
+    },
+    "prompt_config": {
+        "hidden_size": 192,
+        "intermediate_size": 384,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 6,
+        "max_position_embeddings": 64,
+    },
+    "text_config": {
+        "hidden_size": 192,
+        "intermediate_size": 512,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 6,
+        "max_position_embeddings": 1024,
+        "original_max_position_embeddings": 1024,
+        "sliding_window": None,
+    },
+}
+TINY_SYSTEM = "A chat between a user and an assistant."
+
+
+@dataclass(frozen=True)
+class CheckpointInfo:
+    """What a checkpoint says of itself beyond its weights.
+
+    Attributes:
+        threshold: A picture is an attack where its `bonafide_score` is below this (0..1); None = not chosen.
+        threshold_source: Where it comes from: dataset, n, criterion, and the rates there.
+        questions: The exact fixed question per task that scores were trained and chosen with.
+        extra: Anything else worth keeping: training data, PVTM's direction, date.
+    """
+
+    threshold: float | None = None
+    threshold_source: Mapping[str, Any] = field(default_factory=dict)
+    questions: Mapping[str, str] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.threshold is not None and not 0.0 <= self.threshold <= 1.0:
+            raise ValueError(
+                f"threshold {self.threshold} — expected a score between 0 and 1 — choose it on dev data"
+            )
+        if self.threshold is not None and not self.threshold_source:
+            raise ValueError(
+                f"threshold {self.threshold} without threshold_source — expected dataset, n, criterion"
+            )
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A loaded model, ready to ask."""
+
+    model: FaceShieldForConditionalGeneration
+    processor: FaceShieldProcessor
+    info: CheckpointInfo
+    path: Path
+
+
+def build(
+    values: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase, *, seed: int = 0, system: str | None = None
+) -> tuple[FaceShieldForConditionalGeneration, FaceShieldProcessor]:
+    """A new model with random weights, and its processor.
+
+    Args:
+        values: Keyword values of `FaceShieldConfig` (a configs/model/*.yaml); the vocabulary and the ids of
+            end, pad and image tokens are filled in from the tokenizer.
+        tokenizer: With an `<image>` token; both text towers use it.
+        seed: Of the weights; the global generator is left as it was.
+        system: The processor's system sentence; None = Bunny's.
+    """
+    filled: dict[str, Any] = copy.deepcopy(dict(values))
+    pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+    ids = {"bos_token_id": None, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": pad}
+    for name in ("text_config", "prompt_config"):
+        filled[name] = {"vocab_size": len(tokenizer), **ids, **(filled.get(name) or {})}
+    filled.setdefault("image_token_id", tokenizer.convert_tokens_to_ids("<image>"))
+    config = FaceShieldConfig(**filled)
+    processor = FaceShieldProcessor(
+        tokenizer,
+        image_size=config.vision_config.image_size,
+        patch_size=config.vision_config.patch_size,
+        use_savp=config.use_savp,
+        system=SYSTEM if system is None else system,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = FaceShieldForConditionalGeneration(config)
+    return model, processor
+
+
+def build_tiny(
+    tokenizer: PreTrainedTokenizerBase, *, seed: int = 0, **overrides: Any
+) -> tuple[FaceShieldForConditionalGeneration, FaceShieldProcessor]:
+    """The toy-size model with random weights, and its processor.
+
+    Args:
+        tokenizer: See `tokenizer.train_tokenizer`.
+        seed: Of the weights.
+        overrides: Values of `FaceShieldConfig` in the place of `TINY`'s; a sub-config's dict is merged into
+            TINY's.
+    """
+    values = copy.deepcopy(TINY)
+    for name, value in overrides.items():
+        values[name] = {**values[name], **value} if isinstance(values.get(name), dict) else value
+    model, processor = build(values, tokenizer, seed=seed, system=TINY_SYSTEM)
+    # Short sequences run forward and backward faster in plain attention than in the fused one, on CPUs.
+    model.set_attn_implementation({"vision_config": "eager", "prompt_config": "eager", "text_config": "sdpa"})
+    return model, processor
+
+
+def save(
+    model: FaceShieldForConditionalGeneration,
+    processor: FaceShieldProcessor,
+    directory: str | Path,
+    info: CheckpointInfo | None = None,
+    *,
+    dtype: torch.dtype | None = None,
+) -> Path:
+    """Write a checkpoint folder; each file replaces its old self only once it is complete.
+
+    Args:
+        model: Without adapters (`peft_model.merge_and_unload()` first).
+        processor: Its processor.
+        directory: Made where it does not exist; other files in it are left alone.
+        info: None keeps the faceshield.json that is there, or writes an empty one.
+        dtype: Type of the stored weights, for instance `torch.bfloat16`; the model itself is not changed.
+
+    Raises:
+        ValueError: A model with adapters.
+    """
+    if not isinstance(model, FaceShieldForConditionalGeneration):
+        raise ValueError(
+            f"{type(model).__name__} — expected FaceShieldForConditionalGeneration — merge_and_unload() first"
+        )
+    _check_pair(model.config, processor)
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    if info is None:
+        info = read_info(directory)
+    state = None
+    if dtype is not None:
+        state = {
+            name: value.to(dtype) if value.is_floating_point() else value
+            for name, value in model.state_dict().items()
+        }
+    with tempfile.TemporaryDirectory(dir=directory, prefix=".saving-") as name:
+        fresh = Path(name)
+        with _quiet():
+            model.save_pretrained(fresh, state_dict=state)
+        processor.save_pretrained(fresh)
+        text = json.dumps(asdict(info), indent=2, ensure_ascii=False)
+        (fresh / INFO_FILE).write_text(text + "\n", encoding="utf-8")
+        for file in sorted(path for path in fresh.rglob("*") if path.is_file()):
+            target = directory / file.relative_to(fresh)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(file, target)
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir()
+    return directory
+
+
+def load(directory: str | Path, *, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Checkpoint:
+    """Load a checkpoint folder for use: eval mode, every fault of the folder named.
+
+    Args:
+        directory: As `save` wrote it; see `resolve_model` for names.
+        dtype: Type of the weights in memory.
+        device: Where the model goes.
+
+    Raises:
+        FileNotFoundError: No folder, or a file of it is missing.
+        ValueError: Pickled weights, a truncated file, missing, unexpected or misshapen tensors (all are
+            listed), or a processor and a model that do not belong together.
+    """
+    directory = Path(directory)
+    _check_files(directory)
+    with _quiet():
+        loaded: Any = FaceShieldForConditionalGeneration.from_pretrained(
+            directory,
+            dtype=dtype,
+            use_safetensors=True,
+            local_files_only=True,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
+    model, found = loaded
+    faults = [
+        f"{kind} {name}"
+        for kind, key in (("missing", "missing_keys"), ("unexpected", "unexpected_keys"))
+        for name in sorted(found[key])
+    ]
+    faults += [
+        f"wrong shape {name} {tuple(there)} (expected {tuple(wanted)})"
+        for name, there, wanted in sorted(found["mismatched_keys"])
+    ]
+    if faults:
+        raise ValueError(
+            f"{directory}: the weights do not fit config.json — {'; '.join(faults)} — use the config.json "
+            "that was saved with these weights"
+        )
+    processor = FaceShieldProcessor.from_pretrained(directory, local_files_only=True)
+    _check_pair(model.config, processor)
+    return Checkpoint(model.eval().to(device), processor, read_info(directory), directory)
+
+
+def _check_files(directory: Path) -> None:
+    if not directory.is_dir():
+        raise FileNotFoundError(
+            f"no checkpoint folder {directory} — expected config.json and *.safetensors in it"
+        )
+    weights = sorted(directory.glob("*.safetensors"))
+    if not weights:
+        pickles = [path.name for path in directory.iterdir() if path.suffix in PICKLES]
+        if pickles:
+            raise ValueError(
+                f"{directory}: weights as pickle ({', '.join(sorted(pickles))}) — expected *.safetensors, a "
+                "pickle can run code — convert it where you trust it: "
+                "safetensors.torch.save_file(torch.load(..., weights_only=True), ...)"
+            )
+        raise FileNotFoundError(
+            f"{directory}: no *.safetensors — expected the weights — copy them into the folder"
+        )
+    if (directory / "adapter_config.json").is_file() and not (directory / "config.json").is_file():
+        raise ValueError(
+            f"{directory}: an adapter alone — expected a whole model — merge it into its base model and save"
+        )
+    for name in ("config.json", "processor_config.json", "tokenizer.json"):
+        if not (directory / name).is_file():
+            raise FileNotFoundError(
+                f"{directory}: no {name} — expected a folder that faceshield saved — copy the file in"
+            )
+    kind = json.loads((directory / "config.json").read_text(encoding="utf-8")).get("model_type")
+    if kind != FaceShieldConfig.model_type:
+        raise ValueError(
+            f"{directory}: model_type {kind!r} — expected {FaceShieldConfig.model_type!r} — give its folder"
+        )
+    for path in weights:
+        try:
+            with safe_open(path, framework="pt"):
+                pass
+        except SafetensorError as error:
+            raise ValueError(
+                f"{path}: unreadable weights ({error}), {path.stat().st_size} bytes — expected a whole "
+                "safetensors file — copy or download it again"
+            ) from error
+
+
+def _check_pair(config: FaceShieldConfig, processor: FaceShieldProcessor) -> None:
+    faults = []
+    if processor.image_token_id != config.image_token_id:
+        faults.append(f"image token id {processor.image_token_id} against config's {config.image_token_id}")
+    if processor.tokens_per_stream != config.tokens_per_stream:
+        faults.append(
+            f"{processor.tokens_per_stream} tokens a stream against the tower's {config.tokens_per_stream}"
+        )
+    if processor.image_size != config.vision_config.image_size:
+        faults.append(
+            f"image_size {processor.image_size} against the tower's {config.vision_config.image_size}"
+        )
+    if processor.use_savp != config.use_savp:
+        faults.append(f"use_savp {processor.use_savp} against config's {config.use_savp}")
+    if len(processor.tokenizer) > config.text_config.vocab_size:
+        faults.append(f"{len(processor.tokenizer)} pieces against vocab_size {config.text_config.vocab_size}")
+    if faults:
+        raise ValueError(
+            f"processor and model differ: {'; '.join(faults)} — expected a pair — save them together"
+        )
+
+
+def read_info(directory: str | Path) -> CheckpointInfo:
+    """The folder's `faceshield.json`; an empty `CheckpointInfo` where there is none."""
+    path = Path(directory) / INFO_FILE
+    if not path.is_file():
+        return CheckpointInfo()
+    try:
+        return CheckpointInfo(**json.loads(path.read_text(encoding="utf-8")))
+    except (TypeError, json.JSONDecodeError) as error:
+        raise ValueError(
+            f"{path}: {error} — expected the keys of CheckpointInfo — correct the file"
+        ) from error
+
+
+def resolve_model(name: str | Path) -> Path:
+    """Folder of a model as users name it: "tiny" (shipped), a folder, or a hub id "owner/name" (fetched).
+
+    Raises:
+        FileNotFoundError: None of the three.
+    """
+    if str(name) == "tiny":
+        if not TINY_FOLDER.is_dir():
+            raise FileNotFoundError(
+                f"no shipped model in {TINY_FOLDER} — expected faceshield-tiny — train it: runs/tiny.sh"
+            )
+        return TINY_FOLDER
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path
+    if (
+        re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", str(name))
+        and not path.exists()
+        and not path.parent.is_dir()
+    ):
+        from huggingface_hub import snapshot_download
+
+        try:
+            return Path(snapshot_download(str(name), allow_patterns=FETCHED))
+        except (OSError, ValueError) as error:
+            raise FileNotFoundError(
+                f"model {str(name)!r} — expected 'tiny', a folder or a hub id that can be reached ({error}) "
+                "— check the name"
+            ) from error
+    raise FileNotFoundError(
+        f"model {str(name)!r} — expected 'tiny', a folder or a hub id 'owner/name' — check the spelling"
+    )
+
+
+def checkpoint_hash(directory: str | Path) -> str:
+    """First 16 hex digits of the SHA-256 over the folder's json, safetensors and jinja files."""
+    digest = hashlib.sha256()
+    directory = Path(directory)
+    for path in sorted(p for p in directory.rglob("*") if p.suffix in (".json", ".safetensors", ".jinja")):
+        digest.update(path.relative_to(directory).as_posix().encode() + b"\0")
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()[:16]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Transformers' bars and notes off: whatever they would say is raised above, by name."""
+    level, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        if bars:
+            transformers_logging.enable_progress_bar()

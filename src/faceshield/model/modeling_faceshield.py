@@ -1,0 +1,455 @@
+"""FaceShield's model (paper §4, Fig. 4c): SigLIP on RGB and SAVP, PVTM, projector, Phi-3.
+
+Transformers' own SigLIP and Phi-3 classes, joined in transformers' shape, so `save_pretrained`, `generate`,
+PEFT and Trainer work as they do for any other model.
+Use: `model(**processor(images=picture, text=question)).logits`.
+B = batch, T = vision tokens of all streams (one stream's, or twice that with SAVP), Dv / Dt = widths of the
+tower / language model, L = sequence length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import (
+    AutoModel,
+    AutoModelForImageTextToText,
+    GenerationMixin,
+    PreTrainedModel,
+    SiglipTextModel,
+)
+from transformers.activations import ACT2FN
+from transformers.cache_utils import Cache, DynamicCache
+from transformers.modeling_outputs import BaseModelOutputWithPast, BaseModelOutputWithPooling, ModelOutput
+from transformers.modeling_utils import slice_logits_to_keep
+from transformers.utils.generic import can_return_tuple
+
+from . import pvtm, vision_faceshield  # noqa: F401  (vision_faceshield registers the small tower)
+from .configuration_faceshield import FaceShieldConfig
+
+IMAGE_INPUTS = (
+    "pixel_values", "savp_values", "prompt_input_ids", "pvtm_seeds", "vision_features", "vision_joint",
+)  # fmt: skip
+
+
+@dataclass
+class FaceShieldModelOutputWithPast(BaseModelOutputWithPast):
+    """Language model outputs plus `image_hidden_states` (B, T, Dt), the projected vision tokens."""
+
+    image_hidden_states: Tensor | None = None
+
+
+@dataclass
+class FaceShieldCausalLMOutputWithPast(ModelOutput):
+    """Loss, logits (B, L, vocabulary), cache, and `image_hidden_states` (B, T, Dt)."""
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+    past_key_values: Cache | None = None
+    hidden_states: tuple[Tensor] | None = None
+    attentions: tuple[Tensor] | None = None
+    image_hidden_states: Tensor | None = None
+
+
+class FaceShieldProjector(nn.Module):
+    """Linear, GELU, Linear: (…, Dv) -> (…, Dt). Eq. 1."""
+
+    def __init__(self, config: FaceShieldConfig) -> None:
+        super().__init__()
+        self.linear_1 = nn.Linear(config.vision_config.hidden_size, config.text_config.hidden_size)
+        self.act = ACT2FN[config.projector_hidden_act]
+        self.linear_2 = nn.Linear(config.text_config.hidden_size, config.text_config.hidden_size)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.linear_2(self.act(self.linear_1(features)))
+
+
+class FaceShieldPreTrainedModel(PreTrainedModel):
+    config: FaceShieldConfig
+    config_class = FaceShieldConfig
+    base_model_prefix = "model"
+    input_modalities = ["image", "text"]
+    supports_gradient_checkpointing = True
+    _skip_keys_device_placement = ["past_key_values"]
+    _supports_flash_attn = True
+    _supports_sdpa = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+    _can_compile_fullgraph = True
+
+
+class FaceShieldModel(FaceShieldPreTrainedModel):
+    """Towers, projector and language model, without the language model's head."""
+
+    def __init__(self, config: FaceShieldConfig) -> None:
+        super().__init__(config)
+        self.vision_tower = AutoModel.from_config(config.vision_config)
+        self.prompt_tower = SiglipTextModel._from_config(config.prompt_config)
+        self.multi_modal_projector = FaceShieldProjector(config)
+        self.language_model = AutoModel.from_config(config.text_config)
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.language_model.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.language_model.set_input_embeddings(value)
+
+    def encode_images(self, pixel_values: Tensor, savp_values: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Run the tower on both streams at once (Eq. 5-6).
+
+        Args:
+            pixel_values: (B, 3, S, S) RGB, normalised by the processor.
+            savp_values: (B, 3, S, S) [LBP, Gray, HOG], or None for a model without SAVP.
+
+        Returns:
+            `features` (B, T, Dv), the hidden state that the projector reads, RGB's tokens first; `joint` (B,
+            T, Dv), the same tokens in the prompt's space, for PVTM. No gradient where the tower is frozen.
+        """
+        tower = self.vision_tower
+        layer = self.config.vision_feature_layer
+        trained = torch.is_grad_enabled() and any(p.requires_grad for p in tower.parameters())
+        streams = [pixel_values] if savp_values is None else [pixel_values, savp_values]
+        with torch.set_grad_enabled(trained):
+            outputs = tower(torch.cat(streams), output_hidden_states=[layer], return_dict=True)
+            features = outputs.hidden_states[layer]
+        with torch.no_grad():
+            joint = pvtm.joint_tokens(tower, outputs.last_hidden_state, features, self.config.pvtm_space)
+        side_by_side = [torch.cat(x.chunk(len(streams)), dim=1) for x in (features, joint)]
+        return side_by_side[0], side_by_side[1]
+
+    @torch.no_grad()
+    def encode_prompts(self, prompt_input_ids: Tensor) -> Tensor:
+        """Pool each prompt, (B, 64) ids -> (B, Dv); equal prompts are computed once."""
+        distinct, index = torch.unique(prompt_input_ids, dim=0, return_inverse=True)
+        outputs = self.prompt_tower(input_ids=distinct, return_dict=True)
+        if self.config.pvtm_pool == "siglip":
+            return outputs.pooler_output[index]
+        filled = (distinct != self.config.prompt_config.pad_token_id).unsqueeze(-1)
+        total = (outputs.last_hidden_state * filled).sum(1) / filled.sum(1).clamp(min=1)
+        return self.prompt_tower.head(total)[index]
+
+    def mask_features(
+        self, features: Tensor, joint: Tensor, prompt_input_ids: Tensor, seeds: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """PVTM (§4.2): replace the features of the masked tokens in place; counts and positions never change.
+
+        Args:
+            features: (B, T, Dv) from `encode_images`.
+            joint: (B, T, Dv) from `encode_images`.
+            prompt_input_ids: (B, 64) ids of the question alone.
+            seeds: (B,) integers or None, see `pvtm.mask_tokens`.
+
+        Returns:
+            Masked features (B, T, Dv) and what stayed (B, T) bool.
+        """
+        config = self.config
+        batch, tokens, _ = features.shape
+        if config.pvtm_ranking == "random":
+            ranks = seeds + 1 if seeds is not None else None
+            scores = torch.rand(batch, tokens) if ranks is None else pvtm.seeded_uniform(ranks, tokens)
+            scores = scores.to(features.device)
+        else:
+            text = self.encode_prompts(prompt_input_ids)
+            if config.pvtm_ranking == "shuffled_prompt":
+                text = text.roll(1, dims=0)
+            scores = pvtm.importance(joint, text, config.pvtm_sign)
+        if config.pvtm_scope == "per_stream":
+            streams = max(1, tokens // config.tokens_per_stream)
+            scores = scores.reshape(batch * streams, -1)
+            if seeds is not None:
+                seeds = (seeds.unsqueeze(1) * streams + torch.arange(streams, device=seeds.device)).flatten()
+        keep = pvtm.mask_tokens(scores, config.pvtm_keep_ratio, config.pvtm_mask_ratio, seeds)
+        keep = keep.view(batch, tokens)
+        # Paper is silent: what a masked token becomes; zero turns into one trainable vector, projector(0).
+        filler = features.mean(1, keepdim=True) if config.pvtm_mask == "mean" else features.new_zeros(())
+        return torch.where(keep.unsqueeze(-1), features, filler), keep
+
+    @can_return_tuple
+    def get_image_features(
+        self,
+        pixel_values: Tensor | None = None,
+        savp_values: Tensor | None = None,
+        prompt_input_ids: Tensor | None = None,
+        pvtm_seeds: Tensor | None = None,
+        vision_features: Tensor | None = None,
+        vision_joint: Tensor | None = None,
+        **kwargs: Any,
+    ) -> BaseModelOutputWithPooling:
+        """Vision tokens as the language model reads them, after PVTM and the projector.
+
+        Either `pixel_values` (and `savp_values`), or `vision_features` (and, for PVTM, `vision_joint`) as
+        `encode_images` returned them. PVTM is on if `prompt_input_ids` is given, `pvtm_mask_ratio` is above
+        0, and the model is training or `pvtm_inference` is "paper"; without seeds it then draws from torch's
+        global generator in training and from seed 0 for every picture otherwise.
+
+        Returns:
+            `pooler_output`: list of B tensors (T, Dt); `last_hidden_state`: (B, T, Dv) features after PVTM.
+        """
+        if vision_features is None:
+            if pixel_values is None:
+                raise ValueError(
+                    "no picture given — expected pixel_values or vision_features — pass one of the two"
+                )
+            vision_features, vision_joint = self.encode_images(pixel_values, savp_values)
+        features = vision_features
+        if prompt_input_ids is not None and self._pvtm_is_on():
+            if vision_joint is None:
+                raise ValueError("vision_features without vision_joint — PVTM ranks by it — pass both")
+            if pvtm_seeds is None and not self.training:
+                pvtm_seeds = torch.zeros(len(features), dtype=torch.long)
+            features, _ = self.mask_features(features, vision_joint, prompt_input_ids, pvtm_seeds)
+        projector = self.multi_modal_projector
+        dtype = next(projector.parameters()).dtype
+        # A list, as generation's own code repeats and slices it.
+        projected: Any = list(projector(features.to(dtype)))
+        return BaseModelOutputWithPooling(last_hidden_state=features, pooler_output=projected)
+
+    def _pvtm_is_on(self) -> bool:
+        return (self.training or self.config.pvtm_inference == "paper") and self.config.pvtm_mask_ratio > 0
+
+    def _placeholders(self, input_ids: Tensor, features: Tensor) -> Tensor:
+        """(B, L) bool, True where a vision token goes; refuses a row with another number than features."""
+        mask = input_ids == self.config.image_token_id
+        counts, expected = mask.sum(1), features.shape[1]
+        if (
+            input_ids.shape[0] != features.shape[0]
+            or not torch.compiler.is_compiling()
+            and (counts != expected).any()
+        ):
+            raise ValueError(
+                f"image placeholders per row {counts.tolist()} — expected {expected} in each of "
+                f"{features.shape[0]} rows, one per vision token — use this checkpoint's processor"
+            )
+        return mask
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: Tensor | None = None,
+        pixel_values: Tensor | None = None,
+        savp_values: Tensor | None = None,
+        prompt_input_ids: Tensor | None = None,
+        pvtm_seeds: Tensor | None = None,
+        vision_features: Tensor | None = None,
+        vision_joint: Tensor | None = None,
+        mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
+        **kwargs: Any,
+    ) -> FaceShieldModelOutputWithPast:
+        """See `FaceShieldForConditionalGeneration.forward`."""
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("input_ids and inputs_embeds — expected exactly one of them — drop the other")
+        if inputs_embeds is None:
+            inputs_embeds = self.get_input_embeddings()(input_ids)
+        images = (mm_encoder_outputs or {}).get("image")
+        if images is None and (pixel_values is not None or vision_features is not None):
+            images = self.get_image_features(
+                pixel_values,
+                savp_values,
+                prompt_input_ids,
+                pvtm_seeds,
+                vision_features,
+                vision_joint,
+                return_dict=True,
+            )
+        image_hidden_states = None
+        if images is not None:
+            if input_ids is None:
+                raise ValueError(
+                    "pictures with inputs_embeds — expected input_ids, placeholders are found by id"
+                )
+            projected: Any = images.pooler_output
+            image_hidden_states = torch.stack(list(projected)).to(inputs_embeds)
+            where = self._placeholders(input_ids, image_hidden_states).unsqueeze(-1)
+            inputs_embeds = inputs_embeds.masked_scatter(where, image_hidden_states)
+        if (
+            position_ids is None
+            and attention_mask is not None
+            and attention_mask.shape == inputs_embeds.shape[:2]
+        ):
+            # Nothing came before: a left-padded row gets the very positions it has alone.
+            position_ids = (attention_mask.long().cumsum(-1) - 1).clamp(min=0)
+        outputs = self.language_model(
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            return_dict=True,
+            **kwargs,
+        )
+        return FaceShieldModelOutputWithPast(
+            last_hidden_state=outputs.last_hidden_state,
+            past_key_values=outputs.past_key_values,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+            image_hidden_states=image_hidden_states,
+        )
+
+
+class FaceShieldForConditionalGeneration(FaceShieldPreTrainedModel, GenerationMixin):
+    """The whole model: picture and question in, answer out (Eq. 2)."""
+
+    _tied_weights_keys = {"lm_head.weight": "model.language_model.embed_tokens.weight"}
+
+    def __init__(self, config: FaceShieldConfig) -> None:
+        super().__init__(config)
+        self.model = FaceShieldModel(config)
+        self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.model.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.model.set_input_embeddings(value)
+
+    def get_output_embeddings(self) -> nn.Module:
+        return self.lm_head
+
+    def encode_images(self, pixel_values: Tensor, savp_values: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """See `FaceShieldModel.encode_images`; pass the result as `vision_features` and `vision_joint`."""
+        return self.model.encode_images(pixel_values, savp_values)
+
+    def get_image_features(self, *args: Any, **kwargs: Any) -> BaseModelOutputWithPooling:
+        """See `FaceShieldModel.get_image_features`."""
+        return self.model.get_image_features(*args, **kwargs)
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: Tensor | None = None,
+        pixel_values: Tensor | None = None,
+        savp_values: Tensor | None = None,
+        prompt_input_ids: Tensor | None = None,
+        pvtm_seeds: Tensor | None = None,
+        vision_features: Tensor | None = None,
+        vision_joint: Tensor | None = None,
+        labels: Tensor | None = None,
+        logits_to_keep: int | Tensor = 0,
+        mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
+        **kwargs: Any,
+    ) -> FaceShieldCausalLMOutputWithPast:
+        """Next-token logits, and the loss if `labels` are given.
+
+        Args:
+            input_ids: (B, L) with T placeholders a row.
+            attention_mask: (B, L), or (B, 1, L, L) for packed rows (then give `position_ids` too).
+            pixel_values, savp_values: (B, 3, S, S); without SAVP the second is None.
+            prompt_input_ids: (B, 64) the question alone, for PVTM.
+            pvtm_seeds: (B,) integers, one per sample.
+            vision_features, vision_joint: (B, T, Dv), a cached `encode_images`, in the place of the pixels.
+            labels: (B, L), -100 where there is no loss.
+        """
+        outputs = self.model(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            pixel_values=pixel_values,
+            savp_values=savp_values,
+            prompt_input_ids=prompt_input_ids,
+            pvtm_seeds=pvtm_seeds,
+            vision_features=vision_features,
+            vision_joint=vision_joint,
+            mm_encoder_outputs=mm_encoder_outputs,
+            return_dict=True,
+            **{key: value for key, value in kwargs.items() if key != "num_items_in_batch"},
+        )
+        logits = self.lm_head(slice_logits_to_keep(outputs.last_hidden_state, logits_to_keep))
+        loss = None
+        if labels is not None:
+            loss = self.loss_function(
+                logits=logits, labels=labels, vocab_size=self.config.text_config.vocab_size, **kwargs
+            )
+        return FaceShieldCausalLMOutputWithPast(
+            loss=loss,
+            logits=logits,
+            past_key_values=outputs.past_key_values,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+            image_hidden_states=outputs.image_hidden_states,
+        )
+
+    @torch.inference_mode()
+    def score_answers(self, answers: Sequence[Sequence[int]], **inputs: Any) -> Tensor:
+        """Log-probability of each of K fixed answers after each picture and question, in one prefill.
+
+        Args:
+            answers: K lists of token ids, end token included (`FaceShieldProcessor.encode_answer`).
+            inputs: The processor's output for B pictures and questions, left padded, or with
+                `vision_features`.
+
+        Returns:
+            (B, K) float32, the sum over the answer's tokens of log p(token | everything before).
+        """
+        if not answers or any(len(answer) == 0 for answer in answers):
+            raise ValueError(
+                "answers — expected at least one, each with a token — pass encode_answer's lists"
+            )
+        if "flash" in str(self.model.language_model.config._attn_implementation):
+            raise ValueError(
+                "flash attention cannot pack answers — expected sdpa or eager — set_attn_implementation"
+            )
+        attention_mask = inputs.pop("attention_mask", None)
+        if attention_mask is None:
+            attention_mask = torch.ones_like(inputs["input_ids"])
+        device, rows = attention_mask.device, len(attention_mask)
+        cache = DynamicCache(config=self.config.text_config)
+        first = self(
+            **inputs, attention_mask=attention_mask, past_key_values=cache, use_cache=True, logits_to_keep=1
+        ).logits
+        firsts = torch.tensor([answer[0] for answer in answers], device=device)
+        scores = first[:, -1].float().log_softmax(-1)[:, firsts]
+
+        # The answers follow one another in one row; each sees the question and itself, none sees another.
+        steps = [(k, i) for k, answer in enumerate(answers) for i in range(len(answer) - 1)]
+        if not steps:
+            return scores
+        owner, offset = torch.tensor(steps, device=device).T
+        given = torch.tensor([answers[k][i] for k, i in steps], device=device)
+        wanted = torch.tensor([answers[k][i + 1] for k, i in steps], device=device)
+        own = (owner[:, None] == owner) & (offset[:, None] >= offset)
+        seen = attention_mask.bool()[:, None, None].expand(-1, -1, len(steps), -1)
+        visible = torch.cat([seen, own.expand(rows, 1, -1, -1)], dim=-1)
+        hidden = torch.zeros(visible.shape, dtype=self.dtype, device=device)
+        logits = self(
+            input_ids=given.expand(rows, -1),
+            attention_mask=hidden.masked_fill(~visible, torch.finfo(self.dtype).min),
+            position_ids=attention_mask.sum(1, keepdim=True) + offset,
+            past_key_values=cache,
+            use_cache=True,
+        ).logits
+        later = logits.float().log_softmax(-1).gather(-1, wanted.expand(rows, -1).unsqueeze(-1)).squeeze(-1)
+        return scores.index_add(1, owner, later)
+
+    def _prepare_multimodal_encoder_kwargs_for_generation(self, model_kwargs: dict[str, Any]) -> Any:
+        # Generation pre-encodes pictures only when it sees pixels; cached features must take the same way.
+        if model_kwargs.get("vision_features") is None:
+            parent: Any = super()
+            return parent._prepare_multimodal_encoder_kwargs_for_generation(model_kwargs)
+        given = {name: model_kwargs.pop(name) for name in IMAGE_INPUTS if name in model_kwargs}
+        encoded = self.model.get_image_features(**given, return_dict=True)
+        model_kwargs["mm_encoder_outputs"] = {
+            **(model_kwargs.get("mm_encoder_outputs") or {}),
+            "image": encoded,
+        }
+        return model_kwargs
+
+
+AutoModel.register(FaceShieldConfig, FaceShieldModel, exist_ok=True)
+AutoModelForImageTextToText.register(FaceShieldConfig, FaceShieldForConditionalGeneration, exist_ok=True)
+
+__all__ = ["FaceShieldForConditionalGeneration", "FaceShieldModel", "FaceShieldPreTrainedModel"]

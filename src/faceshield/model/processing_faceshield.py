@@ -1,0 +1,387 @@
+"""FaceShield's processor: pictures to two pixel streams, texts to token ids (paper §4; Bunny's format).
+
+All preprocessing constants live here. A text is built from pieces, so labels need no search in it, and
+special tokens written inside a question are harmless text.
+Use: `inputs = processor(images=picture, text="Is this face bona fide?", return_tensors="pt")`.
+S = image size, T = vision tokens of all streams, L = sequence length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from transformers import AutoProcessor, BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
+
+from .configuration_faceshield import FaceShieldConfig
+from .savp import Channel, LbpMethod, savp
+
+# Bunny's system sentence, word for word: the published weights were trained with it.
+SYSTEM = (
+    "A chat between a curious user and an artificial intelligence assistant. "
+    "The assistant gives helpful, detailed, and polite answers to the user's questions."
+)
+CHAT_TEMPLATE = (
+    "{{ system }}{% for message in messages %}{% if message['role'] == 'user' %} USER: "
+    "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
+    "{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}<image>\n{% else %}{{ part['text'] }}{% endif %}"
+    "{% endfor %}{% endif %} ASSISTANT:"
+    "{% else %} {{ message['content'] }}{{ eos_token }}{% endif %}{% endfor %}"
+)
+IGNORED = -100
+
+ImageInput = Image.Image | np.ndarray
+
+
+class FaceShieldProcessor(ProcessorMixin):
+    """Pictures and texts to model inputs.
+
+    Args:
+        tokenizer: The language model's; it must know `image_token` as one token.
+        prompt_tokenizer: The prompt tower's; None = the same one.
+        chat_template: Jinja text of the conversation format, for other tools; `__call__` builds the same
+            text itself.
+        image_size: S, the side of the square that the tower sees, in pixels.
+        patch_size: Side of a vision token in pixels.
+        use_savp: Whether the second stream (§4.1) is made.
+        image_token: The placeholder's text.
+        system: Sentence before the conversation.
+        prompt_length: Token ids of a prompt, SigLIP's 64.
+        image_mean: Per-channel mean after scaling to 0..1; one value for all channels.
+        image_std: Deviation, likewise.
+        pad_level: Grey level 0-255 that fills a picture to a square.
+        savp_channels: See `savp.savp`.
+        savp_lbp_method: See `savp.savp`.
+        savp_hog_orientations: See `savp.savp`.
+        savp_hog_cell: See `savp.savp`.
+    """
+
+    prompt_tokenizer: PreTrainedTokenizerBase
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        prompt_tokenizer: PreTrainedTokenizerBase | None = None,
+        chat_template: str | None = None,
+        image_size: int = 384,
+        patch_size: int = 14,
+        use_savp: bool = True,
+        image_token: str = "<image>",
+        system: str = SYSTEM,
+        prompt_length: int = 64,
+        image_mean: float = 0.5,
+        image_std: float = 0.5,
+        pad_level: int = 127,
+        savp_channels: Sequence[Channel] = ("lbp", "gray", "hog"),
+        savp_lbp_method: LbpMethod = "default",
+        savp_hog_orientations: int = 8,
+        savp_hog_cell: int = 8,
+    ) -> None:
+        image_token_id: Any = tokenizer.convert_tokens_to_ids(image_token)
+        if image_token_id is None or image_token_id == tokenizer.unk_token_id:
+            raise ValueError(
+                f"tokenizer without the token {image_token!r} — expected one piece for it — add it with "
+                f"tokenizer.add_special_tokens({{'additional_special_tokens': ['{image_token}']}})"
+            )
+        if tokenizer.eos_token_id is None:
+            raise ValueError(
+                "tokenizer without an eos token — expected one to end answers — set tokenizer.eos_token"
+            )
+        super().__init__(
+            tokenizer, prompt_tokenizer or tokenizer, chat_template=chat_template or CHAT_TEMPLATE
+        )
+        self.image_size, self.patch_size, self.use_savp = image_size, patch_size, use_savp
+        self.image_token, self.system = image_token, system
+        self.image_token_id: int = image_token_id
+        self.prompt_length = prompt_length
+        self.image_mean, self.image_std, self.pad_level = image_mean, image_std, pad_level
+        self.savp_channels, self.savp_lbp_method = list(savp_channels), savp_lbp_method
+        self.savp_hog_orientations, self.savp_hog_cell = savp_hog_orientations, savp_hog_cell
+        self.eos_token_id: int = tokenizer.eos_token_id
+        pad = tokenizer.pad_token_id
+        self.pad_token_id: int = self.eos_token_id if pad is None else pad
+        self._pieces: dict[str, list[int]] = {}
+
+    # -- sizes
+
+    @property
+    def tokens_per_stream(self) -> int:
+        """Vision tokens of one stream."""
+        return (self.image_size // self.patch_size) ** 2
+
+    @property
+    def image_seq_length(self) -> int:
+        """T, the placeholders of one picture: `tokens_per_stream`, twice that with SAVP."""
+        return self.tokens_per_stream * (2 if self.use_savp else 1)
+
+    @property
+    def model_input_names(self) -> list[str]:
+        return ["input_ids", "attention_mask", "pixel_values", "savp_values", "prompt_input_ids"]
+
+    # -- pictures
+
+    def square_pixels(self, image: ImageInput) -> tuple[np.ndarray, np.ndarray | None]:
+        """The two streams as the tower's squares, before normalisation: (S, S, 3) uint8 each, small to cache.
+
+        Args:
+            image: PIL picture of any mode, or (H, W, 3) uint8 RGB.
+
+        Returns:
+            RGB square, and the SAVP square or None without SAVP. SAVP is computed on the picture as given,
+            then both are padded to a square around the centre with `pad_level` and resized bicubically.
+        """
+        rgb = _as_rgb(image)
+        second = None
+        if self.use_savp:
+            second = self._square(
+                savp(
+                    rgb,
+                    channels=self.savp_channels,
+                    lbp_method=self.savp_lbp_method,
+                    hog_orientations=self.savp_hog_orientations,
+                    hog_cell=self.savp_hog_cell,
+                )
+            )
+        return self._square(rgb), second
+
+    def _square(self, picture: np.ndarray) -> np.ndarray:
+        height, width = picture.shape[:2]
+        side = max(height, width)
+        if height != width:
+            padded = np.full((side, side, 3), self.pad_level, np.uint8)
+            top, left = (side - height) // 2, (side - width) // 2
+            padded[top : top + height, left : left + width] = picture
+            picture = padded
+        if side != self.image_size:
+            resized = Image.fromarray(picture).resize((self.image_size,) * 2, Image.Resampling.BICUBIC)
+            picture = np.asarray(resized)
+        return picture
+
+    def normalize(self, squares: np.ndarray | Tensor) -> Tensor:
+        """(…, S, S, 3) uint8 -> (…, 3, S, S) float32, (x / 255 - mean) / std, here -1..1."""
+        pixels = torch.as_tensor(squares).to(torch.float32).movedim(-1, -3)
+        return (pixels * (1 / 255) - self.image_mean) / self.image_std
+
+    def encode_image(self, image: ImageInput) -> tuple[Tensor, Tensor | None]:
+        """One picture -> `pixel_values`, `savp_values` or None, (3, S, S) float32; see `square_pixels`."""
+        first, second = self.square_pixels(image)
+        return self.normalize(np.array(first)), None if second is None else self.normalize(np.array(second))
+
+    # -- texts
+
+    def _ids(self, text: str) -> list[int]:
+        """Ids of plain text: special tokens written in it are spelled out, never taken for what they name."""
+        ids = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        forbidden = {self.image_token_id, self.eos_token_id, self.pad_token_id}
+        if forbidden.intersection(ids):
+            # A tokenizer that cannot spell them out: a space after the first character makes ordinary text.
+            for token in sorted(self.tokenizer.all_special_tokens, key=len, reverse=True):
+                text = text.replace(token, f"{token[:1]} {token[1:]}")
+            ids = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        return list(ids)
+
+    def _cached(self, text: str) -> list[int]:
+        if text not in self._pieces:
+            self._pieces[text] = self._ids(text)
+        return self._pieces[text]
+
+    def _question_ids(self, question: str, *, first: bool, image: bool) -> list[int]:
+        """One user turn, up to and with "ASSISTANT:"."""
+        ids: list[int] = []
+        if first:
+            ids += self._start
+            ids += self._cached(f"{self.system} USER: ")
+        else:
+            ids += self._cached("USER: ")
+        if image:
+            # Bunny tokenizes the pieces around the picture apart, and so do we.
+            return [
+                *ids,
+                *[self.image_token_id] * self.image_seq_length,
+                *self._ids(f"\n{question} ASSISTANT:"),
+            ]
+        return [*ids, *self._ids(f"{question} ASSISTANT:")]
+
+    @property
+    def _start(self) -> list[int]:
+        bos: Any = self.tokenizer.bos_token_id if getattr(self.tokenizer, "add_bos_token", False) else None
+        return [] if bos is None else [bos]
+
+    def encode_question(self, question: str, *, image: bool = True) -> list[int]:
+        """Ids of system sentence, picture placeholders (if `image`) and question, up to "ASSISTANT:"."""
+        return self._question_ids(question, first=True, image=image)
+
+    def encode_answer(self, answer: str) -> list[int]:
+        """Ids of an answer as it continues "ASSISTANT:", end token included."""
+        before, both = self._cached("ASSISTANT:"), self._ids(f"ASSISTANT: {answer}")
+        if both[: len(before)] != before:
+            raise ValueError(
+                f"answer {answer!r} — the tokenizer joins it with 'ASSISTANT:' — expected one that splits "
+                "before a space"
+            )
+        return [*both[len(before) :], self.eos_token_id]
+
+    def decode_answer(self, ids: Sequence[int] | Tensor) -> str:
+        """Text of generated or supervised ids: special tokens and -100 dropped, no space at either end."""
+        listed = ids.tolist() if isinstance(ids, Tensor) else list(ids)
+        return self.tokenizer.decode([i for i in listed if i >= 0], skip_special_tokens=True).strip()
+
+    def encode_dialogue(self, turns: Sequence[Any]) -> tuple[list[int], list[int]]:
+        """A conversation -> `input_ids`, `labels` of one length; -100 outside answers and end tokens.
+
+        Args:
+            turns: Alternating human and gpt turns, objects or dicts of LLaVA's form ({"from", "value"}); a
+                leading "<image>" in the first human turn is where the picture goes.
+
+        Raises:
+            ValueError: Not alternating, or without a supervised token.
+        """
+        ids: list[int] = []
+        labels: list[int] = []
+        for number, turn in enumerate(turns):
+            speaker, value = _turn(turn)
+            expected = "gpt" if number % 2 else "human"
+            if speaker != expected:
+                raise ValueError(
+                    f"turn {number} is from {speaker!r} — expected {expected!r}, they alternate — reorder "
+                    "them"
+                )
+            if speaker == "human":
+                image = number == 0 and value.startswith(self.image_token)
+                question = value[len(self.image_token) :].lstrip("\n") if image else value
+                piece = self._question_ids(question, first=number == 0, image=image)
+                labels += [IGNORED] * len(piece)
+            else:
+                piece = self.encode_answer(value.strip()) if value.strip() else []
+                labels += piece
+            ids += piece
+        if all(label == IGNORED for label in labels):
+            raise ValueError(
+                f"dialogue of {len(turns)} turns has no answer to learn — expected a gpt turn — drop the row"
+            )
+        return ids, labels
+
+    def encode_prompts(self, prompts: str | Sequence[str]) -> Tensor:
+        """Questions alone, for the prompt tower (§4.2): (B, prompt_length) long, cut or padded.
+
+        SigLIP reads its pooled output at the last position: every prompt has full length, without a mask.
+        """
+        prompts = [prompts] if isinstance(prompts, str) else list(prompts)
+        tokenizer = self.prompt_tokenizer
+        pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+        rows = torch.full((len(prompts), self.prompt_length), pad, dtype=torch.long)
+        for row, prompt in enumerate(prompts):
+            ids = tokenizer(prompt, add_special_tokens=True, split_special_tokens=True)["input_ids"]
+            ids = ids[: self.prompt_length]
+            rows[row, : len(ids)] = torch.tensor(ids, dtype=torch.long)
+        return rows
+
+    # -- both
+
+    def collate(
+        self, ids: Sequence[Sequence[int]], labels: Sequence[Sequence[int]] | None = None
+    ) -> dict[str, Tensor]:
+        """Rows of ids to (B, L) tensors: padded on the left to answer, on the right with labels to learn."""
+        longest = max(map(len, ids))
+        batch = {
+            "input_ids": torch.full((len(ids), longest), self.pad_token_id, dtype=torch.long),
+            "attention_mask": torch.zeros((len(ids), longest), dtype=torch.long),
+        }
+        if labels is not None:
+            batch["labels"] = torch.full((len(ids), longest), IGNORED, dtype=torch.long)
+        for row, sequence in enumerate(ids):
+            place = slice(0, len(sequence)) if labels is not None else slice(longest - len(sequence), longest)
+            batch["input_ids"][row, place] = torch.tensor(sequence, dtype=torch.long)
+            batch["attention_mask"][row, place] = 1
+            if labels is not None:
+                batch["labels"][row, place] = torch.tensor(labels[row], dtype=torch.long)
+        return batch
+
+    def __call__(  # type: ignore[override]
+        self,
+        images: ImageInput | Sequence[ImageInput] | None = None,
+        text: str | Sequence[str] | None = None,
+        answers: str | Sequence[str] | None = None,
+        return_tensors: str = "pt",
+        **kwargs: Any,
+    ) -> BatchFeature:
+        """Pictures and questions (and answers to learn) -> model inputs.
+
+        Args:
+            images: One or B pictures, see `square_pixels`; None asks without a picture.
+            text: One question for all, or B questions; the conversation format is added here.
+            answers: B answers; adds `labels` and pads on the right.
+            return_tensors: "pt" only.
+
+        Returns:
+            `pixel_values`, `savp_values` (B, 3, S, S), `input_ids`, `attention_mask` (B, L),
+            `prompt_input_ids` (B, prompt_length), `labels` (B, L) with answers.
+        """
+        if return_tensors != "pt" or kwargs:
+            raise ValueError(
+                f"return_tensors={return_tensors!r}, {sorted(kwargs)} — expected 'pt' and no other option — "
+                "leave them out"
+            )
+        pictures = None if images is None else _listed(images, (Image.Image, np.ndarray))
+        questions = [] if text is None else _listed(text, (str,))
+        data: dict[str, Tensor] = {}
+        if pictures is not None:
+            encoded = [self.encode_image(picture) for picture in pictures]
+            data["pixel_values"] = torch.stack([first for first, _ in encoded])
+            if self.use_savp:
+                data["savp_values"] = torch.stack([second for _, second in encoded if second is not None])
+            if len(questions) == 1:
+                questions = questions * len(pictures)
+            if questions and len(questions) != len(pictures):
+                raise ValueError(
+                    f"{len(questions)} questions for {len(pictures)} pictures — expected one each, or one — "
+                    "match"
+                )
+        if questions:
+            rows = [self.encode_question(question, image=pictures is not None) for question in questions]
+            labels = None
+            if answers is not None:
+                listed = _listed(answers, (str,))
+                if len(listed) != len(rows):
+                    raise ValueError(
+                        f"{len(listed)} answers for {len(rows)} questions — expected one each — match them"
+                    )
+                ends = [self.encode_answer(answer) for answer in listed]
+                labels = [[IGNORED] * len(row) + end for row, end in zip(rows, ends, strict=True)]
+                rows = [row + end for row, end in zip(rows, ends, strict=True)]
+            data.update(self.collate(rows, labels))
+            data["prompt_input_ids"] = self.encode_prompts(questions)
+        return BatchFeature(data)
+
+
+def _listed(value: Any, single: tuple[type, ...]) -> list[Any]:
+    return [value] if isinstance(value, single) else list(value)
+
+
+def _turn(turn: Any) -> tuple[str, str]:
+    """(speaker, text) of a turn: a {"from", "value"} mapping, or an object with `speaker` and `value`."""
+    if isinstance(turn, Mapping):
+        return turn["from"], turn["value"]
+    return turn.speaker, turn.value
+
+
+def _as_rgb(image: ImageInput) -> np.ndarray:
+    if isinstance(image, Image.Image):
+        return np.asarray(image.convert("RGB"))
+    picture = np.asarray(image)
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+        raise ValueError(
+            f"picture {picture.dtype} {picture.shape} — expected uint8 (H, W, 3) RGB or a PIL picture — "
+            "convert it"
+        )
+    return picture
+
+
+AutoProcessor.register(FaceShieldConfig, FaceShieldProcessor, exist_ok=True)
+
+__all__ = ["IGNORED", "SYSTEM", "FaceShieldProcessor"]
