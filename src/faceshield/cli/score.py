@@ -1,0 +1,99 @@
+"""`faceshield score`: predictions.jsonl -> metrics.json, at a threshold whose origin is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from faceshield.evaluation import Threshold
+    from faceshield.records import Prediction
+
+
+def score(
+    predictions: Annotated[Path, typer.Argument(help="A predictions.jsonl.")],
+    out: Annotated[Path, typer.Option(help="Where to write the metrics.")] = Path("metrics.json"),
+    model: Annotated[
+        str | None, typer.Option(help="Threshold shipped with a model: tiny, or its folder.")
+    ] = None,
+    threshold_from: Annotated[
+        Path | None, typer.Option(help="Choose the threshold on these predictions, of a development set.")
+    ] = None,
+    criterion: Annotated[
+        str | None, typer.Option(help="With --threshold-from: eer, or bpcerX (X percent).")
+    ] = None,
+    answer: Annotated[
+        bool, typer.Option("--answer", help="No threshold: judge by the answers' words alone.")
+    ] = False,
+    by: Annotated[
+        str | None, typer.Option(help="Also score each value of a key apart: source, dataset, …")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
+    repeats: Annotated[int, typer.Option(min=0, help="Draws of the bootstrap.")] = 1000,
+) -> None:
+    """Measure predictions: every number with its n and 95% interval."""
+    import json
+
+    import numpy as np
+
+    from faceshield.evaluation.score import score as measure
+    from faceshield.evaluation.table import table
+    from faceshield.records import Prediction, read_jsonl, write_run, write_text_atomic
+
+    if sum([model is not None, threshold_from is not None, answer]) != 1:
+        raise ValueError(
+            "where the threshold comes from is not said, or said twice — expected one of --model, "
+            "--threshold-from, --answer — a threshold has no default"
+        )
+    if (criterion is None) != (threshold_from is None):
+        raise ValueError(
+            "--criterion and --threshold-from go together — expected both or neither — try --criterion eer"
+        )
+    rows = read_jsonl(predictions, Prediction)
+    threshold, inputs = None, [predictions]
+    if threshold_from is not None and criterion is not None:
+        threshold = _chosen(predictions, rows, threshold_from, criterion)
+        inputs.append(threshold_from)
+    elif model is not None:
+        threshold = _shipped(model)
+    metrics = measure(rows, threshold=threshold, rng=np.random.default_rng(seed), by=by, repeats=repeats)
+    write_text_atomic(out, json.dumps(metrics, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    config = {"stage": "score", "threshold": metrics["threshold"] or "answer", "by": by, "repeats": repeats}
+    write_run(out, config=config, seed=seed, inputs=inputs)
+    name = out.parent.name if out.stem == "metrics" and out.parent.name else out.stem
+    typer.echo(table({name: metrics}))
+    typer.echo(f"{len(rows)} predictions scored: {out}")
+
+
+def _chosen(predictions: Path, rows: Sequence[Prediction], development: Path, criterion: str) -> Threshold:
+    from faceshield.evaluation.threshold import choose_threshold
+    from faceshield.records import Prediction, image_path, read_jsonl
+
+    dev = [row for row in read_jsonl(development, Prediction) if row.task == "coarse"]
+    dev = [row for row in dev if row.truth.is_attack is not None]
+    # By picture, not by id: two simulated sets number their samples alike.
+    scored = {image_path(row, predictions).resolve() for row in rows}
+    shared = [row.sample_id for row in dev if image_path(row, development).resolve() in scored]
+    if shared:
+        raise ValueError(
+            f"{len(shared)} samples of {development} are scored too ({shared[0]}, …) — expected a "
+            "development set apart from the test set — a threshold chosen on the test set measures nothing"
+        )
+    scores = [float("nan") if row.bonafide_score is None else row.bonafide_score for row in dev]
+    truth = [bool(row.truth.is_attack) for row in dev]
+    return choose_threshold(scores, truth, criterion, dataset=str(development))
+
+
+def _shipped(model: str) -> Threshold:
+    from faceshield.evaluation.threshold import Threshold
+    from faceshield.model.checkpoint import read_info, resolve_model
+
+    folder = resolve_model(model)
+    info = read_info(folder)
+    if info.threshold is None:
+        raise ValueError(f"{folder} stores no threshold — expected one — use --threshold-from, or --answer")
+    return Threshold(info.threshold, {"model": model, **info.threshold_source})

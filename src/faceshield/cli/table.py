@@ -1,0 +1,44 @@
+"""`faceshield table`: metrics.json files side by side, in the shape of the paper's tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def table(
+    metrics: Annotated[list[Path], typer.Argument(help="metrics.json files; NAME=FILE to name a row.")],
+    markdown: Annotated[bool, typer.Option("--markdown", help="Markdown instead of plain text.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Write here too.")] = None,
+) -> None:
+    """Show metrics as the paper's tables."""
+    import json
+
+    from faceshield.evaluation.table import table as render
+    from faceshield.records import write_text_atomic
+
+    systems: dict[str, dict[str, object]] = {}
+    for given in metrics:
+        name, path = _named(given)
+        if name in systems:
+            raise ValueError(f"two rows named {name!r} — expected different names — give them as NAME=FILE")
+        try:
+            systems[name] = json.loads(path.read_text(encoding="utf-8"))
+        except json.JSONDecodeError as error:
+            raise ValueError(
+                f"{path}:{error.lineno}: not JSON — expected a metrics.json — score again"
+            ) from None
+    text = render(systems, form="markdown" if markdown else "text")
+    typer.echo(text, nl=False)
+    if out is not None:
+        write_text_atomic(out, text)
+        typer.echo(f"{len(systems)} systems: {out}", err=True)
+
+
+def _named(given: Path) -> tuple[str, Path]:
+    name, equals, path = str(given).partition("=")
+    if equals and not given.exists():
+        return name, Path(path)
+    return (given.resolve().parent.name if given.stem == "metrics" else given.stem), given

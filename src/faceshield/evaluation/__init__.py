@@ -1,0 +1,15 @@
+"""predictions and metrics: ``predict`` asks, ``score`` measures, ``table`` shows (paper §5). Never imports a
+model.
+
+Anything with ``.ask(image, prompt)`` or ``.score(image)`` can be evaluated; the border is
+``predictions.jsonl``.
+"""
+
+from __future__ import annotations
+
+from faceshield.evaluation.predict import Asker, PredictSummary, predict
+from faceshield.evaluation.score import score
+from faceshield.evaluation.table import table
+from faceshield.evaluation.threshold import Threshold, choose_threshold
+
+__all__ = ["Asker", "PredictSummary", "Threshold", "choose_threshold", "predict", "score", "table"]

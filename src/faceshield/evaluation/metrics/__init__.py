@@ -1,0 +1,1 @@
+"""The metrics themselves: numbers in, numbers out; no files, no models."""

@@ -1,0 +1,320 @@
+"""predictions.jsonl -> metrics.json: every number with its n and 95% interval (paper §5.1, Tables 1-5).
+
+Use: ``score(read_jsonl("predictions.jsonl", Prediction), threshold=threshold,
+rng=np.random.default_rng(0))``.
+
+An answer that cannot be read, and a picture that got none, count as errors in every metric and have rates of
+their own. Rates are in 0..1. Counted rates carry Wilson intervals; AUC, EER, AP, F1, BLEU and the like a
+bootstrap over subjects (rows without a subject stand for themselves); HTER and ACER the wider of the two
+kinds, as the bootstrap of few errors is too narrow. EER, AUC and APCER@BPCER describe the ranking of the
+scores on the scored set itself: no threshold of theirs is used for anything else.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from faceshield.evaluation.metrics.fine import COLUMNS, FineScores
+from faceshield.evaluation.metrics.intervals import (
+    Estimate,
+    FloatArray,
+    bootstrap_intervals,
+    mean_of_rates_interval,
+    rate,
+    rate_of,
+    wider,
+)
+from faceshield.evaluation.metrics.localization import AveragePrecision, region_iou
+from faceshield.evaluation.metrics.pad import (
+    BoolArray,
+    ScoreCurve,
+    WeightedErrors,
+    correct_by_answer,
+    correct_by_score,
+    error_rates,
+)
+from faceshield.evaluation.metrics.text import TOKENIZER, TextScores
+from faceshield.evaluation.threshold import Threshold
+from faceshield.records import Prediction
+from faceshield.taxonomy import PRESENTATION_TYPES
+
+FORMAT = 1
+REPEATS = 1000
+BPCER_LIMITS = (1, 5, 10)  # percent
+IOUS = (40, 50)  # percent
+UNKNOWN_TYPE = "unknown"
+
+Rows = Sequence[Prediction]
+Section = dict[str, Any]
+
+
+def score(
+    predictions: Rows,
+    *,
+    threshold: Threshold | None,
+    rng: np.random.Generator,
+    by: str | None = None,
+    repeats: int = REPEATS,
+) -> Section:
+    """All metrics of a file of predictions, over all rows and, with ``by``, for each value of a key apart.
+
+    Args:
+        predictions: rows of one system; those whose truth is unknown are counted and left out.
+        threshold: judges ``bonafide_score``; None to judge by the answers' words alone.
+        rng: for the bootstrap.
+        by: ``meta.KEY`` or KEY (a key of the samples' meta, "source" say), ``dataset`` or
+            ``presentation_type``.
+        repeats: draws of the bootstrap.
+
+    Returns:
+        What ``metrics.json`` holds: format, threshold, overall{coarse, fine, reasoning, localization, …}, by,
+        notes.
+
+    Raises:
+        ValueError: no rows with a truth, or none of them has the key ``by``.
+    """
+    known = [row for row in predictions if row.truth.is_attack is not None]
+    if not known:
+        raise ValueError(
+            f"{len(predictions)} predictions, none with a truth — expected some — predict samples that have "
+            "one"
+        )
+    result: Section = {
+        "format": FORMAT,
+        "threshold": None if threshold is None else threshold.to_dict(),
+        "unlabelled_rows": len(predictions) - len(known),
+        "bootstrap": {"over": "subjects", "repeats": repeats},
+        "overall": _score_group(known, threshold, rng, repeats),
+    }
+    if by is not None:
+        groups: dict[str, list[Prediction]] = defaultdict(list)
+        for row in known:
+            groups[group_of(row, by)].append(row)
+        if set(groups) == {"(none)"}:
+            keys = [
+                "dataset",
+                "presentation_type",
+                *sorted({f"meta.{key}" for row in known for key in row.truth.meta}),
+            ]
+            raise ValueError(f"no prediction has {by!r} — expected one of {', '.join(keys)}")
+        result["by"] = {
+            "key": by,
+            "groups": {name: _score_group(groups[name], threshold, rng, repeats) for name in sorted(groups)},
+        }
+    result["notes"] = _notes(result)
+    return result
+
+
+def group_of(row: Prediction, by: str) -> str:
+    """The value of a breakdown's key for one row, "(none)" where it has none; KEY may mean ``meta.KEY``."""
+    if by in ("dataset", "presentation_type", "subject"):
+        value = getattr(row.truth, by)
+    else:
+        value = row.truth.meta.get(by.removeprefix("meta."))
+    return "(none)" if value is None else str(value)
+
+
+def _score_group(rows: Rows, threshold: Threshold | None, rng: np.random.Generator, repeats: int) -> Section:
+    by_task: dict[str, list[Prediction]] = defaultdict(list)
+    # In the order of ids, so that no number depends on the order in which the rows were written.
+    for row in sorted(rows, key=lambda row: row.id):
+        by_task[row.task].append(row)
+    group: Section = {
+        "samples": len({row.sample_id for row in rows}),
+        "rows": len(rows),
+        **_readability(rows),
+    }
+    if coarse := by_task.get("coarse"):
+        group["coarse"] = _coarse(coarse, threshold, rng, repeats)
+    if fine := by_task.get("fine"):
+        group["fine"] = _fine(fine, rng, repeats)
+    if reasoning := by_task.get("reasoning"):
+        group["reasoning"] = _reasoning(reasoning, rng, repeats)
+    if localization := by_task.get("localization"):
+        scores = {row.sample_id: row.bonafide_score for row in by_task.get("coarse", [])}
+        group["localization"] = _localization(localization, scores, rng, repeats)
+    return group
+
+
+def _readability(rows: Rows) -> Section:
+    return {
+        "unparsed": rate(sum(row.status == "unparsed" for row in rows), len(rows)).to_dict(),
+        "error": rate(sum(row.status == "error" for row in rows), len(rows)).to_dict(),
+    }
+
+
+def _coarse(rows: Rows, threshold: Threshold | None, rng: np.random.Generator, repeats: int) -> Section:
+    attack = _attacks(rows)
+    section: Section = {
+        **_readability(rows),
+        "n_bonafide": int((~attack).sum()),
+        "n_attack": int(attack.sum()),
+        "by_answer": _by_answer(rows, rng, repeats),
+    }
+    scores = np.array([math.nan if row.bonafide_score is None else row.bonafide_score for row in rows])
+    if not np.isnan(scores).all():
+        section["missing_scores"] = int(np.isnan(scores).sum())
+        if threshold is not None:
+            correct = correct_by_score(scores, attack, threshold.value)
+            section["by_score"] = {"threshold": threshold.to_dict(), **_errors(correct, rows, rng, repeats)}
+        section["ranking"] = _ranking(ScoreCurve(scores, attack), rows, rng, repeats)
+    return section
+
+
+def _by_answer(rows: Rows, rng: np.random.Generator, repeats: int) -> Section | None:
+    """The rates of the answers' own decisions; None for a system that has no words."""
+    if all(row.answer is None and row.is_attack is None for row in rows):
+        return None
+    decisions = [row.is_attack if row.status == "parsed" else None for row in rows]
+    correct = correct_by_answer(decisions, _attacks(rows))
+    return {"threshold": "answer", **_errors(correct, rows, rng, repeats)}
+
+
+def _errors(correct: BoolArray, rows: Rows, rng: np.random.Generator, repeats: int) -> Section:
+    attack, types = _attacks(rows), _types(rows)
+    found = error_rates(correct, attack, types)
+    drawn = bootstrap_intervals(_subjects(rows), WeightedErrors(correct, attack, types), rng, repeats=repeats)
+    hter_ci = wider(drawn.get("hter"), mean_of_rates_interval(found.apcer, found.bpcer))
+    acer_ci = wider(drawn.get("acer"), mean_of_rates_interval(found.apcer_worst, found.bpcer))
+    return {
+        "acc": found.acc.to_dict(),
+        "hter": _estimate(found.hter.value, found.hter.n, hter_ci),
+        "apcer": found.apcer.to_dict(),
+        "apcer_worst": {"type": found.worst_type, **found.apcer_worst.to_dict()},
+        "apcer_by_type": {name: value.to_dict() for name, value in found.apcer_by_type.items()},
+        "bpcer": found.bpcer.to_dict(),
+        "acer": _estimate(found.acer.value, found.acer.n, acer_ci),
+    }
+
+
+def _ranking(curve: ScoreCurve, rows: Rows, rng: np.random.Generator, repeats: int) -> Section:
+    def statistic(weights: FloatArray | None = None) -> dict[str, float]:
+        limits = {
+            f"apcer_at_bpcer{limit}": curve.apcer_at_bpcer(limit / 100, weights) for limit in BPCER_LIMITS
+        }
+        return {"auc": curve.auc(weights), "eer": curve.eer(weights), **limits}
+
+    return _bootstrapped(statistic, rows, rng, repeats)
+
+
+def _fine(rows: Rows, rng: np.random.Generator, repeats: int) -> Section:
+    typed = [row for row in rows if row.truth.presentation_type is not None]
+    fine = FineScores(
+        _types(typed), [row.presentation_type if row.status == "parsed" else None for row in typed]
+    )
+    f1 = _bootstrapped(lambda weights=None: {"macro_f1": fine.macro_f1(weights)}, typed, rng, repeats)
+    return {
+        **_readability(typed),
+        "acc": fine.accuracy().to_dict(),
+        **f1,
+        "recall_by_type": {name: value.to_dict() for name, value in fine.recall_by_type().items()},
+        "confusion": {
+            "rows": list(PRESENTATION_TYPES),
+            "columns": list(COLUMNS),
+            "counts": fine.confusion().astype(int).tolist(),
+        },
+    }
+
+
+def _reasoning(rows: Rows, rng: np.random.Generator, repeats: int) -> Section:
+    section: Section = {**_readability(rows), "by_answer": _by_answer(rows, rng, repeats)}
+    referenced = [row for row in rows if row.truth.answer]
+    if referenced:
+        texts = TextScores(
+            [row.answer or "" for row in referenced], [row.truth.answer or "" for row in referenced]
+        )
+        section |= {"tokenizer": TOKENIZER, **_bootstrapped(texts.summary, referenced, rng, repeats)}
+    return section
+
+
+def _localization(
+    rows: Rows, coarse_scores: Mapping[str, float | None], rng: np.random.Generator, repeats: int
+) -> Section:
+    """An attack that nobody annotated is left out (and counted): any box in it may be right."""
+    annotated = [row for row in rows if row.truth.boxes or not row.truth.is_attack]
+    attack = _attacks(annotated)
+    found = [row.boxes if row.status == "parsed" else [] for row in annotated]
+    true = [row.truth.boxes for row in annotated]
+    own = [
+        coarse_scores.get(row.sample_id) if row.bonafide_score is None else row.bonafide_score
+        for row in annotated
+    ]
+    scored = any(value is not None for value in own)
+    confidences = [-1.0 if value is None else 1.0 - value for value in own]
+    curves = {f"ap{iou}": AveragePrecision(found, confidences, true, iou=iou / 100) for iou in IOUS}
+    overlap = np.array([region_iou(boxes, true_boxes) for boxes, true_boxes in zip(found, true, strict=True)])
+    attacked = [row for row in annotated if row.truth.is_attack]
+    on_attacks = overlap[attack]
+
+    def mean_iou(weights: FloatArray | None = None) -> dict[str, float]:
+        return {"mean_iou": float(np.average(on_attacks, weights=weights)) if len(on_attacks) else math.nan}
+
+    def precisions(weights: FloatArray | None = None) -> dict[str, float]:
+        return {name: curve(weights) for name, curve in curves.items()}
+
+    # No box is right on a bona fide face only where the answer says so: an unread one is an error too.
+    false_boxes = np.array([row.status != "parsed" or bool(row.boxes) for row in annotated], dtype=bool)[
+        ~attack
+    ]
+    types = np.array(_types(attacked), dtype=object)
+    return {
+        **_readability(annotated),
+        "unannotated_attacks": len(rows) - len(annotated),
+        "ranked_by": "1 - bonafide_score" if scored else "nothing (equal confidences)",
+        **_bootstrapped(precisions, annotated, rng, repeats),
+        **_bootstrapped(mean_iou, attacked, rng, repeats),
+        **{f"hit{iou}": rate_of(on_attacks >= iou / 100).to_dict() for iou in IOUS},
+        "hit50_by_type": {
+            name: rate_of(on_attacks[types == name] >= 0.5).to_dict() for name in sorted(set(types))
+        },
+        "false_boxes": rate_of(false_boxes).to_dict(),
+    }
+
+
+def _bootstrapped(
+    statistic: Callable[..., Mapping[str, float]], rows: Rows, rng: np.random.Generator, repeats: int
+) -> Section:
+    drawn = bootstrap_intervals(_subjects(rows), statistic, rng, repeats=repeats) if rows else {}
+    values = statistic()
+    return {name: _estimate(value, len(rows), drawn.get(name)) for name, value in values.items()}
+
+
+def _estimate(value: float | None, n: int, interval: tuple[float, float] | None) -> Section:
+    if value is None or math.isnan(value):
+        return Estimate(None, n).to_dict()
+    return Estimate(value, n, interval).to_dict()
+
+
+def _attacks(rows: Rows) -> BoolArray:
+    return np.array([bool(row.truth.is_attack) for row in rows], dtype=bool)
+
+
+def _types(rows: Rows) -> list[str]:
+    return [row.truth.presentation_type or UNKNOWN_TYPE for row in rows]
+
+
+def _subjects(rows: Rows) -> list[Hashable]:
+    return [
+        ("sample", row.sample_id) if row.truth.subject is None else (row.truth.dataset, row.truth.subject)
+        for row in rows
+    ]
+
+
+def _notes(result: Section) -> list[str]:
+    notes: list[str] = []
+    coarse = result["overall"].get("coarse", {})
+    auc = coarse.get("ranking", {}).get("auc", {}).get("value")
+    if auc is not None and auc < 0.5:
+        notes.append(f"AUC {auc:.3f} is below 0.5: is bonafide_score upside down? High must mean bona fide.")
+    if result["threshold"] is not None and "coarse" in result["overall"] and "by_score" not in coarse:
+        notes.append("No row has a bonafide_score: the threshold judged nothing.")
+    if coarse.get("missing_scores"):
+        notes.append(f"{coarse['missing_scores']} rows have no bonafide_score and count as errors.")
+    if result["unlabelled_rows"]:
+        notes.append(f"{result['unlabelled_rows']} rows have no truth and were left out.")
+    return notes

@@ -1,0 +1,208 @@
+"""metrics.json files -> tables in the paper's shape (Tables 1-5), as plain text or markdown.
+
+Use: ``print(table({"FaceShield": metrics}))``. Numbers are percentages with their 95% intervals; "–" is "not
+measured".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from faceshield.taxonomy import PRESENTATION_TYPES
+
+Form = Literal["text", "markdown"]
+Metrics = Mapping[str, Any]
+NONE = "–"
+FORMS = ("text", "markdown")
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A titled table of strings; the first column is set left, the others right."""
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+    def render(self, form: Form) -> str:
+        """The table in one of the two forms."""
+        if form == "markdown":
+            lines = [
+                f"**{self.title}**",
+                "",
+                _bars(self.header),
+                _bars(["---", *["---:"] * (len(self.header) - 1)]),
+            ]
+            return "\n".join([*lines, *map(_bars, self.rows)])
+        widths = [max(map(len, column)) for column in zip(self.header, *self.rows, strict=True)]
+        lines = [_padded(row, widths) for row in (self.header, *self.rows)]
+        return "\n".join([self.title, lines[0], "-" * len(lines[0]), *lines[1:]])
+
+
+def table(systems: Mapping[str, Metrics], *, form: Form = "text") -> str:
+    """All tables that the metrics have numbers for, one line a system (and one a group, where scored
+    ``--by``).
+
+    Args:
+        systems: name -> content of a ``metrics.json``.
+        form: ``text`` or ``markdown``.
+
+    Raises:
+        ValueError: no systems, an unknown form, or an object that is not a ``metrics.json``.
+    """
+    if form not in FORMS:
+        raise ValueError(f"form {form!r} — expected one of {', '.join(FORMS)}")
+    if not systems:
+        raise ValueError("no metrics — expected at least one metrics.json — make one with faceshield score")
+    for name, metrics in systems.items():
+        if not isinstance(metrics, Mapping) or "overall" not in metrics:
+            raise ValueError(
+                f"{name}: no 'overall' in it — expected a metrics.json — make one with faceshield score"
+            )
+    groups = [
+        (name, metrics) for system, content in systems.items() for name, metrics in _groups(system, content)
+    ]
+    grids = [_coarse(groups), _detection(groups), _fine(groups), _recall(groups), _reasoning(groups)]
+    grids += [_localization(groups), _unread(groups)]
+    parts = [grid.render(form) for grid in grids if grid.rows]
+    return "\n\n".join(parts + _footnotes(systems)) + "\n"
+
+
+def _groups(system: str, metrics: Metrics) -> Iterator[tuple[str, Metrics]]:
+    yield system, metrics["overall"]
+    for name, group in metrics.get("by", {}).get("groups", {}).items():
+        yield f"{system} [{name}]", group
+
+
+def percent(estimate: Metrics | None, *, interval: bool = True) -> str:
+    """``{"value": .972, "ci95": [.964, .979]}`` -> "97.20 [96.4, 97.9]"; "–" for no value."""
+    if estimate is None or estimate.get("value") is None:
+        return NONE
+    text = f"{100 * estimate['value']:.2f}"
+    if not interval or estimate.get("ci95") is None:
+        return text
+    low, high = estimate["ci95"]
+    return f"{text} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def _decisions(section: Metrics) -> Iterator[tuple[str, Metrics]]:
+    if section.get("by_answer"):
+        yield "answer", section["by_answer"]
+    if section.get("by_score"):
+        yield f"score, t = {section['by_score']['threshold']['value']:.4g}", section["by_score"]
+
+
+def _coarse(groups: Sequence[tuple[str, Metrics]]) -> Grid:
+    rows = [
+        [name, decision, percent(rates["acc"]), percent(rates["hter"]), _counts(group["coarse"])]
+        for name, group in groups
+        for decision, rates in _decisions(group.get("coarse", {}))
+    ]
+    header = ["Method", "decided by", "ACC(%) ↑", "HTER(%) ↓", "bona fide + attack"]
+    return Grid("Coarse-grained classification", header, rows)
+
+
+def _counts(section: Metrics) -> str:
+    return f"{section['n_bonafide']} + {section['n_attack']}"
+
+
+def _detection(groups: Sequence[tuple[str, Metrics]]) -> Grid:
+    rows = []
+    for name, group in groups:
+        section = group.get("coarse", {})
+        ranking = section.get("ranking", {})
+        own = [percent(ranking.get(key)) for key in ("eer", "apcer_at_bpcer5", "auc")]
+        for decision, rates in _decisions(section):
+            worst = rates["apcer_worst"]
+            shown = percent(worst) + (f" {worst['type']}" if worst["type"] and worst["value"] else "")
+            ranked = own if decision != "answer" else [NONE] * len(own)
+            rows.append([name, decision, shown, percent(rates["bpcer"]), percent(rates["acer"]), *ranked])
+        if ranking and "by_score" not in section:
+            rows.append([name, "score, no threshold", NONE, NONE, NONE, *own])
+    header = ["Method", "decided by", "APCER(%) worst type ↓", "BPCER(%) ↓", "ACER(%) ↓"]
+    header += ["EER(%) ↓", "APCER@BPCER5%(%) ↓", "AUC(%) ↑"]
+    return Grid("Presentation attack detection (ISO/IEC 30107-3)", header, rows)
+
+
+def _fine(groups: Sequence[tuple[str, Metrics]]) -> Grid:
+    rows = [
+        [name, percent(fine["acc"]), percent(fine["macro_f1"]), str(fine["acc"]["n"])]
+        for name, group in groups
+        if (fine := group.get("fine"))
+    ]
+    return Grid("Fine-grained classification", ["Method", "ACC(%) ↑", "macro-F1(%) ↑", "n"], rows)
+
+
+def _recall(groups: Sequence[tuple[str, Metrics]]) -> Grid:
+    recalls = {name: group["fine"]["recall_by_type"] for name, group in groups if group.get("fine")}
+    kinds = [kind for kind in PRESENTATION_TYPES if any(kind in recall for recall in recalls.values())]
+    rows = [[kind, *(_recall_cell(recall.get(kind)) for recall in recalls.values())] for kind in kinds]
+    return Grid("Recall of each presentation type (%)", ["Type", *recalls], rows)
+
+
+def _recall_cell(estimate: Metrics | None) -> str:
+    return NONE if estimate is None else f"{percent(estimate)} (n={estimate['n']})"
+
+
+def _reasoning(groups: Sequence[tuple[str, Metrics]]) -> Grid:
+    keys = ["bleu1", "bleu2", "bleu3", "bleu4", "rouge_l"]
+    rows = []
+    for name, group in groups:
+        section = group.get("reasoning")
+        if section:
+            answer = section.get("by_answer") or {}
+            texts = [percent(section.get(key)) for key in keys]
+            n = (answer.get("acc") or section.get("bleu1") or {}).get("n", 0)
+            rows.append([name, *texts, percent(answer.get("acc")), percent(answer.get("hter")), str(n)])
+    names = ["BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "ROUGE-L", "ACC"]
+    return Grid("Reasoning", ["Method", *(f"{name}(%) ↑" for name in names), "HTER(%) ↓", "n"], rows)
+
+
+def _localization(groups: Sequence[tuple[str, Metrics]]) -> Grid:
+    keys = ["ap40", "ap50", "mean_iou", "hit40", "hit50", "false_boxes"]
+    rows = [
+        [
+            name,
+            *(percent(section.get(key)) for key in keys),
+            f"{section['hit50']['n']} + {section['false_boxes']['n']}",
+        ]
+        for name, group in groups
+        if (section := group.get("localization"))
+    ]
+    header = ["Method", "AP@40(%) ↑", "AP@50(%) ↑", "mean IoU(%) ↑", "hit@.4(%) ↑", "hit@.5(%) ↑"]
+    return Grid("Attack localization", [*header, "false boxes on bona fide(%) ↓", "attack + bona fide"], rows)
+
+
+def _unread(groups: Sequence[tuple[str, Metrics]]) -> Grid:
+    rows = [
+        [name, percent(group["unparsed"]), percent(group["error"]), str(group["rows"])]
+        for name, group in groups
+    ]
+    return Grid("Answers that count as errors because", ["Method", "unparsed(%) ↓", "failed(%) ↓", "n"], rows)
+
+
+def _footnotes(systems: Mapping[str, Metrics]) -> list[str]:
+    notes: list[str] = []
+    for name, metrics in systems.items():
+        if metrics.get("threshold"):
+            source = ", ".join(f"{key} {value}" for key, value in metrics["threshold"]["source"].items())
+            notes.append(f"{name}: threshold {metrics['threshold']['value']:.6g} from {source}.")
+        ranked = metrics["overall"].get("localization", {}).get("ranked_by")
+        if ranked:
+            notes.append(f"{name}: boxes ranked for AP by {ranked}.")
+        notes += [f"{name}: {note}" for note in metrics.get("notes", [])]
+    return ["\n".join(notes)] if notes else []
+
+
+def _bars(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _padded(cells: Sequence[str], widths: Sequence[int]) -> str:
+    first, *others = [
+        cell.ljust(width) if index == 0 else cell.rjust(width)
+        for index, (cell, width) in enumerate(zip(cells, widths, strict=True))
+    ]
+    return "  ".join([first, *others]).rstrip()

@@ -1,0 +1,118 @@
+"""The threshold on ``bonafide_score``: chosen on a development set, kept with its evidence, no default.
+
+Use: ``choose_threshold(scores, is_attack, "eer", dataset="sim-dev").to_dict()``, what a checkpoint ships.
+
+Criteria, measured on the development set with all attacks pooled:
+    ``eer``: APCER and BPCER nearest to each other.
+    ``bpcerX``: BPCER at most X percent (``bpcer5``: 5%); of such thresholds the lowest APCER, then BPCER.
+Beware of other tools: bob's "bpcer20" is the BPCER where APCER is 1/20.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from faceshield.evaluation.metrics.pad import TOLERANCE, ScoreCurve, nearest_rates
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A threshold (``is_attack = bonafide_score < value``) and where it came from (dataset, criterion, …)."""
+
+    value: float
+    source: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.value):
+            raise ValueError(
+                f"threshold {self.value} — expected a finite number — choose it on a development set"
+            )
+        if not self.source:
+            raise ValueError(
+                f"threshold {self.value} without a source — expected the development set it came from — "
+                "choose it with choose_threshold, or read it from a model's faceshield.json"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """``{"value": float, "source": {...}}``, as ``metrics.json`` stores it."""
+        return {"value": self.value, "source": dict(self.source)}
+
+
+def choose_threshold(scores: ArrayLike, is_attack: ArrayLike, criterion: str, *, dataset: str) -> Threshold:
+    """Choose the threshold by a criterion on a development set.
+
+    Args:
+        scores: (rows,) bonafide_score, high = bona fide.
+        is_attack: (rows,) the truth.
+        criterion: ``eer`` or ``bpcerX`` with X in percent (see above).
+        dataset: the development set's name, kept in the result.
+
+    Returns:
+        The threshold; it lies midway between the two neighbouring scores, which makes the same decisions as
+        any other point between them. ``source`` holds dataset, criterion, n, n_bonafide, n_attack, apcer,
+        bpcer.
+
+    Raises:
+        ValueError: for an unknown criterion, a missing or non-finite score, or a set without both classes.
+    """
+    values, attack = np.asarray(scores, dtype=np.float64), np.asarray(is_attack, dtype=bool)
+    limit = _bpcer_limit(criterion)
+    if np.isnan(values).any():
+        raise ValueError(
+            f"{int(np.isnan(values).sum())} of {values.size} development rows have no bonafide_score — "
+            "expected one a row — predict them again"
+        )
+    curve = ScoreCurve(values, attack)
+    if not attack.any() or attack.all():
+        raise ValueError(
+            f"development set {dataset!r} has {int(attack.sum())} attacks and {int((~attack).sum())} bona "
+            "fides — "
+            "expected some of both — add the missing class"
+        )
+    apcer, bpcer = curve.rates()
+    if limit is None:
+        index = nearest_rates(apcer, bpcer)
+    else:
+        allowed = np.flatnonzero(bpcer <= limit + TOLERANCE)
+        index = int(allowed[np.lexsort((bpcer[allowed], apcer[allowed]))[0]])
+    return Threshold(
+        _between(curve, index),
+        {
+            "dataset": dataset,
+            "criterion": criterion,
+            "n": int(attack.size),
+            "n_bonafide": int((~attack).sum()),
+            "n_attack": int(attack.sum()),
+            "apcer": float(apcer[index]),
+            "bpcer": float(bpcer[index]),
+        },
+    )
+
+
+def _bpcer_limit(criterion: str) -> float | None:
+    if criterion == "eer":
+        return None
+    match = re.fullmatch(r"bpcer(\d+(?:\.\d+)?)", criterion)
+    if match is None or not 0 <= float(match[1]) <= 100:
+        raise ValueError(
+            f"criterion {criterion!r} — expected eer, or bpcerX with X in percent — try eer or bpcer5"
+        )
+    return float(match[1]) / 100
+
+
+def _between(curve: ScoreCurve, index: int) -> float:
+    upper = float(curve.thresholds[index])
+    if index == 0:
+        return upper
+    lower = float(curve.thresholds[index - 1])
+    if math.isinf(upper):
+        return math.nextafter(lower, math.inf)
+    middle = lower + (upper - lower) / 2
+    # Between two neighbouring floats there is no middle, and on the lower one the decisions would be others.
+    return middle if middle > lower else upper

@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from faceshield.cli import app
+from faceshield.evaluation import choose_threshold
+from faceshield.records import Prediction, Truth, write_jsonl
+
+
+def write_predictions(path: Path, *, prefix: str, flip: bool = False) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for index in range(40):
+        attack = index % 2 == 1
+        score = (0.2 if attack else 0.7) + index / 400
+        rows.append(
+            Prediction(
+                id=f"{prefix}{index}:coarse",
+                sample_id=f"{prefix}{index}",
+                image=f"{prefix}{index}.png",
+                task="coarse",
+                question="?",
+                answer="…",
+                bonafide_score=1 - score if flip else score,
+                status="parsed",
+                is_attack=attack,
+                truth=Truth(
+                    is_attack=attack,
+                    presentation_type="Print" if attack else "Bonafide",
+                    subject=str(index // 4),
+                    meta={"source": "photo" if index < 10 else "drawn"},
+                ),
+            )
+        )
+    write_jsonl(path, rows)
+    return path
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_score_at_a_threshold_of_a_development_set(tmp_path: Path) -> None:
+    test = write_predictions(tmp_path / "test" / "predictions.jsonl", prefix="t")
+    dev = write_predictions(tmp_path / "dev" / "predictions.jsonl", prefix="d")
+    out = tmp_path / "test" / "metrics.json"
+    options = ["--threshold-from", dev, "--criterion", "eer", "--by", "source", "--repeats", 20]
+    result = run("score", test, "--out", out, *options)
+    assert result.exit_code == 0, result.output
+    metrics = json.loads(out.read_text())
+    assert metrics["threshold"]["source"]["dataset"] == str(dev)
+    assert 0.295 < metrics["threshold"]["value"] < 0.7
+    assert metrics["overall"]["coarse"]["by_score"]["acc"]["value"] == 1.0
+    assert set(metrics["by"]["groups"]) == {"drawn", "photo"}
+    assert str(out) in result.output.splitlines()[-1]
+    inputs = json.loads((out.parent / "run.json").read_text())["inputs"]
+    assert [entry["path"] for entry in inputs] == [str(test), str(dev)]
+    first = out.read_bytes()
+    run("score", test, "--out", out, *options)
+    assert out.read_bytes() == first
+
+
+def test_scores_upside_down_fail(tmp_path: Path) -> None:
+    test = write_predictions(tmp_path / "test.jsonl", prefix="t", flip=True)
+    dev = write_predictions(tmp_path / "dev.jsonl", prefix="d")
+    out = tmp_path / "metrics.json"
+    run("score", test, "--out", out, "--threshold-from", dev, "--criterion", "bpcer5", "--repeats", 0)
+    coarse = json.loads(out.read_text())["overall"]["coarse"]
+    assert coarse["by_score"]["acc"]["value"] == 0.0 and coarse["ranking"]["auc"]["value"] == 0.0
+    assert coarse["by_answer"]["acc"]["value"] == 1.0
+
+
+def test_a_threshold_is_never_taken_for_granted(tmp_path: Path) -> None:
+    test = write_predictions(tmp_path / "test.jsonl", prefix="t")
+    for wrong in (
+        [],
+        ["--answer", "--model", "tiny"],
+        ["--threshold-from", test],
+        ["--answer", "--criterion", "eer"],
+    ):
+        result = run("score", test, "--out", tmp_path / "m.json", *wrong)
+        assert isinstance(result.exception, ValueError) and "expected" in str(result.exception)
+    result = run("score", test, "--threshold-from", test, "--criterion", "eer", "--out", tmp_path / "m.json")
+    assert "measures nothing" in str(result.exception)
+    assert not (tmp_path / "m.json").exists()
+
+
+def test_answers_alone_need_no_threshold_and_tables_show_it(tmp_path: Path) -> None:
+    test = write_predictions(tmp_path / "test.jsonl", prefix="t")
+    out = tmp_path / "mine" / "metrics.json"
+    assert run("score", test, "--out", out, "--answer", "--repeats", 20).exit_code == 0
+    assert json.loads(out.read_text())["threshold"] is None
+    result = run("table", out, f"other={out}", "--markdown", "--out", tmp_path / "table.md")
+    assert result.exit_code == 0, result.output
+    text = (tmp_path / "table.md").read_text()
+    assert "| mine | answer | 100.00 [" in text and "| other | answer | 100.00 [" in text
+    assert "same" not in text
+    twice = run("table", out, out)
+    assert isinstance(twice.exception, ValueError) and "NAME=FILE" in str(twice.exception)
+    (tmp_path / "broken.json").write_text("{\n,")
+    broken = run("table", tmp_path / "broken.json")
+    assert "broken.json:2: not JSON" in str(broken.exception)
+
+
+@pytest.fixture
+def tiny_model(tmp_path: Path) -> Path:
+    """The real classes with random weights."""
+    from faceshield.model import CheckpointInfo, build_tiny, save, train_tokenizer
+    from faceshield.tasks import TASKS
+
+    texts = [text for task in TASKS.values() for text in (*task.questions, *task.templates.values())]
+    model, processor = build_tiny(train_tokenizer(texts * 3, vocab_size=512), seed=0)
+    source = {"dataset": "toy-dev", "n": 4, "criterion": "eer"}
+    info = CheckpointInfo(threshold=0.5, threshold_source=source)
+    return save(model, processor, tmp_path / "toy", info)
+
+
+def test_a_real_model_is_predicted_and_scored(tiny_model: Path, samples_jsonl: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out" / "predictions.jsonl"
+    options = ["--model", tiny_model, "--tasks", "coarse,fine", "--batch-size", 2]
+    result = run("predict", samples_jsonl, "--out", out, "--limit", 2, *options)
+    assert result.exit_code == 0, result.output
+    result = run("predict", samples_jsonl, "--out", out, "--limit", 3, *options)
+    assert result.exit_code == 0 and "2 answers written (4 kept" in result.stdout
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [row["id"].split(":")[-1] for row in rows] == ["coarse", "fine"] * 3
+    assert all(0 <= row["bonafide_score"] <= 1 and len(row["type_scores"]) == 12 for row in rows)
+    metrics = out.parent / "metrics.json"
+    result = run("score", out, "--model", tiny_model, "--out", metrics, "--repeats", 10)
+    assert result.exit_code == 0, result.output
+    source = json.loads(metrics.read_text())["overall"]["coarse"]["by_score"]["threshold"]["source"]
+    assert source == {"model": str(tiny_model), "dataset": "toy-dev", "n": 4, "criterion": "eer"}
+
+
+def test_the_threshold_of_a_file_is_that_of_its_scores(tmp_path: Path) -> None:
+    dev = write_predictions(tmp_path / "dev.jsonl", prefix="d")
+    rows = [json.loads(line) for line in dev.read_text().splitlines()]
+    chosen = choose_threshold(
+        [row["bonafide_score"] for row in rows],
+        [row["truth"]["is_attack"] for row in rows],
+        "eer",
+        dataset="x",
+    )
+    test = write_predictions(tmp_path / "test.jsonl", prefix="t")
+    run(
+        "score",
+        test,
+        "--threshold-from",
+        dev,
+        "--criterion",
+        "eer",
+        "--out",
+        tmp_path / "m.json",
+        "--repeats",
+        0,
+    )
+    assert json.loads((tmp_path / "m.json").read_text())["threshold"]["value"] == chosen.value

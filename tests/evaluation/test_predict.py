@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from faceshield.evaluation import predict
+from faceshield.records import Prediction, RecordError, Sample, image_path, read_jsonl, write_jsonl
+from faceshield.tasks import COARSE, FINE, TASKS
+
+
+class Oracle:
+    """Answers by the picture's mean brightness: bright pictures are bona fide. Counts what it is asked."""
+
+    def __init__(self, *, broken: tuple[int, ...] = ()) -> None:
+        self.asked: list[str] = []
+        self.batches: list[int] = []
+        self.broken = broken
+
+    def _bright(self, image: Image.Image) -> bool:
+        assert isinstance(image, Image.Image) and image.mode == "RGB"
+        level = int(np.asarray(image).mean())
+        if level in self.broken:
+            raise RuntimeError(f"cannot look at level {level}")
+        return level > 100
+
+    def ask_many(self, images: list[Image.Image], prompt: str) -> list[str]:
+        self.batches.append(len(images))
+        answers = [self._answer(self._bright(image), prompt) for image in images]
+        self.asked += [prompt] * len(answers)
+        return answers
+
+    def _answer(self, bright: bool, prompt: str) -> str:
+        if prompt == COARSE.question:
+            return COARSE.templates["bonafide" if bright else "attack"]
+        if prompt == FINE.question:
+            return FINE.templates["Bonafide" if bright else "Print"]
+        if prompt == TASKS["localization"].question:
+            return "There is no attack region." if bright else "The attack is at [0, 0, 499, 999]."
+        return (
+            "so this face is bona fide."
+            if bright
+            else "A paper edge, so this is a presentation attack of type Print."
+        )
+
+    def score_many(self, images: list[Image.Image]) -> list[tuple[float, dict[str, float]]]:
+        return [
+            (0.9, {"Bonafide": 1.0}) if self._bright(image) else (0.1, {"Print": 1.0}) for image in images
+        ]
+
+
+LEVELS = (200, 20, 210, 30, 220)
+
+
+@pytest.fixture
+def samples(tmp_path: Path) -> Path:
+    rows = []
+    for index, level in enumerate(LEVELS):
+        Image.new("RGB", (40, 40), (level,) * 3).save(tmp_path / f"{index}.png")
+        attack = level < 100
+        rows.append(
+            Sample(
+                id=f"s{index}",
+                image=f"{index}.png",
+                dataset="drawn",
+                is_attack=attack,
+                presentation_type="Print" if attack else "Bonafide",
+                original_label="x",
+                subject=f"p{index // 2}",
+                boxes=[(0.0, 0.0, 20.0, 40.0)] if attack else [],
+                size_wh=(40, 40),
+                meta={"source": "drawn", "cues": ["a paper edge"]},
+            )
+        )
+    write_jsonl(tmp_path / "samples.jsonl", rows)
+    return tmp_path / "samples.jsonl"
+
+
+def test_every_task_of_every_sample_gets_a_row(samples: Path, tmp_path: Path) -> None:
+    out = tmp_path / "elsewhere" / "predictions.jsonl"
+    seen: list[tuple[int, int]] = []
+    summary = predict(
+        samples, Oracle(), out, system="oracle", batch_size=2, progress=lambda *n: seen.append(n)
+    )
+    assert (summary.written, summary.kept, summary.errors, summary.unparsed) == (20, 0, 0, 0)
+    assert seen == [(0, 5), (2, 5), (4, 5), (5, 5)]
+    rows = read_jsonl(out, Prediction)
+    assert [row.id for row in rows[:4]] == ["s0:coarse", "s0:fine", "s0:reasoning", "s0:localization"]
+    by_id = {row.id: row for row in rows}
+    assert by_id["s1:coarse"].is_attack is True and by_id["s1:coarse"].bonafide_score == 0.1
+    assert by_id["s1:fine"].presentation_type == "Print" and by_id["s1:fine"].type_scores == {"Print": 1.0}
+    assert by_id["s1:localization"].boxes[0] == pytest.approx((0, 0, 20, 40), abs=0.05)  # pixels, not 0-999
+    truth = by_id["s1:reasoning"].truth
+    assert truth.answer == "A paper edge can be seen, so this is a presentation attack of type Print."
+    assert (truth.dataset, truth.subject, truth.meta["source"]) == ("drawn", "p0", "drawn")
+    assert image_path(rows[0], out).resolve() == (tmp_path / "0.png").resolve()
+    run = json.loads((out.parent / "run.json").read_text())
+    assert run["config"]["system"] == "oracle" and run["inputs"][0]["path"].endswith("samples.jsonl")
+
+
+def test_a_stopped_run_goes_on_and_a_torn_line_is_mended(samples: Path, tmp_path: Path) -> None:
+    whole, out = tmp_path / "whole.jsonl", tmp_path / "predictions.jsonl"
+    predict(samples, Oracle(), whole, system="oracle")
+
+    class Stopped(Oracle):
+        def ask_many(self, images: list[Image.Image], prompt: str) -> list[str]:
+            if len(self.asked) >= 8:
+                raise KeyboardInterrupt
+            return super().ask_many(images, prompt)
+
+    with pytest.raises(KeyboardInterrupt):
+        predict(samples, Stopped(), out, system="oracle", batch_size=1)
+    lines = out.read_bytes().splitlines(keepends=True)
+    assert len(lines) == 8
+    out.write_bytes(b"".join(lines)[:-25])
+    again = Oracle()
+    summary = predict(samples, again, out, system="oracle", batch_size=2)
+    assert (summary.written, summary.kept, len(again.asked)) == (13, 7, 13)
+    assert sorted(out.read_text().splitlines()) == sorted(whole.read_text().splitlines())
+    assert predict(samples, Oracle(), out, system="oracle").written == 0
+
+
+def test_a_file_is_not_continued_by_another_system(samples: Path, tmp_path: Path) -> None:
+    out = tmp_path / "predictions.jsonl"
+    predict(samples, Oracle(), out, system="one", tasks=["coarse"], options={"pvtm": "off"})
+    before = out.read_bytes()
+    with pytest.raises(ValueError, match="begun with system 'one', now it is 'two'"):
+        predict(samples, Oracle(), out, system="two")
+    with pytest.raises(ValueError, match="begun with options"):
+        predict(samples, Oracle(), out, system="one", options={"pvtm": "paper"})
+    assert out.read_bytes() == before
+    predict(samples, Oracle(), out, system="two", tasks=["coarse"], limit=2, resume=False)
+    assert len(read_jsonl(out, Prediction)) == 2
+
+
+def test_one_bad_picture_spoils_only_itself(samples: Path, tmp_path: Path) -> None:
+    (tmp_path / "2.png").write_bytes((tmp_path / "2.png").read_bytes()[:40])
+    (tmp_path / "4.png").unlink()
+    out = tmp_path / "predictions.jsonl"
+    asker = Oracle(broken=(30,))
+    summary = predict(samples, asker, out, tasks=["coarse", "fine"], batch_size=5)
+    assert (summary.written, summary.errors) == (10, 6)
+    rows = {row.id: row for row in read_jsonl(out, Prediction)}
+    assert {row.sample_id for row in rows.values() if row.status == "error"} == {"s2", "s3", "s4"}
+    assert rows["s0:coarse"].status == rows["s1:fine"].status == "parsed"
+    assert "cannot look at level 30" in (rows["s3:coarse"].error or "")
+    assert rows["s3:coarse"].answer is None and rows["s3:coarse"].truth.is_attack is True
+    assert "FileNotFoundError" in (rows["s4:fine"].error or "")
+
+
+def test_what_cannot_be_read_or_is_no_answer_is_a_row(samples: Path, tmp_path: Path) -> None:
+    class Odd:
+        def ask(self, image: Image.Image, prompt: str) -> str | None:
+            return None if np.asarray(image).mean() > 215 else "I would rather not say."
+
+        def score(self, image: Image.Image) -> float:
+            return 1.5 if np.asarray(image).mean() < 100 else 0.7
+
+    out = tmp_path / "predictions.jsonl"
+    summary = predict(samples, Odd(), out, tasks=["coarse"])
+    assert (summary.unparsed, summary.errors) == (4, 1)
+    rows = {row.sample_id: row for row in read_jsonl(out, Prediction)}
+    assert (
+        rows["s0"].status == "unparsed" and rows["s0"].is_attack is None and rows["s0"].bonafide_score == 0.7
+    )
+    # The score is out of range: the answer stays what it is, the missing score counts by itself.
+    assert rows["s1"].status == "unparsed" and rows["s1"].bonafide_score is None
+    assert "expected a number in 0..1" in (rows["s1"].error or "")
+    assert rows["s4"].status == "error" and "NoneType" in (rows["s4"].error or "")
+
+
+def test_a_system_that_only_scores(samples: Path, tmp_path: Path) -> None:
+    class Classifier:
+        def score_many(self, images: list[Image.Image]) -> list[tuple[float, dict[str, float]]]:
+            return [(0.25, {"Bonafide": 0.25, "Replay": 0.5, "Print": 0.25}) for _ in images]
+
+    out = tmp_path / "predictions.jsonl"
+    assert predict(samples, Classifier(), out, tasks=["coarse", "fine"]).errors == 0
+    rows = {row.id: row for row in read_jsonl(out, Prediction)}
+    assert rows["s0:coarse"].answer is None and rows["s0:coarse"].is_attack is None
+    assert rows["s0:fine"].presentation_type == "Replay"
+    with pytest.raises(ValueError, match="localization, reasoning of a system that only scores"):
+        predict(samples, Classifier(), out)
+
+
+def test_wrong_arguments_are_all_named_at_once(samples: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError) as caught:
+        predict(samples, object(), tmp_path / "p.jsonl", tasks=["coarse", "fin"], batch_size=0, limit=0)
+    text = str(caught.value)
+    for part in ("'fin'", "batch size 0", "limit 0", "ask_many"):
+        assert part in text
+    assert not (tmp_path / "p.jsonl").exists()
+    (tmp_path / "bad.jsonl").write_text("{}\n")
+    with pytest.raises(RecordError, match="bad.jsonl:1"):
+        predict(tmp_path / "bad.jsonl", Oracle(), tmp_path / "p.jsonl")

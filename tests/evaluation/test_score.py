@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from faceshield.evaluation import Threshold, score
+from faceshield.records import Prediction, Truth
+
+BOX = (0.0, 0.0, 10.0, 10.0)
+HALF = (0.0, 0.0, 10.0, 5.0)
+DEV = Threshold(0.5, {"dataset": "dev", "criterion": "eer", "n": 10})
+
+
+def row(
+    sample: str, task: str, kind: str, *, source: str = "drawn", reference: str | None = None, **fields: Any
+) -> Prediction:
+    attack = kind != "Bonafide"
+    return Prediction(
+        id=f"{sample}:{task}",
+        sample_id=sample,
+        image=f"{sample}.png",
+        task=task,
+        question="?",
+        status=fields.pop("status", "parsed"),
+        truth=Truth(
+            is_attack=attack,
+            presentation_type=kind,
+            boxes=[BOX] if attack else [],
+            size_wh=(20, 20),
+            answer=reference,
+            dataset="sim",
+            subject=f"person-{sample}",
+            meta={"source": source},
+        ),
+        **fields,
+    )
+
+
+def coarse(sample: str, kind: str, says: bool | None, value: float | None, **more: Any) -> Prediction:
+    status = "parsed" if says is not None else "unparsed"
+    return row(
+        sample, "coarse", kind, is_attack=says, answer="…", bonafide_score=value, status=status, **more
+    )
+
+
+COARSE = [
+    # sample, truth, the answer says attack, bonafide_score
+    coarse("a", "Bonafide", False, 0.9),
+    coarse("b", "Bonafide", False, 0.5),  # on the threshold: bona fide
+    coarse("c", "Bonafide", None, 0.8, source="photo"),  # unread answer, good score
+    coarse("d", "Bonafide", True, 0.2, source="photo"),
+    coarse("e", "Print", True, 0.1),
+    coarse("f", "Print", False, 0.5),  # on the threshold: bona fide, wrong
+    coarse("g", "Replay", True, 0.3, source="photo"),
+    coarse("h", "Replay", True, None, source="photo"),  # good answer, no score
+]
+
+
+def scored(rows: list[Prediction], threshold: Threshold | None = DEV, **options: Any) -> dict[str, Any]:
+    result = score(rows, threshold=threshold, rng=np.random.default_rng(0), repeats=50, **options)
+    json.dumps(result, allow_nan=False)
+    return result
+
+
+def test_coarse_by_answer_and_by_score_by_hand() -> None:
+    section = scored(COARSE)["overall"]["coarse"]
+    by_answer, by_score = section["by_answer"], section["by_score"]
+    assert by_answer["threshold"] == "answer"
+    assert by_score["threshold"] == {"value": 0.5, "source": {"dataset": "dev", "criterion": "eer", "n": 10}}
+    # answers: c unread and d wrong of 4 bona fides, f wrong of 4 attacks
+    assert by_answer["acc"]["value"] == pytest.approx(5 / 8)
+    assert by_answer["bpcer"]["value"] == pytest.approx(2 / 4)
+    assert by_answer["apcer"]["value"] == pytest.approx(1 / 4)
+    assert by_answer["apcer_worst"] == {"type": "Print", **by_answer["apcer_by_type"]["Print"]}
+    assert by_answer["hter"]["value"] == pytest.approx((1 / 4 + 2 / 4) / 2)
+    assert by_answer["acer"]["value"] == pytest.approx((1 / 2 + 2 / 4) / 2)
+    # scores: d of 4 bona fides, f and h (no score) of 4 attacks
+    assert by_score["acc"]["value"] == pytest.approx(5 / 8)
+    assert by_score["bpcer"]["value"] == pytest.approx(1 / 4)
+    assert by_score["hter"]["value"] == pytest.approx((2 / 4 + 1 / 4) / 2)
+    assert section["missing_scores"] == 1
+    # Pairs won of 4 x 4: a 3, b 2.5, c 3, d 1 (d beats e alone; b ties f); none against h.
+    assert section["ranking"]["auc"]["value"] == pytest.approx((3 + 2.5 + 3 + 1) / 16)
+    assert section["unparsed"]["value"] == pytest.approx(1 / 8)
+    for value in (by_answer["acc"], by_answer["hter"], section["ranking"]["auc"]):
+        assert value["n"] == 8 and value["ci95"][0] <= value["value"] <= value["ci95"][1]
+
+
+def test_a_flipped_score_is_seen_and_noted() -> None:
+    flipped = [
+        item.model_copy(
+            update={"bonafide_score": None if item.bonafide_score is None else 1 - item.bonafide_score}
+        )
+        for item in COARSE[:7]
+    ]
+    right, wrong = scored(COARSE[:7]), scored(flipped)
+    assert right["overall"]["coarse"]["by_score"]["acc"]["value"] > 0.7
+    assert wrong["overall"]["coarse"]["by_score"]["acc"]["value"] < 0.5
+    assert any("upside down" in note for note in wrong["notes"])
+    assert not any("upside down" in note for note in right["notes"])
+
+
+def test_without_a_threshold_scores_judge_nothing() -> None:
+    result = scored(COARSE, None)
+    assert result["threshold"] is None and "by_score" not in result["overall"]["coarse"]
+    assert result["overall"]["coarse"]["ranking"]["eer"]["value"] is not None
+
+
+def test_groups_are_scored_apart() -> None:
+    for key in ("source", "meta.source"):
+        by = scored(COARSE, by=key)["by"]
+        assert by["key"] == key and set(by["groups"]) == {"drawn", "photo"}
+        assert by["groups"]["drawn"]["coarse"]["by_answer"]["acc"]["value"] == pytest.approx(3 / 4)
+        assert by["groups"]["photo"]["coarse"]["by_answer"]["acc"]["value"] == pytest.approx(2 / 4)
+    with pytest.raises(ValueError, match="expected one of dataset, presentation_type, meta.source"):
+        scored(COARSE, by="sauce")
+
+
+def test_the_order_of_rows_changes_nothing() -> None:
+    assert scored(COARSE) == scored(COARSE[::-1])
+
+
+def test_one_class_has_its_rate_and_no_hter() -> None:
+    section = scored(COARSE[:4])["overall"]["coarse"]
+    assert section["by_score"]["bpcer"]["value"] == pytest.approx(1 / 4)
+    assert section["by_score"]["hter"] == {"value": None, "n": 4, "ci95": None}
+    assert section["by_score"]["apcer_worst"] == {"type": None, "value": None, "n": 0, "ci95": None}
+    assert section["ranking"]["auc"]["value"] is None
+
+
+def test_fine_by_hand() -> None:
+    rows = [
+        row("a", "fine", "Bonafide", answer="…", is_attack=False, presentation_type="Bonafide"),
+        row("b", "fine", "Print", answer="…", is_attack=True, presentation_type="Print"),
+        row("c", "fine", "Print", answer="…", is_attack=True, presentation_type="Replay"),
+        row("d", "fine", "Replay", answer="?!", status="unparsed"),
+    ]
+    fine = scored(rows)["overall"]["fine"]
+    assert fine["acc"]["value"] == pytest.approx(2 / 4)
+    assert {name: value["value"] for name, value in fine["recall_by_type"].items()} == {
+        "Bonafide": 1.0,
+        "Print": 0.5,
+        "Replay": 0.0,
+    }
+    # F1: Bonafide 1, Print 2/3, Replay 0
+    assert fine["macro_f1"]["value"] == pytest.approx((1 + 2 / 3 + 0) / 3)
+    counts = np.array(fine["confusion"]["counts"])
+    names, columns = fine["confusion"]["rows"], fine["confusion"]["columns"]
+    assert counts.sum() == 4 and counts[names.index("Replay"), columns.index("unparsed")] == 1
+
+
+def test_reasoning_has_words_and_a_verdict() -> None:
+    text = "A paper edge can be seen, so this is a presentation attack of type Print."
+    rows = [
+        row("a", "reasoning", "Print", answer=text, reference=text, is_attack=True),
+        row("b", "reasoning", "Bonafide", answer=None, reference="x y z", status="error", error="no picture"),
+    ]
+    section = scored(rows)["overall"]["reasoning"]
+    assert section["by_answer"]["acc"]["value"] == 0.5
+    assert section["rouge_l"]["value"] == pytest.approx(0.5)
+    assert section["bleu1"]["value"] == pytest.approx(np.exp(1 - 18 / 15))  # all 15 right, 3 missing
+    assert section["error"]["value"] == 0.5 and section["tokenizer"]
+
+
+def test_localization_by_hand() -> None:
+    unannotated = row("e", "localization", "Makeup", answer="…", is_attack=True, boxes=[BOX])
+    unannotated = unannotated.model_copy(update={"truth": unannotated.truth.model_copy(update={"boxes": []})})
+    rows = [
+        row("a", "localization", "Print", answer="…", is_attack=True, boxes=[BOX], bonafide_score=0.1),
+        row("b", "localization", "Print", answer="…", is_attack=True, boxes=[HALF], bonafide_score=0.2),
+        row("c", "localization", "Bonafide", answer="…", is_attack=True, boxes=[BOX], bonafide_score=0.15),
+        row("d", "localization", "Bonafide", answer="??", status="unparsed", bonafide_score=0.9),
+        row("f", "localization", "Bonafide", answer="…", is_attack=False, bonafide_score=0.9),
+        row("g", "localization", "Replay", answer="??", status="unparsed", bonafide_score=0.3),
+        unannotated,
+    ]
+    section = scored(rows)["overall"]["localization"]
+    assert section["unannotated_attacks"] == 1
+    assert section["mean_iou"]["value"] == pytest.approx((1 + 0.5 + 0) / 3)
+    assert section["hit50"]["value"] == pytest.approx(2 / 3) and section["hit50"]["n"] == 3
+    assert section["hit50_by_type"]["Replay"]["value"] == 0.0
+    assert section["false_boxes"]["value"] == pytest.approx(2 / 3)  # c has one, d cannot be read
+    # Ranked a (hit), c (miss), b (hit), of three true boxes: precision 1 to recall 1/3, 2/3 to 2/3, 0 beyond.
+    assert section["ap50"]["value"] == pytest.approx((34 * 1 + 33 * 2 / 3) / 101, abs=1e-12)
+    assert section["ranked_by"] == "1 - bonafide_score"
+
+
+def test_boxes_are_ranked_by_the_coarse_score_where_they_have_none() -> None:
+    boxes = [
+        row("a", "localization", "Print", answer="…", is_attack=True, boxes=[BOX]),
+        row("b", "localization", "Bonafide", answer="…", is_attack=True, boxes=[BOX]),
+    ]
+    first = [coarse("a", "Print", True, 0.1), coarse("b", "Bonafide", True, 0.4)]
+    last = [coarse("a", "Print", True, 0.9), coarse("b", "Bonafide", True, 0.4)]
+    assert scored(boxes + first)["overall"]["localization"]["ap50"]["value"] == 1.0
+    assert scored(boxes + last)["overall"]["localization"]["ap50"]["value"] == pytest.approx(0.5)
+    assert "equal" in scored(boxes)["overall"]["localization"]["ranked_by"]
+
+
+def test_a_system_without_words_has_no_decisions_by_answer() -> None:
+    rows = [
+        item.model_copy(update={"answer": None, "is_attack": None, "status": "parsed"}) for item in COARSE
+    ]
+    assert scored(rows)["overall"]["coarse"]["by_answer"] is None
+
+
+def test_rows_without_truth_are_counted_and_left_out() -> None:
+    blind = COARSE[0].model_copy(update={"id": "z:coarse", "truth": Truth()})
+    result = scored([*COARSE, blind])
+    assert result["unlabelled_rows"] == 1 and result["overall"]["rows"] == 8
+    for rows in ([], [blind]):
+        with pytest.raises(ValueError, match="none with a truth"):
+            scored(rows)

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from faceshield.evaluation import Threshold, choose_threshold
+from faceshield.evaluation.metrics.pad import ScoreCurve, correct_by_score
+
+
+def test_separable_scores_are_parted_in_the_middle_of_the_gap() -> None:
+    chosen = choose_threshold([0.1, 0.2, 0.6, 0.9], [True, True, False, False], "eer", dataset="dev")
+    assert chosen.value == pytest.approx(0.4)
+    assert chosen.to_dict()["source"] == {
+        "dataset": "dev",
+        "criterion": "eer",
+        "n": 4,
+        "n_bonafide": 2,
+        "n_attack": 2,
+        "apcer": 0.0,
+        "bpcer": 0.0,
+    }
+    json.dumps(chosen.to_dict(), allow_nan=False)
+
+
+def test_the_threshold_makes_the_decisions_its_evidence_says() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        n = int(rng.integers(2, 50))
+        attack = rng.random(n) < 0.5
+        attack[:2] = [True, False]
+        scores = np.round(rng.random(n) + 0.3 * ~attack, int(rng.integers(1, 4))) / 1.4
+        for criterion in ("eer", "bpcer5", "bpcer20"):
+            chosen = choose_threshold(scores, attack, criterion, dataset="dev")
+            wrong = ~correct_by_score(scores, attack, chosen.value)
+            assert wrong[attack].mean() == pytest.approx(chosen.source["apcer"], abs=1e-12)
+            assert wrong[~attack].mean() == pytest.approx(chosen.source["bpcer"], abs=1e-12)
+        assert chosen.source["bpcer"] <= 0.2 + 1e-12
+        assert chosen.source["apcer"] == pytest.approx(ScoreCurve(scores, attack).apcer_at_bpcer(0.2))
+
+
+def test_bpcer_spends_no_bona_fide_that_buys_nothing() -> None:
+    scores, attack = [0.1] + [0.5 + i / 100 for i in range(40)], [True] + [False] * 40
+    chosen = choose_threshold(scores, attack, "bpcer5", dataset="dev")
+    assert chosen.value == pytest.approx(0.3) and chosen.source["bpcer"] == 0.0
+
+
+def test_neighbouring_floats_and_everything_rejected() -> None:
+    low = 0.5
+    high = math.nextafter(low, 1)
+    assert choose_threshold([low, high], [True, False], "eer", dataset="dev").value == high
+    # An attack scores highest: only above all scores is it an attack.
+    chosen = choose_threshold([0.9, 0.1], [True, False], "bpcer100", dataset="dev")
+    assert chosen.value > 0.9 and math.isfinite(chosen.value)
+
+
+def test_polarity_flip_is_seen_in_the_evidence() -> None:
+    flipped = choose_threshold([0.9, 0.8, 0.3, 0.1], [True, True, False, False], "eer", dataset="dev")
+    assert flipped.source["apcer"] == flipped.source["bpcer"] == 1.0
+
+
+@pytest.mark.parametrize("criterion", ["", "hter", "bpcer", "bpcer101", "BPCER5", "eer5"])
+def test_unknown_criteria_are_refused(criterion: str) -> None:
+    with pytest.raises(ValueError, match="criterion"):
+        choose_threshold([0.1, 0.9], [True, False], criterion, dataset="dev")
+
+
+@pytest.mark.parametrize(
+    ("scores", "attack", "said"),
+    [
+        ([0.1, 0.9], [True, True], "2 attacks and 0 bona fides"),
+        ([0.1, 0.9], [False, False], "0 attacks and 2 bona fides"),
+        ([], [], "0 attacks and 0 bona fides"),
+        ([0.1, math.nan], [True, False], "1 of 2"),
+        ([0.1, math.inf], [True, False], "infinite"),
+    ],
+)
+def test_sets_that_cannot_choose_are_refused(scores: list[float], attack: list[bool], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        choose_threshold(scores, attack, "eer", dataset="dev")
+
+
+def test_a_threshold_needs_a_source_and_a_number() -> None:
+    with pytest.raises(ValueError, match="without a source"):
+        Threshold(0.5)
+    with pytest.raises(ValueError, match="finite"):
+        Threshold(math.nan, {"dataset": "dev"})
