@@ -1,0 +1,128 @@
+#!/usr/bin/env bash
+# faceshield-tiny from nothing to its scores: simulate, towers, language model, the paper's two stages, threshold, tests.
+#
+#   runs/tiny.sh                      drawn faces only
+#   runs/tiny.sh PATH/TO/PORTRAITS    and a folder of bona fide portraits (faces.csv, landmarks.csv: see `simulate --help`)
+#
+# Every step is skipped once its output is complete and goes on where it was stopped; times are in $OUT/times.log.
+# Environment: OUT (runs/tiny), SIZE=full|toy, THREADS (2), WORKERS (2), TOWER_MINUTES, SFT_MINUTES, ABLATIONS=1 for the
+# two trainings without SAVP and without PVTM, PYTHON.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+FACES=${1:-${FACES:-}}
+OUT=${OUT:-runs/tiny}
+SIZE=${SIZE:-full}
+THREADS=${THREADS:-2}
+WORKERS=${WORKERS:-2}
+PYTHON=${PYTHON:-$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python3)}
+case $SIZE in
+  full) TRAIN=7500 DEV=700 TEST=1100; TOWER_MINUTES=${TOWER_MINUTES:-40}; LM_MINUTES=3; SFT_MINUTES=${SFT_MINUTES:-20}
+        TOWER=() STAGE=() ;;
+  toy)  TRAIN=96 DEV=48 TEST=36; TOWER_MINUTES=${TOWER_MINUTES:-0.3}; LM_MINUTES=0.2; SFT_MINUTES=${SFT_MINUTES:-0.3}
+        TOWER=(batch_size=16 eval_pictures=48) STAGE=(batch_size=4) ;;
+  *) echo "SIZE=$SIZE: expected full or toy" >&2; exit 2 ;;
+esac
+# Waiting threads must not burn the cores that simulation and decoding use.
+export OMP_NUM_THREADS=$THREADS OMP_WAIT_POLICY=PASSIVE
+mkdir -p "$OUT"
+
+faceshield() { "$PYTHON" -m faceshield "$@"; }
+
+# step NAME OUTPUT COMMAND…: runs the command unless OUTPUT is there, and notes the seconds.
+step() {
+  local name=$1 output=$2 start=$SECONDS
+  shift 2
+  if [ -e "$output" ]; then echo "== $name: done before"; return; fi
+  echo "== $name"
+  "$@"
+  [ -e "$output" ] || { echo "$name wrote no $output" >&2; exit 1; }
+  echo "$(date -u +%FT%TZ) $name $((SECONDS - start)) s" | tee -a "$OUT/times.log"
+}
+
+# yaml_list A B…: [A, B]
+yaml_list() { local IFS=,; echo "[$*]"; }
+
+# -- data: the splits have their own seeds, and of portraits their own people ---------------------------------------------
+SOURCES=(drawn)
+[ -n "$FACES" ] && SOURCES+=(photo)
+seed=1
+for source in "${SOURCES[@]}"; do
+  from=drawn
+  [ "$source" = photo ] && from=$FACES
+  for split in train dev test; do
+    count=$TRAIN
+    [ $split = dev ] && count=$DEV
+    [ $split = test ] && count=$TEST
+    folder=$OUT/data/$source-$split
+    step "simulate $source $split" "$folder/run.json" \
+      faceshield simulate --faces "$from" --count "$count" --seed $seed --split $split --workers "$WORKERS" --out "$folder"
+    seed=$((seed + 1))
+  done
+done
+
+samples=() dialogues=() captions=()
+for source in "${SOURCES[@]}"; do
+  train=$OUT/data/$source-train
+  step "dialogues $source" "$train/dialogues.jsonl" faceshield generate "$train/samples.jsonl" --out "$train/dialogues.jsonl"
+  step "captions $source" "$train/captions.jsonl" \
+    faceshield generate "$train/samples.jsonl" --out "$train/captions.jsonl" --tasks caption
+  samples+=("$train/samples.jsonl" "$OUT/data/$source-dev/samples.jsonl")
+  dialogues+=("$train/dialogues.jsonl")
+  captions+=("$train/captions.jsonl")
+done
+
+# -- training ------------------------------------------------------------------------------------------------------------
+train() { faceshield train "configs/train/tiny-$1.yaml" threads="$THREADS" cache="$OUT/cache" "${@:2}"; }
+
+step towers "$OUT/towers/run.json" \
+  train towers data="$(yaml_list "${samples[@]}")" out="$OUT/towers" minutes="$TOWER_MINUTES" "${TOWER[@]}"
+step language "$OUT/lm/run.json" faceshield train configs/train/tiny-lm.yaml threads="$THREADS" init="$OUT/towers" \
+  dialogues="$(yaml_list "${dialogues[@]}" "${captions[@]}")" out="$OUT/lm" minutes=$LM_MINUTES
+
+# both_stages NAME OPTION…: the paper's two stages into $OUT/NAME, options for both.
+both_stages() {
+  local name=$1
+  shift
+  step "pretrain $name" "$OUT/$name-pretrain/run.json" train pretrain init="$OUT/lm" \
+    dialogues="$(yaml_list "${captions[@]}")" out="$OUT/$name-pretrain" "${STAGE[@]}" "$@"
+  step "sft $name" "$OUT/$name/run.json" train sft init="$OUT/$name-pretrain" \
+    dialogues="$(yaml_list "${dialogues[@]}")" out="$OUT/$name" minutes="$SFT_MINUTES" "${STAGE[@]}" "$@"
+}
+
+# -- evaluation: the threshold comes from the development sets, the scores from the test sets ------------------------------
+evaluate() {
+  local name=$1 model=$OUT/$1 source
+  local dev=()
+  for source in "${SOURCES[@]}"; do
+    step "predict $name $source dev" "$model/dev/$source.jsonl.done" predict_to "$model/dev/$source.jsonl" \
+      "$OUT/data/$source-dev/samples.jsonl" "$model" coarse
+    dev+=("$model/dev/$source.jsonl")
+  done
+  faceshield train threshold out="$model" predictions="$(yaml_list "${dev[@]}")" \
+    dataset="simulated dev (${SOURCES[*]})"
+  for source in "${SOURCES[@]}"; do
+    step "predict $name $source test" "$model/test/$source.jsonl.done" predict_to "$model/test/$source.jsonl" \
+      "$OUT/data/$source-test/samples.jsonl" "$model" coarse,fine,reasoning,localization
+    faceshield score "$model/test/$source.jsonl" --model "$model" --out "$OUT/scores/$name-$source.json"
+  done
+}
+
+predict_to() {
+  faceshield predict "$2" --model "$3" --out "$1" --tasks "$4"
+  touch "$1.done"
+}
+
+both_stages sft
+evaluate sft
+if [ -n "${ABLATIONS:-}" ]; then
+  both_stages no-savp use_savp=false
+  evaluate no-savp
+  both_stages no-pvtm mask_ratio=0
+  evaluate no-pvtm
+fi
+
+faceshield table "$OUT"/scores/*-*.json --markdown --out "$OUT/scores.md"
+echo "times:"
+cat "$OUT/times.log"
+echo "checkpoint: $OUT/sft"

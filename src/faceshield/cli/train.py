@@ -1,0 +1,119 @@
+"""`faceshield train`: one stage of training, from a config; the same command goes on where it was stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from faceshield.training.foundation_towers import TowerTexts
+
+STAGES = ("foundation-towers", "foundation-lm", "pretrain", "sft", "threshold")
+_CORPUS_SAMPLES = 4000
+
+
+def train(
+    config: Annotated[
+        Path, typer.Argument(help="A YAML file with a stage, or a stage's name (all values from key=value).")
+    ],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="key=value in the place of the file's, e.g. out=runs/tiny/sft.")
+    ] = None,
+) -> None:
+    """Train a stage: foundation-towers, foundation-lm, pretrain, sft; or choose a checkpoint's threshold."""
+    given = list(overrides or [])
+    named = str(config) in STAGES and not config.exists()
+    stage = str(config) if named else _stage(config, given)
+    given += [f"stage={stage}"] if named else []
+    source = None if named else config
+    if stage == "foundation-towers":
+        from faceshield.training.foundation import train_towers
+        from faceshield.training.foundation_towers import TowersConfig
+
+        towers = TowersConfig.load(source, given)
+        train_towers(towers, tower_texts(), _corpus(towers.data), _print_row)
+        out = towers.out
+    elif stage == "foundation-lm":
+        from faceshield.training.foundation_lm import LanguageConfig, train_language
+
+        language = LanguageConfig.load(source, given)
+        train_language(language, _print_row)
+        out = language.out
+    elif stage == "threshold":
+        from faceshield.evaluation.threshold import choose_threshold
+        from faceshield.training.threshold import ThresholdConfig, store_threshold
+
+        wanted = ThresholdConfig.load(source, given)
+        value = store_threshold(wanted, lambda *args, **kwargs: choose_threshold(*args, **kwargs).to_dict())
+        typer.echo(f"threshold {value:.6f}, stored in {wanted.out}/faceshield.json")
+        out = wanted.out
+    else:
+        from faceshield.training.stages import StageConfig, train_stage
+
+        settings = StageConfig.load(source, given)
+        train_stage(settings, questions=_fixed_questions(), report=_print_row)
+        out = settings.out
+    typer.echo(f"checkpoint: {out}")
+
+
+def _stage(config: Path, overrides: list[str]) -> str:
+    import difflib
+
+    import yaml
+
+    values = yaml.safe_load(config.read_text(encoding="utf-8")) or {}
+    stage = values.get("stage") if isinstance(values, dict) else None
+    for override in overrides:
+        key, _, value = override.partition("=")
+        if key.strip() == "stage":
+            stage = value
+    if stage not in STAGES:
+        near = difflib.get_close_matches(str(stage), STAGES, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else "add the line `stage: …`"
+        raise ValueError(f"{config}: stage {stage!r} — expected one of {', '.join(STAGES)} — {hint}")
+    return str(stage)
+
+
+def tower_texts() -> TowerTexts:
+    """Captions of the types and of the coarse verdicts, and the fixed questions."""
+    from faceshield.tasks import COARSE, FINE, TASKS
+    from faceshield.taxonomy import ATTACK_TYPES, BONAFIDE, PRESENTATION_TYPES, TAXONOMY
+    from faceshield.training.foundation_towers import TowerTexts
+
+    captions: list[tuple[str, tuple[str, ...]]] = []
+    for row in TAXONOMY:
+        only = (row.name,)
+        captions += [(row.sentence, only), (FINE.templates[row.name], only), (row.name, only)]
+        captions.append((f"A face with {', '.join(row.cues)}.", only))
+    captions += [(text, ATTACK_TYPES) for text in (COARSE.templates["attack"], "A presentation attack.")]
+    # The coarse wording of bona fide may be the fine one's too; the same caption twice is harmless.
+    captions += [(COARSE.templates["bonafide"], (BONAFIDE,)), ("A bona fide face.", (BONAFIDE,))]
+    questions = tuple(task.question for task in TASKS.values())
+    return TowerTexts(PRESENTATION_TYPES, tuple(captions), questions)
+
+
+def _fixed_questions() -> dict[str, str]:
+    from faceshield.tasks import TASKS
+
+    return {name: task.question for name, task in TASKS.items()}
+
+
+def _corpus(files: list[Path]) -> Iterator[str]:
+    """Questions and answers about the samples, for the tokenizer."""
+    from faceshield.data_engine import TASK_NAMES, generate_dialogues
+    from faceshield.records import Sample, read_jsonl
+
+    samples = [sample for file in files for sample in read_jsonl(file, Sample)]
+    step = max(1, len(samples) // _CORPUS_SAMPLES)
+    for dialogue in generate_dialogues(samples[::step], tasks=TASK_NAMES, seed=0):
+        for turn in dialogue.conversations:
+            yield turn.value.removeprefix("<image>\n")
+
+
+def _print_row(row: Mapping[str, Any]) -> None:
+    event = row.get("event", "")
+    parts = [f"{key} {value}" for key, value in row.items() if key != "event"]
+    typer.echo(f"[{event}] {'  '.join(parts)}")

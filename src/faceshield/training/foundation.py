@@ -1,0 +1,64 @@
+"""The foundation of faceshield-tiny: stage `foundation-towers`, then stage `foundation-lm`, each from
+nothing.
+
+Use: `train_towers(TowersConfig.load("configs/train/tiny-towers.yaml", ["data=samples.jsonl", "out=towers"]),
+    texts, corpus)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from faceshield.model import build_tiny, save, train_tokenizer
+from faceshield.records import write_run
+from faceshield.training.foundation_towers import Report, TowersConfig, TowerTexts, TowerTrainer
+
+TOKENIZER_FOLDER = "tokenizer"
+
+
+def tokenizer_for(
+    folder: Path | None, out: Path, corpus: Iterable[str], vocab_size: int
+) -> PreTrainedTokenizerBase:
+    """The tokenizer in `folder`; without one that of an earlier start in `out`, else a new one trained on the
+    corpus.
+    """
+    kept = out / TOKENIZER_FOLDER
+    source = folder or (kept if (kept / "tokenizer.json").is_file() else None)
+    if source is not None:
+        if not (source / "tokenizer.json").is_file():
+            raise FileNotFoundError(
+                f"{source}/tokenizer.json — expected a tokenizer — leave `tokenizer` out to train one"
+            )
+        return AutoTokenizer.from_pretrained(source, local_files_only=True)
+    tokenizer = train_tokenizer(corpus, vocab_size=vocab_size)
+    tokenizer.save_pretrained(kept)
+    return tokenizer
+
+
+def train_towers(
+    config: TowersConfig, texts: TowerTexts, corpus: Iterable[str], report: Report | None = None
+) -> dict[str, Any]:
+    """Stage `foundation-towers`: writes a whole checkpoint whose language model is still random.
+
+    Args:
+        config: the settings.
+        texts: captions and questions.
+        corpus: texts for the tokenizer, read only where one is trained.
+        report: told every row of the log.
+
+    Returns:
+        The figures on the dev pictures at the end.
+    """
+    torch.set_num_threads(config.threads)
+    config.out.mkdir(parents=True, exist_ok=True)
+    tokenizer = tokenizer_for(config.tokenizer, config.out, corpus, config.vocab_size)
+    model, processor = build_tiny(tokenizer, seed=config.seed, **config.model)
+    figures = TowerTrainer(config, texts, model, processor, report).run()
+    save(model.eval(), processor, config.out)
+    write_run(config.out, config=config, seed=config.seed, inputs=list(config.data))
+    return figures

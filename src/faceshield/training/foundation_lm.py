@@ -1,0 +1,179 @@
+"""faceshield-tiny's language model from nothing: next token on the text of the dialogues, without pictures.
+
+The paper starts from Phi-3-mini; the tiny Phi-3 only has to know the wording before the two stages teach it
+to look.
+Use: `faceshield train configs/train/tiny-lm.yaml init=towers dialogues=[dialogues.jsonl] out=lm`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field, field_validator
+from torch import nn
+
+from faceshield.config import Config
+from faceshield.model import load, save
+from faceshield.records import Dialogue, read_jsonl, write_run
+from faceshield.training.schedule import Clock, cosine_rate, progress
+from faceshield.training.state import load_state, save_state
+
+Report = Callable[[Mapping[str, Any]], None]
+STATE_FILE = "state.safetensors"
+LOG_FILE = "log.jsonl"
+
+
+class LanguageConfig(Config):
+    """Settings of the stage `foundation-lm`.
+
+    Attributes:
+        init: checkpoint folder whose language model is trained (the towers' stage wrote it).
+        dialogues: dialogues files; pictures are not read.
+        out: checkpoint folder to write.
+        steps: optimizer steps; minutes: wall clock after which to stop, whichever comes first.
+        block: tokens a row; dialogues follow each other across row ends.
+        held_out: share of the dialogues that is only measured on.
+    """
+
+    stage: Literal["foundation-lm"] = "foundation-lm"
+    init: Path
+    dialogues: list[Path] = Field(min_length=1)
+    out: Path
+    steps: int = Field(1500, ge=1)
+    minutes: float | None = Field(None, gt=0)
+    batch_size: int = Field(32, ge=1)
+    block: int = Field(192, ge=8)
+    learning_rate: float = Field(2e-3, gt=0)
+    weight_decay: float = Field(0.05, ge=0)
+    warmup: float = Field(0.05, ge=0, lt=1)
+    clip: float = Field(1.0, gt=0)
+    held_out: float = Field(0.02, gt=0, lt=1)
+    log_every: int = Field(50, ge=1)
+    save_minutes: float = Field(3.0, gt=0)
+    threads: int = Field(2, ge=1)
+    bf16: bool = True
+    seed: int = Field(0, ge=0)
+
+    @field_validator("dialogues", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        return [value] if isinstance(value, (str, Path)) else value
+
+
+def token_stream(dialogues: Iterable[Dialogue], processor: Any) -> NDArray[np.int64]:
+    """Ids of all dialogues one after the other, in the conversation format without picture placeholders."""
+    ids: list[int] = []
+    for dialogue in dialogues:
+        turns = [{"from": turn.speaker, "value": turn.value} for turn in dialogue.conversations]
+        turns[0]["value"] = turns[0]["value"].removeprefix("<image>").lstrip("\n")
+        ids += processor.encode_dialogue(turns)[0]
+    return np.array(ids, dtype=np.int64)
+
+
+def train_language(config: LanguageConfig, report: Report | None = None) -> dict[str, Any]:
+    """Stage `foundation-lm`: writes a checkpoint with the towers of `init` and a language model that knows
+    the wording.
+
+    Returns:
+        {"loss", "perplexity"} per token on the held-out dialogues.
+
+    Raises:
+        ValueError: too little text for one batch.
+        FloatingPointError: the loss is not finite.
+    """
+    report = report or (lambda row: None)
+    torch.set_num_threads(config.threads)
+    config.out.mkdir(parents=True, exist_ok=True)
+    checkpoint = load(config.init)
+    model, processor = checkpoint.model, checkpoint.processor
+    rows = [row for file in config.dialogues for row in read_jsonl(file, Dialogue)]
+    order = np.random.default_rng([config.seed, 1]).permutation(len(rows))
+    kept = max(1, int(len(rows) * config.held_out))
+    held_out = token_stream((rows[i] for i in order[:kept]), processor)
+    stream = token_stream((rows[i] for i in order[kept:]), processor)
+    if min(len(stream), len(held_out)) <= config.block:
+        raise ValueError(
+            f"{len(stream)} + {len(held_out)} tokens — expected more than block={config.block} each — "
+            "give more dialogues"
+        )
+    modules = {"language": model.model.language_model, "head": model.lm_head}
+    final = _fit(config, model, modules, stream, held_out, report)
+    save(model.eval(), processor, config.out)
+    write_run(config.out, config=config, seed=config.seed, inputs=[config.init, *config.dialogues])
+    return final
+
+
+def _fit(
+    config: LanguageConfig,
+    model: Any,
+    modules: Mapping[str, nn.Module],
+    stream: NDArray[np.int64],
+    held_out: NDArray[np.int64],
+    report: Report,
+) -> dict[str, Any]:
+    parameters = [value for module in modules.values() for value in module.parameters()]
+    groups = [
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": config.weight_decay},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.95), fused=True)
+    state, step, clock = config.out / STATE_FILE, 0, Clock()
+    if state.exists():
+        saved = load_state(state, modules, optimizer)
+        step, clock = saved["step"], Clock(saved["elapsed"])
+    saved_at = time.monotonic()
+
+    def log(row: dict[str, Any]) -> None:
+        row = {"step": step, "minutes": round(clock.elapsed() / 60, 2), **row}
+        with (config.out / LOG_FILE).open("a", encoding="utf-8") as out:
+            out.write(json.dumps(row) + "\n")
+        report(row)
+
+    while (done := progress(step, config.steps, clock.elapsed(), config.minutes)) < 1:
+        for group in optimizer.param_groups:
+            group["lr"] = config.learning_rate * cosine_rate(done, config.warmup)
+        rng = np.random.default_rng([config.seed, 2, step])
+        loss = _loss(config, model, _blocks(stream, config, rng))
+        if not torch.isfinite(loss):
+            raise FloatingPointError(
+                f"loss {float(loss.detach())} at step {step} — expected a finite number — lower learning_rate"
+            )
+        loss.backward()
+        nn.utils.clip_grad_norm_(parameters, config.clip)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        step += 1
+        if step % config.log_every == 0:
+            log({"event": "step", "loss": round(float(loss.detach()), 4)})
+        if time.monotonic() - saved_at > 60 * config.save_minutes:
+            save_state(state, modules, optimizer, {"step": step, "elapsed": clock.elapsed()})
+            saved_at = time.monotonic()
+    save_state(state, modules, optimizer, {"step": step, "elapsed": clock.elapsed()})
+    with torch.no_grad():
+        rng = np.random.default_rng([config.seed, 3])
+        measured = float(
+            np.mean([float(_loss(config, model, _blocks(held_out, config, rng))) for _ in range(4)])
+        )
+    final = {"loss": round(measured, 4), "perplexity": round(math.exp(measured), 3)}
+    log({"event": "end", **final})
+    return final
+
+
+def _blocks(stream: NDArray[np.int64], config: LanguageConfig, rng: np.random.Generator) -> torch.Tensor:
+    starts = rng.integers(0, len(stream) - config.block, size=config.batch_size)
+    return torch.from_numpy(stream[starts[:, None] + np.arange(config.block + 1)])
+
+
+def _loss(config: LanguageConfig, model: Any, ids: torch.Tensor) -> torch.Tensor:
+    with torch.autocast("cpu", dtype=torch.bfloat16) if config.bf16 else nullcontext():
+        logits = model(input_ids=ids[:, :-1]).logits
+    return nn.functional.cross_entropy(logits.float().flatten(0, 1), ids[:, 1:].flatten())

@@ -1,0 +1,199 @@
+"""Pictures for training: every file decoded and pre-processed once into one memory-mapped array of bytes.
+
+The towers see each picture many times; decoding, SAVP (paper §4.1) and resizing cost more than reading 220 kB
+from a map.
+Use: `pictures = load_pictures(["samples.jsonl"], types, size=192); pixels = cached_pixels(pictures,
+    processor, folder)`.
+N = pictures, K = streams (RGB, SAVP), S = side of the processed square.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from faceshield.records import Sample, image_path, read_jsonl
+
+BATCH = 64
+_FAULTS_SHOWN = 10
+
+Progress = Callable[[int, int], None]
+"""Called with (done, total)."""
+
+
+class PictureError(ValueError):
+    """Pictures of a training set that cannot be read; the message lists them."""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """The pictures of some `samples.jsonl` files with their truth, in file order.
+
+    Attributes:
+        ids: sample ids.
+        paths: where the files lie.
+        types: (N,) index into the list of presentation types, 0 = bona fide.
+        boxes: per picture (k, 4) xyxy in 0..1 of the centre-padded square.
+        splits: per picture the split's name, "" where there is none.
+    """
+
+    ids: tuple[str, ...]
+    paths: tuple[Path, ...]
+    types: NDArray[np.int64]
+    boxes: tuple[NDArray[np.float32], ...]
+    splits: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def of_split(self, split: str) -> NDArray[np.int64]:
+        """Positions of the pictures of a split.
+
+        Raises:
+            ValueError: there are none.
+        """
+        found = np.flatnonzero(np.array([name == split for name in self.splits], dtype=bool))
+        if not found.size:
+            have = ", ".join(sorted({name or "(none)" for name in self.splits}))
+            raise ValueError(
+                f"no picture of split {split!r} — expected some among {have} — simulate with --split {split}"
+            )
+        return found
+
+
+def square_boxes(boxes: Sequence[Sequence[float]], size_wh: tuple[int, int]) -> NDArray[np.float32]:
+    """xyxy pixels of a picture -> (k, 4) in 0..1 of the square that the processor makes by padding its
+    centre.
+    """
+    width, height = size_wh
+    side = max(width, height)
+    offset = np.array([(side - width) // 2, (side - height) // 2] * 2, dtype=np.float32)
+    return (np.asarray(boxes, dtype=np.float32).reshape(-1, 4) + offset) / np.float32(side)
+
+
+def load_pictures(files: Sequence[str | Path], types: Sequence[str]) -> Pictures:
+    """Reads samples files; two files may number their samples alike.
+
+    Raises:
+        RecordError: a file with faults.
+        ValueError: no rows.
+    """
+    rows: list[tuple[Sample, Path]] = []
+    for file in files:
+        rows += [(sample, image_path(sample, file)) for sample in read_jsonl(file, Sample)]
+    if not rows:
+        raise ValueError(
+            f"no samples in {', '.join(map(str, files))} — expected at least one row — simulate some first"
+        )
+    order = {name: index for index, name in enumerate(types)}
+    return Pictures(
+        ids=tuple(sample.id for sample, _ in rows),
+        paths=tuple(path for _, path in rows),
+        types=np.array([order[sample.presentation_type] for sample, _ in rows], dtype=np.int64),
+        boxes=tuple(square_boxes(sample.boxes, sample.size_wh) for sample, _ in rows),
+        splits=tuple(sample.split or "" for sample, _ in rows),
+    )
+
+
+def pictures_key(paths: Sequence[Path], settings: dict[str, Any]) -> str:
+    """A short name for these files (path, size, time of change) under these settings; equal names mean equal
+    bytes.
+    """
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
+    for path in paths:
+        try:
+            stat = path.stat()
+        except OSError:
+            raise FileNotFoundError(
+                f"{path} — expected a picture — check the image entries of the samples file"
+            ) from None
+        digest.update(f"{path.resolve()}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def open_rgb(path: Path) -> Image.Image:
+    """A picture file as 8-bit RGB."""
+    with Image.open(path) as picture:
+        return picture.convert("RGB")
+
+
+def pixel_settings(processor: Any) -> dict[str, Any]:
+    """What of a `FaceShieldProcessor` decides the bytes of its squares."""
+    names = ("image_size", "use_savp", "pad_level")
+    chosen = {name: getattr(processor, name) for name in names}
+    chosen |= {name: value for name, value in vars(processor).items() if name.startswith("savp_")}
+    return chosen
+
+
+def cached_pixels(
+    paths: Sequence[Path],
+    processor: Any,
+    folder: str | Path,
+    *,
+    threads: int = 1,
+    progress: Progress | None = None,
+) -> NDArray[np.uint8]:
+    """(N, K, S, S, 3) bytes of the processed squares, read-only map; built on the first call, found again
+    later.
+
+    Args:
+        paths: picture files.
+        processor: a `FaceShieldProcessor`; its `square_pixels` makes both streams (K = 1 without SAVP).
+        folder: where `pixels-<key>.npy` is kept.
+        threads: decoding threads.
+        progress: called with (done, total).
+
+    Raises:
+        PictureError: files that are no pictures, all named at once.
+    """
+    folder = Path(folder)
+    key = pictures_key(paths, pixel_settings(processor))
+    target = folder / f"pixels-{key}.npy"
+    if target.exists():
+        return np.load(target, mmap_mode="r")  # type: ignore[no-any-return]
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def encode(path: Path) -> NDArray[np.uint8] | str:
+        try:
+            picture = open_rgb(path)
+        except (OSError, UnidentifiedImageError) as error:
+            return f"{path}: {error}"
+        return np.stack([square for square in processor.square_pixels(picture) if square is not None])
+
+    # A part file gets its name once it is whole, so a run that was stopped never leaves half a cache.
+    part = folder / f".{target.name}.part"
+    store: np.memmap | None = None
+    faults: list[str] = []
+    with ThreadPoolExecutor(max_workers=max(1, threads)) as pool:
+        for start in range(0, len(paths), BATCH):
+            for index, pixels in enumerate(pool.map(encode, paths[start : start + BATCH]), start=start):
+                if isinstance(pixels, str):
+                    faults.append(pixels)
+                    continue
+                if store is None:
+                    shape = (len(paths), *pixels.shape)
+                    store = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
+                store[index] = pixels
+            if progress is not None:
+                progress(min(start + BATCH, len(paths)), len(paths))
+    if faults or store is None:
+        part.unlink(missing_ok=True)
+        shown = "\n".join(faults[:_FAULTS_SHOWN]) + (
+            f"\n… {len(faults)} in all" if len(faults) > _FAULTS_SHOWN else ""
+        )
+        raise PictureError(
+            f"{len(faults)} of {len(paths)} pictures cannot be read — repair or remove them:\n{shown}"
+        )
+    store.flush()
+    del store
+    part.replace(target)
+    return np.load(target, mmap_mode="r")  # type: ignore[no-any-return]

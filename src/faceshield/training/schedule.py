@@ -1,0 +1,38 @@
+"""How far a run is and what follows from it: the learning rate, the picture size, when it ends.
+
+A run ends after a number of pictures or of minutes, whichever comes first; with minutes the schedule follows
+the clock, so that the rate has decayed when the time is up, however fast the machine is.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Clock:
+    """Seconds spent on a run, those before it was stopped included."""
+
+    before: float = 0.0
+    start: float = field(default_factory=time.monotonic)
+
+    def elapsed(self) -> float:
+        return self.before + time.monotonic() - self.start
+
+
+def progress(seen: int, total: int, elapsed: float, minutes: float | None) -> float:
+    """Share 0..1 of the run that is done, by pictures or by the clock, whichever is further."""
+    by_clock = elapsed / (60 * minutes) if minutes else 0.0
+    return min(1.0, max(seen / total, by_clock))
+
+
+def cosine_rate(done: float, warmup: float, floor: float = 0.0) -> float:
+    """Factor 0..1 on the learning rate: linear up during the share `warmup`, then a half cosine down to
+    `floor`.
+    """
+    if done < warmup:
+        return max(done / warmup, 1e-3)
+    share = (done - warmup) / max(1e-9, 1 - warmup)
+    return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))

@@ -1,0 +1,70 @@
+"""Chooses the checkpoint's threshold on development predictions and stores it with its origin in
+`faceshield.json`.
+
+Use: `faceshield train threshold out=runs/tiny/sft predictions=dev/predictions.jsonl`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from faceshield.config import Config
+from faceshield.model import read_info
+from faceshield.model.checkpoint import INFO_FILE
+from faceshield.records import Prediction, read_jsonl, write_text_atomic
+
+
+class ThresholdConfig(Config):
+    """Settings of the step `threshold`.
+
+    Attributes:
+        predictions: of the development sets, by this very checkpoint; rows of the task "coarse" are read.
+        out: the checkpoint folder whose `faceshield.json` gets the threshold.
+        criterion: "eer", or "bpcerX" with X in percent.
+        dataset: name of the development set, None = the predictions' paths.
+    """
+
+    stage: Literal["threshold"] = "threshold"
+    predictions: list[Path] = Field(min_length=1)
+    out: Path
+    criterion: str = "eer"
+    dataset: str | None = None
+
+    @field_validator("predictions", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        return [value] if isinstance(value, (str, Path)) else value
+
+
+def store_threshold(config: ThresholdConfig, choose: Callable[..., dict[str, Any]]) -> float:
+    """Chooses and stores the threshold and returns it.
+
+    Args:
+        config: the settings.
+        choose: (scores, is_attack, criterion, *, dataset) -> {"value", "source"}; evaluation's
+            `choose_threshold`. It comes as an argument because training does not know evaluation.
+
+    Raises:
+        ValueError: no coarse predictions with a score and a truth, or a threshold outside 0..1.
+    """
+    rows = [
+        row
+        for file in config.predictions
+        for row in read_jsonl(file, Prediction)
+        if row.task == "coarse" and row.bonafide_score is not None and row.truth.is_attack is not None
+    ]
+    names = ", ".join(map(str, config.predictions))
+    if not rows:
+        raise ValueError(f"{names}: no coarse row with a score and a truth — predict a development set first")
+    scores, truth = [row.bonafide_score for row in rows], [row.truth.is_attack for row in rows]
+    chosen = choose(scores, truth, config.criterion, dataset=config.dataset or names)
+    value = min(1.0, max(0.0, float(chosen["value"])))
+    info = replace(read_info(config.out), threshold=value, threshold_source=chosen["source"])
+    write_text_atomic(config.out / INFO_FILE, json.dumps(asdict(info), indent=2, ensure_ascii=False) + "\n")
+    return value

@@ -1,0 +1,122 @@
+"""What the towers' stage is told: its settings, and the texts that pictures are compared with.
+
+Use: `config = TowersConfig.load("configs/train/tiny-towers.yaml", ["out=towers"])`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, field_validator
+from torch import Tensor
+
+from faceshield.config import Config
+
+
+class TowersConfig(Config):
+    """Settings of the stage `foundation-towers`.
+
+    Attributes:
+        data: samples files; their splits "train" and "dev" are used.
+        out: checkpoint folder to write; also holds the log and the state to go on from.
+        cache: folder of the decoded pictures; None = "cache" beside `out`.
+        model: values of `FaceShieldConfig` in the place of the tiny model's, e.g. {use_savp: false}.
+        tokenizer: folder of a tokenizer; None trains one of `vocab_size` pieces on the data's own dialogues.
+        pictures: pictures to see in all; minutes: wall clock after which to stop, whichever comes first.
+        low_size, low_share: the first share of the run sees squares of `low_size` pixels (cheaper); 0 =
+        never.
+        oversample: how many times a type's pictures are seen per epoch (1 where not named).
+        weight_*: of the losses, see `heads.tower_losses`.
+    """
+
+    stage: Literal["foundation-towers"] = "foundation-towers"
+    data: list[Path] = Field(min_length=1)
+    out: Path
+    cache: Path | None = None
+    model: dict[str, Any] = Field(default_factory=dict)
+    tokenizer: Path | None = None
+    vocab_size: int = Field(512, ge=260)
+    pictures: int = Field(120_000, ge=1)
+    minutes: float | None = Field(None, gt=0)
+    batch_size: int = Field(48, ge=2)
+    learning_rate: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(0.05, ge=0)
+    warmup: float = Field(0.04, ge=0, lt=1)
+    clip: float = Field(1.0, gt=0)
+    low_size: int = Field(128, ge=16)
+    low_share: float = Field(0.4, ge=0, le=1)
+    max_shift: int = Field(10, ge=0)
+    jitter: float = Field(0.12, ge=0, lt=1)
+    label_smoothing: float = Field(0.05, ge=0, lt=1)
+    captions_per_type: int = Field(1, ge=1)
+    oversample: dict[str, float] = Field(default_factory=dict)
+    weight_contrastive: float = Field(0.3, ge=0)
+    weight_type: float = Field(1.0, ge=0)
+    weight_coarse: float = Field(0.5, ge=0)
+    weight_token: float = Field(1.0, ge=0)
+    weight_box: float = Field(1.0, ge=0)
+    weight_dense: float = Field(0.5, ge=0)
+    eval_every: int = Field(6000, ge=1)
+    eval_pictures: int = Field(600, ge=1)
+    save_minutes: float = Field(3.0, gt=0)
+    log_every: int = Field(20, ge=1)
+    threads: int = Field(2, ge=1)
+    bf16: bool = True
+    seed: int = Field(0, ge=0)
+
+    @field_validator("data", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        return [value] if isinstance(value, (str, Path)) else value
+
+
+@dataclass(frozen=True)
+class TowerTexts:
+    """The texts that the towers learn from.
+
+    Attributes:
+        types: names of the presentation types, bona fide first.
+        captions: (text, names of the types it is true of).
+        questions: the fixed questions, which PVTM will rank tokens by.
+    """
+
+    types: tuple[str, ...]
+    captions: tuple[tuple[str, tuple[str, ...]], ...]
+    questions: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        silent = [name for name in self.types if not any(names == (name,) for _, names in self.captions)]
+        if silent:
+            raise ValueError(
+                f"no caption of {', '.join(silent)} alone — expected one a type at least — add captions"
+            )
+
+
+@dataclass(frozen=True)
+class TextBank:
+    """Captions as token ids, and what each is true of."""
+
+    ids: Tensor
+    truth: NDArray[np.bool_]
+    own: tuple[NDArray[np.int64], ...]
+    shared: NDArray[np.int64]
+    questions: Tensor
+
+
+def text_bank(texts: TowerTexts, processor: Any) -> TextBank:
+    order = {name: index for index, name in enumerate(texts.types)}
+    truth = np.zeros((len(texts.captions), len(texts.types)), dtype=bool)
+    for row, (_, names) in enumerate(texts.captions):
+        truth[row, [order[name] for name in names]] = True
+    alone = truth.sum(axis=1) == 1
+    return TextBank(
+        ids=processor.encode_prompts([text for text, _ in texts.captions]),
+        truth=truth,
+        own=tuple(np.flatnonzero(alone & truth[:, index]) for index in range(len(texts.types))),
+        shared=np.flatnonzero(~alone),
+        questions=processor.encode_prompts(list(texts.questions)),
+    )

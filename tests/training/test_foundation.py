@@ -1,0 +1,110 @@
+"""Towers and language model from nothing, at toy size: they learn, stop, go on, write checkpoints."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from faceshield.cli.train import tower_texts
+from faceshield.model import load
+from faceshield.training.foundation import train_towers
+from faceshield.training.foundation_lm import LanguageConfig, train_language
+from faceshield.training.foundation_towers import TowersConfig, TowerTexts
+
+from .conftest import TOY
+
+CORPUS = [caption for caption, _ in tower_texts().captions]
+
+
+def config(data: Path, out: Path, **changes: Any) -> TowersConfig:
+    values: dict[str, Any] = {
+        "data": data,
+        "out": out,
+        "model": TOY,
+        "vocab_size": 300,
+        "pictures": 32,
+        "batch_size": 8,
+        "low_size": 32,
+        "low_share": 0.5,
+        "eval_every": 16,
+        "threads": 1,
+        "max_shift": 2,
+        "save_minutes": 1e-6,
+        "log_every": 1,
+    }
+    return TowersConfig(**{**values, **changes})
+
+
+def test_towers_train_and_write_a_checkpoint(splits_jsonl: Path, tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = []
+    figures = train_towers(
+        config(splits_jsonl, tmp_path / "towers"), tower_texts(), CORPUS, lambda row: rows.append(dict(row))
+    )
+    assert figures["n"] == 8 and 0 <= figures["fine"] <= 1 and 0 <= figures["box_50"] <= 1
+    assert [row["size"] for row in rows if row["event"] == "step"] == [32, 32, 64, 64]
+    assert [row["seen"] for row in rows if row["event"] == "dev"] == [16, 32]
+    logged = [json.loads(line) for line in (tmp_path / "towers/log.jsonl").read_text().splitlines()]
+    assert logged[-1]["event"] == "end" and logged[-1]["seen"] == 32
+    checkpoint = load(tmp_path / "towers")
+    assert checkpoint.model.config.tokens_per_stream == 16
+    assert (tmp_path / "towers/run.json").exists()
+    files = {file.suffix for file in (tmp_path / "towers").rglob("*") if file.is_file()}
+    assert files <= {".json", ".jsonl", ".safetensors", ".jinja"}, "no pickle"
+
+
+def test_a_stopped_run_of_towers_goes_on_to_the_same_weights(splits_jsonl: Path, tmp_path: Path) -> None:
+    texts = tower_texts()
+    train_towers(config(splits_jsonl, tmp_path / "whole", low_share=0), texts, CORPUS)
+
+    class Stop(Exception):
+        pass
+
+    def stop(row: Any) -> None:
+        if row.get("event") == "step" and row["step"] == 3:
+            raise Stop
+
+    again = config(splits_jsonl, tmp_path / "again", low_share=0)
+    with pytest.raises(Stop):
+        train_towers(again, texts, CORPUS, stop)
+    events: list[str] = []
+    train_towers(again, texts, CORPUS, lambda row: events.append(row["event"]))
+    assert "resume" in events
+    first, second = (
+        load(tmp_path / name).model.model.vision_tower.state_dict() for name in ("whole", "again")
+    )
+    for name, value in first.items():
+        torch.testing.assert_close(value, second[name], rtol=1e-3, atol=1e-4)
+
+
+def test_the_clock_ends_a_run(splits_jsonl: Path, tmp_path: Path) -> None:
+    figures = train_towers(
+        config(splits_jsonl, tmp_path / "towers", pictures=10**9, minutes=1e-4), tower_texts(), CORPUS
+    )
+    assert figures["n"] == 8
+
+
+def test_texts_need_a_caption_a_type() -> None:
+    with pytest.raises(ValueError, match="no caption of Print alone"):
+        TowerTexts(("Bonafide", "Print"), (("Real.", ("Bonafide",)),), ("Is it?",))
+
+
+def test_language_model_learns_the_wording(toy_folder: Path, dialogues_jsonl: Path, tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = []
+    settings = LanguageConfig(
+        init=toy_folder, dialogues=[dialogues_jsonl], out=tmp_path / "lm", steps=30, batch_size=4, block=32,
+        learning_rate=5e-3, held_out=0.1, log_every=1, threads=1,
+    )  # fmt: skip
+    final = train_language(settings, lambda row: rows.append(dict(row)))
+    losses = [row["loss"] for row in rows if row["event"] == "step"]
+    assert len(losses) == 30 and final["loss"] < losses[0] - 0.8
+    before, after = load(toy_folder).model.state_dict(), load(tmp_path / "lm").model.state_dict()
+    changed = {name.split(".")[1] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"language_model", "weight"}
+    # A finished stage started again does nothing more.
+    rows.clear()
+    train_language(settings, lambda row: rows.append(dict(row)))
+    assert [row["event"] for row in rows] == ["end"]

@@ -1,0 +1,97 @@
+"""The towers' losses point the right way and do not depend on how many pictures of a type there are."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from faceshield.training.heads import (
+    AuxiliaryHeads,
+    TowerOutput,
+    TowerTargets,
+    giou_loss,
+    tower_losses,
+    type_weights,
+)
+
+WIDTH, TYPES, TOKENS = 16, 3, 8
+
+
+def batch(known: bool = True) -> tuple[TowerOutput, TowerTargets]:
+    generator = torch.Generator().manual_seed(0)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator, requires_grad=True)
+
+    output = TowerOutput(
+        normal(4, WIDTH), normal(4, TOKENS, WIDTH), normal(4, TOKENS, WIDTH), normal(5, WIDTH)
+    )
+    types = torch.tensor([0, 1, 2, 1])
+    has_box = torch.tensor([False, True, True, False]) & known
+    coverage = torch.zeros(4, TOKENS)
+    coverage[1:3, :3] = 1.0
+    matches = torch.zeros(4, 5, dtype=torch.bool)
+    matches[torch.arange(4), types] = True
+    target = TowerTargets(
+        types=types,
+        coverage=coverage,
+        box=torch.tensor([[0.1, 0.1, 0.5, 0.6]] * 4),
+        has_box=has_box,
+        known=has_box | ((types == 0) & known),
+        matches=matches,
+        regional=torch.tensor([False, True, True, True, True]),
+        questions=torch.tensor([False, False, False, True, True]),
+    )
+    return output, target
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_all_losses_are_finite_and_differentiable(known: bool) -> None:
+    output, target = batch(known)
+    heads = AuxiliaryHeads(WIDTH, TYPES)
+    losses = tower_losses(heads, output, target, torch.ones(TYPES), 0.0)
+    assert set(losses) == {"contrastive", "type", "coarse", "token", "box", "dense"}
+    total = torch.stack(list(losses.values())).sum()
+    assert torch.isfinite(total)
+    total.backward()
+    assert torch.isfinite(output.image.grad).all()
+    assert bool(output.joint.grad.abs().sum() > 0) == known
+
+
+def test_training_on_the_losses_solves_a_batch() -> None:
+    output, target = batch()
+    heads = AuxiliaryHeads(WIDTH, TYPES)
+    tensors = [output.image, output.feature, output.joint, output.text]
+    optimizer = torch.optim.Adam([*tensors, *heads.parameters()], lr=0.05)
+    first = {name: float(value.detach()) for name, value in losses_of(heads, output, target).items()}
+    for _ in range(150):
+        optimizer.zero_grad()
+        torch.stack(list(losses_of(heads, output, target).values())).sum().backward()
+        optimizer.step()
+    last = {name: float(value.detach()) for name, value in losses_of(heads, output, target).items()}
+    assert all(last[name] < 0.5 * first[name] for name in first), (first, last)
+    # The question's nearest tokens are those of the attack: PVTM will protect them.
+    near = torch.nn.functional.cosine_similarity(output.joint, output.text[3], dim=-1)
+    assert near[1, :3].min() > near[1, 3:].max() and near[0].max() < near[1, :3].min()
+
+
+def losses_of(heads: AuxiliaryHeads, output: TowerOutput, target: TowerTargets) -> dict[str, Tensor]:
+    return tower_losses(heads, output, target, torch.ones(TYPES), 0.0)
+
+
+def test_bona_fide_weighs_as_much_as_all_attacks() -> None:
+    counts = torch.tensor([100.0, 10.0, 40.0, 0.0])
+    weights = type_weights(counts)
+    shares = weights * counts
+    assert shares[0] == pytest.approx(float(shares[1:].sum()))
+    assert shares[1] == pytest.approx(float(shares[2]))
+    assert weights[3] == 0
+
+
+def test_giou_loss() -> None:
+    box = torch.tensor([[0.2, 0.2, 0.6, 0.6]])
+    far = torch.tensor([[0.8, 0.8, 0.9, 0.9]])
+    assert giou_loss(box, box).item() == pytest.approx(0, abs=1e-6)
+    assert 1 < giou_loss(box, far).item() < 2
+    assert giou_loss(box[:, [2, 3, 0, 1]], box).item() == pytest.approx(0, abs=1e-6)

@@ -1,0 +1,64 @@
+"""Pictures are decoded once, with the processor's own bytes, and faults are named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from faceshield.model import load
+from faceshield.taxonomy import PRESENTATION_TYPES
+from faceshield.training.pictures import (
+    PictureError,
+    cached_pixels,
+    load_pictures,
+    open_rgb,
+    square_boxes,
+)
+
+
+def test_boxes_of_a_tall_picture_move_to_the_square() -> None:
+    np.testing.assert_allclose(square_boxes([(0, 0, 50, 100)], (50, 100)), [[0.25, 0, 0.75, 1]])
+    assert square_boxes([], (50, 100)).shape == (0, 4)
+
+
+def test_load_pictures(splits_jsonl: Path) -> None:
+    pictures = load_pictures([splits_jsonl], PRESENTATION_TYPES)
+    assert len(pictures) == 24
+    assert sorted([*pictures.of_split("train"), *pictures.of_split("dev")]) == list(range(24))
+    assert (pictures.types == np.array([*range(12), *range(12)])).all()
+    assert [len(boxes) for boxes in pictures.boxes][:2] == [0, 1]
+    with pytest.raises(ValueError, match="no picture of split 'test' — expected some among dev, train"):
+        pictures.of_split("test")
+
+
+def test_cache_holds_the_processors_squares_and_is_found_again(
+    splits_jsonl: Path, toy_folder: Path, tmp_path: Path
+) -> None:
+    processor = load(toy_folder).processor
+    paths = load_pictures([splits_jsonl], PRESENTATION_TYPES).paths
+    calls: list[tuple[int, int]] = []
+    pixels = cached_pixels(
+        paths, processor, tmp_path / "cache", threads=2, progress=lambda *done: calls.append(done)
+    )
+    assert pixels.shape == (24, 2, 64, 64, 3) and calls == [(24, 24)]
+    for stream, square in enumerate(processor.square_pixels(open_rgb(paths[5]))):
+        assert (pixels[5, stream] == square).all()
+    cached_pixels(paths, processor, tmp_path / "cache", progress=lambda *done: calls.append(done))
+    assert len(calls) == 1
+    processor.use_savp = False
+    assert cached_pixels(paths[:2], processor, tmp_path / "cache").shape == (2, 1, 64, 64, 3)
+
+
+def test_unreadable_pictures_are_all_named(splits_jsonl: Path, toy_folder: Path, tmp_path: Path) -> None:
+    paths = load_pictures([splits_jsonl], PRESENTATION_TYPES).paths
+    for path in paths[3:5]:
+        path.write_bytes(b"no picture")
+    with pytest.raises(PictureError) as caught:
+        cached_pixels(paths, load(toy_folder).processor, tmp_path / "cache")
+    assert all(str(path) in str(caught.value) for path in paths[3:5])
+    assert list((tmp_path / "cache").iterdir()) == []
+    paths[3].unlink()
+    with pytest.raises(FileNotFoundError, match="expected a picture"):
+        cached_pixels(paths, load(toy_folder).processor, tmp_path / "cache")

@@ -1,0 +1,77 @@
+"""A run ends by pictures or by the clock, and a stopped one goes on with the very same state."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from faceshield.training.schedule import cosine_rate, progress
+from faceshield.training.state import load_state, save_state
+
+
+def test_progress_takes_what_is_further() -> None:
+    assert progress(50, 100, 0, None) == 0.5
+    assert progress(50, 100, 45, 1) == 0.75
+    assert progress(10, 100, 600, 1) == 1.0
+
+
+def test_the_rate_rises_then_falls_to_nothing() -> None:
+    rates = [cosine_rate(i / 100, 0.1) for i in range(101)]
+    assert rates[0] > 0 and max(rates) == pytest.approx(1.0) and rates[-1] == pytest.approx(0, abs=1e-9)
+    assert rates[:10] == sorted(rates[:10]) and rates[11:] == sorted(rates[11:], reverse=True)
+    assert cosine_rate(0.0, 0.0) == 1.0
+
+
+def steps(module: nn.Module, optimizer: torch.optim.Optimizer, count: int) -> None:
+    for _ in range(count):
+        optimizer.zero_grad()
+        module(torch.ones(2, 3)).pow(2).sum().backward()
+        optimizer.step()
+
+
+def fresh() -> tuple[nn.Module, torch.optim.Optimizer]:
+    torch.manual_seed(0)
+    module = nn.Linear(3, 2)
+    return module, torch.optim.AdamW(module.parameters(), lr=0.1)
+
+
+def test_a_saved_run_continues_as_if_never_stopped(tmp_path: Path) -> None:
+    path = tmp_path / "state.safetensors"
+    whole, optimizer = fresh()
+    steps(whole, optimizer, 6)
+    half, optimizer = fresh()
+    steps(half, optimizer, 3)
+    save_state(path, {"a": half}, optimizer, {"seen": 3})
+    again, optimizer = fresh()
+    assert load_state(path, {"a": again}, optimizer) == {"seen": 3}
+    steps(again, optimizer, 3)
+    for expected, value in zip(whole.parameters(), again.parameters(), strict=True):
+        assert torch.equal(expected, value)
+    assert [file.name for file in tmp_path.iterdir()] == ["state.safetensors"]
+
+
+def test_a_state_of_another_model_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "state.safetensors"
+    module, optimizer = fresh()
+    save_state(path, {"a": module}, optimizer, {})
+    with pytest.raises(ValueError, match="lacks"):
+        load_state(path, {"b": module}, optimizer)
+    other = nn.Linear(3, 4)
+    with pytest.raises(ValueError, match=r"\[2, 3\]"):
+        load_state(path, {"a": other}, torch.optim.AdamW(other.parameters()))
+
+
+def test_moments_take_the_parameters_memory_order(tmp_path: Path) -> None:
+    """A fused optimizer pairs weight and moment by their place in memory."""
+    module = nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(module.parameters(), fused=True)
+    module(torch.rand(1, 3, 8, 8)).sum().backward()
+    optimizer.step()
+    save_state(tmp_path / "state.safetensors", {"a": module}, optimizer, {})
+    moments = optimizer.state[module.weight]["exp_avg"].clone()
+    load_state(tmp_path / "state.safetensors", {"a": module}, optimizer)
+    loaded = optimizer.state[module.weight]["exp_avg"]
+    assert torch.equal(loaded, moments) and loaded.stride() == module.weight.stride()

@@ -1,0 +1,208 @@
+"""The paper's two stages at toy size: rows, masks, seeds, guards, adapters, ablations, resuming."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from faceshield.model import Checkpoint, load
+from faceshield.records import Dialogue, image_path, read_jsonl
+from faceshield.training.dataset import DialogueRows, SupervisionError, apart, collate, make_row, seed_of
+from faceshield.training.stages import StageConfig, train_stage
+from faceshield.training.vision_cache import VisionCache
+
+# Released libraries warn about their own next version; the product silences or avoids what it can.
+pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
+
+
+@pytest.fixture
+def toy(toy_folder: Path) -> Checkpoint:
+    return load(toy_folder)
+
+
+def stage(name: str, init: Path, dialogues: Path, out: Path, **changes: Any) -> StageConfig:
+    values: dict[str, Any] = {
+        "stage": name, "init": str(init), "dialogues": dialogues, "out": out, "max_steps": 3, "batch_size": 4,
+        "log_every": 1, "save_steps": 2, "threads": 1, "lora_r": 4, "lora_alpha": 8, "learning_rate": 1e-2,
+        "cache": out.parent / "cache",
+    }  # fmt: skip
+    return StageConfig(**{**values, **changes})
+
+
+def grouped(path: Path) -> list[list[Dialogue]]:
+    groups: dict[str, list[Dialogue]] = {}
+    for row in read_jsonl(path, Dialogue):
+        groups.setdefault(row.image, []).append(row)
+    return list(groups.values())
+
+
+def test_a_packed_row_equals_its_dialogues_apart(
+    toy: Checkpoint, dialogues_jsonl: Path, tmp_path: Path
+) -> None:
+    """Same loss and same logits: the questions of a row cannot see each other."""
+    dialogues = grouped(dialogues_jsonl)[1]
+    paths = [image_path(dialogues[0], dialogues_jsonl)]
+    cache = VisionCache.build(paths, toy.model, toy.processor, tmp_path / "cache", bf16=False)
+
+    def run(packs: list[list[Dialogue]]) -> tuple[torch.Tensor, torch.Tensor]:
+        rows = [make_row(pack, 0, toy.processor) for pack in packs]
+        dataset = DialogueRows(rows, paths, toy.processor, pvtm=False)
+        batch = collate([dataset[i] for i in range(len(rows))], cache, toy.processor.pad_token_id)
+        batch["vision_features"] = batch["vision_features"].float()
+        with torch.no_grad():
+            output = toy.model(**batch)
+        supervised = batch["labels"][:, 1:] >= 0
+        return output.loss, output.logits[:, :-1][supervised]
+
+    loss, logits = run([dialogues])
+    loss_apart, logits_apart = run([[dialogue] for dialogue in dialogues])
+    assert len(dialogues) == 5
+    torch.testing.assert_close(loss, loss_apart, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(logits, logits_apart, atol=1e-4, rtol=1e-4)
+
+
+def test_apart() -> None:
+    mask = apart(torch.tensor([[0, 0, 1, 2, 2, -1]]))[0, 0]
+    seen = [[int(k) for k in row.nonzero()[:, 0]] for row in mask]
+    assert seen == [[0], [0, 1], [0, 1, 2], [0, 1, 3], [0, 1, 3, 4], [5]]
+
+
+def test_the_cache_is_encode_images_and_serves_both_ablations(
+    toy: Checkpoint, dialogues_jsonl: Path, tmp_path: Path
+) -> None:
+    rows = DialogueRows.read([dialogues_jsonl], toy.processor, pack=True)
+    build = dict(bf16=False, batch_size=7)
+    cache = VisionCache.build(rows.paths, toy.model, toy.processor, tmp_path, **build)  # type: ignore[arg-type]
+    features, joint = cache.rows([3, 9])
+    from PIL import Image
+
+    inputs = toy.processor(images=[Image.open(rows.paths[i]) for i in (3, 9)])
+    with torch.no_grad():
+        expected = toy.model.encode_images(inputs["pixel_values"], inputs["savp_values"])
+    assert joint is not None and features.dtype == torch.bfloat16
+    for found, truth in zip((features, joint), expected, strict=True):
+        torch.testing.assert_close(found.float(), truth, rtol=2e-2, atol=2e-2)
+    files = sorted(tmp_path.glob("vision-*.npy"))
+    assert len(files) == 2
+    toy.processor.use_savp = False
+    rgb, _ = VisionCache.build(rows.paths, toy.model, toy.processor, tmp_path, **build).rows([3, 9])  # type: ignore[arg-type]
+    assert torch.equal(rgb, features[:, :16]) and sorted(tmp_path.glob("vision-*.npy")) == files
+
+
+def test_pvtm_draws_depend_on_row_epoch_and_seed_alone(toy: Checkpoint, dialogues_jsonl: Path) -> None:
+    rows = DialogueRows.read([dialogues_jsonl], toy.processor, pack=True, seed=1)
+    first = rows[0]["pvtm_seed"]
+    assert rows[0]["pvtm_seed"] == first == seed_of(rows.rows[0].id, 0, 1) and rows[1]["pvtm_seed"] != first
+    rows.epoch = 1
+    assert rows[0]["pvtm_seed"] != first
+    assert rows[0]["prompt_input_ids"].shape == (64,)
+    assert "pvtm_seed" not in DialogueRows.read([dialogues_jsonl], toy.processor, pack=True, pvtm=False)[0]
+
+
+def test_a_row_without_an_answer_is_named(toy: Checkpoint, dialogues_jsonl: Path, tmp_path: Path) -> None:
+    rows = DialogueRows.read([dialogues_jsonl], toy.processor, pack=False)
+    item = rows[7]
+    hollow = type(item["row"])(**{**vars(item["row"]), "labels": (-100,) * len(item["row"].labels)})
+    with pytest.raises(SupervisionError, match=hollow.id):
+        collate([rows[0], {**item, "row": hollow}], VisionCache([]), 0)
+
+
+def test_dialogues_of_other_splits_are_left_out(
+    toy_folder: Path, dialogues_jsonl: Path, splits_jsonl: Path, tmp_path: Path
+) -> None:
+    events: list[dict[str, Any]] = []
+    config = stage("pretrain", toy_folder, dialogues_jsonl, tmp_path / "a", samples=splits_jsonl, max_steps=1)
+    train_stage(config, report=lambda row: events.append(dict(row)))
+    assert next(row for row in events if row["event"] == "data")["pictures"] == 16
+
+
+def test_stage_1_trains_the_projector_alone(toy_folder: Path, dialogues_jsonl: Path, tmp_path: Path) -> None:
+    events: list[dict[str, Any]] = []
+    out = train_stage(
+        stage("pretrain", toy_folder, dialogues_jsonl, tmp_path / "one"), questions={"coarse": "Is it?"},
+        report=lambda row: events.append(dict(row)),
+    )  # fmt: skip
+    before, after = load(toy_folder), load(out)
+    new = after.model.state_dict()
+    changed = {k for k, v in before.model.state_dict().items() if not torch.equal(v, new[k])}
+    assert changed and all("multi_modal_projector" in name for name in changed)
+    assert after.info.questions == {"coarse": "Is it?"} and after.info.extra["steps"] == 3
+    assert all(torch.isfinite(torch.tensor(row["loss"])) for row in events if "loss" in row)
+    assert json.loads((out / "run.json").read_text())["config"]["stage"] == "pretrain"
+
+
+def test_stage_2_merges_lora_and_keeps_the_towers(
+    toy_folder: Path, dialogues_jsonl: Path, tmp_path: Path
+) -> None:
+    config = stage("sft", toy_folder, dialogues_jsonl, tmp_path / "two", pack=True, projector_lr=5e-3)
+    out = train_stage(config)
+    before, after = load(toy_folder), load(out)
+    assert before.model.state_dict().keys() == after.model.state_dict().keys()
+    new = after.model.state_dict()
+    changed = {k for k, v in before.model.state_dict().items() if not torch.equal(v, new[k])}
+    assert not any("tower" in name for name in changed)
+    for part in ("qkv_proj", "o_proj", "gate_up_proj", "down_proj", "multi_modal_projector"):
+        assert any(part in name for name in changed), part
+    assert "lm_head.weight" not in changed and not any("embed_tokens" in name for name in changed)
+
+
+def test_a_stopped_stage_goes_on_with_the_same_command(
+    toy_folder: Path, dialogues_jsonl: Path, tmp_path: Path
+) -> None:
+    class Stop(Exception):
+        pass
+
+    def stop(row: Any) -> None:
+        if row.get("event") == "step" and row["step"] == 3:
+            raise Stop
+
+    options = {"max_steps": 4, "pack": True, "lora_dropout": 0.0}
+    whole = train_stage(stage("sft", toy_folder, dialogues_jsonl, tmp_path / "whole", **options))
+    again = stage("sft", toy_folder, dialogues_jsonl, tmp_path / "again", **options)
+    with pytest.raises(Stop):
+        train_stage(again, report=stop)
+    steps: list[int] = []
+    train_stage(again, report=lambda row: steps.append(row["step"]) if row.get("event") == "step" else None)
+    assert steps[0] == 3
+    first, second = (load(folder).model.state_dict() for folder in (whole, again.out))
+    for name, value in first.items():
+        torch.testing.assert_close(value, second[name], rtol=1e-3, atol=1e-4)
+
+
+def test_ablations_are_written_into_the_checkpoint(
+    toy_folder: Path, dialogues_jsonl: Path, tmp_path: Path
+) -> None:
+    config = stage(
+        "sft", toy_folder, dialogues_jsonl, tmp_path / "bare", use_savp=False, mask_ratio=0.0, max_steps=1,
+        save_dtype="bfloat16",
+    )  # fmt: skip
+    found = load(train_stage(config))
+    assert not found.model.config.use_savp and not found.processor.use_savp
+    assert found.model.config.pvtm_mask_ratio == 0
+    back = stage("sft", config.out, dialogues_jsonl, tmp_path / "back", use_savp=True)
+    with pytest.raises(ValueError, match="has no second stream"):
+        train_stage(back)
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(
+    toy_folder: Path, dialogues_jsonl: Path, tmp_path: Path, toy: Checkpoint
+) -> None:
+    from faceshield.model import save
+
+    with torch.no_grad():
+        toy.model.model.multi_modal_projector.linear_1.weight.fill_(float("nan"))
+    save(toy.model, toy.processor, tmp_path / "broken")
+    with pytest.raises(FloatingPointError, match="expected a finite number"):
+        train_stage(stage("pretrain", tmp_path / "broken", dialogues_jsonl, tmp_path / "out"))
+
+
+def test_the_papers_rates_are_the_defaults(toy_folder: Path, tmp_path: Path) -> None:
+    from faceshield.training.stages import RATES
+
+    assert RATES == {"pretrain": 5e-4, "sft": 2e-4}
+    config = StageConfig(stage="sft", init="x", dialogues="d.jsonl", out=tmp_path)
+    assert (config.lora_r, config.lora_alpha, config.epochs) == (128, 256, 1.0)
