@@ -1,5 +1,5 @@
 # make demo: from nothing to a report.    make test: what every change must pass.    make slow: the rest.
-# On Linux without a GPU, the small torch: make demo PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
+# On Linux without a GPU, PIP_ARGS takes the options that choose the CPU build of torch, which is much smaller.
 
 PYTHON ?= python3
 PIP_ARGS ?=

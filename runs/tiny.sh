@@ -17,9 +17,9 @@ THREADS=${THREADS:-2}
 WORKERS=${WORKERS:-2}
 PYTHON=${PYTHON:-$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python3)}
 case $SIZE in
-  full) TRAIN=7500 DEV=700 TEST=1100; TOWER_MINUTES=${TOWER_MINUTES:-40}; LM_MINUTES=3; SFT_MINUTES=${SFT_MINUTES:-20}
+  full) TRAIN=(6000 9000) DEV=(400 600) TEST=(1000 1200); TOWER_MINUTES=${TOWER_MINUTES:-40}; LM_MINUTES=3; SFT_MINUTES=${SFT_MINUTES:-20}
         TOWER=() STAGE=() ;;
-  toy)  TRAIN=96 DEV=48 TEST=36; TOWER_MINUTES=${TOWER_MINUTES:-0.3}; LM_MINUTES=0.2; SFT_MINUTES=${SFT_MINUTES:-0.3}
+  toy)  TRAIN=(96 96) DEV=(48 48) TEST=(36 36); TOWER_MINUTES=${TOWER_MINUTES:-0.3}; LM_MINUTES=0.2; SFT_MINUTES=${SFT_MINUTES:-0.3}
         TOWER=(batch_size=16 eval_pictures=48) STAGE=(batch_size=4) ;;
   *) echo "SIZE=$SIZE: expected full or toy" >&2; exit 2 ;;
 esac
@@ -46,14 +46,16 @@ yaml_list() { local IFS=,; echo "[$*]"; }
 # -- data: the splits have their own seeds, and of portraits their own people ---------------------------------------------
 SOURCES=(drawn)
 [ -n "$FACES" ] && SOURCES+=(photo)
-seed=1
-for source in "${SOURCES[@]}"; do
+for i in "${!SOURCES[@]}"; do
+  source=${SOURCES[$i]}
   from=drawn
   [ "$source" = photo ] && from=$FACES
+  # Counts above: drawn, then photographs. Drawn sets have the seeds 21, 22, 23, photographs 11, 12, 13.
+  seed=$((21 - 10 * i))
   for split in train dev test; do
-    count=$TRAIN
-    [ $split = dev ] && count=$DEV
-    [ $split = test ] && count=$TEST
+    count=${TRAIN[$i]}
+    [ $split = dev ] && count=${DEV[$i]}
+    [ $split = test ] && count=${TEST[$i]}
     folder=$OUT/data/$source-$split
     step "simulate $source $split" "$folder/run.json" \
       faceshield simulate --faces "$from" --count "$count" --seed $seed --split $split --workers "$WORKERS" --out "$folder"

@@ -22,7 +22,7 @@ from PIL import Image
 
 from faceshield.records import Sample, write_jsonl, write_run
 from faceshield.simulate.attacks import attack
-from faceshield.simulate.camera import CameraSettings, capture, draw_settings
+from faceshield.simulate.camera import capture, draw_settings
 from faceshield.simulate.drawn import draw_portrait
 from faceshield.simulate.photos import load_portraits, portrait_of
 from faceshield.simulate.portrait import CANVAS, OUTLINE, Attacked, Box, Portrait, Scene
@@ -58,10 +58,7 @@ class SimulateConfig:
 
 def schedule(config: SimulateConfig) -> list[str]:
     """Presentation type of every picture, in order: shuffled blocks, so that any prefix is balanced."""
-    if config.types:
-        block = [resolve(name) for name in config.types]
-    else:
-        block = [BONAFIDE] * 11 + list(ATTACK_TYPES) * 3
+    block = [resolve(name) for name in config.types] or [BONAFIDE] * 11 + list(ATTACK_TYPES) * 3
     rng = np.random.default_rng([config.seed, 1])
     order: list[str] = []
     while len(order) < config.count:
@@ -89,7 +86,9 @@ def simulate(
     described = {key: list(value) if isinstance(value, tuple) else value for key, value in vars(config).items()}
     (out / "images").mkdir(parents=True, exist_ok=True)
     if plan.is_file() and json.loads(plan.read_text()) != described:
-        raise ValueError(f"{out} holds a data set of another configuration ({plan}) — expected {described} — choose another --out")
+        raise ValueError(
+            f"{out} holds a data set of another configuration ({plan}) — expected {described} — choose another --out"
+        )
     plan.write_text(json.dumps(described, indent=1))
     if finished.is_file():
         return finished
@@ -125,7 +124,8 @@ def attack_photo(
     """
     portrait = portrait_of(rgb, "photo")
     if portrait is None:
-        raise ValueError(f"no face found in a picture of {rgb.shape[1]}x{rgb.shape[0]} — expected a frontal face — give another")
+        size = f"{rgb.shape[1]}x{rgb.shape[0]}"
+        raise ValueError(f"no face found in a picture of {size} — expected a frontal face — give another")
     rng = np.random.default_rng([seed, PRESENTATION_TYPES.index(resolve(presentation_type))])
     outline = portrait.landmarks[OUTLINE]
     side = float(np.ptp(outline[:, 1])) / 0.55

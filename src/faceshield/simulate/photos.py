@@ -237,8 +237,8 @@ def _portrait(
 def plain_background_matte(portrait: Portrait) -> NDArray[np.float32]:
     """Matte of a person before a plain background, (H, W) in 0..1; all ones where the background is not plain.
 
-    The background's colour is fitted as a smooth surface over the picture's upper border; what differs from it and hangs together
-    with the face is the person.
+    The background's colour is fitted as a smooth surface over the picture's border; what differs from it and hangs
+    together with the face is the person.
     """
     image, points = portrait.image, portrait.landmarks
     height, width = image.shape[:2]
@@ -270,7 +270,9 @@ def plain_background_matte(portrait: Portrait) -> NDArray[np.float32]:
     x, y = int(middle[0].clip(0, width - 1)), int(middle[1].clip(0, height - 1))
     person = labels == labels[y, x]
     below = yy > chin  # clothes the colour of the wall: a row of the body has no holes
-    person |= below & np.logical_or.accumulate(person, axis=1) & np.logical_or.accumulate(person[:, ::-1], axis=1)[:, ::-1]
+    from_left = np.logical_or.accumulate(person, axis=1)
+    from_right = np.logical_or.accumulate(person[:, ::-1], axis=1)[:, ::-1]
+    person |= below & from_left & from_right
     upper = border & (yy < chin * 0.8)
     plain = person[upper].mean() < 0.12 and spread < 0.05
     if not plain:

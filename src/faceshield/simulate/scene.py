@@ -59,7 +59,8 @@ def _room(rng: np.random.Generator) -> tuple[FloatImage, str]:
         x, y = (rng.uniform(-0.1, 1.0, 2) * CANVAS).astype(int)
         box = (int(x), int(y), int(x + width), int(y + height))
         edge = int(rng.integers(0, 5))
-        draw.rectangle(box, fill=_to_rgb(_colour(rng, 0.4, 0.03, 1.0)), outline=_to_rgb(_colour(rng, 0.3, 0.0, 0.8)), width=edge)
+        fill, outline = _colour(rng, 0.4, 0.03, 1.0), _colour(rng, 0.3, 0.0, 0.8)
+        draw.rectangle(box, fill=_to_rgb(fill), outline=_to_rgb(outline), width=edge)
         if rng.random() < 0.3:
             step = int(rng.integers(5, 16))
             for k in range(box[0], box[2], step):
@@ -76,7 +77,8 @@ def _window(rng: np.random.Generator) -> tuple[FloatImage, str]:
     sky = np.asarray([0.9, 0.95, 1.0], np.float32) * rng.uniform(0.8, 1.1)
     draw.rectangle((x, y, x + width, y + height), fill=_to_rgb(sky))
     for share in np.linspace(0, 1, int(rng.integers(2, 5))):
-        draw.line((x + share * width, y, x + share * width, y + height), fill=_to_rgb(_colour(rng, 0.1)), width=int(rng.integers(2, 7)))
+        bar = x + share * width
+        draw.line((bar, y, bar, y + height), fill=_to_rgb(_colour(rng, 0.1)), width=int(rng.integers(2, 7)))
     if rng.random() < 0.4:  # a blind
         for row in np.arange(y, y + height, rng.uniform(5, 14)):
             draw.line((x, row, x + width, row), fill=_to_rgb(_colour(rng, 0.1, 0.5)), width=2)

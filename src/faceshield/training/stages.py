@@ -76,6 +76,7 @@ class StageConfig(Config):
     pack: bool = False
     activation_checkpointing: bool = False
     save_steps: int = Field(200, ge=1)
+    crop_side: int | None = Field(None, ge=32)
     save_dtype: Literal["float32", "bfloat16"] = "float32"
     log_every: int = Field(20, ge=1)
     threads: int = Field(2, ge=1)
@@ -142,7 +143,8 @@ def train_stage(
         model = trained.merge_and_unload()
     info = CheckpointInfo(
         questions=dict(questions or checkpoint.info.questions),
-        extra={**checkpoint.info.extra, "stage": config.stage, "steps": trainer.state.global_step},
+        extra={**checkpoint.info.extra, "stage": config.stage, "steps": trainer.state.global_step}
+        | ({"crop_side": config.crop_side} if config.crop_side else {}),
     )
     model.requires_grad_(True)
     save(model.eval(), processor, config.out, info, dtype=getattr(torch, config.save_dtype))
