@@ -48,6 +48,7 @@ class StageConfig(Config):
         projector_lr: of the projector in sft; None = learning_rate. Bunny's value is 2e-5.
         epochs, max_steps, minutes: what ends the run first; max_steps -1 = epochs.
         pack: one row a picture with all its dialogues, see `dataset`.
+        crop_side: side in pixels of the training pictures; the predictor brings face crops to it.
         save_dtype: of the weights in the final checkpoint.
     """
 

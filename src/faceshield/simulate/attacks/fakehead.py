@@ -1,94 +1,209 @@
-"""Fake heads: mannequins of plastic, plaster or resin, bald or in a wig, with painted or moulded eyes.
-
-    attacked = apply(scene, rng)
-"""
+"""Mannequin and model heads in the place of a person: plastic, plaster, foam, in a wig or in the clothes and hair around."""
 
 from __future__ import annotations
 
 import numpy as np
+from PIL import Image
+from scipy.ndimage import gaussian_filter
 
-from faceshield.simulate.attacks.paint import blur, chance, colour, ellipse, pick, shapes, strokes, unique
-from faceshield.simulate.attacks.surface import Frame, ambient_light, exposure, relief, shade
-from faceshield.simulate.portrait import Attacked, FloatImage, Scene, blend, bounding_box, smooth_noise
+from faceshield.simulate.attacks import moulded, paint
+from faceshield.simulate.attacks.surface import Frame, Plane, relief, skin_colour
+from faceshield.simulate.portrait import CANVAS, Attacked, Box, FloatImage, Mask, Scene, bounding_box, smooth_noise
 
-VARIANTS = ("fakehead/plastic", "fakehead/plaster", "fakehead/wig", "fakehead/dark-resin")
-CUES = (
-    "a mannequin head", "uniform plastic skin", "painted eyes", "moulded blank eyes", "a wig", "glossy highlights",
-    "matt plaster skin",
+VARIANTS: tuple[str, ...] = (
+    "fakehead/plastic", "fakehead/wig", "fakehead/dressed", "fakehead/plaster", "fakehead/dark-resin", "fakehead/foam",
 )  # fmt: skip
+HEAD, UNIFORM, PAINTED, BLANK = "a mannequin head", "uniform plastic skin", "painted eyes", "moulded blank eyes"
+WIG, STIFF, GLOSS, PLASTER = "a wig", "stiff moulded hair", "glossy highlights", "matt plaster skin"
+BALD, LIPS, FOAM, SEAM, BUST = "a bald smooth head", "painted lips", "white foam skin", "a mould seam", "a plastic neck"
+CUES: tuple[str, ...] = (HEAD, UNIFORM, PAINTED, BLANK, WIG, STIFF, GLOSS, PLASTER, BALD, LIPS, FOAM, SEAM, BUST)
+
+_COARSE = 8
+"""Canvas pixels a cell, a side, where the background behind the person is guessed."""
+_FLESH = ((0.88, 0.7, 0.58), (0.93, 0.8, 0.7), (0.8, 0.6, 0.47), (0.6, 0.42, 0.32), (0.4, 0.27, 0.2))
+_PALE = ((0.94, 0.93, 0.9), (0.85, 0.82, 0.76), (0.9, 0.87, 0.84), (0.72, 0.7, 0.68))
+_DARK = ((0.1, 0.1, 0.11), (0.25, 0.2, 0.17), (0.6, 0.5, 0.22), (0.5, 0.52, 0.55), (0.35, 0.2, 0.12))
+_HAIR = ((0.07, 0.05, 0.05), (0.3, 0.18, 0.1), (0.7, 0.55, 0.3), (0.6, 0.15, 0.1), (0.75, 0.74, 0.72), (0.85, 0.3, 0.6), (0.2, 0.3, 0.65))
+
+
+def _head(frame: Frame, rng: np.random.Generator) -> Mask:
+    """Silhouette of a bare head with ears."""
+    top, wide = rng.uniform(1.6, 1.85), rng.uniform(1.14, 1.28)
+    turn = np.linspace(np.pi, 2 * np.pi, 24)
+    round_off = np.abs(np.sin(turn)) ** 0.85
+    skull = np.stack([wide * np.cos(turn), -0.05 - (top - 0.05) * round_off], axis=1)
+    jaw = np.array([(wide * 0.99, 0.5), (wide * 0.9, 1.05), (0.72, 1.5), (0.34, 1.82), (-0.34, 1.82), (-0.72, 1.5), (-wide * 0.9, 1.05), (-wide * 0.99, 0.5)])
+    ears = [frame.px(paint.ellipse((s * (wide + 0.02), 0.3), (0.15, 0), (s * 0.05, 0.33))) for s in (-1, 1)]
+    return paint.shapes([paint.rounded(frame.px(np.vstack([skull, jaw])), 1), *ears])
+
+
+def _neck(scene: Scene, frame: Frame, rng: np.random.Generator, bust: bool) -> Mask:
+    """Neck of the same stuff: down into the collar, or on to a moulded bust."""
+    if bust:
+        shape = [(-0.68, 1.1), (0.68, 1.1), (0.72, 2.3), (1.3, 2.75), (2.6, 3.2), (2.8, 6.0), (-2.8, 6.0), (-2.6, 3.2), (-1.3, 2.75), (-0.72, 2.3)]
+        return paint.shapes([paint.rounded(frame.px(np.asarray(shape)), 2)])
+    low = rng.uniform(2.3, 2.9)
+    plain = paint.shapes([paint.rounded(frame.px(np.array([(-0.68, 1.1), (0.68, 1.1), (0.72, low), (0.3, low + 0.2), (-0.3, low + 0.2), (-0.72, low)])), 1)])
+    # A collar lies over the neck: leave what is plainly not skin below the chin.
+    skin = skin_colour(scene, frame)
+    off = np.abs(scene.image - skin).sum(axis=2) / max(float(skin.sum()), 0.2)
+    bare = paint.blur(((0.75 - off) * 5).clip(0, 1), 1.0)
+    return plain * np.maximum(bare, (frame.uv[..., 1] < 1.95).astype(np.float32))
+
+
+def _without_person(scene: Scene, frame: Frame, head: Mask) -> FloatImage:
+    """The scene with the person's own hair round the head gone: the background runs on behind it, blurred."""
+    u, v = frame.uv[..., 0], frame.uv[..., 1]
+    near = ((u / 2.1) ** 2 + ((v + 0.15) / 2.4) ** 2 < 1) & (v < 2.1)
+    matted = scene.matte.mean() < 0.97
+    hair = scene.matte * near if matted else near.astype(np.float32)
+    # The background's own colours, spread inwards from around; shoulders do not count as background.
+    person = np.maximum(paint.blur(hair, 3.0), scene.matte if matted else 0.0)
+    known = ((person < 0.05) & (v < 1.9)).astype(np.float32)
+    if known.mean() < 0.02:
+        return scene.image
+    cells = CANVAS // _COARSE
+    weighted = np.dstack([scene.image * known[..., None], known]).reshape(cells, _COARSE, cells, _COARSE, 4).mean(axis=(1, 3))
+    spread = sum(trust * gaussian_filter(weighted, (radius, radius, 0)) for radius, trust in ((1.0, 1.0), (4.0, 1e-2), (14.0, 1e-4)))
+    filled = spread[..., :3] / np.maximum(spread[..., 3:], 1e-9)
+    picture = Image.fromarray((filled.clip(0, 1) * 255).astype(np.uint8)).resize((CANVAS, CANVAS), Image.Resampling.BICUBIC)
+    return paint.over(scene.image, np.asarray(picture, np.float32) / 255.0, paint.blur(hair * (1 - head), 1.2))
+
+
+def _own_hair(scene: Scene, frame: Frame) -> Mask:
+    """Where the person's hair hangs over the head: darker or otherwise unlike skin, above the brows and beside the face."""
+    skin = skin_colour(scene, frame)
+    off = np.abs(scene.image - skin).sum(axis=2) / max(float(skin.sum()), 0.2)
+    unlike = ((off - 0.3) * 5).clip(0, 1)
+    u, v = frame.uv[..., 0], frame.uv[..., 1]
+    above = ((-0.42 - v) * 8).clip(0, 1)
+    beside = ((np.abs(u) - 0.98) * 10).clip(0, 1)
+    return paint.blur(unlike * np.maximum(above, beside), 0.8)
+
+
+def _wig_mask(frame: Frame, rng: np.random.Generator) -> Mask:
+    long = rng.uniform(0.0, 2.8)
+    cap = frame.px(paint.ellipse((0, -0.3), (rng.uniform(1.32, 1.55), 0), (0, rng.uniform(1.6, 1.9)), 2.2))
+    sides = [frame.px(np.array([(s * 0.85, -0.6), (s * 1.5, -0.5), (s * 1.5, long * 0.6), (s * 1.3, long), (s * 0.95, long)])) for s in (-1, 1)]
+    sides = [paint.rounded(side, 2) for side in sides]
+    top = rng.uniform(-1.0, -0.45)
+    part = rng.uniform(-0.5, 0.5)
+    face = np.array([(-0.98, 0.2), (-0.9, -0.35), (part - 0.4, top + 0.08), (part, top - 0.12), (part + 0.4, top + 0.08), (0.9, -0.35), (0.98, 0.2), (0.95, 1.1), (0.5, 2.2), (-0.5, 2.2), (-0.95, 1.1)])
+    if paint.chance(rng, 0.35):  # a straight fringe
+        face[1:6, 1] = rng.uniform(-0.45, -0.35)
+    return paint.shapes([cap, *sides], [paint.rounded(frame.px(face), 1)])
+
+
+def _strands(scene: Scene, frame: Frame, rng: np.random.Generator, level: float) -> FloatImage:
+    """Synthetic hair: even strands of one colour with a band of shine across."""
+    u, v = frame.uv[..., 0], frame.uv[..., 1]
+    flow = u / (1 + 0.35 * np.abs(v + 0.2)) + 0.06 * smooth_noise(rng, cells=7)[..., 0]
+    comb = rng.normal(0, 1, 260).astype(np.float32)
+    comb = np.convolve(comb, [0.25, 0.5, 0.25], mode="same")
+    lane = ((flow + 2.5) * 48).clip(0, 258).astype(np.int32)
+    curl = np.sin(v * rng.uniform(6, 14) + 3 * flow) * rng.uniform(0.0, 0.3) if paint.chance(rng, 0.5) else np.zeros_like(v)
+    shade = 0.75 + 0.2 * comb[lane] + 0.2 * curl
+    band = np.exp(-(((v + 1.0 + 0.25 * u * u) / 0.22) ** 2)) * (0.5 + 0.5 * comb[lane]).clip(0, 1) * rng.uniform(0.1, 0.4)
+    side = 1 + 0.25 * scene.light_xy[0] * u.clip(-1.4, 1.4) / 1.4
+    tone = paint.colour(rng, _HAIR, 0.02)
+    return ((tone * (shade * side)[..., None].clip(0.25, 1.6) + band[..., None]) * level).astype(np.float32)
+
+
+def _moulded_hair(frame: Frame, rng: np.random.Generator) -> tuple[Mask, Plane]:
+    """Hair cut into the material: where it is, and its grooves in pixels."""
+    u, v = frame.uv[..., 0], frame.uv[..., 1]
+    line = -0.75 - rng.uniform(0.0, 0.25) + 0.55 * np.abs(u) ** 2
+    where = ((line - v) * 12).clip(0, 1)
+    swirl = np.sin(v * rng.uniform(10, 20) + u * rng.uniform(-18, 18) + 3 * smooth_noise(rng, cells=6)[..., 0])
+    return where.astype(np.float32), (where * (0.08 + 0.045 * swirl) * frame.span).astype(np.float32)
 
 
 def apply(scene: Scene, rng: np.random.Generator, *, variant: str | None = None) -> Attacked:
-    """A made head in the place of the person's."""
-    name = pick(rng, VARIANTS, variant)
+    """Puts a made head in the person's place.
+
+    Args:
+        variant: one of `VARIANTS`, random if None.
+
+    Returns:
+        The scene with a mannequin; the box holds the whole head, hair or wig included.
+
+    Raises:
+        ValueError: unknown variant.
+    """
+    name = paint.pick(rng, VARIANTS, variant, (3, 3, 3, 2, 2, 1))
     frame = Frame(scene.landmarks)
-    uv = frame.uv
-    wig = name.endswith("wig")
-    skull = frame.px(ellipse((0, -0.15), (rng.uniform(1.2, 1.38), 0), (0, rng.uniform(1.75, 2.0)), 2.2))
-    neck = frame.px([(-0.75, 1.0), (0.75, 1.0), (0.85, 3.4), (-0.85, 3.4)])
-    head = shapes([skull, frame.outline(1.05)])
-    made = np.maximum(head, shapes([neck]))
-    height = relief(frame, rng, strength=rng.uniform(0.8, 1.3), spread=0.2)
-    matt = name.endswith("plaster")
-    diffuse, specular = shade(
-        height, scene.light_xy, ambient=rng.uniform(0.35, 0.55), shininess=rng.uniform(6, 10) if matt else rng.uniform(20, 70)
+    level = moulded.exposure(scene, frame)
+    kind = name.split("/")[1]
+    matt = kind in ("plaster", "foam") or paint.chance(rng, 0.25)
+    head = _head(frame, rng)
+    bust = kind in ("plastic", "plaster", "dark-resin") and paint.chance(rng, 0.35)
+    neck = _neck(scene, frame, rng, bust)
+    made = np.maximum(head, neck)
+    height = relief(frame, rng, strength=rng.uniform(0.7, 1.1) if kind == "foam" else rng.uniform(0.85, 1.3), spread=0.2)
+    height = height + paint.blur(head, 0.06 * frame.span) * np.float32(0.3 * frame.span)
+    cues = [HEAD]
+
+    tone = paint.colour(rng, {"plaster": _PALE, "foam": _PALE[:1], "dark-resin": _DARK}.get(kind, _FLESH if paint.chance(rng, 0.75) else _PALE), 0.015)
+    albedo = np.broadcast_to(tone, (CANVAS, CANVAS, 3)).astype(np.float32)
+    if kind == "plaster" and paint.chance(rng, 0.6):
+        where, carved = _moulded_hair(frame, rng)
+        height = height + carved
+        cues.append(STIFF)
+    blank = kind in ("plaster", "foam") or (kind == "dark-resin" and paint.chance(rng, 0.7))
+    if not blank:
+        albedo = moulded.painted_eyes(frame, albedo, rng)
+        albedo = moulded.painted_brows(frame, albedo, rng, rng.uniform(0.05, 0.11))
+        lips = paint.colour(rng, ((0.75, 0.2, 0.22), (0.8, 0.42, 0.4), (0.6, 0.25, 0.3), (0.7, 0.5, 0.42)), 0.03)
+        albedo = moulded.painted_lips(frame, albedo, lips)
+        spots = [frame.px(paint.ellipse((s * 0.62, 0.55), (0.26, 0), (0, 0.2))) for s in (-1, 1)]
+        albedo = paint.over(albedo, tone * np.float32([1.0, 0.72, 0.7]), paint.blur(paint.shapes(spots), 0.1 * frame.span) * rng.uniform(0, 0.7))
+    cues += [BLANK] if blank else [PAINTED, LIPS]
+    finish = moulded.Finish(
+        gloss=rng.uniform(0.02, 0.1) if matt else rng.uniform(0.3, 0.85),
+        shininess=rng.uniform(5, 10) if matt else rng.uniform(15, 60),
+        hard=0.0 if matt else rng.uniform(0.0, 0.7),
+        ambient=rng.uniform(0.3, 0.5),
+        speckle=0.05 if kind == "foam" else 0.006,
     )
-    lamp = exposure(scene, frame)
-    bases = {
-        "fakehead/plastic": [(0.85, 0.68, 0.55), (0.8, 0.6, 0.5), (0.9, 0.78, 0.68)],
-        "fakehead/plaster": [(0.9, 0.89, 0.86), (0.8, 0.78, 0.74)],
-        "fakehead/wig": [(0.86, 0.7, 0.6), (0.7, 0.5, 0.4), (0.92, 0.82, 0.75)],
-        "fakehead/dark-resin": [(0.12, 0.12, 0.13), (0.3, 0.22, 0.18), (0.55, 0.5, 0.2)],
-    }[name]
-    base = np.broadcast_to(colour(rng, bases, 0.04), (*diffuse.shape, 3)).astype(np.float32)
-    cues = ["a mannequin head", "matt plaster skin" if matt else "uniform plastic skin"]
-    if not matt and chance(rng, 0.75):
-        base = _painted(frame, base, rng)
-        cues.append("painted eyes")
+    surface, _ = moulded.render(scene, frame, albedo, height, finish, rng)
+    cues.append({"foam": FOAM, "plaster": PLASTER}.get(kind, UNIFORM))
+    if not matt:
+        cues.append(GLOSS)
+    # Under the chin it is dark, on plaster as on people.
+    chin = paint.blur(head, 0.04 * frame.span)
+    below = paint.shifted(chin, -scene.light_xy[0] * 0.1 * frame.span, 0.28 * frame.span) * neck * (1 - chin)
+    surface = surface * (1 - rng.uniform(0.3, 0.55) * below[..., None])
+    if kind in ("plastic", "plaster") and paint.chance(rng, 0.2):  # where the halves of the mould met
+        s = rng.choice([-1, 1]) * rng.uniform(0.85, 1.05)
+        seam = paint.strokes([paint.curve(frame.px(np.array([(s, -1.0), (s * 1.02, 0.3), (s * 0.75, 2.6)])))], max(1.0, 0.025 * frame.span))
+        surface = surface * (1 - 0.3 * seam[..., None])
+        cues.append(SEAM)
+
+    region = head
+    if kind == "dressed":
+        hair = _own_hair(scene, frame)
+        face = paint.shapes([paint.rounded(frame.outline(1.04)), *_ears(frame)])
+        shown = np.maximum(face, neck * (1 - face)) * (1 - hair)
+        image = paint.over(scene.image, surface.astype(np.float32), shown)
+        matted = scene.matte.mean() < 0.97
+        crown = paint.shapes([frame.px(paint.ellipse((0, -0.1), (1.45 if matted else 1.2, 0), (0, 1.75 if matted else 1.55)))])
+        region = np.maximum(face, crown * (scene.matte > 0.5))
     else:
-        cues.append("moulded blank eyes")
-    light = (lamp * diffuse * ambient_light(scene, frame) ** 0.5)[..., None]
-    gloss = 0.05 if matt else rng.uniform(0.3, 0.9)
-    surface = base * light + blur(specular, frame.span * 0.02)[..., None] * gloss
-    if gloss > 0.3:
-        cues.append("glossy highlights")
-    image = blend(scene.image, surface.astype(np.float32), made)
-    box_mask = head
-    if wig:
-        image, hair = _wig(scene, frame, image, rng, lamp)
-        box_mask = np.maximum(head, hair)
-        cues.append("a wig")
-    fade = blur(made, 1.0)
-    image = blend(scene.image, image, np.maximum(fade, box_mask))
-    del uv
-    box = bounding_box(box_mask)
-    return Attacked(image.clip(0, 1), (box,) if box else (), unique(cues), name, scene.landmarks)
+        image = paint.over(_without_person(scene, frame, made), surface.astype(np.float32), made)
+        if kind == "wig":
+            wig = _wig_mask(frame, rng)
+            image = paint.over(image, image * np.float32(0.55), paint.blur(wig, 0.07 * frame.span) * made * (1 - wig))
+            image = paint.over(image, _strands(scene, frame, rng, level), paint.blur(wig, 0.7))
+            region = np.maximum(region, wig)
+            cues.append(WIG)
+        elif STIFF not in cues:
+            cues.append(BALD)
+        if bust:
+            cues.append(BUST)
+    box = bounding_box(region)
+    boxes: tuple[Box, ...] = (box,) if box else ()
+    return Attacked(image.clip(0, 1).astype(np.float32), boxes, paint.unique(cues), name, scene.landmarks)
 
 
-def _painted(frame: Frame, base: FloatImage, rng: np.random.Generator) -> FloatImage:
-    iris = colour(rng, [(0.2, 0.4, 0.7), (0.25, 0.15, 0.08), (0.2, 0.4, 0.25)])
-    for side in (-1, 1):
-        base = blend(base, np.asarray([0.95, 0.95, 0.93], np.float32), shapes([frame.px(ellipse((side * 0.5, 0.02), (0.24, 0), (0, 0.1)))]))
-        base = blend(base, iris, shapes([frame.px(ellipse((side * 0.5, 0.02), (0.1, 0), (0, 0.1)))]))
-        base = blend(base, np.zeros(3, np.float32), shapes([frame.px(ellipse((side * 0.5, 0.02), (0.045, 0), (0, 0.045)))]))
-        lid = frame.px([(side * 0.5 - 0.25, 0.02), (side * 0.5, -0.1), (side * 0.5 + 0.25, 0.02)])
-        base = blend(base, np.asarray([0.1, 0.06, 0.05], np.float32), strokes([lid], frame.span * 0.035))
-    brow = colour(rng, [(0.15, 0.1, 0.06), (0.4, 0.28, 0.18)])
-    arcs = [frame.px([(s * 0.2, -0.32), (s * 0.5, -0.42), (s * 0.82, -0.3)]) for s in (-1, 1)]
-    base = blend(base, brow, strokes(arcs, frame.span * rng.uniform(0.04, 0.08)))
-    lips = frame.px(ellipse((0, 1.12), (0.36, 0), (0, 0.13)))
-    return blend(base, colour(rng, [(0.75, 0.25, 0.28), (0.8, 0.45, 0.42)]), shapes([lips]))
-
-
-def _wig(
-    scene: Scene, frame: Frame, image: FloatImage, rng: np.random.Generator, lamp: float
-) -> tuple[FloatImage, np.ndarray]:
-    down = rng.uniform(0.2, 2.6)
-    cap = frame.px(ellipse((0, -0.35), (1.5, 0), (0, 1.85), 2.2))
-    sides = [frame.px([(s * 0.95, -0.6), (s * 1.5, -0.6), (s * 1.45, down), (s * 1.02, down)]) for s in (-1, 1)]
-    face = frame.px(ellipse((0, 0.55), (1.05, 0), (0, rng.uniform(1.25, 1.5)), 2.4))
-    hair = np.maximum(shapes([cap], [face]), shapes(sides, [face]))
-    strand = np.sin(frame.uv[..., 0] * rng.uniform(50, 90) + 3 * smooth_noise(rng, cells=6)[..., 0])
-    tone = colour(rng, [(0.08, 0.06, 0.05), (0.35, 0.22, 0.12), (0.7, 0.55, 0.3), (0.6, 0.15, 0.1), (0.75, 0.75, 0.75)])
-    paint = tone * (lamp * (0.8 + 0.25 * strand))[..., None]
-    return blend(image, paint.astype(np.float32), hair), hair
+def _ears(frame: Frame) -> list[np.ndarray]:
+    return [frame.px(paint.ellipse((s * 1.13, 0.3), (0.14, 0), (s * 0.04, 0.3))) for s in (-1, 1)]

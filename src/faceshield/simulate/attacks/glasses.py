@@ -1,77 +1,302 @@
-"""Glasses with something in the place of the eyes: printed or plastic eyes, paper cut-outs, opaque novelty lenses.
+"""Glasses that hide or replace the eyes: funny plastic eyes, printed or drawn eyes, paper spectacles, opaque party shapes.
 
-Ordinary spectacles with clear lenses are bona fide and not made here. `attacked = apply(scene, rng)`
+Ordinary clear spectacles are bona fide and are not made here.
 """
 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
-from faceshield.simulate.attacks.paint import cast_shadow, colour, ellipse, paper_grain, pick, printed, shapes, strokes, unique
-from faceshield.simulate.attacks.surface import Frame, exposure, portrait_texture
-from faceshield.simulate.portrait import Attacked, FloatImage, Scene, blend, bounding_box
+from faceshield.simulate.attacks import paint
+from faceshield.simulate.attacks.surface import Frame, ambient_light, exposure, portrait_texture
+from faceshield.simulate.portrait import Attacked, Box, FloatImage, Mask, Points, Scene, bounding_box
 
-VARIANTS = ("glasses/printed-eyes", "glasses/plastic-eyeballs", "glasses/paper", "glasses/opaque-novelty")
-CUES = ("opaque lenses", "printed eyes", "plastic eyeballs", "paper glasses", "a thick frame", "bright novelty lenses")
+VARIANTS: tuple[str, ...] = (
+    "glasses/funny-eyes", "glasses/bulging-eyes", "glasses/printed-eyes", "glasses/drawn-eyes", "glasses/paper",
+    "glasses/paper-holes", "glasses/party",
+)  # fmt: skip
+OPAQUE, FALSE_EYES, BULGING = "opaque glasses", "false plastic eyes", "bulging plastic eyeballs"
+PRINTED, DRAWN, PAPER = "printed eyes on glasses", "drawn eyes on glasses", "paper glasses"
+CARD, THICK, SHINE, HIDDEN = "flat card frame", "a thick plastic frame", "shiny lens highlights", "hidden real eyes"
+SHAPED, HOLES = "a funny lens shape", "cut holes for eyes"
+CUES: tuple[str, ...] = (
+    OPAQUE, FALSE_EYES, BULGING, PRINTED, DRAWN, PAPER, CARD, THICK, SHINE, HIDDEN, SHAPED, HOLES,
+)  # fmt: skip
+
+_PLASTIC = ((0.05, 0.05, 0.06), (0.8, 0.08, 0.08), (0.1, 0.25, 0.8), (0.95, 0.8, 0.1), (0.9, 0.9, 0.9), (0.35, 0.2, 0.1), (0.1, 0.6, 0.3), (0.9, 0.35, 0.6))
+_CARD = ((0.95, 0.94, 0.9), (0.95, 0.94, 0.9), (0.76, 0.6, 0.42), (0.9, 0.25, 0.2), (0.25, 0.5, 0.85), (0.95, 0.85, 0.3), (0.85, 0.6, 0.8))
+_IRIS = ((0.2, 0.4, 0.75), (0.25, 0.5, 0.25), (0.35, 0.2, 0.1), (0.15, 0.15, 0.17), (0.55, 0.1, 0.1))
+
+
+class _Wear:
+    """The two lenses' places and the picture that is being built."""
+
+    def __init__(self, scene: Scene, rng: np.random.Generator) -> None:
+        self.scene, self.rng, self.frame = scene, rng, Frame(scene.landmarks)
+        self.image: FloatImage = scene.image
+        self.worn: Mask = np.zeros(scene.image.shape[:2], np.float32)
+        self.level = exposure(scene, self.frame)
+        self.light = ambient_light(scene, self.frame) * self.level
+        eyes = [self.frame.part(name).mean(axis=0) for name in ("left_eye", "right_eye")]
+        along = (eyes[1] - eyes[0]).astype(np.float64)
+        self.gap = float(max(np.linalg.norm(along), 8.0))
+        tilt = rng.normal(0, 0.04)
+        c, s = np.cos(tilt), np.sin(tilt)
+        self.x = np.array([[c, -s], [s, c]]) @ along / self.gap
+        self.y = np.array([-self.x[1], self.x[0]])
+        middle = (eyes[0] + eyes[1]) / 2 + self.y * self.gap * rng.uniform(-0.03, 0.07)
+        spread = rng.uniform(0.96, 1.08) / 2 * self.gap
+        self.centres = (middle - self.x * spread, middle + self.x * spread)
+
+    def lens(self, centre: ArrayLike, half_w: float, half_h: float, power: float = 2.0) -> Points:
+        """Outline of a lens; half sizes as shares of the gap between the eyes."""
+        return paint.ellipse(centre, self.x * half_w * self.gap, self.y * half_h * self.gap, power)
+
+    def at(self, centre: ArrayLike, right: float, down: float) -> NDArray[np.float64]:
+        """A point off `centre`, in gaps."""
+        return np.asarray(centre) + self.x * right * self.gap + self.y * down * self.gap
+
+    def lay(self, tone: NDArray[np.float32], mask: Mask, strength: float = 1.0) -> None:
+        """Opaque matter over the picture in the scene's light."""
+        alpha = (mask * strength)[..., None]
+        self.image = self.image + (tone * self.light[..., None] - self.image) * alpha
+        self.worn = np.maximum(self.worn, mask)
+
+    def gleam(self, mask: Mask, strength: float) -> None:
+        """Reflected light on top."""
+        self.image = self.image + (mask * strength * self.level)[..., None]
+
+    def shadow(self, mask: Mask) -> None:
+        """Contact shadow under `mask`."""
+        self.image = paint.cast_shadow(self.image, mask, self.scene.light_xy, 0.06 * self.gap, self.rng.uniform(0.35, 0.65))
+
+    def rims(self, lenses: list[Points], thick: float, tone: NDArray[np.float32]) -> None:
+        """Frame round the lenses, with bridge and temples, shaded as a round bar."""
+        width = thick * self.gap
+        inner = [self.centres[0] + self.x * 0.36 * self.gap, self.centres[1] - self.x * 0.36 * self.gap]
+        bars = [np.vstack([lens, lens[:2]]) for lens in lenses]
+        bars.append(paint.curve([inner[0], self.at((inner[0] + inner[1]) / 2, 0, -0.06), inner[1]], 12))
+        for centre, side, u in ((self.centres[0], -1.0, -1.06), (self.centres[1], 1.0, 1.06)):
+            hinge = self.at(centre, side * 0.42, -0.08)
+            bars.append(np.vstack([hinge, self.frame.px((u, -0.06))]))
+        mask = paint.strokes(bars, width)
+        self.shadow(mask)
+        self.lay(tone, mask)
+        ridge = paint.blur(paint.strokes(bars, max(0.7, 0.3 * width)), 0.4)
+        self.gleam(paint.shifted(ridge, 0, -max(1, round(0.2 * width))) * mask, self.rng.uniform(0.08, 0.35))
+
+
+def _ball(w: _Wear, centre: NDArray[np.float64], radius: float, bulge: float) -> Mask:
+    """A false eye: a white ball or disc with iris, pupil, veins and a highlight. Radius in gaps."""
+    rng = w.rng
+    disc = paint.shapes([w.lens(centre, radius, radius)])
+    height, width = disc.shape
+    y, x = np.ogrid[0:height, 0:width]
+    dx, dy = (x - centre[0]) / (radius * w.gap), (y - centre[1]) / (radius * w.gap)
+    depth = np.sqrt((1 - dx**2 - dy**2).clip(0, 1))
+    lx, ly = w.scene.light_xy
+    tone = 1 - bulge * (0.45 * (1 - depth) - 0.25 * (dx * lx + dy * ly))
+    white = np.float32([0.96, 0.95, 0.92]) * tone[..., None].astype(np.float32)
+    w.lay(white.astype(np.float32), disc)
+    if paint.chance(rng, 0.35):
+        veins = []
+        for angle in rng.uniform(0, 2 * np.pi, 7):
+            ends = [w.at(centre, r * np.cos(angle + t) * radius, r * np.sin(angle + t) * radius) for r, t in ((0.95, 0.0), (0.75, 0.12), (0.55, -0.05))]
+            veins.append(np.asarray(ends))
+        w.lay(np.float32([0.75, 0.15, 0.12]), paint.strokes(veins, 0.8) * disc, 0.7)
+    return disc
+
+
+def _iris(w: _Wear, centre: NDArray[np.float64], radius: float, tone: NDArray[np.float32], look: NDArray[np.float64]) -> None:
+    iris_r = radius * w.rng.uniform(0.4, 0.62)
+    at = w.at(centre, *(look * (radius - iris_r) * 0.7))
+    w.lay(tone * np.float32(0.55), paint.shapes([w.lens(at, iris_r, iris_r)]))
+    w.lay(tone, paint.shapes([w.lens(at, iris_r * 0.85, iris_r * 0.85)]))
+    pupil = iris_r * w.rng.uniform(0.4, 0.65)
+    w.lay(np.float32([0.02, 0.02, 0.02]), paint.shapes([w.lens(at, pupil, pupil)]))
+
+
+def _eyeballs(w: _Wear, bulging: bool) -> list[str]:
+    rng = w.rng
+    radius = rng.uniform(0.33, 0.46) if bulging else rng.uniform(0.26, 0.40)
+    tone, look = paint.colour(rng, _IRIS), rng.uniform(-0.8, 0.8, 2)
+    cross = -1.0 if paint.chance(rng, 0.3) else 1.0
+    framed = not bulging or paint.chance(rng, 0.6)
+    thick, plastic = rng.uniform(0.06, 0.14), paint.colour(rng, _PLASTIC)
+    rings = [w.lens(centre, radius + 0.02, radius + 0.02) for centre in w.centres]
+    w.shadow(paint.shapes(rings))
+    for i, centre in enumerate(w.centres):
+        disc = _ball(w, centre, radius, 1.0 if bulging else rng.uniform(0.2, 0.6))
+        side = np.array([cross if i else 1.0, 1.0])
+        _iris(w, centre, radius, tone, look * side)
+        if bulging and paint.chance(rng, 0.35):  # a plastic lid over the ball
+            lid = paint.shapes([w.lens(w.at(centre, 0, -radius), radius * 1.3, radius * rng.uniform(0.6, 1.0))]) * disc
+            w.lay(plastic, lid)
+        lx, ly = w.scene.light_xy
+        spot = w.at(centre, lx * 0.35 * radius, ly * 0.45 * radius - 0.1 * radius)
+        size = radius * rng.uniform(0.12, 0.24)
+        w.gleam(paint.blur(paint.shapes([w.lens(spot, size, size * 0.8)]), 0.7), rng.uniform(0.5, 1.0))
+    if framed:
+        w.rims(rings, thick, plastic)
+    cues = [BULGING if bulging else FALSE_EYES, HIDDEN, SHINE]
+    return cues + ([THICK] if framed else [])
+
+
+def _plates(w: _Wear) -> tuple[list[Points], float]:
+    power = float(w.rng.choice([2.0, 2.6, 4.0, 8.0]))
+    half_w, half_h = w.rng.uniform(0.36, 0.46), w.rng.uniform(0.24, 0.38)
+    return [w.lens(centre, half_w, half_h, power) for centre in w.centres], half_w
+
+
+def _eye_print(w: _Wear, plates: list[Points]) -> None:
+    """Photographed eyes, larger than life, on the plates."""
+    size = w.rng.uniform(1.0, 1.55)
+    uv = [w.frame.uv[int(np.clip(c[1], 0, 287)), int(np.clip(c[0], 0, 287))] for c in w.centres]
+    mirror = paint.chance(w.rng, 0.5)
+    grey = paint.chance(w.rng, 0.25)
+    state = int(w.rng.integers(2**31))
+    for plate, at in zip(plates, uv, strict=True):
+        side = 0.5 if at[0] > 0 else -0.5
+        shift = (float(at[0]) - size * side, float(at[1]) - size * 0.02)
+        lens = paint.shapes([plate])
+        picture = portrait_texture(w.scene, w.frame, mirror=mirror, scale=(size, size), shift=shift, within=lens)
+        w.lay(paint.printed(picture, np.random.default_rng(state), grey=grey), lens)
+
+
+def _printed(w: _Wear) -> list[str]:
+    plates, _ = _plates(w)
+    w.shadow(paint.shapes(plates))
+    _eye_print(w, plates)
+    cues = [PRINTED, HIDDEN]
+    if paint.chance(w.rng, 0.8):
+        w.rims(plates, w.rng.uniform(0.05, 0.13), paint.colour(w.rng, _PLASTIC))
+        cues.append(THICK)
+    if paint.chance(w.rng, 0.4):
+        _streaks(w, plates)
+        cues.append(SHINE)
+    return cues
+
+
+def _streaks(w: _Wear, plates: list[Points]) -> None:
+    lines = [np.vstack([w.at(c, -0.2, 0.25), w.at(c, 0.05, -0.3)]) for c in w.centres]
+    gleam = paint.blur(paint.strokes(lines, w.rng.uniform(0.05, 0.12) * w.gap), 1.0) * paint.shapes(plates)
+    w.gleam(gleam, w.rng.uniform(0.35, 0.7))
+
+
+def _draw_eyes(w: _Wear, size: float) -> None:
+    """Eyes as a felt pen draws them: an almond, a round iris, lashes."""
+    ink = paint.colour(w.rng, ((0.05, 0.05, 0.07), (0.05, 0.05, 0.07), (0.1, 0.15, 0.5)), 0.02)
+    tone = paint.colour(w.rng, _IRIS)
+    lines: list[Points] = []
+    for centre in w.centres:
+        upper = paint.curve([w.at(centre, -size, 0.03), w.at(centre, 0, -size * 0.9), w.at(centre, size, 0.03)], 16)
+        lower = paint.curve([w.at(centre, -size, 0.03), w.at(centre, 0, size * 0.8), w.at(centre, size, 0.03)], 16)
+        if paint.chance(w.rng, 0.7):
+            w.lay(np.float32([0.98, 0.98, 0.96]), paint.shapes([np.vstack([upper, lower[::-1]])]))
+        _iris(w, np.asarray(centre, np.float64), size * 0.62, tone, np.zeros(2))
+        lines += [upper, lower]
+        for k in (3, 7, 11, 14)[: int(w.rng.integers(0, 5))]:
+            root = upper[k]
+            lines.append(np.vstack([root, root + (root - np.asarray(centre)) * 0.45]).astype(np.float32))
+    w.lay(ink, paint.strokes(lines, max(1.6, w.rng.uniform(0.03, 0.055) * w.gap)))
+
+
+def _drawn(w: _Wear) -> list[str]:
+    plates, half_w = _plates(w)
+    w.shadow(paint.shapes(plates))
+    w.lay(paint.colour(w.rng, ((0.97, 0.96, 0.93), (0.9, 0.85, 0.75), (0.8, 0.85, 0.95)), 0.03), paint.shapes(plates))
+    _draw_eyes(w, half_w * w.rng.uniform(0.55, 0.8))
+    w.rims(plates, w.rng.uniform(0.05, 0.14), paint.colour(w.rng, _PLASTIC))
+    return [OPAQUE, DRAWN, THICK, HIDDEN]
+
+
+def _paper(w: _Wear, holes: bool) -> list[str]:
+    """One flat piece of card in the shape of spectacles."""
+    rng = w.rng
+    half_w, half_h, power = rng.uniform(0.42, 0.52), rng.uniform(0.30, 0.44), float(rng.choice([2.0, 3.0, 7.0]))
+    pieces = [paint.hand_cut(w.lens(c, half_w, half_h, power), rng, 0.012 * w.gap, 22) for c in w.centres]
+    middle = (np.asarray(w.centres[0]) + np.asarray(w.centres[1])) / 2
+    strip = rng.uniform(0.07, 0.13)
+    bridge = np.vstack([w.at(middle, -0.25, -strip - 0.05), w.at(middle, 0.25, -strip - 0.05), w.at(middle, 0.25, strip - 0.05), w.at(middle, -0.25, strip - 0.05)])
+    arms = []
+    for centre, side in ((w.centres[0], -1.0), (w.centres[1], 1.0)):
+        ear = w.frame.px((side * 1.1, -0.05))
+        arms.append(np.vstack([w.at(centre, side * 0.3, -strip - 0.06), ear - w.y * strip * 0.7 * w.gap, ear + w.y * strip * 0.4 * w.gap, w.at(centre, side * 0.3, strip - 0.06)]))
+    cut = rng.uniform(0.5, 0.72)
+    openings = [paint.hand_cut(w.lens(c, half_w * cut, half_h * cut, power), rng, 0.012 * w.gap, 20) for c in w.centres] if holes else []
+    mask = paint.shapes([*pieces, bridge, *arms], openings)
+    w.shadow(mask)
+    card = paint.colour(rng, _CARD, 0.04)
+    w.lay(card * (1 - 0.06 * rng.random()) * paint.paper_grain(rng)[..., None], mask)
+    edge = (mask - paint.shifted(mask, 1, 1)).clip(0, 1)
+    w.image = w.image * (1 - 0.25 * edge[..., None])
+    w.gleam((mask - paint.shifted(mask, -1, -1)).clip(0, 1), 0.12)
+    if holes:
+        if paint.chance(rng, 0.4):  # coloured film behind the holes
+            film = np.float32(paint.colour(rng, ((0.9, 0.15, 0.1), (0.1, 0.3, 0.9), (0.1, 0.1, 0.1)), 0.03))
+            w.image = w.image * (1 - paint.shapes(openings)[..., None] * (1 - film) * np.float32(0.75))
+        return [PAPER, CARD, HOLES]
+    if paint.chance(rng, 0.5):
+        _eye_print(w, [w.lens(c, half_w * 0.82, half_h * 0.8, power) for c in w.centres])
+        return [PAPER, CARD, PRINTED, HIDDEN]
+    _draw_eyes(w, half_w * rng.uniform(0.5, 0.72))
+    return [PAPER, CARD, DRAWN, HIDDEN]
+
+
+def _party(w: _Wear) -> list[str]:
+    """Opaque novelty lenses: hearts, stars, slats, big rounds."""
+    rng, kind = w.rng, int(w.rng.integers(4))
+    turn = np.linspace(0, 2 * np.pi, 60, endpoint=False)
+    size = rng.uniform(0.42, 0.56)
+    if kind == 0:
+        local = np.stack([16 * np.sin(turn) ** 3, -(13 * np.cos(turn) - 5 * np.cos(2 * turn) - 2 * np.cos(3 * turn) - np.cos(4 * turn))], 1) / 17
+    elif kind == 1:
+        tips = np.arange(10)
+        angle = -np.pi / 2 + tips * np.pi / 5
+        local = np.stack([np.cos(angle), np.sin(angle)], axis=1) * np.where(tips % 2 == 0, 1.15, 0.58)[:, None]
+    else:
+        local = np.stack([np.cos(turn), np.sin(turn) * (0.7 if kind == 2 else 1.0)], axis=1) * 0.9
+    plates = [np.asarray(c) + (np.outer(local[:, 0], w.x) + np.outer(local[:, 1], w.y)) * size * w.gap for c in w.centres]
+    outlines = [plate.astype(np.float32) for plate in plates]
+    mask = paint.shapes(outlines)
+    w.shadow(mask)
+    tone, frame_tone = paint.colour(rng, _PLASTIC), paint.colour(rng, _PLASTIC)
+    if kind == 2:  # slats across, in the frame's colour on dark
+        tone = np.float32([0.05, 0.05, 0.05])
+    w.lay(tone, mask)
+    if kind == 2:
+        slats = [np.vstack([w.at(c, -0.5, d), w.at(c, 0.5, d)]) for c in w.centres for d in np.linspace(-0.3, 0.3, 5)]
+        w.lay(frame_tone, paint.strokes(slats, 0.08 * w.gap) * mask)
+    _streaks(w, outlines)
+    w.rims(outlines, rng.uniform(0.05, 0.1), frame_tone)
+    return [OPAQUE, SHAPED, HIDDEN, SHINE]
 
 
 def apply(scene: Scene, rng: np.random.Generator, *, variant: str | None = None) -> Attacked:
-    """Puts deceiving glasses on the face."""
-    name = pick(rng, VARIANTS, variant)
-    frame = Frame(scene.landmarks)
-    lamp = np.float32(exposure(scene, frame))
-    half_width, half_height = rng.uniform(0.40, 0.50), rng.uniform(0.26, 0.42)
-    power = float(rng.choice([2.0, 2.6, 5.0]))
-    tilt = rng.normal(0, 0.03)
-    centres = [np.asarray((side * 0.5 + rng.normal(0, 0.02), 0.03 + side * tilt)) for side in (-1, 1)]
-    rings = [frame.px(ellipse(c, (half_width, 0), (0, half_height), power)) for c in centres]
-    thickness = frame.span * rng.uniform(0.05, 0.13)
-    lens = shapes(rings)
-    temple = [frame.px([(side * (0.5 + half_width), -0.02), (side * 1.25, -0.1)]) for side in (-1, 1)]
-    bridge = [frame.px([(-0.5 + half_width, 0.0), (0.0, -0.06), (0.5 - half_width, 0.0)])]
-    rim = strokes([*(np.vstack([r, r[:2]]) for r in rings), *bridge], thickness)
-    rim = np.maximum(rim, strokes(temple, thickness * 0.8))
-    if name == "glasses/paper":
-        border = frame.px([(-1.1, -0.4), (1.1, -0.4), (1.12, 0.3), (0.3, 0.42), (0, 0.15), (-0.3, 0.42), (-1.12, 0.3)])
-        rim = shapes([border])
-    whole = np.maximum(lens, rim)
-    image = cast_shadow(scene.image, whole, scene.light_xy, frame.span * 0.06, rng.uniform(0.2, 0.5))
-    filling, cues = _lenses(scene, frame, rng, name, centres, half_height)
-    shine = 1 + 0.25 * np.clip(-frame.uv[..., 1:2] * 2, -0.5, 1) * rng.uniform(0, 1)
-    if name == "glasses/paper":
-        paper = colour(rng, [(0.95, 0.95, 0.93), (0.85, 0.8, 0.7), (0.9, 0.75, 0.6)])
-        image = blend(image, paper * lamp * paper_grain(rng, 0.015)[..., None], rim)
-        image = blend(image, (filling * lamp).astype(np.float32), lens)
+    """Puts glasses on that hide or replace the eyes.
+
+    Args:
+        variant: one of `VARIANTS`, random if None.
+
+    Returns:
+        The scene with the glasses; the box holds them, temples included.
+
+    Raises:
+        ValueError: unknown variant.
+    """
+    name = paint.pick(rng, VARIANTS, variant)
+    w = _Wear(scene, rng)
+    if name == "glasses/printed-eyes":
+        cues = _printed(w)
+    elif name == "glasses/drawn-eyes":
+        cues = _drawn(w)
+    elif name in ("glasses/paper", "glasses/paper-holes"):
+        cues = _paper(w, name.endswith("holes"))
+    elif name == "glasses/party":
+        cues = _party(w)
     else:
-        image = blend(image, (filling * lamp * shine).astype(np.float32), lens)
-        tint = colour(rng, [(0.05, 0.05, 0.06), (0.5, 0.1, 0.1), (0.9, 0.85, 0.2), (0.2, 0.3, 0.7), (0.9, 0.9, 0.9)], 0.08)
-        image = blend(image, tint * lamp, rim)
-        if thickness > 0.09 * frame.span:
-            cues.append("a thick frame")
-    box = bounding_box(whole)
-    return Attacked(image.clip(0, 1), (box,) if box else (), unique(cues), name, scene.landmarks)
-
-
-def _lenses(
-    scene: Scene, frame: Frame, rng: np.random.Generator, name: str, centres: list[np.ndarray], half_height: float
-) -> tuple[FloatImage, list[str]]:
-    uv = frame.uv
-    if name in ("glasses/printed-eyes", "glasses/paper"):
-        texture = portrait_texture(scene, frame, mirror=True, scale=rng.uniform(0.95, 1.35, 2), shift=rng.normal(0, 0.08, 2))
-        cues = ["paper glasses", "printed eyes"] if name == "glasses/paper" else ["opaque lenses", "printed eyes"]
-        return printed(texture, rng, grey=bool(rng.random() < 0.25)), cues
-    if name == "glasses/opaque-novelty":
-        base = colour(rng, [(0.9, 0.4, 0.1), (0.2, 0.7, 0.9), (0.85, 0.85, 0.9), (0.9, 0.2, 0.5), (0.3, 0.8, 0.3)], 0.1)
-        stripes = 1 + rng.uniform(0.1, 0.4) * np.sign(np.sin(uv[..., :1] * rng.uniform(15, 40) + uv[..., 1:] * rng.uniform(-30, 30)))
-        return (base * stripes).astype(np.float32), ["opaque lenses", "bright novelty lenses"]
-    white = colour(rng, [(0.95, 0.95, 0.92), (0.9, 0.9, 0.95)], 0.03)
-    out = np.broadcast_to(white, (*uv.shape[:2], 3)).astype(np.float32)
-    iris_colour = colour(rng, [(0.2, 0.35, 0.7), (0.25, 0.5, 0.25), (0.3, 0.18, 0.1), (0.05, 0.05, 0.05)], 0.06)
-    iris, look = half_height * rng.uniform(0.4, 0.75), rng.normal(0, 0.07, 2)
-    for centre in centres:
-        away = np.hypot(*(uv[..., i] - centre[i] - look[i] for i in range(2)))
-        out = blend(out, iris_colour, ((iris - away) * 40).clip(0, 1).astype(np.float32))
-        out = blend(out, np.zeros(3, np.float32), ((iris * 0.5 - away) * 40).clip(0, 1).astype(np.float32))
-        ball = np.hypot(*(uv[..., i] - centre[i] for i in range(2)))
-        out = out * (1.05 - 0.5 * (ball / 0.5).clip(0, 1) ** 2)[..., None]
-    return out.astype(np.float32), ["opaque lenses", "plastic eyeballs"]
+        cues = _eyeballs(w, name == "glasses/bulging-eyes")
+    box = bounding_box(w.worn)
+    boxes: tuple[Box, ...] = (box,) if box else ()
+    return Attacked(w.image.clip(0, 1).astype(np.float32), boxes, paint.unique(cues), name, scene.landmarks)

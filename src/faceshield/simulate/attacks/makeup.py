@@ -160,7 +160,7 @@ def _contour(c: _Canvas, rng: np.random.Generator) -> None:
     widths = [0.17 * c.frame.span] * 2 + [0.06 * c.frame.span] * 2
     mask = paint.strokes([paint.curve(c.frame.px(np.asarray(line)), 20) for line in lines], widths)
     skin = skin_colour(c.scene, c.frame)
-    c.lay(skin * np.float32([0.42, 0.33, 0.28]), paint.blur(mask, 0.04 * c.frame.span), rng.uniform(0.6, 0.9), CONTOUR)
+    c.lay(skin * np.float32([0.45, 0.34, 0.28]), paint.blur(mask, 0.075 * c.frame.span), rng.uniform(0.5, 0.8), CONTOUR)
 
 
 def _wrinkles(c: _Canvas, rng: np.random.Generator) -> None:
@@ -175,12 +175,14 @@ def _wrinkles(c: _Canvas, rng: np.random.Generator) -> None:
 
 def _beard(c: _Canvas, rng: np.random.Generator) -> None:
     tone = paint.colour(rng, ((0.05, 0.04, 0.04), (0.2, 0.1, 0.05), (0.6, 0.6, 0.6)), 0.02)
-    starts = np.stack([rng.uniform(-0.75, 0.75, 90), rng.uniform(0.85, 1.75, 90)], axis=1)
-    keep = (np.abs(starts[:, 0]) < 0.95 - 0.3 * (starts[:, 1] - 0.85)) & ~(
+    starts = np.stack([rng.uniform(-0.85, 0.85, 320), rng.uniform(0.82, 1.8, 320)], axis=1)
+    keep = (np.abs(starts[:, 0]) < 0.95 - 0.4 * (starts[:, 1] - 0.85)) & ~(
         (np.abs(starts[:, 0]) < 0.42) & (np.abs(starts[:, 1] - 1.12) < 0.13)
     )
-    rows = [c.frame.px(np.array([p, p + (0.03 * np.sign(p[0]), 0.14)])) for p in starts[keep]]
-    mask = np.maximum(paint.blur(paint.strokes(rows, 0.09 * c.frame.span), 1.0), paint.strokes(rows, 0.03 * c.frame.span))
+    lean = rng.normal(0, 0.02, 320)
+    rows = [c.frame.px(np.array([p, p + (0.03 * np.sign(p[0]) + x, 0.09)])) for p, x in zip(starts[keep], lean[keep], strict=True)]
+    hairs = paint.strokes(rows, 0.02 * c.frame.span)
+    mask = np.maximum(paint.blur(hairs, 0.05 * c.frame.span) * rng.uniform(1.0, 1.6), hairs).clip(0, 1)
     c.lay(tone, mask, rng.uniform(0.75, 0.9), BEARD)
 
 

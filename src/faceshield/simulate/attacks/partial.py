@@ -1,64 +1,212 @@
-"""Partial attacks: a strip of printed paper held over the eyes, or over the lower face.
-
-    attacked = apply_eye(scene, rng)
-"""
+"""Pieces of printed paper held or taped over the eyes or over the mouth."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import ConvexHull
 
-from faceshield.simulate.attacks.paint import cast_shadow, chance, hand_cut, paper_grain, pick, printed, shapes, strokes, unique
-from faceshield.simulate.attacks.surface import Frame, ambient_light, exposure, portrait_texture
-from faceshield.simulate.portrait import Attacked, Scene, blend, bounding_box
+from faceshield.simulate.attacks import paint
+from faceshield.simulate.attacks.hands import Limb, paint_limb
+from faceshield.simulate.attacks.surface import Frame, ambient_light, exposure, portrait_texture, skin_colour
+from faceshield.simulate.portrait import CANVAS, Attacked, Box, FloatImage, Mask, Points, Scene, bounding_box
 
-EYE_VARIANTS = ("partial-eye/own-eyes", "partial-eye/shifted-eyes", "partial-eye/grey-eyes")
-MOUTH_VARIANTS = ("partial-mouth/own-mouth", "partial-mouth/shifted-mouth", "partial-mouth/grey-mouth")
-VARIANTS = EYE_VARIANTS + MOUTH_VARIANTS
-CUES = (
-    "paper over the eyes", "paper over the mouth", "a cut paper edge", "printed eyes", "a printed mouth",
-    "a paper shadow", "grey printed skin",
+EYE_VARIANTS: tuple[str, ...] = (
+    "partial-eye/strip", "partial-eye/other-person", "partial-eye/grey-print", "partial-eye/two-pieces", "partial-eye/one-eye",
 )  # fmt: skip
+MOUTH_VARIANTS: tuple[str, ...] = (
+    "partial-mouth/piece", "partial-mouth/lower-face", "partial-mouth/grey-print", "partial-mouth/other-person",
+)  # fmt: skip
+VARIANTS: tuple[str, ...] = EYE_VARIANTS + MOUTH_VARIANTS
+EYES, MOUTH, STRAIGHT, ROUND = "printed paper eyes", "a printed paper mouth", "straight cut edges", "round cut edges"
+BORDER, SHADOW, FINGERS, TAPE = "a white paper border", "shadow under the paper", "fingers holding paper", "tape on the paper"
+GREY, OFF, FLAT, CREASE = "a grey paper print", "features out of place", "flat printed skin", "a paper crease"
+TONE = "another skin colour"
+CUES: tuple[str, ...] = (EYES, MOUTH, STRAIGHT, ROUND, BORDER, SHADOW, FINGERS, TAPE, GREY, OFF, FLAT, CREASE, TONE)
+
+
+@dataclass
+class _Piece:
+    """One piece of paper: its corners or outline in face coordinates, and whether it was cut round."""
+
+    outline: NDArray[np.float64]
+    round_cut: bool
+
+
+def _quad(rng: np.random.Generator, x0: float, y0: float, x1: float, y1: float, loose: float = 0.035) -> NDArray[np.float64]:
+    corners = np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)]) + rng.normal(0, loose, (4, 2))
+    turn, middle = rng.normal(0, 0.06), corners.mean(axis=0)
+    c, s = np.cos(turn), np.sin(turn)
+    return middle + (corners - middle) @ np.array([[c, s], [-s, c]])
+
+
+def _eye_pieces(name: str, rng: np.random.Generator) -> list[_Piece]:
+    if name in ("partial-eye/two-pieces", "partial-eye/one-eye"):
+        half = rng.uniform(0.28, 0.46), rng.uniform(0.2, 0.36)
+        sides = [rng.choice([-0.5, 0.5])] if name.endswith("one-eye") else [-0.5, 0.5]
+        if paint.chance(rng, 0.5):
+            return [_Piece(paint.ellipse((x, 0.0), (half[0], 0), (0, half[1]), rng.uniform(2, 3)).astype(np.float64), True) for x in sides]
+        return [_Piece(_quad(rng, x - half[0], -half[1], x + half[0], half[1], 0.02), False) for x in sides]
+    width, top, bottom = rng.uniform(0.88, 1.3), rng.uniform(-0.62, -0.22), rng.uniform(0.2, 0.5)
+    if paint.chance(rng, 0.15):  # cut out along the shape of a domino mask
+        left = paint.ellipse((-0.5, 0.0), (width - 0.5, 0), (0, bottom))
+        right = left * (-1, 1)
+        both = np.vstack([left, right])
+        return [_Piece(both[ConvexHull(both).vertices].astype(np.float64), True)]
+    return [_Piece(_quad(rng, -width, top, width * rng.uniform(0.9, 1.1), bottom), False)]
+
+
+def _mouth_pieces(name: str, rng: np.random.Generator) -> list[_Piece]:
+    if name == "partial-mouth/lower-face":
+        top, width, chin = rng.uniform(0.5, 0.85), rng.uniform(0.85, 1.1), rng.uniform(1.7, 2.0)
+        if paint.chance(rng, 0.5):
+            jaw = np.array([(-width, top), (width, top), (width * 0.95, 1.15), (0.62, chin - 0.25), (0.25, chin), (-0.25, chin), (-0.62, chin - 0.25), (-width * 0.95, 1.15)])
+            return [_Piece(jaw + rng.normal(0, 0.02, jaw.shape), True)]
+        return [_Piece(_quad(rng, -width, top, width, chin), False)]
+    width, top, bottom = rng.uniform(0.5, 0.85), rng.uniform(0.72, 0.92), rng.uniform(1.36, 1.62)
+    if paint.chance(rng, 0.3):
+        middle = (top + bottom) / 2
+        return [_Piece(paint.ellipse((0, middle), (width, 0), (0, (bottom - top) / 2), 2.4).astype(np.float64), True)]
+    return [_Piece(_quad(rng, -width, top, width, bottom), False)]
+
+
+def _bend(piece: Points, rng: np.random.Generator, span: float) -> Points:
+    """Straight cuts with a hint of the hand that led the scissors."""
+    rows = paint.resample(piece, 64, closed=True)
+    return rows + np.float32(rng.normal(0, 0.004 * span, rows.shape))
+
+
+def _fingers(image: FloatImage, frame: Frame, box: Box, skin: NDArray[np.float32], scene: Scene, rng: np.random.Generator) -> None:
+    """A hand from one side whose one to three fingers press the paper; painted in place."""
+    side = rng.choice([-1.0, 1.0])
+    edge = box[2] if side > 0 else box[0]
+    radius = frame.span * rng.uniform(0.11, 0.15)
+    height = rng.uniform(0.2, 0.7) * (box[3] - box[1]) + box[1]
+    slope, count = rng.uniform(0.2, 1.3), int(rng.integers(1, 4))
+    tone = (float(skin[0]), float(skin[1]), float(skin[2]))
+    palm = (float(edge + side * radius * rng.uniform(3.5, 5.5)), float(height + (1.5 + 3 * slope) * radius))
+    wrist = (palm[0] + float(side) * 4 * radius, palm[1] + float(slope + 0.6) * 5 * radius)
+    far = (wrist[0] + float(side) * CANVAS * 0.4, wrist[1] + float(slope + 0.6) * CANVAS)
+    paint_limb(image, Limb(wrist, far, radius * 2.1, radius * 2.8, tone), scene.light_xy)
+    paint_limb(image, Limb(wrist, palm, radius * 2.1, radius * 2.5, tone), scene.light_xy)
+    for step in range(count):
+        tip = (float(edge - side * radius * rng.uniform(0.3, 2.4)), float(height + step * 1.9 * radius))
+        root = (palm[0] - float(side) * radius, palm[1] - (1.0 - step) * 1.2 * radius)
+        paint_limb(image, Limb(root, tip, radius * 1.2, radius * 0.9, tone, nail=True), scene.light_xy)
+
+
+def _apply(name: str, pieces: list[_Piece], subject: str, scene: Scene, rng: np.random.Generator) -> Attacked:
+    frame = Frame(scene.landmarks)
+    level = exposure(scene, frame)
+    light = ambient_light(scene, frame)
+    grey = name.endswith("grey-print")
+    other = name.endswith("other-person") or paint.chance(rng, 0.3)
+    cues = [subject]
+
+    scale = rng.uniform(0.85, 1.25, 2) if other else rng.uniform(0.94, 1.12, 2)
+    shift = rng.normal(0, 0.06 if other else 0.03, 2)
+    if subject == MOUTH:  # sizes change about the middle of what is shown
+        shift += (0.0, 1.12 * (1 - scale[1]))
+    outlines = [_bend(frame.px(piece.outline), rng, frame.span) for piece in pieces]
+    mask = paint.shapes(outlines)
+    picture = portrait_texture(scene, frame, mirror=other, scale=scale, shift=shift, within=mask)
+    if other:
+        # Another person: the strip brings another complexion with it, and now and then other colours of the iris.
+        factor = rng.uniform(0.55, 1.35) * (1 + rng.normal(0, 0.08, 3))
+        picture = (picture * factor.astype(np.float32)).clip(0, 1)
+        cues.append(TONE)
+    ink = paint.printed(picture, rng, grey=grey)
+    if grey:
+        cues.append(GREY)
+
+    border = rng.uniform(0.03, 0.09) * frame.span if paint.chance(rng, 0.4) else 0.0
+    sheet = mask
+    if border:
+        grown = []
+        for outline in outlines:
+            middle = outline.mean(axis=0)
+            reach = np.linalg.norm(outline - middle, axis=1, keepdims=True)
+            grown.append(middle + (outline - middle) * (1 + border / np.maximum(reach, 1)))
+        sheet = np.maximum(paint.shapes(grown), mask)
+        cues.append(BORDER)
+    white = np.float32([0.96, 0.95, 0.93]) * np.float32(level)
+    # Bent over the head: the ends of the paper turn away from the viewer, and from the light on one side.
+    u = frame.uv[..., 0]
+    curl = rng.uniform(0.0, 0.22)
+    shade = (1 - curl * u**2 + 0.15 * scene.light_xy[0] * u).clip(0.5, 1.25)
+    if paint.chance(rng, 0.3):
+        at, tilt = rng.uniform(-0.6, 0.6), rng.normal(0, 0.25)
+        side = u - at - tilt * frame.uv[..., 1]
+        shade = shade * (1 + 0.12 * np.sign(side) * np.exp(-np.abs(side) * 3) - 0.25 * np.exp(-((side * frame.span) ** 2) / 2))
+        cues.append(CREASE)
+    paper = paint.paper_grain(rng, 0.012) * shade * (0.5 + 0.5 * light)
+    distance = frame.span * rng.uniform(0.04, 0.14)
+    image = paint.cast_shadow(scene.image, sheet, scene.light_xy, distance, rng.uniform(0.35, 0.7))
+    sheet_rgb = white * paper[..., None]
+    image = image + (sheet_rgb - image) * sheet[..., None]
+    image = image + (ink * np.float32(level) * paper[..., None] - image) * mask[..., None]
+    rim = (sheet - paint.shifted(sheet, -1, -1)).clip(0, 1)
+    image = image + (rim * 0.22 * level)[..., None]
+    far = (sheet - paint.shifted(sheet, 1, 1)).clip(0, 1)
+    image = image * (1 - 0.2 * far[..., None])
+    cues += [ROUND if any(piece.round_cut for piece in pieces) else STRAIGHT, SHADOW]
+    box = bounding_box(sheet) or (0.0, 0.0, float(CANVAS), float(CANVAS))
+    image = image.clip(0, 1).astype(np.float32)
+    if paint.chance(rng, 0.35):
+        _fingers(image, frame, box, skin_colour(scene, frame) / np.float32(0.9), scene, rng)
+        cues.append(FINGERS)
+    elif paint.chance(rng, 0.25):
+        _tape(image, outlines, frame.span, level, rng)
+        cues.append(TAPE)
+    if not other and (abs(shift).max() > 0.06 or abs(scale - 1).max() > 0.09):
+        cues.append(OFF)
+    cues.append(FLAT)
+    return Attacked(image.clip(0, 1).astype(np.float32), (box,), paint.unique(cues), name, scene.landmarks)
+
+
+def _tape(image: FloatImage, outlines: list[Points], span: float, level: float, rng: np.random.Generator) -> None:
+    """Two strips of tape over the ends of the paper; painted in place."""
+    rows = np.concatenate(outlines)
+    tone = np.float32(level) * paint.colour(rng, ((0.9, 0.88, 0.8), (0.85, 0.8, 0.6), (0.9, 0.9, 0.92)), 0.03)
+    mask: Mask = np.zeros(image.shape[:2], np.float32)
+    for end in (int(rows[:, 0].argmin()), int(rows[:, 0].argmax())):
+        middle = rows[end]
+        angle = rng.uniform(-0.7, 0.7)
+        x = np.array([np.cos(angle), np.sin(angle)]) * span * rng.uniform(0.14, 0.24)
+        y = np.array([-np.sin(angle), np.cos(angle)]) * span * 0.08
+        mask = np.maximum(mask, paint.shapes([np.stack([middle - x - y, middle + x - y, middle + x + y, middle - x + y])]))
+    image += (tone - image) * (mask * rng.uniform(0.45, 0.8))[..., None]
 
 
 def apply_eye(scene: Scene, rng: np.random.Generator, *, variant: str | None = None) -> Attacked:
-    """A paper strip with printed eyes across the eyes."""
-    name = pick(rng, EYE_VARIANTS, variant)
-    half, top, bottom = rng.uniform(0.95, 1.35), rng.uniform(-0.62, -0.34), rng.uniform(0.26, 0.5)
-    strip = [(-half, top), (0, top + rng.normal(0, 0.04)), (half, top), (half, bottom), (0, bottom), (-half, bottom)]
-    return _strip(scene, rng, name, np.asarray(strip), ["paper over the eyes", "printed eyes"])
+    """Holds printed eyes over the eyes.
+
+    Args:
+        variant: one of `EYE_VARIANTS`, random if None.
+
+    Returns:
+        The scene with the paper; the box holds the paper, fingers and tape not counted.
+
+    Raises:
+        ValueError: unknown variant.
+    """
+    name = paint.pick(rng, EYE_VARIANTS, variant, (3, 3, 2, 2, 1))
+    return _apply(name, _eye_pieces(name, rng), EYES, scene, rng)
 
 
 def apply_mouth(scene: Scene, rng: np.random.Generator, *, variant: str | None = None) -> Attacked:
-    """A paper piece with a printed mouth over the lower face, straight or cut along the jaw."""
-    name = pick(rng, MOUTH_VARIANTS, variant)
-    half, top, bottom = rng.uniform(0.6, 1.2), rng.uniform(0.35, 0.75), rng.uniform(1.45, 2.1)
-    foot = half * rng.uniform(0.55, 1.0)
-    piece = [(-half, top), (0, top + rng.normal(0, 0.05)), (half, top), (foot, bottom), (0, bottom + 0.05), (-foot, bottom)]
-    return _strip(scene, rng, name, np.asarray(piece), ["paper over the mouth", "a printed mouth"])
+    """Holds a printed mouth or lower face over the mouth.
 
+    Args:
+        variant: one of `MOUTH_VARIANTS`, random if None.
 
-def _strip(scene: Scene, rng: np.random.Generator, name: str, uv: NDArray[np.float64], cues: list[str]) -> Attacked:
-    frame = Frame(scene.landmarks)
-    tilt = rng.normal(0, 0.05)
-    turn = np.asarray([[np.cos(tilt), -np.sin(tilt)], [np.sin(tilt), np.cos(tilt)]])
-    centre = uv.mean(axis=0)
-    edge = frame.px((uv - centre) @ turn.T + centre + rng.normal(0, 0.03, 2))
-    mask = shapes([hand_cut(edge, rng, 0.012 * frame.span)])
-    scale = rng.uniform(0.85, 1.18, 2) if name.endswith(("shifted-eyes", "shifted-mouth")) else rng.uniform(0.94, 1.06, 2)
-    shift = rng.normal(0, 0.14 if "shifted" in name else 0.04, 2)
-    grey = "grey" in name
-    texture = portrait_texture(scene, frame, mirror=chance(rng, 0.3), scale=scale, shift=shift)
-    lamp = exposure(scene, frame)
-    ink = printed(texture, rng, grey=grey) * paper_grain(rng, rng.uniform(0.005, 0.02))[..., None]
-    bend = 1 + rng.uniform(-0.12, 0.12) * frame.uv[..., 0] + rng.uniform(-0.06, 0.06) * frame.uv[..., 0] ** 2
-    paper = ink * np.float32(lamp * rng.uniform(0.85, 1.1)) * (ambient_light(scene, frame) ** 0.5 * bend)[..., None]
-    distance = frame.span * rng.uniform(0.03, 0.12)
-    image = cast_shadow(scene.image, mask, scene.light_xy, distance, rng.uniform(0.25, 0.6))
-    image = blend(image, paper, mask)
-    # the cut shows the paper's white thickness
-    rim = strokes([np.vstack([edge, edge[:1]])], max(0.8, frame.span * rng.uniform(0.01, 0.03)))
-    image = blend(image, np.full(3, lamp, np.float32), rim * rng.uniform(0.3, 0.9))
-    cues = [*cues, "a cut paper edge", *(["grey printed skin"] if grey else []), *(["a paper shadow"] if distance > 5 else [])]
-    box = bounding_box(mask)
-    return Attacked(image.clip(0, 1), (box,) if box else (), unique(cues), name, scene.landmarks)
+    Returns:
+        The scene with the paper; the box holds the paper, fingers and tape not counted.
+
+    Raises:
+        ValueError: unknown variant.
+    """
+    name = paint.pick(rng, MOUTH_VARIANTS, variant)
+    return _apply(name, _mouth_pieces(name, rng), MOUTH, scene, rng)

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageFilter
 
 from faceshield.simulate.mean_shape import MEAN_SHAPE
-from faceshield.simulate.portrait import CANVAS, LANDMARKS, OUTLINE, FloatImage, Mask, Points, Scene
+from faceshield.simulate.portrait import CANVAS, LANDMARKS, OUTLINE, FloatImage, Mask, Points, Scene, bounding_box
 
 Plane = NDArray[np.float32]
 """(CANVAS, CANVAS) float32."""
@@ -122,10 +122,10 @@ def _bumps() -> NDArray[np.float32]:
     head = np.sqrt((1 - (u / 1.32) ** 2 - ((v - 0.1) / 2.05) ** 2).clip(0.015))
     neck = 0.55 * np.sqrt((1 - (u / 0.85) ** 2).clip(0.015)) * (v > 1.2)
     along = ((v + 0.1) / 0.75).clip(0, 1)
-    bridge = (0.06 + 0.30 * along**1.3) * np.exp(-((u / (0.10 + 0.07 * along)) ** 2)) * (v > -0.35)
-    bridge = bridge / (1 + np.exp((v - 0.72) / 0.035))
+    bridge = (0.05 + 0.31 * along**1.3) * np.exp(-((u / (0.11 + 0.06 * along)) ** 2)) / (1 + np.exp((-0.12 - v) / 0.07))
+    bridge = bridge / (1 + np.exp((v - 0.70) / 0.045))
     nose = bridge + 0.12 * pair(0.17, 0.62, 0.10, 0.10) - 0.05 * pair(0.10, 0.76, 0.05, 0.03)
-    lips = 0.10 * bump(0, 1.04, 0.30, 0.07) + 0.12 * bump(0, 1.2, 0.26, 0.07) - 0.07 * bump(0, 1.12, 0.40, 0.025)
+    lips = 0.10 * bump(0, 1.04, 0.30, 0.07) + 0.12 * bump(0, 1.2, 0.26, 0.07) - 0.05 * bump(0, 1.12, 0.29, 0.03)
     lips = lips - 0.06 * bump(0, 1.36, 0.25, 0.07)
     return np.stack(
         [
@@ -133,10 +133,10 @@ def _bumps() -> NDArray[np.float32]:
             nose,
             0.09 * pair(0.52, -0.30, 0.36, 0.12),
             -0.14 * pair(0.48, 0.0, 0.28, 0.17) - 0.05 * pair(0.2, 0.05, 0.1, 0.12),
-            0.09 * pair(0.5, 0.02, 0.17, 0.11) - 0.05 * pair(0.5, 0.1, 0.2, 0.03),
+            0.09 * pair(0.5, 0.02, 0.17, 0.11) - 0.03 * pair(0.5, 0.12, 0.2, 0.05),
             lips,
             0.10 * bump(0, 1.62, 0.26, 0.16),
-            0.08 * pair(0.62, 0.55, 0.28, 0.25) - 0.05 * pair(0.36, 0.85, 0.08, 0.25),
+            0.08 * pair(0.62, 0.55, 0.28, 0.25) - 0.03 * pair(0.38, 0.85, 0.13, 0.22),
             -0.06 * pair(1.0, -0.5, 0.2, 0.35),
         ]
     ).astype(np.float32)
@@ -155,8 +155,11 @@ def relief(frame: Frame, rng: np.random.Generator, *, strength: float = 1.0, spr
     weights = rng.normal(1.0, spread, _RELIEF_PARTS).clip(0.3, 1.8) * strength
     weights[0] = rng.uniform(0.75, 1.0)
     table = np.tensordot(weights.astype(np.float32), _bumps(), axes=1)
-    place = (frame.uv - np.float32([_U[0], _V[0]])) / np.float32(_STEP)
-    return bilinear(table, place) * np.float32(frame.span)
+    # Nothing on a made face is narrower than two pixels: every second one is enough.
+    half = 0.25 * (frame.uv[::2, ::2] + frame.uv[1::2, ::2] + frame.uv[::2, 1::2] + frame.uv[1::2, 1::2])
+    heights = bilinear(table, (half - np.float32([_U[0], _V[0]])) / np.float32(_STEP)) * np.float32(frame.span)
+    picture = Image.fromarray(heights).resize((CANVAS, CANVAS), Image.Resampling.BICUBIC)
+    return np.asarray(picture, dtype=np.float32)
 
 
 def shade(
@@ -212,15 +215,23 @@ def skin_colour(scene: Scene, frame: Frame) -> NDArray[np.float32]:
 
 
 def portrait_texture(
-    scene: Scene, frame: Frame, *, mirror: bool = False, scale: ArrayLike = (1.0, 1.0), shift: ArrayLike = (0.0, 0.0)
+    scene: Scene,
+    frame: Frame,
+    *,
+    mirror: bool = False,
+    scale: ArrayLike = (1.0, 1.0),
+    shift: ArrayLike = (0.0, 0.0),
+    within: Mask | None = None,
 ) -> FloatImage:
     """The person's own photograph laid onto the canvas along the face, as a printer would see it.
 
     Args:
         scale: size of the printed face against the real one, across and down.
         shift: where it lies off its place, in face units.
+        within: only the box around this mask is filled, the rest is black.
     """
-    uv = (frame.uv - np.asarray(shift, np.float32)) / np.asarray(scale, np.float32)
+    rows, columns = _extent(within)
+    uv = (frame.uv[rows, columns] - np.asarray(shift, np.float32)) / np.asarray(scale, np.float32)
     if mirror:
         uv = uv * np.float32([-1, 1])
     source = Frame(scene.portrait.landmarks)
@@ -230,13 +241,16 @@ def portrait_texture(
         picture = Image.fromarray((image.clip(0, 1) * 255).astype(np.uint8))
         picture = picture.filter(ImageFilter.GaussianBlur(0.4 * source.span / frame.span))
         image = np.asarray(picture, np.float32) / 255.0
-    return bilinear(image, place.astype(np.float32))
+    out = np.zeros((CANVAS, CANVAS, 3), np.float32)
+    out[rows, columns] = bilinear(image, place.astype(np.float32))
+    return out
 
 
-def inside(matte: Mask, uv: NDArray[np.float32], low: float, high: float) -> Mask:
-    """`matte` between two heights of the face, softly: v from `low` to `high`."""
-    v = uv[..., 1]
-    return (matte * ((v - low) * 20).clip(0, 1) * ((high - v) * 20).clip(0, 1)).astype(np.float32)
+def _extent(mask: Mask | None) -> tuple[slice, slice]:
+    box = None if mask is None else bounding_box(mask, 0.0)
+    if box is None:
+        return slice(0, CANVAS), slice(0, CANVAS)
+    return slice(int(box[1]), int(box[3])), slice(int(box[0]), int(box[2]))
 
 
 def skin_mask(scene: Scene, frame: Frame, polygon: Mask) -> Mask:

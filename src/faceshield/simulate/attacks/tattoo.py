@@ -193,7 +193,7 @@ def apply(scene: Scene, rng: np.random.Generator, *, variant: str | None = None)
     widths: list[float] = []
     for i, ((u, v, _, room), flip) in enumerate(places):
         filled, bare = drawn if i == 0 or pair else design(rng)
-        reach = max(size * room, 0.22)
+        reach = max(size * room, 0.26)
         way = flip * turn if i == 0 or pair else rng.normal(0, 0.35)
         at = (u + rng.normal(0, 0.03), v + rng.normal(0, 0.03))
         polygons += [_lay(frame, shape, at, reach, way, flip) for shape in filled]
@@ -201,6 +201,7 @@ def apply(scene: Scene, rng: np.random.Generator, *, variant: str | None = None)
             lines.append(_lay(frame, shape, at, reach, way, flip))
             widths.append(max(width * reach * frame.span, 2.0))
     mask = np.maximum(paint.shapes(polygons), paint.strokes(lines, widths)) if lines else paint.shapes(polygons)
+    mask *= 1 - paint.shapes([frame.part("left_eye"), frame.part("right_eye")])
     mask = paint.blur(mask, rng.uniform(0.2, 0.5))
 
     coloured = paint.chance(rng, 0.3)

@@ -1,0 +1,30 @@
+"""`faceshield ask`: a free question about one photo; the answer is the model's words, never the verdict."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from faceshield.cli.inspect import FaceMode
+
+
+def ask(
+    photo: Annotated[Path, typer.Argument(help="A picture.")],
+    question: Annotated[str, typer.Argument(help="What to ask.")],
+    model: Annotated[str, typer.Option(help="'tiny', a checkpoint folder, or a hub id.")] = "tiny",
+    face: Annotated[
+        FaceMode, typer.Option(help="Show the model the largest face, or the whole picture.")
+    ] = FaceMode.detect,
+) -> None:
+    """Ask the model a free question about one photo."""
+    from faceshield.images import open_picture
+
+    picture = open_picture(photo)  # before the model: a bad path should not take seconds to say
+
+    from faceshield.predictor import FaceShieldPredictor
+
+    shield = FaceShieldPredictor.from_pretrained(model)
+    answer = shield.ask(picture, question, face=face.value)
+    typer.echo("".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in answer))

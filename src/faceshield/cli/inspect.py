@@ -1,0 +1,197 @@
+"""`faceshield inspect`: photographs in; verdict, type, region and reason out, as a table, as JSON, as
+pictures and a page."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterable, Iterator
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from faceshield.images import ImageError, Picture
+    from faceshield.inspection import InspectionReport
+    from faceshield.predictor import FaceShieldPredictor
+
+_NAME_WIDTH = (12, 40)  # least and most, characters
+_COLOURS = {"attack": typer.colors.RED, "bona fide": typer.colors.GREEN, "error": typer.colors.YELLOW}
+
+
+class FaceMode(str, Enum):
+    """Where the face is: to be found, or the whole picture is a face crop already."""
+
+    detect = "detect"
+    whole = "whole"
+
+
+def inspect(
+    photos: Annotated[
+        list[Path], typer.Argument(help="Pictures, or folders with pictures.", metavar="PHOTO...")
+    ],
+    model: Annotated[str, typer.Option(help="'tiny', a checkpoint folder, or a hub id.")] = "tiny",
+    face: Annotated[
+        FaceMode, typer.Option(help="Find the largest face, or judge the whole picture.")
+    ] = FaceMode.detect,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object a line instead of the table.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="Folder for annotated pictures and report.html.")] = None,
+) -> None:
+    """Say of each photo whether it is bona fide or an attack, of which type, why and where."""
+    if out is not None:
+        ensure_writable(out)
+    items = list(_expand(photos))
+
+    from faceshield.predictor import FaceShieldPredictor
+
+    shield = FaceShieldPredictor.from_pretrained(model)
+    if inspect_all(shield, items, face=face.value, as_json=as_json, out=out):
+        raise typer.Exit(2)
+
+
+def inspect_all(
+    shield: FaceShieldPredictor,
+    paths: Iterable[Path | ImageError],
+    *,
+    face: Literal["detect", "whole"],
+    as_json: bool,
+    out: Path | None,
+) -> int:
+    """Inspect, print and save; returns how many pictures could not be inspected.
+
+    Args:
+        paths: pictures, and the error where a folder held none.
+        face: "detect" or "whole".
+        out: an existing, writable folder, or None.
+    """
+    items = list(paths)
+    table = Table([str(item) for item in items if isinstance(item, Path)])
+    saver = None if out is None else _Saver(out, [item for item in items if isinstance(item, Path)])
+    errors = 0
+    if not as_json:
+        typer.echo(table.header())
+    for item in items:
+        picture, report = _inspect_one(shield, item, face)
+        errors += report.status == "error"
+        typer.echo(json.dumps(report.to_dict(), ensure_ascii=False) if as_json else table.row(report))
+        if saver is not None:
+            saver.add(picture, report)
+    if saver is not None:
+        typer.echo(f"{saver.finish()} written", err=as_json)
+    return errors
+
+
+class Table:
+    """The table for people, row by row; the width of its first column is settled by the names."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        longest = max((len(name) for name in names), default=0)
+        self.width = min(max(longest, _NAME_WIDTH[0]), _NAME_WIDTH[1])
+
+    def header(self) -> str:
+        """The head line; score and limit are 0..1, high = bona fide."""
+        line = f"{'picture':{self.width}}  {'verdict':10} {'score':>6} {'limit':>6}  {'type':14} region"
+        return typer.style(line, bold=True)
+
+    def row(self, report: InspectionReport) -> str:
+        """One report: a line of figures, below it the reason, the error and the notes."""
+        name = _printable(report.image)
+        if len(name) > self.width:
+            name = "…" + name[-(self.width - 1) :]
+        score = "-" if report.bonafide_score is None else f"{report.bonafide_score:.3f}"
+        limit = "-" if report.threshold is None else f"{report.threshold:.3f}"
+        verdict = typer.style(f"{report.verdict:10}", fg=_COLOURS.get(report.verdict), bold=True)
+        regions = " ".join("[" + ", ".join(f"{value:.0f}" for value in box) + "]" for box in report.boxes)
+        kind = report.presentation_type or "-"
+        lines = [f"{name:{self.width}}  {verdict} {score:>6} {limit:>6}  {kind:14} {regions or '-'}"]
+        remarks = [report.error, report.reasoning, *report.meta.get("notes", [])]
+        lines += [f"    {_printable(str(remark))}" for remark in remarks if remark]
+        return "\n".join(lines)
+
+
+class _Saver:
+    """Annotated pictures as they come, the page at the end."""
+
+    def __init__(self, folder: Path, inputs: list[Path]) -> None:
+        self._folder = folder
+        self._taken = {
+            path.resolve() for path in inputs
+        }  # never over an input, nor over another picture of this run
+        from faceshield.html_report import Page
+
+        self._page = Page()
+
+    def add(self, picture: Picture | None, report: InspectionReport) -> None:
+        self._page.add(picture.rgb if picture else None, report)
+        if picture is None:
+            return
+        from faceshield.annotate import annotate
+
+        stem = Path(picture.name).stem
+        target, number = self._folder / f"{stem}.png", 1
+        while target.resolve() in self._taken:
+            number += 1
+            target = self._folder / f"{stem}-{number}.png"
+        self._taken.add(target.resolve())
+        annotate(picture.rgb, report).save(target)
+
+    def finish(self) -> str:
+        target = self._folder / "report.html"
+        target.write_text(self._page.html(), encoding="utf-8")
+        return f"annotated pictures and {target}"
+
+
+def ensure_writable(folder: Path) -> None:
+    """Make the output folder and try to write there, before anything slow begins.
+
+    Raises:
+        PermissionError: it cannot be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise PermissionError(
+            f"--out {folder}: cannot be written to ({reason}) — expected a folder with write permission — "
+            "choose another"
+        ) from error
+
+
+def _inspect_one(
+    shield: FaceShieldPredictor, item: Path | ImageError, face: Literal["detect", "whole"]
+) -> tuple[Picture | None, InspectionReport]:
+    from faceshield.images import ImageError, open_picture
+
+    if isinstance(item, ImageError):
+        return None, shield.failed(item)
+    try:
+        picture = open_picture(item)
+    except ImageError as error:
+        return None, shield.failed(error)
+    return picture, shield.inspect(picture, face=face)
+
+
+def _expand(photos: Iterable[Path]) -> Iterator[Path | ImageError]:
+    """Folders become the pictures inside them; one without any becomes an error, which gets a row like any
+    other."""
+    from faceshield.images import ImageError, list_pictures
+
+    for photo in photos:
+        if not photo.is_dir():
+            yield photo
+            continue
+        try:
+            yield from list_pictures(photo)
+        except ImageError as error:
+            yield error
+
+
+def _printable(text: str) -> str:
+    """Control characters in file names and free text must not reach the terminal."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)

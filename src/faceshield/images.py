@@ -1,0 +1,311 @@
+"""Open a picture from anywhere and give it back upright, as RGB uint8; refuse what would hurt, with a reason.
+
+One line of use: `picture = open_picture("photo.jpg")`, then `picture.rgb` is (H, W, 3) uint8 RGB.
+
+A picture is hostile until it is decoded: only the formats below are tried, its size is read from the header
+and checked before a single pixel is decoded, and nothing of its metadata but the orientation is looked at.
+Whatever is wrong with the *content* is an `ImageError`; a wrong *kind of argument* is a `TypeError`.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+RGB = NDArray[np.uint8]
+"""(H, W, 3) uint8, red green blue."""
+
+ImageSource = str | Path | bytes | Image.Image | RGB
+"""What can be inspected: a path, the bytes of a picture file, a PIL image, or an (H, W, 3) uint8 RGB
+array."""
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
+MAX_PIXELS = 120_000_000
+"""More than any phone's 108-megapixel photo, less than what fills a small machine's memory."""
+MAX_SIDE = 12_500
+"""The model pads to a square, so one long side costs as much as two."""
+MIN_SIDE = 32
+
+# Pillow's decoders raise nearly everything on broken bytes; all of it means "this picture cannot be read".
+_DECODER_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    EOFError,
+    ArithmeticError,
+    AttributeError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+    Warning,  # only where the user turned warnings into errors
+)
+
+_ORIENTATION_TAG = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class ImageError(ValueError):
+    """A picture that cannot be used.
+
+    Attributes:
+        name: which picture.
+        problem: what is wrong, what was expected, what to do.
+    """
+
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(name, problem)
+        self.name = name
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.problem}"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture ready to be looked at.
+
+    Attributes:
+        rgb: (H, W, 3) uint8 RGB, upright. Boxes of every report are pixels of this array.
+        name: the path as it was given, or a description such as "<array 480x640>".
+        notes: what was done to it ("turned upright by its EXIF orientation 6", …); empty for a plain RGB
+            photo.
+    """
+
+    rgb: RGB
+    name: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def size_wh(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        return int(self.rgb.shape[1]), int(self.rgb.shape[0])
+
+
+def source_name(source: object) -> str:
+    """A name for reports: the path as given, or what kind of picture it is. Never raises."""
+    if isinstance(source, Picture):
+        return source.name
+    if isinstance(source, str | Path):
+        return str(source)
+    if isinstance(source, Image.Image):
+        path = getattr(source, "filename", "")
+        return str(path) if path else f"<PIL image {source.width}x{source.height}>"
+    if isinstance(source, np.ndarray):
+        return f"<array {'x'.join(map(str, source.shape))}>"
+    if isinstance(source, bytes | bytearray):
+        return f"<{len(source)} bytes>"
+    return f"<{type(source).__name__}>"
+
+
+def open_picture(source: object) -> Picture:
+    """Read `source` (see `ImageSource`) into an upright RGB picture.
+
+    16-bit pictures are scaled to 8 bits, grey and palette pictures become RGB, transparency is laid over
+    white, of an animation the first frame is taken; each is noted.
+
+    A `Picture` comes back as it is.
+
+    Raises:
+        ImageError: missing, unreadable, truncated, not a picture, too large or too small.
+        TypeError: `source` is none of the kinds above, or an array of another shape or type.
+    """
+    name = source_name(source)
+    if isinstance(source, Picture):
+        return source
+    if isinstance(source, np.ndarray):
+        return Picture(_check_array(source), name)
+    if isinstance(source, Image.Image):
+        return _decode(source, name, from_file=False)
+    if isinstance(source, str | Path):
+        with _open_file(Path(source)) as stream:
+            return _decode(_read_header(stream, name), name, from_file=True)
+    if isinstance(source, bytes | bytearray):
+        return _decode(_read_header(io.BytesIO(source), name), name, from_file=True)
+    raise TypeError(
+        f"picture is a {type(source).__name__} — expected a path, bytes, a PIL image or an (H, W, 3) uint8 "
+        "RGB array — convert it first"
+    )
+
+
+def list_pictures(folder: Path) -> list[Path]:
+    """Files directly inside `folder` that are named like pictures, sorted by name; hidden files are left out.
+
+    Raises:
+        ImageError: none there, or the folder cannot be read.
+    """
+    try:
+        found = sorted(
+            p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")
+        )
+    except OSError as error:
+        raise ImageError(
+            str(folder), f"the folder cannot be read ({error.strerror}) — check its permissions"
+        ) from error
+    if not found:
+        kinds = " ".join(sorted(SUFFIXES))
+        raise ImageError(
+            str(folder), f"no pictures in this folder — expected {kinds} directly inside it — give another"
+        )
+    return found
+
+
+def _open_file(path: Path) -> IO[bytes]:
+    try:
+        return path.open("rb")
+    except FileNotFoundError as error:
+        raise ImageError(str(path), "no such file — expected a picture — check the path") from error
+    except IsADirectoryError as error:
+        raise ImageError(
+            str(path), "is a folder — expected one picture — give the pictures inside it"
+        ) from error
+    except (OSError, ValueError) as error:  # ValueError: a null character in the path
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ImageError(str(path), f"cannot be opened ({reason}) — check its permissions") from error
+
+
+def _read_header(stream: IO[bytes], name: str) -> Image.Image:
+    """Recognise one of `FORMATS` and parse its header; no pixel is decoded.
+
+    Not `Image.open`: that warns about, or refuses, large pictures by process-wide settings; our limit is our
+    own.
+    """
+    Image.init()
+    try:
+        prefix = stream.read(16)
+        if not prefix:
+            raise ImageError(
+                name, "the file is empty (0 bytes) — expected a picture — copy or download it again"
+            )
+        for format_name in FORMATS:
+            factory, accept = Image.OPEN[format_name]
+            if accept is not None and accept(prefix) is not True:
+                continue
+            stream.seek(0)
+            try:
+                return factory(stream, "")
+            except (SyntaxError, LookupError, TypeError, ArithmeticError, struct.error):
+                continue
+    except ImageError:
+        raise
+    except _DECODER_ERRORS as error:
+        raise ImageError(name, _unreadable(error)) from error
+    raise ImageError(
+        name, f"not a picture that can be read — expected {', '.join(FORMATS)} — convert it to JPEG or PNG"
+    )
+
+
+def _unreadable(error: BaseException) -> str:
+    reason = " ".join(str(error).split())[:120] or type(error).__name__
+    return (
+        f"damaged or truncated ({reason}) — expected a whole picture file — copy, download or export it again"
+    )
+
+
+def _check_size(name: str, width: int, height: int) -> None:
+    if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
+        raise ImageError(
+            name,
+            f"{width:,} x {height:,} pixels is too large — expected at most {MAX_PIXELS:,} pixels and "
+            f"{MAX_SIDE:,} a side — resize it",
+        )
+    if min(width, height) < MIN_SIDE:
+        raise ImageError(
+            name,
+            f"{width} x {height} pixels is too small — expected at least {MIN_SIDE} x {MIN_SIDE} — "
+            "give a larger picture",
+        )
+
+
+def _check_array(array: NDArray[Any]) -> RGB:
+    if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8:
+        raise TypeError(
+            f"array has shape {array.shape} and type {array.dtype} — expected (H, W, 3) uint8 RGB — "
+            "convert it, or pass a PIL image"
+        )
+    _check_size(source_name(array), array.shape[1], array.shape[0])
+    return np.ascontiguousarray(array)
+
+
+def _decode(image: Image.Image, name: str, *, from_file: bool) -> Picture:
+    """Check the size, then decode, turn upright and convert."""
+    _check_size(name, image.width, image.height)
+    notes: list[str] = []
+    try:
+        frames = int(getattr(image, "n_frames", 1))
+        # A phone's MPO holds one photo twice, that is no animation; an open image stays at its frame.
+        if from_file and frames > 1 and image.format != "MPO":
+            notes.append(f"animation or several pages: the first of {frames} was taken")
+            image.seek(0)
+        image.load()
+        orientation = _orientation(image)
+        rgb_image = _to_rgb(image, notes)
+        if orientation in _UPRIGHT:
+            rgb_image = rgb_image.transpose(_UPRIGHT[orientation])
+            notes.append(f"turned upright by its EXIF orientation {orientation}")
+        return Picture(np.array(rgb_image, dtype=np.uint8), name, tuple(notes))
+    except _DECODER_ERRORS as error:
+        raise ImageError(name, _unreadable(error)) from error
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(_ORIENTATION_TAG, 1))
+    except _DECODER_ERRORS:  # broken metadata is no reason to refuse the pixels
+        return 1
+
+
+def _to_rgb(image: Image.Image, notes: list[str]) -> Image.Image:
+    mode = image.mode
+    if mode == "RGB" and "transparency" not in image.info:
+        return image
+    if mode.startswith("I") or mode == "F":
+        notes.append("16-bit or wider grey levels were scaled to 8 bits")
+        return Image.fromarray(_to_eight_bits(np.asarray(image), mode)).convert("RGB")
+    if mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        if rgba.getchannel("A").getextrema() != (255, 255):
+            notes.append("transparent parts were laid over white")
+            return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+        return rgba.convert("RGB")
+    if mode not in ("L", "1", "P"):
+        notes.append(f"converted from {mode} to RGB without its colour profile")
+    return image.convert("RGB")
+
+
+def _to_eight_bits(levels: NDArray[Any], mode: str) -> NDArray[np.uint8]:
+    """Scale grey levels by the range they are stored in (never by their own contrast, which would change the
+    picture)."""
+    values = levels.astype(np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError("grey levels are not finite")
+    highest = values.max()
+    full_scale = 65535.0
+    if not mode.startswith(
+        "I;16"
+    ):  # 32-bit modes say nothing of their range: take the smallest usual one that fits
+        full_scale = next(
+            (s for s in (1.0 if mode == "F" else 255.0, 255.0, 65535.0) if highest <= s), float(highest)
+        )
+    scaled: NDArray[np.uint8] = np.clip(np.rint(values * (255.0 / full_scale)), 0, 255).astype(np.uint8)
+    return scaled

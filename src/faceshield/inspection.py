@@ -1,0 +1,69 @@
+"""The report on one picture: what `FaceShieldPredictor.inspect` gives back and what `faceshield inspect
+--json` prints.
+
+Light on purpose (no torch): whatever shows a report imports this and not the predictor.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+Box = tuple[float, float, float, float]
+"""x0, y0, x1, y1 in pixels of the given (upright) picture, x1 and y1 exclusive."""
+
+Status = Literal["ok", "no_face", "error"]
+
+
+@dataclass(frozen=True)
+class InspectionReport:
+    """What the model says of one picture; every field but `image`, `status` and `model` may be empty.
+
+    Attributes:
+        image: the path as given, or a description of the object.
+        status: "ok"; "no_face": the picture is fine but no face was found, so there is no verdict; "error":
+            see `error`.
+        error: what was wrong, what was expected, what to do; None unless status is "error".
+        is_attack: the verdict, `bonafide_score < threshold`.
+        bonafide_score: 0..1, high = bona fide: the probability of the fixed bona fide answer against the
+            fixed attack answer.
+        threshold: stored with the model, chosen on its development set.
+        presentation_type: one of the twelve names, always in agreement with the verdict.
+        type_scores: probability of each of the twelve names, sums to 1.
+        boxes: attack regions; empty when bona fide, or when the model named none.
+        reasoning: the model's own words; an explanation, never the source of the verdict.
+        face: the face that was judged; None with `face="whole"`.
+        model: {"name", "hash"} of the checkpoint.
+        meta: "size_wh" (pixels), "faces" (all that were found, largest first), "crop" (what the model was
+            shown), "notes" (list of remarks), "localization" (the model's words for `boxes`).
+    """
+
+    image: str
+    status: Status
+    error: str | None = None
+    is_attack: bool | None = None
+    bonafide_score: float | None = None
+    threshold: float | None = None
+    presentation_type: str | None = None
+    type_scores: dict[str, float] = field(default_factory=dict)
+    boxes: list[Box] = field(default_factory=list)
+    reasoning: str | None = None
+    face: Box | None = None
+    model: dict[str, str] = field(default_factory=dict)
+    meta: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def verdict(self) -> str:
+        """For people: "bona fide", "attack", "no face" or "error"."""
+        if self.status != "ok":
+            return self.status.replace("_", " ")
+        if self.is_attack is None:
+            return "not judged"
+        return "attack" if self.is_attack else "bona fide"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as plain JSON types, in the order of the attributes above."""
+        plain = asdict(self)
+        plain["boxes"] = [list(box) for box in self.boxes]
+        plain["face"] = None if self.face is None else list(self.face)
+        return plain

@@ -1,0 +1,418 @@
+"""The front door: a picture in, an `InspectionReport` out (paper §4, Eq. 2; the four tasks of §3.2).
+
+One line of use: `FaceShieldPredictor.from_pretrained("tiny").inspect("photo.jpg").is_attack`.
+
+The verdict is the model's probability of one fixed answer against another under one fixed question. No
+question, file name, metadata or generated word can change which answers are compared; generated text explains
+and locates, it never decides.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from faceshield.face import CascadeDetector, FaceDetector, crop_box
+from faceshield.images import ImageError, Picture, open_picture, source_name
+from faceshield.inspection import Box, InspectionReport
+from faceshield.tasks import COARSE, FINE, LOCALIZATION, REASONING, TASKS
+from faceshield.taxonomy import ATTACK_TYPES, BONAFIDE
+
+if TYPE_CHECKING:
+    from faceshield.model import FaceShieldForConditionalGeneration, FaceShieldProcessor
+
+__all__ = ["FaceShieldPredictor", "InspectionReport"]
+
+FaceMode = Literal["detect", "whole"]
+Scores = tuple[float, dict[str, float]]
+"""bonafide_score and type_scores."""
+
+_MAX_NEW_TOKENS = 160  # our longest answers need about 130; some pictures make a model talk for ever
+_REMEMBERED = 32  # pictures whose encoded form is kept between the questions of an evaluation
+_EVALUATION_BATCH = 16
+
+
+class FaceShieldPredictor:
+    """A model with its processor, threshold and face detector, ready to look at pictures.
+
+    The same picture gives the bit-identical report, on one machine. One predictor serves one thread at a
+    time.
+
+    Args:
+        model: as `faceshield.model.load` gives it.
+        processor: the one saved with the model.
+        threshold: an attack is `bonafide_score < threshold`; 0..1, chosen on a development set.
+        name: of the checkpoint, for reports.
+        model_hash: of the checkpoint's content, for reports.
+        crop_side: pixels of a crop's longer side on which SAVP is computed; None: as the crop comes, at most
+            twice the model's own picture side. A model trained on pictures of one size should see that size.
+        detector: how faces are found; scikit-image's cascade if None.
+    """
+
+    def __init__(
+        self,
+        model: FaceShieldForConditionalGeneration,
+        processor: FaceShieldProcessor,
+        *,
+        threshold: float,
+        name: str = "",
+        model_hash: str = "",
+        crop_side: int | None = None,
+        detector: FaceDetector | None = None,
+    ) -> None:
+        if not 0.0 <= threshold <= 1.0:
+            raise ValueError(
+                f"threshold {threshold} — expected 0..1, the unit of bonafide_score — correct it"
+            )
+        self.model = model.eval()
+        self.processor = processor
+        self.threshold = float(threshold)
+        self.model_info = {"name": name, "hash": model_hash}
+        self.crop_side = crop_side
+        self._detector = detector
+        self._templates = {
+            task.name: [processor.encode_answer(answer) for answer in task.templates.values()]
+            for task in (COARSE, FINE)
+        }
+        self._remembered: OrderedDict[bytes, tuple[Tensor, Tensor]] = OrderedDict()
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model: str | Path = "tiny",
+        *,
+        device: str | None = None,
+        threshold: float | None = None,
+        pvtm: Literal["off", "paper"] = "off",
+        detector: FaceDetector | None = None,
+    ) -> FaceShieldPredictor:
+        """Load a checkpoint.
+
+        Args:
+            model: "tiny" (shipped with the package), a checkpoint folder, or a hub id (the only one that
+                needs a network).
+            device: "cpu", "cuda", …; a GPU where there is one by default.
+            threshold: in the place of the one stored with the checkpoint.
+            pvtm: "off", or "paper": tokens are masked at inference too (§4.2), always the same ones for one
+                picture.
+            detector: how faces are found; scikit-image's cascade if None.
+
+        Raises:
+            FileNotFoundError: no such checkpoint; the message says what to run.
+            ValueError: no threshold stored and none given, one that was chosen with other questions, or
+                broken weights.
+        """
+        from faceshield.model import checkpoint_hash, load, resolve_model
+
+        if pvtm not in ("off", "paper"):
+            raise ValueError(f"pvtm {pvtm!r} — expected 'off' or 'paper'")
+        folder = resolve_model(model)
+        loaded = load(folder, device=device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        if threshold is None:
+            for name, question in loaded.info.questions.items():
+                if name in TASKS and TASKS[name].question != question:
+                    raise ValueError(
+                        f"{folder}: threshold chosen with the question {question!r} — expected "
+                        f"{TASKS[name].question!r} — choose it again with this version, or pass threshold="
+                    )
+            threshold = loaded.info.threshold
+        if threshold is None:
+            raise ValueError(
+                f"{folder}: no threshold stored — expected one in faceshield.json, chosen on a "
+                "development set — score one, or pass threshold="
+            )
+        loaded.model.config.pvtm_inference = pvtm
+        return cls(
+            loaded.model,
+            loaded.processor,
+            threshold=threshold,
+            name=str(model),
+            model_hash=checkpoint_hash(folder),
+            crop_side=loaded.info.extra.get("crop_side"),
+            detector=detector,
+        )
+
+    # -- one picture, or several ---------------------------------------------------------------------------
+
+    def inspect(self, image: object, *, face: FaceMode = "detect") -> InspectionReport:
+        """All four tasks on one picture.
+
+        Args:
+            image: a path, the bytes of a file, a PIL image, or an (H, W, 3) uint8 RGB array.
+            face: "detect": the largest face that is found, with a margin; "whole": the picture is a face crop
+                already.
+
+        Returns:
+            The report. A picture that cannot be read is a report with status "error", one without a face a
+            report with status "no_face".
+
+        Raises:
+            TypeError: `image` is none of these kinds.
+            ValueError: unknown `face`.
+        """
+        return self._report(image, face, ("fine", "reasoning", "localization"))
+
+    def inspect_many(
+        self, images: Iterable[object], *, face: FaceMode = "detect"
+    ) -> Iterator[InspectionReport]:
+        """Reports one by one, in order; whatever is wrong with one picture is in its report and never
+        raised."""
+        for image in images:
+            try:
+                yield self.inspect(image, face=face)
+            except TypeError as error:
+                yield self.failed(ImageError(source_name(image), str(error)))
+
+    def detect(self, image: object, *, face: FaceMode = "detect") -> InspectionReport:
+        """The verdict alone: `is_attack`, `bonafide_score`; see `inspect`."""
+        return self._report(image, face, ())
+
+    def classify(self, image: object, *, face: FaceMode = "detect") -> InspectionReport:
+        """Verdict and `presentation_type`, `type_scores`; see `inspect`."""
+        return self._report(image, face, ("fine",))
+
+    def explain(self, image: object, *, face: FaceMode = "detect") -> InspectionReport:
+        """Verdict and `reasoning`; see `inspect`."""
+        return self._report(image, face, ("reasoning",))
+
+    def locate(self, image: object, *, face: FaceMode = "detect") -> InspectionReport:
+        """Verdict and `boxes`; see `inspect`."""
+        return self._report(image, face, ("localization",))
+
+    def ask(self, image: object, prompt: str, *, face: FaceMode = "whole") -> str:
+        """The model's answer to a free question about one picture; not a verdict, only words.
+
+        Raises:
+            ImageError: the picture cannot be read, or no face was found in it.
+            TypeError: `image` is of no known kind.
+            ValueError: an empty or over-long question, or unknown `face`.
+        """
+        self._check_question(prompt)
+        picture = open_picture(image)
+        _, crop = self._find_face(picture, face)
+        if crop is None:
+            raise ImageError(
+                picture.name, "no face was found — expected a frontal face — ask about the whole picture"
+            )
+        with torch.inference_mode():
+            return self._generate(self._encode([_cut(picture.rgb, crop)]), [prompt])[0]
+
+    def score(self, image: object) -> float:
+        """`bonafide_score` of a whole picture, 0..1; raises as `ask`."""
+        picture = open_picture(image)
+        with torch.inference_mode():
+            return self._score(self._encode([picture.rgb]), COARSE.name)[0][0]
+
+    def failed(self, error: ImageError) -> InspectionReport:
+        """The report on a picture that could not be inspected."""
+        return InspectionReport(error.name, "error", error=error.problem, model=dict(self.model_info))
+
+    # -- whole pictures in batches, for evaluation ---------------------------------------------------------
+
+    def score_many(self, images: Sequence[object]) -> list[Scores]:
+        """(bonafide_score, type_scores) of each whole picture; raises as `ask`."""
+        found: list[Scores] = []
+        with torch.inference_mode():
+            for batch in _chunks(images):
+                encoded = self._encode_remembered(batch)
+                coarse, fine = self._score(encoded, COARSE.name), self._score(encoded, FINE.name)
+                found += [
+                    (row[0], dict(zip(FINE.templates, types, strict=True)))
+                    for row, types in zip(coarse, fine, strict=True)
+                ]
+        return found
+
+    def ask_many(self, images: Sequence[object], prompt: str) -> list[str]:
+        """The answer to one question about each whole picture; raises as `ask`."""
+        self._check_question(prompt)
+        answers: list[str] = []
+        with torch.inference_mode():
+            for batch in _chunks(images):
+                answers += self._generate(self._encode_remembered(batch), [prompt] * len(batch))
+        return answers
+
+    # -- how -----------------------------------------------------------------------------------------------
+
+    def _report(self, image: object, face: FaceMode, tasks: tuple[str, ...]) -> InspectionReport:
+        try:
+            picture = open_picture(image)
+        except ImageError as error:
+            return self.failed(error)
+        faces, crop = self._find_face(picture, face)
+        meta: dict[str, Any] = {
+            "size_wh": list(picture.size_wh),
+            "faces": [list(box) for box in faces],
+            "crop": None if crop is None else list(crop),
+            "notes": list(picture.notes),
+        }
+        common: dict[str, Any] = {"image": picture.name, "model": dict(self.model_info), "meta": meta}
+        if crop is None:
+            return InspectionReport(status="no_face", **common)
+        if len(faces) > 1:
+            meta["notes"].append(f"{len(faces)} faces were found; the largest was judged")
+        with torch.inference_mode():
+            findings = self._judge(_cut(picture.rgb, crop), tasks)
+        return InspectionReport(
+            status="ok",
+            threshold=self.threshold,
+            face=faces[0] if faces else None,
+            boxes=_boxes(findings, crop, meta),
+            **{name: value for name, value in findings.items() if name != "located"},
+            **common,
+        )
+
+    def _find_face(self, picture: Picture, face: str) -> tuple[list[Box], tuple[int, int, int, int] | None]:
+        """All faces, the largest first, and the part of the picture to judge, None where there is no face."""
+        if face not in ("detect", "whole"):
+            raise ValueError(f"face {face!r} — expected 'detect' or 'whole'")
+        width, height = picture.size_wh
+        if face == "whole":
+            return [], (0, 0, width, height)
+        if self._detector is None:
+            self._detector = CascadeDetector()
+        found = sorted(self._detector.detect(picture.rgb), key=lambda one: -one.area)
+        faces = [tuple(round(float(value), 1) for value in one.box) for one in found]
+        return faces, crop_box(found[0].box, picture.size_wh) if found else None  # type: ignore[return-value]
+
+    def _judge(self, crop: NDArray[np.uint8], tasks: tuple[str, ...]) -> dict[str, Any]:
+        """What the model finds in one crop; "located" is its answer to the question where, read in the crop's
+        pixels."""
+        encoded = self._encode([crop])
+        score = self._score(encoded, COARSE.name)[0][0]
+        is_attack = score < self.threshold
+        findings: dict[str, Any] = {"bonafide_score": score, "is_attack": is_attack}
+        if "fine" in tasks:
+            scores = dict(zip(FINE.templates, self._score(encoded, FINE.name)[0], strict=True))
+            findings["type_scores"] = scores
+            findings["presentation_type"] = (
+                max(ATTACK_TYPES, key=scores.__getitem__) if is_attack else BONAFIDE
+            )
+        asked = [task for task in (REASONING, LOCALIZATION) if task.name in tasks]
+        answers = self._generate(encoded, [task.question for task in asked]) if asked else []
+        for task, answer in zip(asked, answers, strict=True):
+            if task is REASONING:
+                findings["reasoning"] = answer
+            else:
+                findings["located"] = task.read(answer, (crop.shape[1], crop.shape[0]))
+        return findings
+
+    def _encode(self, crops: Sequence[NDArray[np.uint8]]) -> tuple[Tensor, Tensor]:
+        """(H, W, 3) uint8 RGB crops -> the tower's features and joint tokens, (B, T, Dv) each."""
+        pixels, descriptors = [], []
+        for crop in crops:
+            first, second = self.processor.encode_image(self._resized(crop))
+            pixels.append(first)
+            if second is not None:
+                descriptors.append(second)
+        device, dtype = self.model.device, self.model.dtype
+        savp = torch.stack(descriptors).to(device, dtype) if descriptors else None
+        return self.model.encode_images(torch.stack(pixels).to(device, dtype), savp)
+
+    def _resized(self, crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        # Local binary patterns and gradients are made of single pixels: at another scale they are others.
+        longest = max(crop.shape[:2])
+        side = self.crop_side or min(longest, 2 * self.processor.image_size)
+        if side == longest:
+            return crop
+        size_wh = tuple(max(1, round(length * side / longest)) for length in (crop.shape[1], crop.shape[0]))
+        return np.asarray(Image.fromarray(crop).resize(size_wh, Image.Resampling.BICUBIC))
+
+    def _encode_remembered(self, images: Sequence[object]) -> tuple[Tensor, Tensor]:
+        """As `_encode`, for whole pictures that were perhaps asked about just before."""
+        crops = [open_picture(image).rgb for image in images]
+        keys = [hashlib.sha256(repr(crop.shape).encode() + crop.tobytes()).digest() for crop in crops]
+        new = {key: crop for key, crop in zip(keys, crops, strict=True) if key not in self._remembered}
+        if new:
+            features, joint = self._encode(list(new.values()))
+            self._remembered.update(zip(new, zip(features, joint, strict=True), strict=True))
+        rows = [self._remembered[key] for key in keys]
+        for key in keys:
+            self._remembered.move_to_end(key)
+        while len(self._remembered) > _REMEMBERED:
+            self._remembered.popitem(last=False)
+        return torch.stack([row[0] for row in rows]), torch.stack([row[1] for row in rows])
+
+    def _inputs(self, encoded: tuple[Tensor, Tensor], questions: Sequence[str]) -> dict[str, Tensor]:
+        """Model inputs for each question about the picture of its row, or about the only picture there is."""
+        rows = len(questions)
+        inputs = self.processor.collate([self.processor.encode_question(question) for question in questions])
+        inputs["prompt_input_ids"] = self.processor.encode_prompts(list(questions))
+        inputs["pvtm_seeds"] = torch.zeros(rows, dtype=torch.long)
+        inputs = {name: value.to(self.model.device) for name, value in inputs.items()}
+        inputs["vision_features"], inputs["vision_joint"] = (part.expand(rows, -1, -1) for part in encoded)
+        return inputs
+
+    def _score(self, encoded: tuple[Tensor, Tensor], task: str) -> list[list[float]]:
+        """Probability of each of the task's fixed answers, one list a picture, each summing to 1."""
+        inputs = self._inputs(encoded, [TASKS[task].question] * len(encoded[0]))
+        logarithms = self.model.score_answers(self._templates[task], **inputs)
+        return [[float(value) for value in row] for row in logarithms.double().softmax(-1)]
+
+    def _generate(self, encoded: tuple[Tensor, Tensor], questions: Sequence[str]) -> list[str]:
+        """Greedy answers, at most `_MAX_NEW_TOKENS` long."""
+        inputs = self._inputs(encoded, questions)
+        ids = self.model.generate(
+            **inputs,
+            max_new_tokens=_MAX_NEW_TOKENS,
+            do_sample=False,
+            num_beams=1,
+            eos_token_id=self.processor.eos_token_id,
+            pad_token_id=self.processor.pad_token_id,
+        )
+        return [self.processor.decode_answer(row[inputs["input_ids"].shape[1] :]) for row in ids]
+
+    def _check_question(self, prompt: str) -> None:
+        if not isinstance(prompt, str) or not prompt.strip():
+            raise ValueError(f"question {prompt!r} — expected some words — ask something")
+        room = self.model.config.text_config.max_position_embeddings - _MAX_NEW_TOKENS
+        length = len(self.processor.encode_question(prompt))
+        if length > room:
+            raise ValueError(
+                f"question of {len(prompt)} characters makes {length} tokens with the picture — expected at "
+                f"most {room} — shorten it"
+            )
+
+
+def _cut(rgb: NDArray[np.uint8], crop: tuple[int, int, int, int]) -> NDArray[np.uint8]:
+    x0, y0, x1, y1 = crop
+    return np.ascontiguousarray(rgb[y0:y1, x0:x1])
+
+
+def _boxes(findings: dict[str, Any], crop: tuple[int, int, int, int], meta: dict[str, Any]) -> list[Box]:
+    """The attack's boxes in pixels of the given picture; notes where the model's words and its verdict
+    disagree."""
+    if "reasoning" in findings:
+        said = REASONING.read(findings["reasoning"]).is_attack
+        if said is not None and said != findings["is_attack"]:
+            meta["notes"].append("the model's reasoning comes to the other verdict; the score decides")
+    located = findings.get("located")
+    if located is None:
+        return []
+    meta["localization"] = located.text
+    if not findings["is_attack"]:
+        if located.boxes:
+            meta["notes"].append(
+                "the model also named an attack region, left out because the verdict is bona fide"
+            )
+        return []
+    if not located.boxes:
+        meta["notes"].append("the model named no attack region")
+    left, top = crop[:2]
+    return [
+        (round(x0 + left, 1), round(y0 + top, 1), round(x1 + left, 1), round(y1 + top, 1))
+        for x0, y0, x1, y1 in located.boxes
+    ]
+
+
+def _chunks(images: Sequence[object]) -> Iterator[Sequence[object]]:
+    for start in range(0, len(images), _EVALUATION_BATCH):
+        yield images[start : start + _EVALUATION_BATCH]

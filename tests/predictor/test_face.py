@@ -1,0 +1,90 @@
+"""Faces: the astronaut's is found, a wall has none, of two the larger is judged."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from faceshield.face import Box, CascadeDetector, crop_box
+
+FACE = (175.0, 70.0, 268.0, 163.0)  # where scikit-image's own merging puts the astronaut's face
+
+
+@pytest.fixture(scope="module")
+def detector() -> CascadeDetector:
+    return CascadeDetector()
+
+
+def overlap(a: Box, b: Box) -> float:
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    common = max(width, 0.0) * max(height, 0.0)
+    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (a, b)]
+    return common / (sum(areas) - common)
+
+
+def scaled(photo: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    return np.asarray(Image.fromarray(photo).resize((side, side), Image.Resampling.LANCZOS))
+
+
+@pytest.mark.parametrize("side", [200, 512, 1500])
+def test_the_astronaut_is_found_at_every_size(
+    detector: CascadeDetector, face_photo: NDArray[np.uint8], side: int
+) -> None:
+    faces = detector.detect(scaled(face_photo, side))
+    assert len(faces) == 1
+    box = tuple(value * 512 / side for value in faces[0].box)
+    assert overlap(box, FACE) > 0.6  # type: ignore[arg-type]
+
+
+def test_a_tight_crop_is_found(detector: CascadeDetector, face_photo: NDArray[np.uint8]) -> None:
+    assert len(detector.detect(face_photo[55:185, 155:290])) == 1
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        np.full((300, 300, 3), 128, np.uint8),
+        np.zeros((40, 3000, 3), np.uint8),
+        np.random.default_rng(0).integers(0, 256, (240, 320, 3), dtype=np.uint8),
+    ],
+    ids=["grey", "long and black", "noise"],
+)
+def test_where_nobody_is_nobody_is_found(detector: CascadeDetector, picture: NDArray[np.uint8]) -> None:
+    assert detector.detect(picture) == []
+
+
+def test_of_two_faces_the_larger_comes_first(
+    detector: CascadeDetector, face_photo: NDArray[np.uint8]
+) -> None:
+    two = np.full((512, 900, 3), 200, np.uint8)
+    two[100:400, :300] = scaled(face_photo, 300)
+    two[:, 388:] = face_photo
+    faces = detector.detect(two)
+    assert len(faces) == 2
+    assert faces[0].area > faces[1].area
+    assert faces[0].box[0] > 388 > faces[1].box[2]
+
+
+def test_the_same_picture_gives_the_same_faces(
+    detector: CascadeDetector, face_photo: NDArray[np.uint8]
+) -> None:
+    assert detector.detect(face_photo) == CascadeDetector().detect(face_photo.copy())
+
+
+@pytest.mark.parametrize(
+    ("face", "size_wh", "wanted"),
+    [
+        ((100, 100, 200, 200), (500, 400), (50, 50, 250, 250)),  # room on every side
+        ((0, 10, 100, 110), (500, 400), (0, 0, 200, 200)),  # pushed back inside
+        ((400, 300, 500, 400), (500, 400), (300, 200, 500, 400)),
+        ((10, 10, 210, 210), (220, 300), (0, 0, 220, 220)),  # shrunk to the picture
+        ((-5, -5, 40, 40), (32, 32), (0, 0, 32, 32)),
+    ],
+)
+def test_the_crop_is_a_square_inside_the_picture(
+    face: Box, size_wh: tuple[int, int], wanted: tuple[int, ...]
+) -> None:
+    assert crop_box(face, size_wh, margin=0.5) == wanted

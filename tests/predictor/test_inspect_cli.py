@@ -1,0 +1,151 @@
+"""`faceshield inspect`, `ask` and `doctor` as a user types them."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from faceshield import cli
+from faceshield.inspection import InspectionReport
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs `faceshield …` in this process with the toy model; gives exit code, stdout and stderr."""
+
+    def run_(verb: str, *arguments: object, model: object = checkpoint) -> tuple[int, str, str]:
+        words = ["faceshield", verb, *map(str, arguments), "--model", str(model)]
+        monkeypatch.setattr(sys, "argv", words)
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run_
+
+
+@pytest.fixture
+def photos(tmp_path: Path, face_photo: NDArray[np.uint8], blank: NDArray[np.uint8]) -> Path:
+    """A folder: a face, a wall, and words called a picture."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    Image.fromarray(face_photo).save(folder / "face.png")
+    Image.fromarray(blank).save(folder / "wall.jpg")
+    (folder / "words.jpg").write_text("no picture")
+    (folder / "notes.txt").write_text("not looked at")
+    return folder
+
+
+def test_json_is_one_object_a_line_and_errors_are_rows(run: Run, photos: Path) -> None:
+    code, out, _ = run("inspect", photos, photos / "gone.png", "--json")
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert [Path(row["image"]).name for row in rows] == ["face.png", "wall.jpg", "words.jpg", "gone.png"]
+    assert [row["status"] for row in rows] == ["ok", "no_face", "error", "error"]
+    assert code == 2
+    assert rows[0]["is_attack"] == (rows[0]["bonafide_score"] < rows[0]["threshold"])
+    assert "no such file" in rows[3]["error"]
+    assert all(set(row) == set(rows[0]) for row in rows)
+
+
+def test_the_table_is_for_people(run: Run, photos: Path) -> None:
+    code, out, err = run("inspect", photos / "face.png", photos / "wall.jpg")
+    assert code == 0 and err == ""
+    head, *rows = out.splitlines()
+    assert head.split() == ["picture", "verdict", "score", "limit", "type", "region"]
+    assert "0.500" in rows[0] and ("attack" in rows[0] or "bona fide" in rows[0])
+    assert any("no face" in row for row in rows)
+    assert "\x1b" not in out  # colours only on a terminal
+
+
+def test_out_gets_annotated_pictures_and_the_page(run: Run, photos: Path, tmp_path: Path) -> None:
+    out_folder = tmp_path / "new" / "out"
+    before = (photos / "face.png").read_bytes()
+    code, out, err = run("inspect", photos, "--out", out_folder, "--face", "whole", "--json")
+    assert code == 2
+    assert sorted(path.name for path in out_folder.iterdir()) == ["face.png", "report.html", "wall.png"]
+    assert len(out.splitlines()) == 3 and "report.html" in err  # stdout stays pure JSON
+    page = (out_folder / "report.html").read_text(encoding="utf-8")
+    assert page.count("data:image/jpeg") == 2 and "words.jpg" in page
+    with Image.open(out_folder / "face.png") as picture:
+        assert picture.size == (720, 784)
+    assert (photos / "face.png").read_bytes() == before
+
+
+def test_no_picture_is_written_over(run: Run, photos: Path, tmp_path: Path) -> None:
+    twin = tmp_path / "twin" / "face.png"
+    twin.parent.mkdir()
+    twin.write_bytes((photos / "face.png").read_bytes())
+    before = twin.read_bytes()
+    run("inspect", photos / "face.png", twin, "--out", photos, "--face", "whole")
+    assert (photos / "face.png").read_bytes() == before
+    assert {path.name for path in photos.glob("face*.png")} == {"face.png", "face-2.png", "face-3.png"}
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_write_permission_is_said_before_loading(
+    run: Run, photos: Path, tmp_path: Path
+) -> None:
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o555)
+    code, out, err = run("inspect", photos / "face.png", "--out", locked, model="no-such-model")
+    assert code == 2 and out == "" and "write permission" in err
+
+
+def test_an_output_that_cannot_be_is_said_before_loading(run: Run, photos: Path) -> None:
+    code, out, err = run(
+        "inspect", photos / "face.png", "--out", photos / "notes.txt" / "deeper", model="no-such-model"
+    )
+    assert code == 2 and out == ""
+    assert (
+        err.startswith("faceshield: --out ") and "cannot be written to" in err and len(err.splitlines()) == 1
+    )
+
+
+def test_an_unknown_model_is_one_line(run: Run, photos: Path) -> None:
+    code, out, err = run("inspect", photos / "face.png", model="tinny")
+    assert code == 2 and out == "" and len(err.splitlines()) == 1
+    assert "'tinny'" in err
+
+
+def test_an_empty_folder_is_a_row(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    code, out, _ = run("inspect", tmp_path / "empty", "--json")
+    row = json.loads(out)
+    assert code == 2 and row["status"] == "error" and "no pictures" in row["error"]
+
+
+def test_control_characters_do_not_reach_the_terminal() -> None:
+    from faceshield.cli.inspect import Table
+
+    report = InspectionReport("a\x1b[31mb\n.jpg", "error", error="bad\x07")
+    row = Table(["x"]).row(report)
+    assert "\x1b[31mb" not in row and "\x07" not in row
+    assert len(row.splitlines()) == 2
+
+
+def test_ask_prints_the_answer(run: Run, photos: Path) -> None:
+    code, out, err = run("ask", photos / "face.png", "Where is the attack?")
+    assert code == 0 and err == "" and out.endswith("\n")
+    code, out, err = run("ask", photos / "words.jpg", "Where?", model="no-such-model")
+    assert code == 2 and "not a picture" in err  # before the model is looked for
+
+
+def test_doctor_tells_what_works(run: Run) -> None:
+    code, out, _ = run("doctor")
+    assert code == 0 and out.splitlines()[-1] == "all well"
+    assert "torch" in out and "face detector works" in out
+    code, out, _ = run("doctor", model="no-such-model")
+    assert code == 2 and "does not load" in out and "all well" not in out
