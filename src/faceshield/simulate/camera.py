@@ -150,7 +150,7 @@ def _motion_blur(image: FloatImage, length: float, angle: float) -> FloatImage:
         dx, dy = round(share * length * np.cos(angle)), round(share * length * np.sin(angle))
         padded = np.pad(image, ((abs(dy), abs(dy)), (abs(dx), abs(dx)), (0, 0)), mode="edge")
         total += padded[abs(dy) + dy : abs(dy) + dy + image.shape[0], abs(dx) + dx : abs(dx) + dx + image.shape[1]]
-    return total / steps
+    return (total / steps).astype(np.float32)
 
 
 def _jpeg(picture: Image.Image, quality: int) -> Image.Image:

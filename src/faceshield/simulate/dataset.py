@@ -108,9 +108,7 @@ def simulate(
     return finished
 
 
-def attack_photo(
-    rgb: NDArray[np.uint8], presentation_type: str, seed: int
-) -> tuple[NDArray[np.uint8], list[Box]]:
+def attack_photo(rgb: NDArray[np.uint8], presentation_type: str, seed: int) -> tuple[NDArray[np.uint8], list[Box]]:
     """One attack on one photograph, for demonstrations: its face is found, attacked and photographed again.
 
     Args:
@@ -124,8 +122,8 @@ def attack_photo(
     """
     portrait = portrait_of(rgb, "photo")
     if portrait is None:
-        size = f"{rgb.shape[1]}x{rgb.shape[0]}"
-        raise ValueError(f"no face found in a picture of {size} — expected a frontal face — give another")
+        shape = f"{rgb.shape[1]}x{rgb.shape[0]}"
+        raise ValueError(f"no face found in a picture of {shape} — expected a frontal face — give another")
     rng = np.random.default_rng([seed, PRESENTATION_TYPES.index(resolve(presentation_type))])
     outline = portrait.landmarks[OUTLINE]
     side = float(np.ptp(outline[:, 1])) / 0.55
@@ -179,9 +177,7 @@ class _Render:
         identity = np.random.default_rng([self.config.seed, 3, person])
         return draw_portrait(identity, rng, f"drawn-{self.config.seed}-{person}")
 
-    def _save(
-        self, index: int, name: str, scene: Scene, attacked: Attacked, picture: NDArray[np.uint8]
-    ) -> Sample:
+    def _save(self, index: int, name: str, scene: Scene, attacked: Attacked, picture: NDArray[np.uint8]) -> Sample:
         size = self.config.size
         name_of_file = f"images/{index:06d}.jpg"
         Image.fromarray(picture).save(self.out / name_of_file, quality=95, subsampling=0)

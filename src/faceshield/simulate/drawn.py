@@ -61,9 +61,7 @@ class View:
     def depth(self, u: Plane, v: Plane) -> Plane:
         """Gentle relief by which the pose shifts points; of bounded slopes, so that it can be undone."""
         n = self.who.nose_length
-        nose = (
-            0.26 * self.who.nose_height * np.exp(-((u / 0.20) ** 2)) * np.exp(-(((v - n + 0.12) / 0.33) ** 2))
-        )
+        nose = 0.26 * self.who.nose_height * np.exp(-((u / 0.20) ** 2)) * np.exp(-(((v - n + 0.12) / 0.33) ** 2))
         return np.asarray(0.85 * np.exp(-0.9 * u * u - 0.12 * (v - 0.2) ** 2) + nose - 0.45, dtype=np.float32)
 
     def to_picture(self, points: NDArray[Any], depth: Plane | None = None) -> Points:
@@ -106,9 +104,7 @@ class View:
         """Face coordinates of every pixel on the flat sheet at depth z."""
         x, y = self._unspun(1)
         r = self.rotation
-        return ((x - z * r[0, 2]) / r[0, 0]).astype(np.float32), ((y - z * r[1, 2]) / r[1, 1]).astype(
-            np.float32
-        )
+        return ((x - z * r[0, 2]) / r[0, 0]).astype(np.float32), ((y - z * r[1, 2]) / r[1, 1]).astype(np.float32)
 
 
 def _enlarge(plane: Plane) -> Plane:
@@ -189,9 +185,7 @@ def _ears(canvas: _Canvas, who: Identity, shot: Shot, around: wear.Around, aroun
             - 0.22 * np.exp(-(((r - 0.66) / 0.10) ** 2))
         )
         facing = np.clip(0.55 + 0.55 * side * shot.light[0], 0.15, 1.2)
-        canvas.over(
-            skin * tone[..., None] * (0.7 * shot.ambient + 0.85 * shot.key * facing), ease(r, 1.04, 0.92), at
-        )
+        canvas.over(skin * tone[..., None] * (0.7 * shot.ambient + 0.85 * shot.key * facing), ease(r, 1.04, 0.92), at)
 
 
 def _even(start: float, stop: float, count: int) -> Plane:
@@ -239,9 +233,7 @@ def _not_beyond(who: Identity, points: NDArray[Any]) -> Points:
     return np.where(beyond[:, None], limit, points).astype(np.float32)
 
 
-def draw_portrait(
-    identity: np.random.Generator, shot: np.random.Generator, subject: str, style: Style = "skin"
-) -> Portrait:
+def draw_portrait(identity: np.random.Generator, shot: np.random.Generator, subject: str, style: Style = "skin") -> Portrait:
     """Draws one picture of one person.
 
     Args:

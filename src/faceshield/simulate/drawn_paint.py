@@ -45,10 +45,7 @@ def _complexion(who: Identity, rng: np.random.Generator) -> tuple[Texture, Plane
     red = (
         0.55
         * who.ruddy
-        * (
-            pair(0.58, 0.42, 0.26, 0.24, 1.0)
-            + 1.1 * np.exp(-((U / 0.2) ** 2 + ((V - who.nose_length + 0.08) / 0.16) ** 2))
-        )
+        * (pair(0.58, 0.42, 0.26, 0.24, 1.0) + 1.1 * np.exp(-((U / 0.2) ** 2 + ((V - who.nose_length + 0.08) / 0.16) ** 2)))
     )
     red += (
         0.22 * who.ruddy * pair(1.05, 0.15, 0.16, 0.3, 1.0)
@@ -84,9 +81,7 @@ def _lips(who: Identity, mouth: Mouth, albedo: Texture, rng: np.random.Generator
     edge = 0.010 if painted else 0.022
     mask = ease(V - top, -edge, edge) * ease(bottom - V, -edge, edge) * ease(np.abs(t), 1.02, 0.94)
     skin = linear(who.skin)
-    tone = (
-        skin * np.array([0.80, 0.50, 0.50]) if who.skin_index < 4.5 else skin * np.array([0.78, 0.58, 0.62])
-    )
+    tone = skin * np.array([0.80, 0.50, 0.50]) if who.skin_index < 4.5 else skin * np.array([0.78, 0.58, 0.62])
     tone = tone * who.lip_red + skin * np.array([0.9, 0.68, 0.66]) * (1.0 - who.lip_red)
     if painted:
         tone = np.array([0.40, 0.07, 0.07]) * (0.6 + 0.5 * who.lip_red)
@@ -120,9 +115,7 @@ def _hairs(who: Identity, shot: Shot, rng: np.random.Generator) -> Plane:
     return strokes.mask()
 
 
-def _eye(
-    who: Identity, shot: Shot, eye: Eye, lit: Texture, glow: Plane, painted: bool, rng: np.random.Generator
-) -> None:
+def _eye(who: Identity, shot: Shot, eye: Eye, lit: Texture, glow: Plane, painted: bool, rng: np.random.Generator) -> None:
     """Paints one eye over the lit skin of `lit`, in a window around it."""
     cols = slice(int((eye.u - 0.30 - U0) * TEXEL), int((eye.u + 0.30 - U0) * TEXEL))
     rows = slice(int((-0.22 - V0) * TEXEL), int((0.18 - V0) * TEXEL))
@@ -134,18 +127,11 @@ def _eye(
     # lid crease, lid rim and lash lines come from the distance to the two lid curves
     crease = up - 0.035 - 0.03 * who.crease
     if not painted:
-        view *= (
-            1.0
-            - (0.25 + 0.25 * who.crease) * np.exp(-(((v - crease) / 0.013) ** 2)) * ease(np.abs(t), 1.15, 0.8)
-        )[..., None]
+        view *= (1.0 - (0.25 + 0.25 * who.crease) * np.exp(-(((v - crease) / 0.013) ** 2)) * ease(np.abs(t), 1.15, 0.8))[
+            ..., None
+        ]
         if who.makeup:
-            shade = (
-                ease(v, -0.15, -0.05)
-                * ease(up - v, -0.01, 0.02)
-                * ease(np.abs(t), 1.3, 0.8)
-                * 0.35
-                * who.makeup
-            )
+            shade = ease(v, -0.15, -0.05) * ease(up - v, -0.01, 0.02) * ease(np.abs(t), 1.3, 0.8) * 0.35 * who.makeup
             _mix(view, view * np.array([0.55, 0.45, 0.5], dtype=np.float32), shade)
     ru, rv = u - eye.iris_u, v - eye.iris_v
     r = np.sqrt(ru * ru + rv * rv) / 0.082
@@ -167,14 +153,12 @@ def _eye(
             spot = np.exp(-(((ru - du) / size) ** 2 + ((rv + 0.030) / size) ** 2)) * power
             _mix(white, tint(1.0, 1.0, 1.0), spot)
     _mix(view, white.astype(np.float32), open_)
-    lash = np.exp(
-        -(((v - up + 0.004) / (0.011 + 0.006 * who.makeup + (0.003 if who.feminine else 0.0))) ** 2)
-    ) * ease(np.abs(t), 1.12, 0.95)
+    lash = np.exp(-(((v - up + 0.004) / (0.011 + 0.006 * who.makeup + (0.003 if who.feminine else 0.0))) ** 2)) * ease(
+        np.abs(t), 1.12, 0.95
+    )
     under = np.exp(-(((v - low - 0.003) / 0.008) ** 2)) * ease(np.abs(t), 1.05, 0.8) * 0.45
     outer = np.clip(0.62 + 0.38 * t * eye.side, 0.3, 1.0)
-    ragged = (
-        1.0 if painted else np.float32(0.8) + 0.25 * rng.standard_normal((1, u.shape[1]), dtype=np.float32)
-    )
+    ragged = 1.0 if painted else np.float32(0.8) + 0.25 * rng.standard_normal((1, u.shape[1]), dtype=np.float32)
     dark = tint(0.012, 0.009, 0.008)
     _mix(view, dark, np.clip((0.95 * lash + under) * outer * ragged, 0.0, 0.95).astype(np.float32))
     rim = np.exp(-(((v - low + 0.012) / 0.006) ** 2)) * inside * 0.25 * (not painted)
@@ -204,10 +188,7 @@ def _opening(shot: Shot, mouth: Mouth, lit: Texture, glow: Plane) -> None:
         * ease(np.abs(t), 0.86, 0.7)
     )
     gaps = 1.0 - 0.45 * np.exp(-((np.sin(u * 31.0) / 0.18) ** 2)) * ease(np.abs(t), 1.0, 0.0)
-    enamel = (
-        linear((0.90, 0.87, 0.80))
-        * (gaps * (1.0 - 0.55 * t * t) * (0.75 + 0.25 * ease(v - up, 0.0, 0.03)))[..., None]
-    )
+    enamel = linear((0.90, 0.87, 0.80)) * (gaps * (1.0 - 0.55 * t * t) * (0.75 + 0.25 * ease(v - up, 0.0, 0.03)))[..., None]
     _mix(inside, enamel.astype(np.float32), teeth)
     _mix(view, inside * (0.35 + 0.75 * light)[..., None], gap.astype(np.float32))
 
@@ -286,13 +267,7 @@ def paint_head(who: Identity, shot: Shot, light: Plane, view: Plane, style: str)
     sky = (0.85 - 0.30 * ny) * occluded
     lit = np.empty_like(albedo)
     # light leaks further round a bend in red than in blue: skin is translucent
-    wraps = (
-        (0.38, 0.22, 0.17)
-        if style == "skin"
-        else (0.12, 0.12, 0.12)
-        if style == "mannequin"
-        else (0.55, 0.50, 0.45)
-    )
+    wraps = (0.38, 0.22, 0.17) if style == "skin" else (0.12, 0.12, 0.12) if style == "mannequin" else (0.55, 0.50, 0.45)
     for c, wrap in enumerate(wraps):
         diffuse = np.clip((facing + wrap) * (1.0 / (1.0 + wrap)), 0.0, None)
         lit[..., c] = albedo[..., c] * (shot.ambient[c] * sky + shot.key[c] * diffuse * shadow)

@@ -149,9 +149,7 @@ def _hair(rng: np.random.Generator, age: float, skin_index: float) -> tuple[str,
         dark = np.array([0.14, 0.24, 0.24, 0.14, 0.16, 0.08])
         shift = np.clip((skin_index - 2.0) / 2.0, 0.0, 1.0)
         weights = dark * (1.0 - shift) + np.array([0.68, 0.26, 0.05, 0.005, 0.003, 0.002]) * shift
-        name = str(
-            rng.choice(["black", "dark", "brown", "light brown", "blond", "red"], p=weights / weights.sum())
-        )
+        name = str(rng.choice(["black", "dark", "brown", "light brown", "blond", "red"], p=weights / weights.sum()))
     tint = np.asarray(HAIRS[name]) * rng.uniform(0.82, 1.18) + rng.normal(0.0, 0.012, 3)
     return name, np.clip(tint, 0.03, 0.95).astype(np.float32)
 
@@ -172,18 +170,12 @@ def sample_identity(rng: np.random.Generator) -> Identity:
         weights = np.array([0.38, 0.20, 0.07, 0.12, 0.05, 0.01, 0.02 + 0.16 * old, 0.06 + 0.12 * old])
     style = str(rng.choice(HAIR_STYLES, p=weights / weights.sum()))
     beard = (
-        ""
-        if feminine
-        else str(rng.choice(["", "stubble", "moustache", "goatee", "full"], p=[0.44, 0.22, 0.08, 0.08, 0.18]))
+        "" if feminine else str(rng.choice(["", "stubble", "moustache", "goatee", "full"], p=[0.44, 0.22, 0.08, 0.08, 0.18]))
     )
     dark_iris = rng.random() < np.clip(0.3 + skin_index * 0.25, 0.0, 1.0)
     iris = IRISES[int(rng.integers(0, 2 if dark_iris else len(IRISES)))] * rng.uniform(0.8, 1.2)
     frame_kind = rng.random()
-    frame = (
-        (0.05, 0.05, 0.06)
-        if frame_kind < 0.5
-        else ((0.35, 0.33, 0.30) if frame_kind < 0.75 else (0.30, 0.16, 0.08))
-    )
+    frame = (0.05, 0.05, 0.06) if frame_kind < 0.5 else ((0.35, 0.33, 0.30) if frame_kind < 0.75 else (0.30, 0.16, 0.08))
     frame_colour = _colour(rng) if rng.random() < 0.15 else np.asarray(frame, dtype=np.float32)
     thin = rng.random() < 0.45
     sign = 1.0 if feminine else -1.0
@@ -249,11 +241,7 @@ def sample_shot(rng: np.random.Generator) -> Shot:
     contrast = float(rng.uniform(0.0, 1.0))
     mood = rng.random()
     smile = float(rng.uniform(0.45, 1.0)) if mood < 0.4 else float(rng.normal(0.05, 0.12))
-    opened = (
-        float(rng.uniform(0.35, 1.0))
-        if mood < 0.24
-        else (float(rng.uniform(0.3, 1.0)) if mood > 0.93 else 0.0)
-    )
+    opened = float(rng.uniform(0.35, 1.0)) if mood < 0.24 else (float(rng.uniform(0.3, 1.0)) if mood > 0.93 else 0.0)
     hat = rng.random()
     return Shot(
         seed=int(rng.integers(1 << 62)),
@@ -291,17 +279,13 @@ def traits(who: Identity, shot: Shot, style: str) -> tuple[str, ...]:
         found.append({"cap": "a cap", "beanie": "a knitted hat", "brimmed": "a hat"}[shot.hat])
     if not covered:
         shade = "dark" if who.hair_name in ("black", "dark") else who.hair_name
-        shape = {"long": "long ", "curly": "curly ", "short": "short ", "cropped": "short "}.get(
-            who.hair_style, ""
-        )
+        shape = {"long": "long ", "curly": "curly ", "short": "short ", "cropped": "short "}.get(who.hair_style, "")
         found.append("a bald head" if who.hair_style == "bald" else f"{shape}{shade} hair")
         if who.hair_style == "fringe":
             found.append("a fringe")
     if style == "skin" and who.beard:
         found.append(
-            {"full": "a beard", "goatee": "a goatee"}.get(
-                who.beard, who.beard if who.beard == "stubble" else "a moustache"
-            )
+            {"full": "a beard", "goatee": "a goatee"}.get(who.beard, who.beard if who.beard == "stubble" else "a moustache")
         )
     if who.glasses and shot.wear_glasses:
         found.append("glasses")

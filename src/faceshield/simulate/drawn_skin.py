@@ -47,9 +47,7 @@ def ease(x: Plane, low: float, high: float) -> Plane:
 def soft(plane: Plane, factor: int) -> Plane:
     """`plane` blurred over about `factor` texels, by shrinking and enlarging."""
     height, width = plane.shape
-    small = Image.fromarray(plane).resize(
-        (max(2, width // factor), max(2, height // factor)), Image.Resampling.BOX
-    )
+    small = Image.fromarray(plane).resize((max(2, width // factor), max(2, height // factor)), Image.Resampling.BOX)
     return np.asarray(small.resize((width, height), Image.Resampling.BICUBIC))
 
 
@@ -98,9 +96,7 @@ def on_outline(who: Identity, points: Plane) -> Plane:
     """Points moved along their ray from the centre of the head onto its outline, (N, 2)."""
     d = points - np.array([0.0, CENTRE_V], dtype=np.float32)
     r = outline(who)[angle_index(np.arctan2(d[:, 1], d[:, 0]))]
-    return np.asarray(
-        d * (r / np.hypot(d[:, 0], d[:, 1]))[:, None] + np.array([0.0, CENTRE_V]), dtype=np.float32
-    )
+    return np.asarray(d * (r / np.hypot(d[:, 0], d[:, 1]))[:, None] + np.array([0.0, CENTRE_V]), dtype=np.float32)
 
 
 class Strokes:
@@ -286,19 +282,15 @@ def beard_mask(who: Identity) -> Plane:
     if who.beard in ("", "moustache"):
         grow = np.zeros((ROWS, COLUMNS), dtype=np.float32)
     else:
-        line = np.interp(
-            a, [0.0, 0.30, 0.42, 0.62, 0.80, 0.90, 1.1], [1.17, 1.10, 0.80, 0.78, 0.55, 0.20, 0.1]
-        ).astype(np.float32)
+        line = np.interp(a, [0.0, 0.30, 0.42, 0.62, 0.80, 0.90, 1.1], [1.17, 1.10, 0.80, 0.78, 0.55, 0.20, 0.1]).astype(
+            np.float32
+        )
         grow = ease(V - line, -0.02, 0.14)
         if who.beard == "goatee":
             grow = grow * ease(a, 0.50, 0.40)
     if who.beard in ("moustache", "full", "goatee", "stubble"):
         top, low = who.nose_length + 0.10, who.mouth_v - who.lip_upper * 0.7
-        band = (
-            ease(V - 0.25 * a, top - 0.03, top + 0.03)
-            * ease(V - 0.42 * a * a, low + 0.06, low - 0.01)
-            * ease(a, 0.47, 0.38)
-        )
+        band = ease(V - 0.25 * a, top - 0.03, top + 0.03) * ease(V - 0.42 * a * a, low + 0.06, low - 0.01) * ease(a, 0.47, 0.38)
         grow = np.maximum(grow, band)
     return np.asarray(grow, dtype=np.float32)
 

@@ -33,9 +33,7 @@ def dome(around: Around, shot: Shot, reach: float = 1.12) -> Plane:
     y = np.clip((around.v + 0.1) / 1.75, -0.97, 0.97)
     z = np.sqrt(np.clip(1.0 - x * x - y * y, 0.03, 1.0))
     facing = x * shot.light[0] + y * shot.light[1] + z * shot.light[2]
-    return np.asarray(
-        0.30 + 0.75 * np.clip(facing, 0.0, 1.0) + 0.12 * np.clip(-y, 0.0, 1.0), dtype=np.float32
-    )
+    return np.asarray(0.30 + 0.75 * np.clip(facing, 0.0, 1.0) + 0.12 * np.clip(-y, 0.0, 1.0), dtype=np.float32)
 
 
 def _strands(who: Identity, around: Around, rng: np.random.Generator) -> Plane:
@@ -51,14 +49,10 @@ def _strands(who: Identity, around: Around, rng: np.random.Generator) -> Plane:
         )
         return curls[((v + 2.0) * 60).astype(np.int32) % 256, ((u + 2.2) * 60).astype(np.int32) % 256]
     if who.hair_style == "cropped":
-        fuzz = 0.7 * rng.standard_normal((256, 256), dtype=np.float32) + 0.5 * noise(
-            rng, (256, 256), (90, 90)
-        )
+        fuzz = 0.7 * rng.standard_normal((256, 256), dtype=np.float32) + 0.5 * noise(rng, (256, 256), (90, 90))
         return fuzz[((v + 2.0) * 64).astype(np.int32) % 256, ((u + 2.2) * 56).astype(np.int32) % 256]
     wave = 0.05 * np.sin(v * 5.0 + who.hair_part * 9) if who.hair_style == "long" else 0.03 * np.sin(v * 9.0)
-    angle = np.arctan2(u - who.hair_part * 0.8 + wave, np.abs(v + 1.32) + 0.30) * (
-        1 if who.hair_style != "updo" else 1.4
-    )
+    angle = np.arctan2(u - who.hair_part * 0.8 + wave, np.abs(v + 1.32) + 0.30) * (1 if who.hair_style != "updo" else 1.4)
     table = 0.75 * noise(rng, (64, 768), (7, 380)) + 0.6 * noise(rng, (64, 768), (4, 90))
     down = np.clip(np.hypot(u, v + 1.3) * 17, 0, 63).astype(np.int32)
     return table[down, (angle * 235.0 + 384.0).astype(np.int32) % 768]
@@ -89,12 +83,7 @@ def hair(who: Identity, shot: Shot, around: Around, style: str) -> tuple[Layer, 
     below = kind == "long" or (kind in ("fringe", "curly") and who.feminine)
     length = who.hair_length if kind != "curly" else 0.6 + 0.35 * who.hair_length
     if below:
-        width = (
-            1.07
-            + 0.13 * volume
-            + (0.22 * volume if kind == "curly" else 0.0)
-            + 0.05 * np.sin(v * 2.2 + who.hair_part * 7)
-        )
+        width = 1.07 + 0.13 * volume + (0.22 * volume if kind == "curly" else 0.0) + 0.05 * np.sin(v * 2.2 + who.hair_part * 7)
         end = length + 0.12 * strands - 0.25 * a
         width = width - 0.45 * ease(v, 0.6, -0.9)
         side = np.minimum(np.minimum(width + rough * strands - a, (end - v) * 0.8), (v + 0.9) * 0.5)
@@ -115,19 +104,13 @@ def hair(who: Identity, shot: Shot, around: Around, style: str) -> tuple[Layer, 
         line = line + 0.13 * ease(u * float(np.sign(who.hair_part)), 0.1, 0.8)
     temple = 0.86 if kind in ("long", "fringe") else 0.92 if kind != "receding" else 0.97
     if below:
-        wall = np.interp(v, [-0.3, 0.3, 1.0, 1.5, 1.9, 3.4], [temple, 0.93, 0.94, 0.74, 0.72, 0.85]).astype(
-            np.float32
-        )
+        wall = np.interp(v, [-0.3, 0.3, 1.0, 1.5, 1.9, 3.4], [temple, 0.93, 0.94, 0.74, 0.72, 0.85]).astype(np.float32)
     else:
-        wall = np.interp(v, [-0.3, 0.0, 0.28, 0.40], [temple, temple + 0.02, temple + 0.06, 1.6]).astype(
-            np.float32
-        )
+        wall = np.interp(v, [-0.3, 0.0, 0.28, 0.40], [temple, temple + 0.02, temple + 0.06, 1.6]).astype(np.float32)
     top = np.clip((-0.3 - v) / np.maximum(-0.3 - line, 0.05), 0.0, None)
     openness = 1.0 - np.power(a / wall, 3.0) - np.power(top, 3.0)
     jag = 0.30 if kind == "fringe" else 0.16 if kind != "cropped" else 0.10
-    skin_open = (
-        ease(openness + jag * strands, -0.28, 0.16) if kind != "cropped" else ease(openness, -0.6, 0.5)
-    )
+    skin_open = ease(openness + jag * strands, -0.28, 0.16) if kind != "cropped" else ease(openness, -0.6, 0.5)
     front = outer * (1.0 - skin_open)
     if kind == "receding":
         front = front * ease(a, 0.55, 0.85) * ease(v, -1.25, -0.8)
@@ -148,9 +131,7 @@ def hair(who: Identity, shot: Shot, around: Around, style: str) -> tuple[Layer, 
     if grey_mix:
         colour = colour + np.clip(strands - 0.4, 0.0, 1.0)[..., None] * np.float32(grey_mix * 0.35)
     gloss_band = (
-        np.exp(-(((around.rho - 1.22 - 0.15 * shot.light[1]) / 0.16) ** 2))
-        * ease(v, 0.0, -0.5)
-        * np.clip(shade - 0.35, 0, 1)
+        np.exp(-(((around.rho - 1.22 - 0.15 * shot.light[1]) / 0.16) ** 2)) * ease(v, 0.0, -0.5) * np.clip(shade - 0.35, 0, 1)
     )
     shine = (0.05 if style == "skin" else 0.16) * gloss_band * np.clip(0.8 + 0.8 * strands, 0.0, 2.0)
     if kind in ("curly", "cropped"):
@@ -182,11 +163,7 @@ def hat(who: Identity, shot: Shot, around: Around) -> Layer:
         peak = 1.0 - (u / 1.02) ** 2 - ((v + 0.80) / 0.36) ** 2
         visor = ease(peak, -0.03, 0.05) * ease(v - 0.12 * u * u, -0.88, -0.84)
         cover = np.maximum(dome_part, visor)
-        seam = (
-            1.0
-            - 0.22 * np.exp(-((np.abs(np.abs(u) - 0.33 * (v + 1.9)) / 0.015) ** 2))
-            - 0.2 * np.exp(-((u / 0.012) ** 2))
-        )
+        seam = 1.0 - 0.22 * np.exp(-((np.abs(np.abs(u) - 0.33 * (v + 1.9)) / 0.015) ** 2)) - 0.2 * np.exp(-((u / 0.012) ** 2))
         tone = (
             shade
             * np.where(
@@ -211,15 +188,11 @@ def headscarf(who: Identity, shot: Shot, around: Around) -> tuple[Layer, Layer]:
     u, v = around.u, around.v
     rng = np.random.default_rng(shot.seed ^ 0x2B)
     a = np.abs(u)
-    side = np.interp(v, [-0.3, 0.2, 1.2, 1.8, 2.6, 3.5], [0.85, 1.10, 1.13, 1.16, 1.6, 1.9]).astype(
-        np.float32
-    )
+    side = np.interp(v, [-0.3, 0.2, 1.2, 1.8, 2.6, 3.5], [0.85, 1.10, 1.13, 1.16, 1.6, 1.9]).astype(np.float32)
     reach = np.maximum(np.where(v > -0.3, side - a, -1.0), 0.13 - around.outside)
     outer = ease(reach, -0.02, 0.03)
     low = 1.60 + who.chin
-    oval = (
-        1.0 - np.power(a / 0.90, 2.8) - np.power(np.abs(v - 0.32) / np.where(v < 0.32, 1.17, low - 0.32), 2.6)
-    )
+    oval = 1.0 - np.power(a / 0.90, 2.8) - np.power(np.abs(v - 0.32) / np.where(v < 0.32, 1.17, low - 0.32), 2.6)
     cover = outer * ease(oval, 0.03, -0.03)
     ring = np.hypot(u * 1.1, v - 0.3)
     warp = noise(rng, u.shape, (5, 5))
@@ -227,16 +200,12 @@ def headscarf(who: Identity, shot: Shot, around: Around) -> tuple[Layer, Layer]:
     folds = folds * (0.25 + 0.75 * ease(v, 0.4, 1.5))
     colour = linear(who.scarf) + 0.012
     weave = noise(rng, u.shape, (110, 110))
-    tone = (
-        dome(around, shot, 1.25) * (1.0 + 0.28 * folds) * (1.0 - 0.45 * ease(oval, -0.35, 0.0)) + 0.02 * weave
-    )
+    tone = dome(around, shot, 1.25) * (1.0 + 0.28 * folds) * (1.0 - 0.45 * ease(oval, -0.35, 0.0)) + 0.02 * weave
     lit = colour * np.clip(tone, 0.08, None)[..., None] * (0.55 * shot.ambient + 0.85 * shot.key)
     return (lit.astype(np.float32) * 0.35, outer), (lit.astype(np.float32), cover.astype(np.float32))
 
 
-def spectacles(
-    who: Identity, shot: Shot, u: Plane, v: Plane, hinge: NDArray[np.float32]
-) -> tuple[Layer, Plane, Plane]:
+def spectacles(who: Identity, shot: Shot, u: Plane, v: Plane, hinge: NDArray[np.float32]) -> tuple[Layer, Plane, Plane]:
     """Ordinary glasses with clear lenses.
 
     Args:
@@ -256,9 +225,7 @@ def spectacles(
         lenses = np.maximum(lenses, ease(d, 0.01, -0.01))
         frame = np.maximum(frame, ease(np.abs(d) - thick * 0.5, 0.012, -0.008))
     bridge = np.abs(v + 0.03 + 0.5 * u * u) - max(thick * 0.55, 0.012)
-    frame = np.maximum(
-        frame, ease(bridge, 0.012, -0.008) * ease(np.abs(u), 0.475 - half + 0.02, 0.455 - half)
-    )
+    frame = np.maximum(frame, ease(bridge, 0.012, -0.008) * ease(np.abs(u), 0.475 - half + 0.02, 0.455 - half))
     canvas = Image.new("L", (u.shape[1] * 2, u.shape[0] * 2), 0)
     draw = ImageDraw.Draw(canvas)
     for k in (0, 2):
@@ -288,9 +255,7 @@ def body(who: Identity, shot: Shot, x: Plane, y: Plane, chin: float) -> tuple[La
     knots = np.array([0.0, 0.55, 0.75, 1.1, 1.7, 2.1, 2.35, 2.5]) * broad
     slope = np.interp(a, knots, np.array([0.0, 0.06, 0.24, 0.36, 0.52, 0.72, 1.05, 1.9])).astype(np.float32)
     torso = ease(y - base - slope, -0.015, 0.02)
-    neck_half = who.neck * (
-        1.0 + 0.12 * ease(y, base - 0.35, base + 0.15) + 0.05 * ease(y, base - 0.3, chin - 0.5)
-    )
+    neck_half = who.neck * (1.0 + 0.12 * ease(y, base - 0.35, base + 0.15) + 0.05 * ease(y, base - 0.3, chin - 0.5))
     neck = ease(neck_half - a, -0.012, 0.02) * ease(y, 0.7, 0.8) * (y < base + 0.4)
     skin_cover = np.maximum(neck, torso)
     xn = np.clip(x / neck_half, -0.98, 0.98)
@@ -300,18 +265,14 @@ def body(who: Identity, shot: Shot, x: Plane, y: Plane, chin: float) -> tuple[La
     under = 1.0 - 0.55 * ease(y, chin + 0.30, chin - 0.1)
     cords = 1.0 + 0.06 * np.cos((a - 0.36 * ease(y, base + 0.35, chin - 0.3)) * 16.0) * ease(a, 0.75, 0.5)
     bones = 1.0 - 0.16 * np.exp(-(((y - base - 0.23 - 0.10 * a) / 0.05) ** 2)) * ease(a, 0.12, 0.3)
-    grain = (
-        1.0 + 0.05 * noise(rng, x.shape, (70, 70)) + 0.015 * rng.standard_normal(x.shape, dtype=np.float32)
-    )
+    grain = 1.0 + 0.05 * noise(rng, x.shape, (70, 70)) + 0.015 * rng.standard_normal(x.shape, dtype=np.float32)
     bright = under * cords * bones * grain
     lit = 0.75 * shot.ambient + shot.key * np.clip(facing, 0.05, 1.0)[..., None] * 0.85
     skin = linear(who.skin) * tint(0.97, 0.92, 0.90) * lit * bright[..., None]
     return (skin.astype(np.float32), skin_cover), _clothes(shot, rng, x, y, torso, base, neck_half)
 
 
-def _clothes(
-    shot: Shot, rng: np.random.Generator, x: Plane, y: Plane, torso: Plane, base: float, neck_half: Plane
-) -> Layer:
+def _clothes(shot: Shot, rng: np.random.Generator, x: Plane, y: Plane, torso: Plane, base: float, neck_half: Plane) -> Layer:
     a = np.abs(x)
     first, second = linear(shot.cloth) + 0.01, linear(shot.cloth_second) + 0.01
     folds = noise(rng, x.shape, (5, 9)) + 0.6 * noise(rng, x.shape, (14, 14))
@@ -340,11 +301,7 @@ def _clothes(
         edge = np.exp(-(((hole + 0.10) / 0.07) ** 2))
     elif shot.neckline == "turtle":
         hole = np.full_like(x, -1.0)
-        tube = (
-            ease(neck_half * 1.12 - a, -0.012, 0.02)
-            * ease(y - base + 0.22 + 0.12 * x * x, -0.012, 0.012)
-            * (y < base + 0.5)
-        )
+        tube = ease(neck_half * 1.12 - a, -0.012, 0.02) * ease(y - base + 0.22 + 0.12 * x * x, -0.012, 0.012) * (y < base + 0.5)
         cover = np.maximum(cover, tube)
         edge = 0.6 * np.exp(-(((y - base - 0.08) / 0.05) ** 2)) * (a < 0.8)
     elif shot.neckline == "vee":
@@ -384,16 +341,12 @@ def _clothes(
         else:
             cloth *= (1.0 + 0.12 * collar)[..., None]
             edge = 0.9 * np.exp(-((x / 0.012) ** 2)) * (y > base + 0.5)
-        edge = edge + 0.5 * np.exp(-(((hole + 0.31 - 0.10 * a) / 0.025) ** 2)) * (y < base + 0.62) * (
-            y > base - 0.1
-        ) * (a < 0.95)
+        edge = edge + 0.5 * np.exp(-(((hole + 0.31 - 0.10 * a) / 0.025) ** 2)) * (y < base + 0.62) * (y > base - 0.1) * (
+            a < 0.95
+        )
     weave = rng.standard_normal(x.shape, dtype=np.float32)
     across = np.clip(x / 2.6, -0.95, 0.95)
     facing = across * shot.light[0] + np.sqrt(1 - across * across) * shot.light[2] - 0.35 * shot.light[1]
     tone = (1.0 + 0.16 * folds + 0.030 * weave) * (1.0 - 0.35 * edge)
-    lit = (
-        cloth
-        * tone[..., None]
-        * (0.70 * shot.ambient + shot.key * np.clip(facing, 0.1, 1.0)[..., None] * 0.85)
-    )
+    lit = cloth * tone[..., None] * (0.70 * shot.ambient + shot.key * np.clip(facing, 0.1, 1.0)[..., None] * 0.85)
     return lit.astype(np.float32), cover.astype(np.float32)

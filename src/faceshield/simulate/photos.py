@@ -131,9 +131,7 @@ def find_face(rgb: NDArray[np.uint8]) -> tuple[float, float, float] | None:
     scale = min(1.0, 240 / max(rgb.shape[:2]))
     height, width = round(rgb.shape[0] * scale), round(rgb.shape[1] * scale)
     small = np.asarray(Image.fromarray(rgb).resize((width, height), Image.Resampling.BILINEAR))
-    found = _cascade().detect_multi_scale(
-        img=small, scale_factor=1.15, step_ratio=1.3, min_size=(48, 48), max_size=(240, 240)
-    )
+    found = _cascade().detect_multi_scale(img=small, scale_factor=1.15, step_ratio=1.3, min_size=(48, 48), max_size=(240, 240))
     if not found:
         return None
     best = max(found, key=lambda face: (face["width"], -face["r"], -face["c"]))

@@ -123,9 +123,7 @@ def fill_polygon(points: Points, size: int = CANVAS, soften: float = 0.7) -> Mas
     return np.asarray(canvas, dtype=np.float32) / 255.0
 
 
-def smooth_noise(
-    rng: np.random.Generator, size: int = CANVAS, cells: int = 6, channels: int = 1
-) -> NDArray[np.float32]:
+def smooth_noise(rng: np.random.Generator, size: int = CANVAS, cells: int = 6, channels: int = 1) -> NDArray[np.float32]:
     """Smooth random field, (size, size, channels), roughly -1..1, about `cells` blobs a side."""
     from PIL import Image
 

@@ -75,18 +75,14 @@ def make_row(dialogues: Sequence[Dialogue], picture: int, processor: Any) -> Row
         except ValueError as error:
             raise SupervisionError(f"dialogue {dialogue.id!r}: {error}") from error
         if processor.image_token_id not in own_ids:
-            raise ValueError(
-                f"dialogue {dialogue.id!r} without a picture — expected '<image>' in its first turn — add it"
-            )
+            raise ValueError(f"dialogue {dialogue.id!r} without a picture — expected '<image>' in its first turn — add it")
         split = len(own_ids) - own_ids[::-1].index(processor.image_token_id)
         if number == 1:
             prefix = own_ids[:split]
             ids, labels = list(prefix), own_labels[:split]
             positions, segments = list(range(split)), [0] * split
         elif own_ids[:split] != prefix:
-            raise ValueError(
-                f"dialogue {dialogue.id!r} does not begin like {dialogues[0].id!r} — train with pack=false"
-            )
+            raise ValueError(f"dialogue {dialogue.id!r} does not begin like {dialogues[0].id!r} — train with pack=false")
         ids += own_ids[split:]
         labels += own_labels[split:]
         positions += range(split, len(own_ids))
@@ -114,9 +110,7 @@ class DialogueRows(Dataset[dict[str, Any]]):
         pvtm: whether PVTM's inputs are given at all.
     """
 
-    def __init__(
-        self, rows: Sequence[Row], paths: Sequence[Path], processor: Any, *, seed: int = 0, pvtm: bool = True
-    ) -> None:
+    def __init__(self, rows: Sequence[Row], paths: Sequence[Path], processor: Any, *, seed: int = 0, pvtm: bool = True) -> None:
         self.rows, self.paths, self.processor, self.seed, self.pvtm = (
             list(rows),
             list(paths),
@@ -208,15 +202,11 @@ def collate(items: Sequence[dict[str, Any]], cache: VisionCache, pad_token_id: i
     rows: list[Row] = [item["row"] for item in items]
     for row in rows:
         if all(label < 0 for label in row.labels):
-            raise SupervisionError(
-                f"row {row.id!r} has no supervised token — expected an answer — drop or repair it"
-            )
+            raise SupervisionError(f"row {row.id!r} has no supervised token — expected an answer — drop or repair it")
     length = max(len(row.input_ids) for row in rows)
 
     def padded(name: str, fill: int) -> Tensor:
-        return torch.tensor(
-            [list(getattr(row, name)) + [fill] * (length - len(row.input_ids)) for row in rows]
-        )
+        return torch.tensor([list(getattr(row, name)) + [fill] * (length - len(row.input_ids)) for row in rows])
 
     segments = padded("segments", -1)
     batch = {

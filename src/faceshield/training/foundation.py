@@ -21,9 +21,7 @@ from faceshield.training.foundation_towers import Report, TowersConfig, TowerTex
 TOKENIZER_FOLDER = "tokenizer"
 
 
-def tokenizer_for(
-    folder: Path | None, out: Path, corpus: Iterable[str], vocab_size: int
-) -> PreTrainedTokenizerBase:
+def tokenizer_for(folder: Path | None, out: Path, corpus: Iterable[str], vocab_size: int) -> PreTrainedTokenizerBase:
     """The tokenizer in `folder`; without one that of an earlier start in `out`, else a new one trained on the
     corpus.
     """
@@ -31,9 +29,7 @@ def tokenizer_for(
     source = folder or (kept if (kept / "tokenizer.json").is_file() else None)
     if source is not None:
         if not (source / "tokenizer.json").is_file():
-            raise FileNotFoundError(
-                f"{source}/tokenizer.json — expected a tokenizer — leave `tokenizer` out to train one"
-            )
+            raise FileNotFoundError(f"{source}/tokenizer.json — expected a tokenizer — leave `tokenizer` out to train one")
         return AutoTokenizer.from_pretrained(source, local_files_only=True)
     tokenizer = train_tokenizer(corpus, vocab_size=vocab_size)
     tokenizer.save_pretrained(kept)

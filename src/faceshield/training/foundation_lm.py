@@ -102,8 +102,7 @@ def train_language(config: LanguageConfig, report: Report | None = None) -> dict
     stream = token_stream((rows[i] for i in order[kept:]), processor)
     if min(len(stream), len(held_out)) <= config.block:
         raise ValueError(
-            f"{len(stream)} + {len(held_out)} tokens — expected more than block={config.block} each — "
-            "give more dialogues"
+            f"{len(stream)} + {len(held_out)} tokens — expected more than block={config.block} each — give more dialogues"
         )
     modules = {"language": model.model.language_model, "head": model.lm_head}
     final = _fit(config, model, modules, stream, held_out, report)
@@ -160,9 +159,7 @@ def _fit(
     save_state(state, modules, optimizer, {"step": step, "elapsed": clock.elapsed()})
     with torch.no_grad():
         rng = np.random.default_rng([config.seed, 3])
-        measured = float(
-            np.mean([float(_loss(config, model, _blocks(held_out, config, rng))) for _ in range(4)])
-        )
+        measured = float(np.mean([float(_loss(config, model, _blocks(held_out, config, rng))) for _ in range(4)]))
     final = {"loss": round(measured, 4), "perplexity": round(math.exp(measured), 3)}
     log({"event": "end", **final})
     return final

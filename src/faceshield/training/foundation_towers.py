@@ -102,12 +102,8 @@ class TowerTrainer:
             if done == total or done % 1024 == 0:
                 self.report({"event": "cache", "done": done, "total": total})
 
-        self.pixels = cached_pixels(
-            self.pictures.paths, self.processor, folder, threads=config.threads, progress=progress_row
-        )
-        repeat = np.array([config.oversample.get(name, 1.0) for name in self.texts.types])[
-            self.pictures.types[self.train_rows]
-        ]
+        self.pixels = cached_pixels(self.pictures.paths, self.processor, folder, threads=config.threads, progress=progress_row)
+        repeat = np.array([config.oversample.get(name, 1.0) for name in self.texts.types])[self.pictures.types[self.train_rows]]
         self.repeat = repeat
         counts = np.bincount(self.pictures.types[self.train_rows], weights=repeat, minlength=self.types)
         self.type_weights = type_weights(torch.from_numpy(counts))
@@ -127,8 +123,7 @@ class TowerTrainer:
             usable = len(rows) // self.config.batch_size * self.config.batch_size
             if usable == 0:
                 raise ValueError(
-                    f"{len(rows)} training pictures — expected at least "
-                    f"batch_size={self.config.batch_size} — lower it"
+                    f"{len(rows)} training pictures — expected at least batch_size={self.config.batch_size} — lower it"
                 )
             if skip < usable:
                 for start in range(skip, usable, self.config.batch_size):
@@ -144,9 +139,7 @@ class TowerTrainer:
         for index in range(pixels.shape[1]):
             pictures = to_float(np.ascontiguousarray(pixels[:, index]))
             if rng is not None:
-                pictures = colour_jitter(
-                    pictures, self.config.jitter if index == 0 else self.config.jitter / 3, rng
-                )
+                pictures = colour_jitter(pictures, self.config.jitter if index == 0 else self.config.jitter / 3, rng)
             streams.append(pictures)
         both = torch.cat(streams)
         if size != both.shape[-1]:
@@ -165,9 +158,7 @@ class TowerTrainer:
         coverage = np.tile(token_coverage(boxes, grid), (1, streams))
         box, has_box = largest_box(boxes)
         questions = len(self.bank.questions)
-        matches = np.concatenate(
-            [self.bank.truth[captions][:, types].T, np.zeros((len(rows), questions), dtype=bool)], axis=1
-        )
+        matches = np.concatenate([self.bank.truth[captions][:, types].T, np.zeros((len(rows), questions), dtype=bool)], axis=1)
         is_question = np.arange(matches.shape[1]) >= len(captions)
         of_attack = np.concatenate([~self.bank.truth[captions][:, 0], np.ones(questions, dtype=bool)])
         return TowerTargets(
@@ -190,13 +181,9 @@ class TowerTrainer:
         layer = self.model.config.vision_feature_layer
         other_size = inputs.shape[-1] != self.processor.image_size
         with self._autocast():
-            seen = self.vision(
-                inputs, output_hidden_states=[layer], interpolate_pos_encoding=other_size, return_dict=True
-            )
+            seen = self.vision(inputs, output_hidden_states=[layer], interpolate_pos_encoding=other_size, return_dict=True)
             feature = seen.hidden_states[layer]
-            joint = pvtm.joint_tokens(
-                self.vision, seen.last_hidden_state, feature, self.model.config.pvtm_space
-            )
+            joint = pvtm.joint_tokens(self.vision, seen.last_hidden_state, feature, self.model.config.pvtm_space)
             text = self.prompt(input_ids=text_ids, return_dict=True).pooler_output
         side_by_side = [torch.cat(x.chunk(streams), dim=1) for x in (feature, joint)]
         image = seen.pooler_output.float().unflatten(0, (streams, -1)).mean(dim=0)
@@ -217,9 +204,7 @@ class TowerTrainer:
         config = self.config
         rng = np.random.default_rng([config.seed, 3, self.step])
         picked = np.sort(rows)
-        pixels, boxes = flip_and_shift(
-            self.pixels[picked], [self.pictures.boxes[row] for row in picked], config.max_shift, rng
-        )
+        pixels, boxes = flip_and_shift(self.pixels[picked], [self.pictures.boxes[row] for row in picked], config.max_shift, rng)
         streams = pixels.shape[1]
         captions = self._draw_captions(rng)
         output = self._forward(
@@ -230,9 +215,7 @@ class TowerTrainer:
         target = self._targets(picked, boxes, size // self.processor.patch_size, streams, captions)
         with self._autocast():
             losses = tower_losses(self.heads, output, target, self.type_weights, config.label_smoothing)
-        total = sum(
-            (getattr(config, f"weight_{name}") * loss for name, loss in losses.items()), torch.zeros(())
-        )
+        total = sum((getattr(config, f"weight_{name}") * loss for name, loss in losses.items()), torch.zeros(()))
         values = {name: float(loss.detach()) for name, loss in losses.items()}
         if not torch.isfinite(total):
             raise FloatingPointError(
@@ -265,19 +248,13 @@ class TowerTrainer:
         for start in range(0, len(self.dev_rows), self.config.batch_size):
             rows = self.dev_rows[start : start + self.config.batch_size]
             pixels = self.pixels[rows]
-            output = self._forward(
-                self._inputs(pixels, self.processor.image_size, None), text_ids, pixels.shape[1]
-            )
+            output = self._forward(self._inputs(pixels, self.processor.image_size, None), text_ids, pixels.shape[1])
             parts.append(self._judge(rows, output, owners))
         for module in self.modules.values():
             module.train()
-        return tower_figures(
-            {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}, self.texts.types
-        )
+        return tower_figures({key: np.concatenate([part[key] for part in parts]) for key in parts[0]}, self.texts.types)
 
-    def _judge(
-        self, rows: NDArray[np.int64], output: TowerOutput, owners: NDArray[np.int64]
-    ) -> dict[str, NDArray[Any]]:
+    def _judge(self, rows: NDArray[np.int64], output: TowerOutput, owners: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
         types = self.pictures.types[rows]
         boxes = [self.pictures.boxes[row] for row in rows]
         truth, has_box = largest_box(boxes)
@@ -285,12 +262,8 @@ class TowerTrainer:
             class_logits = self.heads.type_head(output.image).float()
             predicted, _ = self.heads.boxes(output.feature)
         by_text = self.heads.similarity(output.image, output.text[: len(owners)])
-        by_type = torch.stack(
-            [by_text[:, torch.from_numpy(owners == t)].mean(dim=1) for t in range(self.types)], dim=1
-        )
-        coverage = torch.from_numpy(
-            np.tile(token_coverage(boxes, self.grid), (1, output.joint.shape[1] // self.grid**2))
-        )
+        by_type = torch.stack([by_text[:, torch.from_numpy(owners == t)].mean(dim=1) for t in range(self.types)], dim=1)
+        coverage = torch.from_numpy(np.tile(token_coverage(boxes, self.grid), (1, output.joint.shape[1] // self.grid**2)))
         question = output.text[-len(self.bank.questions)].expand(len(rows), -1)
         order = pvtm.importance(output.joint, question).argsort(dim=1, descending=True)
         top = order[:, : max(1, round(0.1 * order.shape[1]))]
@@ -320,9 +293,7 @@ class TowerTrainer:
         if state.exists():
             saved = load_state(state, self.modules, self.optimizer)
             self.seen, self.step, self.clock = saved["seen"], saved["step"], Clock(saved["elapsed"])
-            self.report(
-                {"event": "resume", "seen": self.seen, "minutes": round(self.clock.elapsed() / 60, 1)}
-            )
+            self.report({"event": "resume", "seen": self.seen, "minutes": round(self.clock.elapsed() / 60, 1)})
         for module in self.modules.values():
             module.train()
         batches = self._batches()

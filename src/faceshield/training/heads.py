@@ -147,9 +147,7 @@ def _contrastive(heads: AuxiliaryHeads, output: TowerOutput, target: TowerTarget
 def _coarse(logits: Tensor, types: Tensor) -> Tensor:
     attack = logits[:, 1:].logsumexp(dim=1) - logits[:, 0]
     truth = (types > 0).float()
-    balance = torch.where(
-        truth > 0, 0.5 / truth.mean().clamp(min=1e-3), 0.5 / (1 - truth).mean().clamp(min=1e-3)
-    )
+    balance = torch.where(truth > 0, 0.5 / truth.mean().clamp(min=1e-3), 0.5 / (1 - truth).mean().clamp(min=1e-3))
     return (functional.binary_cross_entropy_with_logits(attack, truth, reduction="none") * balance).mean()
 
 

@@ -64,9 +64,7 @@ class Pictures:
         found = np.flatnonzero(np.array([name == split for name in self.splits], dtype=bool))
         if not found.size:
             have = ", ".join(sorted({name or "(none)" for name in self.splits}))
-            raise ValueError(
-                f"no picture of split {split!r} — expected some among {have} — simulate with --split {split}"
-            )
+            raise ValueError(f"no picture of split {split!r} — expected some among {have} — simulate with --split {split}")
         return found
 
 
@@ -91,9 +89,7 @@ def load_pictures(files: Sequence[str | Path], types: Sequence[str]) -> Pictures
     for file in files:
         rows += [(sample, image_path(sample, file)) for sample in read_jsonl(file, Sample)]
     if not rows:
-        raise ValueError(
-            f"no samples in {', '.join(map(str, files))} — expected at least one row — simulate some first"
-        )
+        raise ValueError(f"no samples in {', '.join(map(str, files))} — expected at least one row — simulate some first")
     order = {name: index for index, name in enumerate(types)}
     return Pictures(
         ids=tuple(sample.id for sample, _ in rows),
@@ -113,9 +109,7 @@ def pictures_key(paths: Sequence[Path], settings: dict[str, Any]) -> str:
         try:
             stat = path.stat()
         except OSError:
-            raise FileNotFoundError(
-                f"{path} — expected a picture — check the image entries of the samples file"
-            ) from None
+            raise FileNotFoundError(f"{path} — expected a picture — check the image entries of the samples file") from None
         digest.update(f"{path.resolve()}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:16]
 
@@ -187,12 +181,8 @@ def cached_pixels(
                 progress(min(start + BATCH, len(paths)), len(paths))
     if faults or store is None:
         part.unlink(missing_ok=True)
-        shown = "\n".join(faults[:_FAULTS_SHOWN]) + (
-            f"\n… {len(faults)} in all" if len(faults) > _FAULTS_SHOWN else ""
-        )
-        raise PictureError(
-            f"{len(faults)} of {len(paths)} pictures cannot be read — repair or remove them:\n{shown}"
-        )
+        shown = "\n".join(faults[:_FAULTS_SHOWN]) + (f"\n… {len(faults)} in all" if len(faults) > _FAULTS_SHOWN else "")
+        raise PictureError(f"{len(faults)} of {len(paths)} pictures cannot be read — repair or remove them:\n{shown}")
     store.flush()
     del store
     part.replace(target)

@@ -93,9 +93,7 @@ class StageConfig(Config):
 RATES = {"pretrain": 5e-4, "sft": 2e-4}
 
 
-def train_stage(
-    config: StageConfig, *, questions: Mapping[str, str] | None = None, report: Report | None = None
-) -> Path:
+def train_stage(config: StageConfig, *, questions: Mapping[str, str] | None = None, report: Report | None = None) -> Path:
     """Trains one of the paper's stages and writes a whole checkpoint, adapters merged.
 
     Args:
@@ -157,9 +155,7 @@ def _configure(model: Any, processor: Any, config: StageConfig) -> None:
     """Writes the ablations into the model's own config: a checkpoint says how it was trained."""
     if config.use_savp is not None:
         if config.use_savp and not model.config.use_savp:
-            raise ValueError(
-                f"use_savp=true, but {config.init} has no second stream — start from a checkpoint that has it"
-            )
+            raise ValueError(f"use_savp=true, but {config.init} has no second stream — start from a checkpoint that has it")
         model.config.use_savp = processor.use_savp = config.use_savp
     if config.mask_ratio is not None:
         model.config.pvtm_mask_ratio = config.mask_ratio
@@ -170,14 +166,10 @@ def _configure(model: Any, processor: Any, config: StageConfig) -> None:
 def _left_out(files: list[Path]) -> set[Path]:
     """Pictures of other splits than "train"; by path: two files may number their samples alike."""
     pairs = ((sample, file) for file in files for sample in read_jsonl(file, Sample))
-    return {
-        image_path(sample, file).resolve() for sample, file in pairs if (sample.split or "train") != "train"
-    }
+    return {image_path(sample, file).resolve() for sample, file in pairs if (sample.split or "train") != "train"}
 
 
-def _vision_cache(
-    config: StageConfig, rows: DialogueRows, model: Any, processor: Any, report: Report
-) -> VisionCache:
+def _vision_cache(config: StageConfig, rows: DialogueRows, model: Any, processor: Any, report: Report) -> VisionCache:
     def progress_row(done: int, total: int) -> None:
         if done == total or done % 1024 < 32:
             report({"event": "vision", "done": done, "total": total})

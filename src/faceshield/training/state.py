@@ -20,11 +20,7 @@ from torch import Tensor, nn
 
 def named_parameters(modules: Mapping[str, nn.Module]) -> dict[str, nn.Parameter]:
     """All parameters as "module.name" -> parameter, in a fixed order."""
-    return {
-        f"{prefix}.{name}": value
-        for prefix, module in modules.items()
-        for name, value in module.named_parameters()
-    }
+    return {f"{prefix}.{name}": value for prefix, module in modules.items() for name, value in module.named_parameters()}
 
 
 def save_state(
@@ -53,9 +49,7 @@ def save_state(
     part.replace(path)
 
 
-def load_state(
-    path: str | Path, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer
-) -> dict[str, Any]:
+def load_state(path: str | Path, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     """Puts a saved state back into the modules and the optimizer and returns its progress.
 
     Raises:
@@ -66,9 +60,7 @@ def load_state(
         names = set(file.keys())
         missing = sorted(name for name in parameters if f"weight/{name}" not in names)
         if missing:
-            raise ValueError(
-                f"{path} lacks {missing[:3]} — expected a state of this model — remove it to start afresh"
-            )
+            raise ValueError(f"{path} lacks {missing[:3]} — expected a state of this model — remove it to start afresh")
         with torch.no_grad():
             for name, parameter in parameters.items():
                 saved = file.get_tensor(f"weight/{name}")

@@ -91,9 +91,7 @@ class TowerTexts:
     def __post_init__(self) -> None:
         silent = [name for name in self.types if not any(names == (name,) for _, names in self.captions)]
         if silent:
-            raise ValueError(
-                f"no caption of {', '.join(silent)} alone — expected one a type at least — add captions"
-            )
+            raise ValueError(f"no caption of {', '.join(silent)} alone — expected one a type at least — add captions")
 
 
 @dataclass(frozen=True)

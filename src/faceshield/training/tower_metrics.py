@@ -38,9 +38,7 @@ def tower_figures(found: Mapping[str, NDArray[Any]], names: Sequence[str]) -> di
         "pvtm_top": share(found["top_inside"][has_box]),
         "pvtm_base": share(found["base_inside"][has_box]),
         "recall": {
-            name: round(float((found["head"][types == i] == i).mean()), 3)
-            for i, name in enumerate(names)
-            if (types == i).any()
+            name: round(float((found["head"][types == i] == i).mean()), 3) for i, name in enumerate(names) if (types == i).any()
         },
         "box_by_type": {
             name: round(float((found["iou"][has_box & (types == i)] > 0.5).mean()), 3)

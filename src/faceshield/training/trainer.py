@@ -38,21 +38,15 @@ class _Budget(TrainerCallback):
         self.clock = Clock(before)
         self.since, self.step = time.monotonic(), 0
 
-    def on_epoch_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
+    def on_epoch_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self.rows.epoch = int(state.epoch or 0)
 
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         if progress(state.global_step, state.max_steps, self.clock.elapsed(), self.minutes) >= 1:
             control.should_training_stop = True
             control.should_save = True
 
-    def on_save(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self.file.write_text(json.dumps({"elapsed": self.clock.elapsed()}), encoding="utf-8")
 
     def on_log(
@@ -172,9 +166,7 @@ class StageTrainer(Trainer):
         size = self.args.train_batch_size * self.args.gradient_accumulation_steps
         return LengthGroupedSampler(size, lengths=self.rows.lengths, generator=generator)
 
-    def training_step(
-        self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None
-    ) -> Tensor:
+    def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         """As Trainer's, but a loss that is not finite ends the run instead of spoiling the weights."""
         loss = super().training_step(model, inputs, num_items_in_batch)
         if not torch.isfinite(loss):

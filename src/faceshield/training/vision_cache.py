@@ -50,10 +50,7 @@ class VisionCache:
 
     def rows(self, indices: Sequence[int], *, joint: bool = True) -> tuple[Tensor, Tensor | None]:
         """(B, K * T, D) bfloat16 features, and joint vectors of the same shape or None."""
-        parts = [
-            torch.from_numpy(np.stack([stream[i] for i in indices])).view(torch.bfloat16)
-            for stream in self.streams
-        ]
+        parts = [torch.from_numpy(np.stack([stream[i] for i in indices])).view(torch.bfloat16) for stream in self.streams]
         features = torch.cat([part[:, 0] for part in parts], dim=1)
         return features, torch.cat([part[:, 1] for part in parts], dim=1) if joint else None
 
@@ -116,8 +113,7 @@ def _compute(
     tokens, width = config.tokens_per_stream, config.vision_config.hidden_size
     parts = [file.with_name(f".{file.name}.part") for file in files]
     stores = [
-        np.lib.format.open_memmap(part, mode="w+", dtype=np.int16, shape=(len(paths), 2, tokens, width))
-        for part in parts
+        np.lib.format.open_memmap(part, mode="w+", dtype=np.int16, shape=(len(paths), 2, tokens, width)) for part in parts
     ]
     was_training = model.training
     model.eval()

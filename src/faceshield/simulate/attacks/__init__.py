@@ -1,6 +1,6 @@
 """The eleven attacks, one function per type: a scene in, an attacked scene out.
 
-    attacked = attack(scene, "Print", rng)
+attacked = attack(scene, "Print", rng)
 """
 
 from __future__ import annotations
@@ -29,9 +29,7 @@ _WORN: dict[str, Worn] = {
 _SHOWN: dict[str, Callable[..., Attacked]] = {"Print": print.apply, "Replay": replay.apply}
 
 
-def attack(
-    scene: Scene, presentation_type: str, rng: np.random.Generator, *, background: FloatImage | None = None
-) -> Attacked:
+def attack(scene: Scene, presentation_type: str, rng: np.random.Generator, *, background: FloatImage | None = None) -> Attacked:
     """Applies one presentation type to a scene; "Bonafide" leaves it as it is.
 
     Args:

@@ -42,14 +42,10 @@ def draw_controls(size: tuple[int, int], content: Box, upright: bool, rng: np.ra
             width=max(1, round(unit * 0.12)),
         )
         if chance(rng, 0.5):
-            pen.polygon(
-                [(cx - r * 0.35, cy - r * 0.5), (cx - r * 0.35, cy + r * 0.5), (cx + r * 0.55, cy)], fill=ink
-            )
+            pen.polygon([(cx - r * 0.35, cy - r * 0.5), (cx - r * 0.35, cy + r * 0.5), (cx + r * 0.55, cy)], fill=ink)
         else:
             for side in (-0.3, 0.3):
-                pen.rectangle(
-                    [cx + (side - 0.13) * r, cy - r * 0.5, cx + (side + 0.13) * r, cy + r * 0.5], fill=ink
-                )
+                pen.rectangle([cx + (side - 0.13) * r, cy - r * 0.5, cx + (side + 0.13) * r, cy + r * 0.5], fill=ink)
         for side in (-1, 1):
             ax = cx + side * r * 2.6
             pen.polygon([(ax, cy - r * 0.5), (ax, cy + r * 0.5), (ax + side * r * 0.7, cy)], fill=ink)

@@ -23,7 +23,15 @@ _COARSE = 8
 _FLESH = ((0.88, 0.7, 0.58), (0.93, 0.8, 0.7), (0.8, 0.6, 0.47), (0.6, 0.42, 0.32), (0.4, 0.27, 0.2))
 _PALE = ((0.94, 0.93, 0.9), (0.85, 0.82, 0.76), (0.9, 0.87, 0.84), (0.72, 0.7, 0.68))
 _DARK = ((0.1, 0.1, 0.11), (0.25, 0.2, 0.17), (0.6, 0.5, 0.22), (0.5, 0.52, 0.55), (0.35, 0.2, 0.12))
-_HAIR = ((0.07, 0.05, 0.05), (0.3, 0.18, 0.1), (0.7, 0.55, 0.3), (0.6, 0.15, 0.1), (0.75, 0.74, 0.72), (0.85, 0.3, 0.6), (0.2, 0.3, 0.65))
+_HAIR = (
+    (0.07, 0.05, 0.05),
+    (0.3, 0.18, 0.1),
+    (0.7, 0.55, 0.3),
+    (0.6, 0.15, 0.1),
+    (0.75, 0.74, 0.72),
+    (0.85, 0.3, 0.6),
+    (0.2, 0.3, 0.65),
+)
 
 
 def _head(frame: Frame, rng: np.random.Generator) -> Mask:
@@ -32,7 +40,18 @@ def _head(frame: Frame, rng: np.random.Generator) -> Mask:
     turn = np.linspace(np.pi, 2 * np.pi, 24)
     round_off = np.abs(np.sin(turn)) ** 0.85
     skull = np.stack([wide * np.cos(turn), -0.05 - (top - 0.05) * round_off], axis=1)
-    jaw = np.array([(wide * 0.99, 0.5), (wide * 0.9, 1.05), (0.72, 1.5), (0.34, 1.82), (-0.34, 1.82), (-0.72, 1.5), (-wide * 0.9, 1.05), (-wide * 0.99, 0.5)])
+    jaw = np.array(
+        [
+            (wide * 0.99, 0.5),
+            (wide * 0.9, 1.05),
+            (0.72, 1.5),
+            (0.34, 1.82),
+            (-0.34, 1.82),
+            (-0.72, 1.5),
+            (-wide * 0.9, 1.05),
+            (-wide * 0.99, 0.5),
+        ]
+    )
     ears = [frame.px(paint.ellipse((s * (wide + 0.02), 0.3), (0.15, 0), (s * 0.05, 0.33))) for s in (-1, 1)]
     return paint.shapes([paint.rounded(frame.px(np.vstack([skull, jaw])), 1), *ears])
 
@@ -40,10 +59,28 @@ def _head(frame: Frame, rng: np.random.Generator) -> Mask:
 def _neck(scene: Scene, frame: Frame, rng: np.random.Generator, bust: bool) -> Mask:
     """Neck of the same stuff: down into the collar, or on to a moulded bust."""
     if bust:
-        shape = [(-0.68, 1.1), (0.68, 1.1), (0.72, 2.3), (1.3, 2.75), (2.6, 3.2), (2.8, 6.0), (-2.8, 6.0), (-2.6, 3.2), (-1.3, 2.75), (-0.72, 2.3)]
+        shape = [
+            (-0.68, 1.1),
+            (0.68, 1.1),
+            (0.72, 2.3),
+            (1.3, 2.75),
+            (2.6, 3.2),
+            (2.8, 6.0),
+            (-2.8, 6.0),
+            (-2.6, 3.2),
+            (-1.3, 2.75),
+            (-0.72, 2.3),
+        ]
         return paint.shapes([paint.rounded(frame.px(np.asarray(shape)), 2)])
     low = rng.uniform(2.3, 2.9)
-    plain = paint.shapes([paint.rounded(frame.px(np.array([(-0.68, 1.1), (0.68, 1.1), (0.72, low), (0.3, low + 0.2), (-0.3, low + 0.2), (-0.72, low)])), 1)])
+    plain = paint.shapes(
+        [
+            paint.rounded(
+                frame.px(np.array([(-0.68, 1.1), (0.68, 1.1), (0.72, low), (0.3, low + 0.2), (-0.3, low + 0.2), (-0.72, low)])),
+                1,
+            )
+        ]
+    )
     # A collar lies over the neck: leave what is plainly not skin below the chin.
     skin = skin_colour(scene, frame)
     off = np.abs(scene.image - skin).sum(axis=2) / max(float(skin.sum()), 0.2)
@@ -64,7 +101,9 @@ def _without_person(scene: Scene, frame: Frame, head: Mask) -> FloatImage:
         return scene.image
     cells = CANVAS // _COARSE
     weighted = np.dstack([scene.image * known[..., None], known]).reshape(cells, _COARSE, cells, _COARSE, 4).mean(axis=(1, 3))
-    spread = sum(trust * gaussian_filter(weighted, (radius, radius, 0)) for radius, trust in ((1.0, 1.0), (4.0, 1e-2), (14.0, 1e-4)))
+    spread = sum(
+        trust * gaussian_filter(weighted, (radius, radius, 0)) for radius, trust in ((1.0, 1.0), (4.0, 1e-2), (14.0, 1e-4))
+    )
     filled = spread[..., :3] / np.maximum(spread[..., 3:], 1e-9)
     picture = Image.fromarray((filled.clip(0, 1) * 255).astype(np.uint8)).resize((CANVAS, CANVAS), Image.Resampling.BICUBIC)
     return paint.over(scene.image, np.asarray(picture, np.float32) / 255.0, paint.blur(hair * (1 - head), 1.2))
@@ -84,11 +123,28 @@ def _own_hair(scene: Scene, frame: Frame) -> Mask:
 def _wig_mask(frame: Frame, rng: np.random.Generator) -> Mask:
     long = rng.uniform(0.0, 2.8)
     cap = frame.px(paint.ellipse((0, -0.3), (rng.uniform(1.32, 1.55), 0), (0, rng.uniform(1.6, 1.9)), 2.2))
-    sides = [frame.px(np.array([(s * 0.85, -0.6), (s * 1.5, -0.5), (s * 1.5, long * 0.6), (s * 1.3, long), (s * 0.95, long)])) for s in (-1, 1)]
+    sides = [
+        frame.px(np.array([(s * 0.85, -0.6), (s * 1.5, -0.5), (s * 1.5, long * 0.6), (s * 1.3, long), (s * 0.95, long)]))
+        for s in (-1, 1)
+    ]
     sides = [paint.rounded(side, 2) for side in sides]
     top = rng.uniform(-1.0, -0.45)
     part = rng.uniform(-0.5, 0.5)
-    face = np.array([(-0.98, 0.2), (-0.9, -0.35), (part - 0.4, top + 0.08), (part, top - 0.12), (part + 0.4, top + 0.08), (0.9, -0.35), (0.98, 0.2), (0.95, 1.1), (0.5, 2.2), (-0.5, 2.2), (-0.95, 1.1)])
+    face = np.array(
+        [
+            (-0.98, 0.2),
+            (-0.9, -0.35),
+            (part - 0.4, top + 0.08),
+            (part, top - 0.12),
+            (part + 0.4, top + 0.08),
+            (0.9, -0.35),
+            (0.98, 0.2),
+            (0.95, 1.1),
+            (0.5, 2.2),
+            (-0.5, 2.2),
+            (-0.95, 1.1),
+        ]
+    )
     if paint.chance(rng, 0.35):  # a straight fringe
         face[1:6, 1] = rng.uniform(-0.45, -0.35)
     return paint.shapes([cap, *sides], [paint.rounded(frame.px(face), 1)])
@@ -143,7 +199,11 @@ def apply(scene: Scene, rng: np.random.Generator, *, variant: str | None = None)
     height = height + paint.blur(head, 0.06 * frame.span) * np.float32(0.3 * frame.span)
     cues = [HEAD]
 
-    tone = paint.colour(rng, {"plaster": _PALE, "foam": _PALE[:1], "dark-resin": _DARK}.get(kind, _FLESH if paint.chance(rng, 0.75) else _PALE), 0.015)
+    tone = paint.colour(
+        rng,
+        {"plaster": _PALE, "foam": _PALE[:1], "dark-resin": _DARK}.get(kind, _FLESH if paint.chance(rng, 0.75) else _PALE),
+        0.015,
+    )
     albedo = np.broadcast_to(tone, (CANVAS, CANVAS, 3)).astype(np.float32)
     if kind == "plaster" and paint.chance(rng, 0.6):
         where, carved = _moulded_hair(frame, rng)
@@ -156,7 +216,9 @@ def apply(scene: Scene, rng: np.random.Generator, *, variant: str | None = None)
         lips = paint.colour(rng, ((0.75, 0.2, 0.22), (0.8, 0.42, 0.4), (0.6, 0.25, 0.3), (0.7, 0.5, 0.42)), 0.03)
         albedo = moulded.painted_lips(frame, albedo, lips)
         spots = [frame.px(paint.ellipse((s * 0.62, 0.55), (0.26, 0), (0, 0.2))) for s in (-1, 1)]
-        albedo = paint.over(albedo, tone * np.float32([1.0, 0.72, 0.7]), paint.blur(paint.shapes(spots), 0.1 * frame.span) * rng.uniform(0, 0.7))
+        albedo = paint.over(
+            albedo, tone * np.float32([1.0, 0.72, 0.7]), paint.blur(paint.shapes(spots), 0.1 * frame.span) * rng.uniform(0, 0.7)
+        )
     cues += [BLANK] if blank else [PAINTED, LIPS]
     finish = moulded.Finish(
         gloss=rng.uniform(0.02, 0.1) if matt else rng.uniform(0.3, 0.85),
@@ -175,7 +237,9 @@ def apply(scene: Scene, rng: np.random.Generator, *, variant: str | None = None)
     surface = surface * (1 - rng.uniform(0.3, 0.55) * below[..., None])
     if kind in ("plastic", "plaster") and paint.chance(rng, 0.2):  # where the halves of the mould met
         s = rng.choice([-1, 1]) * rng.uniform(0.85, 1.05)
-        seam = paint.strokes([paint.curve(frame.px(np.array([(s, -1.0), (s * 1.02, 0.3), (s * 0.75, 2.6)])))], max(1.0, 0.025 * frame.span))
+        seam = paint.strokes(
+            [paint.curve(frame.px(np.array([(s, -1.0), (s * 1.02, 0.3), (s * 0.75, 2.6)])))], max(1.0, 0.025 * frame.span)
+        )
         surface = surface * (1 - 0.3 * seam[..., None])
         cues.append(SEAM)
 

@@ -24,8 +24,25 @@ CUES: tuple[str, ...] = (
     OPAQUE, FALSE_EYES, BULGING, PRINTED, DRAWN, PAPER, CARD, THICK, SHINE, HIDDEN, SHAPED, HOLES,
 )  # fmt: skip
 
-_PLASTIC = ((0.05, 0.05, 0.06), (0.8, 0.08, 0.08), (0.1, 0.25, 0.8), (0.95, 0.8, 0.1), (0.9, 0.9, 0.9), (0.35, 0.2, 0.1), (0.1, 0.6, 0.3), (0.9, 0.35, 0.6))
-_CARD = ((0.95, 0.94, 0.9), (0.95, 0.94, 0.9), (0.76, 0.6, 0.42), (0.9, 0.25, 0.2), (0.25, 0.5, 0.85), (0.95, 0.85, 0.3), (0.85, 0.6, 0.8))
+_PLASTIC = (
+    (0.05, 0.05, 0.06),
+    (0.8, 0.08, 0.08),
+    (0.1, 0.25, 0.8),
+    (0.95, 0.8, 0.1),
+    (0.9, 0.9, 0.9),
+    (0.35, 0.2, 0.1),
+    (0.1, 0.6, 0.3),
+    (0.9, 0.35, 0.6),
+)
+_CARD = (
+    (0.95, 0.94, 0.9),
+    (0.95, 0.94, 0.9),
+    (0.76, 0.6, 0.42),
+    (0.9, 0.25, 0.2),
+    (0.25, 0.5, 0.85),
+    (0.95, 0.85, 0.3),
+    (0.85, 0.6, 0.8),
+)
 _IRIS = ((0.2, 0.4, 0.75), (0.25, 0.5, 0.25), (0.35, 0.2, 0.1), (0.15, 0.15, 0.17), (0.55, 0.1, 0.1))
 
 
@@ -102,7 +119,10 @@ def _ball(w: _Wear, centre: NDArray[np.float64], radius: float, bulge: float) ->
     if paint.chance(rng, 0.35):
         veins = []
         for angle in rng.uniform(0, 2 * np.pi, 7):
-            ends = [w.at(centre, r * np.cos(angle + t) * radius, r * np.sin(angle + t) * radius) for r, t in ((0.95, 0.0), (0.75, 0.12), (0.55, -0.05))]
+            ends = [
+                w.at(centre, r * np.cos(angle + t) * radius, r * np.sin(angle + t) * radius)
+                for r, t in ((0.95, 0.0), (0.75, 0.12), (0.55, -0.05))
+            ]
             veins.append(np.asarray(ends))
         w.lay(np.float32([0.75, 0.15, 0.12]), paint.strokes(veins, 0.8) * disc, 0.7)
     return disc
@@ -218,13 +238,33 @@ def _paper(w: _Wear, holes: bool) -> list[str]:
     pieces = [paint.hand_cut(w.lens(c, half_w, half_h, power), rng, 0.012 * w.gap, 22) for c in w.centres]
     middle = (np.asarray(w.centres[0]) + np.asarray(w.centres[1])) / 2
     strip = rng.uniform(0.07, 0.13)
-    bridge = np.vstack([w.at(middle, -0.25, -strip - 0.05), w.at(middle, 0.25, -strip - 0.05), w.at(middle, 0.25, strip - 0.05), w.at(middle, -0.25, strip - 0.05)])
+    bridge = np.vstack(
+        [
+            w.at(middle, -0.25, -strip - 0.05),
+            w.at(middle, 0.25, -strip - 0.05),
+            w.at(middle, 0.25, strip - 0.05),
+            w.at(middle, -0.25, strip - 0.05),
+        ]
+    )
     arms = []
     for centre, side in ((w.centres[0], -1.0), (w.centres[1], 1.0)):
         ear = w.frame.px((side * 1.1, -0.05))
-        arms.append(np.vstack([w.at(centre, side * 0.3, -strip - 0.06), ear - w.y * strip * 0.7 * w.gap, ear + w.y * strip * 0.4 * w.gap, w.at(centre, side * 0.3, strip - 0.06)]))
+        arms.append(
+            np.vstack(
+                [
+                    w.at(centre, side * 0.3, -strip - 0.06),
+                    ear - w.y * strip * 0.7 * w.gap,
+                    ear + w.y * strip * 0.4 * w.gap,
+                    w.at(centre, side * 0.3, strip - 0.06),
+                ]
+            )
+        )
     cut = rng.uniform(0.5, 0.72)
-    openings = [paint.hand_cut(w.lens(c, half_w * cut, half_h * cut, power), rng, 0.012 * w.gap, 20) for c in w.centres] if holes else []
+    openings = (
+        [paint.hand_cut(w.lens(c, half_w * cut, half_h * cut, power), rng, 0.012 * w.gap, 20) for c in w.centres]
+        if holes
+        else []
+    )
     mask = paint.shapes([*pieces, bridge, *arms], openings)
     w.shadow(mask)
     card = paint.colour(rng, _CARD, 0.04)
@@ -250,7 +290,13 @@ def _party(w: _Wear) -> list[str]:
     turn = np.linspace(0, 2 * np.pi, 60, endpoint=False)
     size = rng.uniform(0.42, 0.56)
     if kind == 0:
-        local = np.stack([16 * np.sin(turn) ** 3, -(13 * np.cos(turn) - 5 * np.cos(2 * turn) - 2 * np.cos(3 * turn) - np.cos(4 * turn))], 1) / 17
+        local = (
+            np.stack(
+                [16 * np.sin(turn) ** 3, -(13 * np.cos(turn) - 5 * np.cos(2 * turn) - 2 * np.cos(3 * turn) - np.cos(4 * turn))],
+                1,
+            )
+            / 17
+        )
     elif kind == 1:
         tips = np.arange(10)
         angle = -np.pi / 2 + tips * np.pi / 5

@@ -99,9 +99,7 @@ def _point(xy: np.ndarray) -> tuple[float, float]:
     return float(xy[0]), float(xy[1])
 
 
-def grip(
-    placement: Placement, outer: Box, width_cm: float, rng: np.random.Generator, wrap: bool = False
-) -> Grip | None:
+def grip(placement: Placement, outer: Box, width_cm: float, rng: np.random.Generator, wrap: bool = False) -> Grip | None:
     """Draw one or two hands on those edges of the medium that are in view; None when no edge is.
 
     Args:
@@ -115,13 +113,9 @@ def grip(
     skin = (float(tone[0]), float(tone[1]), float(tone[2]))
     cloth = rng.uniform(0.05, 0.75, 3)
     sleeve = (float(cloth[0]), float(cloth[1]), float(cloth[2])) if chance(rng, 0.5) else skin
-    radius = float(
-        np.clip(0.95 * (outer[2] - outer[0]) * placement.scale / width_cm, 7.0, 21.0)
-    ) * rng.uniform(0.85, 1.1)
+    radius = float(np.clip(0.95 * (outer[2] - outer[0]) * placement.scale / width_cm, 7.0, 21.0)) * rng.uniform(0.85, 1.1)
     order = (
-        list(rng.permutation(_SIDES[1:3]))
-        if wrap
-        else list(rng.choice(_SIDES, 4, replace=False, p=[0.4, 0.27, 0.27, 0.06]))
+        list(rng.permutation(_SIDES[1:3])) if wrap else list(rng.choice(_SIDES, 4, replace=False, p=[0.4, 0.27, 0.27, 0.06]))
     )
     hands = 2 if not wrap and chance(rng, 0.35) else 1
     behind: list[Limb] = []
@@ -132,26 +126,18 @@ def grip(
             if not np.all((edge > 6) & (edge < CANVAS - 6)):
                 continue
             lean = rng.uniform(-0.6, 0.6)
-            turned = np.array(
-                [out[0] * np.cos(lean) - out[1] * np.sin(lean), out[0] * np.sin(lean) + out[1] * np.cos(lean)]
-            )
+            turned = np.array([out[0] * np.cos(lean) - out[1] * np.sin(lean), out[0] * np.sin(lean) + out[1] * np.cos(lean)])
             palm = edge + out * radius * rng.uniform(1.2, 2.2)
             wrist = palm + (out + np.array([0.0, rng.uniform(0.3, 1.2)])) * radius * 3.0
             away = wrist + (wrist - palm) / max(float(np.hypot(*(wrist - palm))), 1e-6) * 1.6 * CANVAS
             behind.append(Limb(_point(wrist), _point(away), radius * 1.8, radius * 2.6, sleeve))
             behind.append(Limb(_point(palm), _point(wrist), radius * 2.2, radius * 1.8, skin))
             tip = edge - turned * radius * rng.uniform(0.8, 2.6)
-            front.append(
-                Limb(
-                    _point(palm + turned * radius), _point(tip), radius * 1.15, radius * 0.92, skin, nail=True
-                )
-            )
+            front.append(Limb(_point(palm + turned * radius), _point(tip), radius * 1.15, radius * 0.92, skin, nail=True))
             if wrap:
                 opposite = "left" if side == "right" else "right"
                 for step in range(int(rng.integers(2, 5))):
-                    knuckle, outward = _edge(
-                        placement, outer, opposite, float(np.clip(share - 0.05 + 0.13 * step, 0.02, 0.98))
-                    )
+                    knuckle, outward = _edge(placement, outer, opposite, float(np.clip(share - 0.05 + 0.13 * step, 0.02, 0.98)))
                     start, end = (
                         knuckle + outward * radius * 0.9,
                         knuckle - outward * radius * rng.uniform(0.1, 0.7),

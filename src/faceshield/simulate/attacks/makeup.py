@@ -24,7 +24,8 @@ from faceshield.simulate.portrait import (
 )
 
 VARIANTS: tuple[str, ...] = (
-    "makeup/theatre", "makeup/white-face", "makeup/old-age", "makeup/drag", "makeup/corpse", "makeup/dazzle", "makeup/impersonation",
+    "makeup/theatre", "makeup/white-face", "makeup/old-age", "makeup/drag", "makeup/corpse", "makeup/dazzle",
+    "makeup/impersonation",
 )  # fmt: skip
 BROWS, SHADOW, LINER, LIPS = "drawn thick brows", "heavy eye shadow", "black eye lines", "painted lips"
 WHITE, PALE, BLUSH, CONTOUR = "a white painted face", "grey painted skin", "strong cheek colour", "dark contour lines"
@@ -34,7 +35,15 @@ CUES: tuple[str, ...] = (
     BROWS, SHADOW, LINER, LIPS, WHITE, PALE, BLUSH, CONTOUR, WRINKLES, BLOCKS, BEARD, POWDER, DARK_EYES,
 )  # fmt: skip
 
-_SHADOWS = ((0.15, 0.3, 0.7), (0.45, 0.1, 0.5), (0.05, 0.45, 0.4), (0.7, 0.15, 0.35), (0.12, 0.1, 0.12), (0.8, 0.45, 0.1), (0.2, 0.5, 0.15))
+_SHADOWS = (
+    (0.15, 0.3, 0.7),
+    (0.45, 0.1, 0.5),
+    (0.05, 0.45, 0.4),
+    (0.7, 0.15, 0.35),
+    (0.12, 0.1, 0.12),
+    (0.8, 0.45, 0.1),
+    (0.2, 0.5, 0.15),
+)
 _LIPS = ((0.65, 0.03, 0.08), (0.45, 0.02, 0.15), (0.1, 0.05, 0.08), (0.8, 0.15, 0.35), (0.7, 0.2, 0.05), (0.3, 0.05, 0.35))
 _BLOCKS = ((0.85, 0.1, 0.1), (0.1, 0.25, 0.75), (0.95, 0.8, 0.1), (0.05, 0.05, 0.06), (0.95, 0.95, 0.95), (0.1, 0.55, 0.25))
 
@@ -180,7 +189,9 @@ def _beard(c: _Canvas, rng: np.random.Generator) -> None:
         (np.abs(starts[:, 0]) < 0.42) & (np.abs(starts[:, 1] - 1.12) < 0.13)
     )
     lean = rng.normal(0, 0.02, 320)
-    rows = [c.frame.px(np.array([p, p + (0.03 * np.sign(p[0]) + x, 0.09)])) for p, x in zip(starts[keep], lean[keep], strict=True)]
+    rows = [
+        c.frame.px(np.array([p, p + (0.03 * np.sign(p[0]) + x, 0.09)])) for p, x in zip(starts[keep], lean[keep], strict=True)
+    ]
     hairs = paint.strokes(rows, 0.02 * c.frame.span)
     mask = np.maximum(paint.blur(hairs, 0.05 * c.frame.span) * rng.uniform(1.0, 1.6), hairs).clip(0, 1)
     c.lay(tone, mask, rng.uniform(0.75, 0.9), BEARD)

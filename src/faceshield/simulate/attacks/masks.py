@@ -1,6 +1,6 @@
 """Masks over the whole face: `apply_paper`, `apply_flexible` (silicone, latex) and `apply_rigid` (plastic, resin).
 
-    attacked = apply_rigid(scene, rng)
+attacked = apply_rigid(scene, rng)
 """
 
 from __future__ import annotations

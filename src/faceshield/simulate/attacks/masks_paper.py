@@ -24,7 +24,8 @@ CUES: tuple[str, ...] = (PRINTED, EDGE, HOLES, FOLDS, CRUMPLED, FACETS, CARD, ST
 _CARDS = ((0.95, 0.94, 0.91), (0.95, 0.94, 0.91), (0.78, 0.62, 0.45), (0.9, 0.82, 0.6), (0.85, 0.65, 0.55), (0.7, 0.8, 0.9))
 _KNOTS = (
     (0, -1.2), (-0.55, -1.1), (0.55, -1.1), (-0.95, -0.6), (0.95, -0.6), (0, -0.55), (-0.45, -0.5), (0.45, -0.5),
-    (-0.8, -0.2), (0.8, -0.2), (-0.22, -0.22), (0.22, -0.22), (0, -0.12), (-0.26, 0.07), (0.26, 0.07), (-0.75, 0.1), (0.75, 0.1),
+    (-0.8, -0.2), (0.8, -0.2), (-0.22, -0.22), (0.22, -0.22), (0, -0.12), (-0.26, 0.07), (0.26, 0.07), (-0.75, 0.1),
+    (0.75, 0.1),
     (-1.1, 0.2), (1.1, 0.2), (-0.55, 0.42), (0.55, 0.42), (0, 0.68), (-0.2, 0.66), (0.2, 0.66), (-1.0, 0.9), (1.0, 0.9),
     (-0.4, 1.1), (0.4, 1.1), (0, 0.93), (0, 1.3), (-0.68, 1.5), (0.68, 1.5), (-0.3, 1.62), (0.3, 1.62), (0, 1.86),
 )  # fmt: skip
@@ -155,7 +156,10 @@ def apply(scene: Scene, rng: np.random.Generator, *, variant: str | None = None)
         cues.append(STRING)
     image = image + (surface - image) * mask[..., None]
     lit_rim = (mask - paint.shifted(mask, 1, 1)).clip(0, 1) + (mask - paint.shifted(mask, -1, -1)).clip(0, 1)
-    image = image + (np.float32([0.97, 0.96, 0.94]) * np.float32(level) - image) * (lit_rim * rng.uniform(0.3, 0.9)).clip(0, 1)[..., None]
+    image = (
+        image
+        + (np.float32([0.97, 0.96, 0.94]) * np.float32(level) - image) * (lit_rim * rng.uniform(0.3, 0.9)).clip(0, 1)[..., None]
+    )
     if paint.chance(rng, 0.15):
         image = _tape(image, edge, frame.span, level, rng)
         cues.append(TAPE)

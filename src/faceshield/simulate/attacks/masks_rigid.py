@@ -19,7 +19,16 @@ CUES: tuple[str, ...] = (
     HARD, GLOSS, CLEAR, FOG, HOLES, RIM, STRAP, PAINTED, RESIN, HALF, SKULL, MOUTH, COLOUR, BREATH,
 )  # fmt: skip
 
-_PLASTIC = ((0.95, 0.95, 0.94), (0.95, 0.95, 0.94), (0.06, 0.06, 0.07), (0.85, 0.68, 0.57), (0.8, 0.1, 0.1), (0.85, 0.7, 0.25), (0.55, 0.58, 0.62), (0.3, 0.55, 0.3))
+_PLASTIC = (
+    (0.95, 0.95, 0.94),
+    (0.95, 0.95, 0.94),
+    (0.06, 0.06, 0.07),
+    (0.85, 0.68, 0.57),
+    (0.8, 0.1, 0.1),
+    (0.85, 0.7, 0.25),
+    (0.55, 0.58, 0.62),
+    (0.3, 0.55, 0.3),
+)
 _FLESH = ((0.85, 0.67, 0.56), (0.75, 0.55, 0.43), (0.92, 0.78, 0.69), (0.5, 0.34, 0.25))
 _BLACK = np.float32([0.03, 0.03, 0.035])
 
@@ -30,7 +39,8 @@ def _edge(frame: Frame, rng: np.random.Generator, half: bool) -> Points:
     if paint.chance(rng, 0.6):  # upper half, cut out round the nose
         top, low = rng.uniform(-1.1, -0.65), rng.uniform(0.55, 0.9)
         side = np.array([(-1.08, -0.3), (-0.8, top), (0, top - 0.08), (0.8, top), (1.08, -0.3), (1.02, low - 0.15),
-                         (0.55, low), (0.26, low - 0.1), (0, 0.82), (-0.26, low - 0.1), (-0.55, low), (-1.02, low - 0.15)])  # fmt: skip
+                         (0.55, low), (0.26, low - 0.1), (0, 0.82), (-0.26, low - 0.1), (-0.55, low),
+                         (-1.02, low - 0.15)])  # fmt: skip
         return paint.rounded(frame.px(side), 2)
     lower = np.array([(-1.05, 0.4), (-0.4, 0.15), (-0.12, -0.05), (0.12, -0.05), (0.4, 0.15), (1.05, 0.4), (0.95, 1.15),
                       (0.6, 1.65), (0, 1.92), (-0.6, 1.65), (-0.95, 1.15)])  # fmt: skip
@@ -50,7 +60,9 @@ def _openings(frame: Frame, rng: np.random.Generator, mouth: float) -> tuple[lis
 def _halloween(frame: Frame, rng: np.random.Generator) -> tuple[FloatImage, list[str]]:
     """Paint of a shop-bought character: skull, clown, ice-hockey shell or beast."""
     kind = int(rng.integers(4))
-    base = paint.colour(rng, ((0.93, 0.92, 0.86), (0.95, 0.95, 0.95), (0.9, 0.88, 0.82), (0.35, 0.55, 0.3))[kind : kind + 1], 0.03)
+    base = paint.colour(
+        rng, ((0.93, 0.92, 0.86), (0.95, 0.95, 0.95), (0.9, 0.88, 0.82), (0.35, 0.55, 0.3))[kind : kind + 1], 0.03
+    )
     albedo = np.broadcast_to(base, (CANVAS, CANVAS, 3)).astype(np.float32)
     if kind == 0:
         sockets = [frame.px(paint.ellipse((s * 0.5, 0.05), (0.36, s * 0.05), (0, 0.32), 2.4)) for s in (-1, 1)]
@@ -70,13 +82,22 @@ def _halloween(frame: Frame, rng: np.random.Generator) -> tuple[FloatImage, list
         nose = frame.px(paint.ellipse((0, 0.6), (0.24, 0), (0, 0.22)))
         return paint.over(albedo, red, paint.shapes([nose])), [PAINTED]
     if kind == 2:
-        dots = [paint.ellipse((x, y), (0.045, 0), (0, 0.045), count=10) for x in np.linspace(-0.75, 0.75, 6) for y in (-0.75, -0.5, 0.85, 1.15, 1.45) if abs(x) < 0.8 - 0.25 * max(0, y - 0.8)]
+        dots = [
+            paint.ellipse((x, y), (0.045, 0), (0, 0.045), count=10)
+            for x in np.linspace(-0.75, 0.75, 6)
+            for y in (-0.75, -0.5, 0.85, 1.15, 1.45)
+            if abs(x) < 0.8 - 0.25 * max(0, y - 0.8)
+        ]
         albedo = paint.over(albedo, _BLACK, paint.shapes([frame.px(dot) for dot in dots]))
         chevrons = [frame.px(np.array([(-0.12, -1.0), (0.12, -1.0), (0, -0.45)]))]
         chevrons += [frame.px(np.array([(s * 0.95, 0.45), (s * 0.55, 0.7), (s * 0.95, 0.8)])) for s in (-1, 1)]
         return paint.over(albedo, np.float32([0.7, 0.08, 0.08]), paint.shapes(chevrons)), [PAINTED, BREATH]
     albedo = moulded.painted_brows(frame, albedo, rng, rng.uniform(0.18, 0.3))
-    stripes = [paint.curve(frame.px(np.array([(s * 1.0, y), (s * 0.7, y + 0.12), (s * 0.42, y + 0.05)]))) for s in (-1, 1) for y in (0.4, 0.65, 0.9)]
+    stripes = [
+        paint.curve(frame.px(np.array([(s * 1.0, y), (s * 0.7, y + 0.12), (s * 0.42, y + 0.05)])))
+        for s in (-1, 1)
+        for y in (0.4, 0.65, 0.9)
+    ]
     albedo = paint.over(albedo, _BLACK, paint.strokes(stripes, 0.1 * frame.span, taper=True))
     return moulded.painted_lips(frame, albedo, np.float32([0.45, 0.05, 0.06])), [PAINTED]
 
@@ -87,7 +108,12 @@ def _albedo(name: str, scene: Scene, frame: Frame, mask: Mask, rng: np.random.Ge
     if name.endswith("resin"):
         tone = paint.colour(rng, _FLESH, 0.03)
         texture = portrait_texture(
-            scene, frame, mirror=paint.chance(rng, 0.6), scale=rng.uniform(0.95, 1.1, 2), shift=rng.normal(0, 0.03, 2), within=mask
+            scene,
+            frame,
+            mirror=paint.chance(rng, 0.6),
+            scale=rng.uniform(0.95, 1.1, 2),
+            shift=rng.normal(0, 0.03, 2),
+            within=mask,
         )
         texture = paint.blur_image(texture, rng.uniform(0.015, 0.04) * frame.span)
         inside = texture[mask > 0.5]
@@ -100,7 +126,9 @@ def _albedo(name: str, scene: Scene, frame: Frame, mask: Mask, rng: np.random.Ge
     base = np.broadcast_to(paint.colour(rng, _PLASTIC, 0.03), (CANVAS, CANVAS, 3)).astype(np.float32)
     if not name.endswith("half") and paint.chance(rng, 0.45):
         base = moulded.painted_brows(frame, base, rng, rng.uniform(0.05, 0.12))
-        base = moulded.painted_lips(frame, base, paint.colour(rng, ((0.75, 0.12, 0.15), (0.6, 0.3, 0.3), (0.1, 0.08, 0.08)), 0.03))
+        base = moulded.painted_lips(
+            frame, base, paint.colour(rng, ((0.75, 0.12, 0.15), (0.6, 0.3, 0.3), (0.1, 0.08, 0.08)), 0.03)
+        )
         return base, [PAINTED]
     return base, [COLOUR]
 
@@ -117,7 +145,9 @@ def _clear(scene: Scene, frame: Frame, height: Plane, mask: Mask, rng: np.random
     bands = (1 - np.exp(-1.2 * slope)) * rng.uniform(0.15, 0.4) + ((across - 0.45) * 5).clip(0, 1) * rng.uniform(0.15, 0.5)
     level = exposure(scene, frame)
     seen = paint.blur_image(scene.image, rng.uniform(0.3, 0.9))
-    return (seen * (1 - fog) + sheet * fog + (sheet - milk * level).clip(0, 1) * 0.8 + bands[..., None] * 0.5 * level).astype(np.float32)
+    return (seen * (1 - fog) + sheet * fog + (sheet - milk * level).clip(0, 1) * 0.8 + bands[..., None] * 0.5 * level).astype(
+        np.float32
+    )
 
 
 def apply(scene: Scene, rng: np.random.Generator, *, variant: str | None = None) -> Attacked:
@@ -147,7 +177,9 @@ def apply(scene: Scene, rng: np.random.Generator, *, variant: str | None = None)
     height = height + paint.blur(solid, 0.07 * frame.span) * np.float32(0.25 * frame.span)
     level = exposure(scene, frame)
     strap = paint.chance(rng, 0.35)
-    image = paint.cast_shadow(scene.image, solid, scene.light_xy, frame.span * rng.uniform(0.05, 0.13), 0.3 if clear else rng.uniform(0.4, 0.7))
+    image = paint.cast_shadow(
+        scene.image, solid, scene.light_xy, frame.span * rng.uniform(0.05, 0.13), 0.3 if clear else rng.uniform(0.4, 0.7)
+    )
     if strap:
         image = _strap(image, frame, level, rng)
     if clear:

@@ -123,7 +123,11 @@ def apply(scene: Scene, rng: np.random.Generator, *, variant: str | None = None)
         cues.append(HAIR)
     else:
         dark = tone * np.float32([0.4, 0.33, 0.3])
-        surface = moulded.painted_brows(frame, surface.astype(np.float32), rng, 0.09) if latex else _soft_brows(frame, surface, dark * level)
+        surface = (
+            moulded.painted_brows(frame, surface.astype(np.float32), rng, 0.09)
+            if latex
+            else _soft_brows(frame, surface, dark * level)
+        )
 
     image = paint.cast_shadow(scene.image, solid, scene.light_xy, 0.05 * frame.span, rng.uniform(0.35, 0.6))
     behind = moulded.deepen(scene.image, scene, frame, gap, rng.uniform(0.3, 0.6))

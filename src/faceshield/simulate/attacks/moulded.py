@@ -38,9 +38,7 @@ def render(
     scene: Scene, frame: Frame, albedo: FloatImage | Colour, height: Plane, finish: Finish, rng: np.random.Generator
 ) -> tuple[FloatImage, Plane]:
     """Colour of a made surface in the scene's light, (CANVAS, CANVAS, 3), and its highlight, (CANVAS, CANVAS)."""
-    diffuse, specular = shade(
-        height, scene.light_xy, ambient=finish.ambient, wrap=finish.wrap, shininess=finish.shininess
-    )
+    diffuse, specular = shade(height, scene.light_xy, ambient=finish.ambient, wrap=finish.wrap, shininess=finish.shininess)
     level = exposure(scene, frame)
     light = diffuse * ambient_light(scene, frame) * np.float32(0.93 * level)
     if finish.speckle:
@@ -104,7 +102,8 @@ def painted_brows(frame: Frame, albedo: FloatImage, rng: np.random.Generator, th
 def painted_lips(frame: Frame, albedo: FloatImage, tone: Colour, soft: float = 0.6, strength: float = 0.9) -> FloatImage:
     """Lips of one colour, with the line between them."""
     lips = frame.px(np.array([
-        (-0.36, 1.12), (-0.2, 1.03), (-0.08, 0.98), (0, 1.0), (0.08, 0.98), (0.2, 1.03), (0.36, 1.12), (0.2, 1.23), (0, 1.27), (-0.2, 1.23),
+        (-0.36, 1.12), (-0.2, 1.03), (-0.08, 0.98), (0, 1.0), (0.08, 0.98), (0.2, 1.03), (0.36, 1.12), (0.2, 1.23), (0, 1.27),
+        (-0.2, 1.23),
     ]))  # fmt: skip
     out = paint.over(albedo, tone, paint.blur(paint.shapes([lips]), soft) * strength)
     line = paint.curve(frame.px(np.array([(-0.35, 1.12), (-0.12, 1.10), (0, 1.12), (0.12, 1.10), (0.35, 1.12)])))
@@ -113,7 +112,9 @@ def painted_lips(frame: Frame, albedo: FloatImage, tone: Colour, soft: float = 0
 
 def deepen(image: FloatImage, scene: Scene, frame: Frame, openings: Mask, depth: float) -> FloatImage:
     """Darkens what lies behind openings: the far side of the shell keeps the light off it."""
-    fallen = paint.shifted(openings, -scene.light_xy[0] * 0.05 * frame.span, (0.04 + 0.05 * max(-scene.light_xy[1], 0)) * frame.span)
+    fallen = paint.shifted(
+        openings, -scene.light_xy[0] * 0.05 * frame.span, (0.04 + 0.05 * max(-scene.light_xy[1], 0)) * frame.span
+    )
     lit = paint.blur(np.minimum(openings, fallen), 0.02 * frame.span + 0.4)
     return (image * (1 - openings * (depth * (1 - 0.6 * lit)))[..., None]).astype(np.float32)
 

@@ -128,7 +128,7 @@ def blur(mask: Mask, radius: float) -> Mask:
 
 
 def over(base: FloatImage, tone: NDArray[np.float32], mask: Mask) -> FloatImage:
-    """`tone`, a colour (3,) or a picture, over `base` where `mask` says so; like `blend`, but works only where there is mask."""
+    """`tone`, a colour (3,) or a picture, over `base` where `mask` says so; like `blend`, but only there."""
     at = _reach(mask, 0)
     if at is None:
         return base
@@ -185,7 +185,9 @@ def paper_grain(rng: np.random.Generator, amount: float = 0.02) -> NDArray[np.fl
     return (1 + amount * (0.6 * fine + 1.5 * smooth_noise(rng, cells=14)[..., 0])).astype(np.float32)
 
 
-def colour(rng: np.random.Generator, choices: Sequence[tuple[float, float, float]], spread: float = 0.05) -> NDArray[np.float32]:
+def colour(
+    rng: np.random.Generator, choices: Sequence[tuple[float, float, float]], spread: float = 0.05
+) -> NDArray[np.float32]:
     """One of `choices`, a little off, (3,) in 0.02..1."""
     base = np.asarray(choices[int(rng.integers(len(choices)))], dtype=np.float32)
     return (base + rng.normal(0, spread, 3).astype(np.float32)).clip(0.02, 1.0)

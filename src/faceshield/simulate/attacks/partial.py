@@ -47,7 +47,10 @@ def _eye_pieces(name: str, rng: np.random.Generator) -> list[_Piece]:
         half = rng.uniform(0.28, 0.46), rng.uniform(0.2, 0.36)
         sides = [rng.choice([-0.5, 0.5])] if name.endswith("one-eye") else [-0.5, 0.5]
         if paint.chance(rng, 0.5):
-            return [_Piece(paint.ellipse((x, 0.0), (half[0], 0), (0, half[1]), rng.uniform(2, 3)).astype(np.float64), True) for x in sides]
+            return [
+                _Piece(paint.ellipse((x, 0.0), (half[0], 0), (0, half[1]), rng.uniform(2, 3)).astype(np.float64), True)
+                for x in sides
+            ]
         return [_Piece(_quad(rng, x - half[0], -half[1], x + half[0], half[1], 0.02), False) for x in sides]
     width, top, bottom = rng.uniform(0.88, 1.3), rng.uniform(-0.62, -0.22), rng.uniform(0.2, 0.5)
     if paint.chance(rng, 0.15):  # cut out along the shape of a domino mask
@@ -62,7 +65,18 @@ def _mouth_pieces(name: str, rng: np.random.Generator) -> list[_Piece]:
     if name == "partial-mouth/lower-face":
         top, width, chin = rng.uniform(0.5, 0.85), rng.uniform(0.85, 1.1), rng.uniform(1.7, 2.0)
         if paint.chance(rng, 0.5):
-            jaw = np.array([(-width, top), (width, top), (width * 0.95, 1.15), (0.62, chin - 0.25), (0.25, chin), (-0.25, chin), (-0.62, chin - 0.25), (-width * 0.95, 1.15)])
+            jaw = np.array(
+                [
+                    (-width, top),
+                    (width, top),
+                    (width * 0.95, 1.15),
+                    (0.62, chin - 0.25),
+                    (0.25, chin),
+                    (-0.25, chin),
+                    (-0.62, chin - 0.25),
+                    (-width * 0.95, 1.15),
+                ]
+            )
             return [_Piece(jaw + rng.normal(0, 0.02, jaw.shape), True)]
         return [_Piece(_quad(rng, -width, top, width, chin), False)]
     width, top, bottom = rng.uniform(0.5, 0.85), rng.uniform(0.72, 0.92), rng.uniform(1.36, 1.62)
@@ -78,7 +92,9 @@ def _bend(piece: Points, rng: np.random.Generator, span: float) -> Points:
     return rows + np.float32(rng.normal(0, 0.004 * span, rows.shape))
 
 
-def _fingers(image: FloatImage, frame: Frame, box: Box, skin: NDArray[np.float32], scene: Scene, rng: np.random.Generator) -> None:
+def _fingers(
+    image: FloatImage, frame: Frame, box: Box, skin: NDArray[np.float32], scene: Scene, rng: np.random.Generator
+) -> None:
     """A hand from one side whose one to three fingers press the paper; painted in place."""
     side = rng.choice([-1.0, 1.0])
     edge = box[2] if side > 0 else box[0]

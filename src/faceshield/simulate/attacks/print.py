@@ -49,9 +49,7 @@ def _inked(image: FloatImage, kind: str, rng: np.random.Generator) -> tuple[Floa
     if kind != "newsprint-bw":
         toned = toned @ (cross / cross.sum(axis=1, keepdims=True)).T
     black = np.float32(low) * (1 + rng.uniform(-0.15, 0.15, 3).astype(np.float32) * (kind != "newsprint-bw"))
-    return (black + (np.float32(high) - black) * toned).astype(np.float32), bool(
-        high - low < 0.66 or colour < 0.62
-    )
+    return (black + (np.float32(high) - black) * toned).astype(np.float32), bool(high - low < 0.66 or colour < 0.62)
 
 
 def _halftone(
@@ -91,9 +89,7 @@ def _streaks(position: rc.Plane, kind: str, strength: float, rng: np.random.Gene
     noise = rng.normal(0, 1, 512)
     if kind == "laser":
         period = rng.uniform(9, 40)
-        noise = np.convolve(noise, np.ones(7) / 2.6, mode="same") * 0.6 + np.sin(
-            2 * np.pi * np.arange(512) / period
-        )
+        noise = np.convolve(noise, np.ones(7) / 2.6, mode="same") * 0.6 + np.sin(2 * np.pi * np.arange(512) / period)
     else:
         noise = np.convolve(noise, np.ones(2) / 1.4, mode="same") * 0.8
         noise[rng.integers(0, 512, 14)] += rng.choice([-3.0, 4.0])
@@ -110,9 +106,7 @@ def _creases(u: rc.Plane, v: rc.Plane, mild: bool, rng: np.random.Generator) -> 
         facet, width = rng.uniform(0.05, 0.2 if mild else 0.13) * rng.choice([-1, 1]), rng.uniform(14, 70)
         shade += np.float32(facet) * np.sign(far) * np.exp(-np.abs(far) / np.float32(width))
         line = np.exp(-((far / np.float32(rng.uniform(0.8, 1.5))) ** 2))
-        cracked = np.maximum(
-            cracked, np.float32(rng.uniform(0.15, 0.7) if mild else rng.uniform(0.03, 0.3)) * line
-        )
+        cracked = np.maximum(cracked, np.float32(rng.uniform(0.15, 0.7) if mild else rng.uniform(0.03, 0.3)) * line)
     return shade, cracked
 
 
@@ -144,9 +138,7 @@ def _fastenings(image: FloatImage, placement: rc.Placement, outer: Box, rng: np.
     return found
 
 
-def _paper(
-    scene: Scene, inked: FloatImage, view: str, white: FloatImage, rng: np.random.Generator
-) -> tuple[rc.Sheet, bool]:
+def _paper(scene: Scene, inked: FloatImage, view: str, white: FloatImage, rng: np.random.Generator) -> tuple[rc.Sheet, bool]:
     """The sheet and whether a white border was left around the picture."""
     aspect, bordered = float(rng.choice(_ASPECTS)), rc.chance(rng, 0.55)
     thin, thick = rng.uniform(0.025, 0.08), rng.uniform(0.04, 0.3, 4)
@@ -170,15 +162,11 @@ def _cut_out(scene: Scene, sheet: rc.Sheet, s: rc.Plane, t: rc.Plane, rng: np.ra
     low, size = np.array(sheet.crop[:2]), np.array(sheet.crop[2:]) - np.array(sheet.crop[:2])
     zoom = size / (np.array(sheet.content[2:]) - np.array(sheet.content[:2]))
     x, y = (s - sheet.content[0]) * zoom[0] + low[0], (t - sheet.content[1]) * zoom[1] + low[1]
-    held = rc.sample(
-        (rim[..., None] * 12 - 1.2).clip(0, 1).astype(np.float32), x.astype(np.float32), y.astype(np.float32)
-    )
+    held = rc.sample((rim[..., None] * 12 - 1.2).clip(0, 1).astype(np.float32), x.astype(np.float32), y.astype(np.float32))
     return held[..., 0]
 
 
-def apply(
-    scene: Scene, rng: np.random.Generator, background: FloatImage, variant: str | None = None
-) -> Attacked:
+def apply(scene: Scene, rng: np.random.Generator, background: FloatImage, variant: str | None = None) -> Attacked:
     """A print of `scene` held before `background`.
 
     Args:
@@ -192,9 +180,7 @@ def apply(
     """
     variant = str(rng.choice(VARIANTS)) if variant is None else variant
     if variant not in VARIANTS:
-        raise ValueError(
-            f"unknown print variant ({variant!r}) — expected one of {', '.join(VARIANTS)} — name one"
-        )
+        raise ValueError(f"unknown print variant ({variant!r}) — expected one of {', '.join(VARIANTS)} — name one")
     kind, cues, light = variant.split("/")[1], [], rc.scene_light(scene, rng)
     view = rc.draw_view(rng)
     inked, faded = _inked(rc.inner_capture(scene.image, rng), kind, rng)
@@ -202,9 +188,9 @@ def apply(
         spread = rc.blurred(inked, rng.uniform(0.5, 1.1))
         inked = np.minimum(inked, spread) * np.float32(0.5) + spread * np.float32(0.5)
     tint = np.array([1.0, 0.985, 0.94] if kind == "newsprint-bw" else [1.0, 0.995, 0.98], np.float32)
-    white = (
-        tint * np.float32(rng.uniform(0.84, 0.93) if kind == "newsprint-bw" else rng.uniform(0.92, 1.0))
-    ).astype(np.float32)
+    white = (tint * np.float32(rng.uniform(0.84, 0.93) if kind == "newsprint-bw" else rng.uniform(0.92, 1.0))).astype(
+        np.float32
+    )
 
     sheet, bordered = _paper(scene, inked, view, white, rng)
     outer: Box = (0.0, 0.0, float(sheet.size[0]), float(sheet.size[1]))
@@ -252,22 +238,16 @@ def apply(
     # The room's light on the paper.
     gain = rc.ramp(rng, rng.uniform(0.62, 0.95), rng.uniform(0.92, 1.1))
     if curled:
-        along = (
-            u * np.float32(np.cos(placement.angle)) + v * np.float32(np.sin(placement.angle))
-        ) / np.float32(placement.reach)
-        gain = gain * (
-            1
-            + np.float32(rng.uniform(0.12, 0.34) * rng.choice([-1, 1]))
-            * np.sin(np.float32(np.pi / 2) * along)
+        along = (u * np.float32(np.cos(placement.angle)) + v * np.float32(np.sin(placement.angle))) / np.float32(
+            placement.reach
         )
+        gain = gain * (1 + np.float32(rng.uniform(0.12, 0.34) * rng.choice([-1, 1])) * np.sin(np.float32(np.pi / 2) * along))
         cues.append(BENT)
     warmth = rng.normal(0, 0.045)  # lamps differ along warm to cold, hardly towards green or purple
     lamp = np.array([1 + warmth, 1 + rng.normal(0, 0.012), 1 - warmth], np.float32)
     paper = ink * gain[..., None] * lamp
     if glossy:
-        spot = rc.highlight(rng, (10.0, 50.0), near=on_canvas[OUTLINE].mean(axis=0)) * np.float32(
-            rng.uniform(0.35, 0.8)
-        )
+        spot = rc.highlight(rng, (10.0, 50.0), near=on_canvas[OUTLINE].mean(axis=0)) * np.float32(rng.uniform(0.35, 0.8))
         if curled or rc.chance(rng, 0.3):
             spot = spot * (0.75 + 0.35 * smooth_noise(rng, cells=5)[..., 0])
         spot += np.float32(rng.uniform(0.0, 0.14))

@@ -21,9 +21,7 @@ Plane = NDArray[np.float32]
 
 TIGHT, PARTIAL, WHOLE = "tight", "partial", "whole"
 _ROWS, _COLUMNS = np.mgrid[0:CANVAS, 0:CANVAS].astype(np.float32)
-_GRID = np.stack(np.meshgrid(np.linspace(0, CANVAS - 1, 13), np.linspace(0, CANVAS - 1, 13)), -1).reshape(
-    -1, 2
-)
+_GRID = np.stack(np.meshgrid(np.linspace(0, CANVAS - 1, 13), np.linspace(0, CANVAS - 1, 13)), -1).reshape(-1, 2)
 
 
 def draw_view(rng: np.random.Generator, whole: float = 0.22) -> str:
@@ -52,21 +50,13 @@ def blurred(image: NDArray[np.float32], radius: float) -> NDArray[np.float32]:
         soft = soft.filter(ImageFilter.GaussianBlur(radius))
     else:  # nothing fine is left: fewer pixels do
         size, factor = soft.size, 2 if radius < 8 else 4
-        soft = (
-            soft.reduce(factor)
-            .filter(ImageFilter.GaussianBlur(radius / factor))
-            .resize(size, Image.Resampling.BILINEAR)
-        )
+        soft = soft.reduce(factor).filter(ImageFilter.GaussianBlur(radius / factor)).resize(size, Image.Resampling.BILINEAR)
     return np.asarray(soft, dtype=np.float32) / 255.0
 
 
 def luma(image: FloatImage) -> NDArray[np.float32]:
     """(H, W) weighted grey of an RGB picture."""
-    return (
-        image[..., 0] * np.float32(0.299)
-        + image[..., 1] * np.float32(0.587)
-        + image[..., 2] * np.float32(0.114)
-    )
+    return image[..., 0] * np.float32(0.299) + image[..., 1] * np.float32(0.587) + image[..., 2] * np.float32(0.114)
 
 
 def saturate(image: FloatImage, amount: float) -> FloatImage:
@@ -77,9 +67,7 @@ def saturate(image: FloatImage, amount: float) -> FloatImage:
     return toned
 
 
-def inner_capture(
-    image: FloatImage, rng: np.random.Generator, sharpest: float = 1.0, softest: float = 0.35
-) -> FloatImage:
+def inner_capture(image: FloatImage, rng: np.random.Generator, sharpest: float = 1.0, softest: float = 0.35) -> FloatImage:
     """The first capture, whose picture is later printed or shown: resolution loss, blur, contrast, colour,
     compression.
 
@@ -94,9 +82,7 @@ def inner_capture(
     toned = saturate((((image - 0.5) * contrast + 0.5) * gain).astype(np.float32), saturation)
     picture = Image.fromarray(to_bytes(toned))
     share = softest + (sharpest - softest) * float(rng.beta(2.0, 1.3))
-    picture = picture.resize(
-        (max(8, round(width * share)), max(8, round(height * share))), Image.Resampling.BILINEAR
-    )
+    picture = picture.resize((max(8, round(width * share)), max(8, round(height * share))), Image.Resampling.BILINEAR)
     quality = int(rng.integers(25, 96))
     if chance(rng, 0.6):
         buffer = io.BytesIO()
@@ -345,9 +331,7 @@ def rounded_rectangle(s: Plane, t: Plane, box: Box, radius: float, scale: float)
     return (0.5 - (outside - np.float32(radius)) * np.float32(scale)).clip(0, 1).astype(np.float32)
 
 
-def cast_shadow(
-    image: FloatImage, mask: Mask, rng: np.random.Generator, light_xy: tuple[float, float]
-) -> FloatImage:
+def cast_shadow(image: FloatImage, mask: Mask, rng: np.random.Generator, light_xy: tuple[float, float]) -> FloatImage:
     """Darken `image` where a medium with `mask` keeps the light away."""
     reach, softness, strength = rng.uniform(2, 16), rng.uniform(2, 11), rng.uniform(0.1, 0.55)
     shift = (round(-light_xy[1] * reach), round(-light_xy[0] * reach))
@@ -373,17 +357,13 @@ def highlight(
     angle, length, width = rng.uniform(0, np.pi), rng.uniform(1.2, 4.0), rng.uniform(*broad)
     along = (_COLUMNS - x) * np.float32(np.cos(angle)) + (_ROWS - y) * np.float32(np.sin(angle))
     across = (_ROWS - y) * np.float32(np.cos(angle)) - (_COLUMNS - x) * np.float32(np.sin(angle))
-    return np.exp(
-        -0.5 * ((along / np.float32(width * length)) ** 2 + (across / np.float32(width)) ** 2)
-    ).astype(np.float32)
+    return np.exp(-0.5 * ((along / np.float32(width * length)) ** 2 + (across / np.float32(width)) ** 2)).astype(np.float32)
 
 
 def ramp(rng: np.random.Generator, low: float, high: float) -> Plane:
     """A brightness that falls off over the canvas, in a random direction, from `high` to `low`."""
     angle = rng.uniform(0, 2 * np.pi)
-    position = (_COLUMNS / CANVAS - 0.5) * np.float32(np.cos(angle)) + (_ROWS / CANVAS - 0.5) * np.float32(
-        np.sin(angle)
-    )
+    position = (_COLUMNS / CANVAS - 0.5) * np.float32(np.cos(angle)) + (_ROWS / CANVAS - 0.5) * np.float32(np.sin(angle))
     return (np.float32(low) + np.float32(high - low) * (0.5 + position / 1.42)).astype(np.float32)
 
 

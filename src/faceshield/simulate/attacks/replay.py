@@ -64,9 +64,7 @@ def _panel(image: FloatImage, rng: np.random.Generator) -> tuple[FloatImage, lis
     lit = image.clip(0, 1) ** np.float32(gamma) * (np.float32(gain) * cast)
     lit = rc.saturate(lit, rng.uniform(0.75, 1.45))
     if rc.chance(rng, 0.5):
-        lit = lit + np.float32(rng.uniform(0.15, 0.55)) * rc.blurred(
-            (lit - 0.7).clip(0, 1), rng.uniform(4, 14)
-        )
+        lit = lit + np.float32(rng.uniform(0.15, 0.55)) * rc.blurred((lit - 0.7).clip(0, 1), rng.uniform(4, 14))
     if rc.chance(rng, 0.2):  # few bits: bands in what should be smooth
         steps = np.float32(rng.integers(10, 28))
         lit = np.round(lit * steps) / steps
@@ -76,9 +74,7 @@ def _panel(image: FloatImage, rng: np.random.Generator) -> tuple[FloatImage, lis
     return (np.float32(black) * cast + np.float32(1 - black) * lit.clip(0, 1)).astype(np.float32), cues
 
 
-def _screen(
-    scene: Scene, shown: FloatImage, view: str, device: _Device, rng: np.random.Generator
-) -> tuple[rc.Sheet, Points]:
+def _screen(scene: Scene, shown: FloatImage, view: str, device: _Device, rng: np.random.Generator) -> tuple[rc.Sheet, Points]:
     """The lit picture on the screen and (N, 2) sheet pixels where controls lie over it; N is 0 without
     controls.
     """
@@ -145,8 +141,7 @@ def _pixel_grid(u: rc.Plane, v: rc.Plane, rng: np.random.Generator) -> FloatImag
     depth, stripes = np.float32(rng.uniform(0.12, 0.34)), np.float32(rng.uniform(0.0, 0.3))
     gaps = 1 - depth * (0.5 + 0.5 * np.cos(v * wave))
     columns = [
-        1 - depth * (0.25 + 0.25 * np.cos(u * wave)) + stripes * np.cos(u * wave + np.float32(2.094 * c))
-        for c in range(3)
+        1 - depth * (0.25 + 0.25 * np.cos(u * wave)) + stripes * np.cos(u * wave + np.float32(2.094 * c)) for c in range(3)
     ]
     return np.stack([gaps * column for column in columns], axis=-1).astype(np.float32)
 
@@ -166,17 +161,13 @@ def _glare(background: FloatImage, face: np.ndarray, rng: np.random.Generator) -
             for j in range(rows):
                 a, b = x + wide * i / columns, y + high * j / rows
                 c, d = a + wide / columns * 0.88, b + high / rows * 0.9
-                pane = np.array(
-                    [(a + lean * b, b), (c + lean * b, b), (c + lean * d, d), (a + lean * d, d)], np.float32
-                )
+                pane = np.array([(a + lean * b, b), (c + lean * b, b), (c + lean * d, d), (a + lean * d, d)], np.float32)
                 mask = np.maximum(mask, fill_polygon(pane, soften=0))
         light += (rc.blurred(mask, rng.uniform(0.8, 6)) * np.float32(strength))[..., None] * warm
     elif style == "lamp":
         for _ in range(int(rng.integers(1, 4))):
             spot = rc.highlight(rng, (3.0, 14.0), near=face)
-            light += (spot * np.float32(strength * 1.4) + rc.highlight(rng) * np.float32(0.05))[
-                ..., None
-            ] * warm
+            light += (spot * np.float32(strength * 1.4) + rc.highlight(rng) * np.float32(0.05))[..., None] * warm
     elif style == "haze":
         light += (rc.highlight(rng, (20.0, 70.0), near=face) * np.float32(strength))[..., None] * warm
     else:
@@ -246,9 +237,7 @@ def _stand(image: FloatImage, placement: rc.Placement, outer: Box, rng: np.rando
         image += (tone - image) * mask[..., None]
 
 
-def apply(
-    scene: Scene, rng: np.random.Generator, background: FloatImage, variant: str | None = None
-) -> Attacked:
+def apply(scene: Scene, rng: np.random.Generator, background: FloatImage, variant: str | None = None) -> Attacked:
     """A picture of `scene` shown on a screen before `background`.
 
     Args:
@@ -262,9 +251,7 @@ def apply(
     """
     variant = str(rng.choice(VARIANTS)) if variant is None else variant
     if variant not in VARIANTS:
-        raise ValueError(
-            f"unknown replay variant ({variant!r}) — expected one of {', '.join(VARIANTS)} — name one"
-        )
+        raise ValueError(f"unknown replay variant ({variant!r}) — expected one of {', '.join(VARIANTS)} — name one")
     kind = variant.split("/")[1]
     device, light = _DEVICES[kind], rc.scene_light(scene, rng)
     view = rc.draw_view(rng, whole=0.3 if kind == "phone" else 0.14)
@@ -340,9 +327,7 @@ def apply(
         grasp = rc.chance(rng, {"phone": 0.75, "tablet": 0.5}.get(kind, 0.0))
         tall = kind == "phone" and upright
         width_cm = device.width_cm * (1.0 if upright else 1.6)
-        held = (
-            hands.grip(placement, outer, width_cm, rng, wrap=tall and rc.chance(rng, 0.6)) if grasp else None
-        )
+        held = hands.grip(placement, outer, width_cm, rng, wrap=tall and rc.chance(rng, 0.6)) if grasp else None
         for limb in held.behind if held else ():
             hands.paint_limb(image, limb, light, rng.uniform(0.5, 0.9))
         body = body + glare * np.float32(0.25)

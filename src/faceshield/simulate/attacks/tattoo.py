@@ -108,7 +108,12 @@ def _symbol(rng: np.random.Generator) -> Marks:
     if kind == 3:  # lightning
         return [np.array([(0.15, -1), (-0.5, 0.1), (-0.05, 0.1), (-0.3, 1), (0.5, -0.2), (0.05, -0.2), (0.45, -1)])], []
     if kind == 4:  # crescent and dot
-        moon = np.vstack([np.stack([np.cos(t[5:35]), np.sin(t[5:35])], 1), np.stack([0.3 + 0.75 * np.cos(t[33:7:-1]), 0.75 * np.sin(t[33:7:-1])], 1)])
+        moon = np.vstack(
+            [
+                np.stack([np.cos(t[5:35]), np.sin(t[5:35])], 1),
+                np.stack([0.3 + 0.75 * np.cos(t[33:7:-1]), 0.75 * np.sin(t[33:7:-1])], 1),
+            ]
+        )
         return [moon * -1, _star(np.array([0.1, 0.0]), 0.32, 5, 0.3, 0.45)], []
     rose = [np.stack([np.cos(t) * r, np.sin(t) * r * 0.9], axis=1) for r in (0.95, 0.62, 0.3)]
     bent = [(ring * (1 + 0.12 * np.cos(5 * t + i)[:, None]), 0.16) for i, ring in enumerate(rose)]
