@@ -110,7 +110,7 @@ def apply(scene: Scene, rng: np.random.Generator, *, variant: str | None = None)
     blush = paint.blur(paint.shapes(spots), 0.15 * frame.span) * rng.uniform(0, 0.5)
     albedo = paint.over(albedo, tone * np.float32([1.02, 0.78, 0.76]), blush)
     finish = moulded.Finish(
-        gloss=rng.uniform(0.12, 0.4), shininess=rng.uniform(6, 18), ambient=rng.uniform(0.35, 0.55), wrap=0.45, speckle=0.006
+        gloss=rng.uniform(0.08, 0.3), shininess=rng.uniform(5, 14), ambient=rng.uniform(0.35, 0.55), wrap=0.45, speckle=0.006
     )
     surface, _ = moulded.render(scene, frame, albedo, height, finish, rng)
     # Light that goes through: the shade is never grey but warm.
@@ -143,7 +143,7 @@ def apply(scene: Scene, rng: np.random.Generator, *, variant: str | None = None)
     rim = (solid - paint.shifted(solid, 0, -1)).clip(0, 1)
     image = image * (1 - rng.uniform(0.2, 0.5) * rim[..., None])
     cues += [*([MOUTH_SEAM] if mouth_open else []), *([FOLDS] if len(lines) >= 5 else []), NECK if neck else EDGE]
-    cues += [*([SCALP] if hooded else []), *([SHEEN] if finish.gloss > 0.25 else [])]
+    cues += [*([SCALP] if hooded else []), *([SHEEN] if finish.gloss > 0.2 else [])]
     box = bounding_box(solid)
     boxes: tuple[Box, ...] = (box,) if box else ()
     return Attacked(image.clip(0, 1).astype(np.float32), boxes, paint.unique(cues), name, scene.landmarks)

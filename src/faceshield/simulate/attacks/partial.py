@@ -158,13 +158,13 @@ def _apply(name: str, pieces: list[_Piece], subject: str, scene: Scene, rng: np.
         shade = shade * (1 + 0.12 * np.sign(side) * np.exp(-np.abs(side) * 3) - 0.25 * np.exp(-((side * frame.span) ** 2) / 2))
         cues.append(CREASE)
     paper = paint.paper_grain(rng, 0.012) * shade * (0.5 + 0.5 * light)
-    distance = frame.span * rng.uniform(0.04, 0.14)
-    image = paint.cast_shadow(scene.image, sheet, scene.light_xy, distance, rng.uniform(0.35, 0.7))
+    distance = frame.span * rng.uniform(0.07, 0.16)
+    image = paint.cast_shadow(scene.image, sheet, scene.light_xy, distance, rng.uniform(0.45, 0.75))
     sheet_rgb = white * paper[..., None]
     image = image + (sheet_rgb - image) * sheet[..., None]
     image = image + (ink * np.float32(level) * paper[..., None] - image) * mask[..., None]
     rim = (sheet - paint.shifted(sheet, -1, -1)).clip(0, 1)
-    image = image + (rim * 0.22 * level)[..., None]
+    image = image + (rim * 0.28 * level)[..., None]
     far = (sheet - paint.shifted(sheet, 1, 1)).clip(0, 1)
     image = image * (1 - 0.2 * far[..., None])
     cues += [ROUND if any(piece.round_cut for piece in pieces) else STRAIGHT, SHADOW]

@@ -206,7 +206,7 @@ def apply(scene: Scene, rng: np.random.Generator, *, variant: str | None = None)
             lines.append(_lay(frame, shape, at, reach, way, flip))
             widths.append(max(width * reach * frame.span, 2.0))
     mask = np.maximum(paint.shapes(polygons), paint.strokes(lines, widths)) if lines else paint.shapes(polygons)
-    mask *= 1 - paint.shapes([frame.part("left_eye"), frame.part("right_eye")])
+    mask = mask * paint.shapes([paint.rounded(frame.outline(1.06))], [frame.part("left_eye"), frame.part("right_eye")])
     mask = paint.blur(mask, rng.uniform(0.2, 0.5))
 
     coloured = paint.chance(rng, 0.3)
