@@ -20,7 +20,7 @@ from PIL import Image
 from skimage.data import astronaut
 
 from faceshield import FaceShieldPredictor
-from faceshield.face import CascadeDetector
+from faceshield.face import BuiltInDetector
 
 
 def timed(work: Callable[[], object], repeats: int) -> str:
@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--repeats", type=int, default=10)
     options = parser.parse_args()
-    photo, detector = astronaut(), CascadeDetector()
+    photo, detector = astronaut(), BuiltInDetector()
     shield = FaceShieldPredictor.from_pretrained(options.model, detector=detector)
     print(
         f"threads: {torch.get_num_threads()}, model {shield.model_info['name']} ({shield.model_info['hash']})"

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from faceshield.face import CascadeDetector, FaceDetector, crop_box
+from faceshield.face import BuiltInDetector, FaceDetector, crop_box
 from faceshield.images import ImageError, Picture, open_picture, source_name
 from faceshield.inspection import Box, InspectionReport
 from faceshield.tasks import COARSE, FINE, LOCALIZATION, REASONING, TASKS
@@ -55,7 +55,7 @@ class FaceShieldPredictor:
         model_hash: of the checkpoint's content, for reports.
         crop_side: pixels of a crop's longer side on which SAVP is computed; None: as the crop comes, at most
             twice the model's own picture side. A model trained on pictures of one size should see that size.
-        detector: how faces are found; scikit-image's cascade if None.
+        detector: how faces are found; `face.BuiltInDetector` if None.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class FaceShieldPredictor:
             threshold: in the place of the one stored with the checkpoint.
             pvtm: "off", or "paper": tokens are masked at inference too (§4.2), always the same ones for one
                 picture.
-            detector: how faces are found; scikit-image's cascade if None.
+            detector: how faces are found; `face.BuiltInDetector` if None.
 
         Raises:
             FileNotFoundError: no such checkpoint; the message says what to run.
@@ -278,7 +278,7 @@ class FaceShieldPredictor:
         if face == "whole":
             return [], (0, 0, width, height)
         if self._detector is None:
-            self._detector = CascadeDetector()
+            self._detector = BuiltInDetector()
         found = sorted(self._detector.detect(picture.rgb), key=lambda one: -one.area)
         faces = [tuple(round(float(value), 1) for value in one.box) for one in found]
         return faces, crop_box(found[0].box, picture.size_wh) if found else None  # type: ignore[return-value]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from faceshield.face import Box, CascadeDetector, crop_box
+from faceshield.face import Box, BuiltInDetector, CascadeDetector, FaceDetector, TemplateDetector, crop_box
 
 FACE = (175.0, 70.0, 268.0, 163.0)  # where scikit-image's own merging puts the astronaut's face
 
@@ -66,6 +69,31 @@ def test_of_two_faces_the_larger_comes_first(
     assert len(faces) == 2
     assert faces[0].area > faces[1].area
     assert faces[0].box[0] > 388 > faces[1].box[2]
+
+
+def test_a_face_with_hidden_eyes_is_found(face_photo: NDArray[np.uint8]) -> None:
+    hidden = face_photo[:300, 60:400].copy()
+    hidden[92:122, 120:202] = 220  # a strip of paper
+    assert CascadeDetector().detect_large(hidden) == []
+    face = (FACE[0] - 60, FACE[1], FACE[2] - 60, FACE[3])
+    for detector in (TemplateDetector(), BuiltInDetector()):
+        faces = detector.detect(hidden)
+        assert len(faces) == 1
+        assert overlap(faces[0].box, face) > 0.4
+
+
+@pytest.mark.parametrize("make", [CascadeDetector, TemplateDetector, BuiltInDetector])
+@pytest.mark.parametrize("shape", [(32, 32), (32, 700), (700, 32), (230, 310)])
+def test_no_detector_minds_a_shape_or_sees_a_face_in_a_ramp(
+    make: Callable[[], FaceDetector], shape: tuple[int, int]
+) -> None:
+    ramp = np.linspace(0, 255, shape[0] * shape[1]).reshape(shape).astype(np.uint8)
+    assert make().detect(np.repeat(ramp[..., None], 3, axis=-1)) == []
+
+
+def test_a_missing_template_is_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        TemplateDetector(tmp_path / "none.safetensors")
 
 
 def test_the_same_picture_gives_the_same_faces(

@@ -54,9 +54,9 @@ def _try_faces() -> int:
     import numpy as np
     from skimage.data import astronaut
 
-    from faceshield.face import CascadeDetector
+    from faceshield.face import BuiltInDetector
 
-    found = len(CascadeDetector().detect(np.asarray(astronaut())))
+    found = len(BuiltInDetector().detect(np.asarray(astronaut())))
     typer.echo(f"face detector {'works' if found == 1 else f'found {found} faces where there is one'}")
     return int(found != 1)
 
