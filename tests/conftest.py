@@ -22,6 +22,32 @@ from faceshield.taxonomy import BONAFIDE, PRESENTATION_TYPES
 SampleFactory = Callable[..., Sample]
 
 
+@pytest.fixture(scope="session")
+def toy_sizes() -> dict[str, dict[str, Any]]:
+    """The real classes at toy size: 64-pixel pictures, 16 tokens a stream, 48 wide."""
+    return {
+        "vision_config": {
+            "image_size": 64,
+            "hidden_size": 48,
+            "intermediate_size": 64,
+            "stem_channels": [8, 16, 24, 48],
+            "num_hidden_layers": 3,
+        },
+        "prompt_config": {
+            "hidden_size": 48,
+            "intermediate_size": 64,
+            "num_attention_heads": 3,
+            "num_hidden_layers": 1,
+        },
+        "text_config": {
+            "hidden_size": 48,
+            "intermediate_size": 64,
+            "num_attention_heads": 3,
+            "num_hidden_layers": 2,
+        },
+    }
+
+
 def draw_face(rng: np.random.Generator, size_wh: tuple[int, int]) -> np.ndarray:
     """A head, two eyes and a mouth on noise; (H, W, 3) uint8 RGB."""
     width, height = size_wh

@@ -15,27 +15,6 @@ from faceshield.model import (
 )
 from faceshield.model.checkpoint import TINY_SYSTEM
 
-SMALL = {
-    "vision_config": {
-        "image_size": 64,
-        "hidden_size": 48,
-        "intermediate_size": 64,
-        "stem_channels": [8, 16, 24, 48],
-        "num_hidden_layers": 3,
-    },
-    "prompt_config": {
-        "hidden_size": 48,
-        "intermediate_size": 64,
-        "num_attention_heads": 3,
-        "num_hidden_layers": 1,
-    },
-    "text_config": {
-        "hidden_size": 48,
-        "intermediate_size": 64,
-        "num_attention_heads": 3,
-        "num_hidden_layers": 2,
-    },
-}
 TEXTS = [
     f"{TINY_SYSTEM} USER: ASSISTANT:",
     "Is this face bona fide or an attack?",
@@ -54,13 +33,13 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 
 @pytest.fixture
-def make_pair(tokenizer):
+def make_pair(tokenizer, toy_sizes):
     """Builds a small (model, processor); keyword arguments are `FaceShieldConfig` values."""
 
     def make(*, seed: int = 0, **values) -> Pair:
-        merged = {**SMALL, **values}
-        for name in SMALL:
-            merged[name] = {**SMALL[name], **values.get(name, {})}
+        merged = {**toy_sizes, **values}
+        for name in toy_sizes:
+            merged[name] = {**toy_sizes[name], **values.get(name, {})}
         model, processor = build_tiny(tokenizer, seed=seed, **merged)
         # Untrained logits are nearly flat; spread them, so that a difference between two ways shows.
         with torch.no_grad():

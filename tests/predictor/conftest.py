@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,35 +15,13 @@ from faceshield.model import CheckpointInfo, build_tiny, save, train_tokenizer
 from faceshield.predictor import FaceShieldPredictor
 from faceshield.tasks import TASKS
 
-SMALL = {
-    "vision_config": {
-        "image_size": 64,
-        "hidden_size": 48,
-        "intermediate_size": 64,
-        "stem_channels": [8, 16, 24, 48],
-        "num_hidden_layers": 3,
-    },
-    "prompt_config": {
-        "hidden_size": 48,
-        "intermediate_size": 64,
-        "num_attention_heads": 3,
-        "num_hidden_layers": 1,
-    },
-    "text_config": {
-        "hidden_size": 48,
-        "intermediate_size": 64,
-        "num_attention_heads": 3,
-        "num_hidden_layers": 2,
-    },
-}
-
 
 @pytest.fixture(scope="session")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def checkpoint(tmp_path_factory: pytest.TempPathFactory, toy_sizes: dict[str, dict[str, Any]]) -> Path:
     """A saved toy checkpoint with a threshold."""
     texts = [text for task in TASKS.values() for text in (*task.questions, *task.templates.values())]
     tokenizer = train_tokenizer([*texts, "The attack is at [12, 34, 567, 890]."], vocab_size=400)
-    model, processor = build_tiny(tokenizer, seed=1, **SMALL)
+    model, processor = build_tiny(tokenizer, seed=1, **toy_sizes)
     info = CheckpointInfo(
         threshold=0.5,
         threshold_source={"dataset": "drawn", "n": 24, "criterion": "min-HTER"},
