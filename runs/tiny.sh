@@ -17,7 +17,7 @@ THREADS=${THREADS:-2}
 WORKERS=${WORKERS:-2}
 PYTHON=${PYTHON:-$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python3)}
 case $SIZE in
-  full) TRAIN=(6000 9000) DEV=(400 600) TEST=(1000 1200); TOWER_MINUTES=${TOWER_MINUTES:-40}; LM_MINUTES=3; SFT_MINUTES=${SFT_MINUTES:-20}
+  full) TRAIN=(9000 13000) DEV=(400 600) TEST=(1000 1200); TOWER_MINUTES=${TOWER_MINUTES:-100}; LM_MINUTES=3; SFT_MINUTES=${SFT_MINUTES:-35}
         TOWER=() STAGE=() ;;
   toy)  TRAIN=(96 96) DEV=(48 48) TEST=(36 36); TOWER_MINUTES=${TOWER_MINUTES:-0.3}; LM_MINUTES=0.2; SFT_MINUTES=${SFT_MINUTES:-0.3}
         TOWER=(batch_size=16 eval_pictures=48) STAGE=(batch_size=4) ;;
@@ -95,24 +95,26 @@ both_stages() {
 # -- evaluation: the threshold comes from the development sets, the scores from the test sets ------------------------------
 evaluate() {
   local name=$1 model=$OUT/$1 source
-  local dev=()
-  for source in "${SOURCES[@]}"; do
-    step "predict $name $source dev" "$model/dev/$source.jsonl.done" predict_to "$model/dev/$source.jsonl" \
-      "$OUT/data/$source-dev/samples.jsonl" "$model" coarse
-    dev+=("$model/dev/$source.jsonl")
-  done
-  faceshield train threshold out="$model" predictions="$(yaml_list "${dev[@]}")" \
+  local dev=("${SOURCES[@]/#/$model/dev/}")
+  step "predict $name dev" "$model/dev/done" predict_split "$name" dev coarse
+  faceshield train threshold out="$model" predictions="$(yaml_list "${dev[@]/%/.jsonl}")" \
     dataset="simulated dev (${SOURCES[*]})"
+  step "predict $name test" "$model/test/done" predict_split "$name" test coarse,fine,reasoning,localization
   for source in "${SOURCES[@]}"; do
-    step "predict $name $source test" "$model/test/$source.jsonl.done" predict_to "$model/test/$source.jsonl" \
-      "$OUT/data/$source-test/samples.jsonl" "$model" coarse,fine,reasoning,localization
     faceshield score "$model/test/$source.jsonl" --model "$model" --out "$OUT/scores/$name-$source.json"
   done
 }
 
-predict_to() {
-  faceshield predict "$2" --model "$3" --out "$1" --tasks "$4"
-  touch "$1.done"
+# predict_split NAME SPLIT TASKS: all sources side by side, a core each, for answers are made of small steps.
+predict_split() {
+  local source jobs=()
+  for source in "${SOURCES[@]}"; do
+    OMP_NUM_THREADS=1 faceshield predict "$OUT/data/$source-$2/samples.jsonl" --model "$OUT/$1" \
+      --out "$OUT/$1/$2/$source.jsonl" --tasks "$3" &
+    jobs+=($!)
+  done
+  for source in "${jobs[@]}"; do wait "$source"; done
+  touch "$OUT/$1/$2/done"
 }
 
 both_stages sft

@@ -10,16 +10,18 @@ L = sequence length.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from faceshield.records import Dialogue, image_path, read_jsonl
+from faceshield.training.oversample import repeats
 from faceshield.training.vision_cache import VisionCache
 
 MAX_PACKED = 8
@@ -128,6 +130,7 @@ class DialogueRows(Dataset[dict[str, Any]]):
         processor: Any,
         *,
         pack: bool,
+        oversample: Mapping[str, float] | None = None,
         seed: int = 0,
         pvtm: bool = True,
         left_out: Collection[Path] = (),
@@ -138,7 +141,8 @@ class DialogueRows(Dataset[dict[str, Any]]):
             files: dialogues files, their pictures relative to each.
             processor: of the checkpoint that is trained.
             pack: one row a picture instead of one row a dialogue.
-            seed: of PVTM's draws.
+            oversample: presentation type -> how many times its rows stand in an epoch.
+            seed: of PVTM's draws, and of which rows stand once more.
             pvtm: whether PVTM is on.
             left_out: resolved paths of pictures not to train on.
 
@@ -151,16 +155,20 @@ class DialogueRows(Dataset[dict[str, Any]]):
                 path = image_path(dialogue, file).resolve()
                 if path not in left_out:
                     by_path.setdefault(path, []).append(dialogue)
-        rows = []
+        rows: list[Row] = []
+        types: list[str | None] = []
         for picture, dialogues in enumerate(by_path.values()):
             size = MAX_PACKED if pack else 1
             for start in range(0, len(dialogues), size):
                 rows.append(make_row(dialogues[start : start + size], picture, processor))
+                types.append(dialogues[start].meta.get("presentation_type"))
         if not rows:
             raise ValueError(
                 f"no dialogue to train on in {', '.join(map(str, files))} — expected some of pictures of "
                 "split train — give more files"
             )
+        times = repeats(types, oversample or {}, np.random.default_rng([seed, 5]))
+        rows = [row for row, count in zip(rows, times, strict=True) for _ in range(count)]
         return cls(rows, list(by_path), processor, seed=seed, pvtm=pvtm)
 
     @property

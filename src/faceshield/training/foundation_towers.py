@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from faceshield.model import pvtm
 from faceshield.training.augment import colour_jitter, flip_and_shift, largest_box, to_float, token_coverage
 from faceshield.training.heads import AuxiliaryHeads, TowerOutput, TowerTargets, tower_losses, type_weights
+from faceshield.training.oversample import repeats
 from faceshield.training.pictures import Pictures, cached_pixels, load_pictures
 from faceshield.training.schedule import Clock, cosine_rate, progress
 from faceshield.training.state import load_state, named_parameters, save_state
@@ -103,15 +104,15 @@ class TowerTrainer:
                 self.report({"event": "cache", "done": done, "total": total})
 
         self.pixels = cached_pixels(self.pictures.paths, self.processor, folder, threads=config.threads, progress=progress_row)
-        repeat = np.array([config.oversample.get(name, 1.0) for name in self.texts.types])[self.pictures.types[self.train_rows]]
-        self.repeat = repeat
-        counts = np.bincount(self.pictures.types[self.train_rows], weights=repeat, minlength=self.types)
+        self.train_types = [self.texts.types[index] for index in self.pictures.types[self.train_rows]]
+        # Of the pictures as they are: a type that is seen more often shall also count more.
+        counts = np.bincount(self.pictures.types[self.train_rows], minlength=self.types)
         self.type_weights = type_weights(torch.from_numpy(counts))
 
     def _epoch_rows(self, epoch: int) -> NDArray[np.int64]:
         rng = np.random.default_rng([self.config.seed, 2, epoch])
-        whole = np.floor(self.repeat + rng.random(len(self.repeat))).astype(int)
-        return rng.permutation(np.repeat(self.train_rows, whole))
+        times = repeats(self.train_types, self.config.oversample, rng)
+        return rng.permutation(np.repeat(self.train_rows, times))
 
     def _batches(self) -> Any:
         """Endless batches of rows from picture `seen` on; the order depends on the seed alone, so a resumed

@@ -22,6 +22,7 @@ from faceshield.config import Config
 from faceshield.model import CheckpointInfo, load, resolve_model, save
 from faceshield.records import Sample, image_path, read_jsonl, write_run
 from faceshield.training.dataset import DialogueRows
+from faceshield.training.oversample import Oversample
 from faceshield.training.trainer import PROJECTOR, StageTrainer
 from faceshield.training.vision_cache import VisionCache
 
@@ -48,6 +49,7 @@ class StageConfig(Config):
         projector_lr: of the projector in sft; None = learning_rate. Bunny's value is 2e-5.
         epochs, max_steps, minutes: what ends the run first; max_steps -1 = epochs.
         pack: one row a picture with all its dialogues, see `dataset`.
+        oversample: how many times the rows of a presentation type are seen per epoch (1 where not named).
         crop_side: side in pixels of the training pictures; the predictor brings face crops to it.
         save_dtype: of the weights in the final checkpoint.
     """
@@ -75,6 +77,7 @@ class StageConfig(Config):
     warmup: float = Field(0.03, ge=0, lt=1)
     clip: float = Field(1.0, gt=0)
     pack: bool = False
+    oversample: Oversample = Field(default_factory=dict)
     activation_checkpointing: bool = False
     save_steps: int = Field(200, ge=1)
     crop_side: int | None = Field(None, ge=32)
@@ -120,6 +123,7 @@ def train_stage(config: StageConfig, *, questions: Mapping[str, str] | None = No
         config.dialogues,
         processor,
         pack=config.pack,
+        oversample=config.oversample,
         seed=config.seed,
         pvtm=model.config.pvtm_mask_ratio > 0,
         left_out=_left_out(config.samples),

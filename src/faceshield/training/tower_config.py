@@ -15,6 +15,7 @@ from pydantic import Field, field_validator
 from torch import Tensor
 
 from faceshield.config import Config
+from faceshield.training.oversample import Oversample
 
 
 class TowersConfig(Config):
@@ -29,7 +30,8 @@ class TowersConfig(Config):
         pictures: pictures to see in all; minutes: wall clock after which to stop, whichever comes first.
         low_size, low_share: the first share of the run sees squares of `low_size` pixels (cheaper); 0 =
         never.
-        oversample: how many times a type's pictures are seen per epoch (1 where not named).
+        oversample: how many times a type's pictures are seen per epoch (1 where not named); its weight in the
+        class loss stays that of its own pictures, so it counts more in all.
         weight_*: of the losses, see `heads.tower_losses`.
     """
 
@@ -53,7 +55,7 @@ class TowersConfig(Config):
     jitter: float = Field(0.12, ge=0, lt=1)
     label_smoothing: float = Field(0.05, ge=0, lt=1)
     captions_per_type: int = Field(1, ge=1)
-    oversample: dict[str, float] = Field(default_factory=dict)
+    oversample: Oversample = Field(default_factory=dict)
     weight_contrastive: float = Field(0.3, ge=0)
     weight_type: float = Field(1.0, ge=0)
     weight_coarse: float = Field(0.5, ge=0)
