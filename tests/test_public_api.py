@@ -51,6 +51,7 @@ SIGNATURES: list[tuple[Any, str]] = [
 OPTIONS = {
     "simulate": ["--faces", "--count", "--seed", "--out", "--types", "--landmarks"],
     "generate": ["--out", "--tasks", "--seed", "--per-task"],
+    "assemble": [],
     "train": [],
     "predict": ["--model", "--out", "--tasks", "--pvtm"],
     "score": ["--out", "--model", "--threshold-from", "--criterion"],

@@ -17,6 +17,7 @@ import typer
 VERBS: tuple[str, ...] = (
     "simulate",
     "generate",
+    "assemble",
     "train",
     "predict",
     "score",

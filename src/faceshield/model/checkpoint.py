@@ -20,20 +20,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
 from .configuration_faceshield import FaceShieldConfig
 from .modeling_faceshield import FaceShieldForConditionalGeneration
 from .processing_faceshield import SYSTEM, FaceShieldProcessor
+from .tensor_files import opened, refuse_pickles
 
 INFO_FILE = "faceshield.json"
 TINY_FOLDER = Path(__file__).resolve().parent.parent / "assets" / "faceshield-tiny"
-PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 FETCHED = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "*.md"]
 
-# The toy size of DESIGN.md; configs/model/tiny.yaml holds the same values.
+# The toy size of DESIGN.md.
 TINY: dict[str, Any] = {
     "vision_config": {
         "model_type": "faceshield_vision",
@@ -110,7 +109,7 @@ def build(
     """A new model with random weights, and its processor.
 
     Args:
-        values: Keyword values of `FaceShieldConfig` (a configs/model/*.yaml); the vocabulary and the ids of
+        values: Keyword values of `FaceShieldConfig` ; the vocabulary and the ids of
             end, pad and image tokens are filled in from the tokenizer.
         tokenizer: With an `<image>` token; both text towers use it.
         seed: Of the weights; the global generator is left as it was.
@@ -193,7 +192,7 @@ def save(
         }
     with tempfile.TemporaryDirectory(dir=directory, prefix=".saving-") as name:
         fresh = Path(name)
-        with _quiet():
+        with quiet():
             model.save_pretrained(fresh, state_dict=state)
         processor.save_pretrained(fresh)
         text = json.dumps(asdict(info), indent=2, ensure_ascii=False)
@@ -222,7 +221,7 @@ def load(directory: str | Path, *, dtype: torch.dtype = torch.float32, device: s
     """
     directory = Path(directory)
     _check_files(directory)
-    with _quiet():
+    with quiet():
         loaded: Any = FaceShieldForConditionalGeneration.from_pretrained(
             directory,
             dtype=dtype,
@@ -258,13 +257,7 @@ def _check_files(directory: Path) -> None:
         )
     weights = sorted(directory.glob("*.safetensors"))
     if not weights:
-        pickles = [path.name for path in directory.iterdir() if path.suffix in PICKLES]
-        if pickles:
-            raise ValueError(
-                f"{directory}: weights as pickle ({', '.join(sorted(pickles))}) — expected *.safetensors, a "
-                "pickle can run code — convert it where you trust it: "
-                "safetensors.torch.save_file(torch.load(..., weights_only=True), ...)"
-            )
+        refuse_pickles(directory)
         raise FileNotFoundError(
             f"{directory}: no *.safetensors — expected the weights — copy them into the folder"
         )
@@ -283,14 +276,8 @@ def _check_files(directory: Path) -> None:
             f"{directory}: model_type {kind!r} — expected {FaceShieldConfig.model_type!r} — give its folder"
         )
     for path in weights:
-        try:
-            with safe_open(path, framework="pt"):
-                pass
-        except SafetensorError as error:
-            raise ValueError(
-                f"{path}: unreadable weights ({error}), {path.stat().st_size} bytes — expected a whole "
-                "safetensors file — copy or download it again"
-            ) from error
+        with opened(path):
+            pass
 
 
 def _check_pair(config: FaceShieldConfig, processor: FaceShieldProcessor) -> None:
@@ -375,7 +362,7 @@ def checkpoint_hash(directory: str | Path) -> str:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Transformers' bars and notes off: whatever they would say is raised above, by name."""
     level, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()

@@ -26,7 +26,7 @@ SYSTEM = (
     "The assistant gives helpful, detailed, and polite answers to the user's questions."
 )
 CHAT_TEMPLATE = (
-    "{{ system }}{% for message in messages %}{% if message['role'] == 'user' %} USER: "
+    "{{ system }} {% for message in messages %}{% if message['role'] == 'user' %}USER: "
     "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
     "{% for part in message['content'] %}"
     "{% if part['type'] == 'image' %}<image>\n{% else %}{{ part['text'] }}{% endif %}"
@@ -192,25 +192,20 @@ class FaceShieldProcessor(ProcessorMixin):
 
     def _question_ids(self, question: str, *, first: bool, image: bool) -> list[int]:
         """One user turn, up to and with "ASSISTANT:"."""
-        ids: list[int] = []
-        if first:
-            ids += self._start
-            ids += self._cached(f"{self.system} USER: ")
-        else:
-            ids += self._cached("USER: ")
+        before = f"{self.system} USER: " if first else "USER: "
+        start = self._start if first else []
         if image:
             # Bunny tokenizes the pieces around the picture apart, and so do we.
-            return [
-                *ids,
-                *[self.image_token_id] * self.image_seq_length,
-                *self._ids(f"\n{question} ASSISTANT:"),
-            ]
-        return [*ids, *self._ids(f"{question} ASSISTANT:")]
+            picture = [self.image_token_id] * self.image_seq_length
+            return [*start, *self._cached(before), *picture, *self._ids(f"\n{question} ASSISTANT:")]
+        return [*start, *self._ids(f"{before}{question} ASSISTANT:")]
 
     @property
     def _start(self) -> list[int]:
-        bos: Any = self.tokenizer.bos_token_id if getattr(self.tokenizer, "add_bos_token", False) else None
-        return [] if bos is None else [bos]
+        """The start token where the tokenizer itself would put one: Phi-3's did until July 2024."""
+        ids: list[int] = list(self.tokenizer("")["input_ids"])
+        bos = self.tokenizer.bos_token_id
+        return [bos] if bos is not None and ids[:1] == [bos] else []
 
     def encode_question(self, question: str, *, image: bool = True) -> list[int]:
         """Ids of system sentence, picture placeholders (if `image`) and question, up to "ASSISTANT:"."""
