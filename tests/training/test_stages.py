@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from faceshield.model import Checkpoint, load
+from faceshield.model import Checkpoint, base_name, is_adapter, load
 from faceshield.records import Dialogue, image_path, read_jsonl
 from faceshield.training.dataset import DialogueRows, SupervisionError, apart, collate, make_row, seed_of
 from faceshield.training.stages import StageConfig, train_stage
@@ -148,6 +148,18 @@ def test_stage_2_merges_lora_and_keeps_the_towers(
     for part in ("qkv_proj", "o_proj", "gate_up_proj", "down_proj", "multi_modal_projector"):
         assert any(part in name for name in changed), part
     assert "lm_head.weight" not in changed and not any("embed_tokens" in name for name in changed)
+
+
+def test_stage_2_as_an_adapter_and_on_from_there(toy_folder: Path, dialogues_jsonl: Path, tmp_path: Path) -> None:
+    first = train_stage(stage("sft", toy_folder, dialogues_jsonl, tmp_path / "first", save="adapter"))
+    assert is_adapter(first) and not list(first.glob("model*.safetensors"))
+    second = train_stage(stage("sft", first, dialogues_jsonl, tmp_path / "second", save="adapter", max_steps=1))
+    assert base_name(second) == base_name(first) == str(toy_folder)
+    whole = train_stage(stage("sft", second, dialogues_jsonl, tmp_path / "whole", max_steps=1))
+    models = [load(folder).model.state_dict() for folder in (toy_folder, first, second, whole)]
+    changed = {name for name in models[0] if len({tuple(m[name].flatten().tolist()) for m in models}) == len(models)}
+    assert any("multi_modal_projector" in name for name in changed) and any("qkv_proj" in name for name in changed)
+    assert not any("tower" in name or "norm" in name or "embed" in name for name in changed)
 
 
 def test_a_stopped_stage_goes_on_with_the_same_command(

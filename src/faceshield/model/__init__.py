@@ -5,12 +5,15 @@ Use: `from faceshield.model import load, resolve_model`, then `checkpoint = load
 
 from __future__ import annotations
 
+from .adapter import attach, detach
 from .checkpoint import (
     Checkpoint,
     CheckpointInfo,
+    base_name,
     build,
     build_tiny,
     checkpoint_hash,
+    is_adapter,
     load,
     read_info,
     resolve_model,
@@ -31,9 +34,13 @@ __all__ = [
     "FaceShieldProcessor",
     "FaceShieldVisionConfig",
     "FaceShieldVisionModel",
+    "attach",
+    "base_name",
     "build",
     "build_tiny",
     "checkpoint_hash",
+    "detach",
+    "is_adapter",
     "load",
     "read_info",
     "resolve_model",

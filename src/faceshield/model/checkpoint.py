@@ -1,6 +1,7 @@
 """Checkpoints: build, save and load a model with its processor and its threshold, find one by name.
 
-A checkpoint is a folder: config.json, *.safetensors, the processor's files, faceshield.json (its info).
+A checkpoint is a folder: config.json, *.safetensors, the processor's files, faceshield.json (its info). With an
+adapter's safetensors in the place of the model's it says what its base is, see `adapter`.
 Use: `checkpoint = load(resolve_model("tiny"))`, then `checkpoint.model`, `.processor`, `.info`.
 """
 
@@ -17,16 +18,20 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
+from .adapter import ADAPTER_CONFIG, read_adapter, read_settings, write_adapter
 from .configuration_faceshield import FaceShieldConfig
 from .modeling_faceshield import FaceShieldForConditionalGeneration
 from .processing_faceshield import SYSTEM, FaceShieldProcessor
 from .tensor_files import opened, refuse_pickles
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 INFO_FILE = "faceshield.json"
 TINY_FOLDER = Path(__file__).resolve().parent.parent / "assets" / "faceshield-tiny"
@@ -156,44 +161,50 @@ def build_tiny(
 
 
 def save(
-    model: FaceShieldForConditionalGeneration,
+    model: FaceShieldForConditionalGeneration | PeftModel,
     processor: FaceShieldProcessor,
     directory: str | Path,
     info: CheckpointInfo | None = None,
     *,
     dtype: torch.dtype | None = None,
+    base: str | Path | None = None,
 ) -> Path:
     """Write a checkpoint folder; each file replaces its old self only once it is complete.
 
     Args:
-        model: Without adapters (`peft_model.merge_and_unload()` first).
+        model: A whole model; or one with an adapter, of which the adapter alone is written.
         processor: Its processor.
         directory: Made where it does not exist; other files in it are left alone.
         info: None keeps the faceshield.json that is there, or writes an empty one.
         dtype: Type of the stored weights, for instance `torch.bfloat16`; the model itself is not changed.
+        base: Of an adapter: what it belongs on, as `resolve_model` takes it.
 
     Raises:
-        ValueError: A model with adapters.
+        ValueError: An adapter without `base`.
     """
-    if not isinstance(model, FaceShieldForConditionalGeneration):
-        raise ValueError(
-            f"{type(model).__name__} — expected FaceShieldForConditionalGeneration — merge_and_unload() first"
-        )
-    _check_pair(model.config, processor)
+    adapted = None if isinstance(model, FaceShieldForConditionalGeneration) else model
+    if adapted is not None and base is None:
+        raise ValueError(f"{type(model).__name__} without base — expected what it adapts — give base=, or merge_and_unload()")
+    whole: Any = model if adapted is None else adapted.get_base_model()
+    _check_pair(whole.config, processor)
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     if info is None:
         info = read_info(directory)
     state = None
-    if dtype is not None:
+    if dtype is not None and adapted is None:
         state = {
             name: value.to(dtype) if value.is_floating_point() else value
-            for name, value in model.state_dict().items()
+            for name, value in whole.state_dict().items()
         }
     with tempfile.TemporaryDirectory(dir=directory, prefix=".saving-") as name:
         fresh = Path(name)
         with quiet():
-            model.save_pretrained(fresh, state_dict=state)
+            if adapted is None:
+                whole.save_pretrained(fresh, state_dict=state)
+            else:
+                whole.config.save_pretrained(fresh)
+                write_adapter(adapted, fresh, str(base))
         processor.save_pretrained(fresh)
         text = json.dumps(asdict(info), indent=2, ensure_ascii=False)
         (fresh / INFO_FILE).write_text(text + "\n", encoding="utf-8")
@@ -206,13 +217,22 @@ def save(
     return directory
 
 
-def load(directory: str | Path, *, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Checkpoint:
+def load(
+    directory: str | Path,
+    *,
+    dtype: torch.dtype = torch.float32,
+    device: str = "cpu",
+    base: str | Path | None = None,
+    merge: bool = True,
+) -> Checkpoint:
     """Load a checkpoint folder for use: eval mode, every fault of the folder named.
 
     Args:
         directory: As `save` wrote it; see `resolve_model` for names.
         dtype: Type of the weights in memory.
         device: Where the model goes.
+        base: Of an adapter folder: where its base is now; None = where it was when the adapter was saved.
+        merge: Whether an adapter is merged into its base; if not, `Checkpoint.model` is PEFT's model around it.
 
     Raises:
         FileNotFoundError: No folder, or a file of it is missing.
@@ -220,10 +240,12 @@ def load(directory: str | Path, *, dtype: torch.dtype = torch.float32, device: s
             listed), or a processor and a model that do not belong together.
     """
     directory = Path(directory)
-    _check_files(directory)
+    weights = _base_of(directory, base) if is_adapter(directory) else directory
+    _check_files(directory, weights)
     with quiet():
         loaded: Any = FaceShieldForConditionalGeneration.from_pretrained(
-            directory,
+            weights,
+            config=FaceShieldConfig.from_pretrained(directory, local_files_only=True),
             dtype=dtype,
             use_safetensors=True,
             local_files_only=True,
@@ -242,28 +264,52 @@ def load(directory: str | Path, *, dtype: torch.dtype = torch.float32, device: s
     ]
     if faults:
         raise ValueError(
-            f"{directory}: the weights do not fit config.json — {'; '.join(faults)} — use the config.json "
+            f"{weights}: the weights do not fit config.json — {'; '.join(faults)} — use the config.json "
             "that was saved with these weights"
         )
     processor = FaceShieldProcessor.from_pretrained(directory, local_files_only=True)
     _check_pair(model.config, processor)
+    if weights != directory:
+        model = read_adapter(model, directory)
+        model = model.merge_and_unload() if merge else model
     return Checkpoint(model.eval().to(device), processor, read_info(directory), directory)
 
 
-def _check_files(directory: Path) -> None:
-    if not directory.is_dir():
-        raise FileNotFoundError(
-            f"no checkpoint folder {directory} — expected config.json and *.safetensors in it"
-        )
-    weights = sorted(directory.glob("*.safetensors"))
+def is_adapter(directory: str | Path) -> bool:
+    """Whether a checkpoint folder holds an adapter in the place of a model's weights."""
+    directory = Path(directory)
+    return (directory / ADAPTER_CONFIG).is_file() and not any(directory.glob("model*.safetensors"))
+
+
+def base_name(directory: str | Path) -> str:
+    """What an adapter folder says that it adapts."""
+    return str(read_settings(Path(directory)).get("base_model_name_or_path") or "")
+
+
+def _base_of(directory: Path, base: str | Path | None) -> Path:
+    name = base or base_name(directory)
+    try:
+        folder = resolve_model(name)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{directory}: an adapter on {str(name)!r} — {error}, or pass base=") from error
+    if is_adapter(folder):
+        raise ValueError(f"{directory}: an adapter on the adapter {folder} — expected a whole model — merge that and save it")
+    return folder
+
+
+def _check_files(directory: Path, base: Path) -> None:
+    for folder in dict.fromkeys((directory, base)):
+        if not folder.is_dir():
+            raise FileNotFoundError(f"no checkpoint folder {folder} — expected config.json and *.safetensors in it")
+    weights = sorted(base.glob("*.safetensors"))
     if not weights:
-        refuse_pickles(directory)
+        refuse_pickles(base)
         raise FileNotFoundError(
-            f"{directory}: no *.safetensors — expected the weights — copy them into the folder"
+            f"{base}: no *.safetensors — expected the weights — copy them into the folder"
         )
-    if (directory / "adapter_config.json").is_file() and not (directory / "config.json").is_file():
+    if is_adapter(directory) and not (directory / "config.json").is_file():
         raise ValueError(
-            f"{directory}: an adapter alone — expected a whole model — merge it into its base model and save"
+            f"{directory}: an adapter alone — expected its config.json and processor too — save it with faceshield"
         )
     for name in ("config.json", "processor_config.json", "tokenizer.json"):
         if not (directory / name).is_file():

@@ -8,7 +8,6 @@ Use: `faceshield train configs/train/tiny-sft.yaml init=pretrain dialogues=[dial
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -19,14 +18,13 @@ from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils import logging as transformers_logging
 
 from faceshield.config import Config
-from faceshield.model import CheckpointInfo, load, resolve_model, save
+from faceshield.model import CheckpointInfo, attach, base_name, is_adapter, load, resolve_model, save
 from faceshield.records import Sample, image_path, read_jsonl, write_run
 from faceshield.training.dataset import DialogueRows
 from faceshield.training.oversample import Oversample
-from faceshield.training.trainer import PROJECTOR, StageTrainer
+from faceshield.training.trainer import StageTrainer
 from faceshield.training.vision_cache import VisionCache
 
-LORA_TARGETS = r".*language_model\..*\.(qkv_proj|o_proj|gate_up_proj|down_proj)"
 TRAINER_FOLDER = "trainer"
 
 Report = Callable[[Mapping[str, Any]], None]
@@ -37,7 +35,8 @@ class StageConfig(Config):
     is silent.
 
     Attributes:
-        init: checkpoint to start from: a folder, "tiny", or a hub id.
+        init: checkpoint to start from: a folder, "tiny", or a hub id. Stage sft goes on with an adapter folder's
+            adapter, of its own rank.
         dialogues: dialogues files.
         samples: samples files; dialogues about their pictures of other splits than "train" are left out.
         out: checkpoint folder to write; `out/trainer` holds what going on needs.
@@ -51,6 +50,7 @@ class StageConfig(Config):
         pack: one row a picture with all its dialogues, see `dataset`.
         oversample: how many times the rows of a presentation type are seen per epoch (1 where not named).
         crop_side: side in pixels of the training pictures; the predictor brings face crops to it.
+        save: sft's result as a whole model ("merged"), or as "adapter": LoRA and projector alone, on `init`.
         save_dtype: of the weights in the final checkpoint.
     """
 
@@ -81,6 +81,7 @@ class StageConfig(Config):
     activation_checkpointing: bool = False
     save_steps: int = Field(200, ge=1)
     crop_side: int | None = Field(None, ge=32)
+    save: Literal["merged", "adapter"] = "merged"
     save_dtype: Literal["float32", "bfloat16"] = "float32"
     log_every: int = Field(20, ge=1)
     threads: int = Field(2, ge=1)
@@ -97,7 +98,7 @@ RATES = {"pretrain": 5e-4, "sft": 2e-4}
 
 
 def train_stage(config: StageConfig, *, questions: Mapping[str, str] | None = None, report: Report | None = None) -> Path:
-    """Trains one of the paper's stages and writes a whole checkpoint, adapters merged.
+    """Trains one of the paper's stages and writes its checkpoint, whole or (`save`) as an adapter.
 
     Args:
         config: the settings.
@@ -116,8 +117,11 @@ def train_stage(config: StageConfig, *, questions: Mapping[str, str] | None = No
     transformers_logging.disable_progress_bar()
     if config.learning_rate is None:
         config = config.model_copy(update={"learning_rate": RATES[config.stage]})
-    checkpoint = load(resolve_model(config.init))
-    model, processor = checkpoint.model, checkpoint.processor
+    checkpoint = load(resolve_model(config.init), merge=config.stage == "pretrain")
+    model: Any = checkpoint.model
+    processor = checkpoint.processor
+    goes_on = config.stage == "sft" and is_adapter(checkpoint.path)
+    adapted, model = model, model.get_base_model() if goes_on else model
     _configure(model, processor, config)
     rows = DialogueRows.read(
         config.dialogues,
@@ -130,7 +134,7 @@ def train_stage(config: StageConfig, *, questions: Mapping[str, str] | None = No
     )
     report({"event": "data", "rows": len(rows), "pictures": len(rows.paths), "longest": max(rows.lengths)})
     cache = _vision_cache(config, rows, model, processor, report)
-    trained = _trainable(config, model)
+    trained = adapted if goes_on else _trainable(config, model)
     folder = config.out / TRAINER_FOLDER
     trainer = StageTrainer(
         config=config,
@@ -142,15 +146,18 @@ def train_stage(config: StageConfig, *, questions: Mapping[str, str] | None = No
         report=report,
     )
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)))
-    if config.stage == "sft":
-        model = trained.merge_and_unload()
     info = CheckpointInfo(
         questions=dict(questions or checkpoint.info.questions),
         extra={**checkpoint.info.extra, "stage": config.stage, "steps": trainer.state.global_step}
         | ({"crop_side": config.crop_side} if config.crop_side else {}),
     )
-    model.requires_grad_(True)
-    save(model.eval(), processor, config.out, info, dtype=getattr(torch, config.save_dtype))
+    if config.stage == "sft" and config.save == "adapter":
+        base = base_name(checkpoint.path) if goes_on else config.init
+        save(trained.eval(), processor, config.out, info, base=base)
+    else:
+        model = trained.merge_and_unload() if config.stage == "sft" else model
+        model.requires_grad_(True)
+        save(model.eval(), processor, config.out, info, dtype=getattr(torch, config.save_dtype))
     write_run(config.out, config=config, seed=config.seed, inputs=[Path(checkpoint.path), *config.dialogues])
     return config.out
 
@@ -190,17 +197,4 @@ def _trainable(config: StageConfig, model: Any) -> Any:
     if config.stage == "pretrain":
         model.model.multi_modal_projector.requires_grad_(True)
         return model
-    from peft import LoraConfig, get_peft_model
-
-    lora = LoraConfig(
-        r=config.lora_r,
-        lora_alpha=config.lora_alpha,
-        lora_dropout=config.lora_dropout,
-        target_modules=LORA_TARGETS,
-        modules_to_save=[PROJECTOR],
-    )
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        # peft 0.21 asks for a property by a name that transformers 5.23 calls deprecated.
-        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
-        torch.manual_seed(config.seed)
-        return get_peft_model(model, lora)
+    return attach(model, r=config.lora_r, alpha=config.lora_alpha, dropout=config.lora_dropout, seed=config.seed)

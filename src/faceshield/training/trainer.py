@@ -19,12 +19,13 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from transformers.trainer_callback import PrinterCallback
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
+from faceshield.model.adapter import PROJECTOR
 from faceshield.training.dataset import DialogueRows, collate
 from faceshield.training.schedule import Clock, cosine_rate, progress
 from faceshield.training.vision_cache import VisionCache
 
 CLOCK_FILE = "clock.json"
-PROJECTOR = "multi_modal_projector"
+
 
 Report = Callable[[Mapping[str, Any]], None]
 

@@ -1,0 +1,184 @@
+"""LoRA and projector as one file: attached, saved, loaded, merged, unmerged, trained on, detached."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from faceshield.model import CheckpointInfo, attach, detach, is_adapter, load, save
+from faceshield.model.adapter import fingerprint
+from faceshield.model.tensor_files import WeightsError
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
+
+
+@pytest.fixture
+def base(pair: Any, tmp_path: Path) -> Path:
+    save(*pair, tmp_path / "base")
+    return tmp_path / "base"
+
+
+def trained(folder: Path, *, seed: int = 0, steps: int = 2) -> tuple[Any, Any]:
+    """A base with an adapter that a few steps have moved, projector and all."""
+    checkpoint = load(folder)
+    adapted = attach(checkpoint.model, r=4, alpha=8, dropout=0.0, seed=seed)
+    train(adapted, checkpoint.processor, steps)
+    return adapted, checkpoint.processor
+
+
+def train(adapted: Any, processor: Any, steps: int = 2) -> None:
+    optimizer = torch.optim.AdamW([p for p in adapted.parameters() if p.requires_grad], lr=1e-2)
+    adapted.train()
+    for _ in range(steps):
+        adapted(**inputs(processor, answers="This is a bona fide face.")).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    adapted.eval()
+
+
+def inputs(processor: Any, **more: Any) -> dict[str, Tensor]:
+    picture = np.random.default_rng(3).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    return dict(processor(images=picture, text="Is this face bona fide?", **more))
+
+
+@torch.no_grad()
+def logits(model: Any, processor: Any) -> Tensor:
+    return model(**inputs(processor)).logits
+
+
+def test_a_new_adapter_changes_nothing_and_detached_everything_is_back(base: Path) -> None:
+    checkpoint = load(base)
+    before = {name: value.clone() for name, value in checkpoint.model.state_dict().items()}
+    plain = logits(checkpoint.model, checkpoint.processor)
+    adapted = attach(checkpoint.model, r=4, alpha=8)
+    assert torch.equal(logits(adapted.eval(), checkpoint.processor), plain)
+    train(adapted, checkpoint.processor)
+    assert not torch.allclose(logits(adapted, checkpoint.processor), plain, atol=1e-3)
+    back = detach(adapted)
+    after = back.state_dict()
+    assert set(after) == set(before) and all(torch.equal(after[name], value) for name, value in before.items())
+    assert torch.equal(logits(back, checkpoint.processor), plain)
+
+
+def test_merged_equals_unmerged(base: Path) -> None:
+    adapted, processor = trained(base)
+    beside = logits(adapted, processor)
+    adapted.merge_adapter()
+    assert (logits(adapted, processor) - beside).abs().max() <= 1e-4
+    adapted.unmerge_adapter()
+    assert (logits(adapted, processor) - beside).abs().max() <= 1e-4
+    assert (logits(adapted.merge_and_unload(), processor) - beside).abs().max() <= 1e-4
+
+
+def test_saved_it_is_one_small_file_and_loads_merged_or_not(base: Path, tmp_path: Path) -> None:
+    adapted, processor = trained(base)
+    beside = logits(adapted, processor)
+    info = CheckpointInfo(threshold=0.4, threshold_source={"dataset": "dev"})
+    out = save(adapted, processor, tmp_path / "adapter", info, base=base)
+    assert is_adapter(out) and not is_adapter(base)
+    names = load_file(out / "adapter_model.safetensors")
+    assert any("multi_modal_projector" in name for name in names) and any("lora_A" in name for name in names)
+    assert all("lora_" in name or "multi_modal_projector" in name for name in names)
+    merged, kept = load(out), load(out, merge=False)
+    assert merged.info == info
+    assert torch.equal(logits(kept.model, kept.processor), beside)
+    assert (logits(merged.model, merged.processor) - beside).abs().max() <= 1e-4
+
+
+def test_training_goes_on_from_an_adapter(base: Path, tmp_path: Path) -> None:
+    adapted, processor = trained(base)
+    save(adapted, processor, tmp_path / "adapter", base=base)
+    again = load(tmp_path / "adapter", merge=False)
+    trainable = {name for name, value in again.model.named_parameters() if value.requires_grad}
+    assert trainable == {name for name, value in adapted.named_parameters() if value.requires_grad}
+    before = logits(again.model, processor)
+    train(again.model, processor, steps=1)
+    assert not torch.allclose(logits(again.model, processor), before, atol=1e-4)
+
+
+def test_its_configuration_is_its_own(make_pair: Any, tmp_path: Path) -> None:
+    """An ablation trained as an adapter must not be run with the base's settings."""
+    model, processor = make_pair()
+    save(model, processor, tmp_path / "base")
+    checkpoint = load(tmp_path / "base")
+    checkpoint.model.config.pvtm_mask_ratio = 0.0
+    save(attach(checkpoint.model, r=4, alpha=8), checkpoint.processor, tmp_path / "adapter", base=tmp_path / "base")
+    assert load(tmp_path / "adapter").model.config.pvtm_mask_ratio == 0.0
+    assert load(tmp_path / "base").model.config.pvtm_mask_ratio > 0
+
+
+def test_a_moved_base_is_given(base: Path, tmp_path: Path) -> None:
+    adapted, processor = trained(base)
+    save(adapted, processor, tmp_path / "adapter", base=base)
+    base.rename(tmp_path / "moved")
+    with pytest.raises(FileNotFoundError, match=r"an adapter on .*base.* pass base="):
+        load(tmp_path / "adapter")
+    load(tmp_path / "adapter", base=tmp_path / "moved")
+
+
+def test_the_fingerprint_is_the_bases(base: Path) -> None:
+    plain = fingerprint(load(base).model)
+    assert plain == fingerprint(load(base, dtype=torch.bfloat16).model)
+    adapted, _ = trained(base)
+    assert fingerprint(adapted) == plain
+
+
+def test_another_base_is_refused(base: Path, make_pair: Any, tmp_path: Path) -> None:
+    adapted, processor = trained(base)
+    save(adapted, processor, tmp_path / "adapter", base=base)
+    save(*make_pair(seed=1), tmp_path / "other")
+    with pytest.raises(WeightsError, match="an adapter for the base .* load it with its own base"):
+        load(tmp_path / "adapter", base=tmp_path / "other")
+
+
+Edit = Callable[[dict[str, Tensor]], Any]
+FAULTS: list[tuple[Edit, str]] = [
+    (lambda state: state.pop(next(name for name in state if "lora_B" in name)), "missing .*lora_B"),
+    (lambda state: state.update({"base_model.model.x.lora_A.weight": torch.zeros(2)}), "unexpected .*x.lora_A"),
+    (lambda state: state.update({next(n for n in state if "lora_A" in n): torch.zeros(1, 1)}), r"wrong shape .*\(1, 1\)"),
+]
+
+
+@pytest.mark.parametrize(("edit", "message"), FAULTS)
+def test_faults_of_the_file_are_listed(base: Path, tmp_path: Path, edit: Edit, message: str) -> None:
+    adapted, processor = trained(base)
+    file = save(adapted, processor, tmp_path / "adapter", base=base) / "adapter_model.safetensors"
+    state = load_file(file)
+    edit(state)
+    save_file(state, file)
+    with pytest.raises(WeightsError, match=message):
+        load(tmp_path / "adapter")
+
+
+def test_pickles_truncation_and_merged_ones_are_refused(base: Path, tmp_path: Path) -> None:
+    adapted, processor = trained(base)
+    with pytest.raises(ValueError, match="without base"):
+        save(adapted, processor, tmp_path / "adapter")
+    adapted.merge_adapter()
+    with pytest.raises(ValueError, match="unmerge_adapter"):
+        save(adapted, processor, tmp_path / "adapter", base=base)
+    adapted.unmerge_adapter()
+    file = save(adapted, processor, tmp_path / "adapter", base=base) / "adapter_model.safetensors"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-50])
+    with pytest.raises(WeightsError, match="unreadable weights"):
+        load(tmp_path / "adapter")
+    file.rename(file.with_suffix(".bin"))
+    with pytest.raises(WeightsError, match="a pickle can run code"):
+        load(tmp_path / "adapter")
+
+
+def test_other_kinds_of_adapters_are_refused(base: Path, tmp_path: Path) -> None:
+    adapted, processor = trained(base)
+    path = save(adapted, processor, tmp_path / "adapter", base=base) / "adapter_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "peft_type": "IA3"}))
+    with pytest.raises(ValueError, match="peft_type 'IA3' — expected 'LORA'"):
+        load(tmp_path / "adapter")
