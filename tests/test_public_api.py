@@ -38,7 +38,7 @@ REPORT_FIELDS = [
 SIGNATURES: list[tuple[Any, str]] = [
     (FaceShieldPredictor.from_pretrained, "model= *device= *threshold= *pvtm= *detector="),
     (FaceShieldPredictor.inspect, "self image *face="),
-    (FaceShieldPredictor.inspect_many, "self images *face="),
+    (FaceShieldPredictor.inspect_many, "self images *face= *batch_size="),
     (FaceShieldPredictor.detect, "self image *face="),
     (FaceShieldPredictor.classify, "self image *face="),
     (FaceShieldPredictor.explain, "self image *face="),

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -29,6 +30,7 @@ from faceshield.taxonomy import ATTACK_TYPES, BONAFIDE
 
 if TYPE_CHECKING:
     from faceshield.model import FaceShieldForConditionalGeneration, FaceShieldProcessor
+    from faceshield.model.reading import Reading
 
 __all__ = ["FaceShieldPredictor", "InspectionReport"]
 
@@ -39,6 +41,7 @@ Scores = tuple[float, dict[str, float]]
 _MAX_NEW_TOKENS = 160  # our longest answers need about 130; some pictures make a model talk for ever
 _REMEMBERED = 32  # pictures whose encoded form is kept between the questions of an evaluation
 _EVALUATION_BATCH = 16
+_ALL = (FINE.name, REASONING.name, LOCALIZATION.name)
 
 
 class FaceShieldPredictor:
@@ -70,9 +73,7 @@ class FaceShieldPredictor:
         detector: FaceDetector | None = None,
     ) -> None:
         if not 0.0 <= threshold <= 1.0:
-            raise ValueError(
-                f"threshold {threshold} — expected 0..1, the unit of bonafide_score — correct it"
-            )
+            raise ValueError(f"threshold {threshold} — expected 0..1, the unit of bonafide_score — correct it")
         self.model = model.eval()
         self.processor = processor
         self.threshold = float(threshold)
@@ -80,8 +81,7 @@ class FaceShieldPredictor:
         self.crop_side = crop_side
         self._detector = detector
         self._templates = {
-            task.name: [processor.encode_answer(answer) for answer in task.templates.values()]
-            for task in (COARSE, FINE)
+            task.name: [processor.encode_answer(answer) for answer in task.templates.values()] for task in (COARSE, FINE)
         }
         self._remembered: OrderedDict[bytes, tuple[Tensor, Tensor]] = OrderedDict()
 
@@ -159,18 +159,22 @@ class FaceShieldPredictor:
             TypeError: `image` is none of these kinds.
             ValueError: unknown `face`.
         """
-        return self._report(image, face, ("fine", "reasoning", "localization"))
+        return self._report(image, face, _ALL)
 
     def inspect_many(
-        self, images: Iterable[object], *, face: FaceMode = "detect"
+        self, images: Iterable[object], *, face: FaceMode = "detect", batch_size: int = 8
     ) -> Iterator[InspectionReport]:
-        """Reports one by one, in order; whatever is wrong with one picture is in its report and never
-        raised."""
-        for image in images:
-            try:
-                yield self.inspect(image, face=face)
-            except TypeError as error:
-                yield self.failed(ImageError(source_name(image), str(error)))
+        """Reports in order; whatever is wrong with one picture is in its report and never raised.
+
+        Args:
+            images: see `inspect`; read as they are needed, `batch_size` at a time.
+            face: see `inspect`.
+            batch_size: pictures that go through the model together; it changes the speed, not the verdicts.
+        """
+        if batch_size < 1:
+            raise ValueError(f"batch_size {batch_size} — expected at least 1")
+        for batch in _batches(images, batch_size):
+            yield from self._reports(batch, face, _ALL)
 
     def detect(self, image: object, *, face: FaceMode = "detect") -> InspectionReport:
         """The verdict alone: `is_attack`, `bonafide_score`; see `inspect`."""
@@ -200,17 +204,15 @@ class FaceShieldPredictor:
         picture = open_picture(image)
         _, crop = self._find_face(picture, face)
         if crop is None:
-            raise ImageError(
-                picture.name, "no face was found — expected a frontal face — ask about the whole picture"
-            )
+            raise ImageError(picture.name, "no face was found — expected a frontal face — ask about the whole picture")
         with torch.inference_mode():
-            return self._generate(self._encode([_cut(picture.rgb, crop)]), [prompt])[0]
+            return self._read([_cut(picture.rgb, crop)]).answer([prompt], max_new_tokens=_MAX_NEW_TOKENS)[0][0]
 
     def score(self, image: object) -> float:
         """`bonafide_score` of a whole picture, 0..1; raises as `ask`."""
         picture = open_picture(image)
         with torch.inference_mode():
-            return self._score(self._encode([picture.rgb]), COARSE.name)[0][0]
+            return self._score(self._read([picture.rgb]), COARSE.name)[0][0]
 
     def failed(self, error: ImageError) -> InspectionReport:
         """The report on a picture that could not be inspected."""
@@ -222,12 +224,11 @@ class FaceShieldPredictor:
         """(bonafide_score, type_scores) of each whole picture; raises as `ask`."""
         found: list[Scores] = []
         with torch.inference_mode():
-            for batch in _chunks(images):
-                encoded = self._encode_remembered(batch)
-                coarse, fine = self._score(encoded, COARSE.name), self._score(encoded, FINE.name)
+            for batch in _batches(images, _EVALUATION_BATCH):
+                reading = self._reading(self._encode_remembered(batch))
+                coarse, fine = self._score(reading, COARSE.name), self._score(reading, FINE.name)
                 found += [
-                    (row[0], dict(zip(FINE.templates, types, strict=True)))
-                    for row, types in zip(coarse, fine, strict=True)
+                    (row[0], dict(zip(FINE.templates, types, strict=True))) for row, types in zip(coarse, fine, strict=True)
                 ]
         return found
 
@@ -236,8 +237,9 @@ class FaceShieldPredictor:
         self._check_question(prompt)
         answers: list[str] = []
         with torch.inference_mode():
-            for batch in _chunks(images):
-                answers += self._generate(self._encode_remembered(batch), [prompt] * len(batch))
+            for batch in _batches(images, _EVALUATION_BATCH):
+                reading = self._reading(self._encode_remembered(batch))
+                answers += [row[0] for row in reading.answer([prompt], max_new_tokens=_MAX_NEW_TOKENS)]
         return answers
 
     # -- how -----------------------------------------------------------------------------------------------
@@ -247,28 +249,50 @@ class FaceShieldPredictor:
             picture = open_picture(image)
         except ImageError as error:
             return self.failed(error)
-        faces, crop = self._find_face(picture, face)
-        meta: dict[str, Any] = {
-            "size_wh": list(picture.size_wh),
-            "faces": [list(box) for box in faces],
-            "crop": None if crop is None else list(crop),
-            "notes": list(picture.notes),
-        }
-        common: dict[str, Any] = {"image": picture.name, "model": dict(self.model_info), "meta": meta}
-        if crop is None:
-            return InspectionReport(status="no_face", **common)
-        if len(faces) > 1:
-            meta["notes"].append(f"{len(faces)} faces were found; the largest was judged")
+        return self._reports([picture], face, tasks)[0]
+
+    def _reports(self, images: Sequence[object], face: FaceMode, tasks: tuple[str, ...]) -> list[InspectionReport]:
+        """One report a picture, in order; those with a face go through the model together."""
+        reports: list[InspectionReport | None] = []
+        crops: list[NDArray[np.uint8]] = []
+        waiting: list[tuple[int, dict[str, Any], Box | None, tuple[int, int, int, int]]] = []
+        for image in images:
+            try:
+                picture = open_picture(image)
+            except ImageError as error:
+                reports.append(self.failed(error))
+                continue
+            except TypeError as error:
+                reports.append(self.failed(ImageError(source_name(image), str(error))))
+                continue
+            faces, crop = self._find_face(picture, face)
+            meta: dict[str, Any] = {
+                "size_wh": list(picture.size_wh),
+                "faces": [list(box) for box in faces],
+                "crop": None if crop is None else list(crop),
+                "notes": list(picture.notes),
+            }
+            common: dict[str, Any] = {"image": picture.name, "model": dict(self.model_info), "meta": meta}
+            if crop is None:
+                reports.append(InspectionReport(status="no_face", **common))
+                continue
+            if len(faces) > 1:
+                meta["notes"].append(f"{len(faces)} faces were found; the largest was judged")
+            waiting.append((len(reports), common, faces[0] if faces else None, crop))
+            crops.append(_cut(picture.rgb, crop))
+            reports.append(None)
         with torch.inference_mode():
-            findings = self._judge(_cut(picture.rgb, crop), tasks)
-        return InspectionReport(
-            status="ok",
-            threshold=self.threshold,
-            face=faces[0] if faces else None,
-            boxes=_boxes(findings, crop, meta),
-            **{name: value for name, value in findings.items() if name != "located"},
-            **common,
-        )
+            judged = self._judge(crops, tasks) if crops else []
+        for (place, common, found, crop), findings in zip(waiting, judged, strict=True):
+            reports[place] = InspectionReport(
+                status="ok",
+                threshold=self.threshold,
+                face=found,
+                boxes=_boxes(findings, crop, common["meta"]),
+                **{name: value for name, value in findings.items() if name != "located"},
+                **common,
+            )
+        return [report for report in reports if report is not None]
 
     def _find_face(self, picture: Picture, face: str) -> tuple[list[Box], tuple[int, int, int, int] | None]:
         """All faces, the largest first, and the part of the picture to judge, None where there is no face."""
@@ -283,27 +307,36 @@ class FaceShieldPredictor:
         faces = [tuple(round(float(value), 1) for value in one.box) for one in found]
         return faces, crop_box(found[0].box, picture.size_wh) if found else None  # type: ignore[return-value]
 
-    def _judge(self, crop: NDArray[np.uint8], tasks: tuple[str, ...]) -> dict[str, Any]:
-        """What the model finds in one crop; "located" is its answer to the question where, read in the crop's
+    def _judge(self, crops: Sequence[NDArray[np.uint8]], tasks: tuple[str, ...]) -> list[dict[str, Any]]:
+        """What the model finds in each crop; "located" is its answer to the question where, read in the crop's
         pixels."""
-        encoded = self._encode([crop])
-        score = self._score(encoded, COARSE.name)[0][0]
-        is_attack = score < self.threshold
-        findings: dict[str, Any] = {"bonafide_score": score, "is_attack": is_attack}
+        reading = self._read(crops)
+        rows: list[dict[str, Any]] = [
+            {"bonafide_score": values[0], "is_attack": values[0] < self.threshold}
+            for values in self._score(reading, COARSE.name)
+        ]
         if "fine" in tasks:
-            scores = dict(zip(FINE.templates, self._score(encoded, FINE.name)[0], strict=True))
-            findings["type_scores"] = scores
-            findings["presentation_type"] = (
-                max(ATTACK_TYPES, key=scores.__getitem__) if is_attack else BONAFIDE
-            )
+            for row, values in zip(rows, self._score(reading, FINE.name), strict=True):
+                scores = dict(zip(FINE.templates, values, strict=True))
+                row["type_scores"] = scores
+                row["presentation_type"] = max(ATTACK_TYPES, key=scores.__getitem__) if row["is_attack"] else BONAFIDE
         asked = [task for task in (REASONING, LOCALIZATION) if task.name in tasks]
-        answers = self._generate(encoded, [task.question for task in asked]) if asked else []
-        for task, answer in zip(asked, answers, strict=True):
-            if task is REASONING:
-                findings["reasoning"] = answer
-            else:
-                findings["located"] = task.read(answer, (crop.shape[1], crop.shape[0]))
-        return findings
+        answers = reading.answer([task.question for task in asked], max_new_tokens=_MAX_NEW_TOKENS) if asked else []
+        for row, crop, words in zip(rows, crops, answers, strict=False):
+            for task, answer in zip(asked, words, strict=True):
+                if task is REASONING:
+                    row["reasoning"] = answer
+                else:
+                    row["located"] = task.read(answer, (crop.shape[1], crop.shape[0]))
+        return rows
+
+    def _read(self, crops: Sequence[NDArray[np.uint8]]) -> Reading:
+        return self._reading(self._encode(crops))
+
+    def _reading(self, encoded: tuple[Tensor, Tensor]) -> Reading:
+        from faceshield.model.reading import Reading
+
+        return Reading(self.model, self.processor, *encoded)
 
     def _encode(self, crops: Sequence[NDArray[np.uint8]]) -> tuple[Tensor, Tensor]:
         """(H, W, 3) uint8 RGB crops -> the tower's features and joint tokens, (B, T, Dv) each."""
@@ -341,34 +374,10 @@ class FaceShieldPredictor:
             self._remembered.popitem(last=False)
         return torch.stack([row[0] for row in rows]), torch.stack([row[1] for row in rows])
 
-    def _inputs(self, encoded: tuple[Tensor, Tensor], questions: Sequence[str]) -> dict[str, Tensor]:
-        """Model inputs for each question about the picture of its row, or about the only picture there is."""
-        rows = len(questions)
-        inputs = self.processor.collate([self.processor.encode_question(question) for question in questions])
-        inputs["prompt_input_ids"] = self.processor.encode_prompts(list(questions))
-        inputs["pvtm_seeds"] = torch.zeros(rows, dtype=torch.long)
-        inputs = {name: value.to(self.model.device) for name, value in inputs.items()}
-        inputs["vision_features"], inputs["vision_joint"] = (part.expand(rows, -1, -1) for part in encoded)
-        return inputs
-
-    def _score(self, encoded: tuple[Tensor, Tensor], task: str) -> list[list[float]]:
+    def _score(self, reading: Reading, task: str) -> list[list[float]]:
         """Probability of each of the task's fixed answers, one list a picture, each summing to 1."""
-        inputs = self._inputs(encoded, [TASKS[task].question] * len(encoded[0]))
-        logarithms = self.model.score_answers(self._templates[task], **inputs)
+        logarithms = reading.score(TASKS[task].question, self._templates[task])
         return [[float(value) for value in row] for row in logarithms.double().softmax(-1)]
-
-    def _generate(self, encoded: tuple[Tensor, Tensor], questions: Sequence[str]) -> list[str]:
-        """Greedy answers, at most `_MAX_NEW_TOKENS` long."""
-        inputs = self._inputs(encoded, questions)
-        ids = self.model.generate(
-            **inputs,
-            max_new_tokens=_MAX_NEW_TOKENS,
-            do_sample=False,
-            num_beams=1,
-            eos_token_id=self.processor.eos_token_id,
-            pad_token_id=self.processor.pad_token_id,
-        )
-        return [self.processor.decode_answer(row[inputs["input_ids"].shape[1] :]) for row in ids]
 
     def _check_question(self, prompt: str) -> None:
         if not isinstance(prompt, str) or not prompt.strip():
@@ -400,19 +409,17 @@ def _boxes(findings: dict[str, Any], crop: tuple[int, int, int, int], meta: dict
     meta["localization"] = located.text
     if not findings["is_attack"]:
         if located.boxes:
-            meta["notes"].append(
-                "the model also named an attack region, left out because the verdict is bona fide"
-            )
+            meta["notes"].append("the model also named an attack region, left out because the verdict is bona fide")
         return []
     if not located.boxes:
         meta["notes"].append("the model named no attack region")
     left, top = crop[:2]
     return [
-        (round(x0 + left, 1), round(y0 + top, 1), round(x1 + left, 1), round(y1 + top, 1))
-        for x0, y0, x1, y1 in located.boxes
+        (round(x0 + left, 1), round(y0 + top, 1), round(x1 + left, 1), round(y1 + top, 1)) for x0, y0, x1, y1 in located.boxes
     ]
 
 
-def _chunks(images: Sequence[object]) -> Iterator[Sequence[object]]:
-    for start in range(0, len(images), _EVALUATION_BATCH):
-        yield images[start : start + _EVALUATION_BATCH]
+def _batches(items: Iterable[object], size: int) -> Iterator[list[object]]:
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch

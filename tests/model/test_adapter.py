@@ -60,6 +60,9 @@ def test_a_new_adapter_changes_nothing_and_detached_everything_is_back(base: Pat
     plain = logits(checkpoint.model, checkpoint.processor)
     adapted = attach(checkpoint.model, r=4, alpha=8)
     assert torch.equal(logits(adapted.eval(), checkpoint.processor), plain)
+    names = [name for name, value in adapted.named_parameters() if value.requires_grad]
+    assert sum("lora_A" in name for name in names) == 4 * 2  # four linears in each of two layers
+    assert not any("tower" in name for name in names)
     train(adapted, checkpoint.processor)
     assert not torch.allclose(logits(adapted, checkpoint.processor), plain, atol=1e-3)
     back = detach(adapted)

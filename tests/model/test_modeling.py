@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
 from transformers import AutoModel, AutoModelForImageTextToText, SiglipVisionModel
 
 from faceshield.model import FaceShieldForConditionalGeneration, FaceShieldModel
@@ -199,34 +198,6 @@ def test_packed_questions_equal_separate_ones(pair, pictures):
 
 
 @pytest.mark.filterwarnings(OLD_NAME)
-def test_lora_attaches_saves_and_merges(tmp_path, pair, batch):
-    model, processor = pair
-    config = LoraConfig(
-        r=4,
-        lora_alpha=8,
-        target_modules=["qkv_proj", "o_proj", "gate_up_proj", "down_proj"],
-        modules_to_save=["multi_modal_projector"],
-    )
-    tuned = get_peft_model(model, config)
-    adapted = {name for name, _ in tuned.named_parameters() if "lora_A" in name}
-    assert len(adapted) == 4 * 2 and all("language_model" in name for name in adapted)
-    trained = [name for name, p in tuned.named_parameters() if p.requires_grad]
-    assert any("multi_modal_projector" in name for name in trained)
-    assert not any("tower" in name for name in trained)
-    with torch.no_grad():
-        for p in tuned.parameters():
-            if p.requires_grad:
-                p.add_(torch.randn_like(p) * 0.05)
-    tuned.eval()
-    wanted = logits(tuned, batch)
-    generated = tuned.generate(**batch, max_new_tokens=4, do_sample=False)
-    tuned.save_pretrained(tmp_path)
-    merged = tuned.merge_and_unload()
-    assert isinstance(merged, FaceShieldForConditionalGeneration)
-    torch.testing.assert_close(logits(merged, batch), wanted, atol=1e-4, rtol=1e-4)
-    assert torch.equal(merged.generate(**batch, max_new_tokens=4, do_sample=False), generated)
-
-
 def test_small_tower_is_siglips_but_for_the_stem(pair):
     model, _ = pair
     tower = model.model.vision_tower

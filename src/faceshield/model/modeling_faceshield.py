@@ -197,7 +197,7 @@ class FaceShieldModel(FaceShieldPreTrainedModel):
                 )
             vision_features, vision_joint = self.encode_images(pixel_values, savp_values)
         features = vision_features
-        if prompt_input_ids is not None and self._pvtm_is_on():
+        if prompt_input_ids is not None and self.pvtm_is_on():
             if vision_joint is None:
                 raise ValueError("vision_features without vision_joint — PVTM ranks by it — pass both")
             if pvtm_seeds is None and not self.training:
@@ -209,7 +209,8 @@ class FaceShieldModel(FaceShieldPreTrainedModel):
         projected: Any = list(projector(features.to(dtype)))
         return BaseModelOutputWithPooling(last_hidden_state=features, pooler_output=projected)
 
-    def _pvtm_is_on(self) -> bool:
+    def pvtm_is_on(self) -> bool:
+        """Whether tokens are masked now: in training, or at inference where the configuration says so."""
         return (self.training or self.config.pvtm_inference == "paper") and self.config.pvtm_mask_ratio > 0
 
     def _placeholders(self, input_ids: Tensor, features: Tensor) -> Tensor:
@@ -384,11 +385,14 @@ class FaceShieldForConditionalGeneration(FaceShieldPreTrainedModel, GenerationMi
         )
 
     @torch.inference_mode()
-    def score_answers(self, answers: Sequence[Sequence[int]], **inputs: Any) -> Tensor:
+    def score_answers(
+        self, answers: Sequence[Sequence[int]], *, past_key_values: Cache | None = None, **inputs: Any
+    ) -> Tensor:
         """Log-probability of each of K fixed answers after each picture and question, in one prefill.
 
         Args:
             answers: K lists of token ids, end token included (`FaceShieldProcessor.encode_answer`).
+            past_key_values: What came before `input_ids`, without padding; it grows.
             inputs: The processor's output for B pictures and questions, left padded, or with
                 `vision_features`.
 
@@ -407,10 +411,12 @@ class FaceShieldForConditionalGeneration(FaceShieldPreTrainedModel, GenerationMi
         if attention_mask is None:
             attention_mask = torch.ones_like(inputs["input_ids"])
         device, rows = attention_mask.device, len(attention_mask)
-        cache = DynamicCache(config=self.config.text_config)
-        first = self(
-            **inputs, attention_mask=attention_mask, past_key_values=cache, use_cache=True, logits_to_keep=1
-        ).logits
+        cache = DynamicCache(config=self.config.text_config) if past_key_values is None else past_key_values
+        before = cache.get_seq_length()
+        attention_mask = torch.cat([attention_mask.new_ones(rows, before), attention_mask], dim=1)
+        positions = (attention_mask.cumsum(-1) - 1).clamp(min=0)[:, before:]
+        given = {**inputs, "attention_mask": attention_mask, "position_ids": positions}
+        first = self(**given, past_key_values=cache, use_cache=True, logits_to_keep=1).logits
         firsts = torch.tensor([answer[0] for answer in answers], device=device)
         scores = first[:, -1].float().log_softmax(-1)[:, firsts]
 
@@ -419,14 +425,14 @@ class FaceShieldForConditionalGeneration(FaceShieldPreTrainedModel, GenerationMi
         if not steps:
             return scores
         owner, offset = torch.tensor(steps, device=device).T
-        given = torch.tensor([answers[k][i] for k, i in steps], device=device)
+        fed = torch.tensor([answers[k][i] for k, i in steps], device=device)
         wanted = torch.tensor([answers[k][i + 1] for k, i in steps], device=device)
         own = (owner[:, None] == owner) & (offset[:, None] >= offset)
         seen = attention_mask.bool()[:, None, None].expand(-1, -1, len(steps), -1)
         visible = torch.cat([seen, own.expand(rows, 1, -1, -1)], dim=-1)
         hidden = torch.zeros(visible.shape, dtype=self.dtype, device=device)
         logits = self(
-            input_ids=given.expand(rows, -1),
+            input_ids=fed.expand(rows, -1),
             attention_mask=hidden.masked_fill(~visible, torch.finfo(self.dtype).min),
             position_ids=attention_mask.sum(1, keepdim=True) + offset,
             past_key_values=cache,

@@ -192,13 +192,11 @@ class FaceShieldProcessor(ProcessorMixin):
 
     def _question_ids(self, question: str, *, first: bool, image: bool) -> list[int]:
         """One user turn, up to and with "ASSISTANT:"."""
-        before = f"{self.system} USER: " if first else "USER: "
-        start = self._start if first else []
         if image:
             # Bunny tokenizes the pieces around the picture apart, and so do we.
-            picture = [self.image_token_id] * self.image_seq_length
-            return [*start, *self._cached(before), *picture, *self._ids(f"\n{question} ASSISTANT:")]
-        return [*start, *self._ids(f"{before}{question} ASSISTANT:")]
+            return [*self.encode_prefix(), *self._ids(f"\n{question} ASSISTANT:")]
+        before = f"{self.system} USER: " if first else "USER: "
+        return [*(self._start if first else []), *self._ids(f"{before}{question} ASSISTANT:")]
 
     @property
     def _start(self) -> list[int]:
@@ -206,6 +204,10 @@ class FaceShieldProcessor(ProcessorMixin):
         ids: list[int] = list(self.tokenizer("")["input_ids"])
         bos = self.tokenizer.bos_token_id
         return [bos] if bos is not None and ids[:1] == [bos] else []
+
+    def encode_prefix(self) -> list[int]:
+        """Ids of system sentence and picture placeholders, with which every question about a picture begins."""
+        return [*self._start, *self._cached(f"{self.system} USER: "), *[self.image_token_id] * self.image_seq_length]
 
     def encode_question(self, question: str, *, image: bool = True) -> list[int]:
         """Ids of system sentence, picture placeholders (if `image`) and question, up to "ASSISTANT:"."""
