@@ -120,9 +120,9 @@ predict_split() {
 both_stages sft
 evaluate sft
 if [ -n "${ABLATIONS:-}" ]; then
-  both_stages no-savp use_savp=false
+  both_stages no-savp 'model={use_savp: false}'
   evaluate no-savp
-  both_stages no-pvtm mask_ratio=0
+  both_stages no-pvtm 'model={pvtm_mask_ratio: 0}'
   evaluate no-pvtm
 fi
 

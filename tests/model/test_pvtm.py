@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from faceshield.model import pvtm
+from faceshield.model import FaceShieldConfig, load, pvtm, save
 
 
 def test_importance_is_a_softmax_of_cosines():
@@ -43,6 +43,15 @@ def test_share_of_masked_tokens_is_the_ratio_within_three_sigma():
     draws = batch * (tokens - round(keep_ratio * tokens))
     sigma = math.sqrt(draws * mask_ratio * (1 - mask_ratio))
     assert abs((~keep).sum().item() - draws * mask_ratio) < 3 * sigma
+
+
+def test_exact_masks_the_same_number_in_every_row():
+    scores = torch.randn(50, 200)
+    keep = pvtm.mask_tokens(scores, 0.1, 0.05, torch.arange(50), exact=True)
+    assert set((~keep).sum(1).tolist()) == {round(0.05 * 180)}
+    top = scores.topk(20, dim=1).indices
+    assert keep.gather(1, top).all()
+    assert len({tuple(row.tolist()) for row in keep}) == 50
 
 
 def test_same_seed_same_mask_whatever_the_batch():
@@ -142,3 +151,60 @@ def test_every_option_masks_and_repeats(encoded, option, value):
     )
     torch.testing.assert_close(masked[~keep], filler[~keep])
     assert torch.equal(keep, model.model.mask_features(features, joint, prompts, torch.arange(3))[1])
+
+
+def test_a_learned_mask_token_is_the_projectors(make_pair, pictures, tmp_path):
+    model, processor = make_pair(pvtm_mask="learned", pvtm_mask_ratio=1.0)
+    inputs = processor(images=pictures, text="Why?", answers=["This is a bona fide face."] * 3)
+    model.requires_grad_(False)
+    model.model.multi_modal_projector.requires_grad_(True)
+    model.train()(**inputs).loss.backward()
+    token = model.model.multi_modal_projector.mask_token
+    assert token.grad.abs().sum() > 0
+    with torch.no_grad():
+        token.add_(1.0)
+    features, joint = model.encode_images(inputs["pixel_values"], inputs["savp_values"])
+    masked, keep = model.model.mask_features(features, joint, inputs["prompt_input_ids"], torch.arange(3))
+    assert torch.equal(masked[~keep], torch.ones_like(masked[~keep])) and torch.equal(masked[keep], features[keep])
+    save(model, processor, tmp_path)
+    assert torch.equal(load(tmp_path).model.model.multi_modal_projector.mask_token, token)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_what_attention_hides_changes_no_answer(make_pair, pictures, packed):
+    model, processor = make_pair(pvtm_mask="attention", pvtm_mask_ratio=0.5)
+    inputs = dict(processor(images=pictures, text=["Why?", "What type of presentation is this?", "Is it?"]))
+    inputs["pvtm_seeds"] = torch.arange(3)
+    features, joint = model.encode_images(inputs.pop("pixel_values"), inputs.pop("savp_values"))
+    _, keep = model.model.mask_features(features, joint, inputs["prompt_input_ids"], inputs["pvtm_seeds"])
+    other = torch.where(keep.unsqueeze(-1), features, torch.randn_like(features) * 5)
+    words = inputs["attention_mask"].bool() & (inputs["input_ids"] != processor.image_token_id)
+    if packed:
+        real = inputs["attention_mask"].bool()
+        length = real.shape[1]
+        eye, causal = torch.eye(length, dtype=torch.bool), torch.ones(length, length, dtype=torch.bool).tril()
+        inputs["position_ids"] = (real.long().cumsum(-1) - 1).clamp(min=0)
+        inputs["attention_mask"] = (causal & (real[:, None, :] | eye))[:, None]
+    model.train()
+    given = {**inputs, "vision_joint": joint}
+    first, second = (model(**given, vision_features=x).logits.detach() for x in (features, other))
+    torch.testing.assert_close(first[words], second[words], rtol=0, atol=1e-5)
+    model.config.pvtm_mask_ratio = 0.0
+    shown = model(**given, vision_features=features).logits.detach()
+    assert (shown - first)[words].abs().max() > 1e-3
+
+
+def test_attention_is_for_training_alone():
+    with pytest.raises(ValueError, match="pvtm_mask 'attention' with pvtm_inference 'paper'"):
+        FaceShieldConfig(pvtm_mask="attention", pvtm_inference="paper")
+
+
+def test_llm_embed_ranks_by_the_language_models_words(make_pair, pictures):
+    model, processor = make_pair(pvtm_space="llm_embed", pvtm_mask_ratio=1.0, pvtm_keep_ratio=0.25)
+    inputs = processor(images=pictures, text="What type of presentation is this?")
+    features, joint = model.encode_images(inputs["pixel_values"], inputs["savp_values"])
+    _, keep = model.model.mask_features(features, joint, inputs["prompt_input_ids"], torch.arange(3))
+    words = torch.tensor(processor.tokenizer("What type of presentation is this?")["input_ids"])
+    text = model.get_input_embeddings()(words).mean(0)
+    cosine = torch.cosine_similarity(model.model.multi_modal_projector(features), text, dim=-1)
+    assert torch.equal(keep, torch.zeros_like(keep).scatter_(1, cosine.topk(8, dim=1).indices, True))

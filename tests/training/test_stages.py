@@ -189,13 +189,14 @@ def test_ablations_are_written_into_the_checkpoint(
     toy_folder: Path, dialogues_jsonl: Path, tmp_path: Path
 ) -> None:
     config = stage(
-        "sft", toy_folder, dialogues_jsonl, tmp_path / "bare", use_savp=False, mask_ratio=0.0, max_steps=1,
+        "sft", toy_folder, dialogues_jsonl, tmp_path / "bare", max_steps=1,
+        model={"use_savp": False, "pvtm_mask_ratio": 0.0},
         save_dtype="bfloat16",
     )  # fmt: skip
     found = load(train_stage(config))
     assert not found.model.config.use_savp and not found.processor.use_savp
     assert found.model.config.pvtm_mask_ratio == 0
-    back = stage("sft", config.out, dialogues_jsonl, tmp_path / "back", use_savp=True)
+    back = stage("sft", config.out, dialogues_jsonl, tmp_path / "back", model={"use_savp": True})
     with pytest.raises(ValueError, match="has no second stream"):
         train_stage(back)
 

@@ -115,7 +115,7 @@ def assemble(
         made,
         FaceShieldProcessor(
             tokenizer,
-            prompt_tokenizer=_prompt_tokenizer(siglip_folder),
+            prompt_tokenizer=None if config.pvtm_space == "llm_embed" else _prompt_tokenizer(siglip_folder),
             image_size=config.vision_config.image_size,
             patch_size=config.vision_config.patch_size,
             use_savp=config.use_savp,

@@ -340,6 +340,8 @@ def _check_pair(config: FaceShieldConfig, processor: FaceShieldProcessor) -> Non
         )
     if processor.use_savp != config.use_savp:
         faults.append(f"use_savp {processor.use_savp} against config's {config.use_savp}")
+    if config.pvtm_space == "llm_embed" and processor.prompt_tokenizer.get_vocab() != processor.tokenizer.get_vocab():
+        faults.append("pvtm_space 'llm_embed' with a prompt tokenizer of its own")
     if len(processor.tokenizer) > config.text_config.vocab_size:
         faults.append(f"{len(processor.tokenizer)} pieces against vocab_size {config.text_config.vocab_size}")
     if faults:

@@ -85,11 +85,14 @@ class FaceShieldConfig(PreTrainedConfig):
         use_savp: Whether the checkpoint was trained with the second stream (§4.1).
         pvtm_keep_ratio: Share (0..1) of the vision tokens, the most important, never masked (§4.2, k).
         pvtm_mask_ratio: Probability (0..1) with which each other token is masked (§4.2, p); 0 turns PVTM off.
-        pvtm_space: How a vision token gets into the text's space, see `pvtm.joint_tokens`.
+        pvtm_space: How a vision token gets into the text's space, see `pvtm.joint_tokens`; `llm_embed` = through
+            the projector, against the mean of the language model's embeddings of the question.
         pvtm_pool: Text pooling: `siglip` = the tower's own pooled output, `mean` = mean of its tokens.
         pvtm_sign: +1 protects the tokens most like the prompt, -1 the least like it.
         pvtm_scope: Rank both streams' tokens together (`joint`) or each stream alone (`per_stream`).
-        pvtm_mask: What replaces a masked feature: `zero`, or `mean` of the picture's own tokens.
+        pvtm_mask: What becomes of a masked token: its feature is `zero`, the `mean` of the picture's own tokens, or
+            `learned` (one vector, trained and saved with the projector); or `attention`: nobody attends to it.
+        pvtm_draw: `bernoulli` = each token by itself; `exact` = always the same number of tokens.
         pvtm_ranking: `prompt` (the paper), or the controls `random`, `shuffled_prompt` (another row's).
         pvtm_inference: `off`, or `paper` = masking stays on when the model is not training.
     """
@@ -127,11 +130,12 @@ class FaceShieldConfig(PreTrainedConfig):
     pvtm_keep_ratio: float | int = 0.10
     pvtm_mask_ratio: float | int = 0.05
     # Paper is silent: which space, pooling, sign and mask; the reasons are in docs/paper_map.md.
-    pvtm_space: Literal["map_head", "map_head_no_mlp", "trim_literal", "raw"] = "map_head"
+    pvtm_space: Literal["map_head", "map_head_no_mlp", "trim_literal", "raw", "llm_embed"] = "map_head"
     pvtm_pool: Literal["siglip", "mean"] = "siglip"
     pvtm_sign: int = 1
     pvtm_scope: Literal["joint", "per_stream"] = "joint"
-    pvtm_mask: Literal["zero", "mean"] = "zero"
+    pvtm_mask: Literal["zero", "mean", "learned", "attention"] = "zero"
+    pvtm_draw: Literal["bernoulli", "exact"] = "bernoulli"
     pvtm_ranking: Literal["prompt", "random", "shuffled_prompt"] = "prompt"
     pvtm_inference: Literal["off", "paper"] = "off"
     tie_word_embeddings: bool = False
@@ -144,6 +148,11 @@ class FaceShieldConfig(PreTrainedConfig):
                 faults.append(
                     f"{name} {getattr(self, name)} — expected a share between 0 and 1 — 10% is 0.10"
                 )
+        if self.pvtm_mask == "attention" and self.pvtm_inference != "off":
+            faults.append(
+                "pvtm_mask 'attention' with pvtm_inference 'paper' — expected 'off', generation attends to every "
+                "token that it keeps — take another mask"
+            )
         if self.pvtm_sign not in (-1, 1):
             faults.append(f"pvtm_sign {self.pvtm_sign} — expected +1 or -1")
         vocabulary = self.text_config.vocab_size

@@ -37,6 +37,14 @@ IMAGE_INPUTS = (
 
 
 @dataclass
+class FaceShieldImageFeatures(BaseModelOutputWithPooling):
+    """`pooler_output`, list of B tensors (T, Dt); `last_hidden_state` (B, T, Dv) after PVTM; `attended` (B, T) bool,
+    the tokens that may be attended to, None = all."""
+
+    attended: Tensor | None = None
+
+
+@dataclass
 class FaceShieldModelOutputWithPast(BaseModelOutputWithPast):
     """Language model outputs plus `image_hidden_states` (B, T, Dt), the projected vision tokens."""
 
@@ -56,13 +64,20 @@ class FaceShieldCausalLMOutputWithPast(ModelOutput):
 
 
 class FaceShieldProjector(nn.Module):
-    """Linear, GELU, Linear: (…, Dv) -> (…, Dt). Eq. 1."""
+    """Linear, GELU, Linear: (…, Dv) -> (…, Dt). Eq. 1. Keeps PVTM's mask token, (Dv,), where that is learnt."""
 
     def __init__(self, config: FaceShieldConfig) -> None:
         super().__init__()
         self.linear_1 = nn.Linear(config.vision_config.hidden_size, config.text_config.hidden_size)
         self.act = ACT2FN[config.projector_hidden_act]
         self.linear_2 = nn.Linear(config.text_config.hidden_size, config.text_config.hidden_size)
+        self.mask_token: nn.Parameter | None = None
+        if config.pvtm_mask == "learned":
+            self.add_mask_token()
+
+    def add_mask_token(self) -> None:
+        """A mask token that begins as the fixed one, zero."""
+        self.mask_token = nn.Parameter(self.linear_1.weight.new_zeros(self.linear_1.in_features))
 
     def forward(self, features: Tensor) -> Tensor:
         return self.linear_2(self.act(self.linear_1(features)))
@@ -154,7 +169,11 @@ class FaceShieldModel(FaceShieldPreTrainedModel):
             scores = torch.rand(batch, tokens) if ranks is None else pvtm.seeded_uniform(ranks, tokens)
             scores = scores.to(features.device)
         else:
-            text = self.encode_prompts(prompt_input_ids)
+            if config.pvtm_space == "llm_embed":
+                joint = self.multi_modal_projector(features.to(self.multi_modal_projector.linear_1.weight.dtype)).detach()
+                text = self._embed_prompts(prompt_input_ids)
+            else:
+                text = self.encode_prompts(prompt_input_ids)
             if config.pvtm_ranking == "shuffled_prompt":
                 text = text.roll(1, dims=0)
             scores = pvtm.importance(joint, text, config.pvtm_sign)
@@ -163,11 +182,25 @@ class FaceShieldModel(FaceShieldPreTrainedModel):
             scores = scores.reshape(batch * streams, -1)
             if seeds is not None:
                 seeds = (seeds.unsqueeze(1) * streams + torch.arange(streams, device=seeds.device)).flatten()
-        keep = pvtm.mask_tokens(scores, config.pvtm_keep_ratio, config.pvtm_mask_ratio, seeds)
+        exact = config.pvtm_draw == "exact"
+        keep = pvtm.mask_tokens(scores, config.pvtm_keep_ratio, config.pvtm_mask_ratio, seeds, exact=exact)
         keep = keep.view(batch, tokens)
         # Paper is silent: what a masked token becomes; zero turns into one trainable vector, projector(0).
-        filler = features.mean(1, keepdim=True) if config.pvtm_mask == "mean" else features.new_zeros(())
+        if config.pvtm_mask == "attention":
+            return features, keep
+        filler = features.new_zeros(())
+        if config.pvtm_mask == "mean":
+            filler = features.mean(1, keepdim=True)
+        elif (learned := self.multi_modal_projector.mask_token) is not None:
+            filler = learned.to(features.dtype)
         return torch.where(keep.unsqueeze(-1), features, filler), keep
+
+    @torch.no_grad()
+    def _embed_prompts(self, prompt_input_ids: Tensor) -> Tensor:
+        """(B, 64) ids of the language model's own tokenizer -> (B, Dt), the mean embedding of those not padding."""
+        filled = (prompt_input_ids != self.config.text_config.pad_token_id).unsqueeze(-1)
+        embedded = self.get_input_embeddings()(prompt_input_ids) * filled
+        return embedded.sum(1) / filled.sum(1).clamp(min=1)
 
     @can_return_tuple
     def get_image_features(
@@ -179,16 +212,13 @@ class FaceShieldModel(FaceShieldPreTrainedModel):
         vision_features: Tensor | None = None,
         vision_joint: Tensor | None = None,
         **kwargs: Any,
-    ) -> BaseModelOutputWithPooling:
+    ) -> FaceShieldImageFeatures:
         """Vision tokens as the language model reads them, after PVTM and the projector.
 
         Either `pixel_values` (and `savp_values`), or `vision_features` (and, for PVTM, `vision_joint`) as
         `encode_images` returned them. PVTM is on if `prompt_input_ids` is given, `pvtm_mask_ratio` is above
         0, and the model is training or `pvtm_inference` is "paper"; without seeds it then draws from torch's
         global generator in training and from seed 0 for every picture otherwise.
-
-        Returns:
-            `pooler_output`: list of B tensors (T, Dt); `last_hidden_state`: (B, T, Dv) features after PVTM.
         """
         if vision_features is None:
             if pixel_values is None:
@@ -196,18 +226,19 @@ class FaceShieldModel(FaceShieldPreTrainedModel):
                     "no picture given — expected pixel_values or vision_features — pass one of the two"
                 )
             vision_features, vision_joint = self.encode_images(pixel_values, savp_values)
-        features = vision_features
+        features, keep = vision_features, None
         if prompt_input_ids is not None and self.pvtm_is_on():
             if vision_joint is None:
                 raise ValueError("vision_features without vision_joint — PVTM ranks by it — pass both")
             if pvtm_seeds is None and not self.training:
                 pvtm_seeds = torch.zeros(len(features), dtype=torch.long)
-            features, _ = self.mask_features(features, vision_joint, prompt_input_ids, pvtm_seeds)
+            features, keep = self.mask_features(features, vision_joint, prompt_input_ids, pvtm_seeds)
         projector = self.multi_modal_projector
         dtype = next(projector.parameters()).dtype
         # A list, as generation's own code repeats and slices it.
         projected: Any = list(projector(features.to(dtype)))
-        return BaseModelOutputWithPooling(last_hidden_state=features, pooler_output=projected)
+        attended = keep if self.config.pvtm_mask == "attention" else None
+        return FaceShieldImageFeatures(last_hidden_state=features, pooler_output=projected, attended=attended)
 
     def pvtm_is_on(self) -> bool:
         """Whether tokens are masked now: in training, or at inference where the configuration says so."""
@@ -278,6 +309,9 @@ class FaceShieldModel(FaceShieldPreTrainedModel):
         ):
             # Nothing came before: a left-padded row gets the very positions it has alone.
             position_ids = (attention_mask.long().cumsum(-1) - 1).clamp(min=0)
+        attended = getattr(images, "attended", None)
+        if attended is not None:
+            attention_mask = _hide(attention_mask, where.squeeze(-1), attended)
         outputs = self.language_model(
             attention_mask=attention_mask,
             position_ids=position_ids,
@@ -293,6 +327,23 @@ class FaceShieldModel(FaceShieldPreTrainedModel):
             attentions=outputs.attentions,
             image_hidden_states=image_hidden_states,
         )
+
+
+def _hide(attention_mask: Tensor | None, where: Tensor, attended: Tensor) -> Tensor:
+    """The attention mask, (B, L) or (B, 1, L, L) bool, without the vision tokens that PVTM hides.
+
+    Args:
+        attention_mask: None = everything is attended to.
+        where: (B, L) bool, the vision tokens.
+        attended: (B, T) bool.
+    """
+    visible = torch.ones_like(where).masked_scatter(where, attended)
+    if attention_mask is None:
+        return visible.long()
+    if attention_mask.ndim == 2:
+        return attention_mask * visible
+    itself = torch.eye(where.shape[1], dtype=torch.bool, device=where.device)
+    return attention_mask & (visible[:, None, None, :] | itself)  # itself: a row of nothing would turn into NaN
 
 
 class FaceShieldForConditionalGeneration(FaceShieldPreTrainedModel, GenerationMixin):

@@ -23,13 +23,13 @@ def joint_tokens(tower: Any, last: Tensor, feature: Tensor, space: str) -> Tenso
         space: `map_head` = the pooling head applied to each token alone (softmax over one key is 1, so it is
             value projection, output projection, and the residual MLP); `map_head_no_mlp` = without that MLP;
             `trim_literal` = `map_head` on the layer-normed feature; `raw` = the feature itself (Eq. 7 to the
-            letter).
+            letter); `llm_embed` = the feature too, as the space is only known after the projector.
 
     Raises:
         ValueError: Unknown `space`, or a tower without a head.
     """
     # Paper is silent: the space of Eq. 7; only the head's output was trained against text.
-    if space == "raw":
+    if space in ("raw", "llm_embed"):
         return feature
     head = getattr(tower, "head", None)
     if head is None:
@@ -39,7 +39,7 @@ def joint_tokens(tower: Any, last: Tensor, feature: Tensor, space: str) -> Tenso
     if space == "trim_literal":
         last = tower.post_layernorm(feature)
     elif space not in ("map_head", "map_head_no_mlp"):
-        raise ValueError(f"pvtm_space {space!r} — expected map_head, map_head_no_mlp, trim_literal or raw")
+        raise ValueError(f"pvtm_space {space!r} — expected map_head, map_head_no_mlp, trim_literal, raw or llm_embed")
     attention = head.attention
     width = last.shape[-1]
     weight, bias = attention.in_proj_weight[2 * width :], attention.in_proj_bias[2 * width :]
@@ -64,7 +64,12 @@ def importance(joint: Tensor, text: Tensor, sign: int = 1) -> Tensor:
 
 
 def mask_tokens(
-    importance: Tensor, keep_ratio: float, mask_ratio: float, seeds: Tensor | None = None
+    importance: Tensor,
+    keep_ratio: float,
+    mask_ratio: float,
+    seeds: Tensor | None = None,
+    *,
+    exact: bool = False,
 ) -> Tensor:
     """Choose the tokens that stay: the top `keep_ratio`, and each other with probability 1 - `mask_ratio`.
 
@@ -74,6 +79,7 @@ def mask_tokens(
         mask_ratio: Probability 0..1, drawn independently for each of the others.
         seeds: (B,) integers, one stream of random numbers per row, the same on every device; None draws from
             torch's global generator, as dropout does.
+        exact: Mask `round(mask_ratio * others)` tokens of every row instead of drawing for each alone.
 
     Returns:
         (B, T) bool, True = stays.
@@ -87,6 +93,10 @@ def mask_tokens(
         draw = torch.rand(batch, tokens, device=importance.device)
     else:
         draw = seeded_uniform(seeds, tokens).to(importance.device)
+    if exact:
+        masked = round(mask_ratio * (tokens - kept))
+        lowest = draw.masked_fill(protected, 2.0).argsort(dim=-1, stable=True)[:, :masked]
+        return torch.ones_like(protected).scatter_(1, lowest, False)
     # Paper is silent: "randomly masked with a probability of p%" is read as one Bernoulli draw per token.
     return protected | (draw >= mask_ratio)
 

@@ -8,6 +8,7 @@ Use: `faceshield train configs/train/tiny-sft.yaml init=pretrain dialogues=[dial
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +19,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils import logging as transformers_logging
 
 from faceshield.config import Config
-from faceshield.model import CheckpointInfo, attach, base_name, is_adapter, load, resolve_model, save
+from faceshield.model import CheckpointInfo, FaceShieldConfig, attach, base_name, is_adapter, load, resolve_model, save
 from faceshield.records import Sample, image_path, read_jsonl, write_run
 from faceshield.training.dataset import DialogueRows
 from faceshield.training.oversample import Oversample
@@ -41,9 +42,8 @@ class StageConfig(Config):
         samples: samples files; dialogues about their pictures of other splits than "train" are left out.
         out: checkpoint folder to write; `out/trainer` holds what going on needs.
         cache: folder of the vision features; None = "cache" beside `out`.
-        use_savp: None = as in `init`; false is the ablation "without SAVP".
-        mask_ratio, keep_ratio: PVTM's (§4.2), None = as in `init`; mask_ratio 0 is the ablation "without
-        PVTM".
+        model: `use_savp` and PVTM's values of `FaceShieldConfig` in the place of those in `init`: {use_savp: false} is
+            the ablation "without SAVP", {pvtm_mask_ratio: 0} "without PVTM".
         learning_rate: None = 5e-4 for pretrain, 2e-4 for sft (§5.2).
         projector_lr: of the projector in sft; None = learning_rate. Bunny's value is 2e-5.
         epochs, max_steps, minutes: what ends the run first; max_steps -1 = epochs.
@@ -60,9 +60,7 @@ class StageConfig(Config):
     samples: list[Path] = Field(default_factory=list)
     out: Path
     cache: Path | None = None
-    use_savp: bool | None = None
-    mask_ratio: float | None = Field(None, ge=0, le=1)
-    keep_ratio: float | None = Field(None, ge=0, le=1)
+    model: dict[str, Any] = Field(default_factory=dict)
     lora_r: int = Field(128, ge=1)
     lora_alpha: int = Field(256, ge=1)
     lora_dropout: float = Field(0.05, ge=0, lt=1)
@@ -164,14 +162,20 @@ def train_stage(config: StageConfig, *, questions: Mapping[str, str] | None = No
 
 def _configure(model: Any, processor: Any, config: StageConfig) -> None:
     """Writes the ablations into the model's own config: a checkpoint says how it was trained."""
-    if config.use_savp is not None:
-        if config.use_savp and not model.config.use_savp:
-            raise ValueError(f"use_savp=true, but {config.init} has no second stream — start from a checkpoint that has it")
-        model.config.use_savp = processor.use_savp = config.use_savp
-    if config.mask_ratio is not None:
-        model.config.pvtm_mask_ratio = config.mask_ratio
-    if config.keep_ratio is not None:
-        model.config.pvtm_keep_ratio = config.keep_ratio
+    changeable = {name for name in vars(model.config) if name == "use_savp" or name.startswith("pvtm_")}
+    for name in sorted(set(config.model) - changeable):
+        near = difflib.get_close_matches(name, changeable, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}?" if near else "the weights fix all else"
+        raise ValueError(f"model.{name} — expected one of {', '.join(sorted(changeable))} — {hint}")
+    if config.model.get("use_savp") and not model.config.use_savp:
+        raise ValueError(f"use_savp=true, but {config.init} has no second stream — start from a checkpoint that has it")
+    wanted = FaceShieldConfig(**{**model.config.to_dict(), **config.model})  # checks the values
+    for name in config.model:
+        setattr(model.config, name, getattr(wanted, name))
+    processor.use_savp = model.config.use_savp
+    projector = model.model.multi_modal_projector
+    if model.config.pvtm_mask == "learned" and projector.mask_token is None:
+        projector.add_mask_token()
 
 
 def _left_out(files: list[Path]) -> set[Path]:
