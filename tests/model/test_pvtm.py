@@ -208,3 +208,18 @@ def test_llm_embed_ranks_by_the_language_models_words(make_pair, pictures):
     text = model.get_input_embeddings()(words).mean(0)
     cosine = torch.cosine_similarity(model.model.multi_modal_projector(features), text, dim=-1)
     assert torch.equal(keep, torch.zeros_like(keep).scatter_(1, cosine.topk(8, dim=1).indices, True))
+
+
+def test_an_equal_prompt_passes_the_text_tower_once(pair):
+    model, processor = pair[0].model, pair[1]
+    passed = []
+    hook = model.prompt_tower.register_forward_hook(lambda _, __, out: passed.append(len(out.pooler_output)))
+    ids = processor.encode_prompts(["Why?", "What type is it?", "Why?"])
+    first = model.encode_prompts(ids)
+    assert passed == [2] and torch.equal(first[0], first[2]) and not torch.equal(first[0], first[1])
+    torch.testing.assert_close(model.encode_prompts(ids[1:2])[0], first[1])
+    assert passed == [2]
+    with torch.no_grad():
+        model.prompt_tower.head.bias.add_(1.0)  # other weights, another answer
+    torch.testing.assert_close(model.encode_prompts(ids), first + 1.0)
+    hook.remove()

@@ -22,9 +22,9 @@ def test_an_unknown_stage_names_the_near_one(tmp_path: Path) -> None:
 
 def test_an_unknown_key_names_the_near_one(tmp_path: Path) -> None:
     path = tmp_path / "a.yaml"
-    path.write_text("stage: sft\ninit: tiny\ndialogues: [a.jsonl]\nout: b\nmask_ration: 0.1\n")
+    path.write_text("stage: sft\ninit: tiny\ndialogues: [a.jsonl]\nout: b\nlora_rr: 4\n")
     result = CliRunner().invoke(app, ["train", str(path)])
-    assert "did you mean 'mask_ratio'?" in str(result.exception)
+    assert "did you mean 'lora_r'?" in str(result.exception)
 
 
 def test_a_stage_by_name(toy_folder: Path, dialogues_jsonl: Path, tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from transformers.utils.generic import can_return_tuple
 from . import pvtm, vision_faceshield  # noqa: F401  (vision_faceshield registers the small tower)
 from .configuration_faceshield import FaceShieldConfig
 
+_REMEMBERED_PROMPTS = 1024
 IMAGE_INPUTS = (
     "pixel_values", "savp_values", "prompt_input_ids", "pvtm_seeds", "vision_features", "vision_joint",
 )  # fmt: skip
@@ -106,6 +107,8 @@ class FaceShieldModel(FaceShieldPreTrainedModel):
         self.prompt_tower = SiglipTextModel._from_config(config.prompt_config)
         self.multi_modal_projector = FaceShieldProjector(config)
         self.language_model = AutoModel.from_config(config.text_config)
+        self._prompts: dict[tuple[int, ...], Tensor] = {}
+        self._prompts_of: tuple[Any, ...] = ()
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:
@@ -139,14 +142,25 @@ class FaceShieldModel(FaceShieldPreTrainedModel):
 
     @torch.no_grad()
     def encode_prompts(self, prompt_input_ids: Tensor) -> Tensor:
-        """Pool each prompt, (B, 64) ids -> (B, Dv); equal prompts are computed once."""
-        distinct, index = torch.unique(prompt_input_ids, dim=0, return_inverse=True)
-        outputs = self.prompt_tower(input_ids=distinct, return_dict=True)
+        """Pool each prompt, (B, 64) ids -> (B, Dv); the frozen tower sees an equal prompt once."""
+        weight = self.prompt_tower.head.weight
+        version = sum(parameter._version for parameter in self.prompt_tower.parameters())
+        state = (self.config.pvtm_pool, weight.device, weight.dtype, version)
+        if state != self._prompts_of or len(self._prompts) > _REMEMBERED_PROMPTS:
+            self._prompts_of, self._prompts = state, {}
+        rows = [tuple(row) for row in prompt_input_ids.tolist()]
+        new = list(dict.fromkeys(row for row in rows if row not in self._prompts))
+        if new:
+            self._prompts.update(zip(new, self._pool_prompts(torch.tensor(new, device=weight.device)), strict=True))
+        return torch.stack([self._prompts[row] for row in rows])
+
+    def _pool_prompts(self, ids: Tensor) -> Tensor:
+        outputs = self.prompt_tower(input_ids=ids, return_dict=True)
         if self.config.pvtm_pool == "siglip":
-            return outputs.pooler_output[index]
-        filled = (distinct != self.config.prompt_config.pad_token_id).unsqueeze(-1)
+            return outputs.pooler_output
+        filled = (ids != self.config.prompt_config.pad_token_id).unsqueeze(-1)
         total = (outputs.last_hidden_state * filled).sum(1) / filled.sum(1).clamp(min=1)
-        return self.prompt_tower.head(total)[index]
+        return self.prompt_tower.head(total)
 
     def mask_features(
         self, features: Tensor, joint: Tensor, prompt_input_ids: Tensor, seeds: Tensor | None = None
