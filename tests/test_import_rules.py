@@ -43,6 +43,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "baselines": BASE | {"tasks"},
     **{name: PICTURES for name in PICTURES},
     "predictor": BASE | {"tasks", "model"} | PICTURES,
+    "doctor": BASE | {"__init__", "tasks", "model", "predictor"} | PICTURES,
     "serving": BASE | {"predictor"} | PICTURES,
 }
 MAY_IMPORT["cli"] = set(MAY_IMPORT) | {"cli"}

@@ -36,7 +36,7 @@ REPORT_FIELDS = [
 
 # name -> its parameters in order, "=" where there is a default, "*" before those by keyword alone
 SIGNATURES: list[tuple[Any, str]] = [
-    (FaceShieldPredictor.from_pretrained, "model= *device= *threshold= *pvtm= *detector="),
+    (FaceShieldPredictor.from_pretrained, "model= *device= *dtype= *threshold= *pvtm= *detector="),
     (FaceShieldPredictor.inspect, "self image *face="),
     (FaceShieldPredictor.inspect_many, "self images *face= *batch_size="),
     (FaceShieldPredictor.detect, "self image *face="),
@@ -58,7 +58,7 @@ OPTIONS = {
     "table": ["--markdown", "--out"],
     "inspect": ["--model", "--face", "--json", "--out"],
     "ask": ["--model", "--face"],
-    "doctor": ["--model"],
+    "doctor": ["--model", "--data", "--json"],
 }
 
 

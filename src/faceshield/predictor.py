@@ -91,6 +91,7 @@ class FaceShieldPredictor:
         model: str | Path = "tiny",
         *,
         device: str | None = None,
+        dtype: torch.dtype | None = None,
         threshold: float | None = None,
         pvtm: Literal["off", "paper"] = "off",
         detector: FaceDetector | None = None,
@@ -101,6 +102,7 @@ class FaceShieldPredictor:
             model: "tiny" (shipped with the package), a checkpoint folder, or a hub id (the only one that
                 needs a network).
             device: "cpu", "cuda", …; a GPU where there is one by default.
+            dtype: of the weights; None: float32 for a small model, bfloat16 for one of half a billion parameters.
             threshold: in the place of the one stored with the checkpoint.
             pvtm: "off", or "paper": tokens are masked at inference too (§4.2), always the same ones for one
                 picture.
@@ -111,12 +113,16 @@ class FaceShieldPredictor:
             ValueError: no threshold stored and none given, one that was chosen with other questions, or
                 broken weights.
         """
-        from faceshield.model import checkpoint_hash, load, resolve_model
+        from faceshield.model import checkpoint_hash, count_parameters, load, resolve_model, working_dtype
 
         if pvtm not in ("off", "paper"):
             raise ValueError(f"pvtm {pvtm!r} — expected 'off' or 'paper'")
         folder = resolve_model(model)
-        loaded = load(folder, device=device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        loaded = load(
+            folder,
+            device=device or ("cuda" if torch.cuda.is_available() else "cpu"),
+            dtype=dtype or working_dtype(count_parameters(folder)),
+        )
         if threshold is None:
             for name, question in loaded.info.questions.items():
                 if name in TASKS and TASKS[name].question != question:

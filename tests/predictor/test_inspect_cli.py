@@ -146,6 +146,6 @@ def test_ask_prints_the_answer(run: Run, photos: Path) -> None:
 def test_doctor_tells_what_works(run: Run) -> None:
     code, out, _ = run("doctor")
     assert code == 0 and out.splitlines()[-1] == "all well"
-    assert "torch" in out and "face detector works" in out
+    assert "torch" in out and "finds the one face" in out
     code, out, _ = run("doctor", model="no-such-model")
-    assert code == 2 and "does not load" in out and "all well" not in out
+    assert code == 2 and "FAIL files" in out and "all well" not in out

@@ -1,86 +1,29 @@
-"""`faceshield doctor`: what is installed, and whether the model and the face detector work here; for bug
-reports."""
+"""`faceshield doctor`: numbered pre-flight checks of installation, model and data; for users and for bug reports."""
 
 from __future__ import annotations
 
-import platform
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-_PACKAGES = (
-    "torch",
-    "transformers",
-    "peft",
-    "accelerate",
-    "scikit-image",
-    "pillow",
-    "numpy",
-    "pydantic",
-    "typer",
-)
-
 
 def doctor(
     model: Annotated[str, typer.Option(help="'tiny', a checkpoint folder, or a hub id.")] = "tiny",
+    data: Annotated[list[Path] | None, typer.Option(help="A samples or dialogues file to look at too; repeatable.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One object a check.")] = False,
 ) -> None:
-    """Print versions and try the model once; exit code 2 if something does not work."""
-    from importlib.metadata import PackageNotFoundError, version
+    """Check what is installed, whether the model loads and answers, whether data can be trained on; exit code 2 if not."""
+    import dataclasses
+    import json
 
-    from faceshield import __version__
+    from faceshield.doctor import examine
 
-    typer.echo(f"faceshield    {__version__}")
-    typer.echo(f"python        {platform.python_version()} on {platform.system()} {platform.machine()}")
-    for package in _PACKAGES:
-        try:
-            typer.echo(f"{package:13} {version(package)}")
-        except PackageNotFoundError:
-            typer.echo(f"{package:13} missing")
-
-    import torch
-
-    build = torch.version.cuda or "cpu"
-    devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    typer.echo(
-        f"torch build   {build}, {torch.get_num_threads()} threads, GPUs: {', '.join(devices) or 'none'}"
-    )
-    failures = _try_faces() + _try_model(model)
-    if failures:
+    failed = 0
+    for result in examine(model, data or []):
+        failed += result.state == "failed"
+        typer.echo(json.dumps(dataclasses.asdict(result), ensure_ascii=False) if as_json else result.line())
+    if failed:
         raise typer.Exit(2)
-    typer.echo("all well")
-
-
-def _try_faces() -> int:
-    import numpy as np
-    from skimage.data import astronaut
-
-    from faceshield.face import BuiltInDetector
-
-    found = len(BuiltInDetector().detect(np.asarray(astronaut())))
-    typer.echo(f"face detector {'works' if found == 1 else f'found {found} faces where there is one'}")
-    return int(found != 1)
-
-
-def _try_model(name: str) -> int:
-    import time
-
-    import numpy as np
-
-    from faceshield.predictor import FaceShieldPredictor
-
-    started = time.perf_counter()
-    try:
-        shield = FaceShieldPredictor.from_pretrained(name)
-    except (ValueError, OSError) as error:
-        typer.echo(f"model         {name} does not load: {error}")
-        return 1
-    loaded = time.perf_counter()
-    grey = np.full((224, 224, 3), 127, np.uint8)
-    report = shield.inspect(grey, face="whole")
-    taken = time.perf_counter() - loaded
-    info = shield.model_info
-    typer.echo(
-        f"model         {info['name']} ({info['hash']}), threshold {shield.threshold:.4f}, "
-        f"loaded in {loaded - started:.1f} s, one picture in {taken:.2f} s"
-    )
-    return int(report.status != "ok")
+    if not as_json:
+        typer.echo("all well")

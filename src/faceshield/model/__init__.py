@@ -13,11 +13,14 @@ from .checkpoint import (
     build,
     build_tiny,
     checkpoint_hash,
+    count_parameters,
     is_adapter,
     load,
+    read_config,
     read_info,
     resolve_model,
     save,
+    working_dtype,
 )
 from .configuration_faceshield import FaceShieldConfig, FaceShieldVisionConfig
 from .modeling_faceshield import FaceShieldForConditionalGeneration, FaceShieldModel
@@ -39,11 +42,14 @@ __all__ = [
     "build",
     "build_tiny",
     "checkpoint_hash",
+    "count_parameters",
     "detach",
     "is_adapter",
     "load",
+    "read_config",
     "read_info",
     "resolve_model",
     "save",
     "train_tokenizer",
+    "working_dtype",
 ]

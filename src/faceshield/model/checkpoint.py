@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
@@ -28,12 +29,13 @@ from .adapter import ADAPTER_CONFIG, read_adapter, read_settings, write_adapter
 from .configuration_faceshield import FaceShieldConfig
 from .modeling_faceshield import FaceShieldForConditionalGeneration
 from .processing_faceshield import SYSTEM, FaceShieldProcessor
-from .tensor_files import opened, refuse_pickles
+from .tensor_files import TensorFolder
 
 if TYPE_CHECKING:
     from peft import PeftModel
 
 INFO_FILE = "faceshield.json"
+_SMALL = 500_000_000  # parameters
 TINY_FOLDER = Path(__file__).resolve().parent.parent / "assets" / "faceshield-tiny"
 FETCHED = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "*.md"]
 
@@ -240,12 +242,12 @@ def load(
             listed), or a processor and a model that do not belong together.
     """
     directory = Path(directory)
-    weights = _base_of(directory, base) if is_adapter(directory) else directory
+    weights = weights_folder(directory, base)
     _check_files(directory, weights)
     with quiet():
         loaded: Any = FaceShieldForConditionalGeneration.from_pretrained(
             weights,
-            config=FaceShieldConfig.from_pretrained(directory, local_files_only=True),
+            config=read_config(directory),
             dtype=dtype,
             use_safetensors=True,
             local_files_only=True,
@@ -286,7 +288,11 @@ def base_name(directory: str | Path) -> str:
     return str(read_settings(Path(directory)).get("base_model_name_or_path") or "")
 
 
-def _base_of(directory: Path, base: str | Path | None) -> Path:
+def weights_folder(directory: str | Path, base: str | Path | None = None) -> Path:
+    """Where a checkpoint's whole weights lie: the folder itself, or an adapter's base."""
+    directory = Path(directory)
+    if not is_adapter(directory):
+        return directory
     name = base or base_name(directory)
     try:
         folder = resolve_model(name)
@@ -301,12 +307,6 @@ def _check_files(directory: Path, base: Path) -> None:
     for folder in dict.fromkeys((directory, base)):
         if not folder.is_dir():
             raise FileNotFoundError(f"no checkpoint folder {folder} — expected config.json and *.safetensors in it")
-    weights = sorted(base.glob("*.safetensors"))
-    if not weights:
-        refuse_pickles(base)
-        raise FileNotFoundError(
-            f"{base}: no *.safetensors — expected the weights — copy them into the folder"
-        )
     if is_adapter(directory) and not (directory / "config.json").is_file():
         raise ValueError(
             f"{directory}: an adapter alone — expected its config.json and processor too — save it with faceshield"
@@ -321,9 +321,7 @@ def _check_files(directory: Path, base: Path) -> None:
         raise ValueError(
             f"{directory}: model_type {kind!r} — expected {FaceShieldConfig.model_type!r} — give its folder"
         )
-    for path in weights:
-        with opened(path):
-            pass
+    TensorFolder(base)  # every file there and whole
 
 
 def _check_pair(config: FaceShieldConfig, processor: FaceShieldProcessor) -> None:
@@ -348,6 +346,24 @@ def _check_pair(config: FaceShieldConfig, processor: FaceShieldProcessor) -> Non
         raise ValueError(
             f"processor and model differ: {'; '.join(faults)} — expected a pair — save them together"
         )
+
+
+def read_config(directory: str | Path) -> FaceShieldConfig:
+    """The folder's `config.json`."""
+    with quiet():  # sub-configs are made with transformers' defaults first, about which it warns
+        return FaceShieldConfig.from_pretrained(directory, local_files_only=True)
+
+
+def count_parameters(directory: str | Path) -> int:
+    """Parameters of a checkpoint, an adapter's base included, without loading them; raises as `load` about its files."""
+    weights = weights_folder(directory)
+    _check_files(Path(directory), weights)
+    return sum(math.prod(shape) for shape in TensorFolder(weights).shapes.values())
+
+
+def working_dtype(parameters: int) -> torch.dtype:
+    """float32 for a small model, whose answers then do not depend on the machine's half precision; bfloat16 for a large."""
+    return torch.float32 if parameters < _SMALL else torch.bfloat16
 
 
 def read_info(directory: str | Path) -> CheckpointInfo:
