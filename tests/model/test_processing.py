@@ -198,3 +198,16 @@ def test_wrong_calls_are_named(pair, pictures, call, said):
 
 def test_long_prompts_are_cut_to_the_towers_length(pair):
     assert pair[1].encode_prompts(["word " * 500, ""]).shape == (2, 64)
+
+
+def test_descriptors_of_the_crop_or_of_the_square(tokenizer, pictures, tmp_path):
+    """Where they are computed is the processor's option, and is kept with it."""
+    plain = FaceShieldProcessor(tokenizer, image_size=64, patch_size=16)
+    square = FaceShieldProcessor(tokenizer, image_size=64, patch_size=16, savp_at="square")
+    first, second = square.square_pixels(pictures[1])
+    np.testing.assert_array_equal(second, savp(first))
+    assert not np.array_equal(second, plain.square_pixels(pictures[1])[1])
+    square.save_pretrained(tmp_path)
+    assert FaceShieldProcessor.from_pretrained(tmp_path).savp_at == "square"
+    with pytest.raises(ValueError, match="savp_at 'face'"):
+        FaceShieldProcessor(tokenizer, savp_at="face")

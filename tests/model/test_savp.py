@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from skimage.feature import hog, local_binary_pattern
 
-from faceshield.model.savp import gray, hog_picture, lbp, savp
+from faceshield.model.savp import gray, hog_histograms, hog_picture, lbp, plgf, savp
 
 
 def _pictures() -> dict[str, np.ndarray]:
@@ -51,12 +51,12 @@ def test_gray_is_equation_4(name):
 
 
 @pytest.mark.parametrize("name", PICTURES)
-@pytest.mark.parametrize("method", ["default", "uniform", "ror"])
+@pytest.mark.parametrize("method", ["default", "uniform", "nri_uniform", "ror"])
 def test_lbp_equals_the_oracle(name, method):
     level = gray(PICTURES[name])
     wanted = local_binary_pattern(level, 8, 1, method)
-    if method == "uniform":
-        wanted = np.round(wanted * 255 / 9)
+    if "uniform" in method:
+        wanted = np.round(wanted * 255 / (9 if method == "uniform" else 58))
     same = lbp(level, method) == wanted
     assert same[~_is_tie(level)].mean() >= 0.999
     if name in ("noise", "texture"):
@@ -86,6 +86,33 @@ def test_hog_picture_equals_the_oracle(name, orientations, cell):
     assert ours.max() == 255
 
 
+@pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.parametrize(("orientations", "cell"), [(8, 8), (9, 8), (6, 5), (9, 16)])
+def test_every_cells_histogram_equals_the_oracle(name, orientations, cell):
+    """scikit-image gives the means of magnitudes, each cell divided by its sum and a little more."""
+    level = gray(PICTURES[name])
+    wanted = hog(level, orientations, (cell, cell), (1, 1), block_norm="L1", feature_vector=False)[:, :, 0, 0]
+    ours = hog_histograms(level, orientations, cell) / cell**2
+    normed = ours / (ours.sum(-1, keepdims=True) + 1e-5)
+    assert normed.shape == wanted.shape and normed.max() > 0.1
+    np.testing.assert_allclose(normed, wanted, rtol=0, atol=1e-5)
+
+
+def test_plgf_is_its_formula():
+    level = np.random.default_rng(1).integers(0, 256, (9, 7), dtype=np.uint8)
+    values = np.pad(level.astype(float) + 1, 1, mode="edge")
+    for row, column in ((0, 0), (4, 3), (8, 6)):
+        pull = np.zeros(2)
+        for y in (-1, 0, 1):
+            for x in (-1, 0, 1):
+                if y or x:
+                    angle, distance = np.arctan2(y, x), y * y + x * x
+                    pull += values[row + 1 + y, column + 1 + x] * np.array([np.cos(angle), np.sin(angle)]) / distance
+        expected = np.arctan(np.hypot(*pull) / values[row + 1, column + 1]) / (np.pi / 2) * 255
+        assert abs(float(plgf(level)[row, column]) - expected) <= 0.51
+    assert (plgf(np.full((5, 5), 90, np.uint8)) == 0).all()
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (1, 9), (3, 40), (7, 7), (8, 17)])
 def test_smallest_pictures_have_descriptors(shape):
     picture = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
@@ -100,6 +127,7 @@ def test_channels_come_in_the_order_asked():
         np.testing.assert_array_equal(stacked[..., channel], wanted)
     np.testing.assert_array_equal(savp(picture, channels=("red", "green", "blue")), picture)
     assert (savp(picture, channels=("gray",) * 3) == level[..., None]).all()
+    np.testing.assert_array_equal(savp(picture, channels=("gray", "hog", "plgf"))[..., 2], plgf(level))
 
 
 def test_input_is_left_alone():

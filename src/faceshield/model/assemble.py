@@ -300,7 +300,7 @@ def _prompt_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         except ImportError as error:
             raise ImportError(
                 f"{folder}: SigLIP's tokenizer needs sentencepiece and protobuf — expected both installed — "
-                "pip install 'faceshield[paper]'"
+                "pip install sentencepiece protobuf"
             ) from error
         from transformers.models.siglip.tokenization_siglip import SiglipTokenizer
 

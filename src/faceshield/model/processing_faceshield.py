@@ -9,7 +9,7 @@ S = image size, T = vision tokens of all streams, L = sequence length.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -59,6 +59,8 @@ class FaceShieldProcessor(ProcessorMixin):
         savp_lbp_method: See `savp.savp`.
         savp_hog_orientations: See `savp.savp`.
         savp_hog_cell: See `savp.savp`.
+        savp_at: Where descriptors are computed: on the `crop` as it comes, before padding and resizing, or on the
+            `square` that the tower sees.
     """
 
     prompt_tokenizer: PreTrainedTokenizerBase
@@ -81,7 +83,10 @@ class FaceShieldProcessor(ProcessorMixin):
         savp_lbp_method: LbpMethod = "default",
         savp_hog_orientations: int = 8,
         savp_hog_cell: int = 8,
+        savp_at: Literal["crop", "square"] = "crop",
     ) -> None:
+        if savp_at not in ("crop", "square"):
+            raise ValueError(f"savp_at {savp_at!r} — expected 'crop' or 'square' — choose one of them")
         image_token_id: Any = tokenizer.convert_tokens_to_ids(image_token)
         if image_token_id is None or image_token_id == tokenizer.unk_token_id:
             raise ValueError(
@@ -102,6 +107,7 @@ class FaceShieldProcessor(ProcessorMixin):
         self.image_mean, self.image_std, self.pad_level = image_mean, image_std, pad_level
         self.savp_channels, self.savp_lbp_method = list(savp_channels), savp_lbp_method
         self.savp_hog_orientations, self.savp_hog_cell = savp_hog_orientations, savp_hog_cell
+        self.savp_at = savp_at
         self.eos_token_id: int = tokenizer.eos_token_id
         pad = tokenizer.pad_token_id
         self.pad_token_id: int = self.eos_token_id if pad is None else pad
@@ -132,22 +138,22 @@ class FaceShieldProcessor(ProcessorMixin):
             image: PIL picture of any mode, or (H, W, 3) uint8 RGB.
 
         Returns:
-            RGB square, and the SAVP square or None without SAVP. SAVP is computed on the picture as given,
-            then both are padded to a square around the centre with `pad_level` and resized bicubically.
+            RGB square, and the SAVP square or None without SAVP. SAVP is computed on the picture as given (or, with
+            `savp_at` "square", on the square), then both are padded to a square around the centre with `pad_level`
+            and resized bicubically.
         """
         rgb = _as_rgb(image)
-        second = None
-        if self.use_savp:
-            second = self._square(
-                savp(
-                    rgb,
-                    channels=self.savp_channels,
-                    lbp_method=self.savp_lbp_method,
-                    hog_orientations=self.savp_hog_orientations,
-                    hog_cell=self.savp_hog_cell,
-                )
-            )
-        return self._square(rgb), second
+        square = self._square(rgb)
+        if not self.use_savp:
+            return square, None
+        second = savp(
+            rgb if self.savp_at == "crop" else square,
+            channels=self.savp_channels,
+            lbp_method=self.savp_lbp_method,
+            hog_orientations=self.savp_hog_orientations,
+            hog_cell=self.savp_hog_cell,
+        )
+        return square, self._square(second)
 
     def _square(self, picture: np.ndarray) -> np.ndarray:
         height, width = picture.shape[:2]

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-LbpMethod = Literal["default", "uniform", "ror"]
-Channel = Literal["lbp", "gray", "hog", "red", "green", "blue"]
+LbpMethod = Literal["default", "uniform", "nri_uniform", "ror"]
+Channel = Literal["lbp", "gray", "hog", "plgf", "red", "green", "blue"]
 Picture = NDArray[np.uint8]
 
 # The diagonal neighbours at radius 1 lie off the grid, at 0.70711 pixels (five decimals, as scikit-image
@@ -47,15 +47,13 @@ def lbp(gray: Picture, method: LbpMethod = "default") -> Picture:
     Args:
         gray: (H, W) uint8.
         method: `default` = the code of Eq. 3, 0-255; `uniform` = the number of ones where the ring changes at
-            most twice, else 9, stretched to 0-255; `ror` = the smallest of the code's rotations.
+            most twice, else 9, stretched to 0-255; `nri_uniform` = the same told apart by rotation, 59 codes,
+            stretched; `ror` = the smallest of the code's rotations.
 
     Raises:
         ValueError: Unknown `method`.
     """
-    if method not in get_args(LbpMethod):
-        raise ValueError(
-            f"LBP method {method!r} — expected one of {get_args(LbpMethod)} — choose one of them"
-        )
+    table = code_table(method)
     height, width = gray.shape
     padded = np.zeros((height + 2, width + 2), np.int32)
     padded[1:-1, 1:-1] = gray
@@ -78,18 +76,29 @@ def lbp(gray: Picture, method: LbpMethod = "default") -> Picture:
         diagonal += axes[(index + 1) % 4]
         np.greater_equal(diagonal, 0, out=bit)
         code |= bit.view(np.uint8) << np.uint8(2 * index + 1)
-    return code if method == "default" else _code_table(method)[code]
+    return code if method == "default" else table[code]
 
 
 @lru_cache(maxsize=4)
-def _code_table(method: str) -> Picture:
+def code_table(method: str) -> Picture:
     """256 entries: Eq. 3's code -> the code of another method, as it is shown."""
+    if method not in get_args(LbpMethod):
+        raise ValueError(
+            f"LBP method {method!r} — expected one of {get_args(LbpMethod)} — choose one of them"
+        )
     codes = np.arange(256)
+    if method == "default":
+        return codes.astype(np.uint8)
     if method == "ror":
         return np.min([(codes >> s | codes << (8 - s)) & 255 for s in range(8)], axis=0).astype(np.uint8)
     bits = codes[:, None] >> np.arange(8) & 1
-    changes = (bits != np.roll(bits, 1, axis=1)).sum(1)
-    return np.round(np.where(changes <= 2, bits.sum(1), 9) * (255 / 9)).astype(np.uint8)
+    changes, ones = (bits != np.roll(bits, 1, axis=1)).sum(1), bits.sum(1)
+    if method == "uniform":
+        return np.round(np.where(changes <= 2, ones, 9) * (255 / 9)).astype(np.uint8)
+    # A ring of ones begins somewhere; seen from its last zero, that is scikit-image's index of the rotation.
+    start = np.where(bits[:, 0] == 1, ones - bits.argmin(1), 8 - bits.argmax(1))
+    numbered = np.where(ones == 0, 0, np.where(ones == 8, 57, 1 + 8 * (ones - 1) + start))
+    return np.round(np.where(changes <= 2, numbered, 58) * 255 / 58).astype(np.uint8)
 
 
 def hog_picture(gray: Picture, orientations: int = 8, cell: int = 8) -> Picture:
@@ -103,30 +112,31 @@ def hog_picture(gray: Picture, orientations: int = 8, cell: int = 8) -> Picture:
     Returns:
         (H, W) uint8, stretched so that the brightest pixel is 255; all 0 where there is no gradient.
     """
-    if orientations < 1 or cell < 4:
-        raise ValueError(
-            f"HOG orientations {orientations}, cell {cell} — expected at least 1 and 4 — use larger numbers"
-        )
     picture = np.zeros(gray.shape, np.float32)
-    rows, columns = gray.shape[0] // cell, gray.shape[1] // cell
+    histograms = hog_histograms(gray, orientations, cell)
+    rows, columns = histograms.shape[:2]
     if rows and columns:
-        height, width = rows * cell, columns * cell
-        index = _gradient_index(gray)[:height, :width]
-        bins, magnitudes = _gradient_tables(orientations)
-        slots = bins[index]
-        slots += _cell_index(rows, columns, orientations, cell)
-        histogram = np.bincount(
-            slots.ravel(), weights=magnitudes[index].ravel(), minlength=rows * columns * orientations
-        )
-        glyphs = histogram.astype(np.float32).reshape(-1, orientations) @ _line_glyphs(orientations, cell)
+        glyphs = histograms.astype(np.float32) @ line_glyphs(orientations, cell)
         drawn = glyphs.reshape(rows, columns, cell, cell).transpose(0, 2, 1, 3)
-        picture[:height, :width] = drawn.reshape(height, width)
+        picture[: rows * cell, : columns * cell] = drawn.reshape(rows * cell, columns * cell)
     # Paper is silent: how HOG becomes a channel; we draw it and stretch it, as the authors' figure shows it.
     brightest = float(picture.max(initial=0.0))
     if brightest > 0:
         picture *= 255.0 / brightest
         picture += 0.5
     return picture.astype(np.uint8)
+
+
+def hog_histograms(gray: Picture, orientations: int = 8, cell: int = 8) -> NDArray[np.float64]:
+    """Sum of gradient magnitudes by direction in each cell, (H // cell, W // cell, orientations), not normalised."""
+    check_hog(orientations, cell)
+    rows, columns = gray.shape[0] // cell, gray.shape[1] // cell
+    index = _gradient_index(gray)[: rows * cell, : columns * cell]
+    bins, magnitudes = gradient_tables(orientations)
+    slots = bins[index]
+    slots += cell_index(rows, columns, orientations, cell)
+    sums: NDArray[Any] = np.bincount(slots.ravel(), weights=magnitudes[index].ravel(), minlength=rows * columns * orientations)
+    return sums.reshape(rows, columns, orientations)
 
 
 def _gradient_index(gray: Picture) -> NDArray[np.int32]:
@@ -141,7 +151,7 @@ def _gradient_index(gray: Picture) -> NDArray[np.int32]:
 
 
 @lru_cache(maxsize=4)
-def _gradient_tables(orientations: int) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+def gradient_tables(orientations: int) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
     """Direction bin and magnitude of every possible gradient, so that no pixel needs an arctangent."""
     vertical, horizontal = np.mgrid[-255:256, -255:256].astype(np.float64)
     degrees = np.rad2deg(np.arctan2(vertical, horizontal)) % 180
@@ -150,14 +160,14 @@ def _gradient_tables(orientations: int) -> tuple[NDArray[np.int32], NDArray[np.f
 
 
 @lru_cache(maxsize=16)
-def _cell_index(rows: int, columns: int, orientations: int, cell: int) -> NDArray[np.int32]:
+def cell_index(rows: int, columns: int, orientations: int, cell: int) -> NDArray[np.int32]:
     """(rows*cell, columns*cell): the first histogram slot of each pixel's cell."""
     first = np.arange(rows * columns, dtype=np.int32).reshape(rows, columns) * orientations
     return first.repeat(cell, 0).repeat(cell, 1)
 
 
 @lru_cache(maxsize=4)
-def _line_glyphs(orientations: int, cell: int) -> NDArray[np.float32]:
+def line_glyphs(orientations: int, cell: int) -> NDArray[np.float32]:
     """(orientations, cell*cell): per direction the pixels of a line along the edge, through the centre."""
     glyphs = np.zeros((orientations, cell, cell), np.float32)
     centre, radius = cell // 2, cell // 2 - 1
@@ -190,6 +200,40 @@ def _line(row: int, column: int, last_row: int, last_column: int) -> list[tuple[
     return points
 
 
+def plgf(gray: Picture) -> Picture:
+    """Pattern of local gravitational force over the 8 neighbours, (H, W) uint8 -> (H, W) uint8, 0..pi/2 as 0-255.
+
+    arctan of the length of the neighbours' pull, each divided by its squared distance and by the centre's level; levels
+    count from 1. From M2A2E (Yu et al., 2024), which the paper takes its descriptors from.
+    """
+    level = np.pad(gray.astype(np.float32) + 1, 1, mode="edge")
+    height, width = gray.shape
+
+    def at(row: int, column: int) -> NDArray[np.float32]:
+        return level[1 + row : 1 + row + height, 1 + column : 1 + column + width]
+
+    slanted = np.float32(0.5**1.5)  # cos 45 degrees over a squared distance of 2
+    right = at(0, 1) - at(0, -1) + slanted * (at(-1, 1) + at(1, 1) - at(-1, -1) - at(1, -1))
+    down = at(1, 0) - at(-1, 0) + slanted * (at(1, -1) + at(1, 1) - at(-1, -1) - at(-1, 1))
+    angle = np.arctan(np.hypot(right, down) / at(0, 0))
+    return np.round(angle * (255 / (np.pi / 2))).astype(np.uint8)
+
+
+def check_hog(orientations: int, cell: int) -> None:
+    if orientations < 1 or cell < 4:
+        raise ValueError(
+            f"HOG orientations {orientations}, cell {cell} — expected at least 1 and 4 — use larger numbers"
+        )
+
+
+def check_channels(channels: Sequence[str]) -> None:
+    unknown = [name for name in channels if name not in get_args(Channel)]
+    if unknown or len(channels) != 3:
+        raise ValueError(
+            f"SAVP channels {tuple(channels)} — expected three of {get_args(Channel)} — correct the names"
+        )
+
+
 def savp(
     rgb: Picture,
     *,
@@ -202,8 +246,8 @@ def savp(
 
     Args:
         rgb: (H, W, 3) uint8 RGB, the face crop before it is padded or resized.
-        channels: Three names in order. Ablations: `("gray",) * 3`, or `("red", "green", "blue")` for RGB
-            twice.
+        channels: Three names in order. Ablations: `("gray",) * 3`, `("red", "green", "blue")` for RGB twice,
+            `("gray", "hog", "plgf")`, M2A2E's best.
         lbp_method: See `lbp`.
         hog_orientations: See `hog_picture`.
         hog_cell: See `hog_picture`.
@@ -218,11 +262,7 @@ def savp(
         raise ValueError(
             f"picture {rgb.dtype} {rgb.shape} — expected uint8 (H, W, 3) RGB — use .convert('RGB')"
         )
-    unknown = [name for name in channels if name not in get_args(Channel)]
-    if unknown or len(channels) != 3:
-        raise ValueError(
-            f"SAVP channels {tuple(channels)} — expected three of {get_args(Channel)} — correct the names"
-        )
+    check_channels(channels)
     # Paper is silent: on which picture descriptors are computed; here the crop itself, before resampling.
     level = gray(rgb)
     made: dict[str, Picture] = {"gray": level}
@@ -233,6 +273,8 @@ def savp(
                 made[name] = lbp(level, lbp_method)
             elif name == "hog":
                 made[name] = hog_picture(level, hog_orientations, hog_cell)
+            elif name == "plgf":
+                made[name] = plgf(level)
             else:
                 made[name] = rgb[..., ("red", "green", "blue").index(name)]
         result[..., place] = made[name]
