@@ -50,6 +50,7 @@ SIGNATURES: list[tuple[Any, str]] = [
 
 OPTIONS = {
     "simulate": ["--faces", "--count", "--seed", "--out", "--types", "--landmarks"],
+    "prepare": ["--out", "--frames-per-video", "--crop", "--workers", "--types", "--strict"],
     "generate": ["--out", "--tasks", "--seed", "--per-task"],
     "assemble": [],
     "train": [],

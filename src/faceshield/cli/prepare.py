@@ -1,0 +1,59 @@
+"""`faceshield prepare`: a data set's copy, as it lies, to samples.jsonl."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def prepare(
+    dataset: Annotated[str, typer.Argument(help="Its name; `folder` for pictures of your own.")],
+    root: Annotated[Path, typer.Argument(help="The folder in which the copy lies.")],
+    out: Annotated[Path, typer.Option(help="The samples file to write.")],
+    frames_per_video: Annotated[int, typer.Option(help="Evenly spaced over those that exist; 0 = all.")] = 3,
+    crop: Annotated[str, typer.Option(help="as-is, detect (the largest face), or boxes (around the attack).")] = "as-is",
+    margin: Annotated[float, typer.Option(help="Around a crop, as a share of the face's longer side.")] = 0.3,
+    types: Annotated[
+        Path | None, typer.Option(help="YAML of own label: presentation type (null = leave out), for other mappings.")
+    ] = None,
+    known: Annotated[
+        list[Path] | None, typer.Option(help="Samples files whose pictures count as duplicates; repeatable.")
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Processes that read.")] = 2,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit code 2 if any sample was lost.")] = False,
+) -> None:
+    """Read a data set's copy to samples.jsonl; what is wrong is counted in rejects.jsonl and loses nothing else."""
+    import difflib
+
+    import yaml
+    from tqdm import tqdm
+
+    from faceshield.datasets import DATASETS, PrepareConfig, rejects_path
+    from faceshield.datasets import prepare as run
+
+    if dataset not in DATASETS:
+        near = difflib.get_close_matches(dataset, DATASETS, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}?" if near else "use one of them"
+        raise ValueError(f"unknown data set {dataset!r} — expected one of {', '.join(DATASETS)} — {hint}")
+    mapping = yaml.safe_load(types.read_text(encoding="utf-8")) if types is not None else {}
+    config = PrepareConfig(
+        out=out,
+        frames_per_video=frames_per_video,
+        crop=crop,  # type: ignore[arg-type]
+        margin=margin,
+        types=mapping or {},
+        known=known or [],
+        workers=workers,
+    )
+    with tqdm(unit=" files", desc=dataset, mininterval=1.0) as bar:
+        summary = run(DATASETS[dataset](root), config, lambda done: bar.update(done - bar.n))
+    for line in summary.lines():
+        typer.echo(line)
+    count = sum(summary.rows.values())
+    typer.echo(f"samples: {out} ({count:,}), problems: {rejects_path(out)} ({sum(summary.problems.values()):,})")
+    if count == 0:
+        raise ValueError(f"{root}: nothing that could be read — expected {dataset}'s files — see {rejects_path(out)}")
+    if strict and summary.lost:
+        raise typer.Exit(2)

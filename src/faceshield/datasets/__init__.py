@@ -1,0 +1,16 @@
+"""The licensed data sets, read as they lie: raw folders to `samples.jsonl`.
+
+Use: `faceshield prepare wmca ROOT --out samples.jsonl`, or `prepare(DATASETS["wmca"](root), PrepareConfig(out=…))`.
+"""
+
+from __future__ import annotations
+
+from faceshield.datasets.base import DataSet, Problem, Unit
+from faceshield.datasets.folder import Folder
+from faceshield.datasets.nuaa import Nuaa
+from faceshield.datasets.prepare import PrepareConfig, Summary, prepare, rejects_path
+from faceshield.datasets.wmca import Wmca
+
+DATASETS: dict[str, type[DataSet]] = {kind.name: kind for kind in (Wmca, Nuaa, Folder)}
+
+__all__ = ["DATASETS", "DataSet", "PrepareConfig", "Problem", "Summary", "Unit", "prepare", "rejects_path"]

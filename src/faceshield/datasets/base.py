@@ -1,0 +1,125 @@
+"""What the readers of all data sets share: a unit of work, a problem, and the walk over a folder.
+
+A data set's file holds what is its own: which paths are a sample's, what their names say, which of the 12 types its
+labels are. Everything else (frames, crops, workers, resuming, counting) is in `prepare` and `media`.
+Use: `for found in Wmca(root).walk(): …`, each a `Unit` or a `Problem`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, ClassVar, Literal
+
+Box = tuple[float, float, float, float]
+
+Reader = Literal["picture", "pictures", "video", "hdf5", "npz", "array"]
+"""How a unit's frames are read, see `media`."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that is wrong with the copy; reported and counted, never fatal.
+
+    Attributes:
+        reason: one word of a few, for counting: "name", "label", "unreadable", "crashed", "absent", "unlisted",
+            "duplicate", "gap", "box", "no face", "manifest".
+        path: relative to the data set's root.
+        detail: what was found, and what was expected.
+        dropped: whether a sample was lost by it; a gap in frame numbers loses none.
+    """
+
+    reason: str
+    path: str
+    detail: str
+    dropped: bool = True
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What is read at once: a picture, a video, a folder of frames, one row of a container.
+
+    Attributes:
+        id: unique in the data set, the same on every machine.
+        path: of the file, or of the folder of frames, relative to the root.
+        reader: how to read it.
+        label: the data set's own label.
+        subject: who is shown, where the data set says so.
+        video: the recording that frames belong to; None for single pictures.
+        split: the data set's own split, where its path or its lists say so.
+        boxes: attack regions in pixels of the stored picture.
+        options: what the reader needs to know: channel order, member, frames' names.
+        meta: goes into the sample's `meta`.
+    """
+
+    id: str
+    path: str
+    reader: Reader
+    label: str
+    subject: str | None = None
+    video: str | None = None
+    split: str | None = None
+    boxes: tuple[Box, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+Found = Unit | Problem
+
+
+class DataSet:
+    """One data set's copy on disk; subclasses say what its files are.
+
+    Args:
+        root: the folder that the user names.
+
+    Attributes:
+        ignored: how many files were nobody's, by their suffix.
+    """
+
+    name: ClassVar[str]
+    types: ClassVar[Mapping[str, str | None]]
+    """Own label -> presentation type; None = left out on purpose."""
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+        if not self.root.is_dir():
+            raise FileNotFoundError(f"no folder {self.root} — expected {self.name}'s files in it — check the path")
+        self.ignored: Counter[str] = Counter()
+
+    def walk(self) -> Iterator[Found]:
+        """Everything there is, in the order of the paths; what lists name and the disk has not, at the end."""
+        for path in files_below(self.root):
+            found = self.look(path)
+            if found is None:
+                self.ignored[path.suffix.lower() or "(none)"] += 1
+            else:
+                yield found
+        yield from self.absent()
+
+    def look(self, path: PurePosixPath) -> Found | None:
+        """What a file is; None = not a sample's."""
+        raise NotImplementedError
+
+    def absent(self) -> Iterator[Problem]:
+        """What the data set's own lists name and `walk` has not met."""
+        return iter(())
+
+
+def files_below(root: Path, inside: str = "") -> Iterator[PurePosixPath]:
+    """Relative paths of all files, sorted by name in each folder; one folder's names in memory at a time.
+
+    Hidden entries and what zip programs of other systems leave behind are passed over.
+    """
+    with os.scandir(root / inside) as entries:
+        listed = sorted((entry.name, entry.is_dir()) for entry in entries)
+    for name, is_folder in listed:
+        if name.startswith(".") or name == "__MACOSX":
+            continue
+        if is_folder:
+            yield from files_below(root, f"{inside}/{name}" if inside else name)
+        else:
+            yield PurePosixPath(inside, name)

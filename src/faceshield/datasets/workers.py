@@ -1,0 +1,143 @@
+"""Work in processes that may die: a broken video can crash its decoder, and that must cost one item, not the run.
+
+Use: `for item, result in in_order(decode, items, workers=2): …`, where `result` may be a `Crash`.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from typing import Any, Generic, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_AHEAD = 8  # items a worker may be ahead of the one that is waited for
+_GRACE = 5.0  # seconds for a worker to end by itself
+
+
+@dataclass(frozen=True)
+class Crash:
+    """What happened to an item whose process died, hung, or raised what nobody expected."""
+
+    reason: str
+
+
+class _Worker(Generic[Item, Result]):
+    def __init__(self, context: Any, work: Callable[[Item], Result]) -> None:
+        self.connection, there = context.Pipe()
+        self.process = context.Process(target=_serve, args=(there, work), daemon=True)
+        self.process.start()
+        there.close()
+        self.index: int | None = None
+        self.since = 0.0
+
+    def give(self, index: int, item: Item) -> None:
+        self.index, self.since = index, time.monotonic()
+        self.connection.send(item)
+
+    def take(self) -> Result | Crash:
+        """The result; a `Crash` if the process is gone."""
+        try:
+            return self.connection.recv()  # type: ignore[no-any-return]
+        except (EOFError, OSError):
+            self.process.join(_GRACE)
+            return Crash(f"the decoder's process died ({_cause(self.process.exitcode)})")
+
+    def end(self) -> None:
+        self.connection.close()
+        if self.process.is_alive():
+            self.process.kill()
+        self.process.join(_GRACE)
+
+
+def _cause(code: int | None) -> str:
+    if code is not None and code < 0:
+        return signal.Signals(-code).name
+    return f"exit code {code}"
+
+
+def _serve(connection: Connection, work: Callable[[Any], Any]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's business
+    # What a decoder prints about a broken file would tear the progress bar.
+    quiet = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(quiet, 2)
+    while True:
+        try:
+            item = connection.recv()
+        except (EOFError, OSError):
+            return
+        try:
+            result = work(item)
+        except Exception as error:
+            result = Crash("".join(traceback.format_exception_only(error)).strip())
+        try:
+            connection.send(result)
+        except OSError:
+            return
+
+
+def in_order(
+    work: Callable[[Item], Result], items: Iterable[Item], *, workers: int = 2, timeout: float = 600.0
+) -> Iterator[tuple[Item, Result | Crash]]:
+    """Each item with what `work` made of it, in the order of the items, however long each took.
+
+    Items are drawn as they are needed, so an endless or enormous iterable takes no memory.
+
+    Args:
+        work: a function at the top of a module; it and its results travel between processes.
+        items: what to work on.
+        workers: processes.
+        timeout: seconds after which an item is given up and its process killed.
+    """
+    context = multiprocessing.get_context("spawn")
+    source = enumerate(items)
+    waiting: dict[int, Item] = {}
+    done: dict[int, Result | Crash] = {}
+    crew: list[_Worker[Item, Result]] = []
+    following, exhausted = 0, False
+    try:
+        while True:
+            while following in done:
+                yield waiting.pop(following), done.pop(following)
+                following += 1
+            idle = [worker for worker in crew if worker.index is None]
+            while not exhausted and len(waiting) < _AHEAD * workers and (idle or len(crew) < workers):
+                drawn = next(source, None)
+                if drawn is None:
+                    exhausted = True
+                    break
+                if not idle:
+                    crew.append(_Worker(context, work))
+                    idle.append(crew[-1])
+                waiting[drawn[0]] = drawn[1]
+                idle.pop().give(*drawn)
+            busy = {worker.connection: worker for worker in crew if worker.index is not None}
+            if not busy:
+                if exhausted and not waiting:
+                    return
+                continue
+            oldest = min(worker.since for worker in busy.values())
+            ready = wait(list(busy), timeout=max(0.0, oldest + timeout - time.monotonic()))
+            for connection in ready:
+                worker = busy[connection]  # type: ignore[index]
+                assert worker.index is not None
+                result = worker.take()
+                done[worker.index], worker.index = result, None
+                if not worker.process.is_alive():
+                    worker.end()
+                    crew.remove(worker)
+            for worker in busy.values():
+                if worker.index is not None and time.monotonic() - worker.since >= timeout:
+                    done[worker.index] = Crash(f"took more than {timeout:g} seconds")
+                    worker.end()
+                    crew.remove(worker)
+    finally:
+        for worker in crew:
+            worker.end()

@@ -1,0 +1,327 @@
+"""Copies as they lie, at their smallest: every sample found, no other, and every fault counted."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import av
+import h5py
+import numpy as np
+import pytest
+from PIL import Image
+from skimage.data import astronaut
+from typer.testing import CliRunner
+
+from faceshield.cli import app
+from faceshield.datasets import DATASETS, PrepareConfig, Summary, prepare, rejects_path
+from faceshield.datasets.media import MediaError, as_rgb, evenly, gaps
+from faceshield.datasets.wmca import TYPES
+from faceshield.records import Sample, read_jsonl
+
+RED, SKY = (200, 30, 10), (20, 120, 220)  # three channels that differ, so that a swap shows
+
+
+def picture(path: Path, colour: tuple[int, int, int] = RED, size: tuple[int, int] = (40, 30), seed: int = 0) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rgb = np.full((size[1], size[0], 3), colour, np.uint8)
+    rgb[0, 0] = seed % 256, seed // 256, 0
+    Image.fromarray(rgb).save(path)
+    return path
+
+
+def hdf5(path: Path, numbers: list[int], colour: tuple[int, int, int] = RED) -> Path:
+    """bob's FrameContainer; frames tell their number."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with h5py.File(path, "w") as file:
+        for number in numbers:
+            frame = np.empty((3, 128, 128), np.uint8)
+            frame[:] = np.array(colour, np.uint8)[:, None, None]
+            frame[:, 0, 0] = number, len(path.stem), sum(map(ord, path.stem)) % 256
+            file[f"Frame_{number}/array"] = frame
+        file["FrameIndexes"] = [f"Frame_{number}".encode() for number in numbers]
+    return path
+
+
+def video(path: Path, frames: int = 10, colour: tuple[int, int, int] = RED) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for number in range(frames):
+            rgb = np.full((48, 64, 3), colour, np.uint8)
+            rgb[:, : 4 * number] = 255
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(rgb, format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+def run(name: str, root: Path, out: Path, **options: Any) -> tuple[list[Sample], list[dict[str, Any]], Summary]:
+    config = PrepareConfig(out=out, **{"workers": 1, **options})
+    summary = prepare(DATASETS[name](root), config)
+    problems = [json.loads(line) for line in rejects_path(out).read_text().splitlines()]
+    return read_jsonl(out, Sample), problems, summary
+
+
+# -- WMCA ------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "stem",
+    [
+        "WMCA_preprocessed_RGB/WMCA/face-station",
+        "WMCA/preprocessed-face-station_RGB",
+        "WMCA/preprocessed-face-station_RGB/face-station",
+    ],
+)
+def test_wmca_in_its_three_forms(tmp_path: Path, stem: str) -> None:
+    root = tmp_path / "copy"
+    hdf5(root / stem / "31.01.18" / "514_01_035_1_05.hdf5", list(range(50)))
+    hdf5(root / stem / "31.01.18" / "001_01_000_0_00.hdf5", [0, 4, 8, 12])
+    hdf5(root / stem.replace("RGB", "CDIT") / "31.01.18" / "514_01_035_1_05.hdf5", [0])
+    (root / "documentation").mkdir()
+    (root / "documentation" / "attack_illustration_files.csv").write_text("face-station/31.01.18/514_01_035_1_05\n")
+    samples, problems, summary = run("wmca", root, tmp_path / "samples.jsonl")
+    assert [(s.id, s.frame, s.presentation_type) for s in samples] == [
+        *[(f"wmca:001_01_000_0_00:{n}", n, "Bonafide") for n in (0, 8, 12)],
+        *[(f"wmca:514_01_035_1_05:{n}", n, "Glasses") for n in (8, 25, 41)],
+    ]
+    last = samples[-1]
+    assert (last.subject, last.video, last.original_label, last.size_wh) == ("514", "514_01_035_1_05", "1_05", (128, 128))
+    assert last.meta["presenter"] == "035" and last.meta["date"] == "31.01.18"
+    stored = np.asarray(Image.open(tmp_path / last.image))
+    assert tuple(stored[64, 64]) == RED and stored[0, 0, 0] == 41
+    assert [(p["reason"], p["dropped"]) for p in problems] == [("gap", False)] and "9 frame numbers" in problems[0]["detail"]
+    assert dict(summary.ignored) == {".hdf5": 1, ".csv": 1}
+
+
+def test_the_published_counts_of_wmcas_codes() -> None:
+    """Videos a code group, as Idiap's converter sorts them: together the paper's 347 bona fide and 1,332 attacks."""
+    groups = {
+        ("0_00",): 240, ("0_01",): 98, ("0_02",): 9, ("1_01", "1_04", "1_07"): 55, ("1_15", "1_16"): 20, ("1_02",): 12,
+        ("1_13", "1_14"): 20, ("2_01", "2_07"): 122, ("2_08", "2_11"): 71, ("2_12", "2_17"): 105, ("2_18", "2_75", "2_99"): 379,
+        ("3_01", "3_04", "3_06", "3_14"): 200, ("3_05", "3_10", "3_15"): 59, ("4_01", "4_18"): 289,
+    }  # fmt: skip
+    counts: dict[str | None, int] = {}
+    for codes, videos in groups.items():
+        kinds = {TYPES[code] for code in codes}
+        assert len(kinds) == 1
+        kind = kinds.pop()
+        counts[kind] = counts.get(kind, 0) + videos
+    assert counts == {
+        "Bonafide": 347, "Glasses": 75, "Rigid mask": 137, "Fakehead": 122, "Paper mask": 71, "Flexible mask": 379,
+        "Print": 200, "Replay": 348,
+    }  # fmt: skip
+    assert TYPES["1_08"] is None and TYPES["5_861"] == "Makeup"
+
+
+def test_wmca_what_is_wrong_costs_only_itself(tmp_path: Path) -> None:
+    day = tmp_path / "copy" / "WMCA" / "preprocessed-face-station_RGB" / "01.02.18"
+    hdf5(day / "001_01_000_0_00.hdf5", [0, 1, 2])
+    hdf5(day / "002_01_000_1_09.hdf5", [0])  # a wig
+    hdf5(day / "003_01_000_9_01.hdf5", [0])  # no such type
+    hdf5(day / "bonafide_4.hdf5", [0])
+    hdf5(day / "005_01_000_2_01.hdf5", [])
+    (day / "006_01_000_2_01.hdf5").write_bytes(b"\x89HDF\r\n\x1a\nbroken")
+    shutil.copy(day / "001_01_000_0_00.hdf5", day / "007_01_000_0_00.hdf5")
+    samples, problems, summary = run("wmca", tmp_path / "copy", tmp_path / "samples.jsonl")
+    assert {s.video for s in samples} == {"001_01_000_0_00"}
+    reasons = sorted((Path(p["path"]).stem[:3], p["reason"]) for p in problems)
+    assert reasons == [
+        ("002", "left out"), ("003", "label"), ("005", "unreadable"), ("006", "unreadable"), *[("007", "duplicate")] * 3,
+        ("bon", "name"),
+    ]  # fmt: skip
+    assert summary.lost == 8
+
+
+def test_another_mapping(tmp_path: Path) -> None:
+    day = tmp_path / "copy" / "x_RGB" / "01.02.18"
+    hdf5(day / "001_01_000_2_01.hdf5", [0])
+    hdf5(day / "002_01_000_1_09.hdf5", [0])
+    samples, _, _ = run("wmca", tmp_path / "copy", tmp_path / "a.jsonl", types={"2_01": None, "1_09": "makeup"})
+    assert [(s.original_label, s.presentation_type) for s in samples] == [("1_09", "Makeup")]
+    with pytest.raises(ValueError, match="did you mean 'Makeup'"):
+        run("wmca", tmp_path / "copy", tmp_path / "b.jsonl", types={"1_09": "Makup"})
+
+
+# -- NUAA ------------------------------------------------------------------------------------------------------------------
+
+
+def test_nuaa(tmp_path: Path) -> None:
+    root = tmp_path / "nuaa"
+    for number, name in enumerate(("ClientRaw/0001/0001_00_00_01_0", "ImposterRaw/0001/0001_00_00_01_0", "ClientRaw/0002/x")):
+        picture(root / "raw" / f"{name}.jpg", (RED, SKY, (9, 9, 9))[number])
+    (root / "raw" / "client_train_raw.txt").write_text("0001\\0001_00_00_01_0.jpg\r\n0009\\gone.jpg\r\n")
+    (root / "raw" / "imposter_test_raw.txt").write_text("0001\\0001_00_00_01_0.jpg\n")
+    samples, problems, summary = run("nuaa", root, tmp_path / "samples.jsonl")
+    assert [(s.id, s.presentation_type, s.split, s.subject) for s in samples] == [
+        ("nuaa:ClientRaw/0001/0001_00_00_01_0", "Bonafide", "train", "0001"),
+        ("nuaa:ClientRaw/0002/x", "Bonafide", None, "0002"),
+        ("nuaa:ImposterRaw/0001/0001_00_00_01_0", "Print", "test", "0001"),
+    ]
+    assert Path(samples[0].image) == (root / "raw/ClientRaw/0001/0001_00_00_01_0.jpg").resolve()
+    assert [(p["reason"], p["path"]) for p in problems] == [("absent", "clientraw/0009/gone.jpg")]
+    assert summary.lost == 0 and dict(summary.ignored) == {".txt": 2}
+
+
+# -- any folder ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_of_ones_own(tmp_path: Path) -> None:
+    root = tmp_path / "mine"
+    picture(root / "real" / "anna" / "a.jpg")
+    picture(root / "attack" / "paper-mask" / "ben" / "b.png", SKY)
+    video(root / "attack" / "Replay" / "clip.mp4")
+    picture(root / "attack" / "moustache" / "c.png", seed=3)
+    picture(root / "elsewhere.png", seed=4)
+    (root / "real" / "notes.txt").write_text("hello")
+    samples, problems, summary = run("folder", root, tmp_path / "samples.jsonl")
+    assert [(s.presentation_type, s.subject, s.frame) for s in samples] == [
+        ("Replay", None, 1), ("Replay", None, 5), ("Replay", None, 8), ("Paper mask", "ben", None), ("Bonafide", "anna", None),
+    ]  # fmt: skip
+    assert sorted((p["reason"], p["path"]) for p in problems) == [
+        ("label", "attack/moustache/c.png"), ("name", "elsewhere.png"),
+    ]  # fmt: skip
+    frame = np.asarray(Image.open(tmp_path / samples[1].image)).astype(int)
+    assert np.abs(frame[24, 60] - RED).max() <= 12  # as encoded: a swap would be off by 190
+    assert (frame[24, 4:16] > 230).all() and (frame[24, 26:, 2] < 60).all()  # frame 5 is white up to column 20
+
+
+def test_a_list_of_ones_own(tmp_path: Path) -> None:
+    root = tmp_path / "mine"
+    picture(root / "a.png", size=(100, 80))
+    picture(root / "b.png", SKY)
+    rows = [
+        "image,presentation_type,subject,split,x0,y0,x1,y1",
+        "a.png,Glasses,anna,train,10,20,50,40",
+        "a.png,Glasses,anna,train,60,20,130,40",
+    ]  # noqa: E501
+    rows += ["b.png,bona fide,ben,test,,,,", "gone.png,Print,,,,,,", "b.png,Print,,,30,20,10,40"]
+    (root / "samples.csv").write_text("\n".join(rows))
+    samples, problems, _ = run("folder", root, tmp_path / "samples.jsonl")
+    assert [(s.id, s.split, s.boxes) for s in samples] == [
+        ("folder:a.png", "train", [(10, 20, 50, 40), (60, 20, 100, 40)]), ("folder:b.png", "test", []),
+    ]  # fmt: skip
+    assert [p["reason"] for p in problems] == ["absent", "manifest"]
+
+
+def test_crops(tmp_path: Path) -> None:
+    root = tmp_path / "mine"
+    (root / "real").mkdir(parents=True)
+    Image.fromarray(astronaut()).save(root / "real" / "a.png")
+    picture(root / "real" / "wall.png", size=(300, 300))
+    samples, problems, summary = run("folder", root, tmp_path / "samples.jsonl", crop="detect")
+    assert len(samples) == 1 and samples[0].size_wh[0] < 300
+    assert summary.problems == {"no face": 1}
+    with Image.open(tmp_path / samples[0].image) as stored:
+        assert stored.size == samples[0].size_wh
+
+    (root / "samples.csv").write_text("image,presentation_type,x0,y0,x1,y1\nreal/a.png,Glasses,200,100,300,140\n")
+    samples, _, _ = run("folder", root, tmp_path / "boxes.jsonl", crop="boxes", margin=0.1)
+    assert samples[0].size_wh == (120, 60) and samples[0].boxes == [(10, 10, 110, 50)]
+
+
+# -- faults, resuming, the command -----------------------------------------------------------------------------------------
+
+
+def test_broken_media_are_counted(tmp_path: Path) -> None:
+    root = tmp_path / "mine"
+    good = video(root / "attack" / "Replay" / "good.mp4").read_bytes()
+    (root / "attack" / "Replay" / "cut.mp4").write_bytes(good[: len(good) // 3])
+    (root / "attack" / "Replay" / "empty.avi").write_bytes(b"")
+    (root / "attack" / "Replay" / "words.mov").write_text("no video")
+    picture(root / "real" / "a.jpg", size=(200, 200))
+    whole = (root / "real" / "a.jpg").read_bytes()
+    (root / "real" / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    samples, problems, _ = run("folder", root, tmp_path / "samples.jsonl")
+    assert {Path(s.video or s.image).name for s in samples} == {"good.mp4", "a.jpg"}
+    assert {(Path(p["path"]).name, p["reason"]) for p in problems} == {
+        (name, "unreadable") for name in ("cut.mp4", "empty.avi", "words.mov", "cut.jpg")
+    }
+
+
+def many(root: Path, count: int) -> None:
+    for number in range(count):
+        picture(root / "real" / f"s{number % 7}" / f"{number:04}.png", seed=number, size=(8, 8))
+    (root / "real" / "s0" / "broken.png").write_bytes(b"x")
+
+
+def test_killed_and_run_again_it_is_the_same_file(tmp_path: Path) -> None:
+    root, out = tmp_path / "mine", tmp_path / "killed" / "samples.jsonl"
+    many(root, 400)
+    expected, _, _ = run("folder", root, tmp_path / "whole.jsonl", crop="boxes")
+    command = [sys.executable, "-m", "faceshield", "prepare", "folder", str(root), "--out", str(out), "--crop", "boxes"]
+    first = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    part = out.with_name(".samples.jsonl.part")
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not (part.exists() and part.stat().st_size > 20_000):
+        time.sleep(0.01)
+    first.kill()
+    first.wait()
+    assert part.exists() and not out.exists()
+    done = part.read_bytes().count(b"\n")
+    times = {path: path.stat().st_mtime_ns for path in (out.parent / "images").rglob("*.png")}
+    subprocess.run(command, check=True, capture_output=True)
+    found = read_jsonl(out, Sample)
+    assert 0 < done < len(expected)
+    strip = [row.model_copy(update={"image": ""}) for row in expected]
+    assert [row.model_copy(update={"image": ""}) for row in found] == strip
+    finished = [row for row in found[: done - 20]]
+    assert finished and all((out.parent / row.image).stat().st_mtime_ns == times[out.parent / row.image] for row in finished)
+    again = tmp_path / "again" / "samples.jsonl"
+    subprocess.run([*command[:7], str(again), *command[8:], "--workers", "1"], check=True, capture_output=True)
+    assert again.read_bytes() == out.read_bytes()
+    assert rejects_path(again).read_bytes() == rejects_path(out).read_bytes()
+
+
+def test_other_settings_do_not_go_on(tmp_path: Path) -> None:
+    many(tmp_path / "mine", 3)
+    (tmp_path / ".samples.jsonl.journal").write_text('{"data": "other"}\n')
+    with pytest.raises(ValueError, match="a stopped run with other settings"):
+        run("folder", tmp_path / "mine", tmp_path / "samples.jsonl")
+
+
+def test_known_pictures_are_duplicates(tmp_path: Path) -> None:
+    many(tmp_path / "mine", 5)
+    run("folder", tmp_path / "mine", tmp_path / "samples.jsonl")
+    picture(tmp_path / "other" / "real" / "same.png", seed=2, size=(8, 8))
+    picture(tmp_path / "other" / "real" / "new.png", seed=99, size=(8, 8))
+    samples, problems, _ = run("folder", tmp_path / "other", tmp_path / "b.jsonl", known=[tmp_path / "samples.jsonl"])
+    assert [s.id for s in samples] == ["folder:real/new.png"] and [p["reason"] for p in problems] == ["duplicate"]
+
+
+def test_the_command(tmp_path: Path) -> None:
+    many(tmp_path / "mine", 4)
+    invoke = CliRunner().invoke
+    base = ["prepare", "folder", str(tmp_path / "mine"), "--out", str(tmp_path / "samples.jsonl")]
+    result = invoke(app, base)
+    assert result.exit_code == 0 and "Bonafide" in result.output and "unreadable 1" in result.output
+    assert result.stdout.splitlines()[-1].startswith(f"samples: {tmp_path / 'samples.jsonl'} (4)")
+    assert invoke(app, [*base, "--strict"]).exit_code == 2
+    assert "did you mean 'wmca'" in str(invoke(app, ["prepare", "wcma", *base[2:]]).exception)
+    (tmp_path / "empty").mkdir()
+    result = invoke(app, ["prepare", "folder", str(tmp_path / "empty"), "--out", str(tmp_path / "none.jsonl")])
+    assert "nothing that could be read" in str(result.exception)
+
+
+def test_evenly_and_gaps() -> None:
+    assert evenly(range(50), 3) == [8, 25, 41] and evenly([3, 9], 3) == [3, 9] and evenly(range(4), 0) == [0, 1, 2, 3]
+    assert gaps([0, 4, 8]) == 6 and gaps([]) == 0
+
+
+def test_bit_depths_and_channel_orders() -> None:
+    bgr = np.zeros((22, 4, 5))
+    bgr[0], bgr[1], bgr[2] = 0.1, 0.5, 1.0
+    assert as_rgb(bgr, order="bgr")[0, 0].tolist() == [255, 128, 26]
+    deep = np.zeros((3, 4, 5), np.uint16)
+    deep[0] = 65535
+    assert as_rgb(deep, order="rgb")[0, 0].tolist() == [255, 0, 0]
+    assert as_rgb(np.full((40, 50, 3), 7, np.uint8), order="rgb").shape == (40, 50, 3)
+    for values, words in ((bgr * 300, "expected 0..1"), (np.zeros((2, 4, 5)), "at least 3"), (bgr > 0, "type bool")):
+        with pytest.raises(MediaError, match=words):
+            as_rgb(values, order="rgb")

@@ -1,0 +1,56 @@
+"""Processes that may die: order, laziness, crashes, hangs, errors."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from faceshield.datasets.workers import Crash, in_order
+
+
+def task(item: int) -> int:
+    if item == 3:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if item == 5:
+        raise KeyError("five")
+    if item == 7:
+        time.sleep(60)
+    if item == 8:
+        os._exit(9)
+    time.sleep(0.02 * (item % 3))
+    return item * item
+
+
+def test_results_come_in_order_and_a_death_costs_one_item() -> None:
+    found = list(in_order(task, range(12), workers=2, timeout=2.0))
+    assert [item for item, _ in found] == list(range(12))
+    results = dict(found)
+    assert results[3] == Crash("the decoder's process died (SIGSEGV)")
+    assert results[5] == Crash("KeyError: 'five'")
+    assert results[7] == Crash("took more than 2 seconds")
+    assert results[8] == Crash("the decoder's process died (exit code 9)")
+    assert all(results[item] == item * item for item in range(12) if item not in (3, 5, 7, 8))
+
+
+def test_items_are_drawn_as_they_are_needed() -> None:
+    drawn = []
+
+    def endless() -> Iterator[int]:
+        for item in itertools.count(100):
+            drawn.append(item)
+            yield item
+
+    results = in_order(task, endless(), workers=1)
+    assert [next(results) for _ in range(3)] == [(n, n * n) for n in (100, 101, 102)]
+    assert len(drawn) < 20
+    results.close()
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_nothing_to_do(workers: int) -> None:
+    assert list(in_order(task, [], workers=workers)) == []
