@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, Literal
 
@@ -123,3 +124,22 @@ def files_below(root: Path, inside: str = "") -> Iterator[PurePosixPath]:
             yield from files_below(root, f"{inside}/{name}" if inside else name)
         else:
             yield PurePosixPath(inside, name)
+
+
+def gathered(found: Iterable[Found]) -> Iterator[Found]:
+    """Extracted frames, each a unit with the option `frame`, joined to one unit of their video.
+
+    Frames of a video lie in one folder, and so follow one another in a walk.
+    """
+    for (_, is_frame), group in groupby(found, key=lambda one: (getattr(one, "id", None), _is_frame(one))):
+        if not is_frame:
+            yield from group
+            continue
+        units = [unit for unit in group if isinstance(unit, Unit)]
+        names = {int(unit.options["frame"]): PurePosixPath(unit.path).name for unit in units}
+        folder = str(PurePosixPath(units[0].path).parent)
+        yield replace(units[0], path=folder, reader="pictures", options={"frames": names})
+
+
+def _is_frame(found: Found) -> bool:
+    return isinstance(found, Unit) and "frame" in found.options

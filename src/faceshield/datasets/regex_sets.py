@@ -1,0 +1,152 @@
+"""Data sets whose files say everything by their path: one pattern each.
+
+A pattern's named groups fill the sample: `label` (joined from `label`, `label2`), `subject`, `split`, and the rest goes to
+`meta`. What only looks like the data set's (a video or picture that no pattern fits) is a problem, not ignored.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import ClassVar
+
+from faceshield.datasets.base import DataSet, Found, Problem, Unit
+from faceshield.datasets.folder import PICTURES, VIDEOS
+
+
+class PatternSet(DataSet):
+    """A data set of videos or pictures with telling paths.
+
+    Attributes:
+        pattern: of the end of a path without its suffix.
+        splits: the data set's word for a split -> ours.
+        expected: the pattern in words, for problems.
+    """
+
+    pattern: ClassVar[re.Pattern[str]]
+    splits: ClassVar[Mapping[str, str]] = {"train": "train", "devel": "dev", "dev": "dev", "test": "test"}
+    suffixes: ClassVar[tuple[str, ...]] = VIDEOS
+    expected: ClassVar[str]
+
+    def look(self, path: PurePosixPath) -> Found | None:
+        if path.suffix.lower() not in self.suffixes:
+            return None
+        match = self.pattern.search(str(path.with_suffix("")))
+        if match is None:
+            return Problem("name", str(path), f"expected {self.expected}")
+        groups = {name: value for name, value in match.groupdict().items() if value is not None}
+        label = self.label(groups)
+        split = groups.pop("split", None)
+        subject = groups.pop("subject", None)
+        is_video = path.suffix.lower() in VIDEOS
+        name = match[0].lstrip("/")
+        return Unit(
+            id=name,
+            path=str(path),
+            reader="video" if is_video else "picture",
+            label=label,
+            subject=subject,
+            split=None if split is None else self.splits.get(split.lower(), split.lower()),
+            video=name if is_video else None,
+            meta=groups,
+        )
+
+    def label(self, groups: dict[str, str]) -> str:
+        """The data set's own label out of the groups; takes it out."""
+        return groups.pop("label")
+
+
+class OuluNpu(PatternSet):
+    """OULU-NPU (Boulkenafet et al., FG 2017): `<Train,Dev,Test>_files/<phone>_<session>_<user>_<file>.avi`."""
+
+    name = "oulu-npu"
+    types = {"1": "Bonafide", "2": "Print", "3": "Print", "4": "Replay", "5": "Replay"}
+    pattern = re.compile(
+        r"(?P<split>Train|Dev|Test)_files/(?P<phone>[1-6])_(?P<session>[1-3])_(?P<subject>\d{1,2})_(?P<label>[1-5])$"
+    )
+    expected = "Train_files/<phone 1-6>_<session 1-3>_<user>_<file 1-5>"
+
+
+class CasiaFasd(PatternSet):
+    """CASIA-FASD (Zhang et al., ICB 2012): `train_release/<subject>/<1-8, HR_1-4>.avi`."""
+
+    name = "casia-fasd"
+    types = {
+        **dict.fromkeys(("1", "2", "HR_1"), "Bonafide"),
+        **dict.fromkeys(("3", "4", "HR_2"), "Print"),
+        **dict.fromkeys(("5", "6", "HR_3"), "Print"),
+        **dict.fromkeys(("7", "8", "HR_4"), "Replay"),
+    }
+    pattern = re.compile(r"(?P<split>train|test)_release/(?P<number>\d+)/(?P<label>[1-8]|HR_[1-4])$")
+    expected = "train_release/<subject>/<1-8 or HR_1-4>"
+
+    def label(self, groups: dict[str, str]) -> str:
+        # Subjects are numbered from 1 in both halves; they are other people.
+        groups["subject"] = f"{groups['split']}-{groups.pop('number')}"
+        return groups.pop("label")
+
+
+class ReplayAttack(PatternSet):
+    """Replay-Attack (Chingovska et al., BIOSIG 2012): `<train,devel,test>/real/…` and `…/attack/<fixed,hand>/attack_…`."""
+
+    name = "replay-attack"
+    types = {"real": "Bonafide", "print": "Print", "mobile": "Replay", "highdef": "Replay"}
+    pattern = re.compile(
+        r"(?P<split>train|devel|test)/(?:real|attack/(?P<support>fixed|hand))/(?:attack_(?P<label>print|mobile|highdef)_)?"
+        r"client(?P<subject>\d{3})_session(?P<session>\d\d)_[a-z0-9_]+$"
+    )
+    expected = "<train,devel,test>/real/client001_session01_… or …/attack/<fixed,hand>/attack_<print,mobile,highdef>_client…"
+
+    def label(self, groups: dict[str, str]) -> str:
+        return groups.pop("label", "real")
+
+
+class MsuMfsd(PatternSet):
+    """MSU-MFSD (Wen et al., TIFS 2015): `scene01/{real,attack}/{real,attack}_client001_<camera>_SD[_<medium>]_scene01`."""
+
+    name = "msu-mfsd"
+    types = {"real": "Bonafide", "printed_photo": "Print", "ipad_video": "Replay", "iphone_video": "Replay"}
+    pattern = re.compile(
+        r"(?:real|attack)_client(?P<subject>\d{3})_(?P<camera>android|laptop)_SD(?:_(?P<label>[a-z]+_[a-z]+))?_scene(?P<scene>\d\d)$"
+    )
+    expected = "{real,attack}_client001_<android,laptop>_SD[_<medium>]_scene01"
+
+    def label(self, groups: dict[str, str]) -> str:
+        return groups.pop("label", "real")
+
+
+class Siw(PatternSet):
+    """SiW (Liu et al., CVPR 2018): `{Train,Test}/{live,spoof}/<subject>/<subject>-<sensor>-<type>-<medium>-<session>`."""
+
+    name = "siw"
+    types = {"1": "Bonafide", "2": "Print", "3": "Replay"}
+    pattern = re.compile(
+        r"(?P<split>Train|Test)/(?:live|spoof)/\d+/(?P<subject>\d+)-(?P<sensor>\d+)-(?P<label>[123])-(?P<medium>\d+)-(?P<session>\d+)$"
+    )
+    expected = "{Train,Test}/{live,spoof}/<subject>/<subject>-<sensor>-<1 live, 2 print, 3 replay>-<medium>-<session>"
+
+
+class LccFasd(PatternSet):
+    """LCC-FASD (Timoshenko et al., 2019): `LCC_FASD_<split>/{real,spoof}/*.png`; its spoofs are re-captured screens."""
+
+    name = "lcc-fasd"
+    types = {"real": "Bonafide", "spoof": "Replay"}
+    pattern = re.compile(r"LCC_FASD_(?P<split>training|development|evaluation)/(?P<label>real|spoof)/[^/]+$")
+    splits = {"training": "train", "development": "dev", "evaluation": "test"}
+    suffixes = PICTURES
+    expected = "LCC_FASD_<training,development,evaluation>/{real,spoof}/*.png"
+
+
+class RoseYoutu(PatternSet):
+    """Rose-Youtu (Li et al., TIFS 2018): `{train,test}/<subject>/<code>_….mp4`; the first letters say what it is."""
+
+    name = "rose-youtu"
+    types = {
+        "G": "Bonafide",
+        **dict.fromkeys(("Ps", "Pq"), "Print"),
+        **dict.fromkeys(("Vl", "Vm"), "Replay"),
+        **dict.fromkeys(("Mc", "Mf", "Mu"), "Paper mask"),
+    }
+    pattern = re.compile(r"(?:(?P<split>train|test)/)?(?P<subject>\d+)/(?P<label>G|Ps|Pq|Vl|Vm|Mc|Mf|Mu)_[^/]+$")
+    expected = "<subject>/<G,Ps,Pq,Vl,Vm,Mc,Mf,Mu>_…"
