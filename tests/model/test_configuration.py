@@ -57,3 +57,12 @@ def test_wrong_values_are_named(values, said):
 def test_wrong_stems_are_refused(values):
     with pytest.raises(ValueError, match="stem_"):
         FaceShieldVisionConfig(**values)
+
+
+def test_a_part_of_a_sub_config_changes_only_that_part():
+    """Another vocabulary must not turn the paper's text tower into SigLIP's base size."""
+    paper, changed = FaceShieldConfig(), FaceShieldConfig(prompt_config={"vocab_size": 512}, text_config={"vocab_size": 32064})
+    assert changed.prompt_config.vocab_size == 512
+    assert changed.prompt_config.hidden_size == paper.prompt_config.hidden_size == 1152
+    assert changed.text_config.sliding_window == paper.text_config.sliding_window == 2047
+    assert changed.to_dict() == FaceShieldConfig(**changed.to_dict()).to_dict()

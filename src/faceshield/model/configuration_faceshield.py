@@ -76,6 +76,8 @@ class FaceShieldVisionConfig(SiglipVisionConfig):
 class FaceShieldConfig(PreTrainedConfig):
     """The whole model's configuration.
 
+    A sub-config given as a dict without `model_type` is the paper's with those values changed.
+
     Args:
         vision_config: `SiglipVisionConfig` (paper) or `FaceShieldVisionConfig` (tiny).
         prompt_config: `SiglipTextConfig` of the tower that reads the question for PVTM.
@@ -141,6 +143,10 @@ class FaceShieldConfig(PreTrainedConfig):
     tie_word_embeddings: bool = False
 
     def __post_init__(self, **kwargs: Any) -> None:
+        for name, spec in self.sub_configs_defaults.items():
+            given = getattr(self, name)
+            if isinstance(given, dict) and "model_type" not in given:
+                setattr(self, name, {**spec.init_kwargs, **given, "model_type": spec.model_type})
         super().__post_init__(**kwargs)
         faults = []
         for name in ("pvtm_keep_ratio", "pvtm_mask_ratio"):
