@@ -22,6 +22,9 @@ def prepare(
         list[Path] | None, typer.Option(help="Samples files whose pictures count as duplicates; repeatable.")
     ] = None,
     workers: Annotated[int, typer.Option(help="Processes that read.")] = 2,
+    trust_pickle: Annotated[
+        bool, typer.Option("--trust-pickle", help="Open PADISI's joblib dump: a pickle, which can run code.")
+    ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit code 2 if any sample was lost.")] = False,
 ) -> None:
     """Read a data set's copy to samples.jsonl; what is wrong is counted in rejects.jsonl and loses nothing else."""
@@ -32,6 +35,7 @@ def prepare(
 
     from faceshield.datasets import DATASETS, PrepareConfig, rejects_path
     from faceshield.datasets import prepare as run
+    from faceshield.datasets.padisi import Padisi
 
     if dataset not in DATASETS:
         near = difflib.get_close_matches(dataset, DATASETS, n=1, cutoff=0.5)
@@ -48,7 +52,8 @@ def prepare(
         workers=workers,
     )
     with tqdm(unit=" files", desc=dataset, mininterval=1.0) as bar:
-        summary = run(DATASETS[dataset](root), config, lambda done: bar.update(done - bar.n))
+        data = Padisi(root, trust_pickle=trust_pickle, scratch=out.parent) if dataset == "padisi" else DATASETS[dataset](root)
+        summary = run(data, config, lambda done: bar.update(done - bar.n))
     for line in summary.lines():
         typer.echo(line)
     count = sum(summary.rows.values())

@@ -8,13 +8,15 @@ from __future__ import annotations
 from faceshield.datasets.base import DataSet, Problem, Unit
 from faceshield.datasets.folder import Folder
 from faceshield.datasets.nuaa import Nuaa
+from faceshield.datasets.padisi import Padisi
 from faceshield.datasets.prepare import PrepareConfig, Summary, prepare, rejects_path
 from faceshield.datasets.regex_sets import CasiaFasd, LccFasd, MsuMfsd, OuluNpu, ReplayAttack, RoseYoutu, Siw
 from faceshield.datasets.siw_mv2 import SiwMv2
 from faceshield.datasets.wmca import Wmca
 
 DATASETS: dict[str, type[DataSet]] = {
-    kind.name: kind for kind in (Wmca, SiwMv2, OuluNpu, CasiaFasd, ReplayAttack, MsuMfsd, Siw, LccFasd, Nuaa, RoseYoutu, Folder)
+    kind.name: kind
+    for kind in (Wmca, SiwMv2, Padisi, OuluNpu, CasiaFasd, ReplayAttack, MsuMfsd, Siw, LccFasd, Nuaa, RoseYoutu, Folder)
 }
 
 __all__ = ["DATASETS", "DataSet", "PrepareConfig", "Problem", "Summary", "Unit", "prepare", "rejects_path"]
