@@ -62,6 +62,19 @@ CASES = {
         ("LCC_FASD/LCC_FASD_training/real/real_1.png", "real", "Bonafide", None, "train"),
         ("LCC_FASD/LCC_FASD_evaluation/spoof/spoof_1.png", "spoof", "Replay", None, "test"),
     ],
+    "hifimask": [
+        ("HiFiMask/1_02_0_1_1_4/0001.png", "0", "Bonafide", "02", None),
+        ("HiFiMask/3_25_3_6_4_7/0010.png", "3", "Rigid mask", "25", None),
+    ],
+    "cefa": [
+        ("AF-300/1_001_1_1_1/profile/0026.jpg", "1", "Bonafide", "1_001", None),
+        ("AF-300/1_001_3_1_2/profile/0026.jpg", "2", "Flexible mask", "1_001", None),
+        ("CA-300/2_001_2_1_4/profile/0026.jpg", "4", "Replay", "2_001", None),
+    ],
+    "casia-surf": [
+        ("Training/real_part/CLKJ_AS0137/real.rssdk/color/31.jpg", "real", "Bonafide", "CLKJ_AS0137", None),
+        ("Training/fake_part/CLKJ_AS0005/01_enm_b.rssdk/color/101.jpg", "fake", "Print", "CLKJ_AS0005", None),
+    ],
     "rose-youtu": [
         ("train/2/G_NT_5s_wg_2_1.mp4", "G", "Bonafide", "2", "train"),
         ("23/Mu_HS_wg_E_23_112.mp4", "Mu", "Paper mask", "23", None),
@@ -81,7 +94,7 @@ def test_what_a_path_says(
     assert isinstance(found, Unit), found
     assert (found.label, data.types[found.label], found.subject, found.split) == (label, kind, subject, split)
     assert found.path == path and found.id
-    assert (found.video is None) == path.endswith(".png")
+    assert (found.video is None) == (name == "lcc-fasd")
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -94,8 +107,8 @@ def test_no_two_paths_are_one_sample(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_strange_names_are_problems_and_other_files_nobodys(name: str, tmp_path: Path) -> None:
     data = DATASETS[name](tmp_path)
-    suffix = ".png" if name == "lcc-fasd" else ".mov"
-    assert isinstance(data.look(PurePosixPath(f"train/holiday{suffix}")), Problem)
+    suffix = ".png" if "png" in CASES[name][0][0] or "jpg" in CASES[name][0][0] else ".mov"
+    assert isinstance(data.look(PurePosixPath(f"train/holiday1{suffix}")), Problem)
     assert data.look(PurePosixPath("train/readme.pdf")) is None
 
 
@@ -119,3 +132,19 @@ def test_siw_mv2_of_extracted_frames(tmp_path: Path) -> None:
     problems = [json.loads(line) for line in rejects_path(config.out).read_text().splitlines()]
     assert [(p["reason"], p["detail"]) for p in problems] == [("gap", "5 frame numbers are missing")] * 2
     assert dict(summary.ignored) == {".npy": 12}
+
+
+def test_folders_of_frames_are_videos(tmp_path: Path) -> None:
+    """Three frames of each, in the order of their numbers, of colour alone."""
+    for number in (9, 10, 11, 100):
+        for channel in ("profile", "depth", "ir"):
+            path = tmp_path / "AF" / "1_001_1_1_3" / channel / f"{number:04}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.full((16, 16, 3), (number, 90, 9), np.uint8)).save(path)
+    config = PrepareConfig(out=tmp_path / "samples.jsonl", workers=1)
+    summary = prepare(DATASETS["cefa"](tmp_path / "AF"), config)
+    rows = read_jsonl(config.out, Sample)
+    assert [(row.frame, row.presentation_type, row.video) for row in rows] == [
+        (n, "Print", "1_001_1_1_3/profile") for n in (9, 11, 100)
+    ]
+    assert dict(summary.ignored) == {".jpg": 8}

@@ -10,13 +10,25 @@ from faceshield.datasets.folder import Folder
 from faceshield.datasets.nuaa import Nuaa
 from faceshield.datasets.padisi import Padisi
 from faceshield.datasets.prepare import PrepareConfig, Summary, prepare, rejects_path
-from faceshield.datasets.regex_sets import CasiaFasd, LccFasd, MsuMfsd, OuluNpu, ReplayAttack, RoseYoutu, Siw
+from faceshield.datasets.regex_sets import (
+    CasiaFasd,
+    CasiaSurf,
+    Cefa,
+    HiFiMask,
+    LccFasd,
+    MsuMfsd,
+    OuluNpu,
+    ReplayAttack,
+    RoseYoutu,
+    Siw,
+)
 from faceshield.datasets.siw_mv2 import SiwMv2
 from faceshield.datasets.wmca import Wmca
 
-DATASETS: dict[str, type[DataSet]] = {
-    kind.name: kind
-    for kind in (Wmca, SiwMv2, Padisi, OuluNpu, CasiaFasd, ReplayAttack, MsuMfsd, Siw, LccFasd, Nuaa, RoseYoutu, Folder)
-}
+_KINDS: tuple[type[DataSet], ...] = (
+    Wmca, SiwMv2, Padisi, OuluNpu, CasiaFasd, ReplayAttack, MsuMfsd, Siw, CasiaSurf, Cefa, HiFiMask, LccFasd, Nuaa, RoseYoutu,
+    Folder,
+)  # fmt: skip
+DATASETS: dict[str, type[DataSet]] = {kind.name: kind for kind in _KINDS}
 
 __all__ = ["DATASETS", "DataSet", "PrepareConfig", "Problem", "Summary", "Unit", "prepare", "rejects_path"]

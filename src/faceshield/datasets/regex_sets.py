@@ -7,11 +7,12 @@ A pattern's named groups fill the sample: `label` (joined from `label`, `label2`
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import ClassVar
 
-from faceshield.datasets.base import DataSet, Found, Problem, Unit
+from faceshield.datasets.base import DataSet, Found, Problem, Unit, gathered
 from faceshield.datasets.folder import PICTURES, VIDEOS
 
 
@@ -150,3 +151,62 @@ class RoseYoutu(PatternSet):
     }
     pattern = re.compile(r"(?:(?P<split>train|test)/)?(?P<subject>\d+)/(?P<label>G|Ps|Pq|Vl|Vm|Mc|Mf|Mu)_[^/]+$")
     expected = "<subject>/<G,Ps,Pq,Vl,Vm,Mc,Mf,Mu>_…"
+
+
+class FrameSet(PatternSet):
+    """A data set whose videos lie as folders of numbered frames; the pattern is the folder's."""
+
+    suffixes = PICTURES
+
+    def walk(self) -> Iterator[Found]:
+        return gathered(super().walk())
+
+    def look(self, path: PurePosixPath) -> Found | None:
+        number = re.search(r"\d+$", path.stem)
+        if path.suffix.lower() not in self.suffixes or number is None:
+            return None
+        # The pattern sees the folder, with a suffix to take off again.
+        found = super().look(path.parent.with_name(path.parent.name + path.suffix))
+        if isinstance(found, Unit):
+            return replace(found, path=str(path), video=found.id, options={"frame": int(number[0])})
+        return found if found is None else replace(found, path=str(path))
+
+
+class HiFiMask(FrameSet):
+    """HiFiMask (Liu et al., TIFS 2022): folders `<complexion>_<subject>_<type>_<scene>_<light>_<sensor>` of frames."""
+
+    name = "hifimask"
+    types = {"0": "Bonafide", "1": "Rigid mask", "2": "Rigid mask", "3": "Rigid mask"}
+    pattern = re.compile(r"(?P<complexion>\d)_(?P<subject>\d+)_(?P<label>[0-3])_(?P<scene>\d)_(?P<light>\d)_(?P<sensor>\d)$")
+    expected = "<complexion>_<subject>_<type 0 live, 1 transparent, 2 plaster, 3 resin>_<scene>_<light>_<sensor>/<frame>"
+
+
+class Cefa(FrameSet):
+    """CASIA-SURF CeFA (Liu et al., WACV 2021): `<race>_<subject>_<n>_<n>_<kind>/profile/<frame>.jpg`; colour alone is read."""
+
+    name = "cefa"
+    types = {"1": "Bonafide", "2": "Flexible mask", "3": "Print", "4": "Replay"}
+    pattern = re.compile(r"(?P<race>\d)_(?P<subject>\d+)_(?P<acquisition>\d)_(?P<session>\d)_(?P<label>[1-4])/profile$")
+    expected = "<race>_<subject>_<n>_<n>_<1 live, 2 cloth mask, 3 photo, 4 screen>/profile/<frame>.jpg"
+
+    def look(self, path: PurePosixPath) -> Found | None:
+        return None if path.parent.name in ("depth", "ir") else super().look(path)
+
+    def label(self, groups: dict[str, str]) -> str:
+        groups["subject"] = f"{groups['race']}_{groups['subject']}"
+        return groups.pop("label")
+
+
+class CasiaSurf(FrameSet):
+    """CASIA-SURF (Zhang et al., CVPR 2019), training part: `{real,fake}_part/CLKJ_<subject>/<clip>.rssdk/color/<n>.jpg`.
+
+    All its attacks are printed faces with parts cut out; colour alone is read.
+    """
+
+    name = "casia-surf"
+    types = {"real": "Bonafide", "fake": "Print"}
+    pattern = re.compile(r"(?P<label>real|fake)_part/(?P<subject>CLKJ_\w+)/(?P<clip>[\w.]+)\.rssdk/color$")
+    expected = "{real,fake}_part/CLKJ_<subject>/<clip>.rssdk/color/<n>.jpg"
+
+    def look(self, path: PurePosixPath) -> Found | None:
+        return None if path.parent.name in ("depth", "ir") else super().look(path)
