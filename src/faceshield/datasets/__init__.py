@@ -6,6 +6,7 @@ Use: `faceshield prepare wmca ROOT --out samples.jsonl`, or `prepare(DATASETS["w
 from __future__ import annotations
 
 from faceshield.datasets.base import DataSet, Problem, Unit
+from faceshield.datasets.celeba_spoof import CelebaSpoof
 from faceshield.datasets.folder import Folder
 from faceshield.datasets.nuaa import Nuaa
 from faceshield.datasets.padisi import Padisi
@@ -26,8 +27,8 @@ from faceshield.datasets.siw_mv2 import SiwMv2
 from faceshield.datasets.wmca import Wmca
 
 _KINDS: tuple[type[DataSet], ...] = (
-    Wmca, SiwMv2, Padisi, OuluNpu, CasiaFasd, ReplayAttack, MsuMfsd, Siw, CasiaSurf, Cefa, HiFiMask, LccFasd, Nuaa, RoseYoutu,
-    Folder,
+    Wmca, SiwMv2, Padisi, CelebaSpoof, OuluNpu, CasiaFasd, ReplayAttack, MsuMfsd, Siw, CasiaSurf, Cefa, HiFiMask,
+    LccFasd, Nuaa, RoseYoutu, Folder,
 )  # fmt: skip
 DATASETS: dict[str, type[DataSet]] = {kind.name: kind for kind in _KINDS}
 
