@@ -24,7 +24,7 @@ test: lint
 	$(BIN)/python -m pytest -m "not slow and not gpu"
 
 lint: $(READY_DEV)
-	$(BIN)/ruff check .
+	$(BIN)/ruff check --no-cache .
 	$(BIN)/mypy
 
 slow: $(READY_DEV)
