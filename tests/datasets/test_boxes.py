@@ -7,10 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from faceshield.datasets.boxes import read_boxes, to_coco, to_label_studio
-from faceshield.records import Sample
+from faceshield.datasets import DATASETS, PrepareConfig, Problem, Unit, prepare, rejects_path
+from faceshield.datasets.boxes import assign, read_boxes, to_coco, to_label_studio
+from faceshield.records import Sample, read_jsonl
 
 SIZES = {"a.jpg": (200, 100), "b.png": (128, 128)}
 BOX = (20.0, 10.0, 60.0, 50.0)
@@ -66,16 +69,32 @@ def cvat(folder: Path) -> Path:
     )
 
 
+def settled(source: Path, sizes: dict[str, tuple[int, int]] = SIZES) -> tuple[dict[str, list[Any]], list[Problem]]:
+    """Boxes by picture, as far as they are inside, and what was none."""
+    units = [Unit(name, name, "picture", "x") for name in sizes]
+    assigned, problems = assign(read_boxes(source), units, "mine")
+    boxes: dict[str, list[Any]] = {}
+    for name, frames in assigned.items():
+        for drawn in frames[None]:
+            try:
+                boxes.setdefault(name, []).append(drawn.inside(sizes[name]))
+            except ValueError as error:
+                problems.append(Problem("box", name, str(error), dropped=False))
+    return {name: found for name, found in boxes.items() if found}, problems
+
+
 @pytest.mark.parametrize("write", [coco, voc, yolo, via, via_polygon, label_studio, cvat])
 def test_every_tool_says_the_same(tmp_path: Path, write: Callable[[Path], Path]) -> None:
-    boxes, problems = read_boxes(write(tmp_path), sizes=SIZES)
+    boxes, problems = settled(write(tmp_path))
     assert not problems and list(boxes) == ["a.jpg"]
     assert boxes["a.jpg"] == [pytest.approx(BOX)]
 
 
 def test_wmcas_patches_have_two_corners(tmp_path: Path) -> None:
-    file = save(tmp_path / "wmca.json", {"face-station/31.01.18/b.png": [[90, 40], [30, 70]]})
-    assert read_boxes(file, sizes=SIZES) == ({"b.png": [(30, 40, 90, 70)]}, [])
+    file = save(tmp_path / "wmca.json", {"face-station/31.01.18/b": [[90, 40], [30, 70]]})
+    unit = Unit("b", "WMCA/x_RGB/face-station/31.01.18/b.hdf5", "hdf5", "1_05")
+    assigned, problems = assign(read_boxes(file), [unit], "wmca")
+    assert not problems and assigned["b"][None][0].inside((128, 128)) == (30, 40, 90, 70)
 
 
 def test_boxes_are_clipped_and_what_is_none_is_named(tmp_path: Path) -> None:
@@ -83,30 +102,105 @@ def test_boxes_are_clipped_and_what_is_none_is_named(tmp_path: Path) -> None:
     pictures = [{"id": 1, "file_name": "a.jpg"}, {"id": 2, "file_name": "gone.jpg"}]
     annotations = [{"image_id": 1, "bbox": row} for row in rows] + [{"image_id": 2, "bbox": [0, 0, 5, 5]}]
     file = save(tmp_path / "coco.json", {"images": pictures, "annotations": annotations})
-    boxes, problems = read_boxes(file, sizes=SIZES)
+    boxes, problems = settled(file)
     assert boxes == {"a.jpg": [(0, 90, 40, 100), (190, 10, 200, 30)]}
-    assert [problem.path for problem in problems] == ["a.jpg"] * 3 + ["gone.jpg"]
-    assert "no area in 200 x 100" in problems[0].detail and "no such picture" in problems[-1].detail
+    assert [problem.path for problem in problems] == ["gone.jpg"] + ["a.jpg"] * 3
+    assert "no area in 200 x 100" in problems[1].detail and "no such picture" in problems[0].detail
 
 
 def test_unreadable_numbers_are_no_boxes(tmp_path: Path) -> None:
     save(tmp_path / "labels" / "a.txt", "0 0.2 x 0.2 0.4\n\n0 0.2 0.3\n")
-    boxes, problems = read_boxes(tmp_path / "labels", sizes=SIZES)
+    boxes, problems = settled(tmp_path / "labels")
     assert not boxes and len(problems) == 2 and "nan" in problems[0].detail
 
 
-@pytest.mark.parametrize(("name", "content"), [("x.json", [1, 2]), ("x.json", {}), ("x.csv", "a,b")])
-def test_unknown_formats(tmp_path: Path, name: str, content: Any) -> None:
-    with pytest.raises((ValueError, TypeError), match="expected|argument"):
-        read_boxes(save(tmp_path / name, content), sizes=SIZES)
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("x.json", [1, 2]), ("x.json", {}), ("x.csv", "a,b"), ("x.json", "{"), ("x.xml", "<a>"),
+        ("x.json", {"images": [{}], "annotations": []}),
+        ("x.json", {"images": [], "annotations": [{"image_id": 1, "bbox": [1]}]}),
+    ],
+)  # fmt: skip
+def test_unknown_and_broken_files_are_named(tmp_path: Path, name: str, content: Any) -> None:
+    with pytest.raises(ValueError, match=rf"{name}: "):
+        read_boxes(save(tmp_path / name, content))
 
 
 def test_there_and_back(tmp_path: Path, make_sample: Callable[..., Sample]) -> None:
     boxes = [(8.0, 10.0, 40.0, 60.0), (1.5, 2.0, 20.25, 70.0)]
     samples = [make_sample("Print", id="p", image="x/p.png", boxes=boxes), make_sample(id="b", image="b.png")]
-    sizes = {"p.png": (64, 80), "b.png": (64, 80)}
     for name, document in (("coco.json", to_coco(samples)), ("ls.json", to_label_studio(samples))):
-        found, problems = read_boxes(save(tmp_path / name, document), sizes=sizes)
-        assert not problems and list(found) == ["p.png"]
-        assert [pytest.approx(box) for box in boxes] == found["p.png"]
+        found, problems = settled(save(tmp_path / name, document), {"x/p.png": (64, 80), "b.png": (64, 80)})
+        assert not problems and list(found) == ["x/p.png"]
+        assert [pytest.approx(box) for box in boxes] == found["x/p.png"]
     assert to_coco(samples)["categories"] == [{"id": 1, "name": "Print"}]
+
+
+# -- whose a box is --------------------------------------------------------------------------------------------------------
+
+
+def coco_of(path: Path, names: dict[str, list[float]]) -> Path:
+    pictures = [{"id": number, "file_name": name} for number, name in enumerate(names)]
+    rows = [{"image_id": number, "bbox": box} for number, box in enumerate(names.values())]
+    return save(path, {"images": pictures, "annotations": rows})
+
+
+def test_a_name_is_of_the_one_picture_whose_path_ends_like_it(tmp_path: Path) -> None:
+    units = [
+        Unit("Live_7", "SiW/Live/Live_7.mov", "video", "Live"),
+        Unit("Paper_7", "SiW/Spoof/Paper/Paper_7.mov", "video", "Paper"),
+        Unit("x/1.png", "x/1.png", "picture", "Paper"),
+        Unit("y/1.png", "y/1.png", "picture", "Paper"),
+        Problem("name", "z", "z"),
+    ]
+    names = (
+        "Paper_7.mov", "images/siw-mv2/Paper_7/000012.png", "C:\\work\\Paper_7\\3.jpg", "/tmp/copy/x/1.png", "1.png",
+        "Paper_8.mov",
+    )  # fmt: skip
+    file = coco_of(tmp_path / "c.json", {name: [0, 0, 10 + number, 10] for number, name in enumerate(names)})
+    assigned, problems = assign(read_boxes(file), units, "siw-mv2")
+    widths = {(unit, frame): [one.box[2] for one in drawn] for unit, own in assigned.items() for frame, drawn in own.items()}
+    assert widths == {("Paper_7", None): [10], ("Paper_7", 12): [11], ("Paper_7", 3): [12], ("x/1.png", None): [13]}
+    assert [assigned["Paper_7"][frame][0].on_crop for frame in (None, 12, 3)] == [False, True, False]
+    assert [(problem.path, problem.detail) for problem in problems] == [
+        ("1.png", "2 pictures end like it: give more of its path"), ("Paper_8.mov", "no such picture"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_prepare_puts_them_where_they_belong(tmp_path: Path, stopped: bool) -> None:
+    root = tmp_path / "mine"
+    for number, name in enumerate(("attack/Glasses/a", "attack/Glasses/b", "real/c")):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((100, 200, 3), 40 * number, np.uint8)).save(root / f"{name}.png")
+    file = coco_of(
+        tmp_path / "boxes.json",
+        {"a.png": [20, 10, 40, 40], "b.png": [500, 0, 5, 5], "c.png": [1, 1, 5, 5], "gone.png": [1, 1, 5, 5]},
+    )
+    config = PrepareConfig(out=tmp_path / "samples.jsonl", workers=1, boxes=file)
+    if stopped:  # after the first picture
+        steps = iter(range(2))
+        with pytest.raises(StopIteration):
+            prepare(DATASETS["folder"](root), config, lambda done: next(steps) and next(steps))  # type: ignore[arg-type,func-returns-value]
+        assert not config.out.exists()
+    prepare(DATASETS["folder"](root), config)
+    assert [row.boxes for row in read_jsonl(config.out, Sample)] == [[(20, 10, 60, 50)], [], []]
+    problems = [json.loads(line) for line in rejects_path(config.out).read_text().splitlines()]
+    assert [(row["reason"], Path(row["path"]).name, row["dropped"]) for row in problems] == [
+        ("box", name, False) for name in ("b.png", "c.png", "gone.png")
+    ]
+    assert "no area in 200 x 100" in problems[0]["detail"] and "bona fide" in problems[1]["detail"]
+
+
+def test_boxes_move_with_the_crop_unless_they_were_drawn_on_it(tmp_path: Path) -> None:
+    root = tmp_path / "mine"
+    (root / "attack" / "Glasses").mkdir(parents=True)
+    Image.fromarray(np.full((100, 200, 3), 9, np.uint8)).save(root / "attack" / "Glasses" / "a.png")
+    names = {"Glasses/a.png": [50.0, 20.0, 100.0, 40.0], "images/folder/attack/Glasses/a.png": [1.0, 2.0, 3.0, 4.0]}
+    config = PrepareConfig(
+        out=tmp_path / "samples.jsonl", workers=1, boxes=coco_of(tmp_path / "b.json", names), crop="boxes", margin=0.1
+    )
+    prepare(DATASETS["folder"](root), config)
+    (row,) = read_jsonl(config.out, Sample)
+    assert row.size_wh == (120, 60) and row.boxes == [(10, 10, 110, 50), (1, 2, 4, 6)]

@@ -72,8 +72,8 @@ CASES = {
         ("CA-300/2_001_2_1_4/profile/0026.jpg", "4", "Replay", "2_001", None),
     ],
     "casia-surf": [
-        ("Training/real_part/CLKJ_AS0137/real.rssdk/color/31.jpg", "real", "Bonafide", "CLKJ_AS0137", None),
-        ("Training/fake_part/CLKJ_AS0005/01_enm_b.rssdk/color/101.jpg", "fake", "Print", "CLKJ_AS0005", None),
+        ("Training/real_part/CLKJ_AS0137/real.rssdk/color/31.jpg", "real", "Bonafide", "CLKJ_AS0137", "train"),
+        ("Training/fake_part/CLKJ_AS0005/01_enm_b.rssdk/color/101.jpg", "fake", "Print", "CLKJ_AS0005", "train"),
     ],
     "rose-youtu": [
         ("train/2/G_NT_5s_wg_2_1.mp4", "G", "Bonafide", "2", "train"),

@@ -165,7 +165,9 @@ def test_nuaa(tmp_path: Path) -> None:
         ("nuaa:ImposterRaw/0001/0001_00_00_01_0", "Print", "test", "0001"),
     ]
     assert Path(samples[0].image) == (root / "raw/ClientRaw/0001/0001_00_00_01_0.jpg").resolve()
-    assert [(p["reason"], p["path"]) for p in problems] == [("absent", "clientraw/0009/gone.jpg")]
+    assert [(p["reason"], p["path"], p["dropped"]) for p in problems] == [
+        ("unlisted", "clientraw/0002/x.jpg", False), ("absent", "clientraw/0009/gone.jpg", False),
+    ]  # fmt: skip
     assert summary.lost == 0 and dict(summary.ignored) == {".txt": 2}
 
 

@@ -15,6 +15,9 @@ def prepare(
     frames_per_video: Annotated[int, typer.Option(help="Evenly spaced over those that exist; 0 = all.")] = 3,
     crop: Annotated[str, typer.Option(help="as-is, detect (the largest face), or boxes (around the attack).")] = "as-is",
     margin: Annotated[float, typer.Option(help="Around a crop, as a share of the face's longer side.")] = 0.3,
+    boxes: Annotated[
+        Path | None, typer.Option(help="Attack regions: a file of COCO, VIA, Label Studio or CVAT, or a folder of VOC or YOLO.")
+    ] = None,
     types: Annotated[
         Path | None, typer.Option(help="YAML of own label: presentation type (null = leave out), for other mappings.")
     ] = None,
@@ -47,6 +50,7 @@ def prepare(
         frames_per_video=frames_per_video,
         crop=crop,  # type: ignore[arg-type]
         margin=margin,
+        boxes=boxes,
         types=mapping or {},
         known=known or [],
         workers=workers,

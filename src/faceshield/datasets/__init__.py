@@ -16,19 +16,21 @@ from faceshield.datasets.regex_sets import (
     CasiaSurf,
     Cefa,
     HiFiMask,
+    HqWmca,
     LccFasd,
     MsuMfsd,
     OuluNpu,
     ReplayAttack,
     RoseYoutu,
     Siw,
+    UniAttack,
 )
 from faceshield.datasets.siw_mv2 import SiwMv2
 from faceshield.datasets.wmca import Wmca
 
 _KINDS: tuple[type[DataSet], ...] = (
     Wmca, SiwMv2, Padisi, CelebaSpoof, OuluNpu, CasiaFasd, ReplayAttack, MsuMfsd, Siw, CasiaSurf, Cefa, HiFiMask,
-    LccFasd, Nuaa, RoseYoutu, Folder,
+    HqWmca, LccFasd, Nuaa, RoseYoutu, UniAttack, Folder,
 )  # fmt: skip
 DATASETS: dict[str, type[DataSet]] = {kind.name: kind for kind in _KINDS}
 

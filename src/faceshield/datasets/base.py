@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Literal
 
 Box = tuple[float, float, float, float]
 
-Reader = Literal["picture", "pictures", "video", "hdf5", "npz", "array"]
+Reader = Literal["picture", "pictures", "video", "hdf5", "stack", "npz", "array"]
 """How a unit's frames are read, see `media`."""
 
 
@@ -51,6 +51,7 @@ class Unit:
         subject: who is shown, where the data set says so.
         video: the recording that frames belong to; None for single pictures.
         split: the data set's own split, where its path or its lists say so.
+        splits: protocol -> split, for what the data set's official protocols say; goes into the sample's `meta`.
         boxes: attack regions in pixels of the stored picture.
         options: what the reader needs to know: channel order, member, frames' names.
         meta: goes into the sample's `meta`.
@@ -63,12 +64,60 @@ class Unit:
     subject: str | None = None
     video: str | None = None
     split: str | None = None
+    splits: Mapping[str, str] = field(default_factory=dict)
     boxes: tuple[Box, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     meta: Mapping[str, Any] = field(default_factory=dict)
 
 
 Found = Unit | Problem
+
+
+class Lists:
+    """What a data set's own lists say, read from the user's copy: which name is in which split of which protocol.
+
+    A name that two splits of one protocol hold stays in the later of train, dev, test, so that it is never trained on and
+    tested; that is a problem, and so is a name without a file, and a file without a name.
+    """
+
+    ORDER: ClassVar[tuple[str, ...]] = ("train", "dev", "test")
+
+    def __init__(self) -> None:
+        self._named: dict[str, dict[str, str]] = {}
+        self._met: set[str] = set()
+        self._unlisted: set[str] = set()
+        self.problems: list[Problem] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._named)
+
+    def add(self, name: str, protocol: str, split: str) -> None:
+        """Puts a name into a split of a protocol; more than once is once."""
+        own = self._named.setdefault(name, {})
+        before = own.setdefault(protocol, split)
+        if before != split:
+            own[protocol] = max(before, split, key=self.ORDER.index)
+            self.fault(name, f"in {before} and in {split} of {protocol}; kept in {own[protocol]}")
+
+    def fault(self, path: str, detail: str) -> None:
+        """Something about a list that is wrong and costs no sample."""
+        self.problems.append(Problem("manifest", path, detail, dropped=False))
+
+    def of(self, name: str) -> dict[str, str]:
+        """Protocol -> split of what was found on disk."""
+        if name in self._named:
+            self._met.add(name)
+        elif self and name not in self._unlisted:
+            self._unlisted.add(name)
+            self.problems.append(Problem("unlisted", name, "in none of the data set's lists", dropped=False))
+        return dict(self._named.get(name, {}))
+
+    def rest(self) -> Iterator[Problem]:
+        """What was wrong, and what is listed but was not found; to be asked for after everything was found."""
+        yield from self.problems
+        for name in sorted(self._named.keys() - self._met):
+            where = ", ".join(f"{split} of {protocol}" for protocol, split in self._named[name].items())
+            yield Problem("absent", name, f"listed in {where}, not there", dropped=False)
 
 
 class DataSet:
@@ -79,6 +128,7 @@ class DataSet:
 
     Attributes:
         ignored: how many files were nobody's, by their suffix.
+        lists: the copy's own lists, read when a walk begins.
     """
 
     name: ClassVar[str]
@@ -90,24 +140,27 @@ class DataSet:
         if not self.root.is_dir():
             raise FileNotFoundError(f"no folder {self.root} — expected {self.name}'s files in it — check the path")
         self.ignored: Counter[str] = Counter()
+        self.lists = Lists()
 
     def walk(self) -> Iterator[Found]:
-        """Everything there is, in the order of the paths; what lists name and the disk has not, at the end."""
+        """Everything there is, in the order of the paths, the same each time; what is wrong with the lists, at the end."""
+        self.ignored.clear()
+        self.lists = self.read_lists()
         for path in files_below(self.root):
             found = self.look(path)
             if found is None:
                 self.ignored[path.suffix.lower() or "(none)"] += 1
             else:
                 yield found
-        yield from self.absent()
+        yield from self.lists.rest()
 
     def look(self, path: PurePosixPath) -> Found | None:
         """What a file is; None = not a sample's."""
         raise NotImplementedError
 
-    def absent(self) -> Iterator[Problem]:
-        """What the data set's own lists name and `walk` has not met."""
-        return iter(())
+    def read_lists(self) -> Lists:
+        """The lists below the root."""
+        return Lists()
 
 
 def files_below(root: Path, inside: str = "") -> Iterator[PurePosixPath]:

@@ -1,89 +1,181 @@
-"""Boxes drawn with other tools: COCO, Pascal VOC, YOLO, VIA, Label Studio, CVAT, and WMCA's patch boxes.
+"""Boxes drawn with other tools: COCO, Pascal VOC, YOLO, VIA, Label Studio, CVAT, and WMCA's patch boxes; and back.
 
-All come out as xyxy pixels of the stored picture, keyed by the picture's file name; what cannot be a box is a `Problem`
-that names it. And back: COCO and Label Studio.
-Use: `boxes, problems = read_boxes("annotations.json", sizes={"a.jpg": (640, 480)})`.
+`read_boxes` says what a tool's file holds, `assign` which picture or frame of a data set each is of, `Drawn.inside` where it
+lies in that picture: xyxy pixels, clipped. What cannot be a box, or is of no picture, is a `Problem` that names it.
+Use: `faceshield prepare NAME ROOT --boxes annotations.json --out samples.jsonl`; back: `to_coco`, `to_label_studio`.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import re
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from faceshield.datasets.base import Box, Problem
+from faceshield.datasets.base import Box, Found, Problem, Unit
 from faceshield.records import Sample
 
-Sizes = Mapping[str, tuple[int, int]]
-"""File name -> width and height of the stored picture, for formats that give shares and for clipping."""
 
-Named = tuple[str, Box]
+@dataclass(frozen=True)
+class Drawn:
+    """A box as a tool has it.
+
+    Attributes:
+        box: x0, y0, x1, y1; in pixels, or in shares of the picture's size.
+        shares: which of the two.
+        on_crop: drawn on the picture that `prepare` stored, not on the one that it was cut from.
+    """
+
+    box: Box
+    shares: bool = False
+    on_crop: bool = False
+
+    def inside(self, size_wh: tuple[int, int]) -> Box:
+        """The part of the box that is in a picture of this size, in pixels.
+
+        Raises:
+            ValueError: there is none.
+        """
+        width, height = size_wh
+        scale = (width, height, width, height) if self.shares else (1, 1, 1, 1)
+        x0, y0, x1, y1 = (value * factor for value, factor in zip(self.box, scale, strict=True))
+        inside = max(0.0, x0), max(0.0, y0), min(float(width), x1), min(float(height), y1)
+        if not all(map(math.isfinite, self.box)) or inside[2] <= inside[0] or inside[3] <= inside[1]:
+            shown = ", ".join(f"{value:g}" for value in self.box)
+            raise ValueError(f"box [{shown}] has no area in {width} x {height} pixels")
+        return inside
 
 
-def read_boxes(source: str | Path, *, sizes: Sizes) -> tuple[dict[str, list[Box]], list[Problem]]:
-    """Boxes of a file or a folder of an annotation tool; the format is known by its content.
+Named = tuple[str, Drawn]
+
+
+def read_boxes(source: str | Path) -> dict[str, list[Drawn]]:
+    """The boxes of a file or a folder of an annotation tool; its format is known by its content.
 
     Args:
         source: COCO, VIA, Label Studio or WMCA patches (.json), CVAT or VOC (.xml), a folder of VOC (.xml) or YOLO (.txt).
-        sizes: see `Sizes`; a picture that is not in it is a problem.
 
     Returns:
-        File name -> boxes inside the picture, in the order of the source; and what was not a box.
+        Picture's name or path, as the tool has it -> its boxes in the order of the source.
 
     Raises:
-        ValueError: no known format.
+        ValueError: no known format, or not what its format says.
     """
-    source = Path(source)
-    boxes: dict[str, list[Box]] = {}
-    problems: list[Problem] = []
-    for name, box in _drawn(source, sizes):
-        if name not in sizes:
-            problems.append(Problem("box", name, f"{source.name}: no such picture"))
-            continue
-        width, height = sizes[name]
-        inside = max(0.0, box[0]), max(0.0, box[1]), min(float(width), box[2]), min(float(height), box[3])
-        if not all(map(math.isfinite, box)) or inside[2] <= inside[0] or inside[3] <= inside[1]:
-            shown = ", ".join(f"{value:g}" for value in box)
-            problems.append(Problem("box", name, f"{source.name}: box [{shown}] has no area in {width} x {height} pixels"))
-            continue
-        boxes.setdefault(name, []).append(inside)
-    return boxes, problems
+    boxes: dict[str, list[Drawn]] = {}
+    for name, drawn in _drawn(Path(source)):
+        boxes.setdefault(name.replace("\\", "/"), []).append(drawn)
+    return boxes
 
 
-def _drawn(source: Path, sizes: Sizes) -> Iterator[Named]:
+# -- whose boxes -----------------------------------------------------------------------------------------------------------
+
+Assigned = dict[str, dict[int | None, tuple[Drawn, ...]]]
+"""Unit's id -> frame number (None = every frame, or the picture) -> boxes."""
+
+_SUFFIXES = (
+    ".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".hdf5", ".h5",
+    ".npz", ".rssdk",
+)  # fmt: skip
+
+
+def assign(boxes: Mapping[str, Sequence[Drawn]], found: Iterable[Found], dataset: str) -> tuple[Assigned, list[Problem]]:
+    """Which unit, and which of its frames, each name is of: the one whose path or id ends like it, over the most folders.
+
+    A name may be of a file in the copy (`Live/Live_7.mov`, for all its frames; `a.jpg`), or of a picture that an earlier
+    `prepare` stored (`images/siw-mv2/Live_7/000012.png`).
+
+    Args:
+        boxes: of `read_boxes`.
+        found: a walk.
+        dataset: its name.
+
+    Returns:
+        What belongs where, and a problem for each name of none, or of several alike.
+    """
+    by_last: dict[str, list[tuple[tuple[str, ...], int | None, str]]] = defaultdict(list)
+    for name in boxes:
+        parts = _parts(name)
+        by_last[parts[-1]].append((parts, None, name))
+        counted = re.search(r"\d+$", parts[-1])
+        if counted and len(parts) > 1:
+            by_last[parts[-2]].append((parts[:-1], int(counted[0]), name))
+    best: dict[str, tuple[int, set[tuple[str, int | None]]]] = {}
+    for unit in found:
+        if not isinstance(unit, Unit):
+            continue
+        for own in {_parts(unit.path), _parts(unit.id)}:
+            for parts, number, name in by_last.get(own[-1], ()):
+                common = min(len(parts), len(own))
+                if parts[-common:] != own[-common:]:
+                    continue
+                reach, places = best.get(name, (0, set()))
+                if common > reach:
+                    best[name] = common, {(unit.id, number)}
+                elif common == reach:
+                    places.add((unit.id, number))
+    assigned: Assigned = {}
+    problems = []
+    for name, drawn in boxes.items():
+        _, places = best.get(name, (0, set()))
+        if len(places) != 1:
+            detail = f"{len(places)} pictures end like it: give more of its path" if places else "no such picture"
+            problems.append(Problem("box", name, detail, dropped=False))
+            continue
+        unit_id, number = places.pop()
+        on_crop = f"images/{dataset}/" in name
+        own_boxes = tuple(Drawn(one.box, one.shares, on_crop) for one in drawn)
+        frames = assigned.setdefault(unit_id, {})
+        frames[number] = frames.get(number, ()) + own_boxes
+    return assigned, problems
+
+
+def _parts(name: str) -> tuple[str, ...]:
+    """The components of a path, the last without the suffixes of pictures, videos and containers."""
+    path = PurePosixPath(name)
+    while path.suffix.lower() in _SUFFIXES:
+        path = path.with_suffix("")
+    return tuple(part for part in path.parts if part not in ("/", "..")) or (name,)
+
+
+# -- formats ---------------------------------------------------------------------------------------------------------------
+
+
+def _drawn(source: Path) -> Iterator[Named]:
     if source.is_dir():
         for file in sorted(source.iterdir()):
             if file.suffix in (".xml", ".txt") and file.name != "classes.txt":
-                yield from _drawn(file, sizes)
+                yield from _drawn(file)
         return
-    if source.suffix == ".txt":
-        yield from _yolo(source, sizes)
-    elif source.suffix == ".xml":
-        root = ElementTree.fromstring(source.read_bytes())
-        yield from (_cvat(root) if root.tag == "annotations" else _voc(root, source))
-    elif source.suffix == ".json":
-        values = json.loads(source.read_text(encoding="utf-8"))
-        for fits, reader in _JSON:
-            if fits(values):
-                yield from reader(values)
-                return
-        raise ValueError(f"{source}: no known form — expected COCO, VIA, Label Studio or WMCA's patches — export again")
-    else:
-        raise ValueError(f"{source}: {source.suffix or 'no suffix'} — expected .json, .xml or .txt, or a folder — export again")
-
-
-def _base(name: str) -> str:
-    return name.replace("\\", "/").rsplit("/", 1)[-1]
+    try:
+        if source.suffix == ".txt":
+            yield from _yolo(source)
+        elif source.suffix == ".xml":
+            root = ElementTree.fromstring(source.read_bytes())
+            yield from (_cvat(root) if root.tag == "annotations" else _voc(root, source))
+        elif source.suffix == ".json":
+            values = json.loads(source.read_text(encoding="utf-8"))
+            reader = next((reader for fits, reader in _JSON if fits(values)), None)
+            if reader is None:
+                raise ValueError("no known form — expected COCO, VIA, Label Studio or WMCA's patches — export again")
+            yield from reader(values)
+        else:
+            raise ValueError(f"{source.suffix or 'no suffix'} — expected .json, .xml or .txt, or a folder — export again")
+    except (KeyError, TypeError, AttributeError, ElementTree.ParseError) as error:
+        raise ValueError(f"{source}: not what its form says ({type(error).__name__}: {error}) — export again") from error
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from error
 
 
 def _coco(values: Mapping[str, Any]) -> Iterator[Named]:
-    names = {picture["id"]: _base(picture["file_name"]) for picture in values["images"]}
+    names = {picture["id"]: str(picture["file_name"]) for picture in values["images"]}
     for row in values["annotations"]:
         x, y, width, height = row["bbox"]
-        yield names.get(row["image_id"], f"image {row['image_id']}"), (x, y, x + width, y + height)
+        yield names.get(row["image_id"], f"image {row['image_id']}"), Drawn((x, y, x + width, y + height))
 
 
 def _via(values: Mapping[str, Any]) -> Iterator[Named]:
@@ -94,31 +186,31 @@ def _via(values: Mapping[str, Any]) -> Iterator[Named]:
             shape = region["shape_attributes"]
             if shape["name"] == "rect":
                 x, y = shape["x"], shape["y"]
-                yield _base(row["filename"]), (x, y, x + shape["width"], y + shape["height"])
+                yield str(row["filename"]), Drawn((x, y, x + shape["width"], y + shape["height"]))
             elif shape["name"] in ("polygon", "polyline"):
                 xs, ys = shape["all_points_x"], shape["all_points_y"]
-                yield _base(row["filename"]), (min(xs), min(ys), max(xs), max(ys))
+                yield str(row["filename"]), Drawn((min(xs), min(ys), max(xs), max(ys)))
 
 
 def _label_studio(values: Sequence[Mapping[str, Any]]) -> Iterator[Named]:
     """Percent of the picture as it was annotated; `original_width` and `original_height` say how large that was."""
     for task in values:
         data = task["data"]
-        name = _base(str(data.get("image") or next(iter(data.values()))))
+        name = str(data.get("image") or next(iter(data.values())))
         for annotation in task.get("annotations") or task.get("completions") or []:
             for result in annotation["result"]:
                 if result.get("type") != "rectanglelabels" and "width" not in result.get("value", {}):
                     continue
                 value, width, height = result["value"], result["original_width"] / 100, result["original_height"] / 100
                 left, top = value["x"] * width, value["y"] * height
-                yield name, (left, top, left + value["width"] * width, top + value["height"] * height)
+                yield name, Drawn((left, top, left + value["width"] * width, top + value["height"] * height))
 
 
 def _wmca(values: Mapping[str, Any]) -> Iterator[Named]:
     """bob's patches: file -> [[x1, y1], [x2, y2]] in the 128-pixel crop; one usable patch, not the whole instrument."""
     for name, corners in values.items():
         (x0, y0), (x1, y1) = corners
-        yield _base(name), (min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1))
+        yield name, Drawn((min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)))
 
 
 def _is_wmca(values: Any) -> bool:
@@ -143,23 +235,21 @@ _JSON: list[tuple[Callable[[Any], bool], Callable[[Any], Iterator[Named]]]] = [
 
 def _voc(root: ElementTree.Element, source: Path) -> Iterator[Named]:
     """Pascal VOC counts pixels from 1, both ends inside: one pixel is taken off the beginning."""
-    name = _base(root.findtext("filename") or f"{source.stem}.jpg")
+    name = root.findtext("filename") or source.stem
     for found in root.iter("bndbox"):
         x0, y0, x1, y1 = (float(found.findtext(key) or "nan") for key in ("xmin", "ymin", "xmax", "ymax"))
-        yield name, (x0 - 1, y0 - 1, x1, y1)
+        yield name, Drawn((x0 - 1, y0 - 1, x1, y1))
 
 
 def _cvat(root: ElementTree.Element) -> Iterator[Named]:
     for picture in root.iter("image"):
         for found in picture.iter("box"):
             x0, y0, x1, y1 = (float(found.get(key) or "nan") for key in ("xtl", "ytl", "xbr", "ybr"))
-            yield _base(picture.get("name") or ""), (x0, y0, x1, y1)
+            yield picture.get("name") or "", Drawn((x0, y0, x1, y1))
 
 
-def _yolo(file: Path, sizes: Sizes) -> Iterator[Named]:
+def _yolo(file: Path) -> Iterator[Named]:
     """`class cx cy w h` in shares of the picture whose name the file has."""
-    name = next((name for name in sizes if Path(name).stem == file.stem), file.stem)
-    width, height = sizes.get(name, (0, 0))
     for line in file.read_text(encoding="utf-8").splitlines():
         words = line.split()
         if not words:
@@ -168,7 +258,7 @@ def _yolo(file: Path, sizes: Sizes) -> Iterator[Named]:
             x, y, w, h = (float(word) for word in words[1:5])
         except ValueError:
             x = y = w = h = math.nan
-        yield name, ((x - w / 2) * width, (y - h / 2) * height, (x + w / 2) * width, (y + h / 2) * height)
+        yield file.stem, Drawn((x - w / 2, y - h / 2, x + w / 2, y + h / 2), shares=True)
 
 
 # -- and back --------------------------------------------------------------------------------------------------------------

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from functools import cached_property
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from faceshield.datasets.base import DataSet, Found, Problem, Unit
 from faceshield.datasets.folder import PICTURES
@@ -29,6 +28,16 @@ class CelebaSpoof(DataSet):
         **dict.fromkeys(("pc", "pad", "phone"), "Replay"),
         "3d mask": "Rigid mask",
     }
+
+    def __init__(self, root: str | Path) -> None:
+        super().__init__(root)
+        self._kinds: dict[str, int] = {}
+
+    def walk(self) -> Iterator[Found]:
+        self._kinds = self._read_kinds()
+        yield from super().walk()
+        for key in sorted(self._kinds):
+            yield Problem("absent", f"Data/{key}", "listed in the labels, not there", dropped=False)
 
     def look(self, path: PurePosixPath) -> Found | None:
         parts = path.parts
@@ -60,12 +69,7 @@ class CelebaSpoof(DataSet):
         except (OSError, ValueError):
             return {}
 
-    def absent(self) -> Iterator[Problem]:
-        for key in sorted(self._kinds):
-            yield Problem("absent", f"Data/{key}", "listed in the labels, not there", dropped=False)
-
-    @cached_property
-    def _kinds(self) -> dict[str, int]:
+    def _read_kinds(self) -> dict[str, int]:
         """Picture -> kind, read in blocks: as one JSON document half a million lists would fill the memory."""
         found: dict[str, int] = {}
         for file in sorted(self.root.rglob("intra_test/*_label.json")):

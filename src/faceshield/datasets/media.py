@@ -51,7 +51,7 @@ def read(unit: Unit, root: Path, count: int) -> tuple[list[Frame], int]:
         names: Mapping[int, str] = unit.options["frames"]
         chosen = evenly(sorted(names), count)
         return [(number, path / names[number]) for number in chosen], gaps(list(names))
-    readers = {"video": _video, "hdf5": _hdf5, "npz": _npz, "array": _array}
+    readers = {"video": _video, "hdf5": _hdf5, "stack": _stack, "npz": _npz, "array": _array}
     frames, missing = readers[unit.reader](path, count, unit.options)
     if not frames:
         raise MediaError("no frame in it — expected at least one")
@@ -147,6 +147,19 @@ def _hdf5(path: Path, count: int, options: Mapping[str, Any]) -> tuple[list[Fram
             return frames, gaps(list(names))
     except (OSError, KeyError, RuntimeError) as error:
         raise MediaError(f"not a readable HDF5 file ({error})") from error
+
+
+def _stack(path: Path, count: int, options: Mapping[str, Any]) -> tuple[list[Frame], int]:
+    """All frames in one data set of an HDF5 file, (frames, channels, height, width); only what is wanted is read."""
+    h5py = _need("h5py", "HDF5 files")
+    try:
+        with h5py.File(path, "r") as file:
+            values = file[options["member"]]
+            if len(values.shape) != 4:
+                raise MediaError(f"{options['member']} of shape {values.shape} — expected frames, channels, height, width")
+            return [(n, as_rgb(values[n], order=options["order"])) for n in evenly(range(len(values)), count)], 0
+    except (OSError, KeyError, RuntimeError, AttributeError) as error:
+        raise MediaError(f"not a readable HDF5 file with {options['member']} ({error})") from error
 
 
 def _npz(path: Path, count: int, options: Mapping[str, Any]) -> tuple[list[Frame], int]:

@@ -73,8 +73,6 @@ class Padisi(DataSet):
         if code in FLAGGED:
             meta["flag"] = FLAGGED[code]
         splits = self._splits.get(trial, {})
-        if splits:
-            meta["splits"] = splits
         return Unit(
             id=identifier,
             path=path,
@@ -82,6 +80,7 @@ class Padisi(DataSet):
             label=code,
             subject=row.get("participant_id"),
             split=splits.get("3folds_part0"),
+            splits=splits,
             options=options,
             meta=meta,
         )

@@ -13,8 +13,9 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +26,7 @@ from pydantic import Field
 from faceshield import taxonomy
 from faceshield.config import Config
 from faceshield.datasets.base import Box, DataSet, Problem, Unit
+from faceshield.datasets.boxes import Drawn, assign, read_boxes
 from faceshield.datasets.media import RGB, MediaError, open_upright, read
 from faceshield.datasets.workers import Crash, in_order
 from faceshield.records import Sample, iter_jsonl, write_run
@@ -42,6 +44,7 @@ class PrepareConfig(Config):
         crop: "as-is"; "detect": the largest face with a margin; "boxes": around the attack's boxes.
         detector: "module:name" of a class with `detect(rgb) -> [face]`, made without arguments in each worker.
         margin: of a crop, as a share of the face's longer side.
+        boxes: attack regions drawn with another tool, see `boxes.read_boxes`; beside those that the data set itself has.
         types: own label -> presentation type (or null = leave out), in the place of the data set's own table.
         known: samples files whose pictures count as duplicates here.
         workers: processes that read.
@@ -53,6 +56,7 @@ class PrepareConfig(Config):
     crop: Literal["as-is", "detect", "boxes"] = "as-is"
     detector: str = "faceshield.face:BuiltInDetector"
     margin: float = Field(0.3, ge=0)
+    boxes: Path | None = None
     types: dict[str, str | None] = Field(default_factory=dict)
     known: list[Path] = Field(default_factory=list)
     workers: int = Field(2, ge=1)
@@ -65,6 +69,7 @@ class _Task:
     root: Path
     folder: Path
     config: PrepareConfig
+    drawn: Mapping[int | None, tuple[Drawn, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -138,28 +143,35 @@ def prepare(data: DataSet, config: PrepareConfig, progress: Progress | None = No
     seen = {int(digest, 16) for file in config.known for digest in _digests(file)}
     summary = journal.recover(seen)
 
-    def tasks() -> Iterator[_Task]:
-        for found in islice(data.walk(), journal.units, None):
-            yield _Task(_checked(found, types), data.root, folder, config)
+    drawn, faults = assign(read_boxes(config.boxes), data.walk(), data.name) if config.boxes is not None else ({}, [])
 
-    for task, result in in_order(_extract, tasks(), workers=config.workers, timeout=config.timeout):
-        done = _Done(problems=(Problem("crashed", task.unit.path, result.reason),)) if isinstance(result, Crash) else result
-        rows, problems = [], list(done.problems)
-        for frame in done.frames:
-            assert isinstance(task.unit, Unit)
-            row = _sample(data, task.unit, types, frame)
-            if int(frame.digest, 16) in seen:
-                detail = f"{row.id} is the picture of an earlier sample (sha256 {frame.digest})"
-                problems.append(Problem("duplicate", task.unit.path, detail))
-                continue
-            seen.add(int(frame.digest, 16))
-            rows.append(row)
-        journal.write(rows, problems)
-        for row in rows:
-            summary.rows[row.split or "-", row.presentation_type] += 1
-        summary.count(asdict(problem) for problem in problems)
-        if progress is not None:
-            progress(journal.units)
+    def tasks() -> Iterator[_Task]:
+        for found in islice(chain(data.walk(), faults), journal.units, None):
+            own = drawn.get(found.id, {}) if isinstance(found, Unit) else {}
+            yield _Task(_checked(found, types), data.root, folder, config, own)
+
+    with closing(journal):
+        for task, result in in_order(_extract, tasks(), workers=config.workers, timeout=config.timeout):
+            done = _Done(problems=(Problem("crashed", task.unit.path, result.reason),)) if isinstance(result, Crash) else result
+            rows, problems = [], list(done.problems)
+            for frame in done.frames:
+                assert isinstance(task.unit, Unit)
+                row = _sample(data, task.unit, types, frame)
+                if frame.boxes and not row.is_attack:
+                    detail = f"{row.id} is bona fide — expected no attack region on it — its {len(frame.boxes)} are left out"
+                    problems.append(Problem("box", task.unit.path, detail, dropped=False))
+                if int(frame.digest, 16) in seen:
+                    detail = f"{row.id} is the picture of an earlier sample (sha256 {frame.digest})"
+                    problems.append(Problem("duplicate", task.unit.path, detail))
+                    continue
+                seen.add(int(frame.digest, 16))
+                rows.append(row)
+            journal.write(rows, problems)
+            for row in rows:
+                summary.rows[row.split or "-", row.presentation_type] += 1
+            summary.count(asdict(problem) for problem in problems)
+            if progress is not None:
+                progress(journal.units)
     summary.ignored = data.ignored
     journal.finish()
     write_run(config.out, config=config, seed=0, inputs=[data.root])
@@ -171,7 +183,8 @@ def _checked(found: Unit | Problem, types: Mapping[str, str | None]) -> Unit | P
     if isinstance(found, Problem):
         return found
     if found.label not in types:
-        return Problem("label", found.path, f"label {found.label!r} — expected one of {', '.join(sorted(types))}")
+        expected = f"expected one of {', '.join(sorted(types)) or 'those of --types'} — map it with --types"
+        return Problem("label", found.path, f"label {found.label!r} — {expected}")
     if types[found.label] is None:
         return Problem("left out", found.path, f"label {found.label!r} is of no presentation type")
     return found
@@ -193,7 +206,7 @@ def _sample(data: DataSet, unit: Unit, types: Mapping[str, str | None], frame: _
         split=unit.split,
         boxes=list(frame.boxes) if kind != taxonomy.BONAFIDE else [],
         size_wh=frame.size_wh,
-        meta={**unit.meta, "sha256": frame.digest},
+        meta={**unit.meta, **({"splits": dict(unit.splits)} if unit.splits else {}), "sha256": frame.digest},
     )
 
 
@@ -223,16 +236,19 @@ def _extract(task: _Task) -> _Done:
         problems.append(Problem("gap", path, f"{missing} frame numbers are missing", dropped=False))
     for number, source in frames:
         try:
-            made.append(_frame(task, task.unit, number, source))
+            made.append(_frame(task, task.unit, number, source, problems))
         except MediaError as error:
             place = path if number is None else f"{path}, frame {number}"
             problems.append(Problem("no face" if "no face" in str(error) else "unreadable", place, str(error)))
     return _Done(tuple(made), tuple(problems))
 
 
-def _frame(task: _Task, unit: Unit, number: int | None, source: RGB | Path) -> _Frame:
+def _frame(task: _Task, unit: Unit, number: int | None, source: RGB | Path, problems: list[Problem]) -> _Frame:
     rgb = open_upright(source) if isinstance(source, Path) else source
-    boxes = unit.boxes
+    mine = [Drawn(box) for box in unit.boxes]
+    mine += [one for key in dict.fromkeys((None, number)) for one in task.drawn.get(key, ())]
+    place = unit.path if number is None else f"{unit.path}, frame {number}"
+    boxes = _inside([one for one in mine if not one.on_crop], rgb, place, problems)
     if isinstance(source, Path) and task.config.crop == "as-is":
         content, image = source.read_bytes(), str(source.resolve())
         digest = hashlib.sha256(content).hexdigest()[:16]
@@ -246,14 +262,20 @@ def _frame(task: _Task, unit: Unit, number: int | None, source: RGB | Path) -> _
         Image.fromarray(rgb).save(part, "PNG", compress_level=4)
         os.replace(part, target)
         image = target.relative_to(task.folder.parent.parent).as_posix()
-    height, width = rgb.shape[:2]
-    return _Frame(number, image, (width, height), digest, clipped(boxes, (width, height)))
+    # Of a box that was whole before the crop, a part may be outside it now.
+    boxes = _inside([*map(Drawn, boxes), *(one for one in mine if one.on_crop)], rgb, place, problems)
+    return _Frame(number, image, (rgb.shape[1], rgb.shape[0]), digest, boxes)
 
 
-def clipped(boxes: tuple[Box, ...], size_wh: tuple[int, int]) -> tuple[Box, ...]:
-    """Boxes as far as they are inside the picture; what has no area there is left out."""
-    inside = ((max(0.0, x0), max(0.0, y0), min(x1, size_wh[0]), min(y1, size_wh[1])) for x0, y0, x1, y1 in boxes)
-    return tuple((x0, y0, float(x1), float(y1)) for x0, y0, x1, y1 in inside if x1 > x0 and y1 > y0)
+def _inside(drawn: Iterable[Drawn], rgb: RGB, place: str, problems: list[Problem]) -> tuple[Box, ...]:
+    """The boxes as far as they are in the picture; what has no area there is a problem that costs no sample."""
+    boxes = []
+    for one in drawn:
+        try:
+            boxes.append(one.inside((rgb.shape[1], rgb.shape[0])))
+        except ValueError as error:
+            problems.append(Problem("box", place, str(error), dropped=False))
+    return tuple(boxes)
 
 
 _detectors: dict[str, Any] = {}
@@ -337,9 +359,11 @@ class _Journal:
         journal.write(f"{self.units} {samples.tell()} {rejects.tell()}\n".encode())
         journal.flush()
 
-    def finish(self) -> None:
+    def close(self) -> None:
         for file in self._files:
             file.close()
+
+    def finish(self) -> None:
         for part, path in zip(self.parts, (self.out, self.rejects), strict=True):
             os.replace(part, path)
         self.file.unlink()

@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
-from faceshield.datasets.base import DataSet, Found, Problem, Unit, gathered
+from faceshield.datasets.base import DataSet, Found, Lists, Problem, Unit, gathered
 from faceshield.datasets.folder import PICTURES, VIDEOS
 
 
@@ -42,6 +42,7 @@ class PatternSet(DataSet):
         subject = groups.pop("subject", None)
         is_video = path.suffix.lower() in VIDEOS
         name = match[0].lstrip("/")
+        splits = self.lists.of(PurePosixPath(name).name) if self.lists else {}
         return Unit(
             id=name,
             path=str(path),
@@ -49,6 +50,7 @@ class PatternSet(DataSet):
             label=label,
             subject=subject,
             split=None if split is None else self.splits.get(split.lower(), split.lower()),
+            splits=splits,
             video=name if is_video else None,
             meta=groups,
         )
@@ -59,7 +61,10 @@ class PatternSet(DataSet):
 
 
 class OuluNpu(PatternSet):
-    """OULU-NPU (Boulkenafet et al., FG 2017): `<Train,Dev,Test>_files/<phone>_<session>_<user>_<file>.avi`."""
+    """OULU-NPU (Boulkenafet et al., FG 2017): `<Train,Dev,Test>_files/<phone>_<session>_<user>_<file>.avi`.
+
+    Its protocols 1, 2, 3_1 … 3_6, 4_1 … 4_6 are read from `Protocol_<k>[_<i>]/<Train,Dev,Test>[_<i>].txt`.
+    """
 
     name = "oulu-npu"
     types = {"1": "Bonafide", "2": "Print", "3": "Print", "4": "Replay", "5": "Replay"}
@@ -67,6 +72,26 @@ class OuluNpu(PatternSet):
         r"(?P<split>Train|Dev|Test)_files/(?P<phone>[1-6])_(?P<session>[1-3])_(?P<subject>\d{1,2})_(?P<label>[1-5])$"
     )
     expected = "Train_files/<phone 1-6>_<session 1-3>_<user>_<file 1-5>"
+    _list = re.compile(
+        r"Protocol_(?P<protocol>\d)(?:[/_](?P<fold>\d))?(?:/.*)?/(?P<split>Train|Dev|Test)(?:_(?P<part>\d))?\.txt$"
+    )
+    _file = re.compile(r"[1-6]_[1-3]_\d{2}_[1-5]")
+
+    def read_lists(self) -> Lists:
+        lists = Lists()
+        for file in sorted(self.root.rglob("*.txt")):
+            match = self._list.search(file.as_posix())
+            if match is None:
+                continue
+            fold = match["part"] or match["fold"]
+            protocol = match["protocol"] + (f"_{fold}" if fold else "")
+            for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+                sign, _, name = line.replace(" ", "").partition(",")
+                if self._file.fullmatch(name) and (sign == "+1") == name.endswith("_1"):
+                    lists.add(name, protocol, self.splits[match["split"].lower()])
+                elif line.strip():
+                    lists.fault(f"{file.name}:{number}", f"{line.strip()!r} — expected +1 or another number, a comma, a name")
+        return lists
 
 
 class CasiaFasd(PatternSet):
@@ -198,15 +223,113 @@ class Cefa(FrameSet):
 
 
 class CasiaSurf(FrameSet):
-    """CASIA-SURF (Zhang et al., CVPR 2019), training part: `{real,fake}_part/CLKJ_<subject>/<clip>.rssdk/color/<n>.jpg`.
+    """CASIA-SURF (Zhang et al., CVPR 2019); colour alone is read, and all its attacks are printed faces with parts cut out.
 
-    All its attacks are printed faces with parts cut out; colour alone is read.
+    The training part says what is real by its folders: `Training/{real,fake}_part/CLKJ_<subject>/<clip>.rssdk/color/<n>.jpg`.
+    The other parts are single pictures, `{Val,Testing}/<n>/<n>-color.jpg`, of which only the lists (`*list*.txt`: the paths of
+    three channels in any order, then a number) say it; which number means real is taken from the training part's own lines.
     """
 
     name = "casia-surf"
     types = {"real": "Bonafide", "fake": "Print"}
     pattern = re.compile(r"(?P<label>real|fake)_part/(?P<subject>CLKJ_\w+)/(?P<clip>[\w.]+)\.rssdk/color$")
-    expected = "{real,fake}_part/CLKJ_<subject>/<clip>.rssdk/color/<n>.jpg"
+    expected = "{real,fake}_part/CLKJ_<subject>/<clip>.rssdk/color/<n>.jpg or {Val,Testing}/<n>/<n>-color.jpg"
+    _single = re.compile(r"(?P<split>Val|Testing)/\d+/\d+-color$")
+
+    def __init__(self, root: str | Path) -> None:
+        super().__init__(root)
+        self._labels: dict[str, str] = {}
 
     def look(self, path: PurePosixPath) -> Found | None:
-        return None if path.parent.name in ("depth", "ir") else super().look(path)
+        if path.parent.name in ("depth", "ir") or path.stem.endswith(("-depth", "-ir")):
+            return None
+        single = self._single.search(str(path.with_suffix("")))
+        if single is None or path.suffix.lower() not in self.suffixes:
+            found = super().look(path)
+            return replace(found, split="train") if isinstance(found, Unit) else found
+        label = self._labels.get(single[0])
+        if label is None:
+            return Problem("unlisted", str(path), "in no *list*.txt that says what it is, or the training list is missing")
+        split = {"Val": "dev", "Testing": "test"}[single["split"]]
+        return Unit(single[0], str(path), "picture", label, split=split)
+
+    def read_lists(self) -> Lists:
+        numbers: dict[str, str] = {}
+        real: set[str] = set()
+        for file in sorted(self.root.rglob("*list*.txt")):
+            for line in file.read_text(encoding="utf-8").splitlines():
+                *paths, number = line.split() or [""]
+                colour = next((path for path in paths if re.search(r"(/color/|-color\.)", path)), "")
+                if "_part/" in colour:
+                    real |= {number} if "real_part/" in colour else set()
+                elif match := self._single.search(str(PurePosixPath(colour).with_suffix("")) if colour else ""):
+                    numbers[match[0]] = number
+        known = len(real) == 1
+        self._labels = {name: "real" if number in real else "fake" for name, number in numbers.items() if known}
+        return Lists()
+
+
+class HqWmca(PatternSet):
+    """HQ-WMCA (Mostaani et al., 2020): `<site>_<session>_<client>_<presenter>_<type>_<subtype>_<instrument>-<hash>.h5`.
+
+    Colour is the stack `BASLER_BGR`, (frames, 3, height, width), blue first. What the numbers of types mean is in the
+    documentation that comes with the data and was not at hand: the label is `<type>_<subtype>`, and `--types` must map it.
+    """
+
+    name = "hq-wmca"
+    types: ClassVar[Mapping[str, str | None]] = {}
+    pattern = re.compile(
+        r"(?P<site>\d+)_(?P<session>\d+)_(?P<subject>\d+)_(?P<presenter>\d+)_(?P<label>\d+_\d+)_(?P<instrument>\d+)-\w+$"
+    )
+    suffixes = (".h5", ".hdf5")
+    expected = "<site>_<session>_<client>_<presenter>_<type>_<subtype>_<instrument>-<hash>.h5"
+
+    def look(self, path: PurePosixPath) -> Found | None:
+        found = super().look(path)
+        if not isinstance(found, Unit):
+            return found
+        return replace(found, reader="stack", video=found.id, options={"member": "BASLER_BGR", "order": "bgr"})
+
+
+class UniAttack(PatternSet):
+    """UniAttackData (Fang et al., 2024), as a whole: `Data/{live,spoof,…}/…`, or the challenge's folders and labels.
+
+    Attacks that are no picture of a thing held up or worn (adversarial, generated, swapped faces) are of none of the twelve
+    types and are left out. `spoof` does not say which instrument it was, and the meaning of the challenge's numbers
+    (`<train,dev,test>_label.txt`: path and number) was not at hand: `--types` must map them.
+    """
+
+    name = "uniattack"
+    types: ClassVar[Mapping[str, str | None]] = {
+        "live": "Bonafide",
+        **dict.fromkeys(("adv-attacks", "DaGAN", "FaceDancer", "InsightFace", "OneShotTH", "SAFA", "simswap"), None),
+    }
+    pattern = re.compile(r"(?:^|/)(?:Data/(?P<label>[\w-]+)/.+|p\d(?:\.\d)?/(?P<split>train|dev|test)/[^/]+)$")
+    suffixes = (*PICTURES, *VIDEOS)
+    expected = "Data/<live, spoof, …>/… or p<1, 2.1, 2.2>/<train,dev,test>/<name>.png"
+
+    def __init__(self, root: str | Path) -> None:
+        super().__init__(root)
+        self._numbers: dict[str, str] = {}
+
+    def label(self, groups: dict[str, str]) -> str:
+        return groups.pop("label", "")
+
+    def look(self, path: PurePosixPath) -> Found | None:
+        found = super().look(path)
+        if not isinstance(found, Unit) or found.label:
+            return found
+        number = self._numbers.get("/".join(path.parts[-3:]))
+        if number is None:
+            return Problem("unlisted", str(path), "in no label file — expected <train,dev,test>_label.txt beside the folders")
+        return replace(found, label=number)
+
+    def read_lists(self) -> Lists:
+        self._numbers = {}
+        for file in sorted(self.root.rglob("*_label.txt")):
+            for line in file.read_text(encoding="utf-8").splitlines():
+                name, _, number = line.strip().rpartition(" ")
+                if name:
+                    parts = (file.parent.name, *PurePosixPath(name.strip()).parts)
+                    self._numbers["/".join(parts[-3:])] = number
+        return Lists()

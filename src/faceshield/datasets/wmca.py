@@ -2,17 +2,20 @@
 
 All three forms in which copies lie are read, for only the file's name and its folder's date count:
 `…/face-station/<dd.mm.yy>/<client>_<session>_<presenter>_<type>_<instrument>.hdf5`. The other channels' archive (CDIT) and
-the illustration lists are no samples. George et al., TIFS 2020.
+the illustration lists are no samples. The protocols are read from `PROTOCOL-<name>.csv`, where a copy has them: path, 0 for
+bona fide, kind of attack, `train`, `dev` or `eval`. George et al., TIFS 2020.
 """
 
 from __future__ import annotations
 
+import csv
 import re
 from pathlib import PurePosixPath
 
-from faceshield.datasets.base import DataSet, Found, Problem, Unit
+from faceshield.datasets.base import DataSet, Found, Lists, Problem, Unit
 
 _NAME = re.compile(r"(\d{3})_(\d{2})_(\d{3})_(\d)_(\d{2,3})")
+_SPLITS = {"train": "train", "dev": "dev", "eval": "test"}
 _DATE = re.compile(r"\d{2}\.\d{2}\.\d{2}")
 
 
@@ -46,6 +49,7 @@ class Wmca(DataSet):
         if match is None:
             return Problem("name", str(path), "expected client_session_presenter_type_instrument.hdf5, as 514_01_035_1_05.hdf5")
         client, session, presenter, kind, instrument = match.groups()
+        splits = self.lists.of(path.stem)
         return Unit(
             id=path.stem,
             path=str(path),
@@ -53,6 +57,25 @@ class Wmca(DataSet):
             label=f"{kind}_{instrument}",
             subject=client,
             video=path.stem,
+            split=splits.get("grandtest"),
+            splits=splits,
             options={"order": "rgb"},
             meta={"session": session, "presenter": presenter, "date": path.parent.name},
         )
+
+    def read_lists(self) -> Lists:
+        lists = Lists()
+        for file in sorted(self.root.rglob("PROTOCOL-*.csv")):
+            protocol = file.stem.removeprefix("PROTOCOL-")
+            with file.open(encoding="utf-8-sig", newline="") as lines:
+                for number, row in enumerate(csv.reader(lines), start=1):
+                    name = PurePosixPath(row[0].strip()).name if row else ""
+                    match = _NAME.fullmatch(name)
+                    if len(row) < 3 or match is None or (split := _SPLITS.get(row[-1].strip())) is None:
+                        if row and number > 1:  # some copies have a header, some have none
+                            lists.fault(f"{file.name}:{number}", f"{','.join(row)!r} — expected path, 0 or not, kind, split")
+                        continue
+                    lists.add(name, protocol, split)
+                    if (row[1].strip() == "0") != (match[4] == "0"):
+                        lists.fault(f"{file.name}:{number}", f"{name} is {row[1].strip()!r} there; the file's name decides")
+        return lists
