@@ -50,7 +50,8 @@ SIGNATURES: list[tuple[Any, str]] = [
 
 OPTIONS = {
     "simulate": ["--faces", "--count", "--seed", "--out", "--types", "--landmarks"],
-    "prepare": ["--out", "--frames-per-video", "--crop", "--workers", "--types", "--strict"],
+    "prepare": ["--out", "--frames-per-video", "--crop", "--workers", "--types", "--boxes", "--strict"],
+    "split": ["--out", "--protocol", "--name", "--train", "--test", "--attack", "--seed"],
     "generate": ["--out", "--tasks", "--seed", "--per-task"],
     "assemble": [],
     "train": [],

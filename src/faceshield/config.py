@@ -64,6 +64,18 @@ class Config(BaseModel):
             raise ConfigError(faults)
         return config
 
+    @classmethod
+    def of(cls, **values: Any) -> Self:
+        """The config of these values, as a command's options give them.
+
+        Raises:
+            ConfigError: once, with all faults, as `load` has it.
+        """
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise ConfigError(list(_explain(cls, error, {}, "options"))) from None
+
     def to_yaml(self) -> str:
         """The whole config, defaults included, as YAML that `load` reads back."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

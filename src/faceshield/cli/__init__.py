@@ -17,6 +17,7 @@ import typer
 VERBS: tuple[str, ...] = (
     "simulate",
     "prepare",
+    "split",
     "generate",
     "assemble",
     "train",

@@ -45,10 +45,10 @@ def prepare(
         hint = f"did you mean {near[0]!r}?" if near else "use one of them"
         raise ValueError(f"unknown data set {dataset!r} — expected one of {', '.join(DATASETS)} — {hint}")
     mapping = yaml.safe_load(types.read_text(encoding="utf-8")) if types is not None else {}
-    config = PrepareConfig(
+    config = PrepareConfig.of(
         out=out,
         frames_per_video=frames_per_video,
-        crop=crop,  # type: ignore[arg-type]
+        crop=crop,
         margin=margin,
         boxes=boxes,
         types=mapping or {},

@@ -26,6 +26,7 @@ from faceshield.datasets.regex_sets import (
     UniAttack,
 )
 from faceshield.datasets.siw_mv2 import SiwMv2
+from faceshield.datasets.splits import Report, SplitConfig, split
 from faceshield.datasets.wmca import Wmca
 
 _KINDS: tuple[type[DataSet], ...] = (
@@ -34,4 +35,7 @@ _KINDS: tuple[type[DataSet], ...] = (
 )  # fmt: skip
 DATASETS: dict[str, type[DataSet]] = {kind.name: kind for kind in _KINDS}
 
-__all__ = ["DATASETS", "DataSet", "PrepareConfig", "Problem", "Summary", "Unit", "prepare", "rejects_path"]
+__all__ = [
+    "DATASETS", "DataSet", "PrepareConfig", "Problem", "Report", "SplitConfig", "Summary", "Unit", "prepare", "rejects_path",
+    "split",
+]  # fmt: skip

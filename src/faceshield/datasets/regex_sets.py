@@ -73,7 +73,7 @@ class OuluNpu(PatternSet):
     )
     expected = "Train_files/<phone 1-6>_<session 1-3>_<user>_<file 1-5>"
     _list = re.compile(
-        r"Protocol_(?P<protocol>\d)(?:[/_](?P<fold>\d))?(?:/.*)?/(?P<split>Train|Dev|Test)(?:_(?P<part>\d))?\.txt$"
+        r"^(?:.*/)?Protocol_(?P<protocol>\d)(?:[/_](?P<fold>\d))?/(?P<split>Train|Dev|Test)(?:_(?P<part>\d))?\.txt$"
     )
     _file = re.compile(r"[1-6]_[1-3]_\d{2}_[1-5]")
 
