@@ -93,3 +93,7 @@ def test_the_colour_dump_is_opened_only_when_told_to(tmp_path: Path) -> None:
     samples, problems = run(Padisi(root, trust_pickle=True, scratch=tmp_path), tmp_path / "samples.jsonl")
     check(samples, tmp_path, (256, 320))
     assert not problems
+    # Both products in one folder are one data set.
+    np.savez_compressed(root / f"{identifier(0)}.npz", data=pixels(0, 22, (320, 256))[None])
+    samples, problems = run(Padisi(root, trust_pickle=True, scratch=tmp_path), tmp_path / "both.jsonl")
+    assert len(samples) == len(CODES) and not problems

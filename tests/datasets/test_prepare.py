@@ -21,7 +21,6 @@ from typer.testing import CliRunner
 from faceshield.cli import app
 from faceshield.datasets import DATASETS, PrepareConfig, Summary, prepare, rejects_path
 from faceshield.datasets.media import MediaError, as_rgb, evenly, gaps
-from faceshield.datasets.wmca import TYPES
 from faceshield.records import Sample, read_jsonl
 
 RED, SKY = (200, 30, 10), (20, 120, 220)  # three channels that differ, so that a swap shows
@@ -100,26 +99,6 @@ def test_wmca_in_its_three_forms(tmp_path: Path, stem: str) -> None:
     assert dict(summary.ignored) == {".hdf5": 1, ".csv": 1}
 
 
-def test_the_published_counts_of_wmcas_codes() -> None:
-    """Videos a code group, as Idiap's converter sorts them: together the paper's 347 bona fide and 1,332 attacks."""
-    groups = {
-        ("0_00",): 240, ("0_01",): 98, ("0_02",): 9, ("1_01", "1_04", "1_07"): 55, ("1_15", "1_16"): 20, ("1_02",): 12,
-        ("1_13", "1_14"): 20, ("2_01", "2_07"): 122, ("2_08", "2_11"): 71, ("2_12", "2_17"): 105, ("2_18", "2_75", "2_99"): 379,
-        ("3_01", "3_04", "3_06", "3_14"): 200, ("3_05", "3_10", "3_15"): 59, ("4_01", "4_18"): 289,
-    }  # fmt: skip
-    counts: dict[str | None, int] = {}
-    for codes, videos in groups.items():
-        kinds = {TYPES[code] for code in codes}
-        assert len(kinds) == 1
-        kind = kinds.pop()
-        counts[kind] = counts.get(kind, 0) + videos
-    assert counts == {
-        "Bonafide": 347, "Glasses": 75, "Rigid mask": 137, "Fakehead": 122, "Paper mask": 71, "Flexible mask": 379,
-        "Print": 200, "Replay": 348,
-    }  # fmt: skip
-    assert TYPES["1_08"] is None and TYPES["5_861"] == "Makeup"
-
-
 def test_wmca_what_is_wrong_costs_only_itself(tmp_path: Path) -> None:
     day = tmp_path / "copy" / "WMCA" / "preprocessed-face-station_RGB" / "01.02.18"
     hdf5(day / "001_01_000_0_00.hdf5", [0, 1, 2])
@@ -129,14 +108,16 @@ def test_wmca_what_is_wrong_costs_only_itself(tmp_path: Path) -> None:
     hdf5(day / "005_01_000_2_01.hdf5", [])
     (day / "006_01_000_2_01.hdf5").write_bytes(b"\x89HDF\r\n\x1a\nbroken")
     shutil.copy(day / "001_01_000_0_00.hdf5", day / "007_01_000_0_00.hdf5")
+    hdf5(day.with_name("02.02.18") / "001_01_000_0_00.hdf5", [1], SKY)  # a second file of the name
     samples, problems, summary = run("wmca", tmp_path / "copy", tmp_path / "samples.jsonl")
     assert {s.video for s in samples} == {"001_01_000_0_00"}
     reasons = sorted((Path(p["path"]).stem[:3], p["reason"]) for p in problems)
     assert reasons == [
-        ("002", "left out"), ("003", "label"), ("005", "unreadable"), ("006", "unreadable"), *[("007", "duplicate")] * 3,
+        ("001", "duplicate"), ("002", "left out"), ("003", "label"), ("005", "unreadable"), ("006", "unreadable"),
+        *[("007", "duplicate")] * 3,
         ("bon", "name"),
     ]  # fmt: skip
-    assert summary.lost == 8
+    assert summary.lost == 9
 
 
 def test_another_mapping(tmp_path: Path) -> None:
@@ -210,6 +191,28 @@ def test_a_list_of_ones_own(tmp_path: Path) -> None:
         ("folder:a.png", "train", [(10, 20, 50, 40), (60, 20, 100, 40)]), ("folder:b.png", "test", []),
     ]  # fmt: skip
     assert [p["reason"] for p in problems] == ["absent", "manifest"]
+
+
+def test_a_list_of_json_lines(tmp_path: Path) -> None:
+    root = tmp_path / "mine"
+    picture(root / "a.png", size=(100, 80))
+    picture(root / "b.png", SKY)
+    rows = [
+        json.dumps({"image": "a.png", "presentation_type": "glasses", "subject": 7, "boxes": [[10, 20, 50, 40]]}),
+        "{broken", "", json.dumps({"image": "gone.png", "presentation_type": "Print"}), "[1]", json.dumps({"image": "b.png"}),
+        json.dumps({"image": "b.png", "presentation_type": "Print", "boxes": [[1, 2, 3]]}),
+        json.dumps({"image": "b.png", "presentation_type": "Bonafide", "split": "test"}),
+    ]  # fmt: skip
+    (root / "samples.jsonl").write_text("\n".join(rows))
+    samples, problems, summary = run("folder", root, tmp_path / "samples.jsonl")
+    assert [(s.id, s.subject, s.split, s.boxes) for s in samples] == [
+        ("folder:a.png", "7", None, [(10, 20, 50, 40)]), ("folder:b.png", None, "test", []),
+    ]  # fmt: skip
+    assert [(p["reason"], p["path"]) for p in problems] == [
+        ("manifest", "samples.jsonl:2"), ("absent", "gone.png"), ("manifest", "samples.jsonl:5"),
+        ("manifest", "samples.jsonl:6"), ("manifest", "b.png"),
+    ]  # fmt: skip
+    assert summary.lost == 5
 
 
 def test_crops(tmp_path: Path) -> None:

@@ -1,16 +1,19 @@
-"""Any folder of one's own: `real/…` and `attack/<type>/…`, or a CSV that says what each picture is.
+"""Any folder of one's own: `real/…` and `attack/<type>/…`, or a list that says what each picture is.
 
 Videos and pictures may be mixed. Names of types are read in any spelling. The folder below `real`, or below the type, is the
-subject, if there is one. The CSV, `samples.csv` in the folder, has the columns `image, presentation_type` and, if wanted,
-`subject, split, video, x0, y0, x1, y1` (a box in pixels; a picture with several boxes has several rows).
+subject, if there is one. A list, `samples.csv` in the folder, has the columns `image, presentation_type` and, if wanted,
+`subject, split, video, x0, y0, x1, y1` (a box in pixels; a picture with several boxes has several rows). Or `samples.jsonl`: an
+object a line with the same names, and `boxes` as a list of [x0, y0, x1, y1].
 """
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from faceshield.datasets.base import Box, DataSet, Found, Problem, Unit
 from faceshield.taxonomy import BONAFIDE, PRESENTATION_TYPES, resolve
@@ -19,7 +22,7 @@ PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 VIDEOS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")
 _REAL = ("real", "live", "bonafide", "bona_fide", "genuine")
 _ATTACK = ("attack", "attacks", "spoof", "fake")
-LIST = "samples.csv"
+LIST, LINES = "samples.csv", "samples.jsonl"
 
 
 class Folder(DataSet):
@@ -27,8 +30,12 @@ class Folder(DataSet):
     types = {name: name for name in PRESENTATION_TYPES}
 
     def walk(self) -> Iterator[Found]:
-        listed = self.root / LIST
-        return self._listed(listed) if listed.is_file() else super().walk()
+        self.ignored.clear()
+        if (self.root / LIST).is_file():
+            return self._table(self.root / LIST)
+        if (self.root / LINES).is_file():
+            return self._lines(self.root / LINES)
+        return super().walk()
 
     def look(self, path: PurePosixPath) -> Found | None:
         suffix = path.suffix.lower()
@@ -46,7 +53,7 @@ class Folder(DataSet):
             return Problem("name", str(path), "expected real/… or attack/<type>/…")
         return _unit(str(path), label, below[0] if below else None, None, ())
 
-    def _listed(self, file: Path) -> Iterator[Found]:
+    def _table(self, file: Path) -> Iterator[Found]:
         with file.open(encoding="utf-8-sig", newline="") as lines:
             rows = csv.DictReader(lines)
             missing = {"image", "presentation_type"} - set(rows.fieldnames or ())
@@ -55,22 +62,40 @@ class Folder(DataSet):
                     f"{file}:1: no column {', '.join(sorted(missing))} — expected image, presentation_type — add it"
                 )
             for image, group in groupby(rows, key=lambda row: row["image"]):
-                yield self._row(image, list(group), f"{LIST}:{rows.line_num}")
+                same = list(group)
+                corners = [[row.get(name) for name in ("x0", "y0", "x1", "y1")] for row in same if row.get("x0")]
+                yield self._listed({**same[0], "image": image, "boxes": corners}, f"{LIST}:{rows.line_num}")
 
-    def _row(self, image: str, rows: list[dict[str, str]], place: str) -> Found:
+    def _lines(self, file: Path) -> Iterator[Found]:
+        with file.open("rb") as lines:
+            for number, line in enumerate(lines, start=1):
+                place = f"{LINES}:{number}"
+                if not line.strip():
+                    continue
+                try:
+                    row = json.loads(line)
+                    if not isinstance(row, dict) or not {"image", "presentation_type"} <= set(row):
+                        raise ValueError("not an object with image and presentation_type")
+                except ValueError as error:
+                    yield Problem("manifest", place, f"{error} — expected a JSON object with image and presentation_type")
+                    continue
+                yield self._listed(row, place)
+
+    def _listed(self, row: dict[str, Any], place: str) -> Found:
+        image = str(row["image"])
         if not (self.root / image).is_file():
             return Problem("absent", image, f"{place}: listed, not there")
         try:
-            label = resolve(rows[0]["presentation_type"] or "")
-            boxes = tuple(_box(row) for row in rows if row.get("x0"))
-        except ValueError as error:
+            label = resolve(str(row["presentation_type"] or ""))
+            boxes = tuple(_box(corners) for corners in row.get("boxes") or ())
+        except (TypeError, ValueError) as error:
             return Problem("manifest", image, f"{place}: {error}")
-        first = rows[0]
-        return _unit(image, label, first.get("subject") or None, first.get("split") or None, boxes, first.get("video") or None)
+        subject, split, video = (None if not row.get(name) else str(row[name]) for name in ("subject", "split", "video"))
+        return _unit(image, label, subject, split, boxes, video)
 
 
-def _box(row: dict[str, str]) -> Box:
-    x0, y0, x1, y1 = (float(row.get(name) or "nan") for name in ("x0", "y0", "x1", "y1"))
+def _box(corners: Sequence[Any]) -> Box:
+    x0, y0, x1, y1 = (float("nan" if value in (None, "") else value) for value in corners)
     if not (x0 < x1 and y0 < y1):
         raise ValueError(f"box [{x0:g}, {y0:g}, {x1:g}, {y1:g}] — expected x0 < x1 and y0 < y1")
     return x0, y0, x1, y1

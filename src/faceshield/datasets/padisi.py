@@ -46,6 +46,7 @@ class Padisi(DataSet):
 
     def __init__(self, root: str | Path, *, trust_pickle: bool = False, scratch: str | Path | None = None) -> None:
         super().__init__(root)
+        self._of_dump: set[str] = set()
         self.trust_pickle, self.scratch = trust_pickle, Path(scratch) if scratch is not None else None
 
     def look(self, path: PurePosixPath) -> Found | None:
@@ -54,6 +55,8 @@ class Padisi(DataSet):
         match = _IDENTIFIER.fullmatch(path.stem)
         if match is None:
             return Problem("name", str(path), "expected ID_<40 hex>_<8 hex>_<name>.npz")
+        if path.stem in self._of_dump:
+            return None  # the same frame, read from the colour dump already
         row = self._truth.get(match["trial"])
         if row is None:
             return Problem("unlisted", str(path), f"trial {match['trial']} is in no ground truth table below {self.root.name}")
@@ -100,6 +103,7 @@ class Padisi(DataSet):
         target = (self.scratch or self.root) / ".padisi-colour.npy"
         target.parent.mkdir(parents=True, exist_ok=True)
         np.save(target, loaded["data"])
+        self._of_dump = set(loaded["identifiers"])
         for row, (identifier, code) in enumerate(zip(loaded["identifiers"], loaded["pai_codes"], strict=True)):
             yield self._unit(identifier, str(target.resolve()), code, {"row": row, "order": "bgr"}, reader="array")
 

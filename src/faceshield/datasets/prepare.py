@@ -140,7 +140,7 @@ def prepare(data: DataSet, config: PrepareConfig, progress: Progress | None = No
     types = {**data.types, **{label: name and taxonomy.resolve(name) for label, name in config.types.items()}}
     folder = config.out.parent / "images" / data.name
     journal = _Journal(data, config)
-    seen = {int(digest, 16) for file in config.known for digest in _digests(file)}
+    seen = {mark for file in config.known for row in iter_jsonl(file, Sample) for mark in _marks(row)}
     summary = journal.recover(seen)
 
     drawn, faults = assign(read_boxes(config.boxes), data.walk(), data.name) if config.boxes is not None else ({}, [])
@@ -160,11 +160,13 @@ def prepare(data: DataSet, config: PrepareConfig, progress: Progress | None = No
                 if frame.boxes and not row.is_attack:
                     detail = f"{row.id} is bona fide — expected no attack region on it — its {len(frame.boxes)} are left out"
                     problems.append(Problem("box", task.unit.path, detail, dropped=False))
-                if int(frame.digest, 16) in seen:
-                    detail = f"{row.id} is the picture of an earlier sample (sha256 {frame.digest})"
+                marks = _marks(row)
+                if before := marks & seen:
+                    what = "picture" if int(frame.digest, 16) in before else "name"
+                    detail = f"{row.id} has the {what} of an earlier sample (sha256 {frame.digest})"
                     problems.append(Problem("duplicate", task.unit.path, detail))
                     continue
-                seen.add(int(frame.digest, 16))
+                seen |= marks
                 rows.append(row)
             journal.write(rows, problems)
             for row in rows:
@@ -210,10 +212,10 @@ def _sample(data: DataSet, unit: Unit, types: Mapping[str, str | None], frame: _
     )
 
 
-def _digests(file: Path) -> Iterator[str]:
-    for row in iter_jsonl(file, Sample):
-        if "sha256" in row.meta:
-            yield str(row.meta["sha256"])
+def _marks(row: Sample) -> set[int]:
+    """What no later sample may have too, as small as it gets: its id, and its picture."""
+    name = int.from_bytes(hashlib.sha256(row.id.encode()).digest()[:8], "big")
+    return {name, int(row.meta["sha256"], 16)} if "sha256" in row.meta else {name}
 
 
 # -- in a worker -----------------------------------------------------------------------------------------------------------
@@ -342,7 +344,7 @@ class _Journal:
                 end.truncate(length)
         for row in iter_jsonl(self.parts[0], Sample):
             summary.rows[row.split or "-", row.presentation_type] += 1
-            seen.add(int(row.meta["sha256"], 16))
+            seen |= _marks(row)
         with self.parts[1].open(encoding="utf-8") as lines_:
             summary.count(json.loads(line) for line in lines_)
         self.file.write_text(f"{self.head}\n{self.units} {lengths[0]} {lengths[1]}\n", encoding="utf-8")
