@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from faceshield.cli.train import tower_texts
-from faceshield.model import load
+from faceshield.model import load, save
 from faceshield.training.foundation import train_towers
 from faceshield.training.foundation_lm import LanguageConfig, train_language
 from faceshield.training.foundation_towers import TowersConfig, TowerTexts
@@ -78,6 +79,23 @@ def test_a_stopped_run_of_towers_goes_on_to_the_same_weights(splits_jsonl: Path,
     )
     for name, value in first.items():
         torch.testing.assert_close(value, second[name], rtol=1e-3, atol=1e-4)
+
+
+def test_a_second_cycle_goes_on_from_a_checkpoints_towers(splits_jsonl: Path, toy_folder: Path, tmp_path: Path) -> None:
+    own = load(toy_folder)
+    chosen = replace(own.info, threshold=0.4, threshold_source={"dataset": "dev"}, questions={"coarse": "Is it?"})
+    begun = save(own.model, own.processor, tmp_path / "begun", chosen)
+    settings = config(splits_jsonl, tmp_path / "second", init=str(begun), model={}, pictures=8, low_share=0)
+    train_towers(settings, tower_texts(), [])
+    first, second = load(begun), load(tmp_path / "second")
+    before, after = first.model.state_dict(), second.model.state_dict()
+    changed = {name.split(".")[1] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"vision_tower", "prompt_tower"}
+    # One step moves a weight by at most about the learning rate: the towers went on from where they were.
+    assert max(float((before[name] - after[name]).abs().max()) for name in before) < 10 * settings.learning_rate
+    assert second.info.threshold is None and second.info.questions == {"coarse": "Is it?"}
+    with pytest.raises(ValueError, match="leave one of them out"):
+        config(splits_jsonl, tmp_path / "third", init=str(begun))
 
 
 def test_the_clock_ends_a_run(splits_jsonl: Path, tmp_path: Path) -> None:

@@ -1,5 +1,5 @@
-"""The foundation of faceshield-tiny: stage `foundation-towers`, then stage `foundation-lm`, each from
-nothing.
+"""The foundation of faceshield-tiny: stage `foundation-towers`, then stage `foundation-lm`, from nothing or (towers)
+from a checkpoint.
 
 Use: `train_towers(TowersConfig.load("configs/train/tiny-towers.yaml", ["data=samples.jsonl", "out=towers"]),
     texts, corpus)`.
@@ -8,13 +8,14 @@ Use: `train_towers(TowersConfig.load("configs/train/tiny-towers.yaml", ["data=sa
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from faceshield.model import build_tiny, save, train_tokenizer
+from faceshield.model import CheckpointInfo, build_tiny, load, resolve_model, save, train_tokenizer
 from faceshield.records import write_run
 from faceshield.training.foundation_towers import Report, TowersConfig, TowerTexts, TowerTrainer
 
@@ -39,7 +40,7 @@ def tokenizer_for(folder: Path | None, out: Path, corpus: Iterable[str], vocab_s
 def train_towers(
     config: TowersConfig, texts: TowerTexts, corpus: Iterable[str], report: Report | None = None
 ) -> dict[str, Any]:
-    """Stage `foundation-towers`: writes a whole checkpoint whose language model is still random.
+    """Stage `foundation-towers`: writes a whole checkpoint; its language model is still random, or that of `init`.
 
     Args:
         config: the settings.
@@ -52,9 +53,16 @@ def train_towers(
     """
     torch.set_num_threads(config.threads)
     config.out.mkdir(parents=True, exist_ok=True)
-    tokenizer = tokenizer_for(config.tokenizer, config.out, corpus, config.vocab_size)
-    model, processor = build_tiny(tokenizer, seed=config.seed, **config.model)
+    info, inputs = CheckpointInfo(), list(config.data)
+    if config.init:
+        begun = load(resolve_model(config.init))
+        model, processor = begun.model, begun.processor
+        # A threshold belongs to the scores of the towers it was chosen with.
+        info, inputs = replace(begun.info, threshold=None, threshold_source={}), [begun.path, *inputs]
+    else:
+        tokenizer = tokenizer_for(config.tokenizer, config.out, corpus, config.vocab_size)
+        model, processor = build_tiny(tokenizer, seed=config.seed, **config.model)
     figures = TowerTrainer(config, texts, model, processor, report).run()
-    save(model.eval(), processor, config.out)
-    write_run(config.out, config=config, seed=config.seed, inputs=list(config.data))
+    save(model.eval(), processor, config.out, info)
+    write_run(config.out, config=config, seed=config.seed, inputs=inputs)
     return figures

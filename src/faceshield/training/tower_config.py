@@ -11,8 +11,9 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from torch import Tensor
+from typing_extensions import Self
 
 from faceshield.config import Config
 from faceshield.training.oversample import Oversample
@@ -25,7 +26,9 @@ class TowersConfig(Config):
         data: samples files; their splits "train" and "dev" are used.
         out: checkpoint folder to write; also holds the log and the state to go on from.
         cache: folder of the decoded pictures; None = "cache" beside `out`.
-        model: values of `FaceShieldConfig` in the place of the tiny model's, e.g. {use_savp: false}.
+        init: checkpoint whose towers go on from where they are (a second cycle): a folder, "tiny", or a hub id. Its
+            tokenizer, language model and projector stay; heads and optimizer start anew. None: a new tiny model.
+        model: values of `FaceShieldConfig` in the place of the tiny model's, e.g. {use_savp: false}; not with `init`.
         tokenizer: folder of a tokenizer; None trains one of `vocab_size` pieces on the data's own dialogues.
         pictures: pictures to see in all; minutes: wall clock after which to stop, whichever comes first.
         low_size, low_share: the first share of the run sees squares of `low_size` pixels (cheaper); 0 =
@@ -39,6 +42,7 @@ class TowersConfig(Config):
     data: list[Path] = Field(min_length=1)
     out: Path
     cache: Path | None = None
+    init: str | None = None
     model: dict[str, Any] = Field(default_factory=dict)
     tokenizer: Path | None = None
     vocab_size: int = Field(512, ge=260)
@@ -74,6 +78,12 @@ class TowersConfig(Config):
     @classmethod
     def _one_or_many(cls, value: Any) -> Any:
         return [value] if isinstance(value, (str, Path)) else value
+
+    @model_validator(mode="after")
+    def _one_beginning(self) -> Self:
+        if self.init and (self.model or self.tokenizer):
+            raise ValueError(f"init={self.init} with model or tokenizer — the checkpoint has its own — leave one of them out")
+        return self
 
 
 @dataclass(frozen=True)
