@@ -21,7 +21,7 @@ install: $(READY)
 install-dev: $(READY_DEV)
 
 test: lint
-	$(BIN)/python -m pytest -m "not slow and not gpu"
+	$(BIN)/python -m pytest -m "not slow and not gpu" --numprocesses logical --maxprocesses 8
 
 lint: $(READY_DEV)
 	$(BIN)/ruff check --no-cache .
