@@ -37,7 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "datasets": BASE,
     "simulate": BASE,
     "model": set(),
-    "data_engine": BASE | {"tasks"},
+    "data_engine": BASE | {"tasks", "datasets"},  # of datasets, the coordinates of annotation tools
     "training": BASE | {"model"},
     "evaluation": BASE | {"tasks"},
     "baselines": BASE | {"tasks"},

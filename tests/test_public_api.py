@@ -53,6 +53,7 @@ OPTIONS = {
     "prepare": ["--out", "--frames-per-video", "--crop", "--workers", "--types", "--boxes", "--strict"],
     "split": ["--out", "--protocol", "--name", "--train", "--test", "--attack", "--seed"],
     "generate": ["--out", "--tasks", "--seed", "--per-task"],
+    "review": ["--out", "--queue", "--sample", "--overlap", "--reviewer", "--host", "--to-label-studio", "--from-label-studio"],
     "assemble": [],
     "train": [],
     "predict": ["--model", "--out", "--tasks", "--pvtm"],

@@ -19,6 +19,7 @@ VERBS: tuple[str, ...] = (
     "prepare",
     "split",
     "generate",
+    "review",
     "assemble",
     "train",
     "predict",

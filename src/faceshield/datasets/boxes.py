@@ -201,9 +201,7 @@ def _label_studio(values: Sequence[Mapping[str, Any]]) -> Iterator[Named]:
             for result in annotation["result"]:
                 if result.get("type") != "rectanglelabels" and "width" not in result.get("value", {}):
                     continue
-                value, width, height = result["value"], result["original_width"] / 100, result["original_height"] / 100
-                left, top = value["x"] * width, value["y"] * height
-                yield name, Drawn((left, top, left + value["width"] * width, top + value["height"] * height))
+                yield name, Drawn(from_percent(result))
 
 
 def _wmca(values: Mapping[str, Any]) -> Iterator[Named]:
@@ -287,23 +285,29 @@ def to_label_studio(samples: Sequence[Sample]) -> list[dict[str, Any]]:
     """Samples as Label Studio tasks with their boxes as annotations."""
     tasks = []
     for sample in samples:
-        width, height = sample.size_wh
-        results = [
-            {
-                "type": "rectanglelabels",
-                "from_name": "label",
-                "to_name": "image",
-                "original_width": width,
-                "original_height": height,
-                "value": {
-                    "x": 100 * x0 / width,
-                    "y": 100 * y0 / height,
-                    "width": 100 * (x1 - x0) / width,
-                    "height": 100 * (y1 - y0) / height,
-                    "rectanglelabels": [sample.presentation_type],
-                },
-            }
-            for x0, y0, x1, y1 in sample.boxes
-        ]
+        results = [to_percent(box, sample.size_wh, sample.presentation_type) for box in sample.boxes]
         tasks.append({"data": {"image": sample.image, "id": sample.id}, "annotations": [{"result": results}]})
     return tasks
+
+
+def to_percent(box: Box, size_wh: tuple[int, int], label: str) -> dict[str, Any]:
+    """A box in pixels as Label Studio's rectangle: percent of the picture's size."""
+    width, height = size_wh
+    x0, y0, x1, y1 = box
+    across, down = 100 / width, 100 / height
+    percent = {"x": x0 * across, "y": y0 * down, "width": (x1 - x0) * across, "height": (y1 - y0) * down}
+    return {
+        "type": "rectanglelabels",
+        "from_name": "label",
+        "to_name": "image",
+        "original_width": width,
+        "original_height": height,
+        "value": {**percent, "rectanglelabels": [label]},
+    }
+
+
+def from_percent(result: Mapping[str, Any]) -> Box:
+    """Label Studio's rectangle as a box, in pixels of the picture as it was annotated."""
+    value, width, height = result["value"], result["original_width"] / 100, result["original_height"] / 100
+    left, top = value["x"] * width, value["y"] * height
+    return left, top, left + value["width"] * width, top + value["height"] * height
