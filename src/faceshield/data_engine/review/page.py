@@ -66,7 +66,7 @@ kbd { border: 1px solid var(--border-color-primary); border-radius: .25rem; padd
 footer { display: none !important }
 @media (max-width: 44rem) {
   .gradio-container { padding: .25rem .25rem 5rem !important }
-  #picture figure { --tall: 32vh } #buttons { position: fixed; inset: auto 0 0; z-index: 1000; padding: .5rem;
+  #picture figure { --tall: 24vh } #buttons { position: fixed; inset: auto 0 0; z-index: 1000; padding: .5rem;
   margin: 0; box-shadow: 0 -1px 4px #0003;
   background: var(--body-background-fill) } #buttons button { min-width: 0; flex-basis: 22%; font-size: .85rem }
 }
@@ -145,8 +145,8 @@ def build(queue: ReviewQueue, load: Load, *, reviewer: str = "") -> gr.Blocks:
                 boxes = []
                 for pair in range(pairs):
                     tail = f" {pair + 1}" if pairs > 1 else ""
-                    boxes.append(gr.Textbox(label=f"Question{tail}", lines=2, elem_classes="question"))
-                    boxes.append(gr.Textbox(label=f"Answer{tail}", lines=4, elem_classes="answer"))
+                    boxes.append(gr.Textbox(label=f"Question{tail}", lines=1, max_lines=8, elem_classes="question"))
+                    boxes.append(gr.Textbox(label=f"Answer{tail}", lines=3, max_lines=20, elem_classes="answer"))
                 note = gr.Textbox(label="Note (kept with the decision)", lines=1, elem_id="note")
                 with gr.Row(elem_id="buttons"):
                     accept = gr.Button("Accept (A)", elem_id="accept")
