@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from faceshield.cli import assistants
+
 
 def generate(
     samples: Annotated[Path, typer.Argument(help="samples.jsonl.")],
-    out: Annotated[Path, typer.Option(help="dialogues.jsonl to write.")] = Path("dialogues.jsonl"),
+    out: Annotated[Path, typer.Option(help="dialogues.jsonl to write; what was begun is continued.")] = Path("dialogues.jsonl"),
     tasks: Annotated[
         list[str] | None,
         typer.Option(
@@ -20,35 +23,37 @@ def generate(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Everything random comes from it.")] = 0,
     per_task: Annotated[int, typer.Option(min=1, help="Dialogues of each task a picture.")] = 1,
+    count: Annotated[int | None, typer.Option(min=1, help="Dialogues in all instead, spread evenly.")] = None,
+    backend: assistants.Kind = "grammar",
+    wording: assistants.Wording = "plain",
+    base_url: assistants.BaseUrl = None,
+    model: assistants.Model = None,
+    api_key_env: assistants.KeyEnv = None,
+    concurrency: assistants.Concurrency = 8,
+    settings: assistants.Settings = None,
+    cache: assistants.Cache = None,
 ) -> None:
     """Write question-and-answer dialogues for every sample and task."""
-    import sys
-
-    from faceshield.data_engine import generate_dialogues, resolve_tasks
-    from faceshield.records import Sample, read_jsonl, rebase_image, write_jsonl, write_run
+    from faceshield.data_engine.backends import make_backend
+    from faceshield.data_engine.generate import GenerateConfig, resolve_tasks
+    from faceshield.data_engine.generate import generate as run
     from faceshield.tasks import TASKS
 
     chosen = resolve_tasks([name for given in tasks for name in given.split(",")] if tasks else TASKS)
-    rows = read_jsonl(samples, Sample)
-    if not rows:
-        raise ValueError(
-            f"{samples}: no samples — expected at least one row — write it with `faceshield simulate`"
-        )
-    rejects: list[dict[str, str]] = []
-
-    def reject(sample: Sample, task: str, why: str) -> None:
-        rejects.append({"id": f"{sample.id}:{task}", "reason": why})
-
-    with typer.progressbar(rows, label="generate", file=sys.stderr) as bar:
-        moved = (row.model_copy(update={"image": rebase_image(row.image, samples, out)}) for row in bar)
-        dialogues = generate_dialogues(moved, tasks=chosen, seed=seed, per_task=per_task, on_skip=reject)
-        count = write_jsonl(out, dialogues)
-    config = {"samples": str(samples), "tasks": list(chosen), "per_task": per_task}
-    write_run(out, config=config, seed=seed, inputs=[samples])
-    rejects_path = out.with_suffix(".rejects.jsonl")
-    if rejects:
-        write_jsonl(rejects_path, rejects)
-        typer.echo(f"{len(rejects)} without a true answer left out: {rejects_path}", err=True)
-    else:
-        rejects_path.unlink(missing_ok=True)
-    typer.echo(f"{count} dialogues of {len(rows)} samples: {out}")
+    written_by = assistants.backend_config(
+        settings, kind=backend, wording=wording, base_url=base_url, model=model, api_key_env=api_key_env,
+        concurrency=concurrency,
+    )  # fmt: skip
+    config = GenerateConfig(tasks=chosen, per_task=per_task, count=count, backend=written_by)
+    store = assistants.cache_beside(out, written_by.kind, cache)
+    with (
+        contextlib.closing(make_backend(written_by, cache=store)) as writer,
+        assistants.progress("generate", "sample") as advance,
+    ):
+        result = run(samples, out, config, seed=seed, backend=writer, progress=advance)
+    if result.rejects:
+        typer.echo(f"{result.rejects} without a true answer left out: {result.rejects_path}", err=True)
+    if writer.kind != "grammar":
+        typer.echo(f"{writer.calls} calls", err=True)
+    of = "" if result.reused else f" of {result.items} samples"
+    typer.echo(f"{result.rows} dialogues{of}: {out}{' (there before)' if result.reused else ''}")

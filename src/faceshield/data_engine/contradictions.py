@@ -1,16 +1,17 @@
 """Does a dialogue say what is known of its picture? Asked of the tasks' own readers (paper §3.2: answers are checked).
 
-Use: `contradictions(dialogue)` is empty, or names each answer that denies the label or the box. The filter drops by it, a
-reviewer's edit is checked with it.
+Use: `contradictions(dialogue)` is empty, or names each answer that denies the label or the box. The filter drops by it, the
+grammar and the augmentation write by it, a reviewer's edit is checked with it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from faceshield.records import Box, Dialogue
 from faceshield.tasks import TASKS, square_from_pixels
-from faceshield.tasks.verdicts import find_verdict
+from faceshield.tasks.verdicts import find_type, find_verdict
 
 
 def contradictions(dialogue: Dialogue) -> list[str]:
@@ -21,33 +22,56 @@ def contradictions(dialogue: Dialogue) -> list[str]:
     """
     faults = []
     for turn in dialogue.conversations[1::2]:
-        faults += _faults(dialogue, turn.value)
+        faults += answer_faults(dialogue.task, turn.value, **known_truth(dialogue))
     return list(dict.fromkeys(faults))
 
 
-def _faults(dialogue: Dialogue, text: str) -> list[str]:
-    meta = dialogue.meta
-    is_attack, kind = meta.get("is_attack"), meta.get("presentation_type")
-    task = TASKS.get(dialogue.task)
+def answer_faults(
+    task_name: str,
+    text: str,
+    *,
+    is_attack: bool | None,
+    presentation_type: str | None,
+    boxes: Sequence[Box] = (),
+    size_wh: tuple[int, int] | None = None,
+) -> list[str]:
+    """`contradictions` of one answer, before there is a dialogue.
+
+    Args:
+        task_name: of the four tasks, or "caption".
+        boxes: the true ones, pixels of the picture; compared where `size_wh` is known.
+    """
+    task = TASKS.get(task_name)
     if task is None:
-        said = find_verdict(text)
-        return [] if said is None or is_attack is None or said == is_attack else [_verdict(said, is_attack)]
-    size_wh = _size(dialogue)
+        said, named = find_verdict(text), find_type(text)
+        if said is not None and is_attack is not None and said != is_attack:
+            return [_verdict(said, is_attack)]
+        return [_type(named, presentation_type)] if said and presentation_type not in (None, named) and named else []
     answer = task.read(text, size_wh)
     if answer.status != "parsed":
-        return [f"the answer cannot be read as an answer to a {dialogue.task} question"]
+        return [f"the answer cannot be read as an answer to a {task_name} question"]
     faults = []
     if is_attack is not None and answer.is_attack is not None and answer.is_attack != is_attack:
         faults.append(_verdict(answer.is_attack, is_attack))
-    elif kind is not None and answer.presentation_type not in (None, kind):
-        faults.append(f"the answer says {answer.presentation_type}; the label says {kind}")
-    if dialogue.task == "localization" and is_attack and answer.is_attack and size_wh is not None:
+    elif presentation_type is not None and answer.presentation_type not in (None, presentation_type):
+        faults.append(_type(answer.presentation_type, presentation_type))
+    if task_name == "localization" and is_attack and answer.is_attack and size_wh is not None:
         # Both on the 0-999 square: an answer carries whole numbers, so the true box is known no better there.
         said_boxes = sorted(square_from_pixels(box, size_wh) for box in answer.boxes)
-        true_boxes = sorted(square_from_pixels(box, size_wh) for box in true_regions(dialogue))
+        true_boxes = sorted({square_from_pixels(box, size_wh) for box in boxes})
         if not _alike(said_boxes, true_boxes):
             faults.append(f"the answer's boxes are {_shown(said_boxes)}; the true ones are {_shown(true_boxes)}")
     return faults
+
+
+def known_truth(dialogue: Dialogue) -> dict[str, Any]:
+    """What a dialogue's `meta` knows of its picture, as `answer_faults` takes it; None or empty where it does not."""
+    return {
+        "is_attack": dialogue.meta.get("is_attack"),
+        "presentation_type": dialogue.meta.get("presentation_type"),
+        "boxes": true_regions(dialogue),
+        "size_wh": _size(dialogue),
+    }
 
 
 def true_regions(dialogue: Dialogue) -> list[Box]:
@@ -79,6 +103,10 @@ def _alike(said: Sequence[Sequence[int]], true: Sequence[Sequence[int]]) -> bool
 def _verdict(said: bool, known: bool) -> str:
     words = {True: "an attack", False: "bona fide"}
     return f"the answer says {words[said]}; the label says {words[known]}"
+
+
+def _type(said: str | None, known: str | None) -> str:
+    return f"the answer says {said}; the label says {known}"
 
 
 def _shown(boxes: Sequence[Sequence[int]]) -> str:

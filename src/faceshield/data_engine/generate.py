@@ -1,27 +1,35 @@
-"""`samples.jsonl` -> `dialogues.jsonl`: question-and-answer dialogues written by the grammar (paper §3.2,
-both sets).
+"""`samples.jsonl` -> `dialogues.jsonl`: questions and answers about every picture, by any backend (paper §3.2, both sets).
 
-`caption` makes the first stage's descriptions (FaceShield-pre10K), the four tasks the second stage's
-instructions (FaceShield-sft45K). Use: `list(generate_dialogues(samples, tasks=["coarse", "fine"], seed=0))`.
+`caption` makes the first stage's descriptions (FaceShield-pre10K), the four tasks the second stage's instructions
+(FaceShield-sft45K). Use: `generate("samples.jsonl", "dialogues.jsonl", GenerateConfig(), seed=0)`, or in memory
+`list(generate_dialogues(samples, tasks=["coarse", "fine"], seed=0))`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from pydantic import Field, field_validator
 
-from faceshield.data_engine.grammar import caption_answer, caption_question
-from faceshield.records import Dialogue, Sample, Turn
+from faceshield.config import Config
+from faceshield.data_engine.backends import Backend, BackendConfig, NoAnswer, NoCall, Pair, make_backend
+from faceshield.data_engine.backends.grammar import GrammarBackend
+from faceshield.data_engine.stage import Outcome, StageResult, run_stage
+from faceshield.records import Dialogue, Sample, Turn, image_path, read_jsonl, rebase_image
 from faceshield.tasks import TASKS
 
 CAPTION = "caption"
 TASK_NAMES: tuple[str, ...] = (*TASKS, CAPTION)
-GENERATOR = "grammar"
 
-_RETRIES = 8  # draws for a second dialogue of one task that repeats no earlier one word for word
+NO_TRUE_ANSWER = "an attack without boxes has no true region"
+
+Plan = Mapping[tuple[int, str], int]
+"""(index of the sample, task) -> how many dialogues."""
 
 
 def resolve_tasks(names: Iterable[str]) -> tuple[str, ...]:
@@ -41,6 +49,113 @@ def resolve_tasks(names: Iterable[str]) -> tuple[str, ...]:
     return chosen
 
 
+class GenerateConfig(Config):
+    """What is generated.
+
+    Attributes:
+        tasks: of `TASK_NAMES`.
+        per_task: dialogues of each task a picture, different where the wordings allow it.
+        count: dialogues in all instead, the same number of each task, spread evenly over the pictures; None: `per_task`.
+    """
+
+    tasks: tuple[str, ...] = tuple(TASKS)
+    per_task: int = Field(1, ge=1)
+    count: int | None = Field(None, ge=1)
+    backend: BackendConfig = BackendConfig()
+
+    @field_validator("tasks")
+    @classmethod
+    def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return resolve_tasks(value)
+
+
+def generate(
+    samples: str | Path,
+    out: str | Path,
+    config: GenerateConfig,
+    *,
+    seed: int,
+    cache: str | Path | None = None,
+    backend: Backend | None = None,
+    **run: Any,
+) -> StageResult:
+    """Writes dialogues of every sample and task; resumable, see `stage.run_stage`.
+
+    Args:
+        cache: SQLite file of an assistant's answers.
+        backend: instead of the configured one; stays open.
+        run: `progress` and `mapper` of `run_stage`.
+
+    Raises:
+        RecordError, FileNotFoundError: the samples cannot be read.
+        ValueError: there are none.
+        AssistantDown: the assistant cannot be used; what was done is kept.
+    """
+    samples, out = Path(samples), Path(out)
+    rows = read_jsonl(samples, Sample)
+    if not rows:
+        raise ValueError(f"{samples}: no samples — expected at least one row — write it with `faceshield simulate`")
+    if backend is None:
+        with contextlib.closing(make_backend(config.backend, cache=cache)) as made:
+            return generate(samples, out, config, seed=seed, backend=made, **run)
+    chosen = plan(rows, config.tasks, config.per_task, config.count, seed)
+
+    def work(item: tuple[int, Sample]) -> Outcome:
+        index, sample = item
+        moved = sample.model_copy(update={"image": rebase_image(sample.image, samples, out)})
+        wanted = {task: chosen.get((index, task), 0) for task in config.tasks}
+        return write_sample(moved, wanted, backend, seed, image_path(sample, samples))
+
+    described = {**config.model_dump(mode="json", exclude={"backend"}), "samples": str(samples), "backend": backend.settings}
+    return run_stage(
+        out, list(enumerate(rows)), work,
+        config=described, seed=seed, inputs=[samples], concurrency=backend.concurrency, **run,
+    )  # fmt: skip
+
+
+def plan(samples: Sequence[Sample], tasks: Sequence[str], per_task: int, count: int | None, seed: int) -> Plan:
+    """How many dialogues of each task every sample gets; with `count` no sample gets two more than another."""
+    if count is None:
+        return {(index, task): per_task for index in range(len(samples)) for task in tasks}
+    chosen: dict[tuple[int, str], int] = {}
+    able = {task: [i for i, sample in enumerate(samples) if _applies(task, sample)] for task in tasks}
+    open_tasks = [task for task in tasks if able[task]]
+    for place, task in enumerate(open_tasks):
+        share = count // len(open_tasks) + (place < count % len(open_tasks))
+        base, extra = divmod(share, len(able[task]))
+        rng = np.random.default_rng([seed, TASK_NAMES.index(task)])
+        lucky = set(rng.permutation(len(able[task]))[:extra].tolist())
+        for rank, index in enumerate(able[task]):
+            number = base + (rank in lucky)
+            if number:
+                chosen[index, task] = number
+    return chosen
+
+
+def write_sample(sample: Sample, wanted: Mapping[str, int], backend: Backend, seed: int, image: Path) -> Outcome:
+    """All dialogues of one sample; what could not be written is a reject with its reason."""
+    outcome, failed = Outcome(), False
+    for task, count in wanted.items():
+        if not count:
+            continue
+        if not _applies(task, sample):
+            outcome.rejects.append(_reject(sample, task, "no-truth", NO_TRUE_ANSWER))
+            continue
+        try:
+            pairs = backend.write(sample, task, count, seed=seed, image=image)
+        except NoAnswer as error:
+            outcome.rejects.append(_reject(sample, task, "no-answer", str(error)))
+        except NoCall as error:
+            failed = True
+            outcome.rejects.append(_reject(sample, task, "no-call", str(error)))
+        except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+            outcome.rejects.append(_reject(sample, task, "picture", f"{image}: {error.strerror or error}"))
+        else:
+            outcome.rows += [_dialogue(sample, task, index, pair, seed, backend) for index, pair in enumerate(pairs)]
+    outcome.failed = failed and not outcome.rows
+    return outcome
+
+
 def generate_dialogues(
     samples: Iterable[Sample],
     *,
@@ -49,8 +164,8 @@ def generate_dialogues(
     per_task: int = 1,
     on_skip: Callable[[Sample, str, str], None] | None = None,
 ) -> Iterator[Dialogue]:
-    """Dialogues of every sample and task, in the samples' order; the same for the same seed, whatever else is
-    asked for.
+    """Dialogues of every sample and task in the tasks' own plain words, in the samples' order; the same for the same seed,
+    whatever else is asked for.
 
     Args:
         samples: ground truth; `image` entries are copied as they are (see `records.rebase_image`).
@@ -75,53 +190,47 @@ def _generate(
     per_task: int,
     on_skip: Callable[[Sample, str, str], None] | None,
 ) -> Iterator[Dialogue]:
+    backend = GrammarBackend("plain")
     for sample in samples:
         for task in tasks:
-            if task in TASKS and not TASKS[task].applies(sample):
+            if not _applies(task, sample):
                 if on_skip is not None:
-                    on_skip(sample, task, "an attack without boxes has no true region")
+                    on_skip(sample, task, NO_TRUE_ANSWER)
                 continue
-            rng = _generator_for(seed, sample.id, task)
-            said: set[tuple[str, str]] = set()
-            for index in range(per_task):
-                pair = _pair(task, sample, rng)
-                for _ in range(_RETRIES):
-                    if pair not in said:
-                        break
-                    pair = _pair(task, sample, rng)
-                said.add(pair)
-                yield _dialogue(sample, task, index, pair, seed)
+            for index, pair in enumerate(backend.write(sample, task, per_task, seed=seed)):
+                yield _dialogue(sample, task, index, pair, seed, backend)
 
 
-def _generator_for(seed: int, sample_id: str, task: str) -> np.random.Generator:
-    digest = hashlib.sha256(f"{seed}\0{sample_id}\0{task}".encode()).digest()
-    return np.random.default_rng(int.from_bytes(digest[:16], "big"))
+def _applies(task: str, sample: Sample) -> bool:
+    return task not in TASKS or TASKS[task].applies(sample)
 
 
-def _pair(task: str, sample: Sample, rng: np.random.Generator) -> tuple[str, str]:
-    if task == CAPTION:
-        return caption_question(rng), caption_answer(sample, rng)
-    return TASKS[task].pair(sample, rng)
+def _reject(sample: Sample, task: str, name: str, reason: str) -> dict[str, Any]:
+    return {"id": f"{sample.id}:{task}", "filter": name, "reason": reason}
 
 
-def _dialogue(sample: Sample, task: str, index: int, pair: tuple[str, str], seed: int) -> Dialogue:
-    question, answer = pair
+def _dialogue(sample: Sample, task: str, index: int, pair: Pair, seed: int, backend: Backend) -> Dialogue:
+    told = {key: sample.meta[key] for key in ("cues", "scene") if sample.meta.get(key)}
     return Dialogue(
         id=f"{sample.id}:{task}" if index == 0 else f"{sample.id}:{task}:{index + 1}",
         image=sample.image,
         conversations=[
-            Turn(speaker="human", value=f"<image>\n{question}"),
-            Turn(speaker="gpt", value=answer),
+            Turn(speaker="human", value=f"<image>\n{pair.question}"),
+            Turn(speaker="gpt", value=pair.answer),
         ],
         task=task,
-        source=GENERATOR,
+        source=backend.name,
         meta={
             "sample_id": sample.id,
-            "generator": GENERATOR,
+            "dataset": sample.dataset,
+            "subject": sample.subject,
+            "split": sample.split,
+            "generator": backend.kind,
             "seed": seed,
             "is_attack": sample.is_attack,
             "presentation_type": sample.presentation_type,
             "boxes": [list(box) for box in sample.boxes],
             "size_wh": list(sample.size_wh),
+            **told,
         },
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from faceshield.tasks.base import Answer, Task
 from faceshield.tasks.coarse import COARSE
 from faceshield.tasks.fine import FINE
-from faceshield.tasks.localization import LOCALIZATION, pixels_from_square, square_from_pixels
+from faceshield.tasks.localization import LOCALIZATION, boxes_in_words, pixels_from_square, square_from_pixels
 from faceshield.tasks.reasoning import REASONING
 
 TASKS: dict[str, Task] = {task.name: task for task in (COARSE, FINE, REASONING, LOCALIZATION)}
@@ -22,6 +22,7 @@ __all__ = [
     "TASKS",
     "Answer",
     "Task",
+    "boxes_in_words",
     "pixels_from_square",
     "square_from_pixels",
 ]

@@ -8,6 +8,7 @@ frame; a fixed frame needs no size.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -94,6 +95,12 @@ def pixels_from_square(box: tuple[float, float, float, float], size_wh: tuple[in
     return clip(x0 - left, width), clip(y0 - top, height), clip(x1 - left, width), clip(y1 - top, height)
 
 
+def boxes_in_words(boxes: Iterable[Box], size_wh: tuple[int, int]) -> str:
+    """Boxes in pixels as answers write them, from left to right: "[10, 20, 30, 40] and [50, 60, 70, 80]"."""
+    squares = sorted(square_from_pixels(box, size_wh) for box in boxes)
+    return " and ".join(f"[{x0}, {y0}, {x1}, {y1}]" for x0, y0, x1, y1 in squares)
+
+
 class LocalizationTask(Task):
     name = "localization"
     questions = (
@@ -120,8 +127,7 @@ class LocalizationTask(Task):
             )
         if not sample.is_attack:
             return _NONE_WORDINGS[0] if rng is None else choose(rng, _NONE_WORDINGS)
-        squares = sorted(square_from_pixels(box, sample.size_wh) for box in sample.boxes)
-        text = " and ".join(f"[{x0}, {y0}, {x1}, {y1}]" for x0, y0, x1, y1 in squares)
+        text = boxes_in_words(sample.boxes, sample.size_wh)
         return (_ATTACK_WORDINGS[0] if rng is None else choose(rng, _ATTACK_WORDINGS)).format(text)
 
     def read(self, text: str, size_wh: tuple[int, int] | None = None) -> Answer:

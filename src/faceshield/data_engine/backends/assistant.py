@@ -1,0 +1,174 @@
+"""A language model behind the backend protocol: prompts, the cache, and the check of what came back.
+
+A `Chat` makes one call; `Assistant` makes it worth something: valid JSON or asked again within a bound, an answer in the
+cache never asked for twice. Use: `Assistant(OpenAIChat(config), config, cache).write(sample, "fine", 2, seed=0, image=path)`.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from faceshield.data_engine import prompts
+from faceshield.data_engine.backends.base import BackendConfig, Judgement, NoAnswer, Pair
+from faceshield.data_engine.backends.cache import AnswerCache, cache_key
+from faceshield.data_engine.backends.grammar import GrammarBackend
+from faceshield.data_engine.contradictions import answer_faults, known_truth
+from faceshield.data_engine.prompts import JudgementText, PairsText, Prompt
+from faceshield.records import Dialogue, Sample, file_sha256
+
+SchemaT = TypeVar("SchemaT", bound=BaseModel)
+
+_FENCE = re.compile(r"^\s*```(?:json)?\s*|\s*```\s*$")
+_THOUGHTS = re.compile(r"<think>.*?</think>", re.DOTALL)
+
+
+class Chat(Protocol):
+    """One way of asking a model."""
+
+    name: str
+    concurrency: int
+
+    def complete(self, prompt: Prompt, image: Path | None, seed: int) -> str:
+        """The model's words; raises `NoCall` if no call gets through, `AssistantDown` if none ever will."""
+
+    def close(self) -> None:
+        """Ends connections."""
+
+
+class Assistant:
+    """The backend of a chat model."""
+
+    def __init__(self, chat: Chat, config: BackendConfig, cache: AnswerCache | None = None) -> None:
+        self.chat, self.config, self.cache = chat, config, cache
+        self.name, self.concurrency = chat.name, chat.concurrency
+        self.kind: str = config.kind
+        self.calls = 0
+        self._lock = threading.Lock()
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decides its words; how fast or how often it is asked does not, nor where it stands."""
+        kept = ("kind", "model", "style", "structured", "asks", "temperature", "max_tokens", "image_side")
+        return {"prompts": prompts.VERSION, **{key: getattr(self.config, key) for key in kept}}
+
+    def write(self, sample: Sample, task: str, count: int, *, seed: int, image: Path) -> list[Pair]:
+        if self.config.style == "answers":
+            return self._answers(sample, task, count, seed, image)
+        prompt = prompts.pairs_prompt(sample, task, count)
+        found: list[Pair] = []
+
+        def enough(text: str) -> str | None:
+            for pair in _parse(text, PairsText).pairs:
+                one = Pair(_clean(pair.question), _clean(pair.answer))
+                if one.question and one.answer and one not in found:
+                    found.append(one)
+            return None if len(found) >= count else f"{len(found)} of {count} different pairs"
+
+        self._ask(prompt, image, seed, enough)
+        return found[:count]
+
+    def rewrite(self, dialogue: Dialogue, count: int, *, seed: int) -> list[Pair]:
+        question, answer = prompts.first_pair(dialogue)
+        truth = known_truth(dialogue)
+        found: list[Pair] = []
+        said = {_normal(question + answer)}
+
+        def enough(text: str) -> str | None:
+            fault = None
+            for pair in _parse(text, PairsText).pairs:
+                one = Pair(_clean(pair.question), _clean(pair.answer))
+                wrong = "; ".join(answer_faults(dialogue.task, one.answer, **truth))
+                if wrong or not one.question or not one.answer:
+                    fault = wrong or "an empty pair"
+                elif _normal(one.question + one.answer) in said:
+                    fault = "repeats what was said"
+                else:
+                    said.add(_normal(one.question + one.answer))
+                    found.append(one)
+            return None if len(found) >= count else f"{len(found)} of {count} new pairs ({fault or 'too few'})"
+
+        self._ask(prompts.rewrite_prompt(dialogue, count), None, seed, enough)
+        return found[:count]
+
+    def judge(self, dialogue: Dialogue) -> Judgement:
+        found: list[JudgementText] = []
+
+        def read(text: str) -> None:
+            found.append(_parse(text, JudgementText))
+
+        self._ask(prompts.judge_prompt(dialogue), None, 0, read)
+        return Judgement(found[-1].answers_the_question, found[-1].reason)
+
+    def close(self) -> None:
+        self.chat.close()
+        if self.cache is not None:
+            self.cache.close()
+
+    def _answers(self, sample: Sample, task: str, count: int, seed: int, image: Path) -> list[Pair]:
+        """Our questions, the assistant's words."""
+        pairs = []
+        for index, pair in enumerate(GrammarBackend(self.config.wording).write(sample, task, count, seed=seed)):
+            words: list[str] = []
+
+            def read(text: str, words: list[str] = words) -> str | None:
+                words.append(_clean(_THOUGHTS.sub("", text)))
+                return None if words[-1] else "an empty answer"
+
+            self._ask(Prompt("", pair.question, True, None), image, seed + index, read)
+            pairs.append(Pair(pair.question, words[-1]))
+        return pairs
+
+    def _ask(self, prompt: Prompt, image: Path | None, seed: int, check: Any) -> None:
+        """Asks until `check` takes the answer (returns None), within the bound.
+
+        Raises:
+            NoAnswer: it never did; the last fault is the reason.
+        """
+        picture = file_sha256(image) if image is not None and prompt.with_picture else None
+        parameters = {key: self.settings[key] for key in ("structured", "temperature", "max_tokens", "image_side")}
+        fault = ""
+        for attempt in range(self.config.asks):
+            key = cache_key(
+                model=self.name, prompts=prompts.VERSION, words=[prompt.system, prompt.user],
+                parameters=parameters, image=picture, seed=seed, attempt=attempt,
+            )  # fmt: skip
+            text = self.cache.get(key) if self.cache is not None else None
+            if text is None:
+                with self._lock:
+                    self.calls += 1
+                text = self.chat.complete(prompt, image if prompt.with_picture else None, seed + attempt)
+                if self.cache is not None:
+                    self.cache.put(key, self.name, text)
+            try:
+                fault = check(text)
+            except ValidationError as error:
+                first = error.errors(include_url=False)[0]
+                place = ".".join(str(part) for part in first["loc"])
+                fault = f"not the JSON asked for: {place + ': ' if place else ''}{first['msg']}"
+            if not fault:
+                return
+        raise NoAnswer(f"asked {self.config.asks} times; {fault}")
+
+
+def _parse(text: str, schema: type[SchemaT]) -> SchemaT:
+    """The JSON in an answer, a code fence or thoughts around it taken off.
+
+    Raises:
+        ValidationError: broken, or not of the schema.
+    """
+    text = _FENCE.sub("", _THOUGHTS.sub("", text)).strip()
+    return schema.model_validate_json(text)
+
+
+def _clean(text: str) -> str:
+    """Without the picture's mark and special tokens, which no user's text may bring in."""
+    return re.sub(r"<image>|<\|[^|>]*\|>", "", text).strip()
+
+
+def _normal(text: str) -> str:
+    return re.sub(r"\W+", " ", text.lower()).strip()

@@ -1,0 +1,51 @@
+"""Answers of assistants, kept in SQLite, so that nothing is asked twice; safe for threads, processes and kill -9.
+
+Use: `cache = AnswerCache("answers.sqlite")`, `cache.get(key)`, `cache.put(key, model, answer)`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+import threading
+from pathlib import Path
+from typing import Any
+
+
+def cache_key(**parts: Any) -> str:
+    """The key of a call: model, prompt version and words, parameters and the picture's hash, whatever their order."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+class AnswerCache:
+    """One table of answers by key; pictures and keys of APIs are not in it."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = threading.Lock()
+        self._connection = sqlite3.connect(self.path, timeout=60, check_same_thread=False, isolation_level=None)
+        self._connection.execute("PRAGMA journal_mode=WAL")
+        self._connection.execute("PRAGMA synchronous=NORMAL")
+        self._connection.execute(
+            "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, model TEXT NOT NULL, answer TEXT NOT NULL, "
+            "made TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP)"
+        )
+
+    def get(self, key: str) -> str | None:
+        """The answer of a call made before."""
+        with self._lock:
+            row = self._connection.execute("SELECT answer FROM answers WHERE key = ?", (key,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def put(self, key: str, model: str, answer: str) -> None:
+        """Keeps an answer at once."""
+        with self._lock:
+            self._connection.execute(
+                "INSERT OR REPLACE INTO answers (key, model, answer) VALUES (?, ?, ?)", (key, model, answer)
+            )
+
+    def close(self) -> None:
+        with self._lock:
+            self._connection.close()

@@ -1,0 +1,273 @@
+"""How every verb of the data engine runs: rows in, work on each (many at once), rows out in the input's order.
+
+Results are appended to a journal beside the output in the order of the input, so the finished file is a function of the
+input alone, whatever finished first and wherever the run was stopped: kill it at any moment, start the same command again,
+and the file is the one of an uninterrupted run. Use: `run_stage(out, items, work, config=..., seed=0, inputs=[samples])`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from faceshield.records import Record, file_sha256, write_run, write_text_atomic
+
+Item = TypeVar("Item")
+
+_WINDOW = 64  # results of later items kept per worker while an earlier one is slow
+MAX_FAILED_IN_A_ROW = 20
+"""So many items without one answer, and the assistant is taken to be down: the run stops instead of rejecting everything."""
+
+
+class AssistantDown(ConnectionError):
+    """The assistant cannot be used at all (no answer, wrong key, unknown model); the run stops and can be resumed."""
+
+
+@dataclass
+class Outcome:
+    """What became of one item.
+
+    Attributes:
+        rows: rows of the output.
+        rejects: {"id", "filter", "reason", …} of what was left out; nothing is left out without one.
+        failed: nothing came back because no call got through; held until a later item shows that the assistant is up.
+    """
+
+    rows: list[Record | dict[str, Any]] = field(default_factory=list)
+    rejects: list[dict[str, Any]] = field(default_factory=list)
+    failed: bool = False
+
+
+class Admission(Protocol):
+    """Decides in the order of the input what no item can decide alone, such as near-duplicates."""
+
+    def admit(self, outcome: Outcome) -> Outcome:
+        """The outcome without what may not pass, which becomes rejects."""
+
+    def recall(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Remembers rows that passed before the run was interrupted."""
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What a stage wrote.
+
+    Attributes:
+        out, rejects_path: the files; `rejects_path` exists only if there are rejects.
+        rows, rejects: how many. items: how many were worked on, 0 where nothing was.
+        reused: nothing was done, for the output of the same run is there.
+    """
+
+    out: Path
+    rejects_path: Path
+    rows: int
+    rejects: int
+    items: int = 0
+    reused: bool = False
+
+
+def rejects_path(out: str | Path) -> Path:
+    """Where a stage writes what it left out: `dialogues.jsonl` -> `dialogues.rejects.jsonl`."""
+    return Path(out).with_suffix(".rejects.jsonl")
+
+
+def run_stage(
+    out: str | Path,
+    items: Sequence[Item],
+    work: Callable[[Item], Outcome],
+    *,
+    config: dict[str, Any],
+    seed: int | None,
+    inputs: Sequence[str | Path],
+    concurrency: int = 1,
+    admission: Admission | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    mapper: Callable[[Callable[[Item], Outcome], Sequence[Item]], Iterable[Outcome]] | None = None,
+) -> StageResult:
+    """Works on every item and writes `out`, its rejects and `run.json`; goes on with an interrupted run of the same
+    configuration and inputs, and does nothing where its output is there already.
+
+    Args:
+        work: pure; called from `concurrency` threads.
+        config: everything that decides the output, JSON-able, without secrets; goes into `run.json`.
+        mapper: another way to run `work` over items, in their order (a cluster's); default: threads.
+
+    Raises:
+        AssistantDown: the assistant cannot be used; what was done is kept.
+    """
+    out = Path(out)
+    config = {**config, "fingerprint": fingerprint(config, seed, inputs)}
+    found = _finished(out, config["fingerprint"])
+    if found is not None:
+        return found
+    journal = _Journal(out, config["fingerprint"])
+    if admission is not None:
+        for rows in journal.rows():
+            admission.recall(rows)
+    todo = items[journal.count :]
+    run = mapper or (lambda work, items: in_order(work, items, concurrency))
+    held: list[Outcome] = []
+    answered = journal.count > 0
+    with journal:
+        done = journal.count
+        if progress:
+            progress(done, len(items))
+        for outcome in run(work, todo):
+            if outcome.failed:
+                held.append(outcome)
+                if len(held) >= MAX_FAILED_IN_A_ROW:
+                    raise _down(held)
+                continue
+            answered = True
+            for earlier in held:
+                journal.append(earlier)
+            held.clear()
+            journal.append(admission.admit(outcome) if admission is not None else outcome)
+            done = journal.count
+            if progress:
+                progress(done, len(items))
+        if held and not answered:
+            raise _down(held)
+        for earlier in held:
+            journal.append(earlier)
+    counts = journal.finish()
+    write_run(out, config=config, seed=seed, inputs=inputs)
+    journal.path.unlink()
+    return StageResult(out, rejects_path(out), *counts, items=len(items))
+
+
+def fingerprint(config: dict[str, Any], seed: int | None, inputs: Sequence[str | Path]) -> str:
+    """What a run is known by: its configuration, seed, inputs' contents and the version of faceshield."""
+    try:
+        version = importlib.metadata.version("faceshield")
+    except importlib.metadata.PackageNotFoundError:
+        version = ""
+    content = [config, seed, [file_sha256(path) for path in inputs], version]
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def in_order(work: Callable[[Item], Outcome], items: Sequence[Item], concurrency: int) -> Iterator[Outcome]:
+    """Outcomes in the items' order, at most `concurrency` of them being worked on at any moment."""
+    if concurrency <= 1:
+        yield from map(work, items)
+        return
+    pool = ThreadPoolExecutor(concurrency, thread_name_prefix="faceshield")
+    pending: deque[Future[Outcome]] = deque()
+    try:
+        for item in items:
+            pending.append(pool.submit(work, item))
+            if len(pending) >= _WINDOW * concurrency:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _down(held: Sequence[Outcome]) -> AssistantDown:
+    reasons = [reject["reason"] for outcome in held for reject in outcome.rejects]
+    last = reasons[-1] if reasons else "no answer"
+    return AssistantDown(
+        f"{len(held)} items in a row got no answer (last: {last}) — expected a working assistant — "
+        "see to it and start the same command again: it goes on where it stopped"
+    )
+
+
+def _finished(out: Path, wanted: str) -> StageResult | None:
+    """The result of an earlier run if its output is there and complete."""
+    run = out.parent / "run.json"
+    if not out.is_file() or not run.is_file() or _journal_path(out).exists():
+        return None
+    try:
+        written = json.loads(run.read_text(encoding="utf-8"))
+        entry = written if written.get("output") == out.name else written.get("earlier", {}).get(out.name, {})
+        if entry.get("config", {}).get("fingerprint") != wanted:
+            return None
+    except (ValueError, AttributeError):
+        return None
+    rejects = rejects_path(out)
+    return StageResult(out, rejects, _lines(out), _lines(rejects), reused=True)
+
+
+def _lines(path: Path) -> int:
+    if not path.is_file():
+        return 0
+    with path.open("rb") as lines:
+        return sum(1 for line in lines if line.strip())
+
+
+def _journal_path(out: Path) -> Path:
+    return out.with_name(f"{out.name}.journal")
+
+
+class _Journal:
+    """One line per item in the items' order: its rows and rejects. The first line says of which run."""
+
+    def __init__(self, out: Path, run: str) -> None:
+        self.out, self.path, self.count = out, _journal_path(out), 0
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        header = json.dumps({"run": run}).encode() + b"\n"
+        end = 0
+        if self.path.exists():
+            with self.path.open("rb") as lines:
+                if lines.readline() == header:
+                    end = len(header)
+                    for raw in lines:
+                        if not raw.endswith(b"\n"):
+                            break  # cut off while it was written: that item is done again
+                        end += len(raw)
+                        self.count += 1
+        if end:
+            os.truncate(self.path, end)
+        else:
+            self.path.write_bytes(header)
+        self._handle = self.path.open("ab")
+
+    def append(self, outcome: Outcome) -> None:
+        rows = [row.model_dump(mode="json", by_alias=True) if isinstance(row, Record) else row for row in outcome.rows]
+        entry = {"rows": rows, "rejects": outcome.rejects}
+        self._handle.write(json.dumps(entry, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+        self._handle.flush()
+        self.count += 1
+
+    def rows(self) -> Iterator[list[dict[str, Any]]]:
+        """The rows of every item so far."""
+        for entry in self._entries():
+            yield entry["rows"]
+
+    def _entries(self) -> Iterator[dict[str, Any]]:
+        with self.path.open("rb") as lines:
+            next(lines)
+            for raw in lines:
+                yield json.loads(raw)
+
+    def finish(self) -> tuple[int, int]:
+        """Writes output and rejects, and returns their counts."""
+        counts = {"rows": 0, "rejects": 0}
+
+        def lines(kind: str) -> Iterator[str]:
+            for entry in self._entries():
+                for row in entry[kind]:
+                    counts[kind] += 1
+                    yield json.dumps(row, ensure_ascii=False, allow_nan=False, separators=(",", ":")) + "\n"
+
+        write_text_atomic(self.out, lines("rows"))
+        rejects = rejects_path(self.out)
+        write_text_atomic(rejects, lines("rejects"))
+        if not counts["rejects"]:
+            rejects.unlink()
+        return counts["rows"], counts["rejects"]
+
+    def __enter__(self) -> _Journal:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._handle.close()

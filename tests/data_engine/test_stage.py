@@ -1,0 +1,127 @@
+"""Stages: the output is a function of the input alone, whatever finishes first and wherever it is stopped."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from faceshield.data_engine.stage import AssistantDown, Outcome, run_stage
+
+ITEMS = list(range(40))
+
+
+class Work:
+    """Doubles numbers; refuses multiples of seven; can stop at one, and is slow for every fifth."""
+
+    def __init__(self, stop_at: int | None = None, slow: float = 0.0) -> None:
+        self.stop_at, self.slow, self.done = stop_at, slow, []
+        self.now = self.most = 0
+        self.lock = threading.Lock()
+
+    def __call__(self, item: int) -> Outcome:
+        with self.lock:
+            self.now += 1
+            self.most = max(self.most, self.now)
+        if self.slow and item % 5 == 0:
+            time.sleep(self.slow)
+        with self.lock:
+            self.now -= 1
+            self.done.append(item)
+        if item == self.stop_at:
+            raise KeyboardInterrupt
+        if item % 7 == 0:
+            return Outcome(rejects=[{"id": str(item), "filter": "seven", "reason": "é"}])
+        return Outcome(rows=[{"id": str(item), "value": 2 * item}])
+
+
+def stage(folder: Path, work, **options):
+    source = folder / "in.txt"
+    source.parent.mkdir(parents=True, exist_ok=True)
+    source.write_text("in")
+    return run_stage(folder / "out.jsonl", ITEMS, work, config={"a": 1}, seed=0, inputs=[source], **options)
+
+
+def test_order_is_the_inputs_and_concurrency_is_bounded(tmp_path: Path) -> None:
+    one, many = Work(), Work(slow=0.02)
+    result = stage(tmp_path / "one", one)
+    stage(tmp_path / "many", many, concurrency=4)
+    for name in ("out.jsonl", "out.rejects.jsonl"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "many" / name).read_bytes()
+    assert (result.rows, result.rejects) == (34, 6) and many.most <= 4
+    assert not list(tmp_path.glob("*/*.journal"))
+    run = json.loads((tmp_path / "one" / "run.json").read_text())
+    assert run["output"] == "out.jsonl" and run["config"]["a"] == 1
+
+
+@pytest.mark.parametrize("stop_at", [0, 1, 17, 39])
+def test_a_stopped_run_goes_on_and_writes_the_same_file(tmp_path: Path, stop_at: int) -> None:
+    stage(tmp_path / "whole", Work())
+    with pytest.raises(KeyboardInterrupt):
+        stage(tmp_path / "cut", Work(stop_at))
+    assert not (tmp_path / "cut" / "out.jsonl").exists()
+    again = Work()
+    stage(tmp_path / "cut", again)
+    assert again.done == ITEMS[stop_at:], "nothing is done twice"
+    for name in ("out.jsonl", "out.rejects.jsonl"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "cut" / name).read_bytes()
+
+
+def test_a_journal_cut_in_the_middle_of_a_line_loses_that_line_alone(tmp_path: Path) -> None:
+    stage(tmp_path / "whole", Work())
+    with pytest.raises(KeyboardInterrupt):
+        stage(tmp_path / "cut", Work(20))
+    journal = tmp_path / "cut" / "out.jsonl.journal"
+    data = journal.read_bytes()
+    for cut in (len(data) - 3, len(data) // 2, 5, 0):
+        journal.write_bytes(data[:cut])
+        with pytest.raises(KeyboardInterrupt):
+            stage(tmp_path / "cut", Work(30))
+        stage(tmp_path / "cut", Work())
+        assert (tmp_path / "whole" / "out.jsonl").read_bytes() == (tmp_path / "cut" / "out.jsonl").read_bytes()
+        (tmp_path / "cut" / "out.jsonl").unlink()
+
+
+def test_a_finished_run_is_not_done_again_but_another_one_is(tmp_path: Path) -> None:
+    stage(tmp_path, Work())
+    again = Work()
+    assert stage(tmp_path, again).reused and not again.done
+    source = tmp_path / "in.txt"
+    other = Work()
+    result = run_stage(tmp_path / "out.jsonl", ITEMS, other, config={"a": 2}, seed=0, inputs=[source])
+    assert not result.reused and other.done == ITEMS
+
+
+def test_an_assistant_that_is_down_stops_the_run_and_rejects_nothing(tmp_path: Path) -> None:
+    down = True
+
+    def work(item: int) -> Outcome:
+        if down and item >= 10:
+            return Outcome(rejects=[{"id": str(item), "filter": "no-call", "reason": "refused"}], failed=True)
+        return Outcome(rows=[{"id": str(item)}])
+
+    with pytest.raises(AssistantDown, match="20 items in a row got no answer .last: refused."):
+        stage(tmp_path, work)
+    down = False
+    result = stage(tmp_path, work)
+    assert (result.rows, result.rejects) == (40, 0)
+
+
+def test_single_failures_between_answers_are_rejects_in_their_place(tmp_path: Path) -> None:
+    def work(item: int) -> Outcome:
+        if item in (3, 4, 39):
+            return Outcome(rejects=[{"id": str(item), "filter": "no-call", "reason": "hang"}], failed=True)
+        return Outcome(rows=[{"id": str(item)}])
+
+    assert (stage(tmp_path, work).rows, stage(tmp_path, work).rejects) == (37, 3)
+
+
+def test_nothing_at_all_answers_and_the_input_is_short(tmp_path: Path) -> None:
+    def work(item: int) -> Outcome:
+        return Outcome(rejects=[{"id": "x", "filter": "no-call", "reason": "refused"}], failed=True)
+
+    with pytest.raises(AssistantDown, match="2 items"):
+        run_stage(tmp_path / "o.jsonl", [1, 2], work, config={}, seed=0, inputs=[])
