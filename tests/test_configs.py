@@ -37,7 +37,7 @@ def load_train(path: Path) -> None:
 
         LanguageConfig.load(path)
     else:
-        from faceshield.training.stages import StageConfig
+        from faceshield.training.settings import StageConfig
 
         StageConfig.load(path)
 

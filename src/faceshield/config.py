@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
 from typing_extensions import Self
 
 KeyPath = tuple[str | int, ...]
@@ -34,6 +34,15 @@ class Config(BaseModel):
     """Base of all configs: immutable, unknown keys refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+    _origin: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and self.__dict__ == other.__dict__  # wherever the values came from
+
+    def where(self, name: str) -> str:
+        """Where a value came from: "file:line", the override, "given" (in Python), or "default"."""
+        return self._origin.get(name, "given" if name in self.model_fields_set else "default")
 
     @classmethod
     def load(cls, path: str | Path | None = None, overrides: Sequence[str] = ()) -> Self:
@@ -62,6 +71,7 @@ class Config(BaseModel):
             raise ConfigError(faults) from None
         if faults:
             raise ConfigError(faults)
+        config._origin = {str(key[0]): place for key, place in origin.items() if len(key) == 1}
         return config
 
     @classmethod

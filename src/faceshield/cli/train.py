@@ -10,6 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from faceshield.training.foundation_towers import TowerTexts
+    from faceshield.training.settings import StageConfig
 
 STAGES = ("foundation-towers", "foundation-lm", "pretrain", "sft", "threshold")
 _CORPUS_SAMPLES = 4000
@@ -22,9 +23,17 @@ def train(
     overrides: Annotated[
         list[str] | None, typer.Argument(help="key=value in the place of the file's, e.g. out=runs/tiny/sft.")
     ] = None,
+    show_batch: Annotated[
+        bool, typer.Option("--show-batch", help="Train nothing: show rows, supervised words marked, and check all answers.")
+    ] = False,
+    cache_features: Annotated[
+        bool | None,
+        typer.Option("--cache-features/--no-cache-features", help="Compute the frozen tower's features once (stages 1 and 2)."),
+    ] = None,
 ) -> None:
     """Train a stage: foundation-towers, foundation-lm, pretrain, sft; or choose a checkpoint's threshold."""
     given = list(overrides or [])
+    given += [] if cache_features is None else [f"cache_features={str(cache_features).lower()}"]
     named = str(config) in STAGES and not config.exists()
     stage = str(config) if named else _stage(config, given)
     given += [f"stage={stage}"] if named else []
@@ -51,9 +60,13 @@ def train(
         typer.echo(f"threshold {value:.6f}, stored in {wanted.out}/faceshield.json")
         out = wanted.out
     else:
-        from faceshield.training.stages import StageConfig, train_stage
+        from faceshield.training.settings import StageConfig
+        from faceshield.training.stages import train_stage
 
         settings = StageConfig.load(source, given)
+        if show_batch:
+            _show(settings)
+            return
         train_stage(settings, questions=_fixed_questions(), report=_print_row)
         out = settings.out
     typer.echo(f"checkpoint: {out}")
@@ -75,6 +88,28 @@ def _stage(config: Path, overrides: list[str]) -> str:
         hint = f"did you mean {near[0]!r}?" if near else "add the line `stage: …`"
         raise ValueError(f"{config}: stage {stage!r} — expected one of {', '.join(STAGES)} — {hint}")
     return str(stage)
+
+
+def _show(settings: StageConfig) -> None:
+    """Prints two rows as the model reads them, and whether every answer is learnt word for word."""
+    from faceshield.model import FaceShieldProcessor, resolve_model
+    from faceshield.training.settings import inherited
+    from faceshield.training.show import check_answers, show_rows, supervised
+    from faceshield.training.stages import read_rows
+
+    settings, _ = inherited(settings)
+    processor = FaceShieldProcessor.from_pretrained(resolve_model(settings.init), local_files_only=True)
+    rows = read_rows(settings, processor, pvtm=False)
+    for line in show_rows(rows, processor, count=2, mark=lambda text: typer.style(f"[[{text}]]", fg="green", bold=True)):
+        typer.echo(line)
+    wrong, empty = check_answers(rows, processor), sum(not supervised(row) for row in rows.rows)
+    dialogues = sum(len(row.questions) for row in rows.rows)
+    typer.echo(
+        f"{dialogues:,} dialogues in {len(rows):,} rows: {empty} rows without a supervised token, {len(wrong)} whose "
+        f"supervised text is not the answer{': ' + ', '.join(wrong[:5]) if wrong else ''}"
+    )
+    if wrong or empty:
+        raise typer.Exit(2)
 
 
 def tower_texts() -> TowerTexts:

@@ -10,7 +10,8 @@ L = sequence length.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+import itertools
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Sampler
+from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from faceshield.records import Dialogue, image_path, read_jsonl
 from faceshield.training.oversample import repeats
-from faceshield.training.vision_cache import VisionCache
 
 MAX_PACKED = 8
 
@@ -41,6 +42,7 @@ class Row:
         input_ids, labels, position_ids: (L,) each.
         segments: (L,) 0 for what all may see (system sentence and picture), then 1, 2, … per dialogue.
         questions: the first question of each dialogue, as PVTM reads it.
+        answers: what is to be learnt, turn by turn.
     """
 
     id: str
@@ -50,6 +52,7 @@ class Row:
     position_ids: tuple[int, ...]
     segments: tuple[int, ...]
     questions: tuple[str, ...]
+    answers: tuple[str, ...]
 
 
 def seed_of(sample: str, epoch: int, seed: int) -> int:
@@ -70,7 +73,7 @@ def make_row(dialogues: Sequence[Dialogue], picture: int, processor: Any) -> Row
     labels: list[int] = []
     positions: list[int] = []
     segments: list[int] = []
-    questions = []
+    questions, answers = [], []
     for number, dialogue in enumerate(dialogues, start=1):
         try:
             own_ids, own_labels = processor.encode_dialogue(dialogue.conversations)
@@ -90,6 +93,7 @@ def make_row(dialogues: Sequence[Dialogue], picture: int, processor: Any) -> Row
         positions += range(split, len(own_ids))
         segments += [number] * (len(own_ids) - split)
         questions.append(dialogue.conversations[0].value.removeprefix("<image>\n"))
+        answers += [turn.value.strip() for turn in dialogue.conversations if turn.speaker == "gpt"]
     return Row(
         dialogues[0].id,
         picture,
@@ -98,6 +102,7 @@ def make_row(dialogues: Sequence[Dialogue], picture: int, processor: Any) -> Row
         tuple(positions),
         tuple(segments),
         tuple(questions),
+        tuple(answers),
     )
 
 
@@ -191,55 +196,26 @@ class DialogueRows(Dataset[dict[str, Any]]):
         return item
 
 
-def collate(items: Sequence[dict[str, Any]], cache: VisionCache, pad_token_id: int) -> dict[str, Tensor]:
-    """Rows -> a batch, right padded, with the attention that keeps a row's dialogues apart.
+class EpochOrder(Sampler[int]):
+    """Which rows follow one another, rows of like length together: a matter of seed and epoch alone.
+
+    The order is the same for any number of processes and for a run that goes on. What is missing to whole steps comes from the
+    beginning of the order once more.
 
     Args:
-        items: of `DialogueRows`.
-        cache: the vision features of the pictures that the rows count.
-        pad_token_id: the language model's.
-
-    Returns:
-        input_ids, labels, position_ids (B, L); attention_mask (B, L), or (B, 1, L, L) bool if a row holds
-        several dialogues; vision_features (B, T, D) and, with PVTM, vision_joint (B, T, D), prompt_input_ids
-        (B, 64), pvtm_seeds (B,).
-
-    Raises:
-        SupervisionError: a row without a supervised token; it names the row.
+        rows: knows the epoch.
+        step: rows of all processes in a step.
+        update: rows of all processes in an update, which have like lengths.
+        seed: another seed, another order.
     """
-    rows: list[Row] = [item["row"] for item in items]
-    for row in rows:
-        if all(label < 0 for label in row.labels):
-            raise SupervisionError(f"row {row.id!r} has no supervised token — expected an answer — drop or repair it")
-    length = max(len(row.input_ids) for row in rows)
 
-    def padded(name: str, fill: int) -> Tensor:
-        return torch.tensor([list(getattr(row, name)) + [fill] * (length - len(row.input_ids)) for row in rows])
+    def __init__(self, rows: DialogueRows, step: int, update: int, seed: int) -> None:
+        self.rows, self.step, self.update, self.seed = rows, step, update, seed
 
-    segments = padded("segments", -1)
-    batch = {
-        "input_ids": padded("input_ids", pad_token_id),
-        "labels": padded("labels", -100),
-        "position_ids": padded("position_ids", 0),
-        "attention_mask": (segments >= 0).long(),
-    }
-    if any(max(row.segments) > 1 for row in rows):
-        batch["attention_mask"] = apart(segments)
-    pvtm = "prompt_input_ids" in items[0]
-    features, joint = cache.rows([row.picture for row in rows], joint=pvtm)
-    batch["vision_features"] = features
-    if pvtm and joint is not None:
-        batch["vision_joint"] = joint
-        batch["prompt_input_ids"] = torch.stack([item["prompt_input_ids"] for item in items])
-        batch["pvtm_seeds"] = torch.tensor([item["pvtm_seed"] for item in items])
-    return batch
+    def __len__(self) -> int:
+        return -(-len(self.rows) // self.step) * self.step
 
-
-def apart(segments: Tensor) -> Tensor:
-    """(B, L) segments -> (B, 1, L, L) bool: a token sees earlier tokens of segment 0 and of its own."""
-    length = segments.shape[1]
-    causal = torch.ones(length, length, dtype=torch.bool).tril()
-    same = segments[:, :, None] == segments[:, None, :]
-    shared = (segments[:, None, :] == 0) & (segments[:, :, None] >= 0)
-    # Padding sees itself (same segment), for a row of nothing but -inf would turn into NaN.
-    return ((same | shared) & causal)[:, None]
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self.seed + self.rows.epoch)
+        order = get_length_grouped_indices(self.rows.lengths, self.update, generator=generator)
+        return itertools.islice(itertools.cycle(order), len(self))

@@ -19,11 +19,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from faceshield.records import Sample, image_path, read_jsonl
 
 BATCH = 64
+BICUBIC = Image.Resampling.BICUBIC
 _FAULTS_SHOWN = 10
 
 Progress = Callable[[int, int], None]
@@ -114,10 +115,14 @@ def pictures_key(paths: Sequence[Path], settings: dict[str, Any]) -> str:
     return digest.hexdigest()[:16]
 
 
-def open_rgb(path: Path) -> Image.Image:
-    """A picture file as 8-bit RGB."""
+def open_rgb(path: Path, side: int | None = None) -> Image.Image:
+    """A picture file as upright 8-bit RGB; with `side` its longer side is brought to that, as the predictor does."""
     with Image.open(path) as picture:
-        return picture.convert("RGB")
+        rgb = ImageOps.exif_transpose(picture).convert("RGB")
+    longest = max(rgb.size)
+    if side is None or side == longest:
+        return rgb
+    return rgb.resize((max(1, round(rgb.width * side / longest)), max(1, round(rgb.height * side / longest))), BICUBIC)
 
 
 def pixel_settings(processor: Any) -> dict[str, Any]:

@@ -1,105 +1,73 @@
-"""The paper's two stages (§4.3) on one path: `pretrain` trains the projector, `sft` LoRA on the language
-model and the projector.
+"""The paper's two stages (§4.3) on one path: `pretrain` trains the projector, `sft` that and LoRA on the language model.
 
-The towers are frozen in both, so their features are computed once. Loss: next token, on the answers only (Eq.
-9).
+The towers are frozen in both, so their features may be computed once. Loss: next token, on the answers only (Eq. 9).
+One process or, under `torchrun`, many (DDP, or FSDP2 with `fsdp`).
 Use: `faceshield train configs/train/tiny-sft.yaml init=pretrain dialogues=[dialogues.jsonl] out=sft`.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from pydantic import Field, field_validator
-from transformers.trainer_utils import get_last_checkpoint
+from transformers import TrainingArguments
 from transformers.utils import logging as transformers_logging
 
-from faceshield.config import Config
-from faceshield.model import CheckpointInfo, FaceShieldConfig, attach, base_name, is_adapter, load, resolve_model, save
+from faceshield.model import (
+    Checkpoint,
+    CheckpointInfo,
+    FaceShieldConfig,
+    attach,
+    base_name,
+    is_adapter,
+    load,
+    resolve_model,
+    save,
+)
+from faceshield.model.checkpoint import count_parameters, working_dtype
 from faceshield.records import Sample, image_path, read_jsonl, write_run
+from faceshield.training.card import write_card
 from faceshield.training.dataset import DialogueRows
-from faceshield.training.oversample import Oversample
-from faceshield.training.trainer import StageTrainer
-from faceshield.training.vision_cache import VisionCache
+from faceshield.training.settings import RATES, StageConfig, inherited
+from faceshield.training.sharding import shard
+from faceshield.training.state import load_weights
+from faceshield.training.trainer import STATE_FILE, StageTrainer, arguments_of, uses_bf16
+from faceshield.training.vision_cache import LivePictures, Vision, VisionCache, clean
+from faceshield.training.watch import Report, loss_figure
 
-TRAINER_FOLDER = "trainer"
-
-Report = Callable[[Mapping[str, Any]], None]
+__all__ = ["RATES", "StageConfig", "read_rows", "train_stage"]
 
 
-class StageConfig(Config):
-    """Settings of the stages `pretrain` and `sft`; the defaults are the paper's, or Bunny's where the paper
-    is silent.
+@dataclass(frozen=True)
+class Trainee:
+    """A checkpoint made ready for a stage.
 
     Attributes:
-        init: checkpoint to start from: a folder, "tiny", or a hub id. Stage sft goes on with an adapter folder's
-            adapter, of its own rank.
-        dialogues: dialogues files.
-        samples: samples files; dialogues about their pictures of other splits than "train" are left out.
-        out: checkpoint folder to write; `out/trainer` holds what going on needs.
-        cache: folder of the vision features; None = "cache" beside `out`.
-        model: `use_savp` and PVTM's values of `FaceShieldConfig` in the place of those in `init`: {use_savp: false} is
-            the ablation "without SAVP", {pvtm_mask_ratio: 0} "without PVTM".
-        learning_rate: None = 5e-4 for pretrain, 2e-4 for sft (§5.2).
-        projector_lr: of the projector in sft; None = learning_rate. Bunny's value is 2e-5.
-        epochs, max_steps, minutes: what ends the run first; max_steps -1 = epochs.
-        pack: one row a picture with all its dialogues, see `dataset`.
-        oversample: how many times the rows of a presentation type are seen per epoch (1 where not named).
-        crop_side: side in pixels of the training pictures; the predictor brings face crops to it.
-        save: sft's result as a whole model ("merged"), or as "adapter": LoRA and projector alone, on `init`.
-        save_dtype: of the weights in the final checkpoint.
+        checkpoint: what it was.
+        model: the whole model.
+        trained: what Trainer sees: `model`, or PEFT's model around it.
+        adapts: what an adapter that is saved says it belongs on.
     """
 
-    stage: Literal["pretrain", "sft"]
-    init: str
-    dialogues: list[Path] = Field(min_length=1)
-    samples: list[Path] = Field(default_factory=list)
-    out: Path
-    cache: Path | None = None
-    model: dict[str, Any] = Field(default_factory=dict)
-    lora_r: int = Field(128, ge=1)
-    lora_alpha: int = Field(256, ge=1)
-    lora_dropout: float = Field(0.05, ge=0, lt=1)
-    epochs: float = Field(1.0, gt=0)
-    max_steps: int = -1
-    minutes: float | None = Field(None, gt=0)
-    batch_size: int = Field(8, ge=1)
-    accumulate: int = Field(1, ge=1)
-    learning_rate: float | None = Field(None, gt=0)
-    projector_lr: float | None = Field(None, gt=0)
-    weight_decay: float = Field(0.0, ge=0)
-    warmup: float = Field(0.03, ge=0, lt=1)
-    clip: float = Field(1.0, gt=0)
-    pack: bool = False
-    oversample: Oversample = Field(default_factory=dict)
-    activation_checkpointing: bool = False
-    save_steps: int = Field(200, ge=1)
-    crop_side: int | None = Field(None, ge=32)
-    save: Literal["merged", "adapter"] = "merged"
-    save_dtype: Literal["float32", "bfloat16"] = "float32"
-    log_every: int = Field(20, ge=1)
-    threads: int = Field(2, ge=1)
-    bf16: bool = True
-    seed: int = Field(0, ge=0)
+    checkpoint: Checkpoint
+    model: Any
+    trained: Any
+    adapts: str
 
-    @field_validator("dialogues", "samples", mode="before")
-    @classmethod
-    def _one_or_many(cls, value: Any) -> Any:
-        return [value] if isinstance(value, (str, Path)) else value
-
-
-RATES = {"pretrain": 5e-4, "sft": 2e-4}
+    @property
+    def processor(self) -> Any:
+        return self.checkpoint.processor
 
 
 def train_stage(config: StageConfig, *, questions: Mapping[str, str] | None = None, report: Report | None = None) -> Path:
     """Trains one of the paper's stages and writes its checkpoint, whole or (`save`) as an adapter.
 
     Args:
-        config: the settings.
+        config: the settings; what they do not tell comes from the run of `init`, see `settings.inherited`.
         questions: the fixed question per task, kept in the checkpoint's `faceshield.json`.
         report: told every row of the log.
 
@@ -108,74 +76,54 @@ def train_stage(config: StageConfig, *, questions: Mapping[str, str] | None = No
 
     Raises:
         SupervisionError: a dialogue without an answer, named.
-        FloatingPointError: the loss is not finite.
+        FloatingPointError: the loss is not finite; the batch is kept.
+        OSError: a checkpoint could not be written; the last good one is there.
     """
-    report = report or (lambda row: None)
+    config, origins = inherited(config)
     torch.set_num_threads(config.threads)
     transformers_logging.disable_progress_bar()
-    if config.learning_rate is None:
-        config = config.model_copy(update={"learning_rate": RATES[config.stage]})
-    checkpoint = load(resolve_model(config.init), merge=config.stage == "pretrain")
-    model: Any = checkpoint.model
-    processor = checkpoint.processor
-    goes_on = config.stage == "sft" and is_adapter(checkpoint.path)
-    adapted, model = model, model.get_base_model() if goes_on else model
-    _configure(model, processor, config)
-    rows = DialogueRows.read(
+    arguments = arguments_of(config)
+    report = report if report is not None and arguments.process_index == 0 else lambda row: None
+    for name, origin in origins.items():
+        report({"event": "setting", name: getattr(config, name), "from": origin})
+    trainee = _prepared(config)
+    trainee.model.to(arguments.device)
+    rows = read_rows(config, trainee.processor, pvtm=trainee.model.config.pvtm_mask_ratio > 0)
+    report({"event": "data", "rows": len(rows), "pictures": len(rows.paths), "longest": max(rows.lengths)})
+    vision = _vision(config, arguments, rows, trainee, report)
+    _faster(config, trainee.model)
+    sharded = config.fsdp and arguments.world_size > 1
+    trainer = StageTrainer(
+        config,
+        arguments,
+        rows=rows,
+        vision=vision,
+        model=shard(trainee.trained, arguments.device) if sharded else trainee.trained,
+        processor=trainee.processor,
+        report=report,
+    )
+    steps = trainer.run()
+    if arguments.process_index == 0:
+        if sharded:  # the whole weights are in the last state
+            trainee = _prepared(config)
+            state = trainer.folder / f"checkpoint-{steps}" / STATE_FILE
+            load_weights(state, {"model": trainee.trained})
+        _finish(config, trainee, steps, questions)
+    trainer.accelerator.wait_for_everyone()
+    return config.out
+
+
+def read_rows(config: StageConfig, processor: Any, *, pvtm: bool) -> DialogueRows:
+    """The rows of a stage; raises as `DialogueRows.read`."""
+    return DialogueRows.read(
         config.dialogues,
         processor,
         pack=config.pack,
         oversample=config.oversample,
         seed=config.seed,
-        pvtm=model.config.pvtm_mask_ratio > 0,
+        pvtm=pvtm,
         left_out=_left_out(config.samples),
     )
-    report({"event": "data", "rows": len(rows), "pictures": len(rows.paths), "longest": max(rows.lengths)})
-    cache = _vision_cache(config, rows, model, processor, report)
-    trained = adapted if goes_on else _trainable(config, model)
-    folder = config.out / TRAINER_FOLDER
-    trainer = StageTrainer(
-        config=config,
-        rows=rows,
-        cache=cache,
-        model=trained,
-        processor=processor,
-        folder=folder,
-        report=report,
-    )
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)))
-    info = CheckpointInfo(
-        questions=dict(questions or checkpoint.info.questions),
-        extra={**checkpoint.info.extra, "stage": config.stage, "steps": trainer.state.global_step}
-        | ({"crop_side": config.crop_side} if config.crop_side else {}),
-    )
-    if config.stage == "sft" and config.save == "adapter":
-        base = base_name(checkpoint.path) if goes_on else config.init
-        save(trained.eval(), processor, config.out, info, base=base)
-    else:
-        model = trained.merge_and_unload() if config.stage == "sft" else model
-        model.requires_grad_(True)
-        save(model.eval(), processor, config.out, info, dtype=getattr(torch, config.save_dtype))
-    write_run(config.out, config=config, seed=config.seed, inputs=[Path(checkpoint.path), *config.dialogues])
-    return config.out
-
-
-def _configure(model: Any, processor: Any, config: StageConfig) -> None:
-    """Writes the ablations into the model's own config: a checkpoint says how it was trained."""
-    changeable = {name for name in vars(model.config) if name == "use_savp" or name.startswith("pvtm_")}
-    for name in sorted(set(config.model) - changeable):
-        near = difflib.get_close_matches(name, changeable, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}?" if near else "the weights fix all else"
-        raise ValueError(f"model.{name} — expected one of {', '.join(sorted(changeable))} — {hint}")
-    if config.model.get("use_savp") and not model.config.use_savp:
-        raise ValueError(f"use_savp=true, but {config.init} has no second stream — start from a checkpoint that has it")
-    wanted = FaceShieldConfig(**{**model.config.to_dict(), **config.model})  # checks the values
-    for name in config.model:
-        setattr(model.config, name, getattr(wanted, name))
-    processor.use_savp = model.config.use_savp
-    projector = model.model.multi_modal_projector
-    if model.config.pvtm_mask == "learned" and projector.mask_token is None:
-        projector.add_mask_token()
 
 
 def _left_out(files: list[Path]) -> set[Path]:
@@ -184,21 +132,111 @@ def _left_out(files: list[Path]) -> set[Path]:
     return {image_path(sample, file).resolve() for sample, file in pairs if (sample.split or "train") != "train"}
 
 
-def _vision_cache(config: StageConfig, rows: DialogueRows, model: Any, processor: Any, report: Report) -> VisionCache:
+def _prepared(config: StageConfig) -> Trainee:
+    """Loads `init`, and freezes all but the projector (stage 1), or wraps the language model in LoRA as well (stage 2)."""
+    path = resolve_model(config.init)
+    checkpoint = load(path, dtype=working_dtype(count_parameters(path)), merge=config.stage == "pretrain")
+    goes_on = config.stage == "sft" and is_adapter(checkpoint.path)
+    loaded: Any = checkpoint.model
+    model = loaded.get_base_model() if goes_on else loaded
+    _configure(model, checkpoint.processor, config)
+    trained = loaded
+    if config.stage == "pretrain":
+        model.requires_grad_(False)
+        model.model.multi_modal_projector.requires_grad_(True)
+    elif not goes_on:
+        trained = attach(model, r=config.lora_r, alpha=config.lora_alpha, dropout=config.lora_dropout, seed=config.seed)
+    for parameter in trained.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+    return Trainee(checkpoint, model, trained, base_name(checkpoint.path) if goes_on else config.init)
+
+
+def _configure(model: Any, processor: Any, config: StageConfig) -> None:
+    """Writes the ablations into the model's and the processor's own settings: a checkpoint says how it was trained."""
+    of_model = {name for name in vars(model.config) if name == "use_savp" or name.startswith("pvtm_")}
+    of_processor = {name for name in vars(processor) if name.startswith("savp_")}
+    for group, wanted, changeable in (("model", config.model, of_model), ("processor", config.processor, of_processor)):
+        for name in sorted(set(wanted) - changeable):
+            near = difflib.get_close_matches(name, changeable, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]!r}?" if near else "the weights fix all else"
+            raise ValueError(f"{group}.{name} — expected one of {', '.join(sorted(changeable))} — {hint}")
+    if config.model.get("use_savp") and not model.config.use_savp:
+        raise ValueError(f"use_savp=true, but {config.init} has no second stream — start from a checkpoint that has it")
+    checked = FaceShieldConfig(**{**model.config.to_dict(), **config.model})
+    for name in config.model:
+        setattr(model.config, name, getattr(checked, name))
+    for name, value in config.processor.items():
+        setattr(processor, name, value)
+    processor.use_savp = model.config.use_savp
+    projector = model.model.multi_modal_projector
+    if model.config.pvtm_mask == "learned" and projector.mask_token is None:
+        projector.add_mask_token()
+
+
+def _vision(
+    config: StageConfig, arguments: TrainingArguments, rows: DialogueRows, trainee: Trainee, report: Report
+) -> Vision:
+    if not config.cache_features:
+        return LivePictures(rows.paths, trainee.processor, config.crop_side)
+
     def progress_row(done: int, total: int) -> None:
         if done == total or done % 1024 < 32:
             report({"event": "vision", "done": done, "total": total})
 
-    folder = config.cache or config.out.parent / "cache"
-    return VisionCache.build(
-        rows.paths, model, processor, folder, bf16=config.bf16, threads=config.threads, progress=progress_row
+    assert config.cache is not None
+    if arguments.process_index == 0:
+        clean(config.cache)
+    cache = VisionCache.build(
+        rows.paths,
+        trainee.model,
+        trainee.processor,
+        config.cache,
+        bf16=uses_bf16(config),
+        crop_side=config.crop_side,
+        joint=rows.pvtm,
+        threads=config.threads,
+        rank=arguments.process_index,
+        world=arguments.world_size,
+        progress=progress_row,
     )
+    if arguments.world_size > 1:
+        torch.distributed.barrier()
+    return cache.opened()
 
 
-def _trainable(config: StageConfig, model: Any) -> Any:
-    """Freezes all but the projector (stage 1), or wraps the language model in LoRA as well (stage 2)."""
-    model.requires_grad_(False)
-    if config.stage == "pretrain":
-        model.model.multi_modal_projector.requires_grad_(True)
-        return model
-    return attach(model, r=config.lora_r, alpha=config.lora_alpha, dropout=config.lora_dropout, seed=config.seed)
+def _faster(config: StageConfig, model: Any) -> None:
+    """Liger's kernels in the language model, where wanted or at hand.
+
+    Raises:
+        ImportError: wanted and not installed.
+    """
+    if config.liger is False or (config.liger is None and not torch.cuda.is_available()):
+        return
+    try:
+        from liger_kernel.transformers import apply_liger_kernel_to_phi3
+    except ImportError as error:
+        if config.liger:
+            raise ImportError("liger=true without liger-kernel — expected it installed — pip install liger-kernel") from error
+        return
+    # The loss stays our own: with a packed row's masks and num_items_in_batch it is computed outside Phi-3's class.
+    apply_liger_kernel_to_phi3(cross_entropy=False, fused_linear_cross_entropy=False, model=model.model.language_model)
+
+
+def _finish(config: StageConfig, trainee: Trainee, steps: int, questions: Mapping[str, str] | None) -> None:
+    checkpoint, processor, trained = trainee.checkpoint, trainee.processor, trainee.trained
+    info = CheckpointInfo(
+        questions=dict(questions or checkpoint.info.questions),
+        extra={**checkpoint.info.extra, "stage": config.stage, "steps": steps}
+        | ({"crop_side": config.crop_side} if config.crop_side else {}),
+    )
+    if config.stage == "sft" and config.save == "adapter":
+        save(trained.eval(), processor, config.out, info, base=trainee.adapts)
+    else:
+        model = trained.merge_and_unload() if config.stage == "sft" else trainee.model
+        model.requires_grad_(True)
+        small = working_dtype(sum(parameter.numel() for parameter in model.parameters()))
+        save(model.eval(), processor, config.out, info, dtype=getattr(torch, config.save_dtype) if config.save_dtype else small)
+    write_run(config.out, config=config, seed=config.seed, inputs=[Path(checkpoint.path), *config.dialogues])
+    loss_figure(config.out)
+    write_card(config.out)

@@ -1,21 +1,25 @@
-"""Stop and go on: one safetensors file holds weights, optimizer moments and progress, and is replaced as a
-whole.
+"""Stop and go on: one safetensors file holds weights, optimizer moments, random states, progress; it is replaced whole.
 
-No pickle anywhere. Use: `save_state(path, modules, optimizer, {"seen": 96})`, later `load_state(path,
-modules, optimizer)`.
+No pickle anywhere. A file that cannot be written (a full disk) leaves the last good one where it was. Sharded parameters
+(FSDP2) are written whole, so a run may go on with another number of processes.
+Use: `save_state(path, modules, optimizer, {"seen": 96})`, later `load_state(path, modules, optimizer)`.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+RNG = "rng/"
 
 
 def named_parameters(modules: Mapping[str, nn.Module]) -> dict[str, nn.Parameter]:
@@ -28,25 +32,55 @@ def save_state(
     modules: Mapping[str, nn.Module],
     optimizer: torch.optim.Optimizer,
     progress: Mapping[str, Any],
+    *,
+    rng: Mapping[str, Tensor] | None = None,
+    write: bool = True,
 ) -> None:
-    """Writes everything that going on needs, atomically.
+    """Writes everything that going on needs, atomically: what is trained, its moments, random states, progress.
 
     Args:
         path: the `.safetensors` file.
-        modules: what is trained, by name.
+        modules: what is trained, by name; frozen parameters are left out.
         optimizer: its per-parameter tensors are kept.
         progress: JSON values: pictures seen, seconds spent, ….
+        rng: states of random generators, by name.
+        write: False on all processes but one; all must call, for sharded tensors are gathered.
+
+    Raises:
+        OSError: the file could not be written; an earlier one is untouched.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     tensors: dict[str, Tensor] = {}
     for name, parameter in named_parameters(modules).items():
-        tensors[f"weight/{name}"] = parameter.detach().contiguous()
-        for key, value in optimizer.state.get(parameter, {}).items():
-            tensors[f"optimizer/{key}/{name}"] = value.detach().contiguous()
+        if not parameter.requires_grad:
+            continue
+        found = {f"weight/{name}": parameter}
+        found |= {f"optimizer/{key}/{name}": value for key, value in optimizer.state.get(parameter, {}).items()}
+        for key, value in found.items():
+            whole = _whole(value)
+            if write:
+                tensors[key] = whole.cpu().contiguous()
+    if not write:
+        return
+    tensors |= {f"{RNG}{name}": value for name, value in (rng or {}).items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
-    save_file(tensors, part, metadata={"progress": json.dumps(dict(progress))})
-    part.replace(path)
+    try:
+        save_file(tensors, part, metadata={"progress": json.dumps(dict(progress))})
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        part.replace(path)
+    except (OSError, SafetensorError) as error:
+        part.unlink(missing_ok=True)
+        raise OSError(
+            f"{path}: {error} — expected room to write it — free some space; the same command goes on from the last good "
+            "checkpoint, which is still there"
+        ) from error
+
+
+def _whole(value: Tensor) -> Tensor:
+    value = value.detach()
+    return value.full_tensor() if isinstance(value, DTensor) else value
 
 
 def load_state(path: str | Path, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
@@ -55,28 +89,56 @@ def load_state(path: str | Path, modules: Mapping[str, nn.Module], optimizer: to
     Raises:
         ValueError: the file belongs to another model.
     """
+    load_weights(path, modules)
     parameters = named_parameters(modules)
     with safe_open(path, framework="pt") as file:
-        names = set(file.keys())
-        missing = sorted(name for name in parameters if f"weight/{name}" not in names)
-        if missing:
-            raise ValueError(f"{path} lacks {missing[:3]} — expected a state of this model — remove it to start afresh")
-        with torch.no_grad():
-            for name, parameter in parameters.items():
-                saved = file.get_tensor(f"weight/{name}")
-                if saved.shape != parameter.shape:
-                    raise ValueError(
-                        f"{path}: {name} is {list(saved.shape)} — expected {list(parameter.shape)} — "
-                        "remove the file to start afresh"
-                    )
-                parameter.copy_(saved)
-        for full in names:
+        for full in file.keys():  # noqa: SIM118 (no mapping)
             if full.startswith("optimizer/"):
                 _, key, name = full.split("/", 2)
                 value, parameter = file.get_tensor(full), parameters[name]
                 if value.shape == parameter.shape:
                     # In the parameter's own memory order: fused optimizers walk both linearly.
-                    value = torch.empty_like(parameter).copy_(value)
+                    value = _placed(value, torch.empty_like(parameter))
                 optimizer.state[parameter][key] = value
+    return read_progress(path)
+
+
+def load_weights(path: str | Path, modules: Mapping[str, nn.Module]) -> None:
+    """Puts the weights of a saved state back, and nothing else; raises as `load_state`."""
+    trained = {name: value for name, value in named_parameters(modules).items() if value.requires_grad}
+    with safe_open(path, framework="pt") as file:
+        names = set(file.keys())
+        missing = sorted(name for name in trained if f"weight/{name}" not in names)
+        if missing:
+            raise ValueError(f"{path} lacks {missing[:3]} — expected a state of this model — remove it to start afresh")
+        for name, parameter in trained.items():
+            saved = file.get_tensor(f"weight/{name}")
+            if saved.shape != parameter.shape:
+                raise ValueError(
+                    f"{path}: {name} is {list(saved.shape)} — expected {list(parameter.shape)} — "
+                    "remove the file to start afresh"
+                )
+            _placed(saved, parameter)
+
+
+@torch.no_grad()
+def _placed(value: Tensor, target: Tensor) -> Tensor:
+    """`target` with the whole tensor `value` in it, or this process's part of it."""
+    if isinstance(target, DTensor):
+        value = value.to(target.device)
+        value = distribute_tensor(value, target.device_mesh, target.placements)
+    return target.copy_(value)
+
+
+def read_progress(path: str | Path) -> dict[str, Any]:
+    """The progress of a saved state."""
+    with safe_open(path, framework="pt") as file:
         progress: dict[str, Any] = json.loads(file.metadata()["progress"])
     return progress
+
+
+def read_rng(path: str | Path) -> dict[str, Tensor]:
+    """The states of random generators of a saved state, by name."""
+    with safe_open(path, framework="pt") as file:
+        names = [name for name in file.keys() if name.startswith(RNG)]  # noqa: SIM118 (no mapping)
+        return {name.removeprefix(RNG): file.get_tensor(name) for name in names}

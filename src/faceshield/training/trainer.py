@@ -1,136 +1,179 @@
-"""transformers' Trainer, with what the two stages need: a rate of its own for the projector, a clock, and
-guards.
+"""transformers' Trainer with what the two stages need: a projector's rate of its own, a clock, exact going on, and guards.
 
-Use: `StageTrainer(config=config, rows=rows, cache=cache, model=model, processor=processor, …).train()`.
+Use: `StageTrainer(config, arguments, rows=rows, vision=vision, model=model, processor=processor, report=report).train()`.
 """
 
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Mapping
+import os
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils.data import Sampler
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_callback import PrinterCallback
-from transformers.trainer_pt_utils import LengthGroupedSampler
+from transformers.trainer_utils import get_last_checkpoint
 
 from faceshield.model.adapter import PROJECTOR
-from faceshield.training.dataset import DialogueRows, collate
+from faceshield.training.collate import ABOUT, Collator
+from faceshield.training.dataset import DialogueRows, EpochOrder
 from faceshield.training.schedule import Clock, cosine_rate, progress
-from faceshield.training.vision_cache import VisionCache
+from faceshield.training.settings import StageConfig
+from faceshield.training.state import load_state, load_weights, read_progress, read_rng, save_state
+from faceshield.training.vision_cache import Vision
+from faceshield.training.watch import Report, Watch
 
-CLOCK_FILE = "clock.json"
+TRAINER_FOLDER, STATE_FILE = "trainer", "state.safetensors"
 
 
-Report = Callable[[Mapping[str, Any]], None]
+def arguments_of(config: StageConfig) -> TrainingArguments:
+    """Trainer's settings; making them joins the other processes under `torchrun` or `accelerate launch`."""
+    cuda = torch.cuda.is_available()
+    return TrainingArguments(
+        output_dir=str(config.out / TRAINER_FOLDER),
+        per_device_train_batch_size=config.batch_size,
+        gradient_accumulation_steps=config.accumulate,
+        num_train_epochs=config.epochs,
+        max_steps=config.max_steps,
+        learning_rate=config.learning_rate or 0.0,
+        weight_decay=config.weight_decay,
+        warmup_steps=config.warmup,
+        max_grad_norm=config.clip,
+        bf16=uses_bf16(config),
+        use_cpu=not cuda,
+        ddp_find_unused_parameters=False,
+        activation_checkpointing=config.activation_checkpointing,
+        logging_steps=config.log_every,
+        save_strategy="steps",
+        save_steps=config.save_steps,
+        seed=config.seed,
+        data_seed=config.seed,
+        remove_unused_columns=False,
+        dataloader_num_workers=config.workers,
+        dataloader_pin_memory=cuda,
+        report_to=reporters(config.report_to),
+        disable_tqdm=True,
+    )
 
 
-class _Budget(TrainerCallback):
-    """Ends the run when the clock says so, keeps the clock over restarts, moves the epoch, reports."""
+def uses_bf16(config: StageConfig) -> bool:
+    """Whether to compute in bfloat16: as told, else where the hardware does."""
+    if config.bf16 is not None:
+        return config.bf16
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+    return bool(supported and supported())
 
-    def __init__(self, folder: Path, minutes: float | None, rows: DialogueRows, report: Report) -> None:
-        self.file, self.minutes, self.rows, self.report = folder / CLOCK_FILE, minutes, rows, report
-        before = json.loads(self.file.read_text(encoding="utf-8"))["elapsed"] if self.file.exists() else 0.0
-        self.clock = Clock(before)
-        self.since, self.step = time.monotonic(), 0
+
+def reporters(wanted: list[str] | None) -> list[str]:
+    """Trainer's names of what is told the log.
+
+    Raises:
+        ValueError: one that is not installed.
+    """
+    from transformers.integrations import get_available_reporting_integrations
+
+    there = get_available_reporting_integrations()
+    if wanted is None:
+        return ["tensorboard"] if "tensorboard" in there else []
+    if absent := sorted(set(wanted) - set(there)):
+        raise ValueError(f"report_to {', '.join(absent)} — expected it installed — pip install {' '.join(absent)}")
+    return wanted
+
+
+class _Pace(TrainerCallback):
+    """Moves the epoch, ends the run when the clock says so, and shows where it is."""
+
+    def __init__(self, trainer: StageTrainer) -> None:
+        self.trainer = trainer
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self.trainer.go_on_logging()
 
     def on_epoch_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        self.rows.epoch = int(state.epoch or 0)
+        self.trainer.rows.epoch = int((state.epoch or 0) + 1e-6)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        if progress(state.global_step, state.max_steps, self.clock.elapsed(), self.minutes) >= 1:
+        trainer = self.trainer
+        trainer.watch.step(state.global_step, state.max_steps)
+        if progress(state.global_step, state.max_steps, trainer.clock.elapsed(), trainer.config.minutes) >= 1:
             control.should_training_stop = True
             control.should_save = True
 
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        self.file.write_text(json.dumps({"elapsed": self.clock.elapsed()}), encoding="utf-8")
-
     def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, Any] | None = None,
-        **_: Any,
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **_: Any
     ) -> None:
-        now = time.monotonic()
-        rate = (state.global_step - self.step) * args.train_batch_size / max(1e-9, now - self.since)
-        self.since, self.step = now, state.global_step
-        row = {
-            "event": "step",
-            "step": state.global_step,
-            "of": state.max_steps,
-            "rows_per_second": round(rate, 2),
-        }
-        self.report({**row, "minutes": round(self.clock.elapsed() / 60, 2), **(logs or {})})
+        trainer, values = self.trainer, dict(logs or {})
+        if "loss" not in values:  # Trainer's own summary at the end counts from the last start
+            return
+        trainer.watch.log(
+            {"event": "step", "step": state.global_step, "of": state.max_steps, **trainer.watch.rates()}
+            | {"minutes": round(trainer.clock.elapsed() / 60, 2), **values}
+        )
 
 
 class StageTrainer(Trainer):
     """Trainer for the stages `pretrain` and `sft`.
 
     Args:
-        config: a `StageConfig`.
+        config: settings of the stage.
+        arguments: see `arguments_of`.
         rows: what to train on.
-        cache: the vision features of its pictures.
+        vision: gives their pictures.
         model: the model, with adapters in stage 2; parameters that need no gradient stay as they are.
-        processor: saved beside every checkpoint.
-        folder: where Trainer keeps its own checkpoints.
+        processor: of the model.
         report: told every row of the log.
     """
 
     def __init__(
         self,
+        config: StageConfig,
+        arguments: TrainingArguments,
         *,
-        config: Any,
         rows: DialogueRows,
-        cache: VisionCache,
+        vision: Vision,
         model: nn.Module,
         processor: Any,
-        folder: Path,
         report: Report,
     ) -> None:
-        self.config, self.rows = config, rows
-        arguments = TrainingArguments(
-            output_dir=str(folder),
-            per_device_train_batch_size=config.batch_size,
-            gradient_accumulation_steps=config.accumulate,
-            num_train_epochs=config.epochs,
-            max_steps=config.max_steps,
-            learning_rate=config.learning_rate,
-            weight_decay=config.weight_decay,
-            warmup_steps=config.warmup,
-            max_grad_norm=config.clip,
-            bf16=config.bf16,
-            use_cpu=not torch.cuda.is_available(),
-            activation_checkpointing=config.activation_checkpointing,
-            logging_steps=config.log_every,
-            save_strategy="steps",
-            save_steps=config.save_steps,
-            save_total_limit=1,
-            seed=config.seed,
-            data_seed=config.seed,
-            remove_unused_columns=False,
-            dataloader_num_workers=0,
-            dataloader_pin_memory=torch.cuda.is_available(),
-            report_to=[],
-            disable_tqdm=True,
-        )
-        folder.mkdir(parents=True, exist_ok=True)
-        self.budget = _Budget(folder, config.minutes, rows, report)
+        self.config, self.rows, self.folder = config, rows, Path(str(arguments.output_dir))
+        main = arguments.process_index == 0
+        if main:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for part in self.folder.glob(".*.part"):
+                shutil.rmtree(part)
+        self.watch = Watch(config.out if main else None, report)
+        self.last = get_last_checkpoint(str(self.folder)) if self.folder.is_dir() else None
+        self.before = read_progress(Path(self.last) / STATE_FILE) if self.last else {}
+        self.watch.forget_after(self.before.get("step", 0))
+        self.clock = Clock(self.before.get("elapsed", 0.0))
         super().__init__(
             model=model,
             args=arguments,
             train_dataset=rows,
-            data_collator=lambda items: collate(items, cache, processor.pad_token_id),
+            data_collator=Collator(vision, processor.pad_token_id),
             processing_class=processor,
-            callbacks=[self.budget],
+            callbacks=[_Pace(self)],
         )
         self.remove_callback(PrinterCallback)  # its line per log would be a second one to ours
+        # A sharded model places and reduces by itself: accelerate must not wrap it once more.
+        self.is_distributed_loading_by_transformers = config.fsdp and arguments.world_size > 1
+
+    def run(self) -> int:
+        """Trains to the end, from the last checkpoint where there is one; returns the steps done."""
+        self.train(resume_from_checkpoint=self.last)
+        self.watch.bar.close()
+        return self.state.global_step
+
+    # -- what is optimized ------------------------------------------------------------------------------------------------
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """AdamW with two rates: the projector's (`projector_lr`, None = the same) and everything else's."""
@@ -156,24 +199,106 @@ class StageTrainer(Trainer):
             stepped = optimizer or self.create_optimizer()
 
             def factor(step: int) -> float:
-                done = progress(step, num_training_steps, self.budget.clock.elapsed(), self.config.minutes)
+                done = progress(step, num_training_steps, self.clock.elapsed(), self.config.minutes)
                 return cosine_rate(done, self.config.warmup)
 
             self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(stepped, factor)
         return self.lr_scheduler
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
-        generator = torch.Generator().manual_seed(self.args.seed + self.rows.epoch)
-        size = self.args.train_batch_size * self.args.gradient_accumulation_steps
-        return LengthGroupedSampler(size, lengths=self.rows.lengths, generator=generator)
+        step = self.args.train_batch_size * self.args.world_size
+        return EpochOrder(self.rows, step, step * self.args.gradient_accumulation_steps, self.args.seed)
+
+    # -- guards -----------------------------------------------------------------------------------------------------------
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
-        """As Trainer's, but a loss that is not finite ends the run instead of spoiling the weights."""
+        """As Trainer's, but a loss that is not finite ends the run instead of spoiling the weights, and keeps the batch."""
+        about = inputs.pop(ABOUT)
+        given = dict(inputs)
         loss = super().training_step(model, inputs, num_items_in_batch)
         if not torch.isfinite(loss):
+            kept = self._keep(given, about)
             raise FloatingPointError(
-                f"loss {float(loss.detach())} at step {self.state.global_step} — expected a finite number — "
-                "lower learning_rate; the same command goes on "
-                f"from the last checkpoint in {self.args.output_dir}"
+                f"loss {float(loss.detach())} at step {self.state.global_step} — expected a finite number — the batch is in "
+                f"{kept}; lower learning_rate; the same command goes on from the last checkpoint in {self.args.output_dir}"
             )
+        world = self.args.world_size
+        self.watch.count(len(about["ids"]) * world, about["dialogues"] * world, about["tokens"] * world)
         return loss
+
+    def _keep(self, batch: Mapping[str, Any], about: Mapping[str, Any]) -> Path:
+        path = self.folder / f"not-finite-step-{self.state.global_step}-rank-{self.args.process_index}.safetensors"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tensors = {name: value.cpu().contiguous() for name, value in batch.items() if isinstance(value, Tensor)}
+        save_file(tensors, path, metadata={"ids": json.dumps(about["ids"])})
+        return path
+
+    # -- going on: one safetensors file in a folder that gets its name once it is whole --------------------------------------
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        target = self.folder / f"checkpoint-{self.state.global_step}"
+        writes = self.args.process_index == 0
+        part = target.with_name(f".{target.name}.part")
+        done = {
+            "step": self.state.global_step,
+            "elapsed": self.clock.elapsed(),
+            "loss_since_log": self._tr_loss.item(),
+            "last_log": self._globalstep_last_logged,
+        }
+        if writes and not target.is_dir():
+            part.mkdir(exist_ok=True)
+        save_state(
+            part / STATE_FILE,
+            {"model": self.accelerator.unwrap_model(self.model)},
+            self.create_optimizer(),
+            done,
+            rng=self._random_states(),
+            write=writes and not target.is_dir(),
+        )
+        if writes and not target.is_dir():
+            self.state.save_to_json(str(part / TRAINER_STATE_NAME))
+            os.replace(part, target)
+            for other in self.folder.glob("checkpoint-*"):
+                if other != target:
+                    shutil.rmtree(other)
+        self.accelerator.wait_for_everyone()
+
+    def _random_states(self) -> dict[str, Tensor]:
+        """States of torch's generators, of all processes."""
+        states = {"cpu": torch.get_rng_state()}
+        if torch.cuda.is_available():
+            states["cuda"] = torch.cuda.get_rng_state()
+        found: dict[str, Tensor] = {}
+        for name, state in states.items():
+            every = self.accelerator.gather(state.to(self.args.device).unsqueeze(0)).cpu()
+            found |= {f"{name}/{rank}": own for rank, own in enumerate(every)}
+        return found
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        load_weights(Path(resume_from_checkpoint) / STATE_FILE, {"model": self.accelerator.unwrap_model(self.model)})
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is None:
+            return
+        load_state(Path(checkpoint) / STATE_FILE, {"model": self.accelerator.unwrap_model(self.model)}, self.create_optimizer())
+        scheduler: Any = self.lr_scheduler
+        scheduler.last_epoch = self.state.global_step
+        factors = zip(scheduler.base_lrs, scheduler.lr_lambdas, strict=True)
+        scheduler._last_lr = [base * factor(scheduler.last_epoch) for base, factor in factors]
+        for group, rate in zip(scheduler.optimizer.param_groups, scheduler._last_lr, strict=True):
+            group["lr"] = rate
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        if checkpoint is None:
+            return
+        states, rank = read_rng(Path(checkpoint) / STATE_FILE), self.args.process_index
+        if f"cpu/{rank}" in states:  # not there where the run had fewer processes
+            torch.set_rng_state(states[f"cpu/{rank}"])
+        if torch.cuda.is_available() and f"cuda/{rank}" in states:
+            torch.cuda.set_rng_state(states[f"cuda/{rank}"])
+
+    def go_on_logging(self) -> None:
+        """The mean loss that is logged next counts the steps before the stop too."""
+        if self.before:
+            self._tr_loss += self.before["loss_since_log"]
+            self._globalstep_last_logged = self.before["last_log"]

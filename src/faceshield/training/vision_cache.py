@@ -1,58 +1,148 @@
-"""What the frozen towers say about every picture, computed once and read from a memory map in every epoch.
+"""Where a training step gets its pictures from: from the files, through the frozen tower, or from features computed once.
 
-Each stream (RGB, SAVP) has a file of its own, so "without SAVP" reads the same files, only fewer. Values are
-bfloat16: half the space, and `torch.cat` of float16 is refused under autocast on CPUs.
-Use: `cache = VisionCache.build(paths, model, processor, folder)`, then `features, joint = cache.rows([0,
-    5])`.
-N = pictures, T = tokens of a stream, D = width of the tower.
+`LivePictures` decodes the files; the model then runs its tower in every step. `VisionCache` reads what the tower says (what the
+projector reads, and what PVTM ranks by) from memory-mapped safetensors. Both give `collate` the same thing: model inputs about
+some pictures; PVTM masks in the step in both. A feature's place is named by the content of the picture file, the tower's
+weights and the preprocessing: moved files are found again, another tower or other SAVP settings never are.
+Use: `vision = VisionCache.build(paths, model, processor, folder)`, then `inputs = vision.inputs([0, 5], joint=True)`.
+T = tokens of a stream, D = width of the tower.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import json
+import os
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
-from faceshield.training.pictures import PictureError, Progress, open_rgb, pictures_key, pixel_settings
+from faceshield.records import write_text_atomic
+from faceshield.training.pictures import PictureError, Progress, open_rgb, pixel_settings
 
 STREAMS = ("rgb", "savp")
+KINDS = ("features", "joint")
+SHARD_BYTES = 256 << 20
 
 
-def tower_key(model: Any) -> str:
-    """Hash of the vision tower's weights and of what is read from it: equal keys mean equal features."""
-    digest = hashlib.sha256(f"{model.config.vision_feature_layer} {model.config.pvtm_space}".encode())
-    for name, value in sorted(model.model.vision_tower.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.detach().float().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]
+class Vision(Protocol):
+    """Gives a batch its pictures."""
+
+    def inputs(self, pictures: Sequence[int], *, joint: bool) -> dict[str, Tensor]:
+        """Model inputs about pictures, by their place in the list of paths.
+
+        Args:
+            pictures: which.
+            joint: whether PVTM will rank their tokens.
+        """
+        ...
+
+
+class LivePictures:
+    """Pictures decoded when they are wanted.
+
+    Args:
+        paths: picture files.
+        processor: a `FaceShieldProcessor`.
+        crop_side: pixels of the longer side that pictures are brought to first; None = as they are.
+    """
+
+    def __init__(self, paths: Sequence[Path], processor: Any, crop_side: int | None = None) -> None:
+        self.paths, self.processor, self.crop_side = list(paths), processor, crop_side
+
+    def squares(self, picture: int) -> list[NDArray[np.uint8]]:
+        """One picture's streams as squares of bytes.
+
+        Raises:
+            PictureError: a file that is no picture.
+        """
+        path = self.paths[picture]
+        try:
+            found = self.processor.square_pixels(open_rgb(path, self.crop_side))
+        except OSError as error:
+            raise PictureError(f"{path}: {error} — expected a picture — repair or remove it") from error
+        return [square for square in found if square is not None]
+
+    def inputs(self, pictures: Sequence[int], *, joint: bool) -> dict[str, Tensor]:
+        """`pixel_values` and, with SAVP, `savp_values`, (B, 3, S, S) each."""
+        streams = zip(*(self.squares(picture) for picture in pictures), strict=True)
+        names = ("pixel_values", "savp_values")
+        return {name: self.processor.normalize(np.stack(rows)) for name, rows in zip(names, streams, strict=False)}
+
+
+class Shards:
+    """Tensors by name in the safetensors files of a folder, read from memory maps; new ones make a new file."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._files: dict[str, Any] = {}
+        for path in sorted(folder.glob("*.safetensors")):
+            file = safe_open(path, framework="pt").__enter__()
+            self._files |= dict.fromkeys(file.keys(), file)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._files
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._files[name].get_tensor(name)  # type: ignore[no-any-return]
+
+    def write(self, tensors: Mapping[str, Tensor], rank: int) -> None:
+        """A new file of these; it has its name once it is whole.
+
+        Raises:
+            OSError: no room for it.
+        """
+        if not tensors:
+            return
+        number = len(list(self.folder.glob(f"{rank:03d}-*.safetensors")))
+        target = self.folder / f"{rank:03d}-{number:05d}.safetensors"
+        part = target.with_name(f".{target.name}.part")
+        try:
+            save_file(dict(tensors), part)
+            part.replace(target)
+        except (OSError, SafetensorError) as error:
+            part.unlink(missing_ok=True)
+            raise OSError(f"{target}: {error} — expected room for the features — free some, or cache_features=false") from error
 
 
 class VisionCache:
-    """Features (what the projector reads) and joint vectors (what PVTM ranks by) of N pictures.
+    """Features (what the projector reads) and joint vectors (what PVTM ranks by) of pictures.
 
     Args:
-        streams: per stream (N, 2, T, D) int16 bit patterns of bfloat16; index 0 = features, 1 = joint.
+        names: per picture the name of its content.
+        stores: per stream and kind where the tensors (T, D) lie.
     """
 
-    def __init__(self, streams: Sequence[NDArray[np.int16]]) -> None:
-        self.streams = tuple(streams)
+    def __init__(self, names: Sequence[str], stores: Mapping[tuple[str, str], Shards]) -> None:
+        self.names, self.stores = list(names), dict(stores)
+        self.streams = [stream for stream in STREAMS if (stream, KINDS[0]) in stores]
 
     def __len__(self) -> int:
-        return len(self.streams[0])
+        return len(self.names)
 
-    def rows(self, indices: Sequence[int], *, joint: bool = True) -> tuple[Tensor, Tensor | None]:
-        """(B, K * T, D) bfloat16 features, and joint vectors of the same shape or None."""
-        parts = [torch.from_numpy(np.stack([stream[i] for i in indices])).view(torch.bfloat16) for stream in self.streams]
-        features = torch.cat([part[:, 0] for part in parts], dim=1)
-        return features, torch.cat([part[:, 1] for part in parts], dim=1) if joint else None
+    def rows(self, pictures: Sequence[int], kind: str = "features") -> Tensor:
+        """(B, K * T, D), the streams one after the other."""
+        parts = [
+            torch.stack([self.stores[stream, kind][self.names[picture]] for picture in pictures]) for stream in self.streams
+        ]
+        return torch.cat(parts, dim=1)
+
+    def inputs(self, pictures: Sequence[int], *, joint: bool) -> dict[str, Tensor]:
+        """`vision_features` and, if wanted, `vision_joint`, (B, K * T, D) each."""
+        found = {"vision_features": self.rows(pictures)}
+        if joint:
+            same = all((stream, "joint") not in self.stores for stream in self.streams)
+            found["vision_joint"] = found["vision_features"] if same else self.rows(pictures, "joint")
+        return found
 
     @classmethod
     def build(
@@ -63,72 +153,146 @@ class VisionCache:
         folder: str | Path,
         *,
         bf16: bool = True,
+        crop_side: int | None = None,
+        joint: bool = True,
         batch_size: int = 32,
         threads: int = 1,
+        rank: int = 0,
+        world: int = 1,
         progress: Progress | None = None,
     ) -> VisionCache:
-        """Opens the cache of these pictures under this tower; what is missing is computed first.
+        """Opens the cache of these pictures under this tower; what is missing is computed first, here this process's share.
 
         Args:
             paths: picture files.
-            model: a `FaceShieldForConditionalGeneration`.
+            model: a `FaceShieldForConditionalGeneration` on the device to compute on.
             processor: its processor; with `use_savp` False only the RGB stream is made and read.
             folder: where the files are kept.
-            bf16: compute under bfloat16 autocast.
+            bf16: compute and keep bfloat16; else float32.
+            crop_side: see `LivePictures`.
+            joint: whether PVTM's vectors are wanted too.
             batch_size: pictures a tower pass.
             threads: decoding threads.
+            rank, world: this process among all; with several, all must be done before `opened` is called.
             progress: called with (done, total) while computing.
 
         Raises:
             PictureError: a file that is no picture.
+            OSError: no room for the features.
         """
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        settings = {**pixel_settings(processor), "use_savp": True, "tower": tower_key(model), "bf16": bf16}
-        key = pictures_key(paths, settings)
-        wanted = STREAMS if processor.use_savp else STREAMS[:1]
-        files = [folder / f"vision-{key}-{name}.npy" for name in wanted]
-        if not all(file.exists() for file in files):
-            _compute(paths, model, processor, files, bf16, batch_size, threads, progress)
-        return cls([np.load(file, mmap_mode="r") for file in files])
+        live = LivePictures(paths, processor, crop_side)
+        with ThreadPoolExecutor(max_workers=max(1, threads)) as pool:
+            names = list(pool.map(content_name, paths))
+            stores = {key: Shards(place) for key, place in _places(model, live, Path(folder), bf16, joint).items()}
+            first = {name: picture for picture, name in enumerate(names)}
+            missing = [(name, at) for name, at in first.items() if any(name not in store for store in stores.values())]
+            mine = missing[rank::world]
+            if mine:
+                _compute(mine, live, model, stores, bf16, batch_size, pool, rank, progress)
+        return cls(names, stores).opened() if world == 1 else cls(names, stores)
+
+    def opened(self) -> VisionCache:
+        """The same cache, with what has been written since."""
+        return VisionCache(self.names, {key: Shards(store.folder) for key, store in self.stores.items()})
+
+
+def content_name(path: Path) -> str:
+    """Name of a picture file's content.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()[:32]
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path} — expected a picture — check the image entries of the dialogues file") from None
+
+
+def tower_hash(model: Any) -> str:
+    """Hash of the vision tower's weights."""
+    digest = hashlib.sha256()
+    for name, value in sorted(model.model.vision_tower.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()[:16]
+
+
+def _places(model: Any, live: LivePictures, folder: Path, bf16: bool, joint: bool) -> dict[tuple[str, str], Path]:
+    """Folder of every stream and kind, named by all that decides its values; `settings.json` in it says what that is."""
+    processor, config = live.processor, model.config
+    settings: dict[str, Any] = {
+        "tower": tower_hash(model),
+        "layer": config.vision_feature_layer,
+        "dtype": "bfloat16" if bf16 else "float32",
+        "crop_side": live.crop_side,
+        "mean_std": [processor.image_mean, processor.image_std],
+    }
+    pixels = pixel_settings(processor)
+    own = {
+        "rgb": {name: value for name, value in pixels.items() if not name.startswith("savp_") and name != "use_savp"},
+        "savp": {name: value for name, value in pixels.items() if name != "use_savp"},
+    }
+    kinds: dict[str, dict[str, Any]] = {"features": {}}
+    if joint and config.pvtm_space not in ("raw", "llm_embed"):  # in those, PVTM ranks by the features themselves
+        kinds["joint"] = {"space": config.pvtm_space}
+    places = {}
+    for stream in STREAMS[: 2 if processor.use_savp else 1]:
+        for kind, more in kinds.items():
+            told = json.dumps({**settings, **own[stream], **more}, sort_keys=True, default=str)
+            place = folder / f"{stream}-{kind}-{hashlib.sha256(told.encode()).hexdigest()[:16]}"
+            place.mkdir(parents=True, exist_ok=True)
+            if not (place / "settings.json").is_file():
+                write_text_atomic(place / "settings.json", told + "\n")
+            places[stream, kind] = place
+    return places
 
 
 def _compute(
-    paths: Sequence[Path],
+    missing: Sequence[tuple[str, int]],
+    live: LivePictures,
     model: Any,
-    processor: Any,
-    files: Sequence[Path],
+    stores: Mapping[tuple[str, str], Shards],
     bf16: bool,
     batch_size: int,
-    threads: int,
+    pool: ThreadPoolExecutor,
+    rank: int,
     progress: Progress | None,
 ) -> None:
-    def squares(path: Path) -> list[NDArray[np.uint8]]:
-        try:
-            return [square for square in processor.square_pixels(open_rgb(path)) if square is not None]
-        except OSError as error:
-            raise PictureError(f"{path}: {error} — expected a picture — repair or remove it") from error
+    streams = [stream for stream in STREAMS if (stream, KINDS[0]) in stores]
+    waiting: dict[tuple[str, str], dict[str, Tensor]] = {key: {} for key in stores}
+    size, was_training, device = 0, model.training, model.device
+    kept = torch.bfloat16 if bf16 else torch.float32
 
-    config = model.config
-    tokens, width = config.tokens_per_stream, config.vision_config.hidden_size
-    parts = [file.with_name(f".{file.name}.part") for file in files]
-    stores = [
-        np.lib.format.open_memmap(part, mode="w+", dtype=np.int16, shape=(len(paths), 2, tokens, width)) for part in parts
-    ]
-    was_training = model.training
+    def write() -> None:
+        for key, tensors in waiting.items():
+            stores[key].write(tensors, rank)
+            tensors.clear()
+
     model.eval()
-    autocast = torch.autocast("cpu", dtype=torch.bfloat16) if bf16 else nullcontext()
-    with ThreadPoolExecutor(max_workers=max(1, threads)) as pool, torch.no_grad(), autocast:
-        for start in range(0, len(paths), batch_size):
-            pictures = list(pool.map(squares, paths[start : start + batch_size]))
-            for index, store in enumerate(stores):
-                pixels = processor.normalize(np.stack([picture[index] for picture in pictures]))
-                found = torch.stack(model.encode_images(pixels), dim=1).to(torch.bfloat16)
-                store[start : start + len(pictures)] = found.view(torch.int16).numpy()
+    with torch.no_grad(), torch.autocast(device.type, dtype=torch.bfloat16) if bf16 else nullcontext():
+        for start in range(0, len(missing), batch_size):
+            batch = missing[start : start + batch_size]
+            pictures = list(pool.map(live.squares, [at for _, at in batch]))
+            for index, stream in enumerate(streams):
+                pixels = live.processor.normalize(np.stack([picture[index] for picture in pictures]))
+                encoded = model.encode_images(pixels.to(device, model.dtype))
+                for kind, values in zip(KINDS, encoded, strict=True):
+                    if (stream, kind) not in stores:
+                        continue
+                    for (name, _), value in zip(batch, values.to("cpu", kept), strict=True):
+                        if name not in stores[stream, kind]:
+                            waiting[stream, kind][name] = value.clone()
+                            size += value.nbytes
+            if size > SHARD_BYTES:
+                write()
+                size = 0
             if progress is not None:
-                progress(min(start + batch_size, len(paths)), len(paths))
+                progress(min(start + batch_size, len(missing)), len(missing))
+    write()
     model.train(was_training)
-    for store in stores:
-        store.flush()
-    for part, file in zip(parts, files, strict=True):
-        part.replace(file)
+
+
+def clean(folder: Path) -> None:
+    """Removes what a stopped run left half written."""
+    for part in folder.glob("*/.*.part"):
+        os.unlink(part)

@@ -1,0 +1,57 @@
+"""The model card that a stage leaves beside its weights: `README.md`, written from `run.json`, `faceshield.json` and the log.
+
+A card that somebody has written by hand (it lacks our first line) is left alone. Use: `write_card("runs/paper/sft")`.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from faceshield.records import write_text_atomic
+from faceshield.training.watch import FIGURE_FILE, LOG_FILE, read_log
+
+CARD_FILE = "README.md"
+MARK = "<!-- written by faceshield train; remove this line to keep your own text -->"
+WHAT = {
+    "pretrain": "stage 1 of the paper (§4.3): the projector alone learns to describe; everything else is as it was",
+    "sft": "stage 2 of the paper (§4.3): LoRA on the language model, and the projector, learn the four tasks",
+}
+
+
+def write_card(out: str | Path) -> Path | None:
+    """Writes the card; None where one of somebody's own lies."""
+    out = Path(out)
+    path = out / CARD_FILE
+    if path.is_file() and MARK not in path.read_text(encoding="utf-8"):
+        return None
+    run = json.loads((out / "run.json").read_text(encoding="utf-8"))
+    info = json.loads((out / "faceshield.json").read_text(encoding="utf-8"))
+    return write_text_atomic(path, "\n".join(_lines(out, run, info)) + "\n")
+
+
+def _lines(out: Path, run: dict[str, Any], info: dict[str, Any]) -> list[str]:
+    config = run["config"]
+    lines = ["---", "library_name: faceshield", "pipeline_tag: image-text-to-text", "tags: [face-anti-spoofing]", "---", MARK]
+    lines += [f"# {out.name}", "", f"FaceShield (arXiv 2505.09415), {WHAT.get(config['stage'], config['stage'])}."]
+    lines += ["", f"Started from `{config['init']}`, written {run['written']}, {info['extra'].get('steps')} updates.", ""]
+    file = out / LOG_FILE
+    losses = [row for row in (read_log(file) if file.is_file() else []) if "loss" in row]
+    if losses:
+        first, last = losses[0], losses[-1]
+        lines += [f"Loss {first['loss']:.4g} (step {first['step']}) to {last['loss']:.4g} (step {last['step']}).", ""]
+        lines += [f"![loss]({FIGURE_FILE})", ""]
+    if info.get("threshold") is None:
+        lines += ["No threshold has been chosen: `faceshield train threshold` takes one from development predictions.", ""]
+    else:
+        source = ", ".join(f"{key} {value}" for key, value in info["threshold_source"].items())
+        lines += [f"A picture is an attack below the score {info['threshold']:.4g} ({source}).", ""]
+    lines += ["The last step's weights: no epoch or step was chosen by a score.", "", "| setting | value |", "|---|---|"]
+    lines += [f"| {name} | `{value}` |" for name, value in config.items() if value not in (None, [], {})]
+    lines += ["", "| read | SHA-256 |", "|---|---|"]
+    lines += [f"| `{entry['path']}` | `{entry['sha256'][:16]}…` |" for entry in run["inputs"]]
+    versions = ", ".join(f"{name} {version}" for name, version in run["versions"].items())
+    lines += ["", f"Versions: {versions}; commit {run['git_commit'] or 'unknown'}.", ""]
+    lines += ["Not for deciding about people. What it was trained on decides what it can see: measure it on your own pictures."]
+    return lines

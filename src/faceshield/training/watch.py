@@ -1,0 +1,116 @@
+"""Seeing a run: a line of JSON per log in `log.jsonl`, a progress bar with rates and memory, and the loss as a figure.
+
+Use: `watch = Watch(out, report)`; the trainer counts into it and logs through it. `loss_figure("sft")` draws `sft/loss.png`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import resource
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from faceshield.records import write_text_atomic
+
+LOG_FILE, FIGURE_FILE = "log.jsonl", "loss.png"
+Report = Callable[[Mapping[str, Any]], None]
+"""Called with every row of the log."""
+
+
+class Watch:
+    """Counts what a run sees, and tells.
+
+    Args:
+        out: folder of `log.jsonl`; None on all processes but one, which then say nothing.
+        report: told every row.
+        bar: whether a terminal shows a bar.
+    """
+
+    def __init__(self, out: Path | None, report: Report, *, bar: bool = True) -> None:
+        self.file = None if out is None else out / LOG_FILE
+        self.report = report if out is not None else lambda row: None
+        shown = bar and out is not None and sys.stderr.isatty()
+        self.bar = tqdm(unit="step", file=sys.stderr, dynamic_ncols=True, disable=not shown)
+        self._zero()
+
+    def _zero(self) -> None:
+        self.since = time.monotonic()
+        self.counts = {"samples": 0, "dialogues": 0, "tokens": 0}
+
+    def count(self, samples: int, dialogues: int, tokens: int) -> None:
+        """Rows, dialogues and tokens of one step of all processes."""
+        for name, more in zip(self.counts, (samples, dialogues, tokens), strict=True):
+            self.counts[name] += more
+
+    def step(self, done: int, total: int, loss: float | None = None) -> None:
+        """Moves the bar."""
+        self.bar.total = total
+        self.bar.update(done - self.bar.n)
+
+    def rates(self) -> dict[str, float]:
+        """Per second since the last call, and the memory that is used most."""
+        seconds = max(1e-9, time.monotonic() - self.since)
+        found = {f"{name}_per_second": round(value / seconds, 2) for name, value in self.counts.items()}
+        self._zero()
+        return {**found, "memory_gib": round(memory_gib(), 2)}
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        """One row to the file, to `report`, and what matters of it beside the bar."""
+        if self.file is not None:
+            with self.file.open("a", encoding="utf-8") as out:
+                out.write(json.dumps(dict(row), default=str) + "\n")
+        keys = ("loss", "samples_per_second", "tokens_per_second", "memory_gib")
+        self.bar.set_postfix({name: row[name] for name in keys if name in row})
+        self.report(row)
+
+    def forget_after(self, step: int) -> None:
+        """Drops rows of steps that will be done again, and a line that was cut off."""
+        if self.file is None or not self.file.is_file():
+            return
+        rows = read_log(self.file)
+        kept = [row for row in rows if row.get("step", 0) <= step]
+        write_text_atomic(self.file, [json.dumps(row) + "\n" for row in kept])
+
+
+def read_log(file: Path) -> list[dict[str, Any]]:
+    """Rows of a log; a last line that was cut off is no row."""
+    rows = []
+    for line in file.read_text(encoding="utf-8").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return rows
+
+
+def memory_gib() -> float:
+    """Most memory that was used at once: of the GPU, or of this process."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**30
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def loss_figure(out: Path) -> Path | None:
+    """Draws the losses of a stage's log; None where there is no loss in it."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    file = out / LOG_FILE
+    rows = [row for row in (read_log(file) if file.is_file() else []) if math.isfinite(row.get("loss", math.nan))]
+    if not rows:
+        return None
+    figure = Figure(figsize=(7, 3.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    axes.plot([row["step"] for row in rows], [row["loss"] for row in rows], linewidth=1)
+    axes.set(xlabel="step", ylabel="loss (next token, on answers)", title=f"{out.name}: {rows[-1]['loss']:.4g} at the end")
+    axes.grid(alpha=0.3)
+    figure.savefig(out / FIGURE_FILE, dpi=120)
+    return out / FIGURE_FILE
