@@ -48,9 +48,9 @@ def flip_and_shift(
     return out, moved
 
 
-def to_float(pixels: NDArray[np.uint8]) -> Tensor:
-    """(N, S, S, 3) bytes -> (N, 3, S, S) float32 in -1..1, channels last in memory."""
-    return torch.from_numpy(pixels).permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
+def to_float(pixels: NDArray[np.uint8], device: torch.device | str = "cpu") -> Tensor:
+    """(N, S, S, 3) bytes -> (N, 3, S, S) float32 in -1..1 on `device`, channels last in memory."""
+    return torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
 
 
 def colour_jitter(pictures: Tensor, strength: float, rng: np.random.Generator) -> Tensor:
@@ -66,7 +66,8 @@ def colour_jitter(pictures: Tensor, strength: float, rng: np.random.Generator) -
     count = len(pictures)
 
     def draw(channels: int, scale: float) -> Tensor:
-        return torch.from_numpy(rng.uniform(-scale, scale, (count, channels, 1, 1)).astype(np.float32))
+        drawn = torch.from_numpy(rng.uniform(-scale, scale, (count, channels, 1, 1)).astype(np.float32))
+        return drawn.to(pictures.device)
 
     gain = (1 + draw(1, strength)) * (1 + draw(3, strength / 3))
     return (pictures * gain + draw(1, strength)).clamp_(-1, 1)

@@ -11,7 +11,6 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +23,7 @@ from torch import nn
 from faceshield.config import Config
 from faceshield.model import load, save
 from faceshield.records import Dialogue, read_jsonl, write_run
+from faceshield.training.precision import autocast, device
 from faceshield.training.schedule import Clock, cosine_rate, progress
 from faceshield.training.state import load_state, save_state
 
@@ -42,6 +42,7 @@ class LanguageConfig(Config):
         steps: optimizer steps; minutes: wall clock after which to stop, whichever comes first.
         block: tokens a row; dialogues follow each other across row ends.
         held_out: share of the dialogues that is only measured on.
+        bf16: autocast to bfloat16; None = where the hardware has it.
     """
 
     stage: Literal["foundation-lm"] = "foundation-lm"
@@ -60,7 +61,7 @@ class LanguageConfig(Config):
     log_every: int = Field(50, ge=1)
     save_minutes: float = Field(3.0, gt=0)
     threads: int = Field(2, ge=1)
-    bf16: bool = True
+    bf16: bool | None = None
     seed: int = Field(0, ge=0)
 
     @field_validator("dialogues", mode="before")
@@ -94,7 +95,9 @@ def train_language(config: LanguageConfig, report: Report | None = None) -> dict
     torch.set_num_threads(config.threads)
     config.out.mkdir(parents=True, exist_ok=True)
     checkpoint = load(config.init)
-    model, processor = checkpoint.model, checkpoint.processor
+    model: Any = checkpoint.model
+    model.to(device())
+    processor = checkpoint.processor
     rows = [row for file in config.dialogues for row in read_jsonl(file, Dialogue)]
     order = np.random.default_rng([config.seed, 1]).permutation(len(rows))
     kept = max(1, int(len(rows) * config.held_out))
@@ -171,6 +174,7 @@ def _blocks(stream: NDArray[np.int64], config: LanguageConfig, rng: np.random.Ge
 
 
 def _loss(config: LanguageConfig, model: Any, ids: torch.Tensor) -> torch.Tensor:
-    with torch.autocast("cpu", dtype=torch.bfloat16) if config.bf16 else nullcontext():
+    ids = ids.to(model.device)
+    with autocast(config.bf16):
         logits = model(input_ids=ids[:, :-1]).logits
     return nn.functional.cross_entropy(logits.float().flatten(0, 1), ids[:, 1:].flatten())

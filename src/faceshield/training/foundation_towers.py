@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from faceshield.training.augment import colour_jitter, flip_and_shift, largest_b
 from faceshield.training.heads import AuxiliaryHeads, TowerOutput, TowerTargets, tower_losses, type_weights
 from faceshield.training.oversample import repeats
 from faceshield.training.pictures import Pictures, cached_pixels, load_pictures
+from faceshield.training.precision import autocast, device
 from faceshield.training.schedule import Clock, cosine_rate, progress
 from faceshield.training.state import load_state, named_parameters, save_state
 from faceshield.training.tower_config import TowersConfig, TowerTexts, text_bank
@@ -60,14 +60,16 @@ class TowerTrainer:
     ) -> None:
         self.config, self.texts, self.model, self.processor = config, texts, model, processor
         self.report = report or (lambda row: None)
+        self.device = device()
         self.types = len(texts.types)
-        self.bank = text_bank(texts, processor)
+        self.bank = text_bank(texts, processor).to(self.device)
+        model.to(self.device)
         self.vision, self.prompt = model.model.vision_tower, model.model.prompt_tower
         self.grid = processor.image_size // processor.patch_size
         # Only towers and heads draw weights here, so the seed fixes them whatever was built before.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            self.heads = AuxiliaryHeads(model.config.vision_config.hidden_size, self.types)
+            self.heads = AuxiliaryHeads(model.config.vision_config.hidden_size, self.types).to(self.device)
         self.modules: dict[str, nn.Module] = {
             "vision": self.vision,
             "prompt": self.prompt,
@@ -107,7 +109,7 @@ class TowerTrainer:
         self.train_types = [self.texts.types[index] for index in self.pictures.types[self.train_rows]]
         # Of the pictures as they are: a type that is seen more often shall also count more.
         counts = np.bincount(self.pictures.types[self.train_rows], minlength=self.types)
-        self.type_weights = type_weights(torch.from_numpy(counts))
+        self.type_weights = type_weights(torch.from_numpy(counts)).to(self.device)
 
     def _epoch_rows(self, epoch: int) -> NDArray[np.int64]:
         rng = np.random.default_rng([self.config.seed, 2, epoch])
@@ -138,7 +140,7 @@ class TowerTrainer:
         """(B, K, S, S, 3) bytes -> (K * B, 3, size, size), streams one after the other."""
         streams = []
         for index in range(pixels.shape[1]):
-            pictures = to_float(np.ascontiguousarray(pixels[:, index]))
+            pictures = to_float(np.ascontiguousarray(pixels[:, index]), self.device)
             if rng is not None:
                 pictures = colour_jitter(pictures, self.config.jitter if index == 0 else self.config.jitter / 3, rng)
             streams.append(pictures)
@@ -171,17 +173,14 @@ class TowerTrainer:
             matches=torch.from_numpy(matches),
             regional=torch.from_numpy(of_attack),
             questions=torch.from_numpy(is_question),
-        )
+        ).to(self.device)
 
     # -- one step -------------------------------------------------------------------------------------------
-
-    def _autocast(self) -> Any:
-        return torch.autocast("cpu", dtype=torch.bfloat16) if self.config.bf16 else nullcontext()
 
     def _forward(self, inputs: Tensor, text_ids: Tensor, streams: int) -> TowerOutput:
         layer = self.model.config.vision_feature_layer
         other_size = inputs.shape[-1] != self.processor.image_size
-        with self._autocast():
+        with autocast(self.config.bf16):
             seen = self.vision(inputs, output_hidden_states=[layer], interpolate_pos_encoding=other_size, return_dict=True)
             feature = seen.hidden_states[layer]
             joint = pvtm.joint_tokens(self.vision, seen.last_hidden_state, feature, self.model.config.pvtm_space)
@@ -214,9 +213,9 @@ class TowerTrainer:
             streams,
         )
         target = self._targets(picked, boxes, size // self.processor.patch_size, streams, captions)
-        with self._autocast():
+        with autocast(self.config.bf16):
             losses = tower_losses(self.heads, output, target, self.type_weights, config.label_smoothing)
-        total = sum((getattr(config, f"weight_{name}") * loss for name, loss in losses.items()), torch.zeros(()))
+        total = torch.stack([getattr(config, f"weight_{name}") * loss for name, loss in losses.items()]).sum()
         values = {name: float(loss.detach()) for name, loss in losses.items()}
         if not torch.isfinite(total):
             raise FloatingPointError(
@@ -259,21 +258,21 @@ class TowerTrainer:
         types = self.pictures.types[rows]
         boxes = [self.pictures.boxes[row] for row in rows]
         truth, has_box = largest_box(boxes)
-        with self._autocast():
-            class_logits = self.heads.type_head(output.image).float()
+        with autocast(self.config.bf16):
+            class_logits = self.heads.type_head(output.image).float().cpu()
             predicted, _ = self.heads.boxes(output.feature)
-        by_text = self.heads.similarity(output.image, output.text[: len(owners)])
+        by_text = self.heads.similarity(output.image, output.text[: len(owners)]).cpu()
         by_type = torch.stack([by_text[:, torch.from_numpy(owners == t)].mean(dim=1) for t in range(self.types)], dim=1)
         coverage = torch.from_numpy(np.tile(token_coverage(boxes, self.grid), (1, output.joint.shape[1] // self.grid**2)))
         question = output.text[-len(self.bank.questions)].expand(len(rows), -1)
-        order = pvtm.importance(output.joint, question).argsort(dim=1, descending=True)
+        order = pvtm.importance(output.joint, question).argsort(dim=1, descending=True).cpu()
         top = order[:, : max(1, round(0.1 * order.shape[1]))]
         return {
             "type": types,
             "head": class_logits.argmax(dim=1).numpy(),
             "text": by_type.argmax(dim=1).numpy(),
             "bonafide": class_logits.softmax(dim=1)[:, 0].numpy(),
-            "iou": box_iou(predicted.float().numpy(), truth),
+            "iou": box_iou(predicted.float().cpu().numpy(), truth),
             "has_box": has_box,
             "top_inside": coverage.gather(1, top).mean(dim=1).numpy(),
             "base_inside": coverage.mean(dim=1).numpy(),

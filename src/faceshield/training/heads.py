@@ -60,6 +60,9 @@ class TowerTargets:
     regional: Tensor
     questions: Tensor
 
+    def to(self, device: torch.device) -> TowerTargets:
+        return TowerTargets(**{name: value.to(device) for name, value in vars(self).items()})
+
 
 class AuxiliaryHeads(nn.Module):
     """Everything trainable besides the two towers."""

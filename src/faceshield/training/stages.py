@@ -32,10 +32,11 @@ from faceshield.model.checkpoint import count_parameters, working_dtype
 from faceshield.records import Sample, image_path, read_jsonl, write_run
 from faceshield.training.card import write_card
 from faceshield.training.dataset import DialogueRows
+from faceshield.training.precision import uses_bf16
 from faceshield.training.settings import RATES, StageConfig, inherited
 from faceshield.training.sharding import shard
 from faceshield.training.state import load_weights
-from faceshield.training.trainer import STATE_FILE, StageTrainer, arguments_of, uses_bf16
+from faceshield.training.trainer import STATE_FILE, StageTrainer, arguments_of
 from faceshield.training.vision_cache import LivePictures, Vision, VisionCache, clean
 from faceshield.training.watch import Report, loss_figure
 
@@ -192,7 +193,7 @@ def _vision(
         trainee.model,
         trainee.processor,
         config.cache,
-        bf16=uses_bf16(config),
+        bf16=uses_bf16(config.bf16),
         crop_side=config.crop_side,
         joint=rows.pvtm,
         threads=config.threads,

@@ -5,11 +5,12 @@ Use: `config = TowersConfig.load("configs/train/tiny-towers.yaml", ["out=towers"
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 from torch import Tensor
@@ -36,6 +37,7 @@ class TowersConfig(Config):
         oversample: how many times a type's pictures are seen per epoch (1 where not named); its weight in the
         class loss stays that of its own pictures, so it counts more in all.
         weight_*: of the losses, see `heads.tower_losses`.
+        bf16: autocast to bfloat16; None = where the hardware has it.
     """
 
     stage: Literal["foundation-towers"] = "foundation-towers"
@@ -71,7 +73,7 @@ class TowersConfig(Config):
     save_minutes: float = Field(3.0, gt=0)
     log_every: int = Field(20, ge=1)
     threads: int = Field(2, ge=1)
-    bf16: bool = True
+    bf16: bool | None = None
     seed: int = Field(0, ge=0)
 
     @field_validator("data", mode="before")
@@ -115,6 +117,9 @@ class TextBank:
     own: tuple[NDArray[np.int64], ...]
     shared: NDArray[np.int64]
     questions: Tensor
+
+    def to(self, device: torch.device) -> TextBank:
+        return replace(self, ids=self.ids.to(device), questions=self.questions.to(device))
 
 
 def text_bank(texts: TowerTexts, processor: Any) -> TextBank:

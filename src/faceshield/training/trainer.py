@@ -24,6 +24,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from faceshield.model.adapter import PROJECTOR
 from faceshield.training.collate import ABOUT, Collator
 from faceshield.training.dataset import DialogueRows, EpochOrder
+from faceshield.training.precision import uses_bf16
 from faceshield.training.schedule import Clock, cosine_rate, progress
 from faceshield.training.settings import StageConfig
 from faceshield.training.state import load_state, load_weights, read_progress, read_rng, save_state
@@ -46,7 +47,7 @@ def arguments_of(config: StageConfig) -> TrainingArguments:
         weight_decay=config.weight_decay,
         warmup_steps=config.warmup,
         max_grad_norm=config.clip,
-        bf16=uses_bf16(config),
+        bf16=uses_bf16(config.bf16),
         use_cpu=not cuda,
         ddp_find_unused_parameters=False,
         activation_checkpointing=config.activation_checkpointing,
@@ -61,16 +62,6 @@ def arguments_of(config: StageConfig) -> TrainingArguments:
         report_to=reporters(config.report_to),
         disable_tqdm=True,
     )
-
-
-def uses_bf16(config: StageConfig) -> bool:
-    """Whether to compute in bfloat16: as told, else where the hardware does."""
-    if config.bf16 is not None:
-        return config.bf16
-    if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported()
-    supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
-    return bool(supported and supported())
 
 
 def reporters(wanted: list[str] | None) -> list[str]:
