@@ -228,7 +228,6 @@ class StageTrainer(Trainer):
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         target = self.folder / f"checkpoint-{self.state.global_step}"
-        writes = self.args.process_index == 0
         part = target.with_name(f".{target.name}.part")
         done = {
             "step": self.state.global_step,
@@ -236,17 +235,22 @@ class StageTrainer(Trainer):
             "loss_since_log": self._tr_loss.item(),
             "last_log": self._globalstep_last_logged,
         }
-        if writes and not target.is_dir():
+        writes = self.args.process_index == 0 and not target.is_dir()
+        if writes:
             part.mkdir(exist_ok=True)
-        save_state(
-            part / STATE_FILE,
-            {"model": self.accelerator.unwrap_model(self.model)},
-            self.create_optimizer(),
-            done,
-            rng=self._random_states(),
-            write=writes and not target.is_dir(),
-        )
-        if writes and not target.is_dir():
+        try:
+            save_state(
+                part / STATE_FILE,
+                {"model": self.accelerator.unwrap_model(self.model)},
+                self.create_optimizer(),
+                done,
+                rng=self._random_states(),
+                write=writes,
+            )
+        except OSError:
+            shutil.rmtree(part, ignore_errors=True)
+            raise
+        if writes:
             self.state.save_to_json(str(part / TRAINER_STATE_NAME))
             os.replace(part, target)
             for other in self.folder.glob("checkpoint-*"):

@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# The paper's two stages on published weights and your own prepared data: one GPU, or all that torchrun is given.
+#
+#   runs/paper.sh PRE.jsonl SFT.jsonl          one GPU: batch 256 and 128 by accumulation, as configs/train/*.yaml have it
+#   GPUS=8 runs/paper.sh PRE.jsonl SFT.jsonl   eight GPUs, DDP; the same global batches, an eighth of the accumulation
+#   GPUS=8 FSDP=1 runs/paper.sh …              the same with sharded parameters (FSDP2), for cards that the model does not fit
+#
+# Stops and goes on with the same command, exactly. Environment: OUT (runs/paper), BASE (checkpoints/bunny-4b), PYTHON.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+[ $# -eq 2 ] || { sed -n '2,9p' "$0" >&2; exit 2; }
+
+PRE=$1 SFT=$2
+OUT=${OUT:-runs/paper}
+BASE=${BASE:-checkpoints/bunny-4b}
+GPUS=${GPUS:-1}
+PYTHON=${PYTHON:-$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python3)}
+
+train() { # STAGE ACCUMULATE-ON-ONE-GPU key=value…
+  local stage=$1 accumulate=$(( $2 / GPUS ))
+  shift 2
+  [ "$accumulate" -ge 1 ] || accumulate=1
+  [ -e "$OUT/$stage/run.json" ] && { echo "== $stage: done before"; return; }
+  local launch=("$PYTHON" -m faceshield)
+  [ "$GPUS" -gt 1 ] && launch=("$PYTHON" -m torch.distributed.run --standalone --nproc-per-node "$GPUS" -m faceshield)
+  "${launch[@]}" train "configs/train/$stage.yaml" out="$OUT/$stage" accumulate="$accumulate" workers=4 \
+    ${FSDP:+fsdp=true} "$@"
+}
+
+[ -e "$BASE/config.json" ] || "$PYTHON" -m faceshield assemble configs/model/paper.yaml bunny=BAAI/Bunny-v1_0-4B out="$BASE"
+train pretrain 32 init="$BASE" "dialogues=[$PRE]"
+train sft 32 init="$OUT/pretrain" "dialogues=[$SFT]"
+echo "checkpoint: $OUT/sft"
