@@ -24,7 +24,7 @@ def score(
         Path | None, typer.Option(help="Choose the threshold on these predictions, of a development set.")
     ] = None,
     criterion: Annotated[
-        str | None, typer.Option(help="With --threshold-from: eer, or bpcerX (X percent).")
+        str | None, typer.Option(help="With --threshold-from: eer, bpcerX or apcerX (X percent).")
     ] = None,
     answer: Annotated[
         bool, typer.Option("--answer", help="No threshold: judge by the answers' words alone.")
@@ -32,6 +32,9 @@ def score(
     by: Annotated[
         str | None, typer.Option(help="Also score each value of a key apart: source, dataset, …")
     ] = None,
+    meteor: Annotated[
+        bool, typer.Option("--meteor", help="METEOR 1.5 too; needs Java and the extra meteor.")
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
     repeats: Annotated[int, typer.Option(min=0, help="Draws of the bootstrap.")] = 1000,
 ) -> None:
@@ -60,7 +63,7 @@ def score(
         inputs.append(threshold_from)
     elif model is not None:
         threshold = _shipped(model)
-    metrics = measure(rows, threshold=threshold, rng=np.random.default_rng(seed), by=by, repeats=repeats)
+    metrics = measure(rows, threshold=threshold, rng=np.random.default_rng(seed), by=by, repeats=repeats, meteor=meteor)
     write_text_atomic(out, json.dumps(metrics, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     config = {"stage": "score", "threshold": metrics["threshold"] or "answer", "by": by, "repeats": repeats}
     write_run(out, config=config, seed=seed, inputs=inputs)

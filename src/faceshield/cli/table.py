@@ -12,6 +12,9 @@ def table(
     metrics: Annotated[list[Path], typer.Argument(help="metrics.json files; NAME=FILE to name a row.")],
     markdown: Annotated[bool, typer.Option("--markdown", help="Markdown instead of plain text.")] = False,
     out: Annotated[Path | None, typer.Option(help="Write here too.")] = None,
+    figures: Annotated[
+        Path | None, typer.Option(help="Draw DET, ROC, calibration and confusion matrices into this folder.")
+    ] = None,
 ) -> None:
     """Show metrics as the paper's tables."""
     import json
@@ -35,6 +38,11 @@ def table(
     if out is not None:
         write_text_atomic(out, text)
         typer.echo(f"{len(systems)} systems: {out}", err=True)
+    if figures is not None:
+        from faceshield.evaluation.figures import draw
+
+        written = draw(systems, figures)
+        typer.echo(f"{len(written)} figures: {figures}", err=True)
 
 
 def _named(given: Path) -> tuple[str, Path]:

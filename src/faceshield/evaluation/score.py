@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from faceshield.evaluation.metrics.calibration import BINS, Calibration
 from faceshield.evaluation.metrics.fine import COLUMNS, FineScores
 from faceshield.evaluation.metrics.intervals import (
     Estimate,
@@ -30,6 +31,8 @@ from faceshield.evaluation.metrics.intervals import (
     wider,
 )
 from faceshield.evaluation.metrics.localization import AveragePrecision, region_iou
+from faceshield.evaluation.metrics.meteor import VERSION as METEOR
+from faceshield.evaluation.metrics.meteor import MeteorScores
 from faceshield.evaluation.metrics.pad import (
     BoolArray,
     ScoreCurve,
@@ -45,7 +48,7 @@ from faceshield.taxonomy import PRESENTATION_TYPES
 
 FORMAT = 1
 REPEATS = 1000
-BPCER_LIMITS = (1, 5, 10)  # percent
+LIMITS = (1, 5, 10)  # percent; of APCER@BPCER and BPCER@APCER
 IOUS = (40, 50)  # percent
 UNKNOWN_TYPE = "unknown"
 
@@ -60,6 +63,7 @@ def score(
     rng: np.random.Generator,
     by: str | None = None,
     repeats: int = REPEATS,
+    meteor: bool = False,
 ) -> Section:
     """All metrics of a file of predictions, over all rows and, with ``by``, for each value of a key apart.
 
@@ -70,6 +74,7 @@ def score(
         by: ``meta.KEY`` or KEY (a key of the samples' meta, "source" say), ``dataset`` or
             ``presentation_type``.
         repeats: draws of the bootstrap.
+        meteor: METEOR 1.5 of the reasoning too; needs Java and the extra ``meteor``.
 
     Returns:
         What ``metrics.json`` holds: format, threshold, overall{coarse, fine, reasoning, localization, …}, by,
@@ -77,6 +82,7 @@ def score(
 
     Raises:
         ValueError: no rows with a truth, or none of them has the key ``by``.
+        FileNotFoundError: METEOR is wanted and cannot be had.
     """
     known = [row for row in predictions if row.truth.is_attack is not None]
     if not known:
@@ -89,7 +95,7 @@ def score(
         "threshold": None if threshold is None else threshold.to_dict(),
         "unlabelled_rows": len(predictions) - len(known),
         "bootstrap": {"over": "subjects", "repeats": repeats},
-        "overall": _score_group(known, threshold, rng, repeats),
+        "overall": _score_group(known, threshold, rng, repeats, meteor),
     }
     if by is not None:
         groups: dict[str, list[Prediction]] = defaultdict(list)
@@ -104,7 +110,7 @@ def score(
             raise ValueError(f"no prediction has {by!r} — expected one of {', '.join(keys)}")
         result["by"] = {
             "key": by,
-            "groups": {name: _score_group(groups[name], threshold, rng, repeats) for name in sorted(groups)},
+            "groups": {name: _score_group(groups[name], threshold, rng, repeats, meteor) for name in sorted(groups)},
         }
     result["notes"] = _notes(result)
     return result
@@ -119,7 +125,9 @@ def group_of(row: Prediction, by: str) -> str:
     return "(none)" if value is None else str(value)
 
 
-def _score_group(rows: Rows, threshold: Threshold | None, rng: np.random.Generator, repeats: int) -> Section:
+def _score_group(
+    rows: Rows, threshold: Threshold | None, rng: np.random.Generator, repeats: int, meteor: bool
+) -> Section:
     by_task: dict[str, list[Prediction]] = defaultdict(list)
     # In the order of ids, so that no number depends on the order in which the rows were written.
     for row in sorted(rows, key=lambda row: row.id):
@@ -134,7 +142,7 @@ def _score_group(rows: Rows, threshold: Threshold | None, rng: np.random.Generat
     if fine := by_task.get("fine"):
         group["fine"] = _fine(fine, rng, repeats)
     if reasoning := by_task.get("reasoning"):
-        group["reasoning"] = _reasoning(reasoning, rng, repeats)
+        group["reasoning"] = _reasoning(reasoning, rng, repeats, meteor)
     if localization := by_task.get("localization"):
         scores = {row.sample_id: row.bonafide_score for row in by_task.get("coarse", [])}
         group["localization"] = _localization(localization, scores, rng, repeats)
@@ -162,7 +170,13 @@ def _coarse(rows: Rows, threshold: Threshold | None, rng: np.random.Generator, r
         if threshold is not None:
             correct = correct_by_score(scores, attack, threshold.value)
             section["by_score"] = {"threshold": threshold.to_dict(), **_errors(correct, rows, rng, repeats)}
-        section["ranking"] = _ranking(ScoreCurve(scores, attack), rows, rng, repeats)
+        curve = ScoreCurve(scores, attack, _types(rows))
+        section["ranking"] = _ranking(curve, rows, rng, repeats)
+        section["curve"] = {
+            name: [None if math.isinf(value) else float(value) for value in values]
+            for name, values in zip(("threshold", "apcer", "bpcer"), curve.corners(), strict=True)
+        }
+        section["calibration"] = _calibration(Calibration(scores, attack), rows, rng, repeats)
     return section
 
 
@@ -194,12 +208,23 @@ def _errors(correct: BoolArray, rows: Rows, rng: np.random.Generator, repeats: i
 
 def _ranking(curve: ScoreCurve, rows: Rows, rng: np.random.Generator, repeats: int) -> Section:
     def statistic(weights: FloatArray | None = None) -> dict[str, float]:
-        limits = {
-            f"apcer_at_bpcer{limit}": curve.apcer_at_bpcer(limit / 100, weights) for limit in BPCER_LIMITS
-        }
+        limits: dict[str, float] = {}
+        for percent in LIMITS:
+            for worst, name in ((False, "apcer"), (True, "apcer_worst")):
+                limits[f"{name}_at_bpcer{percent}"] = curve.apcer_at_bpcer(percent / 100, weights, worst=worst)
+                limits[f"bpcer_at_{name}{percent}"] = curve.bpcer_at_apcer(percent / 100, weights, worst=worst)
         return {"auc": curve.auc(weights), "eer": curve.eer(weights), **limits}
 
     return _bootstrapped(statistic, rows, rng, repeats)
+
+
+def _calibration(calibration: Calibration, rows: Rows, rng: np.random.Generator, repeats: int) -> Section:
+    def statistic(weights: FloatArray | None = None) -> dict[str, float]:
+        return {"ece": calibration.error(weights), "brier": calibration.brier(weights)}
+
+    count, score, share = calibration.bins()
+    bins = {"n": count.astype(int).tolist(), "mean_score": score.tolist(), "share_bonafide": share.tolist()}
+    return {**_bootstrapped(statistic, rows, rng, repeats), "bins": {"equal_width": BINS, **bins}}
 
 
 def _fine(rows: Rows, rng: np.random.Generator, repeats: int) -> Section:
@@ -221,14 +246,16 @@ def _fine(rows: Rows, rng: np.random.Generator, repeats: int) -> Section:
     }
 
 
-def _reasoning(rows: Rows, rng: np.random.Generator, repeats: int) -> Section:
+def _reasoning(rows: Rows, rng: np.random.Generator, repeats: int, with_meteor: bool) -> Section:
     section: Section = {**_readability(rows), "by_answer": _by_answer(rows, rng, repeats)}
     referenced = [row for row in rows if row.truth.answer]
     if referenced:
-        texts = TextScores(
-            [row.answer or "" for row in referenced], [row.truth.answer or "" for row in referenced]
-        )
-        section |= {"tokenizer": TOKENIZER, **_bootstrapped(texts.summary, referenced, rng, repeats)}
+        pair = [row.answer or "" for row in referenced], [row.truth.answer or "" for row in referenced]
+        section |= {"tokenizer": TOKENIZER, **_bootstrapped(TextScores(*pair).summary, referenced, rng, repeats)}
+        if with_meteor:
+            meteor = MeteorScores(*pair)
+            found = _bootstrapped(lambda weights=None: {"meteor": meteor.score(weights)}, referenced, rng, repeats)
+            section |= {"meteor_version": METEOR, **found}
     return section
 
 
@@ -255,7 +282,8 @@ def _localization(
         return {"mean_iou": float(np.average(on_attacks, weights=weights)) if len(on_attacks) else math.nan}
 
     def precisions(weights: FloatArray | None = None) -> dict[str, float]:
-        return {name: curve(weights) for name, curve in curves.items()}
+        recalls = {f"recall{iou}": curves[f"ap{iou}"].recall(weights) for iou in IOUS}
+        return {**{name: curve(weights) for name, curve in curves.items()}, **recalls}
 
     # No box is right on a bona fide face only where the answer says so: an unread one is an error too.
     false_boxes = np.array([row.status != "parsed" or bool(row.boxes) for row in annotated], dtype=bool)[

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from faceshield.evaluation.score import LIMITS
 from faceshield.taxonomy import PRESENTATION_TYPES
 
 Form = Literal["text", "markdown"]
@@ -64,7 +65,8 @@ def table(systems: Mapping[str, Metrics], *, form: Form = "text") -> str:
     groups = [
         (name, metrics) for system, content in systems.items() for name, metrics in _groups(system, content)
     ]
-    grids = [_coarse(groups), _detection(groups), _fine(groups), _recall(groups), _reasoning(groups)]
+    grids = [_coarse(groups), _detection(groups), _operating_points(groups), _fine(groups), _recall(groups)]
+    grids += [*_confusions(groups), _reasoning(groups)]
     grids += [_localization(groups), _unread(groups)]
     parts = [grid.render(form) for grid in grids if grid.rows]
     return "\n\n".join(parts + _footnotes(systems)) + "\n"
@@ -113,7 +115,8 @@ def _detection(groups: Sequence[tuple[str, Metrics]]) -> Grid:
     for name, group in groups:
         section = group.get("coarse", {})
         ranking = section.get("ranking", {})
-        own = [percent(ranking.get(key)) for key in ("eer", "apcer_at_bpcer5", "auc")]
+        own = [percent(ranking.get(key)) for key in ("eer", "auc")]
+        own += [percent(section.get("calibration", {}).get("ece"))]
         for decision, rates in _decisions(section):
             worst = rates["apcer_worst"]
             shown = percent(worst) + (f" {worst['type']}" if worst["type"] and worst["value"] else "")
@@ -122,8 +125,37 @@ def _detection(groups: Sequence[tuple[str, Metrics]]) -> Grid:
         if ranking and "by_score" not in section:
             rows.append([name, "score, no threshold", NONE, NONE, NONE, *own])
     header = ["Method", "decided by", "APCER(%) worst type ↓", "BPCER(%) ↓", "ACER(%) ↓"]
-    header += ["EER(%) ↓", "APCER@BPCER5%(%) ↓", "AUC(%) ↑"]
+    header += ["EER(%) ↓", "AUC(%) ↑", "calibration error(%) ↓"]
     return Grid("Presentation attack detection (ISO/IEC 30107-3)", header, rows)
+
+
+def _operating_points(groups: Sequence[tuple[str, Metrics]]) -> Grid:
+    """The two rates against each other on the scored set itself, APCER pooled and, in a row of its own, of
+    the worst type (ISO)."""
+    rows = []
+    for name, group in groups:
+        ranking = group.get("coarse", {}).get("ranking")
+        for label, key in (("all attacks", "apcer"), ("worst type", "apcer_worst")):
+            if ranking and f"bpcer_at_{key}1" in ranking:
+                held = [percent(ranking[f"{key}_at_bpcer{limit}"]) for limit in LIMITS]
+                rows.append([name, label, *held, *(percent(ranking[f"bpcer_at_{key}{limit}"]) for limit in LIMITS)])
+    header = ["Method", "APCER of", *(f"APCER@BPCER{limit}%(%) ↓" for limit in LIMITS)]
+    return Grid("Operating points", [*header, *(f"BPCER@APCER{limit}%(%) ↓" for limit in LIMITS)], rows)
+
+
+def _confusions(groups: Sequence[tuple[str, Metrics]]) -> Iterator[Grid]:
+    """One matrix a method; a column that nobody answered is left out."""
+    for name, group in groups:
+        matrix = group.get("fine", {}).get("confusion")
+        if matrix:
+            kept = [i for i, column in enumerate(zip(*matrix["counts"], strict=True)) if any(column)]
+            counts = [
+                [kind, *(str(counts[i]) for i in kept)]
+                for kind, counts in zip(matrix["rows"], matrix["counts"], strict=True)
+                if any(counts)
+            ]
+            header = ["True type \\ answered", *(matrix["columns"][i] for i in kept)]
+            yield Grid(f"Confusion matrix: {name}", header, counts)
 
 
 def _fine(groups: Sequence[tuple[str, Metrics]]) -> Grid:
@@ -147,7 +179,7 @@ def _recall_cell(estimate: Metrics | None) -> str:
 
 
 def _reasoning(groups: Sequence[tuple[str, Metrics]]) -> Grid:
-    keys = ["bleu1", "bleu2", "bleu3", "bleu4", "rouge_l"]
+    keys = ["bleu1", "bleu2", "bleu3", "bleu4", "rouge_l", "meteor"]
     rows = []
     for name, group in groups:
         section = group.get("reasoning")
@@ -156,12 +188,12 @@ def _reasoning(groups: Sequence[tuple[str, Metrics]]) -> Grid:
             texts = [percent(section.get(key)) for key in keys]
             n = (answer.get("acc") or section.get("bleu1") or {}).get("n", 0)
             rows.append([name, *texts, percent(answer.get("acc")), percent(answer.get("hter")), str(n)])
-    names = ["BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "ROUGE-L", "ACC"]
+    names = ["BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "ROUGE-L", "METEOR", "ACC"]
     return Grid("Reasoning", ["Method", *(f"{name}(%) ↑" for name in names), "HTER(%) ↓", "n"], rows)
 
 
 def _localization(groups: Sequence[tuple[str, Metrics]]) -> Grid:
-    keys = ["ap40", "ap50", "mean_iou", "hit40", "hit50", "false_boxes"]
+    keys = ["ap40", "ap50", "mean_iou", "recall40", "recall50", "hit40", "hit50", "false_boxes"]
     rows = [
         [
             name,
@@ -171,7 +203,8 @@ def _localization(groups: Sequence[tuple[str, Metrics]]) -> Grid:
         for name, group in groups
         if (section := group.get("localization"))
     ]
-    header = ["Method", "AP@40(%) ↑", "AP@50(%) ↑", "mean IoU(%) ↑", "hit@.4(%) ↑", "hit@.5(%) ↑"]
+    header = ["Method", "AP@40(%) ↑", "AP@50(%) ↑", "mean IoU(%) ↑", "recall@.4(%) ↑"]
+    header += ["recall@.5(%) ↑", "hit@.4(%) ↑", "hit@.5(%) ↑"]
     return Grid("Attack localization", [*header, "false boxes on bona fide(%) ↓", "attack + bona fide"], rows)
 
 

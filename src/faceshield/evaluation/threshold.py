@@ -5,6 +5,7 @@ Use: ``choose_threshold(scores, is_attack, "eer", dataset="sim-dev").to_dict()``
 Criteria, measured on the development set with all attacks pooled:
     ``eer``: APCER and BPCER nearest to each other.
     ``bpcerX``: BPCER at most X percent (``bpcer5``: 5%); of such thresholds the lowest APCER, then BPCER.
+    ``apcerX``: APCER at most X percent; of such thresholds the lowest BPCER, then APCER.
 Beware of other tools: bob's "bpcer20" is the BPCER where APCER is 1/20.
 """
 
@@ -50,7 +51,7 @@ def choose_threshold(scores: ArrayLike, is_attack: ArrayLike, criterion: str, *,
     Args:
         scores: (rows,) bonafide_score, high = bona fide.
         is_attack: (rows,) the truth.
-        criterion: ``eer`` or ``bpcerX`` with X in percent (see above).
+        criterion: ``eer``, ``bpcerX`` or ``apcerX`` with X in percent (see above).
         dataset: the development set's name, kept in the result.
 
     Returns:
@@ -62,7 +63,7 @@ def choose_threshold(scores: ArrayLike, is_attack: ArrayLike, criterion: str, *,
         ValueError: for an unknown criterion, a missing or non-finite score, or a set without both classes.
     """
     values, attack = np.asarray(scores, dtype=np.float64), np.asarray(is_attack, dtype=bool)
-    limit = _bpcer_limit(criterion)
+    limited, limit = _limit(criterion)
     if np.isnan(values).any():
         raise ValueError(
             f"{int(np.isnan(values).sum())} of {values.size} development rows have no bonafide_score — "
@@ -76,11 +77,12 @@ def choose_threshold(scores: ArrayLike, is_attack: ArrayLike, criterion: str, *,
             "expected some of both — add the missing class"
         )
     apcer, bpcer = curve.rates()
-    if limit is None:
+    if limited == "eer":
         index = nearest_rates(apcer, bpcer)
     else:
-        allowed = np.flatnonzero(bpcer <= limit + TOLERANCE)
-        index = int(allowed[np.lexsort((bpcer[allowed], apcer[allowed]))[0]])
+        held, lowered = (bpcer, apcer) if limited == "bpcer" else (apcer, bpcer)
+        allowed = np.flatnonzero(held <= limit + TOLERANCE)
+        index = int(allowed[np.lexsort((held[allowed], lowered[allowed]))[0]])
     return Threshold(
         _between(curve, index),
         {
@@ -95,15 +97,15 @@ def choose_threshold(scores: ArrayLike, is_attack: ArrayLike, criterion: str, *,
     )
 
 
-def _bpcer_limit(criterion: str) -> float | None:
+def _limit(criterion: str) -> tuple[str, float]:
     if criterion == "eer":
-        return None
-    match = re.fullmatch(r"bpcer(\d+(?:\.\d+)?)", criterion)
-    if match is None or not 0 <= float(match[1]) <= 100:
+        return "eer", 0.0
+    match = re.fullmatch(r"(bpcer|apcer)(\d+(?:\.\d+)?)", criterion)
+    if match is None or not 0 <= float(match[2]) <= 100:
         raise ValueError(
-            f"criterion {criterion!r} — expected eer, or bpcerX with X in percent — try eer or bpcer5"
+            f"criterion {criterion!r} — expected eer, or bpcerX or apcerX with X in percent — try eer or bpcer5"
         )
-    return float(match[1]) / 100
+    return match[1], float(match[2]) / 100
 
 
 def _between(curve: ScoreCurve, index: int) -> float:

@@ -81,8 +81,10 @@ def test_nothing_true_nothing_found() -> None:
     assert AveragePrecision([[]], [1.0], [[A]], iou=0.5)() == 0.0
 
 
-def coco_ap(found: list, confidences: list[float], true: list, ious: list[float]) -> list[float]:
-    """The oracle: faster-coco-eval, bit-identical to pycocotools."""
+def coco(
+    found: list, confidences: list[float], true: list, ious: list[float]
+) -> tuple[list[float], list[float]]:
+    """The oracle's AP and recall: faster-coco-eval, bit-identical to pycocotools; -1 without a true box."""
     from faster_coco_eval import COCO, COCOeval_faster
 
     def entry(number: int, picture: int, box: tuple[float, ...]) -> dict:
@@ -111,21 +113,27 @@ def coco_ap(found: list, confidences: list[float], true: list, ious: list[float]
             for picture, boxes in enumerate(found, 1)
             for box in boxes
         ]
-        run = COCOeval_faster(ground, ground.loadRes(results), "bbox")
+        guesses = ground.loadRes(results) if results else COCO()
+        if not results:
+            guesses.dataset = {**ground.dataset, "annotations": []}
+            guesses.createIndex()
+        run = COCOeval_faster(ground, guesses, "bbox")
         run.params.iouThrs = np.array(ious)
         run.evaluate()
         run.accumulate()
     precision = run.eval["precision"][:, :, 0, 0, -1]
-    return [float(row.mean()) for row in precision]
+    recall = run.eval["recall"][:, 0, 0, -1]
+    return [float(row.mean()) for row in precision], [float(value) for value in recall]
 
 
 def test_average_precision_equals_coco() -> None:
     rng = np.random.default_rng(4)
-    for case in range(200):
+    empty = 0
+    for case in range(250):
         pictures = int(rng.integers(1, 12))
         true, found = [], []
         for _ in range(pictures):
-            count = int(rng.integers(0, 3))
+            count = int(rng.integers(0, 3)) if case % 20 else 0  # no true box anywhere
             corners = rng.integers(0, 60, (count, 2))
             sizes = rng.integers(5, 40, (count, 2))
             boxes = [
@@ -139,14 +147,19 @@ def test_average_precision_equals_coco() -> None:
                 if rng.random() < 0.8
             ]
             far = [(70.0, 70.0, 90.0, 95.0)] * int(rng.integers(0, 2))
-            found.append([tuple(map(float, box)) for box in near + far])
-        if not any(true) or not any(found):
-            continue
+            found.append([tuple(map(float, box)) for box in near + far] if case % 15 else [])  # no box found
+        empty += not any(true) or not any(found)
         levels = 3 if case % 2 else 1000  # ties in every other case
         confidences = [float(value) for value in rng.integers(0, levels, pictures) / levels]
-        expected = coco_ap(found, confidences, true, [0.4, 0.5])
-        ours = [AveragePrecision(found, confidences, true, iou=iou)() for iou in (0.4, 0.5)]
-        assert ours == pytest.approx(expected, abs=1e-12)
+        precision, recall = coco(found, confidences, true, [0.4, 0.5])
+        ours = [AveragePrecision(found, confidences, true, iou=iou) for iou in (0.4, 0.5)]
+        if not any(true):
+            assert all(math.isnan(curve()) and math.isnan(curve.recall()) for curve in ours)
+            assert set(precision) == {-1.0}
+            continue
+        assert [curve() for curve in ours] == pytest.approx(precision, abs=1e-12)
+        assert [curve.recall() for curve in ours] == pytest.approx(recall, abs=1e-12)
+    assert empty > 20
 
 
 def test_weights_count_like_repeated_pictures() -> None:

@@ -179,3 +179,56 @@ def test_bad_arguments_are_named() -> None:
         ScoreCurve([0.1], [True, False])
     with pytest.raises(ValueError, match="infinite"):
         ScoreCurve([0.1, math.inf], [True, False])
+
+
+def test_operating_points_of_the_worst_type_equal_a_search_over_every_threshold() -> None:
+    for scores, attack, rng in cases(3):
+        types = np.where(attack, rng.choice(["Print", "Replay", "Tattoo"], len(scores)), "Bonafide").tolist()
+        curve = ScoreCurve(scores, attack, types)
+        tried = []
+        for threshold in [*np.unique(scores), np.inf]:
+            found = error_rates(correct_by_score(scores, attack, threshold), attack, types)
+            tried.append((found.apcer.value, found.apcer_worst.value, found.bpcer.value))
+        np.testing.assert_allclose(curve.worst_apcer(), [worst for _, worst, _ in tried], atol=1e-12)
+        for limit in (0.01, 0.05, 0.1, 0.3):
+            for worst in (False, True):
+                lowest_bpcer = min(rates[2] for rates in tried if rates[worst] <= limit + 1e-12)
+                lowest_apcer = min(rates[worst] for rates in tried if rates[2] <= limit + 1e-12)
+                assert curve.bpcer_at_apcer(limit, worst=worst) == pytest.approx(lowest_bpcer, abs=1e-12)
+                assert curve.apcer_at_bpcer(limit, worst=worst) == pytest.approx(lowest_apcer, abs=1e-12)
+        weights = rng.integers(0, 3, len(scores)).astype(float)
+        if weights[attack].any() and weights[~attack].any():
+            times = weights.astype(int)
+            repeated = ScoreCurve(np.repeat(scores, times), np.repeat(attack, times), np.repeat(types, times).tolist())
+            for worst in (False, True):
+                expected = repeated.bpcer_at_apcer(0.1, worst=worst)
+                assert curve.bpcer_at_apcer(0.1, weights, worst=worst) == pytest.approx(expected, abs=1e-12)
+
+
+def test_corners_hold_the_whole_curve() -> None:
+    for scores, attack, _ in cases(4):
+        curve = ScoreCurve(scores, attack)
+        apcer, bpcer = curve.rates()
+        thresholds, x, y = curve.corners()
+        assert len(x) <= len(apcer) and (thresholds[0], thresholds[-1]) == (curve.thresholds[0], curve.thresholds[-1])
+        # The area under both is the AUC's, and every point left out lies on the line between its neighbours.
+        assert np.trapezoid(1 - y[::-1], x[::-1]) == pytest.approx(curve.auc(), abs=1e-12)
+        kept = {(round(a, 12), round(b, 12)) for a, b in zip(x, y, strict=True)}
+        assert kept <= {(round(a, 12), round(b, 12)) for a, b in zip(apcer, bpcer, strict=True)}
+
+
+def test_operating_points_tell_the_two_rates_and_the_two_polarities_apart() -> None:
+    scores = np.array([0.9, 0.8, 0.3, 0.6, 0.2, 0.1])
+    attack = np.array([False, False, False, True, True, True])
+    types = ["", "", "", "Print", "Replay", "Replay"]
+    curve = ScoreCurve(scores, attack, types)
+    # All three bona fides accepted (t = 0.3) lets one of three attacks in, the only Print.
+    assert curve.apcer_at_bpcer(0.0) == pytest.approx(1 / 3) and curve.apcer_at_bpcer(0.0, worst=True) == 1.0
+    # All attacks refused (t = 0.8) refuses one of three bona fides.
+    assert curve.bpcer_at_apcer(0.0) == pytest.approx(1 / 3)
+    assert ScoreCurve(1 - scores, attack, types).bpcer_at_apcer(0.0) == 1.0
+    assert np.isnan(ScoreCurve(scores, attack).bpcer_at_apcer(0.1, worst=True))
+    assert np.isnan(ScoreCurve([0.1, 0.2], [True, True], ["Print", "Print"]).bpcer_at_apcer(0.1))
+    assert ScoreCurve([], []).corners()[0].size == 0
+    with pytest.raises(ValueError, match="1 types for 2 rows"):
+        ScoreCurve([0.1, 0.2], [True, False], ["Print"])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 import math
 from functools import cache
 
@@ -78,3 +79,51 @@ def test_weights_count_like_repeated_rows() -> None:
     weighted = TextScores(candidates, references).summary(np.array([2.0, 0.0, 1.0]))
     repeated = TextScores([candidates[i] for i in (0, 0, 2)], [references[i] for i in (0, 0, 2)]).summary()
     assert weighted == pytest.approx(repeated)
+
+
+def corpora():
+    """250 sets of 1 to 12 pairs: empty answers, single words, copies, much and little in common."""
+    rng = np.random.default_rng(0)
+    words = ["a", "the", "paper", "edge", "screen", "is", "seen", "so", "this", "face", "attack", "bona", "fide"]
+    for case in range(250):
+        references, candidates = [], []
+        for _ in range(int(rng.integers(1, 13))):
+            reference = rng.choice(words, int(rng.integers(1, 20)))
+            kept = [word for word in reference if rng.random() < (0.9, 0.5, 1.0)[case % 3]]
+            guess = [*kept, *rng.choice(words, int(rng.integers(0, 4)))] if case % 5 else []
+            references.append(" ".join(reference))
+            candidates.append(" ".join(guess) if rng.random() < 0.9 else "")
+        yield candidates, references
+
+
+def test_bleu_equals_sacrebleu() -> None:
+    from sacrebleu.metrics import BLEU
+
+    nonzero = 0
+    for candidates, references in corpora():
+        ours = TextScores(candidates, references).summary()
+        for order in (1, 2, 3, 4):
+            oracle = BLEU(tokenize="none", smooth_method="none", max_ngram_order=order, force=True)
+            expected = oracle.corpus_score(candidates, [references]).score / 100
+            assert ours[f"bleu{order}"] == pytest.approx(expected, abs=1e-9)
+            nonzero += expected > 0
+    assert nonzero > 500
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("pycocoevalcap") is None, reason='coco-caption\'s own code needs: pip install -e ".[meteor]"'
+)
+def test_bleu_and_rouge_equal_coco_caption() -> None:
+    from pycocoevalcap.bleu.bleu import Bleu
+    from pycocoevalcap.rouge.rouge import Rouge
+
+    for candidates, references in corpora():
+        truth = {i: [text] for i, text in enumerate(references)}
+        given = {i: [text] for i, text in enumerate(candidates)}
+        ours = TextScores(candidates, references).summary()
+        # Of two empty texts, or a single space, it makes one empty word in common; a reference is never empty here.
+        assert ours["rouge_l"] == pytest.approx(Rouge().compute_score(truth, given)[0], abs=1e-9)
+        for order, expected in enumerate(Bleu(4).compute_score(truth, given, verbose=0)[0], start=1):
+            # It adds 1e-15 to no match at all, which the fourth root makes 2e-4: those sets are sacrebleu's.
+            if ours[f"bleu{order}"]:
+                assert ours[f"bleu{order}"] == pytest.approx(expected, abs=1e-9, rel=2e-9)

@@ -1,6 +1,7 @@
 """Attack localization: AP at an IoU as COCO defines it, and the overlap of regions (paper §5.1, Table 5).
 
-Use: ``AveragePrecision(found, confidences, true, iou=0.5)()`` and ``region_iou(found[0], true[0])``.
+Use: ``ap = AveragePrecision(found, confidences, true, iou=0.5); ap(), ap.recall()``, and
+``region_iou(found[0], true[0])``.
 
 Boxes are xyxy in pixels of one picture; x1 and y1 are edges, not last pixels, so areas take no "+1".
 """
@@ -14,7 +15,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from faceshield.evaluation.metrics.intervals import FloatArray
+from faceshield.evaluation.metrics.intervals import FloatArray, ratio
 
 Box = Sequence[float]
 MAX_BOXES = 100  # COCO's maxDets: more boxes of one picture are left out
@@ -114,6 +115,11 @@ class AveragePrecision:
         # The precision at a recall is the best one at that recall or a higher one.
         envelope = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)
         return float(envelope[np.searchsorted(recall, np.linspace(0.0, 1.0, 101), side="left")].mean())
+
+    def recall(self, weights: FloatArray | None = None) -> float:
+        """The share 0..1 of the true boxes that a box was found for, whatever its rank; NaN without one."""
+        rows = np.ones(len(self._true_counts)) if weights is None else weights
+        return ratio(float((rows[self._picture] * self._hit).sum()), float(rows @ self._true_counts))
 
 
 def _match(found: Sequence[Box], true: Sequence[Box], iou: float) -> list[bool]:

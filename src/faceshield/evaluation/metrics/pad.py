@@ -122,22 +122,31 @@ class WeightedErrors:
 
 
 class ScoreCurve:
-    """APCER and BPCER (pooled) at every threshold that makes a difference, with ties kept together.
+    """APCER and BPCER at every threshold that makes a difference, with ties kept together.
 
     ``thresholds`` (m,) are the distinct scores ascending and +inf last; at ``thresholds[i]`` rows scoring
-    less are judged attacks. A missing score (NaN) is an error of its class at every threshold.
+    less are judged attacks. A missing score (NaN) is an error of its class at every threshold. APCER is
+    pooled over all attacks; where a method takes ``worst=True``, it is that of the worst type at each
+    threshold, ISO's (NaN without ``types``).
+
+    Args:
+        scores: (rows,) bonafide_score, high = bona fide.
+        is_attack: (rows,) the truth.
+        types: (rows,) the attacks' presentation types; those of bona fide rows are not looked at.
 
     Raises:
-        ValueError: where scores and truths differ in length, or a score is infinite.
+        ValueError: where the arguments differ in length, or a score is infinite.
     """
 
-    def __init__(self, scores: ArrayLike, is_attack: ArrayLike) -> None:
+    def __init__(self, scores: ArrayLike, is_attack: ArrayLike, types: Sequence[str] | None = None) -> None:
         values, attack = np.array(scores, dtype=np.float64), np.asarray(is_attack, dtype=bool)
         if values.shape != attack.shape or values.ndim != 1:
             raise ValueError(
                 f"scores {values.shape} and truths {attack.shape} — expected two (rows,) arrays — pass one "
                 "score a row"
             )
+        if types is not None and len(types) != len(attack):
+            raise ValueError(f"{len(types)} types for {len(attack)} rows — expected one a row — pass equal lists")
         if np.isinf(values).any():
             raise ValueError(
                 "infinite bonafide_score — expected a number in 0..1, or none — repair the predictions"
@@ -146,6 +155,11 @@ class ScoreCurve:
         values[missing & attack], values[missing & ~attack] = np.inf, -np.inf
         self.distinct, self._inverse = np.unique(values, return_inverse=True)
         self._attack = attack
+        named = [] if types is None else [str(t) if a else "" for t, a in zip(types, attack, strict=True)]
+        self._names = sorted({name for name, a in zip(named, attack, strict=False) if a})
+        # One row of counts for each type; bona fide rows have none.
+        numbers = {name: index for index, name in enumerate(self._names)}
+        self._type = np.array([numbers[name] if a else -1 for name, a in zip(named, attack, strict=False)], dtype=int)
         # Missing bona fides lie at -inf and missing attacks at +inf: the thresholds that would
         # forgive them are left out.
         first = int(bool((missing & ~attack).any()))
@@ -170,6 +184,21 @@ class ScoreCurve:
             apcer, bpcer = 1.0 - below_attacks / below_attacks[-1], below_bonafides / below_bonafides[-1]
         return apcer[self._kept], bpcer[self._kept]
 
+    def worst_apcer(self, weights: FloatArray | None = None) -> FloatArray:
+        """(m,) APCER of the worst type at `thresholds`; NaN without an attack or without types."""
+        rows = np.ones(len(self._attack)) if weights is None else weights
+        if not self._names:
+            return np.full(len(self.thresholds), math.nan)
+        size, chosen = len(self.distinct), self._type >= 0
+        cells = self._type[chosen] * size + self._inverse[chosen]
+        counts = np.bincount(cells, rows[chosen], size * len(self._names)).reshape(-1, size)
+        below = np.concatenate([np.zeros((len(counts), 1)), np.cumsum(counts, axis=1)], axis=1)
+        drawn = below[:, -1] > 0
+        if not drawn.any():
+            return np.full(len(self.thresholds), math.nan)
+        worst: FloatArray = (1.0 - below[drawn] / below[drawn, -1:]).max(axis=0)
+        return worst[self._kept]
+
     def auc(self, weights: FloatArray | None = None) -> float:
         """The chance that a bona fide row outscores an attack, ties half; NaN without both classes."""
         attacks, bonafides = self.counts(weights)
@@ -183,15 +212,40 @@ class ScoreCurve:
             return math.nan
         return float((apcer + bpcer)[nearest_rates(apcer, bpcer)] / 2)
 
-    def apcer_at_bpcer(self, limit: float, weights: FloatArray | None = None) -> float:
-        """The lowest pooled APCER where BPCER <= ``limit`` (0..1); NaN without both classes."""
+    def apcer_at_bpcer(self, limit: float, weights: FloatArray | None = None, *, worst: bool = False) -> float:
+        """The lowest APCER where BPCER <= ``limit`` (0..1); NaN without both classes."""
+        apcer, bpcer = self._both(weights, worst)
+        return _lowest_within(apcer, bpcer, limit)
+
+    def bpcer_at_apcer(self, limit: float, weights: FloatArray | None = None, *, worst: bool = False) -> float:
+        """The lowest BPCER where APCER <= ``limit`` (0..1), ISO's BPCER20 for 0.05; NaN without both classes."""
+        apcer, bpcer = self._both(weights, worst)
+        return _lowest_within(bpcer, apcer, limit)
+
+    def _both(self, weights: FloatArray | None, worst: bool) -> tuple[FloatArray, FloatArray]:
         apcer, bpcer = self.rates(weights)
+        return (self.worst_apcer(weights) if worst else apcer), bpcer
+
+    def corners(self) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """(thresholds, APCER, BPCER) of the points where the curve turns, all that a drawing needs.
+
+        Between two neighbouring points the curve is straight. Empty without both classes.
+        """
+        apcer, bpcer = self.rates()
         if math.isnan(apcer[0]) or math.isnan(bpcer[0]):
-            return math.nan
-        allowed = bpcer <= limit + TOLERANCE
-        # The lowest threshold judges no row an attack, so it is always allowed unless missing
-        # scores are BPCER errors.
-        return float(apcer[allowed].min()) if allowed.any() else 1.0
+            return np.empty(0), np.empty(0), np.empty(0)
+        step = np.stack([np.diff(apcer), np.diff(bpcer)])
+        turns = np.abs(step[0, 1:] * step[1, :-1] - step[0, :-1] * step[1, 1:]) > TOLERANCE
+        kept = np.concatenate([[True], turns, [True]])[: len(apcer)]
+        return self.thresholds[kept], apcer[kept], bpcer[kept]
+
+
+def _lowest_within(rate: FloatArray, other: FloatArray, limit: float) -> float:
+    if math.isnan(rate[0]) or math.isnan(other[0]):
+        return math.nan
+    allowed = other <= limit + TOLERANCE
+    # The lowest and the highest threshold are free of one kind of error each, unless scores are missing.
+    return float(rate[allowed].min()) if allowed.any() else 1.0
 
 
 def nearest_rates(apcer: FloatArray, bpcer: FloatArray) -> int:

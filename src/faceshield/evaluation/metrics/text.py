@@ -5,7 +5,7 @@ Use: ``scores = TextScores(candidates, references); scores.summary()``.
 BLEU is of the whole corpus (clipped n-gram counts and lengths summed before dividing); ROUGE-L is the F of
 beta 1.2 of each pair, averaged. The tokenizer is ours: lower case, runs of letters or digits, inner
 apostrophes, hyphens and decimal points kept, punctuation dropped — which is what coco-caption's PTB tokenizer
-leaves of plain sentences. METEOR 1.5 needs Java and is not here.
+leaves of plain sentences. METEOR 1.5 needs Java and has a file of its own.
 """
 
 from __future__ import annotations

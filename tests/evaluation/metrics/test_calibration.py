@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from sklearn.calibration import calibration_curve
+from sklearn.metrics import brier_score_loss
+
+from faceshield.evaluation.metrics.calibration import BINS, Calibration
+
+
+def test_equals_scikit_learn() -> None:
+    rng = np.random.default_rng(0)
+    for case in range(250):
+        n = int(rng.integers(1, 80))
+        scores = rng.random(n) if case % 2 else rng.integers(0, 8, n) / 8  # ties in every other case; 0 among them
+        attack = rng.random(n) < (0.0, 0.4, 1.0)[case % 3]  # one class alone in two of three
+        calibration = Calibration(scores, attack)
+        assert calibration.brier() == pytest.approx(brier_score_loss(~attack, scores, pos_label=True), abs=1e-9)
+        count, mean, share = calibration.bins()
+        filled = count > 0
+        # scikit-learn's bins close at their upper edge, ours at the lower: no score lies on an inner edge here.
+        true_share, true_mean = calibration_curve(~attack, scores, n_bins=BINS, strategy="uniform")
+        np.testing.assert_allclose(share[filled], true_share, atol=1e-9)
+        np.testing.assert_allclose(mean[filled], true_mean, atol=1e-9)
+        expected = (count[filled] * np.abs(true_share - true_mean)).sum() / n
+        assert calibration.error() == pytest.approx(expected, abs=1e-9)
+        weights = rng.integers(0, 3, n)
+        repeated = Calibration(np.repeat(scores, weights), np.repeat(attack, weights))
+        assert calibration.error(weights.astype(float)) == pytest.approx(repeated.error(), abs=1e-12, nan_ok=True)
+        assert calibration.brier(weights.astype(float)) == pytest.approx(repeated.brier(), abs=1e-12, nan_ok=True)
+
+
+def test_by_hand_and_upside_down() -> None:
+    scores, attack = [0.9, 0.9, 0.1, 0.1], [False, False, True, True]
+    assert Calibration(scores, attack).error() == pytest.approx(0.1)
+    assert Calibration(scores, np.logical_not(attack)).error() == pytest.approx(0.9)
+    assert Calibration(scores, attack).brier() == pytest.approx(0.01)
+    assert Calibration([1.0, 0.0], [False, True]).error() == 0.0
+
+
+def test_missing_scores_and_faults() -> None:
+    assert Calibration([math.nan, 0.8], [False, False]).error() == pytest.approx(0.2)
+    assert math.isnan(Calibration([], []).error()) and math.isnan(Calibration([math.nan], [True]).brier())
+    with pytest.raises(ValueError, match="outside 0..1"):
+        Calibration([1.2], [True])
+    with pytest.raises(ValueError, match="expected two"):
+        Calibration([0.2, 0.3], [True])
