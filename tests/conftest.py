@@ -1,4 +1,4 @@
-"""Fixtures that every part shares: a small data set of drawn pictures, at least one of each type."""
+"""Fixtures that every part shares: a small data set of drawn pictures, at least one of each type; a toy predictor."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -18,6 +18,9 @@ from PIL import Image
 
 from faceshield.records import Sample, write_jsonl
 from faceshield.taxonomy import BONAFIDE, PRESENTATION_TYPES
+
+if TYPE_CHECKING:
+    from faceshield.predictor import FaceShieldPredictor
 
 SampleFactory = Callable[..., Sample]
 
@@ -111,3 +114,54 @@ def samples_jsonl(tmp_path: Path, samples: list[Sample]) -> Path:
     path = tmp_path / "data" / "samples.jsonl"
     write_jsonl(path, samples)
     return path
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory, toy_sizes: dict[str, dict[str, Any]]) -> Path:
+    """A saved toy checkpoint with a threshold, random weights."""
+    from faceshield.model import CheckpointInfo, build_tiny, save, train_tokenizer
+    from faceshield.tasks import TASKS
+
+    texts = [text for task in TASKS.values() for text in (*task.questions, *task.templates.values())]
+    tokenizer = train_tokenizer([*texts, "The attack is at [12, 34, 567, 890]."], vocab_size=400)
+    model, processor = build_tiny(tokenizer, seed=1, **toy_sizes)
+    info = CheckpointInfo(
+        threshold=0.5,
+        threshold_source={"dataset": "drawn", "n": 24, "criterion": "min-HTER"},
+        questions={name: task.question for name, task in TASKS.items()},
+        extra={"crop_side": 80},
+    )
+    return save(model, processor, tmp_path_factory.mktemp("checkpoint") / "toy", info)
+
+
+@pytest.fixture(scope="session")
+def make_shield(checkpoint: Path) -> Callable[..., FaceShieldPredictor]:
+    """Loads the toy predictor; keyword arguments are `from_pretrained`'s."""
+
+    def make(**options: object) -> FaceShieldPredictor:
+        from faceshield.predictor import FaceShieldPredictor
+
+        return FaceShieldPredictor.from_pretrained(checkpoint, device="cpu", **options)  # type: ignore[arg-type]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def shield(make_shield: Callable[..., FaceShieldPredictor]) -> FaceShieldPredictor:
+    return make_shield()
+
+
+@pytest.fixture(scope="session")
+def face_photo() -> np.ndarray:
+    """The astronaut, (512, 512, 3) uint8 RGB; her face is about (175, 70) to (270, 165)."""
+    from skimage.data import astronaut
+
+    photo: np.ndarray = astronaut()
+    photo.setflags(write=False)
+    return photo
+
+
+@pytest.fixture
+def blank() -> np.ndarray:
+    """A grey wall, (120, 160, 3)."""
+    return np.full((120, 160, 3), 128, np.uint8)

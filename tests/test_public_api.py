@@ -61,6 +61,7 @@ OPTIONS = {
     "table": ["--markdown", "--out"],
     "inspect": ["--model", "--face", "--json", "--out"],
     "ask": ["--model", "--face"],
+    "serve": ["--model", "--host", "--port", "--api-keys", "--queue", "--timeout", "--drain", "--offline"],
     "doctor": ["--model", "--data", "--json"],
 }
 

@@ -148,6 +148,18 @@ def open_picture(source: object) -> Picture:
     )
 
 
+def check_picture(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """Width and height in pixels, from the header of a picture file as bytes; no pixel is decoded.
+
+    Raises:
+        ImageError: not a picture, a broken header, too large (also for `max_pixels`) or too small.
+    """
+    name = source_name(data)
+    with _read_header(io.BytesIO(data), name) as image:
+        _check_size(name, image.width, image.height, min(max_pixels, MAX_PIXELS))
+        return image.width, image.height
+
+
 def list_pictures(folder: Path) -> list[Path]:
     """Files directly inside `folder` that are named like pictures, sorted by name; hidden files are left out.
 
@@ -222,11 +234,11 @@ def _unreadable(error: BaseException) -> str:
     )
 
 
-def _check_size(name: str, width: int, height: int) -> None:
-    if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
+def _check_size(name: str, width: int, height: int, max_pixels: int = MAX_PIXELS) -> None:
+    if width * height > max_pixels or max(width, height) > MAX_SIDE:
         raise ImageError(
             name,
-            f"{width:,} x {height:,} pixels is too large — expected at most {MAX_PIXELS:,} pixels and "
+            f"{width:,} x {height:,} pixels is too large — expected at most {max_pixels:,} pixels and "
             f"{MAX_SIDE:,} a side — resize it",
         )
     if min(width, height) < MIN_SIDE:

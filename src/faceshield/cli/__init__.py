@@ -27,6 +27,7 @@ VERBS: tuple[str, ...] = (
     "table",
     "inspect",
     "ask",
+    "serve",
     "doctor",
 )
 """All verbs, in the order of the work; a verb is registered when its file is there."""

@@ -1,0 +1,59 @@
+"""`faceshield serve`: the model behind HTTP, for programs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+def serve(
+    model: Annotated[str, typer.Option(help="'tiny', a checkpoint folder, or a hub id.")] = "tiny",
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; 0: any free one.", min=0, max=65535)] = 8000,
+    api_keys: Annotated[
+        Path | None, typer.Option(help="File of API keys, one a line; also FACESHIELD_API_KEYS, separated by commas.")
+    ] = None,
+    without_keys: Annotated[bool, typer.Option("--without-keys", help="Let everybody ask, also from other machines.")] = False,
+    batch_size: Annotated[int, typer.Option(help="Photos that go through the model together.")] = 8,
+    batch_wait_ms: Annotated[float, typer.Option(help="How long a photo waits for company while the model is idle.")] = 10,
+    queue: Annotated[int, typer.Option(help="Photos that may wait; more are refused with 429.")] = 64,
+    timeout: Annotated[float, typer.Option(help="Seconds a request may take.")] = 120,
+    drain: Annotated[float, typer.Option(help="Seconds that accepted requests have after SIGTERM.")] = 30,
+    max_body_mb: Annotated[float, typer.Option(help="Of one request, in MiB.")] = 16,
+    max_megapixels: Annotated[float, typer.Option(help="Of one photo; seen in its header, before it is decoded.")] = 25,
+    offline: Annotated[bool, typer.Option("--offline", help="Never reach for a hub, not even for the model.")] = False,
+) -> None:
+    """Answer over HTTP: POST /v1/inspect, /healthz, /readyz, /metrics, /openapi.json."""
+    if offline:  # before anything imports the hub's client
+        os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
+
+    from faceshield.serving import Settings, create_app
+    from faceshield.serving.server import run
+    from faceshield.serving.settings import KEYS_VARIABLE, read_keys
+
+    keys = read_keys(api_keys, os.environ)
+    if not keys and host not in _LOOPBACK and not without_keys:
+        raise ValueError(
+            f"--host {host} without API keys — expected keys where other machines can ask — give --api-keys FILE or "
+            f"{KEYS_VARIABLE}, or say --without-keys"
+        )
+    settings = Settings(
+        batch_size=batch_size,
+        batch_wait_s=batch_wait_ms / 1000,
+        queue=queue,
+        timeout_s=timeout,
+        drain_s=drain,
+        max_body=int(max_body_mb * 2**20),
+        max_bodies=max(256 * 2**20, int(max_body_mb * 2**20)),
+        max_pixels=int(max_megapixels * 1e6),
+        keys=keys,
+    )
+
+    from faceshield.predictor import FaceShieldPredictor
+
+    run(create_app(FaceShieldPredictor.from_pretrained(model), settings), host=host, port=port)

@@ -1,0 +1,18 @@
+"""The HTTP service: one model behind a queue that fills its batches from whoever asks.
+
+Use: `faceshield serve`, or `create_app(FaceShieldPredictor.from_pretrained("tiny"))` in an ASGI server of your own.
+"""
+
+from __future__ import annotations
+
+try:
+    from faceshield.serving.app import create_app
+    from faceshield.serving.settings import Settings
+except ModuleNotFoundError as error:
+    if (error.name or "").split(".")[0] not in ("fastapi", "starlette", "uvicorn", "prometheus_client", "python_multipart"):
+        raise
+    raise ValueError(
+        f'the service needs the package {error.name} — expected the extra "serve" — pip install "faceshield[serve]"'
+    ) from error
+
+__all__ = ["Settings", "create_app"]

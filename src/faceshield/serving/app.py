@@ -1,0 +1,196 @@
+"""The HTTP application: routes, and nothing of the model.
+
+Use: `app = create_app(FaceShieldPredictor.from_pretrained("tiny"))`, in any ASGI server with one worker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio.to_thread
+from fastapi import FastAPI, Request, Response
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+
+from faceshield.predictor import FaceShieldPredictor
+from faceshield.serving import uploads
+from faceshield.serving.guard import Guard
+from faceshield.serving.observe import EXPOSITION
+from faceshield.serving.refusals import Refusal
+from faceshield.serving.schemas import FORM_SCHEMA, ErrorResponse, Health, InspectRequest, InspectResponse
+from faceshield.serving.service import FaceMode, Service
+from faceshield.serving.settings import Settings
+
+_SAID = {
+    400: "The body cannot be read.",
+    401: "No valid API key.",
+    408: "The body came too slowly.",
+    413: "Too many bytes or photos.",
+    415: "Neither a form nor JSON.",
+    422: "Photos or fields that cannot be used.",
+    429: "The queue is full; Retry-After says when to come again.",
+    503: "Stopping, or too slow; Retry-After says when to come again.",
+}
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorResponse, "description": text} for status, text in _SAID.items()
+}
+
+
+def create_app(predictor: FaceShieldPredictor, settings: Settings | None = None) -> FastAPI:
+    """The application; its `state.service` is the `Service` behind it.
+
+    No page of documentation comes with it, for those load scripts from other hosts; `/openapi.json` does.
+
+    Args:
+        predictor: a model, used by the application's own thread alone from here on.
+        settings: limits and keys.
+    """
+    service = Service(predictor, settings or Settings())
+
+    @asynccontextmanager
+    async def life(app: FastAPI) -> AsyncIterator[None]:
+        service.start()
+        yield
+        await service.stop()
+
+    app = FastAPI(
+        title="FaceShield",
+        description="Is this face picture a person, or a picture, a screen, a mask of one?",
+        version=_version(),
+        lifespan=life,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.service = service
+    app.add_middleware(Guard, service=service)
+
+    @app.exception_handler(Refusal)
+    async def refuse(request: Request, refusal: Refusal) -> Response:
+        service.meters.refusals.labels(refusal.code).inc()
+        return refusal.response(request.state.request_id)
+
+    @app.exception_handler(HTTPException)
+    async def no_route(request: Request, error: HTTPException) -> Response:
+        await uploads.discard_body(request, service.settings)
+        code, text = ("no_route", "no such path") if error.status_code == 404 else ("no_method", "not with this method")
+        message = f"{text} — expected one of /openapi.json's — correct it"
+        refusal = Refusal(error.status_code, code, message, headers=error.headers)
+        return await refuse(request, refusal)
+
+    _add_health(app, service)
+    _add_inspect(app, service)
+    return app
+
+
+def _add_health(app: FastAPI, service: Service) -> None:
+    @app.get("/healthz", response_model=Health, summary="The process is alive", tags=["operation"])
+    async def healthz() -> Response:
+        return JSONResponse({"status": "ok"})
+
+    @app.get(
+        "/readyz",
+        response_model=Health,
+        responses={503: {"model": Health, "description": "Warming up or stopping."}},
+        summary="Requests will be answered",
+        tags=["operation"],
+    )
+    async def readyz() -> Response:
+        trouble = service.trouble()
+        return JSONResponse({"status": trouble or "ready"}, 503 if trouble else 200)
+
+    @app.get(
+        "/metrics",
+        summary="Counters for Prometheus",
+        tags=["operation"],
+        response_class=Response,
+        responses={401: REFUSALS[401]},
+    )
+    async def metrics() -> Response:
+        return Response(service.meters.exposition(), media_type=EXPOSITION)
+
+
+def _add_inspect(app: FastAPI, service: Service) -> None:
+    body = {
+        "required": True,
+        "content": {
+            "multipart/form-data": {"schema": FORM_SCHEMA},
+            "application/json": {"schema": InspectRequest.model_json_schema()},
+        },
+    }
+
+    @app.post(
+        "/v1/inspect",
+        response_model=InspectResponse,
+        responses=REFUSALS,
+        openapi_extra={"requestBody": body},
+        summary="Verdict, type, region and reason of one photo or several",
+        tags=["inspection"],
+    )
+    async def inspect(request: Request) -> Response:
+        """A photo that cannot be used is a report with status "error", the others go on; if none can, the answer
+        is 422."""
+        async with admitted(request, service) as data:
+            photos, face = await anyio.to_thread.run_sync(_read_inspect, request, data, service.settings)
+            request.state.log = {"photos": len(photos), "bytes": len(data)}
+            del data
+            reports = await service.inspect(request, photos, face)
+        plain = [report.to_dict() for report in reports]
+        if all(report.status == "error" for report in reports):
+            raise Refusal(422, "bad_photo", reports[0].error or "", reports=plain)
+        return JSONResponse({"request_id": request.state.request_id, "reports": plain})
+
+
+@asynccontextmanager
+async def admitted(request: Request, service: Service) -> AsyncIterator[bytes]:
+    """The body of a request that there is room for."""
+    try:
+        service.check_open()
+        budget = service.bodies.hold(request)
+        budget.__enter__()
+    except Refusal:
+        await uploads.discard_body(request, service.settings)
+        raise
+    try:
+        yield await uploads.read_body(request, service.settings)
+    finally:
+        budget.__exit__(None, None, None)
+
+
+def _read_inspect(request: Request, body: bytes, settings: Settings) -> tuple[list[bytes], FaceMode]:
+    kind = uploads.media_type(request)
+    if kind == "multipart/form-data":
+        photos, fields = uploads.read_form(request.headers["content-type"], body, settings)
+        asked = parse(InspectRequest, fields)
+    elif kind == "application/json":
+        asked = parse(InspectRequest, body)
+        urls = [*([] if asked.image is None else [asked.image]), *(asked.images or [])]
+        uploads.check_count(len(urls), settings)
+        photos = [uploads.read_data_url(url) for url in urls]
+    else:
+        message = "a body of another type — expected multipart/form-data or application/json — set Content-Type"
+        raise Refusal(415, "bad_media_type", message)
+    uploads.check_count(len(photos), settings)
+    return photos, asked.face
+
+
+def parse(model: type[Any], given: bytes | dict[str, str]) -> Any:
+    """JSON, or the fields of a form, as `model`; the faults without the values, which may be photos."""
+    try:
+        return model.model_validate(given) if isinstance(given, dict) else model.model_validate_json(given)
+    except ValidationError as error:
+        faults = [
+            f"{'.'.join(map(str, fault['loc']))[:80] or 'body'}: {fault['msg'][:160]}"
+            for fault in error.errors(include_url=False, include_context=False, include_input=False)[:5]
+        ]
+        message = f"{'; '.join(faults)} — expected the fields of /openapi.json — correct them"
+        raise Refusal(422, "bad_fields", message) from None
+
+
+def _version() -> str:
+    from faceshield import __version__
+
+    return __version__

@@ -1,0 +1,207 @@
+"""Micro-batching: items of many requests wait in one bounded queue; one thread takes as many as go together.
+
+The thread is the only one that touches the model. Whoever stops waiting takes its items out of the queue.
+Use: `batcher.start()`, `futures = batcher.submit(key, items)`, `await futures[0]`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+Work = Callable[[Any, Sequence[Any]], Sequence[Any]]
+"""(key, items) -> one result an item; runs in the batcher's thread."""
+
+_MEMORY = 0.8  # share of the past in the running mean of the time an item takes
+
+
+class QueueFull(Exception):
+    """No room, or no hope of an answer in time; `retry_after_s` says when to come again."""
+
+    def __init__(self, waiting: int, retry_after_s: float) -> None:
+        super().__init__(waiting, retry_after_s)
+        self.waiting, self.retry_after_s = waiting, retry_after_s
+
+
+class Abandoned(Exception):
+    """The service stopped before the item's turn came."""
+
+
+@dataclass(eq=False)
+class _Job:
+    key: Hashable
+    item: Any
+    future: asyncio.Future[Any]
+    loop: asyncio.AbstractEventLoop
+    arrived: float = field(default_factory=time.monotonic)
+
+
+class Batcher:
+    """Items in, futures out; first come, first served, except that those with the oldest's key go with it.
+
+    Args:
+        work: what the thread does with up to `batch_size` items of one key.
+        batch_size: at most so many together.
+        wait_s: seconds that an item waits for others while the thread is idle.
+        capacity: items that may wait.
+        patience_s: items whose turn would come later than this are refused as if there were no room.
+        on_batch: told (items, seconds) of every batch, in the thread.
+    """
+
+    def __init__(
+        self,
+        work: Work,
+        *,
+        batch_size: int,
+        wait_s: float,
+        capacity: int,
+        patience_s: float,
+        on_batch: Callable[[int, float], None] = lambda items, seconds: None,
+    ) -> None:
+        self._work, self._on_batch = work, on_batch
+        self._batch_size, self._wait_s = batch_size, wait_s
+        self._capacity, self._patience_s = capacity, patience_s
+        self._waiting: deque[_Job] = deque()
+        self._running: list[_Job] = []
+        self._changed = threading.Condition()
+        self._closed = False
+        self._item_s = 0.0
+        self._thread: threading.Thread | None = None
+
+    # -- from the event loop -------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread = threading.Thread(target=self._run, name="faceshield-model", daemon=True)
+        self._thread.start()
+
+    def is_alive(self) -> bool:
+        """Whether the thread runs and takes items."""
+        return self._thread is not None and self._thread.is_alive() and not self._closed
+
+    @property
+    def waiting(self) -> int:
+        """Items in the queue, without those in the model."""
+        return len(self._waiting)
+
+    def check_room(self, items: int = 1) -> None:
+        """Raises `QueueFull` if that many would be refused now."""
+        with self._changed:
+            self._check_room(items)
+
+    def submit(self, key: Hashable, items: Sequence[Any]) -> list[asyncio.Future[Any]]:
+        """All items into the queue, or none.
+
+        Raises:
+            QueueFull: too many are waiting.
+            Abandoned: the service is stopping.
+        """
+        loop = asyncio.get_running_loop()
+        jobs = [_Job(key, item, loop.create_future(), loop) for item in items]
+        with self._changed:
+            if self._closed:
+                raise Abandoned
+            self._check_room(len(jobs))
+            self._waiting.extend(jobs)
+            self._changed.notify()
+        return [job.future for job in jobs]
+
+    def withdraw(self, futures: Sequence[asyncio.Future[Any]]) -> None:
+        """Nobody waits for these any more: those not yet in the model leave the queue."""
+        for future in futures:
+            future.cancel()
+            if future.done() and not future.cancelled():
+                future.exception()  # seen: an unread exception would be logged, with what it says
+        with self._changed:
+            self._waiting = deque(job for job in self._waiting if not job.future.done())
+            self._changed.notify()
+
+    def abandon(self) -> None:
+        """Everything that waits or runs ends with `Abandoned` now; nothing new is taken."""
+        with self._changed:
+            self._closed = True
+            left = [*self._waiting, *self._running]
+            self._waiting.clear()
+            self._changed.notify()
+        for job in left:
+            _hand_over(job, Abandoned())
+
+    def close(self, timeout_s: float) -> None:
+        """Abandon what is left, and wait for the thread to finish its batch."""
+        self.abandon()
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+
+    # -- in the thread -------------------------------------------------------------------------------------
+
+    def _check_room(self, items: int) -> None:
+        before = len(self._waiting) + len(self._running)
+        turn_s = before * self._item_s
+        if len(self._waiting) + items > self._capacity or (before and turn_s > self._patience_s):
+            raise QueueFull(len(self._waiting), turn_s)
+
+    def _run(self) -> None:
+        while (batch := self._take()) is not None:
+            if not batch:
+                continue
+            started = time.monotonic()
+            results = self._results(batch)
+            taken = time.monotonic() - started
+            with self._changed:
+                self._running = []
+                share = taken / len(batch)
+                self._item_s = share if not self._item_s else _MEMORY * self._item_s + (1 - _MEMORY) * share
+            self._on_batch(len(batch), taken)
+            for job, result in zip(batch, results, strict=True):
+                _hand_over(job, result)
+
+    def _take(self) -> list[_Job] | None:
+        """The oldest item and those that go with it; empty if all were withdrawn meanwhile, None at the end."""
+        with self._changed:
+            while not self._waiting and not self._closed:
+                self._changed.wait()
+            while self._waiting and not self._closed:
+                oldest = self._waiting[0]
+                batch = [job for job in self._waiting if job.key == oldest.key][: self._batch_size]
+                left = oldest.arrived + self._wait_s - time.monotonic()
+                if len(batch) == self._batch_size or left <= 0:
+                    taken = set(map(id, batch))
+                    self._waiting = deque(job for job in self._waiting if id(job) not in taken)
+                    self._running = batch
+                    return batch
+                self._changed.wait(left)
+            return None if self._closed else []
+
+    def _results(self, batch: list[_Job]) -> Sequence[Any]:
+        """One a job; an exception of a whole batch is looked for in each alone, so that it fails only its own."""
+        try:
+            results = self._work(batch[0].key, [job.item for job in batch])
+            if len(results) != len(batch):
+                raise RuntimeError(f"{len(results)} results of {len(batch)} items")
+            return results
+        except Exception as error:  # whatever it is, the thread must live on
+            if len(batch) == 1:
+                return [error]
+            return [self._results([job])[0] for job in batch]
+
+
+def _hand_over(job: _Job, result: Any) -> None:
+    try:
+        job.loop.call_soon_threadsafe(_deliver, job, result)
+    except RuntimeError:
+        if not job.loop.is_closed():  # closed: nobody is there to hear it
+            raise
+
+
+def _deliver(job: _Job, result: Any) -> None:
+    if job.future.done():
+        return
+    if isinstance(result, Exception):
+        job.future.set_exception(result)
+    else:
+        job.future.set_result(result)

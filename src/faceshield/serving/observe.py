@@ -1,0 +1,86 @@
+"""What an operator sees: counters for Prometheus and one JSON line a request; never a picture, a name or a word of it.
+
+Use: `meters = Meters(waiting=lambda: 0)`, `meters.exposition()`; `log_json_lines()` once in a process.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+import traceback
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+LOG = logging.getLogger("faceshield.serving")
+EXPOSITION = CONTENT_TYPE_LATEST
+_SECONDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 20, 30, 60, 120)
+
+
+class Meters:
+    """The numbers of one application, in a registry of its own.
+
+    Args:
+        waiting: photos in the queue.
+    """
+
+    def __init__(self, waiting: Callable[[], int]) -> None:
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        self.requests = Counter("faceshield_requests", "Requests answered.", ["route", "status"], registry=registry)
+        self.refusals = Counter("faceshield_refusals", "Requests refused, by the error's code.", ["code"], registry=registry)
+        self.abandoned = Counter("faceshield_clients_gone", "Clients that went before their answer.", registry=registry)
+        self.photos = Counter("faceshield_photos", "Photos inspected, by verdict.", ["verdict"], registry=registry)
+        self.seconds = Histogram(
+            "faceshield_request_seconds", "From head to answer.", ["route"], buckets=_SECONDS, registry=registry
+        )
+        self.batch_photos = Histogram(
+            "faceshield_batch_photos", "Photos of one batch.", buckets=(1, 2, 4, 8, 16, 32), registry=registry
+        )
+        self.batch_seconds = Histogram(
+            "faceshield_batch_seconds", "Of one batch in the model.", buckets=_SECONDS, registry=registry
+        )
+        queue = Gauge("faceshield_queue_photos", "Photos that wait for the model.", registry=registry)
+        queue.set_function(lambda: float(waiting()))
+
+    def batch(self, photos: int, seconds: float) -> None:
+        """One batch is done."""
+        self.batch_photos.observe(photos)
+        self.batch_seconds.observe(seconds)
+
+    def exposition(self) -> bytes:
+        """Prometheus' text format, of media type `EXPOSITION`."""
+        return generate_latest(self.registry)
+
+
+class JsonLines(logging.Formatter):
+    """A record as one JSON object; its own fields come from `extra={"fields": {…}}`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Of an exception its type and lines are told; not its message, which may repeat what a client sent."""
+        entry = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info and record.exc_info[0] is not None:
+            entry["exception"] = record.exc_info[0].__name__
+            frames = traceback.extract_tb(record.exc_info[2])
+            entry["where"] = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames[-12:]]
+        return json.dumps(entry, ensure_ascii=True)
+
+
+def log_json_lines() -> None:
+    """All of the service's logging, and uvicorn's, to standard error as JSON lines."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonLines())
+    for name in ("faceshield.serving", "uvicorn", "uvicorn.error"):
+        logger = logging.getLogger(name)
+        logger.handlers = [handler] if name != "uvicorn.error" else []
+        logger.propagate = name == "uvicorn.error"
+        logger.setLevel(logging.INFO)
+    for name in ("python_multipart", "PIL", "asyncio"):  # their messages may repeat what a client sent
+        logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -1,0 +1,117 @@
+"""The service's JSON: what it takes, what it gives, and the examples in its OpenAPI.
+
+Use: `InspectRequest.model_validate_json(body)`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from faceshield.taxonomy import PRESENTATION_TYPES
+
+FaceMode = Literal["detect", "whole"]
+_DATA_URL = "data:image/jpeg;base64,/9j/4AAQSkZJRg…"
+_FACE = "detect: the largest face, with a margin; whole: the picture is a face crop already"
+
+
+class InspectRequest(BaseModel):
+    """One photo (`image`) or several (`images`), as data URLs."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"image": _DATA_URL}]})
+
+    image: str | None = Field(None, description="a data URL; nothing is ever fetched")
+    images: list[str] | None = Field(None, description="data URLs, 16 at most where the operator says nothing else")
+    face: FaceMode = Field("detect", description=_FACE)
+
+
+class Report(BaseModel):
+    """What the model says of one photo: `faceshield inspect --json`, with its place in the request as its name."""
+
+    image: str = Field(examples=["images[0]"])
+    status: Literal["ok", "no_face", "error"]
+    error: str | None = Field(description="what was wrong — what was expected — what to do")
+    is_attack: bool | None
+    bonafide_score: float | None = Field(ge=0, le=1, description="high = bona fide")
+    threshold: float | None = Field(description="an attack is bonafide_score < threshold")
+    presentation_type: str | None = Field(examples=list(PRESENTATION_TYPES))
+    type_scores: dict[str, float]
+    boxes: list[list[float]] = Field(description="[x0, y0, x1, y1] in pixels of the upright photo")
+    reasoning: str | None
+    face: list[float] | None
+    model: dict[str, str]
+    meta: dict[str, Any]
+
+
+_REPORT: dict[str, Any] = {
+    "image": "images[0]",
+    "status": "ok",
+    "error": None,
+    "is_attack": True,
+    "bonafide_score": 0.031,
+    "threshold": 0.42,
+    "presentation_type": "Print",
+    "type_scores": {name: round(1 / len(PRESENTATION_TYPES), 4) for name in PRESENTATION_TYPES},
+    "boxes": [[120.0, 80.0, 410.0, 460.0]],
+    "reasoning": "A paper edge crosses the shoulder and the light is flat; it is an attack.",
+    "face": [180.0, 120.0, 340.0, 300.0],
+    "model": {"name": "tiny", "hash": "0123456789ab"},
+    "meta": {"size_wh": [640, 480], "notes": []},
+}
+
+
+class InspectResponse(BaseModel):
+    """A report of each photo, in the order of the request."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"request_id": "4f1c…", "reports": [_REPORT]}]})
+
+    request_id: str
+    reports: list[Report]
+
+
+class ErrorDetail(BaseModel):
+    """Why a request got no answer."""
+
+    message: str = Field(description="what — what was expected — what to do")
+    type: str
+    code: str
+    request_id: str
+
+
+class ErrorResponse(BaseModel):
+    """Every refusal."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "error": {
+                        "message": "64 photos are waiting — expected fewer — try again in 12 s",
+                        "type": "rate_limit_error",
+                        "code": "queue_full",
+                        "request_id": "4f1c…",
+                    }
+                }
+            ]
+        }
+    )
+
+    error: ErrorDetail
+    reports: list[Report] | None = Field(None, description="where all photos were refused: why, one by one")
+
+
+class Health(BaseModel):
+    """Of the process (`/healthz`) or of its readiness (`/readyz`)."""
+
+    status: str
+
+
+FORM_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["image"],
+    "properties": {
+        "image": {"type": "array", "items": {"type": "string", "format": "binary"}, "description": "one photo or several"},
+        "face": {"type": "string", "enum": ["detect", "whole"], "default": "detect", "description": _FACE},
+    },
+}

@@ -1,0 +1,57 @@
+"""uvicorn around the application: one process, one worker, and a graceful end.
+
+Use: `run(create_app(predictor), host="127.0.0.1", port=8000)`; returns after SIGTERM or SIGINT.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from faceshield.serving.observe import LOG, log_json_lines
+from faceshield.serving.service import Service
+
+
+class _Server(uvicorn.Server):
+    """Tells the service of the end before uvicorn closes its sockets."""
+
+    service: Service
+    loop: asyncio.AbstractEventLoop
+
+    async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
+        self.loop = asyncio.get_running_loop()
+        await super().startup(sockets)  # type: ignore[arg-type]
+        addresses = [
+            "{}:{}".format(*bound.getsockname()[:2]) for server in self.servers for bound in server.sockets
+        ]
+        LOG.info("listening", extra={"fields": {"addresses": addresses}})
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self.loop.call_soon_threadsafe(self.service.drain)
+        super().handle_exit(sig, frame)
+        self._captured_signals.clear()  # an asked-for end is exit code 0
+
+
+def run(app: FastAPI, *, host: str, port: int) -> None:
+    """Serve until SIGTERM or SIGINT; then accepted requests are answered, for at most `drain_s`."""
+    log_json_lines()
+    service: Service = app.state.service
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=round(service.settings.drain_s) + 1,
+        timeout_keep_alive=20,
+        h11_max_incomplete_event_size=64 * 1024,
+        ws="none",
+        http="h11",
+    )
+    server = _Server(config)
+    server.service = service
+    server.run()

@@ -1,0 +1,186 @@
+"""The service without HTTP: a predictor behind a batcher, with patience, and an end.
+
+Use: `service = Service(predictor, Settings())`, `service.start()`, `await service.inspect(request, photos, "detect")`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import anyio.to_thread
+import numpy as np
+from starlette.requests import ClientDisconnect, Request
+
+from faceshield.images import ImageError
+from faceshield.inspection import InspectionReport
+from faceshield.predictor import FaceShieldPredictor
+from faceshield.serving.batching import Abandoned, Batcher, QueueFull
+from faceshield.serving.observe import LOG, Meters
+from faceshield.serving.refusals import Refusal, busy
+from faceshield.serving.settings import Settings
+from faceshield.serving.uploads import BodyBudget, problem_of
+
+FaceMode = Literal["detect", "whole"]
+_BEFORE_THE_END = 1.0  # seconds left of the drain time for sending the last answers
+
+
+@dataclass(frozen=True, eq=False)
+class _Question:
+    """A key of its own, so that each free question goes through the model alone."""
+
+    prompt: str
+    face: FaceMode
+
+
+class Service:
+    """One model, its queue and its numbers.
+
+    Args:
+        predictor: used by the batcher's thread alone.
+        settings: limits.
+    """
+
+    def __init__(self, predictor: FaceShieldPredictor, settings: Settings) -> None:
+        self.predictor, self.settings = predictor, settings
+        self.model_name = Path(predictor.model_info.get("name") or "faceshield").name
+        self.bodies = BodyBudget(settings)
+        self.batcher = Batcher(
+            self._work,
+            batch_size=settings.batch_size,
+            wait_s=settings.batch_wait_s,
+            capacity=settings.queue,
+            patience_s=settings.timeout_s,
+            on_batch=lambda photos, seconds: self.meters.batch(photos, seconds),
+        )
+        self.meters = Meters(lambda: self.batcher.waiting)
+        self.draining = False
+        self._warm: asyncio.Future[Any] | None = None
+
+    # -- life ----------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the model's thread and warm it up on a grey picture; called in the event loop."""
+        self.batcher.start()
+        grey = np.full((64, 64, 3), 128, np.uint8)
+        self._warm = self.batcher.submit("whole", [grey])[0]
+        LOG.info("started", extra={"fields": {"model": self.model_name, "hash": self.predictor.model_info.get("hash", "")}})
+
+    def trouble(self) -> str | None:
+        """Why no request should be sent here; None when ready."""
+        if self.draining:
+            return "stopping"
+        if not self.batcher.is_alive():
+            return "the model's thread is not running"
+        if self._warm is None or not self._warm.done():
+            return "warming up"
+        return "the model failed on its first picture" if self._warm.exception() else None
+
+    def drain(self) -> None:
+        """Take nothing new; what was accepted has `drain_s` to be answered, then it ends with an error."""
+        if self.draining:
+            return
+        self.draining = True
+        LOG.info("draining", extra={"fields": {"waiting": self.batcher.waiting}})
+        left = max(0.0, self.settings.drain_s - _BEFORE_THE_END)
+        asyncio.get_running_loop().call_later(left, self.batcher.abandon)
+
+    async def stop(self) -> None:
+        """The end: what still waits is abandoned, the running batch is finished."""
+        await anyio.to_thread.run_sync(self.batcher.close, self.settings.timeout_s)
+
+    # -- requests ------------------------------------------------------------------------------------------
+
+    def check_open(self) -> None:
+        """Refuses before a body is read: while stopping, and while the queue is full."""
+        if self.draining:
+            raise self._stopping()
+        try:
+            self.batcher.check_room()
+        except QueueFull as full:
+            raise self._full(full) from None
+
+    async def inspect(self, request: Request, photos: Sequence[bytes], face: FaceMode) -> list[InspectionReport]:
+        """One report a photo, in order; what is wrong with one is in its report.
+
+        Raises:
+            Refusal: no room, too late, stopping.
+            ClientDisconnect: nobody waits for it any more.
+        """
+        problems = [await anyio.to_thread.run_sync(problem_of, photo, self.settings) for photo in photos]
+        good = [photo for photo, problem in zip(photos, problems, strict=True) if problem is None]
+        found = iter(await self._wait(request, face, good) if good else [])
+        reports = []
+        for number, problem in enumerate(problems):
+            report = next(found) if problem is None else self.predictor.failed(ImageError("", problem))
+            report = replace(report, image=f"images[{number}]", model={**report.model, "name": self.model_name})
+            self.meters.photos.labels(report.verdict).inc()
+            reports.append(report)
+        return reports
+
+    async def ask(self, request: Request, photo: bytes, prompt: str, face: FaceMode) -> str:
+        """The model's words to a free question; raises as `inspect`, and 422 for the photo or the question."""
+        if problem := await anyio.to_thread.run_sync(problem_of, photo, self.settings):
+            raise Refusal(422, "bad_photo", problem)
+        answer: str = (await self._wait(request, _Question(prompt, face), [photo]))[0]
+        return answer
+
+    async def _wait(self, request: Request, key: Hashable, items: Sequence[bytes]) -> list[Any]:
+        if self.draining:
+            raise self._stopping()
+        try:
+            futures = self.batcher.submit(key, items)
+        except QueueFull as full:
+            raise self._full(full) from None
+        except Abandoned:
+            raise self._stopping() from None
+        answer = asyncio.ensure_future(asyncio.gather(*futures))
+        gone = asyncio.ensure_future(_gone(request))
+        try:
+            await asyncio.wait({answer, gone}, timeout=self.settings.timeout_s, return_when=asyncio.FIRST_COMPLETED)
+            if answer.done():
+                return list(answer.result())
+            if gone.done():
+                raise ClientDisconnect
+            message = f"no answer within {self.settings.timeout_s:g} s, the limit of this service"
+            raise busy("timeout", message, self.settings.timeout_s, status=503)
+        except Abandoned:
+            raise self._stopping() from None
+        finally:
+            gone.cancel()
+            self.batcher.withdraw(futures)
+            if answer.done() and not answer.cancelled():
+                answer.exception()
+
+    def _full(self, full: QueueFull) -> Refusal:
+        return busy("queue_full", f"{full.waiting} photos are waiting — expected fewer", full.retry_after_s)
+
+    def _stopping(self) -> Refusal:
+        message = "this service is stopping — expected a running one"
+        refusal = busy("stopping", message, self.settings.drain_s, status=503)
+        refusal.headers["Connection"] = "close"
+        return refusal
+
+    # -- in the model's thread -----------------------------------------------------------------------------
+
+    def _work(self, key: Any, items: Sequence[Any]) -> Sequence[Any]:
+        if not isinstance(key, _Question):
+            return list(self.predictor.inspect_many(items, face=key, batch_size=len(items)))
+        answers: list[Any] = []
+        for photo in items:
+            try:
+                answers.append(self.predictor.ask(photo, key.prompt, face=key.face))
+            except ImageError as error:
+                answers.append(Refusal(422, "bad_photo", error.problem))
+            except ValueError as error:
+                answers.append(Refusal(422, "bad_question", str(error)))
+        return answers
+
+
+async def _gone(request: Request) -> None:
+    """Ends when the client closes its connection; the body must have been read."""
+    while (await request.receive())["type"] != "http.disconnect":
+        continue

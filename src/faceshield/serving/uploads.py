@@ -1,0 +1,193 @@
+"""From a request's bytes to photos' bytes: limits first, memory alone (never a temporary file), names forgotten.
+
+Photos come as files of a form or as data URLs; nothing is ever fetched.
+Use: `body = await read_body(request, settings)`, then `read_form(content_type, body, settings)`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import unquote_to_bytes
+
+from python_multipart import FormParser
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import Field, File, parse_options_header
+from starlette.requests import ClientDisconnect, Request
+
+from faceshield.images import ImageError, check_picture
+from faceshield.serving.refusals import Refusal, busy
+from faceshield.serving.settings import Settings
+
+_PHOTO_FIELDS = ("image", "images", "photo", "photos", "file", "files", "image[]", "images[]", "file[]", "files[]")
+
+
+class BodyBudget:
+    """Bytes that all requests together may hold; a request of unknown length counts as the longest."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.held = 0
+
+    @contextmanager
+    def hold(self, request: Request) -> Iterator[None]:
+        """Bytes for one request, until it is answered.
+
+        Raises:
+            Refusal: 413 for a length over the limit, 429 while others hold too much.
+        """
+        size = _announced(request, self._settings.max_body)
+        if self.held + size > self._settings.max_bodies:
+            raise busy("memory_full", f"{self.held:,} bytes of other requests are waiting — expected fewer", 5)
+        self.held += size
+        try:
+            yield
+        finally:
+            self.held -= size
+
+
+def _announced(request: Request, max_body: int) -> int:
+    length = request.headers.get("content-length")
+    if length is None:
+        return max_body
+    if not (length.isascii() and length.isdigit()):
+        raise Refusal(400, "bad_length", "Content-Length is no number — expected the bytes of the body — correct it")
+    if len(length) > 15 or int(length) > max_body:
+        raise _too_large(max_body)
+    return int(length)
+
+
+def _too_large(max_body: int) -> Refusal:
+    message = f"the body is too large — expected at most {max_body:,} bytes — send fewer or smaller photos"
+    return Refusal(413, "body_too_large", message, headers={"Connection": "close"})
+
+
+async def read_body(request: Request, settings: Settings) -> bytes:
+    """The whole body.
+
+    Raises:
+        Refusal: 413 as soon as it is too long, 408 when it comes too slowly.
+        ClientDisconnect: the client went.
+    """
+
+    async def read() -> bytes:
+        parts, size = [], 0
+        async for part in request.stream():
+            size += len(part)
+            if size > settings.max_body:
+                raise _too_large(settings.max_body)
+            parts.append(part)
+        return b"".join(parts)
+
+    try:
+        return await asyncio.wait_for(read(), settings.body_timeout_s)
+    except (asyncio.TimeoutError, TimeoutError):
+        message = f"the body did not arrive in {settings.body_timeout_s:g} s — expected it faster — send smaller photos"
+        raise Refusal(408, "body_timeout", message, headers={"Connection": "close"}) from None
+
+
+async def discard_body(request: Request, settings: Settings) -> None:
+    """Read and forget what a refused client is still sending, or its answer would be lost in a reset connection."""
+    try:
+        _announced(request, settings.max_body)
+        await read_body(request, settings)
+    except (Refusal, ClientDisconnect):
+        return
+
+
+def media_type(request: Request) -> str:
+    """The Content-Type without parameters, in small letters."""
+    return request.headers.get("content-type", "").split(";")[0].strip().lower()
+
+
+def read_form(content_type: str, body: bytes, settings: Settings) -> tuple[list[bytes], dict[str, str]]:
+    """The photos and the other fields of a multipart form.
+
+    Raises:
+        Refusal: 400, 413 or 422: not such a form, too many photos, unknown fields.
+    """
+    photos: list[bytes] = []
+    fields: dict[str, str] = {}
+
+    def on_file(file: File) -> None:
+        _check_name(file.field_name)
+        photos.append(file.file_object.getvalue())  # type: ignore[union-attr]
+        check_count(len(photos), settings)
+
+    def on_field(field: Field) -> None:
+        name = (field.field_name or b"").decode("utf-8", "replace")
+        if name in _PHOTO_FIELDS:
+            message = "a photo came as text — expected a file — send it with a filename, as curl -F image=@photo.jpg does"
+            raise Refusal(422, "photo_as_text", message)
+        if name != "face":
+            raise Refusal(422, "unknown_field", "an unknown field — expected image and face — leave it out")
+        fields[name] = (field.value or b"").decode("utf-8", "replace")
+
+    _, options = parse_options_header(content_type)
+    try:
+        parser = FormParser(
+            "multipart/form-data",
+            on_field,
+            on_file,
+            boundary=options[b"boundary"],
+            config={
+                "MAX_MEMORY_FILE_SIZE": settings.max_body + 1,
+                "MAX_FIELD_SIZE": 1024,
+                "MAX_FIELDS": 8,
+                "UPLOAD_ERROR_ON_BAD_CTE": True,
+            },
+        )
+        parser.write(body)
+        parser.finalize()
+    except (FormParserError, KeyError, ValueError, AssertionError) as error:
+        message = "the form cannot be read — expected multipart/form-data with a boundary and whole parts — send it again"
+        raise Refusal(400, "bad_form", message) from error
+    return photos, fields
+
+
+def _check_name(name: bytes | None) -> None:
+    if (name or b"").decode("utf-8", "replace") not in _PHOTO_FIELDS:
+        raise Refusal(422, "unknown_field", "a file in an unknown field — expected the field image — rename it")
+
+
+def check_count(count: int, settings: Settings) -> None:
+    """Refuses no photo (422) and too many (413)."""
+    if count < 1:
+        raise Refusal(422, "no_photo", "no photo in the request — expected at least one — send one")
+    if count > settings.max_photos:
+        message = f"more than {settings.max_photos} photos — expected at most so many — send them in several requests"
+        raise Refusal(413, "too_many_photos", message)
+
+
+def read_data_url(url: str) -> bytes:
+    """The bytes inside a data URL.
+
+    Raises:
+        Refusal: 422; other URLs are never fetched.
+    """
+    head, comma, rest = url.partition(",")
+    scheme, _, kind = head.partition(":")
+    if scheme.strip().lower() != "data" or not comma:
+        message = "no data URL — expected data:image/jpeg;base64,… (nothing is fetched) — send the picture itself"
+        raise Refusal(422, "no_data_url", message)
+    parts = [part.strip().lower() for part in kind.split(";")]
+    try:
+        if parts[-1] == "base64":
+            raw = unquote_to_bytes(rest) if "%" in rest else rest.encode("ascii")
+            return base64.b64decode(raw, validate=True)
+        return unquote_to_bytes(rest)
+    except (binascii.Error, UnicodeError, ValueError) as error:
+        message = "a data URL that cannot be decoded — expected base64 without line breaks — encode the file again"
+        raise Refusal(422, "bad_data_url", message) from error
+
+
+def problem_of(photo: bytes, settings: Settings) -> str | None:
+    """What is wrong with a photo by its header alone; None if it may go on."""
+    try:
+        check_picture(photo, max_pixels=settings.max_pixels)
+    except ImageError as error:
+        return error.problem
+    return None

@@ -1,0 +1,184 @@
+"""POST /v1/inspect, health, keys and limits, through the whole application with a toy model."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import logging
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+pytest.importorskip("fastapi", reason='pip install -e ".[dev]"')
+
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from faceshield.predictor import FaceShieldPredictor
+from faceshield.serving.observe import JsonLines
+
+MakeClient = Callable[..., Any]
+KEY, OTHER_KEY = "k" * 24, "another-key-of-24-chars!"
+
+
+def data_url(data: bytes, kind: str = "image/jpeg") -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def png_header(width: int, height: int) -> bytes:
+    """The beginning of a PNG file that claims to be so large."""
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(5000))) + chunk(b"IEND", b"")
+
+
+def refused(response: Any, status: int, code: str) -> str:
+    """Checks a refusal and returns what it says; every one says what to do."""
+    assert response.status_code == status, response.text
+    error = response.json()["error"]
+    assert error["code"] == code and error["request_id"] == response.headers["x-request-id"]
+    assert " — " in error["message"]
+    return str(error["message"])
+
+
+def test_a_form_and_json_give_the_predictors_own_report(
+    client: TestClient, shield: FaceShieldPredictor, face_jpeg: bytes
+) -> None:
+    expected = {**shield.inspect(face_jpeg).to_dict(), "image": "images[0]"}
+    expected["model"] = {**expected["model"], "name": "toy"}  # never the folder of the operator's machine
+    form = client.post("/v1/inspect", files={"image": ("Jane Doe.jpg", face_jpeg)})
+    assert form.status_code == 200 and form.json()["reports"] == [expected]
+    sent = client.post("/v1/inspect", json={"image": data_url(face_jpeg)}, headers={"X-Request-ID": "mine-1"})
+    assert sent.json() == {"request_id": "mine-1", "reports": [expected]}
+    assert sent.headers["x-request-id"] == "mine-1" and sent.headers["cache-control"] == "no-store"
+
+
+def test_several_photos_come_back_in_order_and_a_bad_one_stops_no_other(
+    client: TestClient, face_jpeg: bytes, wall_png: bytes
+) -> None:
+    photos = [wall_png, b"no picture", face_jpeg, face_jpeg[: len(face_jpeg) // 2], wall_png]
+    answer = client.post("/v1/inspect", files=[("images", ("a", photo)) for photo in photos])
+    reports = answer.json()["reports"]
+    assert [report["status"] for report in reports] == ["no_face", "error", "ok", "error", "no_face"]
+    assert [report["image"] for report in reports] == [f"images[{number}]" for number in range(5)]
+    assert "expected" in reports[1]["error"] and "truncated" in reports[3]["error"]
+
+
+def test_whole_is_asked_for_in_both_ways(client: TestClient, wall_png: bytes) -> None:
+    form = client.post("/v1/inspect", files={"image": ("a", wall_png)}, data={"face": "whole"})
+    sent = client.post("/v1/inspect", json={"images": [data_url(wall_png)], "face": "whole"})
+    assert form.json()["reports"] == sent.json()["reports"]
+    assert form.json()["reports"][0]["status"] == "ok" and form.json()["reports"][0]["face"] is None
+
+
+def test_what_is_refused(make_client: MakeClient, face_jpeg: bytes, wall_png: bytes) -> None:
+    client = make_client(max_photos=2, max_body=200_000, max_pixels=220 * 220 - 1)
+    photo = {"image": ("a", wall_png)}
+    assert "48,399 pixels" in refused(client.post("/v1/inspect", files={"image": ("a", face_jpeg)}), 422, "bad_photo")
+    refused(client.post("/v1/inspect", files=[("image", ("a", wall_png))] * 3), 413, "too_many_photos")
+    refused(client.post("/v1/inspect", files=photo, data={"tasks": "all"}), 422, "unknown_field")
+    refused(client.post("/v1/inspect", files={"x": ("a", wall_png)}), 422, "unknown_field")
+    refused(client.post("/v1/inspect", files=photo, data={"face": "left"}), 422, "bad_fields")
+    refused(client.post("/v1/inspect", files={"image": (None, b"abc")}), 422, "photo_as_text")
+    refused(client.post("/v1/inspect", json={"images": []}), 422, "no_photo")
+    refused(client.post("/v1/inspect", json={"image": "https://example.org/a.jpg"}), 422, "no_data_url")
+    refused(client.post("/v1/inspect", json={"image": "file:///etc/passwd"}), 422, "no_data_url")
+    refused(client.post("/v1/inspect", json={"image": "data:image/png;base64,@@"}), 422, "bad_data_url")
+    refused(client.post("/v1/inspect", content=b"{", headers={"content-type": "application/json"}), 422, "bad_fields")
+    deep = b'{"image":' + b"[" * 90_000
+    refused(client.post("/v1/inspect", content=deep, headers={"content-type": "application/json"}), 422, "bad_fields")
+    refused(client.post("/v1/inspect", content=wall_png, headers={"content-type": "image/png"}), 415, "bad_media_type")
+    for kind in ("multipart/form-data", "multipart/form-data; boundary=x", "multipart/form-data; boundary=" + "x" * 999):
+        response = client.post("/v1/inspect", content=b"--y\r\nrubbish", headers={"content-type": kind})
+        refused(response, 400, "bad_form")
+    refused(client.get("/v1/inspect"), 405, "no_method")
+    refused(client.get("/docs"), 404, "no_route")
+
+
+def test_bytes_are_counted_whether_announced_or_not(make_client: MakeClient) -> None:
+    client = make_client(max_body=5000)
+    refused(client.post("/v1/inspect", content=bytes(5001)), 413, "body_too_large")
+
+    def pieces() -> Iterator[bytes]:
+        yield from [bytes(1000)] * 6
+
+    refused(client.post("/v1/inspect", content=pieces()), 413, "body_too_large")
+    assert client.app.state.service.bodies.held == 0  # type: ignore[attr-defined]
+
+
+def test_a_bomb_is_refused_by_its_header(client: TestClient) -> None:
+    response = client.post("/v1/inspect", files={"image": ("a", png_header(30_000, 30_000))})
+    assert "30,000 x 30,000 pixels is too large" in refused(response, 422, "bad_photo")
+    assert response.json()["reports"][0]["status"] == "error"
+
+
+def test_every_route_but_health_wants_a_key(make_client: MakeClient, wall_png: bytes) -> None:
+    from faceshield.serving.settings import hash_key
+
+    client = make_client(keys=(hash_key(KEY), hash_key(OTHER_KEY)))
+    paths = {route.path for route in client.app.routes}  # type: ignore[attr-defined]
+    assert {"/v1/inspect", "/metrics", "/openapi.json", "/healthz", "/readyz"} <= paths
+    for path in (paths | {"/none"}) - {"/healthz", "/readyz"}:
+        for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": f"Basic {KEY}"}, {"X-API-Key": KEY[:-1]}):
+            refused(client.get(path, headers=headers), 401, "unauthorized")
+    assert client.get("/healthz").json() == {"status": "ok"}
+    photo = {"image": ("a", wall_png)}
+    refused(client.post("/v1/inspect", files=photo), 401, "unauthorized")
+    for headers in ({"Authorization": f"bearer {OTHER_KEY}"}, {"X-API-Key": KEY}):
+        assert client.post("/v1/inspect", files=photo, headers=headers).status_code == 200
+
+
+def test_logs_tell_what_happened_and_nothing_that_was_sent(
+    client: TestClient, wall_png: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    exif = Image.Exif()
+    exif[0x010E] = "Jane Doe in EXIF"
+    buffer = io.BytesIO()
+    Image.open(io.BytesIO(wall_png)).save(buffer, "JPEG", exif=exif)
+    with caplog.at_level(logging.DEBUG):
+        client.post("/v1/inspect?who=Jane+Doe", files={"image": ("Jane Doe.jpg", buffer.getvalue())})
+        client.get("/Jane Doe")
+        client.post("/v1/inspect", json={"image": "Jane Doe"})
+    ours = [record for record in caplog.records if record.name.startswith(("faceshield", "uvicorn", "python_multipart"))]
+    lines = [json.loads(JsonLines().format(record)) for record in ours]
+    asked = [line for line in lines if line["event"] == "request" and line["route"] == "/v1/inspect"]
+    assert [(line["status"], line.get("photos")) for line in asked] == [(200, 1), (422, None)]
+    assert all(line["request_id"] and line["ms"] > 0 for line in asked)
+    assert "Jane" not in json.dumps(lines)
+
+
+def test_the_counters_count(client: TestClient, wall_png: bytes) -> None:
+    def counts() -> dict[str, float]:
+        lines = client.get("/metrics").text.splitlines()
+        return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))}
+
+    before = counts()
+    client.post("/v1/inspect", files=[("image", ("a", wall_png)), ("image", ("b", wall_png))])
+    client.post("/v1/inspect", files={"image": ("a", b"")})
+    after = counts()
+    assert after["faceshield_queue_photos"] == 0 and after["process_resident_memory_bytes"] > 1e6
+    for name, more in {
+        'faceshield_requests_total{route="/v1/inspect",status="200"}': 1,
+        'faceshield_requests_total{route="/v1/inspect",status="422"}': 1,
+        'faceshield_refusals_total{code="bad_photo"}': 1,
+        'faceshield_photos_total{verdict="no face"}': 2,
+        'faceshield_photos_total{verdict="error"}': 1,
+        "faceshield_batch_photos_count": 1,  # both together
+        "faceshield_batch_photos_sum": 2,
+    }.items():
+        assert after[name] - before.get(name, 0) == more, name
+
+
+def test_openapi_describes_every_answer_with_examples(client: TestClient) -> None:
+    schema = client.get("/openapi.json").json()
+    asked = schema["paths"]["/v1/inspect"]["post"]
+    assert set(asked["requestBody"]["content"]) == {"multipart/form-data", "application/json"}
+    assert {"200", "400", "401", "408", "413", "415", "422", "429", "503"} <= set(asked["responses"])
+    for name in ("InspectResponse", "ErrorResponse"):
+        assert schema["components"]["schemas"][name]["examples"]
