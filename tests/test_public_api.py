@@ -58,6 +58,7 @@ OPTIONS = {
     "train": [],
     "predict": ["--model", "--out", "--tasks", "--pvtm"],
     "score": ["--out", "--model", "--threshold-from", "--criterion"],
+    "calibrate": ["--out", "--model", "--criterion", "--face"],
     "table": ["--markdown", "--out"],
     "inspect": ["--model", "--face", "--json", "--out"],
     "ask": ["--model", "--face"],

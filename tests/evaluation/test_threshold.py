@@ -8,6 +8,7 @@ import pytest
 
 from faceshield.evaluation import Threshold, choose_threshold
 from faceshield.evaluation.metrics.pad import ScoreCurve, correct_by_score
+from faceshield.evaluation.threshold import bona_fides_needed
 
 
 def test_separable_scores_are_parted_in_the_middle_of_the_gap() -> None:
@@ -20,7 +21,9 @@ def test_separable_scores_are_parted_in_the_middle_of_the_gap() -> None:
         "n_bonafide": 2,
         "n_attack": 2,
         "apcer": 0.0,
+        "apcer_ci95": [0.0, pytest.approx(0.6576, abs=1e-4)],
         "bpcer": 0.0,
+        "bpcer_ci95": [0.0, pytest.approx(0.6576, abs=1e-4)],
     }
     json.dumps(chosen.to_dict(), allow_nan=False)
 
@@ -45,6 +48,27 @@ def test_bpcer_spends_no_bona_fide_that_buys_nothing() -> None:
     scores, attack = [0.1] + [0.5 + i / 100 for i in range(40)], [True] + [False] * 40
     chosen = choose_threshold(scores, attack, "bpcer5", dataset="dev")
     assert chosen.value == pytest.approx(0.3) and chosen.source["bpcer"] == 0.0
+
+
+def test_bona_fides_alone_give_the_highest_threshold_allowed() -> None:
+    scores = [i / 100 for i in range(1, 41)]
+    chosen = choose_threshold(scores, [False] * 40, "bpcer5", dataset="mine")
+    assert chosen.value == pytest.approx(0.025) and chosen.source["bpcer"] == pytest.approx(0.05)
+    assert chosen.source["apcer"] is None and chosen.source["apcer_ci95"] is None and chosen.source["n_attack"] == 0
+    low, high = chosen.source["bpcer_ci95"]
+    assert low < 0.05 < high
+    with pytest.raises(ValueError, match="0 bona fides — expected some of the latter"):
+        choose_threshold(scores, [True] * 40, "bpcer5", dataset="mine")
+
+
+def test_how_many_bona_fides_a_rate_needs() -> None:
+    """59 and 299 are the textbook figures; one fewer is not enough."""
+    assert [bona_fides_needed(rate) for rate in (0.05, 0.01, 0.1)] == [59, 299, 29]
+    for rate in (0.05, 0.01, 0.1):
+        n = bona_fides_needed(rate)
+        assert 1 - (1 - rate) ** n >= 0.95 > 1 - (1 - rate) ** (n - 1)
+    with pytest.raises(ValueError, match="more than 0"):
+        bona_fides_needed(0.0)
 
 
 def test_neighbouring_floats_and_everything_rejected() -> None:

@@ -24,6 +24,7 @@ VERBS: tuple[str, ...] = (
     "train",
     "predict",
     "score",
+    "calibrate",
     "table",
     "inspect",
     "ask",

@@ -220,7 +220,7 @@ def _footnotes(systems: Mapping[str, Metrics]) -> list[str]:
     notes: list[str] = []
     for name, metrics in systems.items():
         if metrics.get("threshold"):
-            source = ", ".join(f"{key} {value}" for key, value in metrics["threshold"]["source"].items())
+            source = ", ".join(f"{key} {_rounded(value)}" for key, value in metrics["threshold"]["source"].items())
             notes.append(f"{name}: threshold {metrics['threshold']['value']:.6g} from {source}.")
         ranked = metrics["overall"].get("localization", {}).get("ranked_by")
         if ranked:
@@ -239,3 +239,10 @@ def _padded(cells: Sequence[str], widths: Sequence[int]) -> str:
         for index, (cell, width) in enumerate(zip(cells, widths, strict=True))
     ]
     return "  ".join([first, *others]).rstrip()
+
+
+def _rounded(value: Any) -> str:
+    """A value of a threshold's origin, its floats to three digits."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_rounded, value))}]"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

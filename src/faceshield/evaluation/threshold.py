@@ -4,7 +4,8 @@ Use: ``choose_threshold(scores, is_attack, "eer", dataset="sim-dev").to_dict()``
 
 Criteria, measured on the development set with all attacks pooled:
     ``eer``: APCER and BPCER nearest to each other.
-    ``bpcerX``: BPCER at most X percent (``bpcer5``: 5%); of such thresholds the lowest APCER, then BPCER.
+    ``bpcerX``: BPCER at most X percent (``bpcer5``: 5%); of such thresholds the lowest APCER, then BPCER. It needs no
+        attacks: without, it is the highest such threshold.
     ``apcerX``: APCER at most X percent; of such thresholds the lowest BPCER, then APCER.
 Beware of other tools: bob's "bpcer20" is the BPCER where APCER is 1/20.
 """
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from faceshield.evaluation.metrics.intervals import rate
 from faceshield.evaluation.metrics.pad import TOLERANCE, ScoreCurve, nearest_rates
 
 
@@ -57,10 +59,11 @@ def choose_threshold(scores: ArrayLike, is_attack: ArrayLike, criterion: str, *,
     Returns:
         The threshold; it lies midway between the two neighbouring scores, which makes the same decisions as
         any other point between them. ``source`` holds dataset, criterion, n, n_bonafide, n_attack, apcer,
-        bpcer.
+        bpcer, and their Wilson 95% intervals apcer_ci95, bpcer_ci95; those of the attacks are None where there are none.
 
     Raises:
-        ValueError: for an unknown criterion, a missing or non-finite score, or a set without both classes.
+        ValueError: for an unknown criterion, a missing or non-finite score, a set without bona fides, or, but for
+            ``bpcerX``, without attacks.
     """
     values, attack = np.asarray(scores, dtype=np.float64), np.asarray(is_attack, dtype=bool)
     limited, limit = _limit(criterion)
@@ -70,11 +73,12 @@ def choose_threshold(scores: ArrayLike, is_attack: ArrayLike, criterion: str, *,
             "expected one a row — predict them again"
         )
     curve = ScoreCurve(values, attack)
-    if not attack.any() or attack.all():
+    bona_fides_suffice = limited == "bpcer"
+    if attack.all() or (not bona_fides_suffice and not attack.any()):
         raise ValueError(
             f"development set {dataset!r} has {int(attack.sum())} attacks and {int((~attack).sum())} bona "
             "fides — "
-            "expected some of both — add the missing class"
+            f"expected some of {'the latter' if bona_fides_suffice else 'both'} — add the missing class"
         )
     apcer, bpcer = curve.rates()
     if limited == "eer":
@@ -82,19 +86,39 @@ def choose_threshold(scores: ArrayLike, is_attack: ArrayLike, criterion: str, *,
     else:
         held, lowered = (bpcer, apcer) if limited == "bpcer" else (apcer, bpcer)
         allowed = np.flatnonzero(held <= limit + TOLERANCE)
-        index = int(allowed[np.lexsort((held[allowed], lowered[allowed]))[0]])
-    return Threshold(
-        _between(curve, index),
-        {
-            "dataset": dataset,
-            "criterion": criterion,
-            "n": int(attack.size),
-            "n_bonafide": int((~attack).sum()),
-            "n_attack": int(attack.sum()),
-            "apcer": float(apcer[index]),
-            "bpcer": float(bpcer[index]),
-        },
-    )
+        best = np.lexsort((held[allowed], lowered[allowed]))[0] if attack.any() else -1
+        index = int(allowed[best])
+    source: dict[str, Any] = {
+        "dataset": dataset,
+        "criterion": criterion,
+        "n": int(attack.size),
+        "n_bonafide": int((~attack).sum()),
+        "n_attack": int(attack.sum()),
+    }
+    for name, share, count in (("apcer", apcer[index], source["n_attack"]), ("bpcer", bpcer[index], source["n_bonafide"])):
+        measured = rate(round(float(share) * count) if count else 0, count)
+        source |= {name: measured.value, f"{name}_ci95": measured.to_dict()["ci95"]}
+    return Threshold(_between(curve, index), source)
+
+
+def bona_fides_needed(bpcer: float, confidence: float = 0.95) -> int:
+    """How many bona fide pictures it takes before any threshold can be trusted to keep BPCER at ``bpcer`` (0..1).
+
+    With fewer, even one that refuses none of them may refuse more than that share of others: the distribution-free
+    tolerance limit, 1 - (1 - bpcer)^n >= confidence (Wilks 1941). 59 for 5%, 299 for 1%.
+
+    Raises:
+        ValueError: for a rate that no number of pictures can show, 0 or less, or of 1 or more.
+    """
+    if not 0 < bpcer < 1:
+        raise ValueError(f"BPCER {bpcer} — expected more than 0 and less than 1 — choose another")
+    return math.ceil(math.log(1 - confidence) / math.log(1 - bpcer) - TOLERANCE)
+
+
+def bpcer_limit(criterion: str) -> float | None:
+    """The X of ``bpcerX`` as a share, 0..1; None for the other criteria; raises ValueError for anything else."""
+    limited, limit = _limit(criterion)
+    return limit if limited == "bpcer" else None
 
 
 def _limit(criterion: str) -> tuple[str, float]:

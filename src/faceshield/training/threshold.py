@@ -50,8 +50,10 @@ def store_threshold(config: ThresholdConfig, choose: Callable[..., dict[str, Any
         choose: (scores, is_attack, criterion, *, dataset) -> {"value", "source"}; evaluation's
             `choose_threshold`. It comes as an argument because training does not know evaluation.
 
+    The question that the scores answer is stored with it: asked another one, the model gives other scores.
+
     Raises:
-        ValueError: no coarse predictions with a score and a truth, or a threshold outside 0..1.
+        ValueError: no coarse predictions with a score and a truth, or predictions of more than one question.
     """
     rows = [
         row
@@ -62,9 +64,14 @@ def store_threshold(config: ThresholdConfig, choose: Callable[..., dict[str, Any
     names = ", ".join(map(str, config.predictions))
     if not rows:
         raise ValueError(f"{names}: no coarse row with a score and a truth — predict a development set first")
+    questions = sorted({row.question for row in rows})
+    if len(questions) > 1:
+        raise ValueError(f"{names}: scores of the questions {questions} — expected one — predict again with one version")
     scores, truth = [row.bonafide_score for row in rows], [row.truth.is_attack for row in rows]
     chosen = choose(scores, truth, config.criterion, dataset=config.dataset or names)
     value = min(1.0, max(0.0, float(chosen["value"])))
-    info = replace(read_info(config.out), threshold=value, threshold_source=chosen["source"])
+    info = read_info(config.out)
+    asked = {**info.questions, "coarse": questions[0]}
+    info = replace(info, threshold=value, threshold_source=chosen["source"], questions=asked)
     write_text_atomic(config.out / INFO_FILE, json.dumps(asdict(info), indent=2, ensure_ascii=False) + "\n")
     return value

@@ -1,0 +1,201 @@
+"""`faceshield calibrate`: a threshold chosen on one's own photographs, in a copy of the checkpoint, with its evidence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from faceshield.cli.inspect import FaceMode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from faceshield.predictor import FaceShieldPredictor
+    from faceshield.records import Prediction
+
+
+def calibrate(
+    photos: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder with real/… and, if there are any, attack/<type>/…; or a samples.jsonl.", metavar="FOLDER"
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option(help="The new checkpoint; scores go to OUT.calibration beside it, and are not made twice.")
+    ],
+    model: Annotated[str, typer.Option(help="'tiny', a checkpoint folder, or a hub id.")] = "tiny",
+    criterion: Annotated[str, typer.Option(help="bpcerX: at most X percent of bona fide refused; or eer.")] = "bpcer5",
+    face: Annotated[
+        FaceMode, typer.Option(help="Find the largest face, or judge the whole picture; as it will be used.")
+    ] = FaceMode.detect,
+    name: Annotated[str | None, typer.Option(help="Of the photographs, for the evidence. Default: the folder's.")] = None,
+) -> None:
+    """Choose the threshold on your own bona fide (and attack) photographs; the model's own is never touched."""
+    from dataclasses import asdict
+
+    from faceshield.evaluation.threshold import bpcer_limit, choose_threshold
+    from faceshield.model.checkpoint import read_info, resolve_model
+    from faceshield.records import Prediction, read_jsonl
+    from faceshield.training.threshold import ThresholdConfig, store_threshold
+
+    bpcer_limit(criterion)
+    source = resolve_model(model)
+    _check_out(out, source)
+    work = out.with_name(f"{out.name}.calibration")
+    predictions = _scored(photos, work, model, face.value)
+    rows = read_jsonl(predictions, Prediction)
+    judged = [row for row in rows if row.bonafide_score is not None]
+    if not any(row.truth.is_attack is False for row in judged):
+        raise ValueError(
+            f"{photos}: {len(rows)} photographs, and a face found in no bona fide one — expected bona fide photographs "
+            "in real/… — add some, or pass --face whole for face crops"
+        )
+
+    def choose(scores: Any, is_attack: Any, wanted: str, *, dataset: str) -> dict[str, Any]:
+        chosen = choose_threshold(scores, is_attack, wanted, dataset=dataset).to_dict()
+        chosen["source"] |= {"face": face.value, "n_not_judged": len(rows) - len(judged)}
+        return chosen
+
+    with _copied(source, out) as fresh:
+        config = ThresholdConfig(predictions=[predictions], out=fresh, criterion=criterion, dataset=name or photos.name)
+        store_threshold(config, choose)
+    info, before = asdict(read_info(out)), read_info(source).threshold
+    own = "" if before is None else f" (the model's own: {before:.4f})"
+    typer.echo(f"threshold {info['threshold']:.4f}{own}, {criterion} on {info['threshold_source']['dataset']}")
+    for line in _evidence(judged, info["threshold"]):
+        typer.echo(line)
+    for warning in _warnings(judged, len(rows) - len(judged), bpcer_limit(criterion)):
+        typer.secho(f"warning: {warning}", fg=typer.colors.YELLOW, err=True)
+    typer.echo(f"checkpoint: {out}; scores: {predictions}")
+
+
+def _check_out(out: Path, source: Path) -> None:
+    from faceshield.model.checkpoint import TINY_FOLDER
+
+    inside = any(out.resolve().is_relative_to(folder) for folder in (source.resolve(), TINY_FOLDER.parent))
+    if inside:
+        raise ValueError(f"--out {out}: inside the model that is calibrated — expected a folder elsewhere — choose another")
+    if out.exists():
+        raise ValueError(f"--out {out} is there already — expected a new folder — remove it, or choose another")
+
+
+def _scored(photos: Path, work: Path, model: str, face: Literal["detect", "whole"]) -> Path:
+    """Samples and predictions of the photographs; what an earlier run has done is kept."""
+    import sys
+
+    from tqdm import tqdm
+
+    from faceshield.datasets import DATASETS, PrepareConfig
+    from faceshield.datasets import prepare as read
+    from faceshield.evaluation.predict import predict
+    from faceshield.images import open_picture
+    from faceshield.predictor import FaceShieldPredictor
+
+    samples = photos
+    if not photos.is_file():
+        samples = work / "samples.jsonl"
+        summary = read(DATASETS["folder"](photos), PrepareConfig(out=samples, workers=1))
+        if not summary.rows:
+            raise ValueError(
+                f"{photos}: no photograph that can be used — expected real/… and attack/<type>/… — see {work / 'rejects.jsonl'}"
+            )
+        if summary.problems:
+            found = ", ".join(f"{reason} {count}" for reason, count in sorted(summary.problems.items()))
+            typer.echo(f"left out: {found}; see {work / 'rejects.jsonl'}", err=True)
+    shield = FaceShieldPredictor.from_pretrained(model, threshold=0.5)  # scores only: no verdict is read
+    predictions = work / "predictions.jsonl"
+    with tqdm(desc="calibrate", unit="photo", file=sys.stderr, dynamic_ncols=True) as bar:
+
+        def advance(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        predict(
+            samples,
+            _Detected(shield, face),
+            predictions,
+            tasks=("coarse",),
+            system=shield.model_info["hash"],
+            options={"face": face},
+            batch_size=1,
+            load=open_picture,
+            progress=advance,
+        )
+    return predictions
+
+
+class _Detected:
+    """The predictor as evaluation asks it, but looking for the face first, as it will in use."""
+
+    def __init__(self, shield: FaceShieldPredictor, face: Literal["detect", "whole"]) -> None:
+        self._shield, self._face = shield, face
+
+    def score(self, image: object) -> float:
+        report = self._shield.detect(image, face=self._face)
+        if report.bonafide_score is None:
+            raise ValueError(report.error or "no face found")
+        return report.bonafide_score
+
+
+class _copied:
+    """A copy of the checkpoint that is there whole or not at all: made beside `out`, renamed at the end."""
+
+    def __init__(self, source: Path, out: Path) -> None:
+        self._source, self._out = source, out
+        self._fresh = out.with_name(f".{out.name}.part")
+
+    def __enter__(self) -> Path:
+        import shutil
+
+        shutil.rmtree(self._fresh, ignore_errors=True)
+        shutil.copytree(self._source, self._fresh)
+        return self._fresh
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        import os
+        import shutil
+
+        if kind is None:
+            os.replace(self._fresh, self._out)
+        else:
+            shutil.rmtree(self._fresh, ignore_errors=True)
+
+
+def _evidence(judged: Sequence[Prediction], threshold: float) -> Iterator[str]:
+    """BPCER, APCER and each type's, with n and 95% interval."""
+    from faceshield.evaluation.metrics.pad import correct_by_score, error_rates
+
+    attack = [bool(row.truth.is_attack) for row in judged]
+    right = correct_by_score([row.bonafide_score for row in judged], attack, threshold)
+    rates = error_rates(right, attack, [row.truth.presentation_type or "unknown" for row in judged])
+    named = [("BPCER", rates.bpcer), ("APCER", rates.apcer), *((f"  {key}", one) for key, one in rates.apcer_by_type.items())]
+    for title, measured in named:
+        if measured.value is None or measured.ci95 is None:
+            yield f"{title:16} unknown  n=0"
+        else:
+            low, high = (100 * end for end in measured.ci95)
+            yield f"{title:16} {100 * measured.value:5.1f}% [{low:.1f}, {high:.1f}]  n={measured.n}"
+
+
+def _warnings(judged: Sequence[Prediction], missing: int, limit: float | None) -> Iterator[str]:
+    from faceshield.evaluation.threshold import bona_fides_needed
+
+    bonafide = [row for row in judged if not row.truth.is_attack]
+    if limit is not None and 0 < limit < 1 and len(bonafide) < (needed := bona_fides_needed(limit)):
+        yield (
+            f"{len(bonafide)} bona fide photographs are too few for BPCER {100 * limit:g}%: refusing none of them would not "
+            f"show it with 95% confidence — expected at least {needed} — add photographs, or ask for a higher rate"
+        )
+    subjects = {row.truth.subject for row in bonafide if row.truth.subject}
+    if 0 < len(subjects) < len(bonafide):
+        yield (
+            f"{len(bonafide)} bona fide photographs show {len(subjects)} people: photographs of one person are alike, so the "
+            "interval is wider than it says"
+        )
+    if not any(row.truth.is_attack for row in judged):
+        yield "no attacks: what the threshold lets through is not known — add some as attack/<type>/…"
+    if missing:
+        yield f"{missing} photographs without a face, or unreadable, were not judged and are in no rate"
