@@ -42,7 +42,13 @@ def load_train(path: Path) -> None:
         StageConfig.load(path)
 
 
-LOADERS: dict[str, Callable[[Path], None]] = {"model": load_model, "train": load_train}
+def load_data(path: Path) -> None:
+    from faceshield.data_engine.build import BuildConfig
+
+    BuildConfig.load(path)
+
+
+LOADERS: dict[str, Callable[[Path], None]] = {"model": load_model, "train": load_train, "data": load_data}
 
 
 def test_there_are_configs() -> None:

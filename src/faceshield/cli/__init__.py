@@ -19,7 +19,11 @@ VERBS: tuple[str, ...] = (
     "prepare",
     "split",
     "generate",
+    "filter",
     "review",
+    "augment",
+    "report",
+    "build-dataset",
     "assemble",
     "train",
     "predict",
@@ -62,9 +66,10 @@ def _options(
 
 def _register() -> None:
     for verb in VERBS:
-        module = f"{__name__}.{verb}"
+        name = verb.replace("-", "_")
+        module = f"{__name__}.{name}"
         if importlib.util.find_spec(module) is not None:
-            app.command(verb)(getattr(importlib.import_module(module), verb))
+            app.command(verb)(getattr(importlib.import_module(module), name))
 
 
 _register()

@@ -32,6 +32,9 @@ def backend_config(given: list[str] | None, **options: Any) -> Any:
 
     from faceshield.data_engine.backends import BackendConfig
 
+    if options.get("kind") == "transformers":
+        import faceshield.model  # noqa: F401  our own classes are then known to transformers' Auto classes
+
     overrides = [f"{key}={json.dumps(value)}" for key, value in options.items() if value is not None]
     return BackendConfig.load(None, [*overrides, *(given or [])])
 

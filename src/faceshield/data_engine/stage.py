@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from faceshield.records import Record, file_sha256, write_run, write_text_atomic
+from faceshield.records import Dialogue, Record, file_sha256, write_run, write_text_atomic
 
 Item = TypeVar("Item")
 
@@ -72,6 +72,11 @@ class StageResult:
     rejects: int
     items: int = 0
     reused: bool = False
+
+
+def rejected(row: Dialogue, name: str, reason: str) -> dict[str, Any]:
+    """A drop: which filter, why, and the whole dialogue, so that it can be taken back."""
+    return {"id": row.id, "filter": name, "reason": reason, "dialogue": row.model_dump(mode="json", by_alias=True)}
 
 
 def rejects_path(out: str | Path) -> Path:

@@ -1,0 +1,98 @@
+"""`dialogues.jsonl` -> `dialogues.jsonl` with new wordings beside every dialogue (paper §3.2: the golden seed set is enlarged).
+
+A language model or the grammar writes two new pairs per accepted pair; label and box must survive, which the tasks' own
+readers check. Use: `augment("accepted.jsonl", "dialogues.jsonl", AugmentConfig(), seed=0)`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from faceshield.config import Config
+from faceshield.data_engine.backends import Backend, BackendConfig, NoAnswer, NoCall, make_backend
+from faceshield.data_engine.contradictions import contradictions
+from faceshield.data_engine.stage import Outcome, StageResult, rejected, run_stage
+from faceshield.records import Dialogue, Turn, read_jsonl, rebase_image
+
+
+class AugmentConfig(Config):
+    """How much is added.
+
+    Attributes:
+        pairs: new pairs per dialogue; the paper's two.
+        backend: who writes them.
+    """
+
+    pairs: int = Field(2, ge=1)
+    backend: BackendConfig = BackendConfig()
+
+
+def augment(
+    dialogues: str | Path,
+    out: str | Path,
+    config: AugmentConfig,
+    *,
+    seed: int,
+    cache: str | Path | None = None,
+    backend: Backend | None = None,
+    **run: Any,
+) -> StageResult:
+    """Writes every dialogue and its new wordings after it; resumable, see `stage.run_stage`.
+
+    What gets no new wording is kept itself, and named in the rejects.
+
+    Args:
+        cache, backend, run: as `generate.generate` has them.
+
+    Raises:
+        RecordError, FileNotFoundError: the dialogues cannot be read.
+        AssistantDown: the assistant cannot be used; what was done is kept.
+    """
+    if backend is None:
+        with contextlib.closing(make_backend(config.backend, cache=cache)) as made:
+            return augment(dialogues, out, config, seed=seed, backend=made, **run)
+    dialogues, out = Path(dialogues), Path(out)
+    rows = read_jsonl(dialogues, Dialogue)
+
+    def work(row: Dialogue) -> Outcome:
+        moved = row.model_copy(update={"image": rebase_image(row.image, dialogues, out)})
+        return reworded(moved, config.pairs, backend, seed)
+
+    described = {"dialogues": str(dialogues), "pairs": config.pairs, "backend": backend.settings}
+    return run_stage(
+        out, rows, work, config=described, seed=seed, inputs=[dialogues], concurrency=backend.concurrency, **run
+    )
+
+
+def reworded(row: Dialogue, count: int, backend: Backend, seed: int) -> Outcome:
+    """A dialogue and `count` new ones that say the same."""
+    outcome = Outcome(rows=[row])
+    try:
+        pairs = backend.rewrite(row, count, seed=seed)
+    except (NoAnswer, NoCall) as error:
+        name = "no-answer" if isinstance(error, NoAnswer) else "no-call"
+        outcome.rejects.append({"id": f"{row.id}:new", "filter": name, "reason": str(error)})
+        outcome.failed = isinstance(error, NoCall)
+        return outcome
+    for number, pair in enumerate(pairs, start=1):
+        new = Dialogue(
+            id=f"{row.id}:new{number}",
+            image=row.image,
+            conversations=[
+                Turn(speaker="human", value=f"<image>\n{pair.question}"),
+                Turn(speaker="gpt", value=pair.answer),
+            ],
+            task=row.task,
+            source=backend.name,
+            meta={**row.meta, "generator": backend.kind, "seed": seed, "augmented_from": row.id},
+        )
+        faults = contradictions(new)
+        if faults:
+            outcome.rejects.append(rejected(new, "contradiction", "; ".join(faults)))
+        else:
+            outcome.rows.append(new)
+    return outcome

@@ -1,0 +1,103 @@
+"""The whole data engine from one configuration: generate, filter, review, augment, report (paper Fig. 3).
+
+Every step's output lies in the folder and is not made again; stop anywhere and start the same line again. Use:
+`faceshield build-dataset configs/data/sft45k.yaml samples=samples.jsonl out=sft45k`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from faceshield.config import Config
+from faceshield.data_engine.augment import AugmentConfig, augment
+from faceshield.data_engine.filter import FilterConfig, filter_dialogues
+from faceshield.data_engine.generate import GenerateConfig, generate
+from faceshield.data_engine.report import ReportConfig, report
+from faceshield.data_engine.stage import StageResult
+
+Progress = Callable[[int, int], None]
+
+
+class BuildConfig(Config):
+    """A data set's whole recipe.
+
+    Attributes:
+        samples: samples.jsonl. out: folder; ends with `dialogues.jsonl` and `README.md`, the card.
+        seed: everything random comes from it.
+        filter, augment: None: that step is left out.
+        review: stop after the filter until `reviewed.jsonl` is there, which `faceshield review` writes.
+    """
+
+    samples: Path
+    out: Path
+    seed: int = Field(0, ge=0)
+    generate: GenerateConfig = GenerateConfig()
+    filter: FilterConfig | None = FilterConfig()
+    review: bool = False
+    augment: AugmentConfig | None = None
+    report: ReportConfig = ReportConfig()
+
+
+class ReviewOutstanding(ValueError):
+    """People have to look first; the message has the line to type."""
+
+
+@dataclass(frozen=True)
+class Built:
+    """What was made: the results of the steps by name, and the report's numbers."""
+
+    steps: dict[str, StageResult]
+    dialogues: Path
+    card: Path
+    numbers: dict[str, Any]
+
+
+def build(config: BuildConfig, *, progress: Callable[[str], AbstractContextManager[Progress | None]] | None = None) -> Built:
+    """Runs every step that is not done.
+
+    Args:
+        progress: a step's name -> context with its progress function.
+
+    Raises:
+        ReviewOutstanding: the recipe wants a review that is not there.
+        AssistantDown, RecordError, FileNotFoundError: as the steps have them.
+    """
+    show = progress or (lambda name: nullcontext(None))
+    out, last = config.out, config.out / "dialogues.jsonl"
+    cache = out / "answers.sqlite"
+    steps: dict[str, StageResult] = {}
+    left = [name for name in ("generate", "filter", "augment") if name == "generate" or getattr(config, name)]
+    names = {"generate": "generated.jsonl", "filter": "filtered.jsonl"}
+
+    def target(name: str) -> Path:
+        return last if name == left[-1] and not config.review else out / names.get(name, last.name)
+
+    with show("generate") as advance:
+        current = target("generate")
+        steps["generate"] = generate(
+            config.samples, current, config.generate, seed=config.seed, cache=cache, progress=advance
+        )
+    if config.filter is not None:
+        with show("filter") as advance:
+            steps["filter"] = filter_dialogues(current, target("filter"), config.filter, cache=cache, progress=advance)
+            current = target("filter")
+    if config.review:
+        reviewed = out / "reviewed.jsonl" if config.augment else last
+        if not reviewed.is_file():
+            raise ReviewOutstanding(
+                f"{reviewed} is not there — expected what people accepted of {current} — type: "
+                f"faceshield review {current} --out {reviewed}, then the same command again"
+            )
+        current = reviewed
+    if config.augment is not None:
+        with show("augment") as advance:
+            steps["augment"] = augment(current, last, config.augment, seed=config.seed, cache=cache, progress=advance)
+    card = out / "README.md"
+    numbers = report(last, card, config.report)
+    return Built(steps, last, card, numbers)

@@ -1,0 +1,222 @@
+"""`dialogues.jsonl` -> `dialogues.jsonl` without the wrong ones; every drop is kept with the filter's name and the reason
+(paper §3.2: CLIP score, keywords, checks by a language model; Fig. 3).
+
+The order is from cheap to dear: keywords, contradiction with the label or the box, picture-text similarity, a judge, and
+near-duplicates of what passed before. Use: `filter_dialogues("dialogues.jsonl", "kept.jsonl", FilterConfig())`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from faceshield.config import Config
+from faceshield.data_engine.backends import Backend, BackendConfig, NoAnswer, NoCall, make_backend
+from faceshield.data_engine.contradictions import contradictions
+from faceshield.data_engine.duplicates import DuplicateConfig, DuplicateIndex
+from faceshield.data_engine.similarity import PictureTextSimilarity, SimilarityConfig
+from faceshield.data_engine.stage import Outcome, StageResult, rejected, run_stage
+from faceshield.images import ImageError
+from faceshield.records import Dialogue, Record, image_path, read_jsonl, rebase_image
+
+KEYWORDS: tuple[str, ...] = (
+    "as an ai",
+    "as a language model",
+    "ai language model",
+    "i'm sorry",
+    "i am sorry",
+    "i apologize",
+    "i cannot assist",
+    "i can't assist",
+    "i cannot help",
+    "i can't help",
+    "i cannot determine",
+    "i'm unable to",
+    "i am unable to",
+    "i'm not able to",
+    "it is difficult to determine",
+    "it is not possible to",
+    "it's not possible to",
+    "it is impossible to",
+    "cannot be determined",
+    "without more information",
+    "without additional context",
+    "the label says",
+    "according to the label",
+    "the given information",
+    "you told me",
+    "the truth about the picture",
+)
+"""Refusals, doubts, and answers that give away that the label was told; lower case, whole words."""
+
+_CHUNK = 32  # dialogues worked on together, so that a similarity model sees batches
+
+
+class FilterConfig(Config):
+    """What is dropped.
+
+    Attributes:
+        keywords: phrases that no question or answer may hold. more_keywords: of one's own, beside them.
+        contradiction: drop what the task's reader cannot read, or reads against label or box.
+        similarity: drop pictures and texts that do not belong together; None: not asked.
+        judge: who decides whether the answer answers the question; None: nobody.
+        duplicates: drop what nearly repeats an earlier dialogue; None: nothing.
+    """
+
+    keywords: tuple[str, ...] = KEYWORDS
+    more_keywords: tuple[str, ...] = ()
+    contradiction: bool = True
+    similarity: SimilarityConfig | None = None
+    judge: BackendConfig | None = None
+    duplicates: DuplicateConfig | None = Field(default_factory=DuplicateConfig)
+
+
+def filter_dialogues(
+    dialogues: str | Path,
+    out: str | Path,
+    config: FilterConfig,
+    *,
+    cache: str | Path | None = None,
+    judge: Backend | None = None,
+    **run: Any,
+) -> StageResult:
+    """Writes the dialogues that pass every filter, in the input's order; resumable, see `stage.run_stage`.
+
+    Args:
+        cache: SQLite file of the judge's answers.
+        judge: instead of the configured one; stays open.
+        run: `progress` and `mapper` of `run_stage`.
+
+    Raises:
+        RecordError, FileNotFoundError: the dialogues cannot be read.
+        AssistantDown: the judge cannot be used; what was done is kept.
+    """
+    if judge is None and config.judge is not None:
+        with contextlib.closing(make_backend(config.judge, cache=cache)) as made:
+            return filter_dialogues(dialogues, out, config, judge=made, **run)
+    dialogues, out = Path(dialogues), Path(out)
+    rows = read_jsonl(dialogues, Dialogue)
+    work = FilterWork(config, dialogues, out, judge)
+    described = {
+        "dialogues": str(dialogues),
+        **config.model_dump(mode="json", exclude={"judge"}),
+        "judge": judge.settings if judge is not None else None,
+    }
+    return run_stage(
+        out, [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)], work,
+        config=described, seed=None, inputs=[dialogues], concurrency=judge.concurrency if judge else 1,
+        admission=NoRepeats(config.duplicates) if config.duplicates else None, **run,
+    )  # fmt: skip
+
+
+class FilterWork:
+    """All filters that judge a dialogue alone, for a chunk of dialogues."""
+
+    def __init__(self, config: FilterConfig, source: Path, out: Path, judge: Backend | None) -> None:
+        self.config, self.source, self.out, self.judge = config, source, out, judge
+        phrases = [re.escape(phrase.lower()) for phrase in (*config.keywords, *config.more_keywords) if phrase.strip()]
+        self.phrases = re.compile(rf"(?<!\w)(?:{'|'.join(phrases)})(?!\w)") if phrases else None
+        self.similarity = PictureTextSimilarity(config.similarity) if config.similarity else None
+
+    def __call__(self, chunk: Sequence[Dialogue]) -> Outcome:
+        outcome = Outcome()
+        kept: list[Dialogue] = []
+        for row in chunk:
+            row = row.model_copy(update={"image": rebase_image(row.image, self.source, self.out)})
+            fault = self._by_words(row)
+            if fault is None:
+                kept.append(row)
+            else:
+                outcome.rejects.append(rejected(row, *fault))
+        kept = self._by_similarity(kept, outcome)
+        kept, unreached = self._by_judge(kept, outcome)
+        outcome.rows += kept
+        outcome.failed = unreached > 0 and not kept
+        return outcome
+
+    def _by_words(self, row: Dialogue) -> tuple[str, str] | None:
+        if self.phrases is not None:
+            for turn in row.conversations:
+                found = self.phrases.search(turn.value.lower().replace("’", "'"))
+                if found:
+                    return "keyword", f"says {found.group()!r}"
+        if self.config.contradiction:
+            faults = contradictions(row)
+            if faults:
+                return "contradiction", "; ".join(faults)
+        return None
+
+    def _by_similarity(self, rows: list[Dialogue], outcome: Outcome) -> list[Dialogue]:
+        if self.similarity is None:
+            return rows
+        asked = [row for row in rows if row.task in self.similarity.config.tasks]
+        scores: dict[str, float] = {}
+        readable: list[Dialogue] = []
+        for row in asked:
+            try:
+                self.similarity.check(image_path(row, self.out))
+                readable.append(row)
+            except ImageError as error:
+                outcome.rejects.append(rejected(row, "picture", error.problem))
+        if readable:
+            pictures = [image_path(row, self.out) for row in readable]
+            found = self.similarity.scores(pictures, [row.conversations[1].value for row in readable])
+            scores = dict(zip((row.id for row in readable), found, strict=True))
+        kept = []
+        for row in rows:
+            if row.task not in self.similarity.config.tasks:
+                kept.append(row)
+            elif row.id in scores:
+                score, least = scores[row.id], self.similarity.threshold
+                if score < least:
+                    outcome.rejects.append(rejected(row, "similarity", f"{score:.4f} is below {least:g}"))
+                else:
+                    kept.append(row.model_copy(update={"meta": {**row.meta, "similarity": round(score, 4)}}))
+        return kept
+
+    def _by_judge(self, rows: list[Dialogue], outcome: Outcome) -> tuple[list[Dialogue], int]:
+        if self.judge is None:
+            return rows, 0
+        kept, unreached = [], 0
+        for row in rows:
+            try:
+                judgement = self.judge.judge(row)
+            except NoAnswer as error:
+                outcome.rejects.append(rejected(row, "judge", f"gave no judgement: {error}"))
+            except NoCall as error:
+                unreached += 1
+                outcome.rejects.append(rejected(row, "no-call", str(error)))
+            else:
+                if judgement.keep:
+                    kept.append(row)
+                else:
+                    outcome.rejects.append(rejected(row, "judge", judgement.reason))
+        return kept, unreached
+
+
+class NoRepeats:
+    """Lets pass what does not nearly repeat a dialogue that passed before; works in the input's order."""
+
+    def __init__(self, config: DuplicateConfig) -> None:
+        self.index = DuplicateIndex(config)
+
+    def admit(self, outcome: Outcome) -> Outcome:
+        passed: list[Record | dict[str, Any]] = []
+        rejects = list(outcome.rejects)
+        for row in outcome.rows:
+            dialogue = row if isinstance(row, Dialogue) else Dialogue.model_validate(row)
+            twin = self.index.add(dialogue)
+            if twin is None:
+                passed.append(dialogue)
+            else:
+                rejects.append(rejected(dialogue, "duplicate", f"nearly repeats {twin}"))
+        return Outcome(passed, rejects, outcome.failed)
+
+    def recall(self, rows: Sequence[dict[str, Any]]) -> None:
+        for row in rows:
+            self.index.add(Dialogue.model_validate(row))

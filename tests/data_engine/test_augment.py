@@ -1,0 +1,62 @@
+"""Augmentation: two new pairs each, label and box unchanged, what changes them dropped by name."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from faceshield.data_engine.augment import AugmentConfig, augment
+from faceshield.data_engine.backends import NoCall, Pair
+from faceshield.data_engine.contradictions import contradictions
+from faceshield.data_engine.stage import AssistantDown, rejects_path
+from faceshield.records import Dialogue, read_jsonl
+
+
+def test_the_grammar_says_it_in_new_words(dialogues_jsonl: Path, tmp_path: Path) -> None:
+    result = augment(dialogues_jsonl, tmp_path / "out.jsonl", AugmentConfig(), seed=0)
+    before, after = read_jsonl(dialogues_jsonl, Dialogue), read_jsonl(result.out, Dialogue)
+    assert len(after) == 3 * len(before) and result.rejects == 0
+    assert [row.id for row in after[::3]] == [row.id for row in before]
+    for start in range(0, len(after), 3):
+        rows = after[start : start + 3]
+        assert len({tuple(turn.value for turn in row.conversations) for row in rows}) == 3
+        assert all(row.meta["augmented_from"] == rows[0].id and row.task == rows[0].task for row in rows[1:])
+        assert all(row.meta["boxes"] == rows[0].meta["boxes"] for row in rows)
+        assert not [fault for row in rows for fault in contradictions(row)]
+    again = augment(dialogues_jsonl, tmp_path / "again.jsonl", AugmentConfig(), seed=0)
+    assert again.out.read_bytes() == result.out.read_bytes()
+    assert augment(dialogues_jsonl, tmp_path / "again.jsonl", AugmentConfig(), seed=0).reused
+
+
+class Careless:
+    """Forgets the box and the label."""
+
+    name = kind = "careless"
+    concurrency, calls = 1, 0
+    settings = {"kind": "careless"}
+
+    def rewrite(self, dialogue: Dialogue, count: int, *, seed: int) -> list[Pair]:
+        return [Pair(f"Q{i}?", "This face is bona fide.") for i in range(count)]
+
+
+def test_what_changes_the_label_is_dropped_and_the_dialogue_stays(dialogues_jsonl: Path, tmp_path: Path) -> None:
+    result = augment(dialogues_jsonl, tmp_path / "out.jsonl", AugmentConfig(), seed=0, backend=Careless())  # type: ignore[arg-type]
+    rows, before = read_jsonl(result.out, Dialogue), read_jsonl(dialogues_jsonl, Dialogue)
+    bonafide = [row for row in before if not row.meta["is_attack"]]
+    assert len(rows) == len(before) + 2 * len(bonafide)
+    rejects = [json.loads(line) for line in rejects_path(result.out).read_text().splitlines()]
+    assert len(rejects) == 2 * (len(before) - len(bonafide))
+    assert {row["filter"] for row in rejects} == {"contradiction"} and "dialogue" in rejects[0]
+
+
+class Down(Careless):
+    def rewrite(self, dialogue: Dialogue, count: int, *, seed: int) -> list[Pair]:
+        raise NoCall("refused")
+
+
+def test_an_assistant_that_is_down_stops_the_run(dialogues_jsonl: Path, tmp_path: Path) -> None:
+    with pytest.raises(AssistantDown, match="refused"):
+        augment(dialogues_jsonl, tmp_path / "out.jsonl", AugmentConfig(), seed=0, backend=Down())  # type: ignore[arg-type]
+    assert not (tmp_path / "out.jsonl").exists()

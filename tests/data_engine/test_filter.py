@@ -1,0 +1,135 @@
+"""Filters: each drops what it should and nothing else, with its name and reason; stopped anywhere, the same file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from faceshield.data_engine import filter as filters
+from faceshield.data_engine.backends import Judgement, NoAnswer
+from faceshield.data_engine.duplicates import DuplicateConfig, DuplicateIndex
+from faceshield.data_engine.filter import FilterConfig, filter_dialogues
+from faceshield.data_engine.stage import rejects_path
+from faceshield.records import Dialogue, Turn, image_path, read_jsonl, write_jsonl
+
+
+def answered(row: Dialogue, answer: str, question: str | None = None) -> Dialogue:
+    asked = row.conversations[0].value if question is None else f"<image>\n{question}"
+    turns = [Turn(speaker="human", value=asked), Turn(speaker="gpt", value=answer)]
+    return row.model_copy(update={"conversations": turns})
+
+
+def rejects_of(out: Path) -> dict[str, tuple[str, str]]:
+    path = rejects_path(out)
+    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return {row["id"]: (row["filter"], row["reason"]) for row in rows}
+
+
+def test_the_grammar_passes_and_pictures_are_found_from_another_folder(dialogues_jsonl: Path, tmp_path: Path) -> None:
+    out = tmp_path / "else" / "kept.jsonl"
+    result = filter_dialogues(dialogues_jsonl, out, FilterConfig(duplicates=None))
+    rows = read_jsonl(out, Dialogue)
+    assert result.rejects == 0 and len(rows) == result.rows == 2 * 4 * 24
+    assert all(image_path(row, out).is_file() for row in rows)
+    assert [row.id for row in rows] == [row.id for row in read_jsonl(dialogues_jsonl, Dialogue)]
+
+
+@pytest.mark.parametrize(
+    ("task", "kind", "answer", "name", "reason"),
+    [
+        ("coarse", "Print", "As an AI language model, this is a presentation attack.", "keyword", "'as an ai'"),
+        ("coarse", "Print", "It is difficult to determine, but this is an attack.", "keyword", "difficult to determine"),
+        ("coarse", "Print", "This face is bona fide.", "contradiction", "says bona fide; the label says an attack"),
+        ("coarse", "Bonafide", "This is a presentation attack.", "contradiction", "the label says bona fide"),
+        ("coarse", "Print", "A nice day.", "contradiction", "cannot be read"),
+        ("fine", "Print", "This is a Replay attack.", "contradiction", "says Replay; the label says Print"),
+        ("reasoning", "Print", "I see a screen, so this is an attack of type Replay.", "contradiction", "Replay"),
+        ("localization", "Print", "There is no attack region.", "contradiction", "bona fide"),
+        ("localization", "Print", "The attack is at [300, 200, 600, 700].", "contradiction", "[300, 200, 600, 700]"),
+        ("localization", "Print", "It is at the eyes.", "contradiction", "cannot be read"),
+        ("localization", "Bonafide", "The attack is at [1, 2, 300, 400].", "contradiction", "an attack"),
+        ("caption", "Print", "A bona fide face before a wall.", "contradiction", "bona fide"),
+        ("caption", "Print", "A face before a wall.", None, ""),
+        ("coarse", "Print", "A spoof, as a language modeller would say.", None, ""),
+    ],
+)
+def test_words_and_contradictions(task, kind, answer, name, reason, dialogues_jsonl: Path, tmp_path: Path) -> None:
+    rows = read_jsonl(dialogues_jsonl, Dialogue)
+    like = "coarse" if task == "caption" else task
+    row = next(row for row in rows if row.task == like and row.meta["presentation_type"] == kind)
+    good = next(row for row in rows if row.task == "fine" and row.meta["presentation_type"] == "Tattoo")
+    source, out = dialogues_jsonl.parent / "one.jsonl", tmp_path / "kept.jsonl"
+    write_jsonl(source, [answered(row, answer).model_copy(update={"task": task}), good])
+    filter_dialogues(source, out, FilterConfig())
+    found = rejects_of(out)
+    if name is None:
+        assert not found and len(read_jsonl(out, Dialogue)) == 2
+    else:
+        assert found[row.id][0] == name and reason in found[row.id][1]
+        assert [row.id for row in read_jsonl(out, Dialogue)] == [good.id]
+        kept = json.loads(rejects_path(out).read_text())["dialogue"]
+        assert Dialogue.model_validate(kept).conversations[1].value == answer, "a drop can be taken back"
+
+
+def test_own_phrases_and_switches(dialogues_jsonl: Path, tmp_path: Path) -> None:
+    rows = [answered(row, "Lorem ipsum, a face.") for row in read_jsonl(dialogues_jsonl, Dialogue)[:3]]
+    source = dialogues_jsonl.parent / "own.jsonl"
+    write_jsonl(source, rows)
+    off = FilterConfig(contradiction=False, duplicates=None)
+    assert filter_dialogues(source, tmp_path / "a.jsonl", off).rows == 3
+    own = FilterConfig(contradiction=False, duplicates=None, more_keywords=("lorem ipsum",))
+    assert filter_dialogues(source, tmp_path / "b.jsonl", own).rejects == 3
+
+
+class Judge:
+    """Refuses every third dialogue and answers nothing about every seventh; can stop at one."""
+
+    name = kind = "judge"
+    concurrency, calls = 3, 0
+    settings = {"kind": "judge"}
+
+    def __init__(self, stop_at: int | None = None) -> None:
+        self.stop_at = stop_at
+
+    def judge(self, dialogue: Dialogue) -> Judgement:
+        number = sum(dialogue.id.encode())
+        if self.stop_at is not None and self.calls == self.stop_at:
+            raise KeyboardInterrupt
+        self.calls += 1
+        if number % 7 == 0:
+            raise NoAnswer("asked 3 times; nothing")
+        return Judgement(number % 3 != 0, "off the topic")
+
+
+def test_a_judge_decides_and_a_stopped_run_goes_on(dialogues_jsonl: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(filters, "_CHUNK", 5)
+    config = FilterConfig(duplicates=DuplicateConfig(similarity=0.25))
+    filter_dialogues(dialogues_jsonl, tmp_path / "a.jsonl", config, judge=Judge())
+    found = rejects_of(tmp_path / "a.jsonl")
+    assert {name for name, _ in found.values()} == {"judge", "duplicate"}
+    assert {"off the topic", "gave no judgement: asked 3 times; nothing"} <= {reason for _, reason in found.values()}
+    for stop in (30, 60, 90):
+        with pytest.raises(KeyboardInterrupt):
+            filter_dialogues(dialogues_jsonl, tmp_path / "b.jsonl", config, judge=Judge(stop))
+    filter_dialogues(dialogues_jsonl, tmp_path / "b.jsonl", config, judge=Judge())
+    for end in (".jsonl", ".rejects.jsonl"):
+        assert (tmp_path / f"a{end}").read_bytes() == (tmp_path / f"b{end}").read_bytes()
+
+
+WORDS = "One two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen."
+
+
+@pytest.mark.parametrize("scope", ["picture", "file"])
+def test_near_duplicates(scope: str, dialogues_jsonl: Path) -> None:
+    row = answered(read_jsonl(dialogues_jsonl, Dialogue)[0], WORDS, "Q?")
+    elsewhere = {**row.meta, "sample_id": "another"}
+    index = DuplicateIndex(DuplicateConfig(similarity=0.8, scope=scope))  # type: ignore[arg-type]
+    assert index.add(row.model_copy(update={"id": "a"})) is None
+    assert index.add(row.model_copy(update={"id": "b"})) == "a"
+    assert index.add(answered(row, WORDS.upper().replace(".", "!"), "Q").model_copy(update={"id": "c"})) == "a"
+    assert index.add(answered(row, WORDS.replace("seven", "7"), "Q?").model_copy(update={"id": "d"})) is None
+    assert index.add(row.model_copy(update={"id": "e", "task": "fine"})) is None, "another task"
+    twin = index.add(row.model_copy(update={"id": "f", "meta": elsewhere}))
+    assert twin == ("a" if scope == "file" else None)
