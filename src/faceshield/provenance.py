@@ -13,7 +13,7 @@ import os
 import platform
 import subprocess
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -48,13 +48,25 @@ def file_sha256(path: str | Path) -> str:
     path = Path(path)
     digest = hashlib.sha256()
     if path.is_dir():
-        for entry in sorted(item for item in path.rglob("*") if item.is_file()):
-            digest.update(f"{entry.relative_to(path).as_posix()}\0{entry.stat().st_size}\n".encode())
+        for name, size in _names_and_sizes(path):
+            digest.update(f"{name}\0{size}\n".encode())
         return digest.hexdigest()
     with path.open("rb") as data:
         while block := data.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def _names_and_sizes(folder: Path, inside: str = "") -> Iterator[tuple[str, int]]:
+    """Files below a folder, sorted in each; one folder's names in memory at a time, for there may be millions."""
+    with os.scandir(folder / inside) as entries:
+        listed = sorted((entry.name, entry.is_dir(follow_symlinks=False), entry.is_file()) for entry in entries)
+    for name, is_folder, is_file in listed:
+        below = f"{inside}/{name}" if inside else name
+        if is_folder:
+            yield from _names_and_sizes(folder, below)
+        elif is_file:
+            yield below, (folder / below).stat().st_size
 
 
 def _git_commit() -> str | None:

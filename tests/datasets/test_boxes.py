@@ -178,7 +178,7 @@ def test_prepare_puts_them_where_they_belong(tmp_path: Path, stopped: bool) -> N
         tmp_path / "boxes.json",
         {"a.png": [20, 10, 40, 40], "b.png": [500, 0, 5, 5], "c.png": [1, 1, 5, 5], "gone.png": [1, 1, 5, 5]},
     )
-    config = PrepareConfig(out=tmp_path / "samples.jsonl", workers=1, boxes=file)
+    config = PrepareConfig(out=tmp_path / "samples.jsonl", workers=0, boxes=file)
     if stopped:  # after the first picture
         steps = iter(range(2))
         with pytest.raises(StopIteration):
@@ -199,8 +199,9 @@ def test_boxes_move_with_the_crop_unless_they_were_drawn_on_it(tmp_path: Path) -
     Image.fromarray(np.full((100, 200, 3), 9, np.uint8)).save(root / "attack" / "Glasses" / "a.png")
     names = {"Glasses/a.png": [50.0, 20.0, 100.0, 40.0], "images/folder/attack/Glasses/a.png": [1.0, 2.0, 3.0, 4.0]}
     config = PrepareConfig(
-        out=tmp_path / "samples.jsonl", workers=1, boxes=coco_of(tmp_path / "b.json", names), crop="boxes", margin=0.1
-    )
+        out=tmp_path / "samples.jsonl", workers=0, boxes=coco_of(tmp_path / "b.json", names), crop="boxes", margin=0.1,
+        faces=coco_of(tmp_path / "faces.json", {"Glasses/a.png": [50.0, 20.0, 100.0, 40.0]}),
+    )  # fmt: skip
     prepare(DATASETS["folder"](root), config)
     (row,) = read_jsonl(config.out, Sample)
     assert row.size_wh == (120, 60) and row.boxes == [(10, 10, 110, 50), (1, 2, 4, 6)]

@@ -37,14 +37,17 @@ def test_celeba_spoof(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: in
     (root / "metas" / "intra_test").mkdir(parents=True)
     for split, rows in labels.items():
         (root / "metas" / "intra_test" / f"{split}_label.json").write_text(json.dumps(rows))
-    config = PrepareConfig(out=tmp_path / "samples.jsonl", workers=1)
+    config = PrepareConfig(out=tmp_path / "samples.jsonl", workers=0)
     summary = prepare(DATASETS["celeba-spoof"](root), config)
     rows = {int(Path(row.image).stem): row for row in read_jsonl(config.out, Sample)}
     assert sorted(rows) == list(range(11))
     kinds = ["Bonafide", "Print", "Print", "Print", *["Paper mask"] * 3, *["Replay"] * 3, "Rigid mask"]
     assert [rows[kind].presentation_type for kind in range(11)] == kinds
     assert rows[10].original_label == "3d mask" and rows[10].split == "train" and rows[10].subject == "14"
-    assert rows[3].meta["face_224"] == [10, 20, 100, 112]
+    assert not rows[3].boxes  # a face is no attack region
+    cropped = PrepareConfig(out=tmp_path / "faces.jsonl", workers=0, crop="boxes", margin=0.0)
+    prepare(DATASETS["celeba-spoof"](root), cropped)
+    assert {row.size_wh for row in read_jsonl(cropped.out, Sample)} == {(5, 11)}  # of 10 x 20: from 0.4 to 4.9, 1.8 to 11.8
     problems = [json.loads(line) for line in rejects_path(config.out).read_text().splitlines()]
     assert sorted((p["reason"], Path(p["path"]).stem) for p in problems) == [
         ("absent", "000001"), ("label", "000101"), ("unlisted", "000100"),

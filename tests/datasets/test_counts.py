@@ -84,6 +84,7 @@ def test_padisi(tmp_path: Path, sevens: int) -> None:
     rows = [f"{n:040x},{n:08x},FACE_1,COLOR,{code},{n % 300},f,x,y,30" for n, code in enumerate(codes)]
     (tmp_path / "padisi_USC_FACE_ground_truth.csv").write_text("\n".join([head, *rows]) + "\n")
     data = DATASETS["padisi"](tmp_path)
+    data.read_lists()
     found = [data.look(PurePosixPath(f"ID_{n:040x}_{n:08x}_FACE_WITH_GLASS_1.npz")) for n in range(len(codes))]
     check(counted(data, found), 2, 2029)
     mapping: Mapping[str, str | None] = {**data.types, "m50507": "Flexible mask"}

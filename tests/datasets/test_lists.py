@@ -143,7 +143,7 @@ def test_casia_surf_lists_say_what_the_other_parts_are(tmp_path: Path) -> None:
     text(tmp_path / "val_private_list.txt", "Val/0007/007243-ir.jpg Val/0007/007243-color.jpg Val/0007/007243-depth.jpg 1")
     text(tmp_path / "test_private_list.txt", "Testing/0000/000001-color.jpg x y 0", "", "odd")
     out = tmp_path / "samples.jsonl"
-    prepare(DATASETS["casia-surf"](tmp_path), PrepareConfig(out=out, workers=1))
+    prepare(DATASETS["casia-surf"](tmp_path), PrepareConfig(out=out, workers=0))
     assert [(row.id, row.presentation_type, row.split) for row in read_jsonl(out, Sample)] == [
         ("casia-surf:Testing/0000/000001-color", "Print", "test"),
         ("casia-surf:fake_part/CLKJ_AS0005/01_enm_b.rssdk/color:3", "Print", "train"),
@@ -169,10 +169,10 @@ def test_hq_wmca_needs_to_be_told_what_its_numbers_are(tmp_path: Path) -> None:
     with h5py.File(root / "1_02_0009_0003_03_01_013-0badcaff.h5", "w") as file:
         file["NIR"] = np.zeros((60, 4))
     out = tmp_path / "samples.jsonl"
-    assert prepare(DATASETS["hq-wmca"](root), PrepareConfig(out=out, workers=1)).problems == {"label": 3}
+    assert prepare(DATASETS["hq-wmca"](root), PrepareConfig(out=out, workers=0)).problems == {"label": 3}
     assert "map it with --types" in rejects(out)[0]["detail"]
     types = {"00_00": "Bonafide", "03_01": "Print"}
-    prepare(DATASETS["hq-wmca"](root), PrepareConfig(out=out, workers=1, types=types))
+    prepare(DATASETS["hq-wmca"](root), PrepareConfig(out=out, workers=0, types=types))
     rows = read_jsonl(out, Sample)
     assert [(row.presentation_type, row.frame, row.subject, row.original_label) for row in rows] == [
         *[("Bonafide", n, "0002", "00_00") for n in (10, 30, 50)], *[("Print", n, "0009", "03_01") for n in (10, 30, 50)],
@@ -186,7 +186,7 @@ def test_uniattack_whole_and_challenge(tmp_path: Path) -> None:
     for number, name in enumerate(("live/0001/1", "spoof/0001/2", "FaceDancer/0001/3", "new-kind/4")):
         colours(tmp_path / "full" / "Data" / f"{name}.png", (number, 1, 1))
     out = tmp_path / "full.jsonl"
-    prepare(DATASETS["uniattack"](tmp_path / "full"), PrepareConfig(out=out, workers=1, types={"spoof": "Print"}))
+    prepare(DATASETS["uniattack"](tmp_path / "full"), PrepareConfig(out=out, workers=0, types={"spoof": "Print"}))
     assert [(row.original_label, row.presentation_type) for row in read_jsonl(out, Sample)] == [
         ("live", "Bonafide"), ("spoof", "Print"),
     ]  # fmt: skip
@@ -200,7 +200,7 @@ def test_uniattack_whole_and_challenge(tmp_path: Path) -> None:
     text(root / "p2.1" / "train_label.txt", "p2.1/train/0.png 1")
     types = {"1": "Bonafide", "0": "Replay"}
     out = tmp_path / "challenge.jsonl"
-    prepare(DATASETS["uniattack"](tmp_path / "challenge"), PrepareConfig(out=out, workers=1, types=types))
+    prepare(DATASETS["uniattack"](tmp_path / "challenge"), PrepareConfig(out=out, workers=0, types=types))
     assert [(row.id, row.presentation_type, row.split) for row in read_jsonl(out, Sample)] == [
         ("uniattack:p1/dev/0", "Bonafide", "dev"), ("uniattack:p1/train/0", "Replay", "train"),
         ("uniattack:p2.1/train/0", "Bonafide", "train"),

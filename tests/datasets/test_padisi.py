@@ -31,6 +31,9 @@ def tables(root: Path, rows: int) -> None:
     head = "transaction_id,trial_id,trial_name,modality,ground_truth,participant_id,gender,ethnicity,race,age"
     lines = [f"{n:040x},{n:08x},FACE_1,COLOR,{CODES[n]},{700 + n // 2},f,x,y,30" for n in range(rows)]
     (folder / "padisi_USC_FACE_ground_truth.csv").write_text("\n".join([head, *lines]) + "\n")
+    lines = [f"{n:040x},{n:08x},FACE_1,it is attack {n},a face with plastic" for n in range(rows)]
+    head = "transaction_id,trial_id,trial_name,des0,des1"
+    (folder / "padisi_USC_FACE_descriptions.csv").write_text("\n".join([head, *lines]) + "\n")
     head = "transaction_id,trial_id,trial_name,partition_name"
     for part in range(3):
         lines = [f"{n:040x},{n:08x},FACE_1,{('train', 'valid', 'test')[(n + part) % 3]}" for n in range(rows)]
@@ -38,14 +41,14 @@ def tables(root: Path, rows: int) -> None:
 
 
 def pixels(number: int, channels: int, size: tuple[int, int]) -> np.ndarray:
-    values = np.zeros((channels, *size), np.float32)
+    values = np.zeros((channels, *size), np.float16 if channels > 3 else np.float32)
     values[0], values[1], values[2] = 0.2, 0.4, 0.8  # blue, green, red
     values[:3, 0, 0] = number / 255
     return values
 
 
 def run(data: Padisi, out: Path) -> tuple[list[Sample], list[dict[str, str]]]:
-    prepare(data, PrepareConfig(out=out, workers=1))
+    prepare(data, PrepareConfig(out=out, workers=0))
     return read_jsonl(out, Sample), [json.loads(line) for line in rejects_path(out).read_text().splitlines()]
 
 
@@ -73,6 +76,7 @@ def test_multi_spectral(tmp_path: Path, size: tuple[int, int]) -> None:
     samples, problems = run(Padisi(root), tmp_path / "samples.jsonl")
     check(samples, tmp_path, (size[1], size[0]))
     assert sorted(p["reason"] for p in problems) == ["name", "unlisted"]
+    assert samples[2].meta["descriptions"] == ["it is attack 2", "a face with plastic"] and samples[2].frame is None
     (root / "npz" / f"{identifier(3)}.npz").write_bytes(whole[: len(whole) // 2])
     samples, problems = run(Padisi(root), tmp_path / "again.jsonl")
     assert len(samples) == len(CODES) - 1 and [p["reason"] for p in problems].count("unreadable") == 1
@@ -87,13 +91,21 @@ def test_the_colour_dump_is_opened_only_when_told_to(tmp_path: Path) -> None:
         "labels": [code != "m00000" for code in CODES],
         "pai_codes": CODES,
     }
-    joblib.dump(dump, root / "padisi_USC_FACE_preprocessed.bz2", compress=("bz2", 3))
+    joblib.dump(dump, root / "padisi_USC_FACE_preprocessed.bz2", compress=("bz2", 1))
     samples, problems = run(Padisi(root), tmp_path / "refused.jsonl")
     assert not samples and problems[0]["reason"] == "pickle" and "--trust-pickle" in problems[0]["detail"]
     samples, problems = run(Padisi(root, trust_pickle=True, scratch=tmp_path), tmp_path / "samples.jsonl")
     check(samples, tmp_path, (256, 320))
-    assert not problems
+    assert not problems and not list(tmp_path.glob(".padisi-colour*"))  # what it kept beside the output is gone
     # Both products in one folder are one data set.
     np.savez_compressed(root / f"{identifier(0)}.npz", data=pixels(0, 22, (320, 256))[None])
     samples, problems = run(Padisi(root, trust_pickle=True, scratch=tmp_path), tmp_path / "both.jsonl")
     assert len(samples) == len(CODES) and not problems
+    dump["labels"][3] = not dump["labels"][3]
+    joblib.dump(dump, root / "padisi_USC_FACE_preprocessed.bz2", compress=("bz2", 1))
+    samples, problems = run(Padisi(root, trust_pickle=True, scratch=tmp_path), tmp_path / "odd.jsonl")
+    assert len(samples) == len(CODES) - 1 and [p["reason"] for p in problems] == ["label"]
+    (root / "padisi_USC_FACE_preprocessed.bz2").write_bytes(b"BZh9 cut off")
+    samples, problems = run(Padisi(root, trust_pickle=True, scratch=tmp_path), tmp_path / "broken.jsonl")
+    assert len(samples) == 1 and problems[0]["reason"] == "unreadable"
+    assert [p["reason"] for p in problems[1:]] == ["absent"] * (len(CODES) - 1)

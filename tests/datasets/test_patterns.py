@@ -25,7 +25,10 @@ CASES = {
         ("Spoof/Silicone/Mask_Silicone_4.mov", "Mask_Silicone", "Flexible mask", None, None),
         ("Spoof/Mask_MannequinHead/Mask_Mann_4.mov", "Mask_Mann", "Fakehead", None, None),
         ("Spoof/Makeup_Obfuscation/Makeup_Ob_4.mov", "Makeup_Ob", "Makeup", None, None),
-        ("Live/Train/Live_4.mov", "Live", "Bonafide", None, None),
+        ("Live/Train/Live_4.mov", "Live", "Bonafide", None, "train"),
+        ("SiW-M/Mask/HalfMask/whatever_4.mov", "Mask_Half", "Rigid mask", None, None),
+        ("SiW-M/Live/Test/9.mov", "Live", "Bonafide", None, "test"),
+        ("SiW-M/Paper/9.mov", "Paper", "Print", None, None),
     ],
     "oulu-npu": [
         ("OULU/Train_files/1_1_01_1.avi", "1", "Bonafide", "01", "train"),
@@ -120,7 +123,7 @@ def test_siw_mv2_of_extracted_frames(tmp_path: Path) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(np.full((16, 16, 3), (number, len(video), 9), np.uint8)).save(path)
             np.save(path.with_suffix(".npy"), np.zeros((68, 2), int))
-    config = PrepareConfig(out=tmp_path / "samples.jsonl", workers=1)
+    config = PrepareConfig(out=tmp_path / "samples.jsonl", workers=0)
     summary = prepare(DATASETS["siw-mv2"](tmp_path / "cut"), config)
     rows = read_jsonl(config.out, Sample)
     assert [(row.id, row.presentation_type, row.frame) for row in rows] == [
@@ -141,7 +144,7 @@ def test_folders_of_frames_are_videos(tmp_path: Path) -> None:
             path = tmp_path / "AF" / "1_001_1_1_3" / channel / f"{number:04}.jpg"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(np.full((16, 16, 3), (number, 90, 9), np.uint8)).save(path)
-    config = PrepareConfig(out=tmp_path / "samples.jsonl", workers=1)
+    config = PrepareConfig(out=tmp_path / "samples.jsonl", workers=0)
     summary = prepare(DATASETS["cefa"](tmp_path / "AF"), config)
     rows = read_jsonl(config.out, Sample)
     assert [(row.frame, row.presentation_type, row.video) for row in rows] == [

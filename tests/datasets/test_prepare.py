@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -10,8 +11,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import av
-import h5py
 import numpy as np
 import pytest
 from PIL import Image
@@ -22,46 +21,13 @@ from faceshield.cli import app
 from faceshield.datasets import DATASETS, PrepareConfig, Summary, prepare, rejects_path
 from faceshield.datasets.media import MediaError, as_rgb, evenly, gaps
 from faceshield.records import Sample, read_jsonl
+from media_files import RED, SKY, hdf5, picture, video
 
-RED, SKY = (200, 30, 10), (20, 120, 220)  # three channels that differ, so that a swap shows
-
-
-def picture(path: Path, colour: tuple[int, int, int] = RED, size: tuple[int, int] = (40, 30), seed: int = 0) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    rgb = np.full((size[1], size[0], 3), colour, np.uint8)
-    rgb[0, 0] = seed % 256, seed // 256, 0
-    Image.fromarray(rgb).save(path)
-    return path
-
-
-def hdf5(path: Path, numbers: list[int], colour: tuple[int, int, int] = RED) -> Path:
-    """bob's FrameContainer; frames tell their number."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with h5py.File(path, "w") as file:
-        for number in numbers:
-            frame = np.empty((3, 128, 128), np.uint8)
-            frame[:] = np.array(colour, np.uint8)[:, None, None]
-            frame[:, 0, 0] = number, len(path.stem), sum(map(ord, path.stem)) % 256
-            file[f"Frame_{number}/array"] = frame
-        file["FrameIndexes"] = [f"Frame_{number}".encode() for number in numbers]
-    return path
-
-
-def video(path: Path, frames: int = 10, colour: tuple[int, int, int] = RED) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("mpeg4", rate=10)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        for number in range(frames):
-            rgb = np.full((48, 64, 3), colour, np.uint8)
-            rgb[:, : 4 * number] = 255
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(rgb, format="rgb24")))
-        container.mux(stream.encode())
-    return path
+SUPPORT = Path(__file__).resolve().parents[1] / "support"
 
 
 def run(name: str, root: Path, out: Path, **options: Any) -> tuple[list[Sample], list[dict[str, Any]], Summary]:
-    config = PrepareConfig(out=out, **{"workers": 1, **options})
+    config = PrepareConfig(out=out, **{"workers": 0, **options})
     summary = prepare(DATASETS[name](root), config)
     problems = [json.loads(line) for line in rejects_path(out).read_text().splitlines()]
     return read_jsonl(out, Sample), problems, summary
@@ -183,7 +149,7 @@ def test_a_list_of_ones_own(tmp_path: Path) -> None:
         "image,presentation_type,subject,split,x0,y0,x1,y1",
         "a.png,Glasses,anna,train,10,20,50,40",
         "a.png,Glasses,anna,train,60,20,130,40",
-    ]  # noqa: E501
+    ]
     rows += ["b.png,bona fide,ben,test,,,,", "gone.png,Print,,,,,,", "b.png,Print,,,30,20,10,40"]
     (root / "samples.csv").write_text("\n".join(rows))
     samples, problems, _ = run("folder", root, tmp_path / "samples.jsonl")
@@ -226,9 +192,44 @@ def test_crops(tmp_path: Path) -> None:
     with Image.open(tmp_path / samples[0].image) as stored:
         assert stored.size == samples[0].size_wh
 
+    # Around the faces that a file says; another detector, by its name; one that is not there.
     (root / "samples.csv").write_text("image,presentation_type,x0,y0,x1,y1\nreal/a.png,Glasses,200,100,300,140\n")
-    samples, _, _ = run("folder", root, tmp_path / "boxes.jsonl", crop="boxes", margin=0.1)
-    assert samples[0].size_wh == (120, 60) and samples[0].boxes == [(10, 10, 110, 50)]
+    (tmp_path / "faces").mkdir()
+    (tmp_path / "faces" / "a.xml").write_text(
+        "<annotation><filename>a.png</filename><object><bndbox><xmin>191</xmin><ymin>81</ymin><xmax>310</xmax>"
+        "<ymax>200</ymax></bndbox></object></annotation>"
+    )
+    samples, _, _ = run("folder", root, tmp_path / "boxes.jsonl", crop="boxes", faces=tmp_path / "faces", margin=0.25)
+    assert samples[0].size_wh == (180, 180) and samples[0].boxes == [(40, 50, 140, 90)]
+    samples, problems, _ = run("folder", root, tmp_path / "none.jsonl", crop="boxes")
+    assert not samples and [p["reason"] for p in problems] == ["no face", "unlisted"]
+    samples, _, _ = run("folder", root, tmp_path / "mine.jsonl", crop="detect", detector="detectors:Middle", margin=0.0)
+    assert samples[0].size_wh == (256, 256)
+    with pytest.raises(ValueError, match="detector 'detectors:Nobody'"):
+        run("folder", root, tmp_path / "x.jsonl", crop="detect", detector="detectors:Nobody")
+
+
+def test_a_decoder_that_dies_costs_one_file(tmp_path: Path) -> None:
+    root = tmp_path / "mine"
+    for name, colour in (("a", RED), ("b", (1, 2, 3)), ("c", SKY)):
+        picture(root / "real" / f"{name}.png", colour)
+    samples, problems, _ = run(
+        "folder", root, tmp_path / "samples.jsonl", crop="detect", detector="detectors:DiesOfDark", workers=1
+    )
+    assert [Path(s.image).name for s in samples] == ["a.png", "c.png"]
+    assert [(p["reason"], p["path"]) for p in problems] == [("crashed", "real/b.png")] and "SIGSEGV" in problems[0]["detail"]
+
+
+def test_a_list_cannot_send_pictures_elsewhere(tmp_path: Path) -> None:
+    """A crop is never written over what it was cut from, wherever the list says that it lies."""
+    root = tmp_path / "data" / "mine"
+    root.mkdir(parents=True)
+    originals = [picture(tmp_path / "photos" / "a.png"), picture(tmp_path / "b.png", SKY)]
+    before = [path.read_bytes() for path in originals]
+    (root / "samples.csv").write_text(f"image,presentation_type\n../../photos/a.png,Print\n{originals[1]},Print\n")
+    samples, _, _ = run("folder", root, tmp_path / "out" / "samples.jsonl", crop="detect", detector="detectors:Middle")
+    assert len(samples) == 2 and [path.read_bytes() for path in originals] == before
+    assert all((tmp_path / "out" / s.image).is_file() and s.image.startswith("images/folder/elsewhere/") for s in samples)
 
 
 # -- faults, resuming, the command -----------------------------------------------------------------------------------------
@@ -256,11 +257,13 @@ def many(root: Path, count: int) -> None:
     (root / "real" / "s0" / "broken.png").write_bytes(b"x")
 
 
-def test_killed_and_run_again_it_is_the_same_file(tmp_path: Path) -> None:
+def test_killed_and_run_again_it_is_the_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root, out = tmp_path / "mine", tmp_path / "killed" / "samples.jsonl"
     many(root, 400)
-    expected, _, _ = run("folder", root, tmp_path / "whole.jsonl", crop="boxes")
-    command = [sys.executable, "-m", "faceshield", "prepare", "folder", str(root), "--out", str(out), "--crop", "boxes"]
+    expected, _, _ = run("folder", root, tmp_path / "whole.jsonl", crop="detect", detector="detectors:Middle")
+    middle = ["--crop", "detect", "--detector", "detectors:Middle"]
+    command = [sys.executable, "-m", "faceshield", "prepare", "folder", str(root), "--out", str(out), *middle]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(SUPPORT), os.environ.get("PYTHONPATH", "")]))
     first = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     part = out.with_name(".samples.jsonl.part")
     deadline = time.monotonic() + 60
@@ -316,7 +319,7 @@ def test_the_command(tmp_path: Path) -> None:
 
 def test_evenly_and_gaps() -> None:
     assert evenly(range(50), 3) == [8, 25, 41] and evenly([3, 9], 3) == [3, 9] and evenly(range(4), 0) == [0, 1, 2, 3]
-    assert gaps([0, 4, 8]) == 6 and gaps([]) == 0
+    assert [fault.detail for fault in gaps([0, 4, 8])] == ["6 frame numbers are missing"] and not [*gaps([]), *gaps([4, 5])]
 
 
 def test_bit_depths_and_channel_orders() -> None:
@@ -330,3 +333,5 @@ def test_bit_depths_and_channel_orders() -> None:
     for values, words in ((bgr * 300, "expected 0..1"), (np.zeros((2, 4, 5)), "at least 3"), (bgr > 0, "type bool")):
         with pytest.raises(MediaError, match=words):
             as_rgb(values, order="rgb")
+    with pytest.raises(MediaError, match="expected 3 channels"):
+        as_rgb(np.zeros((4, 128, 128), np.uint8), order="rgb", of=3)

@@ -13,8 +13,14 @@ def prepare(
     root: Annotated[Path, typer.Argument(help="The folder in which the copy lies.")],
     out: Annotated[Path, typer.Option(help="The samples file to write.")],
     frames_per_video: Annotated[int, typer.Option(help="Evenly spaced over those that exist; 0 = all.")] = 3,
-    crop: Annotated[str, typer.Option(help="as-is, detect (the largest face), or boxes (around the attack).")] = "as-is",
+    crop: Annotated[
+        str, typer.Option(help="as-is, detect (the largest face), or boxes (the face that the data set says).")
+    ] = "as-is",
     margin: Annotated[float, typer.Option(help="Around a crop, as a share of the face's longer side.")] = 0.3,
+    detector: Annotated[
+        str, typer.Option(help="module:class with detect(rgb) -> faces, for --crop detect.")
+    ] = "faceshield.face:BuiltInDetector",
+    faces: Annotated[Path | None, typer.Option(help="Faces for --crop boxes, in the formats of --boxes.")] = None,
     boxes: Annotated[
         Path | None, typer.Option(help="Attack regions: a file of COCO, VIA, Label Studio or CVAT, or a folder of VOC or YOLO.")
     ] = None,
@@ -24,7 +30,11 @@ def prepare(
     known: Annotated[
         list[Path] | None, typer.Option(help="Samples files whose pictures count as duplicates; repeatable.")
     ] = None,
+    lists: Annotated[
+        Path | None, typer.Option(help="Folder of the data set's own lists and tables, if they are not below ROOT.")
+    ] = None,
     workers: Annotated[int, typer.Option(help="Processes that read.")] = 2,
+    timeout: Annotated[float, typer.Option(help="Seconds after which a file is given up.")] = 600.0,
     trust_pickle: Annotated[
         bool, typer.Option("--trust-pickle", help="Open PADISI's joblib dump: a pickle, which can run code.")
     ] = False,
@@ -33,10 +43,9 @@ def prepare(
     """Read a data set's copy to samples.jsonl; what is wrong is counted in rejects.jsonl and loses nothing else."""
     import difflib
 
-    import yaml
     from tqdm import tqdm
 
-    from faceshield.datasets import DATASETS, PrepareConfig, rejects_path
+    from faceshield.datasets import DATASETS, DataSet, PrepareConfig, read_types, rejects_path
     from faceshield.datasets import prepare as run
     from faceshield.datasets.padisi import Padisi
 
@@ -44,19 +53,24 @@ def prepare(
         near = difflib.get_close_matches(dataset, DATASETS, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}?" if near else "use one of them"
         raise ValueError(f"unknown data set {dataset!r} — expected one of {', '.join(DATASETS)} — {hint}")
-    mapping = yaml.safe_load(types.read_text(encoding="utf-8")) if types is not None else {}
     config = PrepareConfig.of(
         out=out,
         frames_per_video=frames_per_video,
         crop=crop,
         margin=margin,
+        detector=detector,
+        faces=faces,
         boxes=boxes,
-        types=mapping or {},
+        types=read_types(types) if types is not None else {},
         known=known or [],
         workers=workers,
+        timeout=timeout,
     )
     with tqdm(unit=" files", desc=dataset, mininterval=1.0) as bar:
-        data = Padisi(root, trust_pickle=trust_pickle, scratch=out.parent) if dataset == "padisi" else DATASETS[dataset](root)
+        if dataset == "padisi":
+            data: DataSet = Padisi(root, lists=lists, trust_pickle=trust_pickle, scratch=out.parent)
+        else:
+            data = DATASETS[dataset](root, lists=lists)
         summary = run(data, config, lambda done: bar.update(done - bar.n))
     for line in summary.lines():
         typer.echo(line)

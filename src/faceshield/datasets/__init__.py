@@ -10,7 +10,7 @@ from faceshield.datasets.celeba_spoof import CelebaSpoof
 from faceshield.datasets.folder import Folder
 from faceshield.datasets.nuaa import Nuaa
 from faceshield.datasets.padisi import Padisi
-from faceshield.datasets.prepare import PrepareConfig, Summary, prepare, rejects_path
+from faceshield.datasets.prepare import PrepareConfig, Summary, prepare, read_types, rejects_path
 from faceshield.datasets.regex_sets import (
     CasiaFasd,
     CasiaSurf,
@@ -36,6 +36,6 @@ _KINDS: tuple[type[DataSet], ...] = (
 DATASETS: dict[str, type[DataSet]] = {kind.name: kind for kind in _KINDS}
 
 __all__ = [
-    "DATASETS", "DataSet", "PrepareConfig", "Problem", "Report", "SplitConfig", "Summary", "Unit", "prepare", "rejects_path",
-    "split",
+    "DATASETS", "DataSet", "PrepareConfig", "Problem", "Report", "SplitConfig", "Summary", "Unit", "prepare", "read_types",
+    "rejects_path", "split",
 ]  # fmt: skip

@@ -53,6 +53,7 @@ class Unit:
         split: the data set's own split, where its path or its lists say so.
         splits: protocol -> split, for what the data set's official protocols say; goes into the sample's `meta`.
         boxes: attack regions in pixels of the stored picture.
+        face: where the face is, in shares of the picture's size.
         options: what the reader needs to know: channel order, member, frames' names.
         meta: goes into the sample's `meta`.
     """
@@ -66,6 +67,7 @@ class Unit:
     split: str | None = None
     splits: Mapping[str, str] = field(default_factory=dict)
     boxes: tuple[Box, ...] = ()
+    face: Box | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     meta: Mapping[str, Any] = field(default_factory=dict)
 
@@ -125,42 +127,58 @@ class DataSet:
 
     Args:
         root: the folder that the user names.
+        lists: where the data set's own lists lie, if not below the root.
 
     Attributes:
         ignored: how many files were nobody's, by their suffix.
         lists: the copy's own lists, read when a walk begins.
+        labels: what only a list says of a picture, where a data set has such lists.
     """
 
     name: ClassVar[str]
     types: ClassVar[Mapping[str, str | None]]
     """Own label -> presentation type; None = left out on purpose."""
 
-    def __init__(self, root: str | Path) -> None:
-        self.root = Path(root)
-        if not self.root.is_dir():
-            raise FileNotFoundError(f"no folder {self.root} — expected {self.name}'s files in it — check the path")
+    def __init__(self, root: str | Path, *, lists: str | Path | None = None) -> None:
+        self.root, self._beside = Path(root), None if lists is None else Path(lists)
+        for folder in (self.root, self._beside):
+            if folder is not None and not folder.is_dir():
+                raise FileNotFoundError(f"no folder {folder} — expected {self.name}'s files in it — check the path")
         self.ignored: Counter[str] = Counter()
         self.lists = Lists()
+        self.labels: dict[str, str] = {}
 
     def walk(self) -> Iterator[Found]:
         """Everything there is, in the order of the paths, the same each time; what is wrong with the lists, at the end."""
         self.ignored.clear()
         self.lists = self.read_lists()
+        yield from self.find()
+        yield from self.lists.rest()
+
+    def find(self) -> Iterator[Found]:
+        """What the files below the root are; who is nobody's is counted."""
         for path in files_below(self.root):
             found = self.look(path)
             if found is None:
                 self.ignored[path.suffix.lower() or "(none)"] += 1
             else:
                 yield found
-        yield from self.lists.rest()
 
     def look(self, path: PurePosixPath) -> Found | None:
         """What a file is; None = not a sample's."""
         raise NotImplementedError
 
     def read_lists(self) -> Lists:
-        """The lists below the root."""
+        """The data set's own lists."""
         return Lists()
+
+    def list_files(self, pattern: str) -> Iterator[Path]:
+        """Files whose paths end like a pattern (`Protocol_*/Train.txt`), below the root and where the lists lie."""
+        for top in filter(None, (self.root, self._beside)):
+            yield from (top / path for path in files_below(top) if path.match(pattern))
+
+    def close(self) -> None:
+        """Puts away what a reader has kept beside the output; a run that was stopped needs it again."""
 
 
 def files_below(root: Path, inside: str = "") -> Iterator[PurePosixPath]:

@@ -1,22 +1,22 @@
 """CelebA-Spoof: pictures `Data/{train,test}/<subject>/{live,spoof}/<6 digits>.{jpg,png}` and labels in JSON.
 
 `metas/intra_test/{train,test}_label.json` gives 44 numbers a picture, of which the 41st is the kind of spoof. The face's box
-lies beside a picture in `<same>_BB.txt`, on a grid of 224; it goes to `meta`. Zhang et al., ECCV 2020.
+lies beside a picture in `<same>_BB.txt`; `--crop boxes` cuts it out. Zhang et al., ECCV 2020.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
-from faceshield.datasets.base import DataSet, Found, Problem, Unit
+from faceshield.datasets.base import Box, DataSet, Found, Lists, Problem, Unit
 from faceshield.datasets.folder import PICTURES
 
 # In the order of the labels' numbers.
 KINDS = ("live", "photo", "poster", "a4", "face mask", "upper body mask", "region mask", "pc", "pad", "phone", "3d mask")
 _KIND, _ENTRY = 40, re.compile(rb'"([^"]+)"\s*:\s*\[([^\]]*)\]')
-_BLOCK = 1 << 20
+_BLOCK, _GRID = 1 << 20, 224
 
 
 class CelebaSpoof(DataSet):
@@ -29,14 +29,9 @@ class CelebaSpoof(DataSet):
         "3d mask": "Rigid mask",
     }
 
-    def __init__(self, root: str | Path) -> None:
-        super().__init__(root)
-        self._kinds: dict[str, int] = {}
-
-    def walk(self) -> Iterator[Found]:
-        self._kinds = self._read_kinds()
-        yield from super().walk()
-        for key in sorted(self._kinds):
+    def find(self) -> Iterator[Found]:
+        yield from super().find()
+        for key in sorted(self.labels):
             yield Problem("absent", f"Data/{key}", "listed in the labels, not there", dropped=False)
 
     def look(self, path: PurePosixPath) -> Found | None:
@@ -45,34 +40,34 @@ class CelebaSpoof(DataSet):
             return None
         split, subject, side = parts[-4:-1]
         key = f"{split}/{subject}/{side}/{path.name}"
-        kind = self._kinds.pop(key, None)
-        if kind is None:
+        label = self.labels.pop(key, None)
+        if label is None:
             return Problem("unlisted", str(path), "in no label file")
-        if kind >= len(KINDS) or (kind == 0) != (side == "live"):
-            return Problem(
-                "label", str(path), f"kind {kind} in the folder {side!r} — expected 0 for live alone, at most {len(KINDS) - 1}"
-            )
+        if label not in KINDS or (label == "live") != (side == "live"):
+            return Problem("label", str(path), f"{label} in the folder {side!r} — expected live there alone, or a known kind")
         return Unit(
             f"{split}/{subject}/{side}/{path.stem}",
             str(path),
             "picture",
-            KINDS[kind],
+            label,
             subject=subject,
             split=split,
-            meta=self._face(path),
+            face=self._face(path),
         )
 
-    def _face(self, path: PurePosixPath) -> dict[str, list[float]]:
+    def _face(self, path: PurePosixPath) -> Box | None:
+        """x y w h and a score, on a grid of 224 x 224 whatever the picture's size."""
         beside = self.root / path.with_name(f"{path.stem}_BB.txt")
         try:
-            return {"face_224": [float(word) for word in beside.read_text(encoding="ascii").split()[:4]]}
+            x, y, width, height = (float(word) / _GRID for word in beside.read_text(encoding="ascii").split()[:4])
         except (OSError, ValueError):
-            return {}
+            return None
+        return x, y, x + width, y + height
 
-    def _read_kinds(self) -> dict[str, int]:
+    def read_lists(self) -> Lists:
         """Picture -> kind, read in blocks: as one JSON document half a million lists would fill the memory."""
-        found: dict[str, int] = {}
-        for file in sorted(self.root.rglob("intra_test/*_label.json")):
+        self.labels = {}
+        for file in self.list_files("intra_test/*_label.json"):
             rest = b""
             with file.open("rb") as blocks:
                 while block := blocks.read(_BLOCK):
@@ -82,7 +77,8 @@ class CelebaSpoof(DataSet):
                         numbers = match[2].split(b",")
                         if len(numbers) > _KIND:
                             name = "/".join(PurePosixPath(match[1].decode()).parts[-4:])
-                            found[name] = int(numbers[_KIND])
+                            kind = int(numbers[_KIND])
+                            self.labels[name] = KINDS[kind] if kind < len(KINDS) else f"kind {kind}"
                         end = match.end()
                     rest = rest[end:]
-        return found
+        return Lists()

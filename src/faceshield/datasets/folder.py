@@ -15,7 +15,7 @@ from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from faceshield.datasets.base import Box, DataSet, Found, Problem, Unit
+from faceshield.datasets.base import Box, DataSet, Found, Problem, Unit, files_below
 from faceshield.taxonomy import BONAFIDE, PRESENTATION_TYPES, resolve
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
@@ -31,11 +31,22 @@ class Folder(DataSet):
 
     def walk(self) -> Iterator[Found]:
         self.ignored.clear()
-        if (self.root / LIST).is_file():
-            return self._table(self.root / LIST)
-        if (self.root / LINES).is_file():
-            return self._lines(self.root / LINES)
-        return super().walk()
+        for name, rows in ((LIST, self._table), (LINES, self._lines)):
+            if (self.root / name).is_file():
+                named = set()
+                for found in rows(self.root / name):
+                    named.add(hash(found.path))
+                    yield found
+                yield from self._unlisted(named)
+                return
+        yield from super().walk()
+
+    def _unlisted(self, named: set[int]) -> Iterator[Found]:
+        for path in files_below(self.root):
+            if path.suffix.lower() not in (*PICTURES, *VIDEOS):
+                self.ignored[path.suffix.lower() or "(none)"] += 1
+            elif hash(str(path)) not in named:
+                yield Problem("unlisted", str(path), "in the folder, not in its list", dropped=False)
 
     def look(self, path: PurePosixPath) -> Found | None:
         suffix = path.suffix.lower()

@@ -1,13 +1,18 @@
 """Frames out of files: pictures, videos, HDF5, npz and arrays, as (H, W, 3) uint8 RGB.
 
-Runs in worker processes (`workers`), for a broken file may crash its decoder. Optional packages are imported where they
-are needed and named with the line to type.
+Runs in worker processes (`workers`), for a broken file may crash its decoder. A part that is broken costs that part alone.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+import zipfile
+import zlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +26,36 @@ RGB = NDArray[np.uint8]
 Frame = tuple[int | None, "RGB | Path"]
 """Frame number (None for a picture that is no frame) and its pixels, or a picture file to use where it lies."""
 
+_PACKAGES = {"video": "av", "hdf5": "h5py", "stack": "h5py"}
+
 
 class MediaError(ValueError):
     """A file without a frame that can be used; the message says why."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong with a part of a file, of which the rest is read.
+
+    Attributes:
+        reason: as in `Problem`.
+        number: the frame that is lost by it, if one is.
+    """
+
+    reason: str
+    detail: str
+    number: int | None = None
+
+
+def need(reader: str) -> None:
+    """Whether a reader's package is there.
+
+    Raises:
+        ValueError: it is not; the message says what to type.
+    """
+    package = _PACKAGES.get(reader)
+    if package is not None and importlib.util.find_spec(package) is None:
+        raise ValueError(f'reading {reader} files needs the package {package} — pip install "faceshield[data]"')
 
 
 def evenly(numbers: Sequence[int], count: int) -> list[int]:
@@ -33,46 +65,51 @@ def evenly(numbers: Sequence[int], count: int) -> list[int]:
     return [numbers[int((2 * place + 1) * len(numbers) / (2 * count))] for place in range(count)]
 
 
-def gaps(numbers: Sequence[int]) -> int:
-    """How many numbers are missing between the first and the last."""
-    return max(numbers) - min(numbers) + 1 - len(numbers) if numbers else 0
+def gaps(numbers: Collection[int]) -> Iterator[Fault]:
+    """A fault, if numbers are missing between the first and the last."""
+    missing = max(numbers) - min(numbers) + 1 - len(numbers) if numbers else 0
+    if missing:
+        yield Fault("gap", f"{missing} frame numbers are missing")
 
 
-def read(unit: Unit, root: Path, count: int) -> tuple[list[Frame], int]:
-    """Up to `count` frames of a unit (0 = all), and how many numbers are missing among its frames.
+def read(unit: Unit, root: Path, count: int) -> Iterator[Frame | Fault]:
+    """Up to `count` frames of a unit (0 = all), and what is wrong with parts of it; a frame at a time in memory.
 
     Raises:
-        MediaError: nothing that can be used.
+        MediaError: nothing that can be used, or nothing more.
     """
     path = root / unit.path
     if unit.reader == "picture":
-        return [(None, path)], 0
+        yield None, path
+        return
     if unit.reader == "pictures":
         names: Mapping[int, str] = unit.options["frames"]
-        chosen = evenly(sorted(names), count)
-        return [(number, path / names[number]) for number in chosen], gaps(list(names))
+        yield from gaps(names)
+        yield from ((number, path / names[number]) for number in evenly(sorted(names), count))
+        return
     readers = {"video": _video, "hdf5": _hdf5, "stack": _stack, "npz": _npz, "array": _array}
-    frames, missing = readers[unit.reader](path, count, unit.options)
-    if not frames:
+    found = None
+    for found in readers[unit.reader](path, count, unit.options):
+        yield found
+    if found is None:
         raise MediaError("no frame in it — expected at least one")
-    return frames, missing
 
 
-def as_rgb(values: NDArray[Any], *, order: str, channels: Sequence[int] = (0, 1, 2)) -> RGB:
+def as_rgb(values: NDArray[Any], *, order: str, of: int | None = None) -> RGB:
     """An array of a container as (H, W, 3) uint8 RGB.
 
     Args:
         values: (C, H, W), or (H, W, C) if only its last axis can be channels; uint8, uint16, or float 0..1.
         order: "rgb" or "bgr".
-        channels: which of C are the colours.
+        of: how many channels there must be, of which the first three are the colours; None = three or more.
     """
     if values.ndim != 3:
         raise MediaError(f"array of shape {values.shape} — expected channels, height, width")
-    if values.shape[-1] in (3, 4) and not max(channels) < values.shape[0] <= 32:
+    if values.shape[-1] in (3, 4) and not 3 <= values.shape[0] <= 32:
         values = values.transpose(2, 0, 1)
-    if values.shape[0] < max(channels) + 1:
-        raise MediaError(f"array of shape {values.shape} — expected at least {max(channels) + 1} channels")
-    picked = values[list(channels)].transpose(1, 2, 0)
+    if values.shape[0] < 3 or (of is not None and values.shape[0] != of):
+        raise MediaError(f"array of shape {values.shape} — expected {of or 'at least 3'} channels, height, width")
+    picked = values[:3].transpose(1, 2, 0)
     if picked.dtype == np.uint16:
         picked = (picked >> 8).astype(np.uint8)
     elif np.issubdtype(picked.dtype, np.floating):
@@ -98,94 +135,107 @@ def open_upright(path: Path) -> RGB:
         raise MediaError(f"not a readable picture ({error})") from error
 
 
-def _video(path: Path, count: int, options: Mapping[str, Any]) -> tuple[list[Frame], int]:
-    av = _need("av", "videos")
+def _video(path: Path, count: int, options: Mapping[str, Any]) -> Iterator[Frame | Fault]:
+    import av
+
     if path.stat().st_size == 0:
         raise MediaError("empty file")
     try:
-        total = _count(av, path)
-        wanted = evenly(range(total), count)
-        frames: list[Frame] = []
-        for number, frame in _decoded(av, path):
-            if number in wanted:
-                frames.append((number, frame.to_ndarray(format="rgb24")))
-            if len(frames) == len(wanted):
-                break
-        return frames, 0
+        with av.open(str(path)) as container:
+            if not container.streams.video:
+                raise ValueError("no video stream")
+            # Headers say nothing, or lie; packets can be counted without decoding, and mostly each is one frame.
+            total = 0
+            with suppress(av.FFmpegError):  # it may break off
+                for packet in container.demux(container.streams.video[0]):
+                    total += packet.size > 0
     except (av.FFmpegError, ValueError) as error:
         raise MediaError(f"not a readable video ({error})") from error
+    if not count:
+        yield from _decoded(av, path, range(sys.maxsize))
+        return
+    found = list(_decoded(av, path, evenly(range(total), count)))
+    if sum(isinstance(one, tuple) for one in found) < min(count, total):
+        there = sum(isinstance(one, tuple) for one in _decoded(av, path, range(total), pixels=False))
+        found = list(_decoded(av, path, evenly(range(there), count)))
+    yield from found
 
 
-def _decoded(av: Any, path: Path) -> Iterator[tuple[int, Any]]:
+_NO_PIXELS = np.zeros((0, 0, 3), np.uint8)
+
+
+def _decoded(av: Any, path: Path, wanted: Sequence[int], *, pixels: bool = True) -> Iterator[Frame | Fault]:
+    """Those of a video's frames, upright; what cannot be decoded is passed over, and reported at the end."""
+    number, lost, last = 0, 0, wanted[-1] if wanted else -1
     with av.open(str(path)) as container:
-        if not container.streams.video:
-            raise ValueError("no video stream")
         stream = container.streams.video[0]
         stream.thread_count = 1
-        yield from enumerate(container.decode(stream))
-
-
-def _count(av: Any, path: Path) -> int:
-    """Frames that can be decoded, whatever the header says: many headers say nothing, some lie."""
-    return sum(1 for _ in _decoded(av, path))
+        packets = container.demux(stream)
+        while number <= last:
+            try:
+                packet = next(packets, None)
+                if packet is None:
+                    break
+                frames = packet.decode()
+            except av.FFmpegError:
+                lost += 1
+                continue
+            for frame in frames:
+                if number in wanted:
+                    turned = np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90)) if pixels else _NO_PIXELS
+                    yield number, np.ascontiguousarray(turned)
+                number += 1
+    if lost:
+        yield Fault("unreadable", f"{lost} pieces of it could not be decoded")
 
 
 _FRAME = re.compile(r"Frame_(\d+)")
 
 
-def _hdf5(path: Path, count: int, options: Mapping[str, Any]) -> tuple[list[Frame], int]:
+def _hdf5(path: Path, count: int, options: Mapping[str, Any]) -> Iterator[Frame | Fault]:
     """bob's FrameContainer: groups `Frame_<n>` with a data set `array`; what else there may be is passed over."""
-    h5py = _need("h5py", "HDF5 files")
+    import h5py
+
     try:
         with h5py.File(path, "r") as file:
             names = {int(match[1]): name for name in file if (match := _FRAME.fullmatch(name))}
             names = {number: name for number, name in names.items() if "array" in file[name]}
-            frames: list[Frame] = [
-                (number, as_rgb(file[names[number]]["array"][()], order=options["order"]))
-                for number in evenly(sorted(names), count)
-            ]
-            return frames, gaps(list(names))
-    except (OSError, KeyError, RuntimeError) as error:
+            yield from gaps(names)
+            for number in evenly(sorted(names), count):
+                try:
+                    yield number, as_rgb(file[names[number]]["array"][()], order=options["order"], of=3)
+                except (OSError, TypeError, MediaError) as error:
+                    yield Fault("unreadable", str(error), number)
+    except (OSError, KeyError, RuntimeError, TypeError) as error:
         raise MediaError(f"not a readable HDF5 file ({error})") from error
 
 
-def _stack(path: Path, count: int, options: Mapping[str, Any]) -> tuple[list[Frame], int]:
+def _stack(path: Path, count: int, options: Mapping[str, Any]) -> Iterator[Frame | Fault]:
     """All frames in one data set of an HDF5 file, (frames, channels, height, width); only what is wanted is read."""
-    h5py = _need("h5py", "HDF5 files")
+    import h5py
+
     try:
         with h5py.File(path, "r") as file:
             values = file[options["member"]]
             if len(values.shape) != 4:
                 raise MediaError(f"{options['member']} of shape {values.shape} — expected frames, channels, height, width")
-            return [(n, as_rgb(values[n], order=options["order"])) for n in evenly(range(len(values)), count)], 0
+            for number in evenly(range(len(values)), count):
+                yield number, as_rgb(values[number], order=options["order"], of=3)
     except (OSError, KeyError, RuntimeError, AttributeError) as error:
         raise MediaError(f"not a readable HDF5 file with {options['member']} ({error})") from error
 
 
-def _npz(path: Path, count: int, options: Mapping[str, Any]) -> tuple[list[Frame], int]:
-    import zipfile
-    import zlib
-
+def _npz(path: Path, count: int, options: Mapping[str, Any]) -> Iterator[Frame | Fault]:
+    """The one picture in a .npz file, (channels, height, width) or the same with an axis of length 1 before."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             values = file[options["key"]]
     except (OSError, KeyError, ValueError, zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise MediaError(f"not a readable npz file ({error})") from error
-    values = values[None] if values.ndim == 3 else values
-    numbers = evenly(range(len(values)), count)
-    return [(number, as_rgb(values[number], order=options["order"])) for number in numbers], 0
+    yield None, as_rgb(values[0] if values.ndim == 4 and len(values) == 1 else values, order=options["order"])
 
 
-def _array(path: Path, count: int, options: Mapping[str, Any]) -> tuple[list[Frame], int]:
+def _array(path: Path, count: int, options: Mapping[str, Any]) -> Iterator[Frame | Fault]:
     """One row of a large .npy array, memory-mapped."""
     values = np.load(path, mmap_mode="r", allow_pickle=False)
-    return [(None, as_rgb(np.asarray(values[options["row"]]), order=options["order"]))], 0
-
-
-def _need(module: str, what: str) -> Any:
-    import importlib
-
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise MediaError(f"{what} need the package {module} — pip install {module}") from error
+    yield None, as_rgb(np.asarray(values[options["row"]]), order=options["order"])

@@ -27,7 +27,7 @@ class Nuaa(DataSet):
         lists = Lists()
         for stem, label in (("client", "ClientRaw"), ("imposter", "ImposterRaw")):
             for split in ("train", "test"):
-                for file in sorted(self.root.rglob(f"{stem}_{split}_raw.txt")):
+                for file in self.list_files(f"{stem}_{split}_raw.txt"):
                     for line in file.read_text(encoding="ascii", errors="replace").splitlines():
                         if line.strip():
                             lists.add(f"{label}/{line.strip().replace(chr(92), '/')}".lower(), "raw", split)

@@ -1,25 +1,28 @@
 """PADISI-Face (USC/ISI): one picture a sample, from the multi-spectral archive (npz) or the colour one (a joblib dump).
 
 Labels, people and splits come from the tables of the authors' repository (`data/face_partitions/*.csv`), which must lie
-below the root too; the colour dump has its own labels. Colours are stored blue first, as floats 0..1, in whatever size the
+below the root too, or be named; the colour dump has its own labels. Five sentences that people wrote about each sample go
+to `meta`, where the copy has them. Colours are stored blue first, as floats 0..1, in whatever size the
 release has. The dump is a pickle: opening one can run code, so it is read only when told to. Rostami et al., ICCV 2021.
 """
 
 from __future__ import annotations
 
 import csv
+import json
+import os
 import re
 from collections.abc import Iterator
-from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
-from faceshield.datasets.base import DataSet, Found, Problem, Unit
+from faceshield.datasets.base import DataSet, Found, Lists, Problem, Reader, Unit, files_below
 
 _IDENTIFIER = re.compile(r"ID_[0-9a-f]{40}_(?P<trial>[0-9a-f]{8})_(?P<name>\w+)")
 _DUMP = "padisi_USC_FACE_preprocessed.bz2"
+_TRUTH = "ground truth"
 
 # The first two digits after "m5" decide, but for two instruments that look like another class in their own descriptions.
 _GROUPS = {
@@ -33,9 +36,10 @@ class Padisi(DataSet):
     """See the module.
 
     Args:
-        root: holds the archive's files and the repository's tables.
+        root: holds the archive's files.
+        lists: where the repository's tables lie, if not below the root.
         trust_pickle: whether the colour dump may be opened.
-        scratch: folder for the dump's array, so that workers read rows of it without opening it again.
+        scratch: folder for the dump's array while a run lasts, so that workers read rows of it without opening it again.
     """
 
     name = "padisi"
@@ -44,10 +48,25 @@ class Padisi(DataSet):
         **{f"m5{group}{species:02}": kind for group, kind in _GROUPS.items() for species in range(1, 31)},
     }
 
-    def __init__(self, root: str | Path, *, trust_pickle: bool = False, scratch: str | Path | None = None) -> None:
-        super().__init__(root)
+    def __init__(
+        self,
+        root: str | Path,
+        *,
+        lists: str | Path | None = None,
+        trust_pickle: bool = False,
+        scratch: str | Path | None = None,
+    ) -> None:
+        super().__init__(root, lists=lists)
         self._of_dump: set[str] = set()
-        self.trust_pickle, self.scratch = trust_pickle, Path(scratch) if scratch is not None else None
+        self._people: dict[str, str] = {}
+        self._sentences: dict[str, list[str]] = {}
+        self.trust_pickle, self.scratch = trust_pickle, Path(scratch or root)
+
+    def find(self) -> Iterator[Found]:
+        self._of_dump = set()
+        for dump in (path for path in files_below(self.root) if path.name == _DUMP):
+            yield from self._dump(dump)
+        yield from super().find()
 
     def look(self, path: PurePosixPath) -> Found | None:
         if path.suffix != ".npz":
@@ -56,74 +75,103 @@ class Padisi(DataSet):
         if match is None:
             return Problem("name", str(path), "expected ID_<40 hex>_<8 hex>_<name>.npz")
         if path.stem in self._of_dump:
+            self.lists.of(match["trial"])
             return None  # the same frame, read from the colour dump already
-        row = self._truth.get(match["trial"])
-        if row is None:
-            return Problem("unlisted", str(path), f"trial {match['trial']} is in no ground truth table below {self.root.name}")
-        return self._unit(path.stem, str(path), row["ground_truth"], {"key": "data", "order": "bgr"}, reader="npz")
+        code = self.labels.get(match["trial"])
+        if code is None:
+            return Problem("unlisted", str(path), f"trial {match['trial']} is in no ground truth table — see --lists")
+        return self._unit(path.stem, str(path), code, {"key": "data", "order": "bgr"}, reader="npz")
 
-    def walk(self) -> Iterator[Found]:
-        dumps = sorted(self.root.rglob(_DUMP))
-        if dumps:
-            yield from self._dump(dumps[0])
-        yield from super().walk()
-
-    def _unit(self, identifier: str, path: str, code: str, options: dict[str, Any], *, reader: Any) -> Unit:
+    def _unit(self, identifier: str, path: str, code: str, options: dict[str, Any], *, reader: Reader) -> Unit:
         match = _IDENTIFIER.fullmatch(identifier)
         trial = match["trial"] if match else identifier
-        row = self._truth.get(trial, {})
         meta: dict[str, Any] = {"trial": match["name"] if match else None, "trial_id": trial}
         if code in FLAGGED:
             meta["flag"] = FLAGGED[code]
-        splits = self._splits.get(trial, {})
+        if trial in self._sentences:
+            meta["descriptions"] = self._sentences[trial]
+        splits = self.lists.of(trial)
+        splits.pop(_TRUTH, None)
         return Unit(
             id=identifier,
             path=path,
             reader=reader,
             label=code,
-            subject=row.get("participant_id"),
+            subject=self._people.get(trial),
             split=splits.get("3folds_part0"),
             splits=splits,
             options=options,
             meta=meta,
         )
 
-    def _dump(self, dump: Path) -> Iterator[Found]:
-        path = dump.relative_to(self.root).as_posix()
+    # -- the colour dump ---------------------------------------------------------------------------------------------------
+
+    @property
+    def _array(self) -> Path:
+        return self.scratch / ".padisi-colour.npy"
+
+    def close(self) -> None:
+        for file in (self._array, self._array.with_suffix(".json")):
+            file.unlink(missing_ok=True)
+
+    def _dump(self, path: PurePosixPath) -> Iterator[Found]:
         if not self.trust_pickle:
-            yield Problem(
-                "pickle",
-                path,
-                "a joblib dump is a pickle, and opening one can run code — expected --trust-pickle where you trust the copy",
-            )
+            why = "a joblib dump is a pickle, and opening one can run code — expected --trust-pickle where you trust the copy"
+            yield Problem("pickle", str(path), why)
             return
+        try:
+            rows = self._rows_of(self.root / path)
+        except Exception as error:  # whatever a pickle may raise
+            yield Problem("unreadable", str(path), f"not a readable joblib dump ({type(error).__name__}: {error})")
+            return
+        for row, (identifier, code, is_attack) in enumerate(rows):
+            self._of_dump.add(identifier)
+            unit = self._unit(identifier, str(self._array.resolve()), code, {"row": row, "order": "bgr"}, reader="array")
+            if is_attack == (code != "m00000"):
+                yield unit
+            else:
+                yield Problem("label", f"{path}, {identifier}", f"code {code} with attack={is_attack} — expected them to agree")
+
+    def _rows_of(self, dump: Path) -> list[tuple[str, str, bool]]:
+        """Identifier, code and attack or not of each row; its pixels are put into the scratch file, once a run."""
+        state = dump.stat()
+        stamp, beside = [state.st_size, state.st_mtime_ns], self._array.with_suffix(".json")
+        if beside.exists():
+            kept = json.loads(beside.read_text(encoding="utf-8"))
+            if kept["stamp"] == stamp:
+                return [tuple(row) for row in kept["rows"]]
         import joblib
 
         loaded = joblib.load(dump)
-        target = (self.scratch or self.root) / ".padisi-colour.npy"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        np.save(target, loaded["data"])
-        self._of_dump = set(loaded["identifiers"])
-        for row, (identifier, code) in enumerate(zip(loaded["identifiers"], loaded["pai_codes"], strict=True)):
-            yield self._unit(identifier, str(target.resolve()), code, {"row": row, "order": "bgr"}, reader="array")
+        columns = (loaded["identifiers"], loaded["pai_codes"], loaded["labels"], loaded["data"])
+        rows = [(str(identifier), str(code), bool(label)) for identifier, code, label, _ in zip(*columns, strict=True)]
+        self.scratch.mkdir(parents=True, exist_ok=True)
+        np.save(self._array, loaded["data"])
+        part = beside.with_suffix(".part")
+        part.write_text(json.dumps({"stamp": stamp, "rows": rows}), encoding="utf-8")
+        os.replace(part, beside)
+        return rows
 
-    @cached_property
-    def _truth(self) -> dict[str, dict[str, str]]:
-        """Trial -> its row of the ground truth; a trial has one label in every modality."""
-        return {row["trial_id"]: row for row in self._rows("*FACE_ground_truth.csv")}
+    # -- the repository's tables -------------------------------------------------------------------------------------------
 
-    @cached_property
-    def _splits(self) -> dict[str, dict[str, str]]:
-        """Trial -> fold -> train, dev or test."""
-        found: dict[str, dict[str, str]] = {}
-        for file in sorted(self.root.rglob("*FACE_dataset_partition_*.csv")):
+    def read_lists(self) -> Lists:
+        """A trial has one label in every modality, and one part in each partition."""
+        lists = Lists()
+        self.labels, self._people, self._sentences = {}, {}, {}
+        for row in self._rows("*FACE_ground_truth.csv"):
+            self.labels[row["trial_id"]] = row["ground_truth"]
+            self._people[row["trial_id"]] = row["participant_id"]
+            lists.add(row["trial_id"], _TRUTH, "test")
+        for row in self._rows("*FACE*_descriptions.csv"):
+            self._sentences[row["trial_id"]] = [row[key] for key in sorted(row) if re.fullmatch(r"des\d", key) and row[key]]
+        for file in self.list_files("*FACE*_partition_*.csv"):
             fold = file.stem.split("partition_", 1)[1]
             for row in _read(file):
-                found.setdefault(row["trial_id"], {})[fold] = {"valid": "dev"}.get(row["partition_name"], row["partition_name"])
-        return found
+                lists.add(row["trial_id"], fold, {"valid": "dev"}.get(row["partition_name"], row["partition_name"]))
+        return lists
 
     def _rows(self, pattern: str) -> Iterator[dict[str, str]]:
-        for file in sorted(self.root.rglob(pattern)):
+        for file in self.list_files(pattern):
             yield from _read(file)
 
 

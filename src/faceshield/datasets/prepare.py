@@ -11,15 +11,18 @@ import hashlib
 import importlib
 import json
 import os
+import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from itertools import chain, islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import numpy as np
+import yaml
 from PIL import Image
 from pydantic import Field
 
@@ -27,7 +30,7 @@ from faceshield import taxonomy
 from faceshield.config import Config
 from faceshield.datasets.base import Box, DataSet, Problem, Unit
 from faceshield.datasets.boxes import Drawn, assign, read_boxes
-from faceshield.datasets.media import RGB, MediaError, open_upright, read
+from faceshield.datasets.media import RGB, Fault, MediaError, need, open_upright, read
 from faceshield.datasets.workers import Crash, in_order
 from faceshield.records import Sample, iter_jsonl, write_run
 
@@ -41,13 +44,15 @@ class PrepareConfig(Config):
     Attributes:
         out: the samples file; pictures go to `images/` beside it, problems to `rejects.jsonl`.
         frames_per_video: frames of a video, evenly spaced over those that exist; 0 = all.
-        crop: "as-is"; "detect": the largest face with a margin; "boxes": around the attack's boxes.
+        crop: "as-is"; "detect": the largest face that the detector finds; "boxes": the face that the data set's own files, or
+            `faces`, say. A picture without a face is a problem, and lost.
         detector: "module:name" of a class with `detect(rgb) -> [face]`, made without arguments in each worker.
         margin: of a crop, as a share of the face's longer side.
         boxes: attack regions drawn with another tool, see `boxes.read_boxes`; beside those that the data set itself has.
+        faces: the same for faces, in the place of those that the data set itself has; for crop="boxes".
         types: own label -> presentation type (or null = leave out), in the place of the data set's own table.
         known: samples files whose pictures count as duplicates here.
-        workers: processes that read.
+        workers: processes that read; 0 = this one, which a decoder's crash then ends.
         timeout: seconds after which a file is given up.
     """
 
@@ -57,9 +62,10 @@ class PrepareConfig(Config):
     detector: str = "faceshield.face:BuiltInDetector"
     margin: float = Field(0.3, ge=0)
     boxes: Path | None = None
+    faces: Path | None = None
     types: dict[str, str | None] = Field(default_factory=dict)
     known: list[Path] = Field(default_factory=list)
-    workers: int = Field(2, ge=1)
+    workers: int = Field(2, ge=0)
     timeout: float = Field(600.0, gt=0)
 
 
@@ -70,6 +76,7 @@ class _Task:
     folder: Path
     config: PrepareConfig
     drawn: Mapping[int | None, tuple[Drawn, ...]] = field(default_factory=dict)
+    faces: Mapping[int | None, tuple[Drawn, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -126,6 +133,19 @@ class Summary:
                 yield f"{title}: " + ", ".join(f"{name} {count:,}" for name, count in sorted(counts_of.items()))
 
 
+def read_types(file: str | Path) -> dict[str, str | None]:
+    """Own label -> presentation type out of a YAML file; null = left out.
+
+    Raises:
+        ValueError: not a mapping of labels to names.
+    """
+    # As text: to YAML itself, the code 3_05 is the number 305.
+    values = yaml.load(Path(file).read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
+    if not isinstance(values, dict) or not all(isinstance(name, str) for name in values.values()):
+        raise ValueError(f"{file}: not a mapping — expected lines of `own label: presentation type` — correct it")
+    return {str(label): None if name in ("", "~", "null") else name for label, name in values.items()}
+
+
 def rejects_path(out: Path) -> Path:
     """Where the problems of a samples file are written."""
     return out.with_name("rejects.jsonl" if out.stem == "samples" else f"{out.stem}.rejects.jsonl")
@@ -135,22 +155,40 @@ def prepare(data: DataSet, config: PrepareConfig, progress: Progress | None = No
     """Reads a copy to the end, going on where an earlier run was stopped.
 
     Raises:
-        ValueError: an unknown type in `types`, or a stopped run with other settings.
+        ValueError: an unknown type in `types`, a stopped run with other settings, or a package that is missing.
     """
     types = {**data.types, **{label: name and taxonomy.resolve(name) for label, name in config.types.items()}}
     folder = config.out.parent / "images" / data.name
+    if config.crop == "detect":
+        _detector(config.detector)
     journal = _Journal(data, config)
-    seen = {mark for file in config.known for row in iter_jsonl(file, Sample) for mark in _marks(row)}
+    seen = _Seen()
+    for file in config.known:
+        for row in iter_jsonl(file, Sample):
+            seen.add(row)
     summary = journal.recover(seen)
 
-    drawn, faults = assign(read_boxes(config.boxes), data.walk(), data.name) if config.boxes is not None else ({}, [])
+    (drawn, faults), (faces, others) = (
+        ({}, []) if source is None else assign(read_boxes(source), data.walk(), data.name)
+        for source in (config.boxes, config.faces)
+    )
+    met: set[str] = set()
+
+    def met_labels() -> Iterator[Unit | Problem]:
+        for found in data.walk():
+            if isinstance(found, Unit):
+                met.add(found.label)
+                need(found.reader)
+            yield found
+        for label in sorted(config.types.keys() - met):
+            yield Problem("types", label, "no file has this label", dropped=False)
 
     def tasks() -> Iterator[_Task]:
-        for found in islice(chain(data.walk(), faults), journal.units, None):
-            own = drawn.get(found.id, {}) if isinstance(found, Unit) else {}
-            yield _Task(_checked(found, types), data.root, folder, config, own)
+        for found in islice(chain(met_labels(), faults, others), journal.units, None):
+            own, face = (by.get(found.id, {}) if isinstance(found, Unit) else {} for by in (drawn, faces))
+            yield _Task(_checked(found, types), data.root, folder, config, own, face)
 
-    with closing(journal):
+    with closing(journal), closing(seen):
         for task, result in in_order(_extract, tasks(), workers=config.workers, timeout=config.timeout):
             done = _Done(problems=(Problem("crashed", task.unit.path, result.reason),)) if isinstance(result, Crash) else result
             rows, problems = [], list(done.problems)
@@ -160,13 +198,10 @@ def prepare(data: DataSet, config: PrepareConfig, progress: Progress | None = No
                 if frame.boxes and not row.is_attack:
                     detail = f"{row.id} is bona fide — expected no attack region on it — its {len(frame.boxes)} are left out"
                     problems.append(Problem("box", task.unit.path, detail, dropped=False))
-                marks = _marks(row)
-                if before := marks & seen:
-                    what = "picture" if int(frame.digest, 16) in before else "name"
-                    detail = f"{row.id} has the {what} of an earlier sample (sha256 {frame.digest})"
+                if before := seen.add(row):
+                    detail = f"{row.id} has the {before} of an earlier sample (sha256 {frame.digest})"
                     problems.append(Problem("duplicate", task.unit.path, detail))
                     continue
-                seen |= marks
                 rows.append(row)
             journal.write(rows, problems)
             for row in rows:
@@ -176,6 +211,7 @@ def prepare(data: DataSet, config: PrepareConfig, progress: Progress | None = No
                 progress(journal.units)
     summary.ignored = data.ignored
     journal.finish()
+    data.close()
     write_run(config.out, config=config, seed=0, inputs=[data.root])
     return summary
 
@@ -212,10 +248,28 @@ def _sample(data: DataSet, unit: Unit, types: Mapping[str, str | None], frame: _
     )
 
 
-def _marks(row: Sample) -> set[int]:
-    """What no later sample may have too, as small as it gets: its id, and its picture."""
-    name = int.from_bytes(hashlib.sha256(row.id.encode()).digest()[:8], "big")
-    return {name, int(row.meta["sha256"], 16)} if "sha256" in row.meta else {name}
+class _Seen:
+    """What no later sample may have too: ids, and hashes of pictures; in a file of its own that nobody sees, not in memory."""
+
+    def __init__(self) -> None:
+        self._table = sqlite3.connect("", isolation_level=None)
+        for command in ("PRAGMA journal_mode = OFF", "PRAGMA synchronous = OFF", "PRAGMA cache_size = -4096"):
+            self._table.execute(command)
+        self._table.execute("CREATE TABLE marks (mark BLOB PRIMARY KEY) WITHOUT ROWID")
+
+    def add(self, row: Sample) -> str | None:
+        """Remembers a sample; if its "name" or "picture" was there before, says which, and does not."""
+        marks = {"name": hashlib.sha256(row.id.encode()).digest()[:8]}
+        if isinstance(digest := row.meta.get("sha256"), str):
+            marks["picture"] = digest.encode()
+        for what, mark in reversed(marks.items()):
+            if self._table.execute("SELECT 1 FROM marks WHERE mark = ?", (mark,)).fetchone():
+                return what
+        self._table.executemany("INSERT INTO marks VALUES (?)", [(mark,) for mark in marks.values()])
+        return None
+
+    def close(self) -> None:
+        self._table.close()
 
 
 # -- in a worker -----------------------------------------------------------------------------------------------------------
@@ -225,40 +279,47 @@ def _extract(task: _Task) -> _Done:
     """Frames of one unit, written where they have to be."""
     if isinstance(task.unit, Problem):
         return _Done(problems=(task.unit,))
-    path = task.unit.path
-    try:
-        frames, missing = read(task.unit, task.root, task.config.frames_per_video)
-    except MediaError as error:
-        return _Done(problems=(Problem("unreadable", path, str(error)),))
-    except OSError as error:
-        return _Done(problems=(Problem("unreadable", path, f"{error.strerror or error}"),))
     made: list[_Frame] = []
     problems: list[Problem] = []
-    if missing:
-        problems.append(Problem("gap", path, f"{missing} frame numbers are missing", dropped=False))
-    for number, source in frames:
-        try:
-            made.append(_frame(task, task.unit, number, source, problems))
-        except MediaError as error:
-            place = path if number is None else f"{path}, frame {number}"
-            problems.append(Problem("no face" if "no face" in str(error) else "unreadable", place, str(error)))
+
+    def lost(error: Exception, number: int | None = None) -> None:
+        place = task.unit.path if number is None else f"{task.unit.path}, frame {number}"
+        reason = "no face" if isinstance(error, _NoFace) else "unreadable"
+        problems.append(Problem(reason, place, getattr(error, "strerror", None) or str(error)))
+
+    try:
+        for found in read(task.unit, task.root, task.config.frames_per_video):
+            if isinstance(found, Fault):
+                place = task.unit.path if found.number is None else f"{task.unit.path}, frame {found.number}"
+                problems.append(Problem(found.reason, place, found.detail, dropped=found.number is not None))
+                continue
+            try:
+                made.append(_frame(task, task.unit, *found, problems))
+            except MediaError as error:
+                lost(error, found[0])
+    except (MediaError, OSError) as error:
+        lost(error)
     return _Done(tuple(made), tuple(problems))
+
+
+class _NoFace(MediaError):
+    """Nothing to crop."""
 
 
 def _frame(task: _Task, unit: Unit, number: int | None, source: RGB | Path, problems: list[Problem]) -> _Frame:
     rgb = open_upright(source) if isinstance(source, Path) else source
-    mine = [Drawn(box) for box in unit.boxes]
-    mine += [one for key in dict.fromkeys((None, number)) for one in task.drawn.get(key, ())]
+    mine = [Drawn(box) for box in unit.boxes] + _of(task.drawn, number)
     place = unit.path if number is None else f"{unit.path}, frame {number}"
     boxes = _inside([one for one in mine if not one.on_crop], rgb, place, problems)
+    # Of the picture as it was read, so that the same one is found again whatever it was cropped to or stored as.
+    digest = hashlib.sha256(str(rgb.shape).encode() + rgb.tobytes()).hexdigest()[:16]
     if isinstance(source, Path) and task.config.crop == "as-is":
-        content, image = source.read_bytes(), str(source.resolve())
-        digest = hashlib.sha256(content).hexdigest()[:16]
+        image = str(source.resolve())
     else:
-        rgb, boxes = _cropped(task.config, rgb, boxes)
-        digest = hashlib.sha256(str(rgb.shape).encode() + rgb.tobytes()).hexdigest()[:16]
-        name = unit.id if number is None else f"{unit.id}/{number:06d}"
-        target = task.folder / (name if name.endswith(".png") else f"{name}.png")
+        if task.config.crop != "as-is":
+            known = _of(task.faces, number) or ([Drawn(unit.face, shares=True)] if unit.face else [])
+            rgb, boxes = _cropped(rgb, boxes, _face(task.config, rgb, known), task.config.margin)
+        target = task.folder / _below(unit.id if number is None else f"{unit.id}/{number:06d}")
         target.parent.mkdir(parents=True, exist_ok=True)
         part = target.with_name(f".{target.name}.part")
         Image.fromarray(rgb).save(part, "PNG", compress_level=4)
@@ -267,6 +328,19 @@ def _frame(task: _Task, unit: Unit, number: int | None, source: RGB | Path, prob
     # Of a box that was whole before the crop, a part may be outside it now.
     boxes = _inside([*map(Drawn, boxes), *(one for one in mine if one.on_crop)], rgb, place, problems)
     return _Frame(number, image, (rgb.shape[1], rgb.shape[0]), digest, boxes)
+
+
+def _of(drawn: Mapping[int | None, tuple[Drawn, ...]], number: int | None) -> list[Drawn]:
+    """What is drawn on every frame, and on this one."""
+    return [one for key in dict.fromkeys((None, number)) for one in drawn.get(key, ())]
+
+
+def _below(name: str) -> PurePosixPath:
+    """A sample's name as the path of its picture: never out of the folder, whatever a list of the user's says."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts:
+        path = PurePosixPath("elsewhere", hashlib.sha256(name.encode()).hexdigest()[:16], path.name)
+    return path if path.suffix == ".png" else path.with_name(f"{path.name}.png")
 
 
 def _inside(drawn: Iterable[Drawn], rgb: RGB, place: str, problems: list[Problem]) -> tuple[Box, ...]:
@@ -280,33 +354,37 @@ def _inside(drawn: Iterable[Drawn], rgb: RGB, place: str, problems: list[Problem
     return tuple(boxes)
 
 
-_detectors: dict[str, Any] = {}
+@cache
+def _detector(name: str) -> Any:
+    """`module:class`, made once a process."""
+    module, _, attribute = name.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)()
+    except (ImportError, AttributeError, ValueError) as error:
+        expected = "expected module:class with detect(rgb) -> faces — correct it"
+        raise ValueError(f"detector {name!r}: {error} — {expected}") from error
 
 
-def _cropped(config: PrepareConfig, rgb: RGB, boxes: tuple[Box, ...]) -> tuple[RGB, tuple[Box, ...]]:
-    if config.crop == "as-is" or (config.crop == "boxes" and not boxes):
-        return rgb, boxes
-    if config.crop == "detect":
-        if config.detector not in _detectors:
-            module, _, name = config.detector.partition(":")
-            _detectors[config.detector] = getattr(importlib.import_module(module), name)()
-        faces = sorted(_detectors[config.detector].detect(rgb), key=lambda face: -_area(face.box))
-        if not faces:
-            raise MediaError("no face found — expected one with crop=detect — use crop=as-is for face crops")
-        inner = np.array(faces[0].box)
+def _face(config: PrepareConfig, rgb: RGB, known: list[Drawn]) -> Box:
+    """The largest face: of those that are known, or of those that the detector finds."""
+    if config.crop == "boxes":
+        boxes = _inside(known, rgb, "", [])
+        expected = "the data set's own, or one of --faces — use crop=detect, or crop=as-is for face crops"
     else:
-        corners = np.array(boxes)
-        inner = np.concatenate([corners[:, :2].min(0), corners[:, 2:].max(0)])
+        boxes = tuple(tuple(face.box) for face in _detector(config.detector).detect(rgb))
+        expected = "one that the detector finds — use crop=as-is for face crops"
+    if not boxes:
+        raise _NoFace(f"no face — expected {expected}")
+    return max(boxes, key=lambda box: (box[2] - box[0]) * (box[3] - box[1]))
+
+
+def _cropped(rgb: RGB, boxes: tuple[Box, ...], face: Box, margin: float) -> tuple[RGB, tuple[Box, ...]]:
     height, width = rgb.shape[:2]
-    reach = config.margin * max(inner[2] - inner[0], inner[3] - inner[1])
-    x0, y0 = (max(0, int(np.floor(value - reach))) for value in inner[:2])
-    x1, y1 = min(width, int(np.ceil(inner[2] + reach))), min(height, int(np.ceil(inner[3] + reach)))
+    reach = margin * max(face[2] - face[0], face[3] - face[1])
+    x0, y0 = (max(0, int(np.floor(value - reach))) for value in face[:2])
+    x1, y1 = min(width, int(np.ceil(face[2] + reach))), min(height, int(np.ceil(face[3] + reach)))
     moved = tuple((left - x0, top - y0, right - x0, bottom - y0) for left, top, right, bottom in boxes)
     return np.ascontiguousarray(rgb[y0:y1, x0:x1]), moved
-
-
-def _area(box: tuple[float, float, float, float]) -> float:
-    return (box[2] - box[0]) * (box[3] - box[1])
 
 
 # -- going on --------------------------------------------------------------------------------------------------------------
@@ -324,7 +402,7 @@ class _Journal:
         self.units = 0
         config.out.parent.mkdir(parents=True, exist_ok=True)
 
-    def recover(self, seen: set[int]) -> Summary:
+    def recover(self, seen: _Seen) -> Summary:
         """What an earlier run has done; `seen` gets its pictures."""
         summary, lengths = Summary(), [0, 0]
         if self.file.exists():
@@ -344,7 +422,7 @@ class _Journal:
                 end.truncate(length)
         for row in iter_jsonl(self.parts[0], Sample):
             summary.rows[row.split or "-", row.presentation_type] += 1
-            seen |= _marks(row)
+            seen.add(row)
         with self.parts[1].open(encoding="utf-8") as lines_:
             summary.count(json.loads(line) for line in lines_)
         self.file.write_text(f"{self.head}\n{self.units} {lengths[0]} {lengths[1]}\n", encoding="utf-8")

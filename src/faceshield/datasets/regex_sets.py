@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import ClassVar
 
 from faceshield.datasets.base import DataSet, Found, Lists, Problem, Unit, gathered
@@ -42,18 +42,22 @@ class PatternSet(DataSet):
         subject = groups.pop("subject", None)
         is_video = path.suffix.lower() in VIDEOS
         name = match[0].lstrip("/")
-        splits = self.lists.of(PurePosixPath(name).name) if self.lists else {}
+        splits = self.lists.of(self.listed_as(name, subject))
         return Unit(
             id=name,
             path=str(path),
             reader="video" if is_video else "picture",
             label=label,
             subject=subject,
-            split=None if split is None else self.splits.get(split.lower(), split.lower()),
+            split=splits.get("own") if split is None else self.splits.get(split.lower(), split.lower()),
             splits=splits,
             video=name if is_video else None,
             meta=groups,
         )
+
+    def listed_as(self, name: str, subject: str | None) -> str:
+        """What the data set's lists call a sample."""
+        return PurePosixPath(name).name
 
     def label(self, groups: dict[str, str]) -> str:
         """The data set's own label out of the groups; takes it out."""
@@ -79,7 +83,7 @@ class OuluNpu(PatternSet):
 
     def read_lists(self) -> Lists:
         lists = Lists()
-        for file in sorted(self.root.rglob("*.txt")):
+        for file in self.list_files("*.txt"):
             match = self._list.search(file.as_posix())
             if match is None:
                 continue
@@ -124,12 +128,18 @@ class ReplayAttack(PatternSet):
     )
     expected = "<train,devel,test>/real/client001_session01_… or …/attack/<fixed,hand>/attack_<print,mobile,highdef>_client…"
 
+    def look(self, path: PurePosixPath) -> Found | None:
+        return None if "enroll" in path.parts else super().look(path)  # for recognition, not for attacks
+
     def label(self, groups: dict[str, str]) -> str:
         return groups.pop("label", "real")
 
 
 class MsuMfsd(PatternSet):
-    """MSU-MFSD (Wen et al., TIFS 2015): `scene01/{real,attack}/{real,attack}_client001_<camera>_SD[_<medium>]_scene01`."""
+    """MSU-MFSD (Wen et al., TIFS 2015): `scene01/{real,attack}/{real,attack}_client001_<camera>_SD[_<medium>]_scene01`.
+
+    `{train,test}_sub_list.txt` name the clients of each half, a number a line.
+    """
 
     name = "msu-mfsd"
     types = {"real": "Bonafide", "printed_photo": "Print", "ipad_video": "Replay", "iphone_video": "Replay"}
@@ -137,6 +147,20 @@ class MsuMfsd(PatternSet):
         r"(?:real|attack)_client(?P<subject>\d{3})_(?P<camera>android|laptop)_SD(?:_(?P<label>[a-z]+_[a-z]+))?_scene(?P<scene>\d\d)$"
     )
     expected = "{real,attack}_client001_<android,laptop>_SD[_<medium>]_scene01"
+
+    def listed_as(self, name: str, subject: str | None) -> str:
+        return f"client{int(subject or 0):03}"
+
+    def read_lists(self) -> Lists:
+        lists = Lists()
+        for split in ("train", "test"):
+            for file in self.list_files(f"{split}_sub_list.txt"):
+                for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+                    if line.strip().isdigit():
+                        lists.add(f"client{int(line):03}", "own", split)
+                    elif line.strip():
+                        lists.fault(f"{file.name}:{number}", f"{line.strip()!r} — expected a client's number")
+        return lists
 
     def label(self, groups: dict[str, str]) -> str:
         return groups.pop("label", "real")
@@ -148,7 +172,7 @@ class Siw(PatternSet):
     name = "siw"
     types = {"1": "Bonafide", "2": "Print", "3": "Replay"}
     pattern = re.compile(
-        r"(?P<split>Train|Test)/(?:live|spoof)/\d+/(?P<subject>\d+)-(?P<sensor>\d+)-(?P<label>[123])-(?P<medium>\d+)-(?P<session>\d+)$"
+        r"(?P<split>Train|Test)/(?:live|spoof)/\d+/(?P<subject>\d+)-(?P<sensor>\d+)-(?P<label>[123])-(?P<medium>\d+)-(?P<session>\d+)(?:\.m)?$"
     )
     expected = "{Train,Test}/{live,spoof}/<subject>/<subject>-<sensor>-<1 live, 2 print, 3 replay>-<medium>-<session>"
 
@@ -174,7 +198,7 @@ class RoseYoutu(PatternSet):
         **dict.fromkeys(("Vl", "Vm"), "Replay"),
         **dict.fromkeys(("Mc", "Mf", "Mu"), "Paper mask"),
     }
-    pattern = re.compile(r"(?:(?P<split>train|test)/)?(?P<subject>\d+)/(?P<label>G|Ps|Pq|Vl|Vm|Mc|Mf|Mu)_[^/]+$")
+    pattern = re.compile(r"(?:(?P<split>train|test)/)?_?(?P<subject>\d+)/(?P<label>G|Ps|Pq|Vl|Vm|Mc|Mf|Mu)_[^/]+$")
     expected = "<subject>/<G,Ps,Pq,Vl,Vm,Mc,Mf,Mu>_…"
 
 
@@ -236,10 +260,6 @@ class CasiaSurf(FrameSet):
     expected = "{real,fake}_part/CLKJ_<subject>/<clip>.rssdk/color/<n>.jpg or {Val,Testing}/<n>/<n>-color.jpg"
     _single = re.compile(r"(?P<split>Val|Testing)/\d+/\d+-color$")
 
-    def __init__(self, root: str | Path) -> None:
-        super().__init__(root)
-        self._labels: dict[str, str] = {}
-
     def look(self, path: PurePosixPath) -> Found | None:
         if path.parent.name in ("depth", "ir") or path.stem.endswith(("-depth", "-ir")):
             return None
@@ -247,7 +267,7 @@ class CasiaSurf(FrameSet):
         if single is None or path.suffix.lower() not in self.suffixes:
             found = super().look(path)
             return replace(found, split="train") if isinstance(found, Unit) else found
-        label = self._labels.get(single[0])
+        label = self.labels.get(single[0])
         if label is None:
             return Problem("unlisted", str(path), "in no *list*.txt that says what it is, or the training list is missing")
         split = {"Val": "dev", "Testing": "test"}[single["split"]]
@@ -256,7 +276,7 @@ class CasiaSurf(FrameSet):
     def read_lists(self) -> Lists:
         numbers: dict[str, str] = {}
         real: set[str] = set()
-        for file in sorted(self.root.rglob("*list*.txt")):
+        for file in self.list_files("*list*.txt"):
             for line in file.read_text(encoding="utf-8").splitlines():
                 *paths, number = line.split() or [""]
                 colour = next((path for path in paths if re.search(r"(/color/|-color\.)", path)), "")
@@ -265,7 +285,7 @@ class CasiaSurf(FrameSet):
                 elif match := self._single.search(str(PurePosixPath(colour).with_suffix("")) if colour else ""):
                     numbers[match[0]] = number
         known = len(real) == 1
-        self._labels = {name: "real" if number in real else "fake" for name, number in numbers.items() if known}
+        self.labels = {name: "real" if number in real else "fake" for name, number in numbers.items() if known}
         return Lists()
 
 
@@ -308,10 +328,6 @@ class UniAttack(PatternSet):
     suffixes = (*PICTURES, *VIDEOS)
     expected = "Data/<live, spoof, …>/… or p<1, 2.1, 2.2>/<train,dev,test>/<name>.png"
 
-    def __init__(self, root: str | Path) -> None:
-        super().__init__(root)
-        self._numbers: dict[str, str] = {}
-
     def label(self, groups: dict[str, str]) -> str:
         return groups.pop("label", "")
 
@@ -319,17 +335,17 @@ class UniAttack(PatternSet):
         found = super().look(path)
         if not isinstance(found, Unit) or found.label:
             return found
-        number = self._numbers.get("/".join(path.parts[-3:]))
+        number = self.labels.get("/".join(path.parts[-3:]))
         if number is None:
             return Problem("unlisted", str(path), "in no label file — expected <train,dev,test>_label.txt beside the folders")
         return replace(found, label=number)
 
     def read_lists(self) -> Lists:
-        self._numbers = {}
-        for file in sorted(self.root.rglob("*_label.txt")):
+        self.labels = {}
+        for file in self.list_files("*_label.txt"):
             for line in file.read_text(encoding="utf-8").splitlines():
                 name, _, number = line.strip().rpartition(" ")
                 if name:
                     parts = (file.parent.name, *PurePosixPath(name.strip()).parts)
-                    self._numbers["/".join(parts[-3:])] = number
+                    self.labels["/".join(parts[-3:])] = number
         return Lists()

@@ -1,7 +1,8 @@
 """SiW-Mv2 (MSU): videos `Live/Live_<n>.mov` and `Spoof/<folder>/<stem>_<n>.mov`, or the frames extracted from them.
 
 The stem of the file says the type, not the folder: they differ for ten of fourteen. Older copies have `Train` and `Test`
-below `Live`, and other folders; extracted copies are `{Live,Spoof}/<stem>_<n>/<k>.png`.
+below `Live`, and other folders; where a file's name has no such stem, as in SiW-M, the folder says it. Extracted copies are
+`{Live,Spoof}/<stem>_<n>/<k>.png`, also below `Train` and `Test`.
 
 The protocols come from the authors' lists (one `<stem>_<n>` a line), wherever below the root they lie: P1 (known attacks),
 P2_<stem> (one attack unknown: every video of it is tested), P3 and P3_A … P3_E (across spoof, race, age, illumination). People
@@ -15,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from faceshield.datasets.base import DataSet, Found, Lists, Problem, Reader, Unit, gathered
-from faceshield.datasets.folder import VIDEOS
+from faceshield.datasets.folder import PICTURES, VIDEOS
 
 _NAME = re.compile(r"(.+)_(\d+)")
 
@@ -35,7 +36,20 @@ TYPES: dict[str, str | None] = {
     "Mask_Half": "Rigid mask",
     "Mask_Paper": "Paper mask",
     "Mask_Trans": "Rigid mask",
+    "Partial_Papercut": None,  # SiW-M: a cut piece of paper, over the eyes or the mouth: nobody says which
 }
+
+_ATTACKS = [stem for stem, kind in TYPES.items() if kind not in ("Bonafide", None)]
+
+# Folders of SiW-M, the data set's first version -> the stem of the same type.
+_FOLDERS = {
+    "Live/Train": "Live", "Live/Test": "Live", "Makeup/Cosmetic": "Makeup_Co", "Makeup/Impersonation": "Makeup_Im",
+    "Makeup/Obfuscation": "Makeup_Ob", "Mask/HalfMask": "Mask_Half", "Mask/MannequinHead": "Mask_Mann",
+    "Mask/PaperMask": "Mask_Paper", "Mask/SiliconeMask": "Mask_Silicone", "Mask/TransparentMask": "Mask_Trans",
+    "Partial/FunnyeyeGlasses": "Partial_Funnyeye", "Partial/PaperGlasses": "Partial_Paperglass",
+    "Partial/PaperCut": "Partial_Papercut",
+}  # fmt: skip
+_SPLITS = {"Train": "train", "Test": "test"}
 
 # A list's file -> the protocols and the split that it says.
 _LISTS = {
@@ -58,7 +72,7 @@ class SiwMv2(DataSet):
         return gathered(super().walk())
 
     def look(self, path: PurePosixPath) -> Found | None:
-        if path.suffix.lower() == ".png" and path.stem.isdigit():
+        if path.suffix.lower() in PICTURES and path.stem.isdigit():
             return self._unit(path.parent.name, path, {"frame": int(path.stem)})
         if path.suffix.lower() in VIDEOS:
             return self._unit(path.stem, path, {})
@@ -66,26 +80,30 @@ class SiwMv2(DataSet):
 
     def _unit(self, name: str, path: PurePosixPath, options: dict[str, int]) -> Found:
         match = _NAME.fullmatch(name)
+        folder = (path.parent.parent if options else path.parent).parts[-2:]
         if match is None or match[1] not in self.types:
-            return Problem("name", str(path), f"expected <stem>_<n> with one of {', '.join(self.types)}")
+            stem = _FOLDERS.get("/".join(folder)) or next((own for own in ("Paper", "Replay") if folder[-1:] == (own,)), None)
+            if stem is None:
+                return Problem("name", str(path), f"expected <stem>_<n> with one of {', '.join(self.types)}")
+            name = f"{'/'.join(folder)}/{name}"
+        else:
+            stem = match[1]
         reader: Reader = "picture" if options else "video"
         splits = self.lists.of(name)
-        splits |= self._one_unknown(match[1], splits.get("P1")) if self.lists else {}
-        meta = {"number": int(match[2])}
-        return Unit(
-            name, str(path), reader, match[1], video=name, split=splits.get("P1"), splits=splits, options=options, meta=meta
-        )
+        splits |= self._one_unknown(stem, splits.get("P1")) if self.lists else {}
+        split = splits.get("P1") or next((_SPLITS[part] for part in path.parts if part in _SPLITS), None)
+        return Unit(name, str(path), reader, stem, video=name, split=split, splits=splits, options=options)
 
     def _one_unknown(self, stem: str, split: str | None) -> dict[str, str]:
         """P2, by the file's own stem: the authors' substring also takes Mask_Paper for Paper."""
         if stem == "Live":
-            return {f"P2_{unknown}": split for unknown in self.types if unknown != "Live" and split}
-        others = {f"P2_{unknown}": "train" for unknown in self.types if unknown not in ("Live", stem) and split == "train"}
+            return {f"P2_{unknown}": split for unknown in _ATTACKS if split}
+        others = {f"P2_{unknown}": "train" for unknown in _ATTACKS if unknown != stem and split == "train"}
         return {**others, f"P2_{stem}": "test"}
 
     def read_lists(self) -> Lists:
         lists = Lists()
-        for file in sorted(self.root.rglob("*.txt")):
+        for file in self.list_files("*.txt"):
             protocols, split = _LISTS.get(file.stem, ((), ""))
             for number, line in enumerate(file.read_text(encoding="utf-8").splitlines() if protocols else (), start=1):
                 if _NAME.fullmatch(line.strip()):

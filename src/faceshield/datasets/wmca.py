@@ -50,6 +50,8 @@ class Wmca(DataSet):
             return Problem("name", str(path), "expected client_session_presenter_type_instrument.hdf5, as 514_01_035_1_05.hdf5")
         client, session, presenter, kind, instrument = match.groups()
         splits = self.lists.of(path.stem)
+        # The client of an attack is whom it copies, or the instrument itself; the presenter is who is there, if anybody is.
+        shown = client if kind == "0" else None if presenter == "000" else presenter
         return Unit(
             id=path.stem,
             path=str(path),
@@ -60,12 +62,12 @@ class Wmca(DataSet):
             split=splits.get("grandtest"),
             splits=splits,
             options={"order": "rgb"},
-            meta={"session": session, "presenter": presenter, "date": path.parent.name},
+            meta={"session": session, "presenter": shown, "date": path.parent.name},
         )
 
     def read_lists(self) -> Lists:
         lists = Lists()
-        for file in sorted(self.root.rglob("PROTOCOL-*.csv")):
+        for file in self.list_files("PROTOCOL-*.csv"):
             protocol = file.stem.removeprefix("PROTOCOL-")
             with file.open(encoding="utf-8-sig", newline="") as lines:
                 for number, row in enumerate(csv.reader(lines), start=1):

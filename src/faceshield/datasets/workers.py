@@ -74,13 +74,16 @@ def _serve(connection: Connection, work: Callable[[Any], Any]) -> None:
         except (EOFError, OSError):
             return
         try:
-            result = work(item)
-        except Exception as error:
-            result = Crash("".join(traceback.format_exception_only(error)).strip())
-        try:
-            connection.send(result)
+            connection.send(_safely(work, item))
         except OSError:
             return
+
+
+def _safely(work: Callable[[Item], Result], item: Item) -> Result | Crash:
+    try:
+        return work(item)
+    except Exception as error:
+        return Crash("".join(traceback.format_exception_only(error)).strip())
 
 
 def in_order(
@@ -93,9 +96,12 @@ def in_order(
     Args:
         work: a function at the top of a module; it and its results travel between processes.
         items: what to work on.
-        workers: processes.
+        workers: processes; 0 = none but this one, which must not die then.
         timeout: seconds after which an item is given up and its process killed.
     """
+    if workers == 0:
+        yield from ((item, _safely(work, item)) for item in items)
+        return
     context = multiprocessing.get_context("spawn")
     source = enumerate(items)
     waiting: dict[int, Item] = {}
