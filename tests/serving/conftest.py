@@ -6,24 +6,27 @@ import io
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from PIL import Image
 
-pytest.importorskip("fastapi", reason='pip install -e ".[dev]"')
+if TYPE_CHECKING:
+    from fastapi.testclient import TestClient
 
-from fastapi.testclient import TestClient
+    from faceshield.predictor import FaceShieldPredictor
 
-from faceshield.predictor import FaceShieldPredictor
-from faceshield.serving import Settings, create_app
-
-MakeClient = Callable[..., TestClient]
+MakeClient = Callable[..., "TestClient"]
 
 
 @pytest.fixture(scope="session")
 def make_client(shield: FaceShieldPredictor) -> Iterator[MakeClient]:
     """A client of a running application; keyword arguments are `Settings`'. Ready when it comes."""
+    from fastapi.testclient import TestClient
+
+    from faceshield.serving import Settings, create_app
+
     with ExitStack() as stack:
 
         def make(**options: object) -> TestClient:
