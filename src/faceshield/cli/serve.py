@@ -1,4 +1,4 @@
-"""`faceshield serve`: the model behind HTTP, for programs."""
+"""`faceshield serve`: the model behind HTTP, for programs (docs/serving.md)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def serve(
     max_megapixels: Annotated[float, typer.Option(help="Of one photo; seen in its header, before it is decoded.")] = 25,
     offline: Annotated[bool, typer.Option("--offline", help="Never reach for a hub, not even for the model.")] = False,
 ) -> None:
-    """Answer over HTTP: POST /v1/inspect, /healthz, /readyz, /metrics, /openapi.json."""
+    """Answer over HTTP: POST /v1/inspect, POST /v1/chat/completions, /healthz, /readyz, /metrics, /openapi.json."""
     if offline:  # before anything imports the hub's client
         os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
 

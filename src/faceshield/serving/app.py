@@ -13,10 +13,11 @@ import anyio.to_thread
 from fastapi import FastAPI, Request, Response
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, StreamingResponse
 
 from faceshield.predictor import FaceShieldPredictor
 from faceshield.serving import uploads
+from faceshield.serving.chat import Answer, ChatRequest, read_question
 from faceshield.serving.guard import Guard
 from faceshield.serving.observe import EXPOSITION
 from faceshield.serving.refusals import Refusal
@@ -83,6 +84,7 @@ def create_app(predictor: FaceShieldPredictor, settings: Settings | None = None)
 
     _add_health(app, service)
     _add_inspect(app, service)
+    _add_chat(app, service)
     return app
 
 
@@ -144,6 +146,35 @@ def _add_inspect(app: FastAPI, service: Service) -> None:
         return JSONResponse({"request_id": request.state.request_id, "reports": plain})
 
 
+def _add_chat(app: FastAPI, service: Service) -> None:
+    body = {"required": True, "content": {"application/json": {"schema": _inline(ChatRequest.model_json_schema())}}}
+
+    @app.post(
+        "/v1/chat/completions",
+        responses={**REFUSALS, 404: {"model": ErrorResponse, "description": "Another model than is served."}},
+        openapi_extra={"requestBody": body},
+        summary="A free question about one photo, in OpenAI's shape",
+        tags=["inspection"],
+    )
+    async def chat(request: Request) -> Response:
+        """The model's words, which are no verdict: ask /v1/inspect for that. The last user message is asked about the
+        newest photo; system messages and earlier answers are not read."""
+        async with admitted(request, service) as data:
+            if uploads.media_type(request) != "application/json":
+                raise Refusal(415, "bad_media_type", "a body of another type — expected application/json — set Content-Type")
+            asked = await anyio.to_thread.run_sync(parse, ChatRequest, data)
+            question = await anyio.to_thread.run_sync(read_question, asked, service.model_name)
+            request.state.log = {"photos": 1, "bytes": len(data), "stream": asked.stream}
+            del data
+            text = await service.ask(request, question.photo, question.prompt, question.face)
+        usage = service.count_tokens(question.prompt, text)
+        answer = Answer(request.state.request_id, service.model_name, text, usage)
+        if not asked.stream:
+            return JSONResponse(answer.whole())
+        include_usage = asked.stream_options is not None and asked.stream_options.include_usage
+        return StreamingResponse(answer.stream(include_usage=include_usage), media_type="text/event-stream")
+
+
 @asynccontextmanager
 async def admitted(request: Request, service: Service) -> AsyncIterator[bytes]:
     """The body of a request that there is room for."""
@@ -175,6 +206,22 @@ def _read_inspect(request: Request, body: bytes, settings: Settings) -> tuple[li
         raise Refusal(415, "bad_media_type", message)
     uploads.check_count(len(photos), settings)
     return photos, asked.face
+
+
+def _inline(schema: dict[str, Any]) -> dict[str, Any]:
+    """A schema without `$defs`, which OpenAPI would look for elsewhere."""
+    parts = schema.pop("$defs", {})
+
+    def put(node: Any) -> Any:
+        if isinstance(node, list):
+            return [put(one) for one in node]
+        if not isinstance(node, dict):
+            return node
+        if "$ref" in node:
+            return put(parts[node["$ref"].rsplit("/", 1)[-1]])
+        return {name: put(value) for name, value in node.items()}
+
+    return put(schema)  # type: ignore[no-any-return]
 
 
 def parse(model: type[Any], given: bytes | dict[str, str]) -> Any:

@@ -128,6 +128,11 @@ class Service:
         answer: str = (await self._wait(request, _Question(prompt, face), [photo]))[0]
         return answer
 
+    def count_tokens(self, prompt: str, answer: str) -> tuple[int, int]:
+        """Of a question with its photo, and of an answer."""
+        processor = self.predictor.processor
+        return len(processor.encode_question(prompt)), len(processor.encode_answer(answer))
+
     async def _wait(self, request: Request, key: Hashable, items: Sequence[bytes]) -> list[Any]:
         if self.draining:
             raise self._stopping()
