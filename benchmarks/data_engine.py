@@ -85,7 +85,8 @@ def sets(pool: Path | None, out: Path) -> None:
         seconds, cpu = time.perf_counter() - start, time.process_time() - worked
         total += seconds
         count = built.numbers["dialogues"]
-        print(f"{name}: {count:,} dialogues in {seconds:.0f} s, {cpu:.0f} s of them on a core ({100 * (count / wanted - 1):+.2f}% of {wanted:,})")
+        off = f"{100 * (count / wanted - 1):+.2f}% of {wanted:,}"
+        print(f"{name}: {count:,} dialogues in {seconds:.0f} s, {cpu:.0f} s of them on a core ({off})")
         for step, result in built.steps.items():
             print(f"  {step}: {result.rows:,} dialogues, {result.rejects:,} left out")
         for task, row in built.numbers["words"].items():

@@ -166,10 +166,12 @@ class _copied:
 
 def _evidence(judged: Sequence[Prediction], threshold: float) -> Iterator[str]:
     """BPCER, APCER and each type's, with n and 95% interval."""
+    import numpy as np
+
     from faceshield.evaluation.metrics.pad import correct_by_score, error_rates
 
     attack = [bool(row.truth.is_attack) for row in judged]
-    right = correct_by_score([row.bonafide_score for row in judged], attack, threshold)
+    right = correct_by_score(np.array([row.bonafide_score for row in judged], dtype=np.float64), attack, threshold)
     rates = error_rates(right, attack, [row.truth.presentation_type or "unknown" for row in judged])
     named = [("BPCER", rates.bpcer), ("APCER", rates.apcer), *((f"  {key}", one) for key, one in rates.apcer_by_type.items())]
     for title, measured in named:
