@@ -49,7 +49,7 @@ SIGNATURES: list[tuple[Any, str]] = [
 ]
 
 OPTIONS = {
-    "simulate": ["--faces", "--count", "--seed", "--out", "--types", "--landmarks"],
+    "simulate": ["--faces", "--count", "--seed", "--out", "--types", "--landmarks", "--audit"],
     "prepare": ["--out", "--frames-per-video", "--crop", "--workers", "--types", "--boxes", "--strict"],
     "split": ["--out", "--protocol", "--name", "--train", "--test", "--attack", "--seed"],
     "generate": ["--out", "--tasks", "--seed", "--per-task", "--count", "--backend", "--base-url", "--concurrency"],

@@ -22,8 +22,20 @@ def simulate(
     ] = None,
     size: Annotated[int, typer.Option(min=32, max=1024, help="Side of the pictures in pixels.")] = 224,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
+    audit: Annotated[
+        Path | None,
+        typer.Option(help="Simulate nothing; say whether nuisances alone tell the types of this folder, with --seed."),
+    ] = None,
 ) -> None:
     """Turn bona fide photographs, or drawn faces, into the twelve presentation types."""
+    if audit is not None:
+        import numpy as np
+
+        from faceshield.simulate.audit import audit as examine
+
+        for line in examine(audit / "samples.jsonl" if audit.is_dir() else audit, np.random.default_rng(seed)).lines():
+            typer.echo(line)
+        return
     from faceshield.simulate.dataset import SimulateConfig
     from faceshield.simulate.dataset import simulate as run
     from faceshield.taxonomy import resolve

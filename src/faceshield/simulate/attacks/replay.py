@@ -320,7 +320,7 @@ def apply(scene: Scene, rng: np.random.Generator, background: FloatImage, varian
     else:
         radius = device.rounding * rng.uniform(0.2, 1.4) * min(width, height)
         body, mask, lit = _body(s, t, outer, screen, radius, placement.scale, device, rng)
-        room = background * np.float32(rng.uniform(0.3, 1.0))
+        room = background * np.float32(rng.uniform(0.65, 1.35))  # as bright as other classes' rooms, or it tells
         image = rc.cast_shadow(room, mask, rng, light)
         if kind in ("monitor", "tv") and rc.chance(rng, 0.6):
             _stand(image, placement, outer, rng)
