@@ -1,0 +1,201 @@
+"""The service against the offline batch on the same weights: saturation, half load, overload, memory, a bomb.
+
+python benchmarks/serve.py [--model tiny] [--photos 24] [--overload-s 60] [--out FILE]
+
+The service runs in a process of its own on 127.0.0.1; clients are threads here. Both take core time from each other, as
+they do in the offline run that feeds itself. Everything is bounded in count and in time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import io
+import json
+import os
+import re
+import signal
+import statistics
+import struct
+import subprocess
+import sys
+import threading
+import time
+import zlib
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageEnhance
+from skimage.data import astronaut
+
+from faceshield import FaceShieldPredictor
+
+
+def photos(count: int) -> list[bytes]:
+    """JPEG files of the astronaut, each a little brighter than the one before."""
+    files, picture = [], Image.fromarray(astronaut())
+    for number in range(count):
+        buffer = io.BytesIO()
+        ImageEnhance.Brightness(picture).enhance(0.8 + 0.4 * number / count).save(buffer, "JPEG", quality=90)
+        files.append(buffer.getvalue())
+    return files
+
+
+def bomb(side: int) -> bytes:
+    """A PNG file that claims side x side pixels."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    head = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(10_000_000))) + chunk(b"IEND", b"")
+
+
+class Service:
+    """`faceshield serve` on a free port of this machine."""
+
+    def __init__(self, model: str, *options: str) -> None:
+        command = [sys.executable, "-m", "faceshield", "serve", "--model", model, "--port", "0", "--offline", *options]
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        assert self.process.stderr is not None
+        self.port = next(int(found[1]) for line in self.process.stderr if (found := re.search(r'127\.0\.0\.1:(\d+)"\]', line)))
+        threading.Thread(target=self._swallow, daemon=True).start()
+        while self.get("/readyz")[0] != 200:
+            time.sleep(0.2)
+
+    def _swallow(self) -> None:
+        assert self.process.stderr is not None
+        for _ in self.process.stderr:
+            continue
+
+    def _ask(self, method: str, path: str, body: bytes, kind: str) -> tuple[int, bytes, float]:
+        started = time.perf_counter()
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)
+        try:
+            connection.request(method, path, body, {"Content-Type": kind})
+            answer = connection.getresponse()
+            return answer.status, answer.read(), time.perf_counter() - started
+        finally:
+            connection.close()
+
+    def get(self, path: str) -> tuple[int, bytes, float]:
+        return self._ask("GET", path, b"", "text/plain")
+
+    def inspect(self, photo: bytes) -> tuple[int, bytes, float]:
+        """Status, body and seconds of one photo."""
+        head = b'--b\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
+        return self._ask("POST", "/v1/inspect", head + photo + b"\r\n--b--\r\n", "multipart/form-data; boundary=b")
+
+    def resident_mib(self) -> float:
+        found = re.search(r"^process_resident_memory_bytes (\S+)", self.get("/metrics")[1].decode(), re.MULTILINE)
+        assert found is not None
+        return float(found[1]) / 2**20
+
+    def stop(self) -> int:
+        self.process.terminate()
+        return self.process.wait(120)
+
+
+def offline_rate(shield: FaceShieldPredictor, files: list[bytes], batch: int) -> float:
+    """Photos a second of `inspect_many`."""
+    started = time.perf_counter()
+    reports = list(shield.inspect_many(files, batch_size=batch))
+    assert all(report.status == "ok" for report in reports)
+    return len(files) / (time.perf_counter() - started)
+
+
+def saturate(service: Service, files: list[bytes], clients: int) -> float:
+    """Photos a second with so many clients that always have the next photo ready."""
+    started = time.perf_counter()
+    with ThreadPoolExecutor(clients) as pool:
+        answers = list(pool.map(service.inspect, files))
+    assert all(status == 200 for status, _, _ in answers), Counter(status for status, _, _ in answers)
+    return len(files) / (time.perf_counter() - started)
+
+
+def arrive(service: Service, files: list[bytes], rate: float, seconds: float) -> list[tuple[int, float]]:
+    """(status, seconds) of photos that arrive evenly at `rate` a second, whether or not others were answered."""
+    count = max(1, int(rate * seconds))
+    answers: list[tuple[int, float]] = []
+    with ThreadPoolExecutor(min(count, 128)) as pool:
+        started = time.perf_counter()
+        waiting = []
+        for number in range(count):
+            time.sleep(max(0.0, started + number / rate - time.perf_counter()))
+            waiting.append(pool.submit(service.inspect, files[number % len(files)]))
+        for one in waiting:
+            status, _, taken = one.result()
+            answers.append((status, taken))
+    return answers
+
+
+def high(values: list[float], share: float) -> float:
+    """The quantile, of few values the next one above."""
+    return sorted(values)[min(len(values) - 1, int(share * len(values)))]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Measure the service.")
+    parser.add_argument("--model", default="tiny")
+    parser.add_argument("--photos", type=int, default=24)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--overload-s", type=float, default=60)
+    parser.add_argument("--half-load-s", type=float, default=60)
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the service ends too
+    files = photos(options.photos)
+    found: dict[str, Any] = {"model": options.model, "photos": options.photos, "batch": options.batch, "cores": os.cpu_count()}
+
+    shield = FaceShieldPredictor.from_pretrained(options.model)
+    shield.inspect(files[0])
+    found["single_s"] = statistics.median([_timed(shield, photo) for photo in files[:5]])
+    service = Service(options.model, "--batch-size", str(options.batch), "--queue", str(max(16, 2 * options.batch)))
+    try:
+        saturate(service, files[: options.batch], options.batch)
+        # Twice, in turns: the machine's other work changes from minute to minute.
+        rates = [
+            (offline_rate(shield, files, options.batch), saturate(service, files, 2 * options.batch)) for _ in range(2)
+        ]
+        found["offline_per_s"], found["service_per_s"] = (statistics.mean(column) for column in zip(*rates, strict=True))
+        found["saturation_share"] = found["service_per_s"] / found["offline_per_s"]
+
+        answers = arrive(service, files, found["service_per_s"] / 2, options.half_load_s)
+        found["half_load"] = {"n": len(answers), "statuses": Counter(str(status) for status, _ in answers)}
+        times = [taken for _, taken in answers]
+        found["half_load"] |= {"p50_s": high(times, 0.5), "p99_s": high(times, 0.99)}
+        found["half_load"]["p99_over_single"] = high(times, 0.99) / found["single_s"]
+
+        before = service.resident_mib()
+        answers = arrive(service, files, 10 * found["service_per_s"], options.overload_s)
+        refused = [taken for status, taken in answers if status == 429]
+        found["overload"] = {
+            "n": len(answers),
+            "statuses": Counter(str(status) for status, _ in answers),
+            "refused_p50_ms": 1000 * high(refused, 0.5) if refused else None,
+            "refused_p99_ms": 1000 * high(refused, 0.99) if refused else None,
+            "refused_worst_ms": 1000 * max(refused) if refused else None,
+            "resident_mib": [before, service.resident_mib()],
+        }
+
+        before, data = service.resident_mib(), bomb(30_000)
+        status, _, taken = service.inspect(data)
+        found["bomb"] = {"status": status, "ms": 1000 * taken, "more_mib": service.resident_mib() - before}
+    finally:
+        found["exit_code"] = service.stop()
+    text = json.dumps(found, indent=2)
+    print(text)
+    if options.out:
+        options.out.write_text(text + "\n", encoding="utf-8")
+
+
+def _timed(shield: FaceShieldPredictor, photo: bytes) -> float:
+    started = time.perf_counter()
+    shield.inspect(photo)
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    main()
