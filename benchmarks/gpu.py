@@ -82,6 +82,11 @@ class Bench:
             taken.append(time.perf_counter() - start)
         return min(taken)
 
+    def forget_peak(self) -> None:
+        """Peak memory from here on; a CPU process only knows its own of all time."""
+        if self.cuda:
+            torch.cuda.reset_peak_memory_stats()
+
     def memory_gib(self) -> float:
         if self.cuda:
             return torch.cuda.max_memory_allocated() / 2**30
@@ -212,7 +217,13 @@ def decode(bench: Bench, found: Figures) -> None:
             reading._beginnings.clear()  # noqa: B023
             reading._beginning("Why?")  # noqa: B023
 
-        row: Figures = {"prefill_tokens_per_second": count * len(reading.prefix) / bench.seconds(prefill)}
+        with FlopCounterMode(display=False) as counter:
+            prefill()
+        taken = bench.seconds(prefill)
+        row: Figures = {
+            "prefill_tokens_per_second": count * len(reading.prefix) / taken,
+            "prefill_tflops": counter.get_total_flops() / taken / 1e12,
+        }
         short, long = (
             bench.seconds(lambda: reading.answer(["Why?"], max_new_tokens=n), 2)  # noqa: B023
             for n in (8, 72)
@@ -220,7 +231,8 @@ def decode(bench: Bench, found: Figures) -> None:
         step = (long - short) / 64
         row |= {"decode_tokens_per_second": count / step, "gigabytes_per_second_of_weights": weights / step / 1e9}
         if "card" in found["steps"]:
-            row["of_bandwidth"] = row["gigabytes_per_second_of_weights"] / found["steps"]["card"]["bandwidth_gbs"]
+            row["prefill_of_matmul"] = row["prefill_tflops"] / found["steps"]["card"]["matmul_tflops"]
+            row["decode_of_bandwidth"] = row["gigabytes_per_second_of_weights"] / found["steps"]["card"]["bandwidth_gbs"]
         found["steps"]["decode"][f"batch {count}"] = row
 
 
@@ -271,6 +283,8 @@ def main() -> None:
     parser.add_argument("--steps", nargs="+", choices=tuple(STEPS), default=list(STEPS))
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
+    if options.device.startswith("cuda") and not torch.cuda.is_available():
+        parser.error(f"--device {options.device}: torch {torch.__version__} sees no GPU here — try --device cpu --size toy")
     start = time.perf_counter()
     bench = Bench(options.size, options.device)
     name = torch.cuda.get_device_name() if bench.cuda else f"CPU, {torch.get_num_threads()} threads"
@@ -283,6 +297,7 @@ def main() -> None:
     }
     for step in options.steps:
         found["steps"][step] = {}
+        bench.forget_peak()
         STEPS[step](bench, found if step in NESTED else found["steps"][step])
         found["steps"][step]["peak_memory_gib"] = bench.memory_gib()
         print(step, json.dumps(found["steps"][step], indent=2), flush=True)

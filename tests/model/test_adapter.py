@@ -15,7 +15,7 @@ from torch import Tensor
 
 from faceshield.model import CheckpointInfo, attach, detach, is_adapter, load, save
 from faceshield.model.adapter import fingerprint
-from faceshield.model.tensor_files import WeightsError
+from faceshield.model.tensor_files import TensorFolder, WeightsError
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
 
@@ -131,7 +131,16 @@ def test_the_fingerprint_is_the_bases(base: Path) -> None:
     plain = fingerprint(load(base).model)
     assert plain == fingerprint(load(base, dtype=torch.bfloat16).model)
     adapted, _ = trained(base)
-    assert fingerprint(adapted) == plain
+    assert fingerprint(adapted) == fingerprint(TensorFolder(base)) == plain
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_it_loads_in_any_type(base: Path, tmp_path: Path, dtype: torch.dtype) -> None:
+    """float16 rounds weights to values that bfloat16 does not have: the base is known by its file."""
+    adapted, processor = trained(base)
+    save(adapted, processor, tmp_path / "adapter", base=base)
+    model: Any = load(tmp_path / "adapter", dtype=dtype).model
+    assert model.dtype == dtype
 
 
 def test_another_base_is_refused(base: Path, make_pair: Any, tmp_path: Path) -> None:

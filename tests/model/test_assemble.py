@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -15,8 +15,9 @@ from typer.testing import CliRunner
 
 import published
 from faceshield.cli import app
-from faceshield.model import load, save
+from faceshield.model import FaceShieldConfig, load, save
 from faceshield.model.assemble import assemble, export_bunny, load_tokenizer
+from faceshield.model.savp import LbpMethod
 from faceshield.model.tensor_files import TensorFolder, WeightsError
 
 
@@ -107,7 +108,7 @@ def test_logits_equal_transformers_own_graph(siglip: Path, phi3: Path) -> None:
     ).logits
     real = inputs["attention_mask"].bool()
     assert (ours - reference)[real].abs().max() <= 1e-5
-    assert ours[real].std() > 1e-3
+    assert ours[real].std() > 0.1
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -141,10 +142,18 @@ def test_prompts_are_siglips(siglip: Path, phi3: Path) -> None:
     assert (ids[0, -40:] == 1).all() and ids[0, 0] != 1
 
 
+@pytest.mark.parametrize("hostile", ["is </s> this", "<image> this", "<unk></s>"])
+def test_special_tokens_in_a_prompt_are_text(siglip: Path, phi3: Path, hostile: str) -> None:
+    _, processor, _ = assemble(siglip=siglip, language=phi3)
+    ids = processor.encode_prompts(hostile)[0].tolist()
+    end = ids.index(1)
+    assert end > 1 and set(ids[end:]) == {1} and processor.image_token_id not in ids
+
+
 # -- (b) Bunny, merged -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_bunny_in_ours_out_bunny_again(siglip: Path, tmp_path: Path, dtype: torch.dtype) -> None:
     state = published.write_bunny(tmp_path / "in", dtype=dtype)
     model, processor, source = assemble(siglip=siglip, bunny=tmp_path / "in", language=None, dtype=dtype)
@@ -154,6 +163,14 @@ def test_bunny_in_ours_out_bunny_again(siglip: Path, tmp_path: Path, dtype: torc
     equal(read_all(tmp_path / "out"), state)
     third, _, _ = assemble(siglip=siglip, bunny=tmp_path / "out", language=None, dtype=dtype)
     equal(third.state_dict(), model.state_dict())
+
+
+def test_one_file_is_as_good_as_shards(siglip: Path, bunny: Path) -> None:
+    assert len(list(bunny.glob("*.safetensors"))) > 1
+    sharded, _, _ = assemble(siglip=siglip, bunny=bunny, language=None)
+    change(bunny, lambda state: None)
+    single, _, _ = assemble(siglip=siglip, bunny=bunny, language=None)
+    equal(single.state_dict(), sharded.state_dict())
 
 
 def test_the_file_says_how_many_rows_there_are(siglip: Path, bunny: Path) -> None:
@@ -173,6 +190,13 @@ def test_the_tower_is_chosen(siglip: Path, bunny: Path) -> None:
     for tower, expected in (("bunny", tuned), ("original", original)):
         model, _, _ = assemble(siglip=siglip, bunny=bunny, language=None, tower=tower)
         assert torch.equal(model.model.vision_tower.state_dict()[name], expected)
+
+
+def test_a_learnt_mask_token_begins_as_zero_whatever_the_files(siglip: Path, phi3: Path, bunny: Path) -> None:
+    for source in ({"language": phi3}, {"bunny": bunny, "language": None}):
+        model, _, _ = assemble(siglip=siglip, model={"pvtm_mask": "learned"}, **source)
+        token = model.model.multi_modal_projector.mask_token
+        assert token is not None and torch.equal(token, torch.zeros(48))
 
 
 def test_a_missing_tower_is_not_silently_siglips(siglip: Path, tmp_path: Path) -> None:
@@ -291,6 +315,37 @@ def test_the_verb_writes_a_checkpoint_that_loads(siglip: Path, phi3: Path, tmp_p
     assert loaded.processor.savp_lbp_method == "uniform" and loaded.model.config.pvtm_sign == -1
     assert loaded.info.extra["assembled"]["language"] == str(phi3)
     assert "checkpoint: " in result.output
+
+
+CHANNELS = [["lbp", "gray", "hog"], ["gray", "hog", "lbp"], ["gray"] * 3, ["red", "green", "blue"], ["gray", "hog", "plgf"]]
+CHOICES: dict[str, list[Any]] = {
+    **{name: list(get_args(kind)) for name, kind in FaceShieldConfig.__annotations__.items() if name.startswith("pvtm_")},
+    "pvtm_keep_ratio": [0.10, 0], "pvtm_mask_ratio": [0.5], "pvtm_sign": [1, -1], "pvtm_inference": ["off"],
+    "use_savp": [True, True, False],
+}  # fmt: skip
+PROCESSORS: dict[str, list[Any]] = {
+    "savp_channels": CHANNELS, "savp_lbp_method": list(get_args(LbpMethod)), "savp_at": ["crop", "square"],
+    "savp_hog_orientations": [8, 9], "savp_hog_cell": [8, 4],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("turn", range(5))
+def test_every_option_comes_from_a_config(siglip: Path, phi3: Path, tmp_path: Path, turn: int) -> None:
+    """Five checkpoints that have every value of every open point between them; each is written, read back and trained."""
+    model = {name: values[turn % len(values)] for name, values in CHOICES.items()}
+    processor = {name: values[turn % len(values)] for name, values in PROCESSORS.items()}
+    values = {"siglip": str(siglip), "language": str(phi3), "out": str(tmp_path / "out"), "dtype": "float32"}
+    (tmp_path / "a.yaml").write_text(json.dumps({**values, "model": model, "processor": processor}))
+    result = CliRunner().invoke(app, ["assemble", str(tmp_path / "a.yaml")])
+    assert result.exit_code == 0, result.exception
+    loaded = load(tmp_path / "out")
+    assert {name: getattr(loaded.model.config, name) for name in model} == model
+    assert {name: getattr(loaded.processor, name) for name in processor} == processor
+    pictures = list(np.random.default_rng(turn).integers(0, 256, (2, 70, 60, 3), dtype=np.uint8))
+    inputs = loaded.processor(images=pictures, text=["why", "is this face bona fide"], answers=["print", "bona fide"])
+    loss = loaded.model.train()(**inputs, pvtm_seeds=torch.arange(2)).loss
+    loss.backward()
+    assert loss.isfinite() and loaded.model.model.multi_modal_projector.linear_1.weight.grad.abs().sum() > 0
 
 
 @pytest.mark.parametrize("option", ["model={pvtm_sing: -1}", "processor={savp_lpb: x}"])

@@ -33,6 +33,26 @@ def test_left_padded_rows_equal_single_rows(pair, batch, pictures):
         torch.testing.assert_close(together[row, -alone.shape[1] :], alone[0], atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 1e-2)])
+@pytest.mark.parametrize("use_savp", [True, False])
+def test_eight_mixed_questions_score_as_each_alone(make_pair, pictures, use_savp, dtype, tolerance):
+    model, processor = make_pair(use_savp=use_savp)
+    model.to(dtype)
+    answers = [processor.encode_answer(a) for a in ("This is a bona fide face.", "This is a presentation attack.")]
+
+    def scores(pictures, questions):
+        inputs = processor(images=pictures, text=questions)
+        given = {name: value.to(dtype) if value.is_floating_point() else value for name, value in inputs.items()}
+        return model.score_answers(answers, **given).softmax(-1)
+
+    eight, asked = (pictures * 3)[:8], [QUESTIONS[row * 2 % 3] for row in range(8)]
+    together = scores(eight, asked)
+    alone = torch.cat([scores([picture], [question]) for picture, question in zip(eight, asked, strict=True)])
+    assert (together - alone).abs().max() <= tolerance
+    assert torch.equal(together.argmax(-1), alone.argmax(-1))
+    assert together[:, 0].max() - together[:, 0].min() > 0.1  # rows are told apart
+
+
 def test_eager_and_sdpa_agree(pair, batch):
     model, _ = pair
     got = {}
@@ -41,7 +61,8 @@ def test_eager_and_sdpa_agree(pair, batch):
         assert model.model.vision_tower.config._attn_implementation == kind
         got[kind] = logits(model, batch)
     kept = batch["attention_mask"].bool()
-    torch.testing.assert_close(got["eager"][kept], got["sdpa"][kept], atol=1e-4, rtol=1e-4)
+    assert got["eager"][kept].std() > 0.5
+    torch.testing.assert_close(got["eager"][kept], got["sdpa"][kept], atol=1e-5, rtol=1e-5)
 
 
 def test_cached_features_equal_pixels(pair, batch):
@@ -163,15 +184,19 @@ def test_unfrozen_tower_gets_gradients_and_checkpointing_keeps_them(pair, pictur
     model, processor = pair
     inputs = processor(images=pictures, text=QUESTIONS, answers=["No."] * 3)
     model.train()
-    gradients = []
+    losses, gradients = [], []
     for checkpointing in (False, True):
         if checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})
         model.zero_grad()
-        model(**inputs, pvtm_seeds=torch.arange(3)).loss.backward()
-        gradients.append(model.model.vision_tower.embeddings.patch_embedding.weight.grad.clone())
-    assert gradients[0].abs().sum() > 0
-    torch.testing.assert_close(gradients[0], gradients[1], atol=1e-6, rtol=1e-4)
+        losses.append(model(**inputs, pvtm_seeds=torch.arange(3)).loss)
+        losses[-1].backward()
+        gradients.append({name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})
+    assert gradients[0]["model.vision_tower.embeddings.patch_embedding.layers.0.weight"].abs().sum() > 0
+    assert set(gradients[0]) == set(gradients[1])
+    torch.testing.assert_close(losses[0], losses[1], atol=1e-5, rtol=0)
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradient, gradients[1][name], atol=1e-5, rtol=1e-4, msg=lambda m, name=name: f"{name}: {m}")
 
 
 def test_packed_questions_equal_separate_ones(pair, pictures):

@@ -68,17 +68,25 @@ def detach(adapted: PeftModel) -> FaceShieldForConditionalGeneration:
     return model  # type: ignore[no-any-return]
 
 
-def fingerprint(model: Any) -> str:
-    """16 hex digits of a model without its projector, the same in every dtype it is loaded in, adapters or not."""
+def fingerprint(base: Any) -> str:
+    """16 hex digits of a model without its projector, adapters or not.
+
+    Args:
+        base: a model in float32 or bfloat16; or the `TensorFolder` of its weights, which gives the same whatever type it
+            is about to be loaded in (float16 would round it once more, to other values).
+    """
     digest = hashlib.sha256()
-    state = model.state_dict()
-    for name in sorted(state):
+    in_memory = None if isinstance(base, TensorFolder) else base.state_dict()
+    for name in sorted(base.shapes if in_memory is None else in_memory):
         plain = name.removeprefix("base_model.model.").replace(".base_layer.", ".")
         if "lora_" in plain or PROJECTOR in plain:
             continue
-        value = state[name]
-        sample = value.detach().flatten()[:_SAMPLED].to("cpu", torch.bfloat16).view(torch.int16).numpy().tobytes()
-        digest.update(f"{plain} {tuple(value.shape)}".encode() + b"\0" + sample)
+        if in_memory is None:
+            shape, sample = base.shapes[name], base.beginning(name, _SAMPLED)
+        else:
+            shape, sample = tuple(in_memory[name].shape), in_memory[name].detach().flatten()[:_SAMPLED]
+        values = sample.to("cpu", torch.bfloat16).view(torch.int16).numpy().tobytes()
+        digest.update(f"{plain} {shape}".encode() + b"\0" + values)
     return digest.hexdigest()[:16]
 
 
@@ -104,8 +112,13 @@ def write_adapter(adapted: PeftModel, folder: Path, base: str) -> None:
     path.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def read_adapter(model: FaceShieldForConditionalGeneration, folder: str | Path) -> PeftModel:
+def read_adapter(model: FaceShieldForConditionalGeneration, folder: str | Path, weights: Path) -> PeftModel:
     """An adapter of a folder on its base, ready to train on, to merge, or to ask.
+
+    Args:
+        model: the base, loaded.
+        folder: the adapter's.
+        weights: the folder that `model` was loaded from.
 
     Raises:
         FileNotFoundError: a file of it is missing.
@@ -117,7 +130,7 @@ def read_adapter(model: FaceShieldForConditionalGeneration, folder: str | Path) 
     settings = read_settings(folder)
     refuse_pickles(folder, ADAPTER_STEM)
     tensors = TensorFolder(folder, ADAPTER_STEM)
-    expected, found = settings.pop("base_fingerprint", None), fingerprint(model)
+    expected, found = settings.pop("base_fingerprint", None), fingerprint(TensorFolder(weights))
     base = settings.pop("base_model_name_or_path", None)
     if expected is not None and expected != found:
         raise WeightsError(

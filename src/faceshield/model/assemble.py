@@ -110,7 +110,9 @@ def assemble(
     for name in _VOCABULARY:
         parts.grow(name, max(rows, image_id + 1, len(tokenizer)))
     config = _config(siglip_folder, language_folder, parts, tokenizer, image_id, dict(model or {}))
-    made = parts.into(config, dtype, seed, random=() if bunny_folder else ("model.multi_modal_projector.",))
+    # What no file holds: PVTM's learnt token, and without Bunny the whole projector.
+    new = "model.multi_modal_projector." + ("mask_token" if bunny_folder else "")
+    made = parts.into(config, dtype, seed, new)
     return (
         made,
         FaceShieldProcessor(
@@ -186,15 +188,15 @@ class _Parts:
             raise WeightsError(f"weights do not fit: {'; '.join(self.faults)} — expected SigLIP's, Phi-3's or Bunny's layout")
 
     def into(
-        self, config: FaceShieldConfig, dtype: torch.dtype, seed: int, random: tuple[str, ...]
+        self, config: FaceShieldConfig, dtype: torch.dtype, seed: int, new: str
     ) -> FaceShieldForConditionalGeneration:
-        """The model with these tensors; names beginning with one of `random` may be missing."""
+        """The model with these tensors; those whose names begin with `new` may be missing."""
         with torch.device("meta"):
             empty = FaceShieldForConditionalGeneration(config)
         wanted = {name: tuple(value.shape) for name, value in empty.state_dict().items()}
         for name, shape in wanted.items():
             if name not in self.state:
-                if not name.startswith(random or ("\0",)):
+                if not name.startswith(new):
                     self.faults.append(f"missing {name}")
             elif tuple(self.state[name].shape) != shape:
                 self.faults.append(f"wrong shape {name} {tuple(self.state[name].shape)} (expected {shape})")

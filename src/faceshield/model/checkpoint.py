@@ -272,7 +272,7 @@ def load(
     processor = FaceShieldProcessor.from_pretrained(directory, local_files_only=True)
     _check_pair(model.config, processor)
     if weights != directory:
-        model = read_adapter(model, directory)
+        model = read_adapter(model, directory, weights)
         model = model.merge_and_unload() if merge else model
     return Checkpoint(model.eval().to(device), processor, read_info(directory), directory)
 

@@ -15,13 +15,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import (
-    AutoModel,
-    AutoModelForImageTextToText,
-    GenerationMixin,
-    PreTrainedModel,
-    SiglipTextModel,
-)
+from transformers import AutoModel, AutoModelForImageTextToText, GenerationMixin, PreTrainedModel, SiglipTextModel
+from transformers import initialization as init
 from transformers.activations import ACT2FN
 from transformers.cache_utils import Cache, DynamicCache
 from transformers.modeling_outputs import BaseModelOutputWithPast, BaseModelOutputWithPooling, ModelOutput
@@ -96,6 +91,12 @@ class FaceShieldPreTrainedModel(PreTrainedModel):
     _supports_flex_attn = True
     _supports_attention_backend = True
     _can_compile_fullgraph = True
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, FaceShieldProjector) and module.mask_token is not None:
+            init.zeros_(module.mask_token)  # else a file without it would leave whatever was in memory
 
 
 class FaceShieldModel(FaceShieldPreTrainedModel):
@@ -236,9 +237,7 @@ class FaceShieldModel(FaceShieldPreTrainedModel):
         """
         if vision_features is None:
             if pixel_values is None:
-                raise ValueError(
-                    "no picture given — expected pixel_values or vision_features — pass one of the two"
-                )
+                raise ValueError("no picture given — expected pixel_values or vision_features — pass one of the two")
             vision_features, vision_joint = self.encode_images(pixel_values, savp_values)
         features, keep = vision_features, None
         if prompt_input_ids is not None and self.pvtm_is_on():
@@ -262,11 +261,8 @@ class FaceShieldModel(FaceShieldPreTrainedModel):
         """(B, L) bool, True where a vision token goes; refuses a row with another number than features."""
         mask = input_ids == self.config.image_token_id
         counts, expected = mask.sum(1), features.shape[1]
-        if (
-            input_ids.shape[0] != features.shape[0]
-            or not torch.compiler.is_compiling()
-            and (counts != expected).any()
-        ):
+        wrong = not torch.compiler.is_compiling() and (counts != expected).any()
+        if input_ids.shape[0] != features.shape[0] or wrong:
             raise ValueError(
                 f"image placeholders per row {counts.tolist()} — expected {expected} in each of "
                 f"{features.shape[0]} rows, one per vision token — use this checkpoint's processor"
@@ -297,35 +293,22 @@ class FaceShieldModel(FaceShieldPreTrainedModel):
             inputs_embeds = self.get_input_embeddings()(input_ids)
         images = (mm_encoder_outputs or {}).get("image")
         if images is None and (pixel_values is not None or vision_features is not None):
-            images = self.get_image_features(
-                pixel_values,
-                savp_values,
-                prompt_input_ids,
-                pvtm_seeds,
-                vision_features,
-                vision_joint,
-                return_dict=True,
-            )
+            given = (pixel_values, savp_values, prompt_input_ids, pvtm_seeds, vision_features, vision_joint)
+            images = self.get_image_features(*given, return_dict=True)
         image_hidden_states = None
         if images is not None:
             if input_ids is None:
-                raise ValueError(
-                    "pictures with inputs_embeds — expected input_ids, placeholders are found by id"
-                )
+                raise ValueError("pictures with inputs_embeds — expected input_ids, placeholders are found by id")
             projected: Any = images.pooler_output
             image_hidden_states = torch.stack(list(projected)).to(inputs_embeds)
             where = self._placeholders(input_ids, image_hidden_states).unsqueeze(-1)
             inputs_embeds = inputs_embeds.masked_scatter(where, image_hidden_states)
-        if (
-            position_ids is None
-            and attention_mask is not None
-            and attention_mask.shape == inputs_embeds.shape[:2]
-        ):
+        if position_ids is None and attention_mask is not None and attention_mask.shape == inputs_embeds.shape[:2]:
             # Nothing came before: a left-padded row gets the very positions it has alone.
             position_ids = (attention_mask.long().cumsum(-1) - 1).clamp(min=0)
         attended = getattr(images, "attended", None)
         if attended is not None:
-            attention_mask = _hide(attention_mask, where.squeeze(-1), attended)
+            attention_mask = pvtm.hide(attention_mask, where.squeeze(-1), attended)
         outputs = self.language_model(
             attention_mask=attention_mask,
             position_ids=position_ids,
@@ -341,23 +324,6 @@ class FaceShieldModel(FaceShieldPreTrainedModel):
             attentions=outputs.attentions,
             image_hidden_states=image_hidden_states,
         )
-
-
-def _hide(attention_mask: Tensor | None, where: Tensor, attended: Tensor) -> Tensor:
-    """The attention mask, (B, L) or (B, 1, L, L) bool, without the vision tokens that PVTM hides.
-
-    Args:
-        attention_mask: None = everything is attended to.
-        where: (B, L) bool, the vision tokens.
-        attended: (B, T) bool.
-    """
-    visible = torch.ones_like(where).masked_scatter(where, attended)
-    if attention_mask is None:
-        return visible.long()
-    if attention_mask.ndim == 2:
-        return attention_mask * visible
-    itself = torch.eye(where.shape[1], dtype=torch.bool, device=where.device)
-    return attention_mask & (visible[:, None, None, :] | itself)  # itself: a row of nothing would turn into NaN
 
 
 class FaceShieldForConditionalGeneration(FaceShieldPreTrainedModel, GenerationMixin):
@@ -437,9 +403,7 @@ class FaceShieldForConditionalGeneration(FaceShieldPreTrainedModel, GenerationMi
         logits = self.lm_head(slice_logits_to_keep(outputs.last_hidden_state, logits_to_keep))
         loss = None
         if labels is not None:
-            loss = self.loss_function(
-                logits=logits, labels=labels, vocab_size=self.config.text_config.vocab_size, **kwargs
-            )
+            loss = self.loss_function(logits=logits, labels=labels, vocab_size=self.config.text_config.vocab_size, **kwargs)
         return FaceShieldCausalLMOutputWithPast(
             loss=loss,
             logits=logits,
@@ -465,13 +429,9 @@ class FaceShieldForConditionalGeneration(FaceShieldPreTrainedModel, GenerationMi
             (B, K) float32, the sum over the answer's tokens of log p(token | everything before).
         """
         if not answers or any(len(answer) == 0 for answer in answers):
-            raise ValueError(
-                "answers — expected at least one, each with a token — pass encode_answer's lists"
-            )
+            raise ValueError("answers — expected at least one, each with a token — pass encode_answer's lists")
         if "flash" in str(self.model.language_model.config._attn_implementation):
-            raise ValueError(
-                "flash attention cannot pack answers — expected sdpa or eager — set_attn_implementation"
-            )
+            raise ValueError("flash attention cannot pack answers — expected sdpa or eager — set_attn_implementation")
         attention_mask = inputs.pop("attention_mask", None)
         if attention_mask is None:
             attention_mask = torch.ones_like(inputs["input_ids"])
@@ -513,10 +473,7 @@ class FaceShieldForConditionalGeneration(FaceShieldPreTrainedModel, GenerationMi
             return parent._prepare_multimodal_encoder_kwargs_for_generation(model_kwargs)
         given = {name: model_kwargs.pop(name) for name in IMAGE_INPUTS if name in model_kwargs}
         encoded = self.model.get_image_features(**given, return_dict=True)
-        model_kwargs["mm_encoder_outputs"] = {
-            **(model_kwargs.get("mm_encoder_outputs") or {}),
-            "image": encoded,
-        }
+        model_kwargs["mm_encoder_outputs"] = {**(model_kwargs.get("mm_encoder_outputs") or {}), "image": encoded}
         return model_kwargs
 
 

@@ -101,6 +101,23 @@ def mask_tokens(
     return protected | (draw >= mask_ratio)
 
 
+def hide(attention_mask: Tensor | None, where: Tensor, attended: Tensor) -> Tensor:
+    """The attention mask, (B, L) or (B, 1, L, L) bool, without the vision tokens that are masked: nobody attends to them.
+
+    Args:
+        attention_mask: None = everything is attended to.
+        where: (B, L) bool, the vision tokens.
+        attended: (B, T) bool, of `mask_tokens`.
+    """
+    visible = torch.ones_like(where).masked_scatter(where, attended)
+    if attention_mask is None:
+        return visible.long()
+    if attention_mask.ndim == 2:
+        return attention_mask * visible
+    itself = torch.eye(where.shape[1], dtype=torch.bool, device=where.device)
+    return attention_mask & (visible[:, None, None, :] | itself)  # itself: a row of nothing would turn into NaN
+
+
 def seeded_uniform(seeds: Tensor, tokens: int) -> Tensor:
     """(B, tokens) uniform numbers in [0, 1) on the CPU, row b from a generator seeded with `seeds[b]`."""
     generator = torch.Generator()

@@ -1,6 +1,6 @@
 """Spoof-aware vision perception (paper §4.1, Eq. 3-5): the picture's local descriptors as a second picture.
 
-`savp(rgb)` stacks [LBP, Gray, HOG picture]; numpy only, a few milliseconds at 384x384. The descriptors equal
+`savp(rgb)` stacks [LBP, Gray, HOG picture] in a few milliseconds at 384x384. The descriptors equal
 scikit-image's `local_binary_pattern` and `hog(visualize=True)` (tests/model/test_savp.py).
 Use: `second_stream = savp(np.asarray(image.convert("RGB")))`.
 """
@@ -13,29 +13,28 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 LbpMethod = Literal["default", "uniform", "nri_uniform", "ror"]
 Channel = Literal["lbp", "gray", "hog", "plgf", "red", "green", "blue"]
 Picture = NDArray[np.uint8]
 
-# The diagonal neighbours at radius 1 lie off the grid, at 0.70711 pixels (five decimals, as scikit-image
-# rounds); bilinear interpolation between the centre c, its neighbours h and v on the axes and the diagonal d
-# is >= c exactly when 29289 * (h + v - 2c) + 70711 * (d - c) >= 0, which whole numbers decide without
-# rounding.
-_AXIS_WEIGHT, _DIAGONAL_WEIGHT = 29289, 70711
+# Neighbours counter-clockwise from the right-hand one, (down, right): those on the axes, and the corner after each.
+AXES = ((0, 1), (-1, 0), (0, -1), (1, 0))
+CORNERS = ((-1, 1), (-1, -1), (1, -1), (1, 1))
+# A diagonal neighbour at radius 1 lies off the grid, at 0.70711 pixels (five decimals, as scikit-image rounds);
+# bilinear interpolation between the centre c, its neighbours h and v on the axes and the corner d is >= c exactly when
+# 29289 * (h + v - 2c) + 70711 * (d - c) >= 0. These are the smallest whole numbers whose ratio splits all differences of
+# 8-bit levels as that one does (no fraction with a denominator up to 2 * 255 lies between them).
+AXIS_WEIGHT, DIAGONAL_WEIGHT = 239, 577
 
 
 def gray(rgb: Picture) -> Picture:
-    """(H, W, 3) uint8 RGB -> (H, W) uint8, Eq. 4 (.299 R + .587 G + .114 B), rounded to the nearest level."""
-    red, green, blue = (rgb[..., channel].astype(np.uint32) for channel in range(3))
-    red *= 19595
-    green *= 38470
-    blue *= 7471
-    red += green
-    red += blue
-    red += 32768
-    red >>= 16
-    return red.astype(np.uint8)
+    """(H, W, 3) uint8 RGB -> (H, W) uint8, Eq. 4 (.299 R + .587 G + .114 B), rounded to the nearest level.
+
+    Pillow's "L" is this very equation in 16 fractional bits.
+    """
+    return np.asarray(Image.fromarray(rgb).convert("L"))
 
 
 def lbp(gray: Picture, method: LbpMethod = "default") -> Picture:
@@ -55,28 +54,32 @@ def lbp(gray: Picture, method: LbpMethod = "default") -> Picture:
     """
     table = code_table(method)
     height, width = gray.shape
-    padded = np.zeros((height + 2, width + 2), np.int32)
-    padded[1:-1, 1:-1] = gray
-    centre = padded[1:-1, 1:-1]
+    # Laid out in one line with a border of zeros, a neighbour is a shift: every step runs over whole, unbroken memory.
+    row, count = width + 2, height * (width + 2)
+    line = np.zeros(count + 2 * row + 2, np.uint8)
+    line[1 + row : 1 + row + count].reshape(height, row)[:, :width] = gray
+    axis, diagonal = (np.multiply(line, weight, dtype=np.int32) for weight in (AXIS_WEIGHT, DIAGONAL_WEIGHT))
 
-    def difference(row: int, column: int) -> NDArray[np.int32]:
-        return padded[1 + row : 1 + row + height, 1 + column : 1 + column + width] - centre
+    def at(values: NDArray[Any], down: int, right: int) -> NDArray[Any]:
+        start = (1 + down) * row + 1 + right
+        return values[start : start + count]
 
-    axes = [difference(0, 1), difference(-1, 0), difference(0, -1), difference(1, 0)]
-    diagonals = [difference(-1, 1), difference(-1, -1), difference(1, -1), difference(1, 1)]
-    code = np.zeros((height, width), np.uint8)
-    bit = np.empty((height, width), np.bool_)
-    for index, axis in enumerate(axes):
-        np.greater_equal(axis, 0, out=bit)
-        code |= bit.view(np.uint8) << np.uint8(2 * index)
-        axis *= _AXIS_WEIGHT
-    for index, diagonal in enumerate(diagonals):
-        diagonal *= _DIAGONAL_WEIGHT
-        diagonal += axes[index]
-        diagonal += axes[(index + 1) % 4]
-        np.greater_equal(diagonal, 0, out=bit)
-        code |= bit.view(np.uint8) << np.uint8(2 * index + 1)
-    return code if method == "default" else table[code]
+    limit = np.multiply(at(line, 0, 0), 2 * AXIS_WEIGHT + DIAGONAL_WEIGHT, dtype=np.int32)
+    code, sums = np.zeros(count, np.uint8), np.empty(count, np.int32)
+    truth = np.empty(count, np.bool_)
+    bit = truth.view(np.uint8)
+    for index in range(4):
+        step, following, corner = AXES[index], AXES[(index + 1) % 4], CORNERS[index]
+        np.greater_equal(at(line, *step), at(line, 0, 0), out=truth)
+        bit <<= np.uint8(2 * index)
+        code |= bit
+        np.add(at(axis, *step), at(axis, *following), out=sums)
+        sums += at(diagonal, *corner)
+        np.greater_equal(sums, limit, out=truth)
+        bit <<= np.uint8(2 * index + 1)
+        code |= bit
+    inside = code.reshape(height, row)[:, :width]
+    return np.ascontiguousarray(inside) if method == "default" else table[inside]
 
 
 @lru_cache(maxsize=4)
@@ -112,57 +115,57 @@ def hog_picture(gray: Picture, orientations: int = 8, cell: int = 8) -> Picture:
     Returns:
         (H, W) uint8, stretched so that the brightest pixel is 255; all 0 where there is no gradient.
     """
-    picture = np.zeros(gray.shape, np.float32)
+    picture = np.zeros(gray.shape, np.uint8)
     histograms = hog_histograms(gray, orientations, cell)
     rows, columns = histograms.shape[:2]
-    if rows and columns:
-        glyphs = histograms.astype(np.float32) @ line_glyphs(orientations, cell)
-        drawn = glyphs.reshape(rows, columns, cell, cell).transpose(0, 2, 1, 3)
-        picture[: rows * cell, : columns * cell] = drawn.reshape(rows * cell, columns * cell)
+    glyphs = histograms.astype(np.float32) @ line_glyphs(orientations, cell)
     # Paper is silent: how HOG becomes a channel; we draw it and stretch it, as the authors' figure shows it.
-    brightest = float(picture.max(initial=0.0))
+    brightest = float(glyphs.max(initial=0.0))
     if brightest > 0:
-        picture *= 255.0 / brightest
-        picture += 0.5
-    return picture.astype(np.uint8)
+        glyphs *= 255.0 / brightest
+        glyphs += 0.5
+        drawn = glyphs.astype(np.uint8).reshape(rows, columns, cell, cell).transpose(0, 2, 1, 3)
+        picture[: rows * cell, : columns * cell] = drawn.reshape(rows * cell, columns * cell)
+    return picture
 
 
 def hog_histograms(gray: Picture, orientations: int = 8, cell: int = 8) -> NDArray[np.float64]:
     """Sum of gradient magnitudes by direction in each cell, (H // cell, W // cell, orientations), not normalised."""
     check_hog(orientations, cell)
     rows, columns = gray.shape[0] // cell, gray.shape[1] // cell
-    index = _gradient_index(gray)[: rows * cell, : columns * cell]
+    index = _gradient_index(gray)[: rows * cell, : columns * cell].astype(np.intp)
     bins, magnitudes = gradient_tables(orientations)
-    slots = bins[index]
+    slots = bins.take(index)
     slots += cell_index(rows, columns, orientations, cell)
-    sums: NDArray[Any] = np.bincount(slots.ravel(), weights=magnitudes[index].ravel(), minlength=rows * columns * orientations)
+    weights = magnitudes.take(index)
+    sums: NDArray[Any] = np.bincount(slots.ravel(), weights=weights.ravel(), minlength=rows * columns * orientations)
     return sums.reshape(rows, columns, orientations)
 
 
 def _gradient_index(gray: Picture) -> NDArray[np.int32]:
     """(H, W) index of each pixel's (vertical, horizontal) central difference, 0 at the border."""
-    levels = gray.astype(np.int32)
+    levels = gray.astype(np.int16)
     index = np.full(gray.shape, 255 * 511 + 255, np.int32)
     if gray.shape[0] > 2:
-        index[1:-1] += 511 * (levels[2:] - levels[:-2])
+        index[1:-1] += np.multiply(levels[2:] - levels[:-2], 511, dtype=np.int32)
     if gray.shape[1] > 2:
         index[:, 1:-1] += levels[:, 2:] - levels[:, :-2]
     return index
 
 
 @lru_cache(maxsize=4)
-def gradient_tables(orientations: int) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+def gradient_tables(orientations: int) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
     """Direction bin and magnitude of every possible gradient, so that no pixel needs an arctangent."""
     vertical, horizontal = np.mgrid[-255:256, -255:256].astype(np.float64)
     degrees = np.rad2deg(np.arctan2(vertical, horizontal)) % 180
-    bins = np.minimum(degrees // (180.0 / orientations), orientations - 1).astype(np.int32)
+    bins = np.minimum(degrees // (180.0 / orientations), orientations - 1).astype(np.intp)
     return bins.ravel(), np.hypot(vertical, horizontal).ravel()
 
 
 @lru_cache(maxsize=16)
-def cell_index(rows: int, columns: int, orientations: int, cell: int) -> NDArray[np.int32]:
+def cell_index(rows: int, columns: int, orientations: int, cell: int) -> NDArray[np.intp]:
     """(rows*cell, columns*cell): the first histogram slot of each pixel's cell."""
-    first = np.arange(rows * columns, dtype=np.int32).reshape(rows, columns) * orientations
+    first = np.arange(rows * columns, dtype=np.intp).reshape(rows, columns) * orientations
     return first.repeat(cell, 0).repeat(cell, 1)
 
 

@@ -16,11 +16,21 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .savp import Channel, LbpMethod, cell_index, check_channels, check_hog, code_table, gradient_tables, line_glyphs, savp
-
-# The smallest whole numbers whose ratio splits all differences of 8-bit levels as scikit-image's 29289 : 70711 does (no
-# fraction with a denominator up to 2 * 255 lies between them); their products are exact in float32.
-_AXIS, _DIAGONAL = 239.0, 577.0
+from .savp import (
+    AXES,
+    AXIS_WEIGHT,
+    CORNERS,
+    DIAGONAL_WEIGHT,
+    Channel,
+    LbpMethod,
+    cell_index,
+    check_channels,
+    check_hog,
+    code_table,
+    gradient_tables,
+    line_glyphs,
+    savp,
+)
 
 
 def savp_batch(
@@ -79,15 +89,12 @@ def _around(padded: Tensor, row: int, column: int) -> Tensor:
 
 
 def _lbp(level: Tensor, method: LbpMethod) -> Tensor:
-    padded = functional.pad(level, (1, 1, 1, 1)).float()
-    centre = padded[:, 1:-1, 1:-1]
-    # Counter-clockwise from the right: an axis, then the diagonal between it and the next axis.
-    axes = [_around(padded, *step) for step in ((0, 1), (-1, 0), (0, -1), (1, 0))]
-    corners = [_around(padded, *step) for step in ((-1, 1), (-1, -1), (1, -1), (1, 1))]
-    code = torch.zeros_like(level)
-    limit = (2 * _AXIS + _DIAGONAL) * centre
+    padded = functional.pad(level, (1, 1, 1, 1)).float()  # the sums below are exact in float32
+    axes, corners = ([_around(padded, *step) for step in steps] for steps in (AXES, CORNERS))
+    centre, code = padded[:, 1:-1, 1:-1], torch.zeros_like(level)
+    limit = (2 * AXIS_WEIGHT + DIAGONAL_WEIGHT) * centre
     for index, corner in enumerate(corners):
-        diagonal = _AXIS * (axes[index] + axes[(index + 1) % 4]) + _DIAGONAL * corner
+        diagonal = AXIS_WEIGHT * (axes[index] + axes[(index + 1) % 4]) + DIAGONAL_WEIGHT * corner
         code += (axes[index] >= centre).to(torch.uint8) << 2 * index
         code += (diagonal >= limit).to(torch.uint8) << 2 * index + 1
     return code if method == "default" else torch.from_numpy(code_table(method)).to(code.device)[code.long()]

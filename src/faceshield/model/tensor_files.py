@@ -7,6 +7,7 @@ Pickled weights (`*.bin`, `*.pt`) are refused: opening one can run code.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -118,6 +119,15 @@ class TensorFolder:
             if replacement is not None:
                 used[name] = replacement + name[len(start) :]
         return used, strange
+
+    def beginning(self, name: str, count: int) -> Tensor:
+        """The first `count` values of a tensor, as stored; no more of it is read than the rows that hold them."""
+        shape = self.shapes[name]
+        with opened(self._file[name]) as tensors:
+            if not shape:
+                return torch.as_tensor(tensors.get_tensor(name)).flatten()
+            rows = -(-count // max(1, math.prod(shape[1:])))
+            return torch.as_tensor(tensors.get_slice(name)[:rows]).flatten()[:count]
 
     def read(self, names: Mapping[str, str], dtype: torch.dtype | None = None) -> Iterator[tuple[str, Tensor]]:
         """(model's name, tensor) for every file's name in `names`, as `dtype` (None: as stored)."""
