@@ -111,3 +111,15 @@ def test_a_threshold_needs_a_source_and_a_number() -> None:
         Threshold(0.5)
     with pytest.raises(ValueError, match="finite"):
         Threshold(math.nan, {"dataset": "dev"})
+
+
+def test_an_apcer_limit_holds_the_attacks_and_not_the_bona_fides() -> None:
+    scores = [0.9, 0.8, 0.7, 0.35, 0.6, 0.3, 0.2, 0.1]
+    attack = [False] * 4 + [True] * 4
+    held = choose_threshold(scores, attack, "apcer0", dataset="dev")
+    assert 0.6 < held.value < 0.7 and (held.source["apcer"], held.source["bpcer"]) == (0.0, 0.25)
+    other = choose_threshold(scores, attack, "bpcer0", dataset="dev")
+    assert 0.3 < other.value < 0.35 and (other.source["apcer"], other.source["bpcer"]) == (0.25, 0.0)
+    for wrong in ("apcer101", "apcer", "xpcer5"):
+        with pytest.raises(ValueError, match="expected eer, or bpcerX or apcerX"):
+            choose_threshold(scores, attack, wrong, dataset="dev")
