@@ -86,7 +86,7 @@ def test_the_colour_dump_is_opened_only_when_told_to(tmp_path: Path) -> None:
     root = tmp_path / "padisi"
     tables(root, len(CODES))
     dump = {
-        "data": np.stack([pixels(number, 3, (320, 256)) for number in range(len(CODES))]),
+        "data": np.stack([pixels(number, 3, (80, 64)) for number in range(len(CODES))]),
         "identifiers": [identifier(number) for number in range(len(CODES))],
         "labels": [code != "m00000" for code in CODES],
         "pai_codes": CODES,
@@ -95,10 +95,10 @@ def test_the_colour_dump_is_opened_only_when_told_to(tmp_path: Path) -> None:
     samples, problems = run(Padisi(root), tmp_path / "refused.jsonl")
     assert not samples and problems[0]["reason"] == "pickle" and "--trust-pickle" in problems[0]["detail"]
     samples, problems = run(Padisi(root, trust_pickle=True, scratch=tmp_path), tmp_path / "samples.jsonl")
-    check(samples, tmp_path, (256, 320))
+    check(samples, tmp_path, (64, 80))
     assert not problems and not list(tmp_path.glob(".padisi-colour*"))  # what it kept beside the output is gone
     # Both products in one folder are one data set.
-    np.savez_compressed(root / f"{identifier(0)}.npz", data=pixels(0, 22, (320, 256))[None])
+    np.savez_compressed(root / f"{identifier(0)}.npz", data=pixels(0, 22, (80, 64))[None])
     samples, problems = run(Padisi(root, trust_pickle=True, scratch=tmp_path), tmp_path / "both.jsonl")
     assert len(samples) == len(CODES) and not problems
     dump["labels"][3] = not dump["labels"][3]

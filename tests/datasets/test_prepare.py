@@ -335,3 +335,16 @@ def test_bit_depths_and_channel_orders() -> None:
             as_rgb(values, order="rgb")
     with pytest.raises(MediaError, match="expected 3 channels"):
         as_rgb(np.zeros((4, 128, 128), np.uint8), order="rgb", of=3)
+
+
+def test_output_inside_the_copy_is_not_read_as_part_of_it(tmp_path: Path) -> None:
+    """Pictures that are written while the walk goes on, and a samples file that looks like a list of one's own."""
+    video(tmp_path / "Live" / "Live_1.mov")
+    for _ in range(2):
+        samples, problems, _ = run("siw-mv2", tmp_path, tmp_path / "samples.jsonl")
+        assert len(samples) == 3 and not problems
+    root = tmp_path / "mine"
+    picture(root / "real" / "a.png")
+    for _ in range(2):
+        samples, _, _ = run("folder", root, root / "samples.jsonl", crop="detect", detector="detectors:Middle")
+        assert [s.id for s in samples] == ["folder:real/a.png"]

@@ -133,6 +133,7 @@ class DataSet:
         ignored: how many files were nobody's, by their suffix.
         lists: the copy's own lists, read when a walk begins.
         labels: what only a list says of a picture, where a data set has such lists.
+        output: the samples file that is being made; it and its pictures are nobody's, though they may lie below the root.
     """
 
     name: ClassVar[str]
@@ -147,6 +148,7 @@ class DataSet:
         self.ignored: Counter[str] = Counter()
         self.lists = Lists()
         self.labels: dict[str, str] = {}
+        self.output: Path | None = None
 
     def walk(self) -> Iterator[Found]:
         """Everything there is, in the order of the paths, the same each time; what is wrong with the lists, at the end."""
@@ -157,12 +159,16 @@ class DataSet:
 
     def find(self) -> Iterator[Found]:
         """What the files below the root are; who is nobody's is counted."""
-        for path in files_below(self.root):
+        for path in self.files():
             found = self.look(path)
             if found is None:
                 self.ignored[path.suffix.lower() or "(none)"] += 1
             else:
                 yield found
+
+    def files(self) -> Iterator[PurePosixPath]:
+        """Relative paths of the files below the root."""
+        yield from files_below(self.root, skip=None if self.output is None else pictures_folder(self.output, self.name))
 
     def look(self, path: PurePosixPath) -> Found | None:
         """What a file is; None = not a sample's."""
@@ -181,10 +187,15 @@ class DataSet:
         """Puts away what a reader has kept beside the output; a run that was stopped needs it again."""
 
 
-def files_below(root: Path, inside: str = "") -> Iterator[PurePosixPath]:
+def pictures_folder(output: Path, name: str) -> Path:
+    """Where the pictures that a samples file needs are written."""
+    return output.parent / "images" / name
+
+
+def files_below(root: Path, inside: str = "", skip: Path | None = None) -> Iterator[PurePosixPath]:
     """Relative paths of all files, sorted by name in each folder; one folder's names in memory at a time.
 
-    Hidden entries and what zip programs of other systems leave behind are passed over.
+    Hidden entries, what zip programs of other systems leave behind, and the folder `skip` are passed over.
     """
     with os.scandir(root / inside) as entries:
         listed = sorted((entry.name, entry.is_dir()) for entry in entries)
@@ -192,7 +203,8 @@ def files_below(root: Path, inside: str = "") -> Iterator[PurePosixPath]:
         if name.startswith(".") or name == "__MACOSX":
             continue
         if is_folder:
-            yield from files_below(root, f"{inside}/{name}" if inside else name)
+            if skip is None or not skip.exists() or not skip.samefile(root / inside / name):
+                yield from files_below(root, f"{inside}/{name}" if inside else name, skip)
         else:
             yield PurePosixPath(inside, name)
 

@@ -15,7 +15,7 @@ from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from faceshield.datasets.base import Box, DataSet, Found, Problem, Unit, files_below
+from faceshield.datasets.base import Box, DataSet, Found, Problem, Unit
 from faceshield.taxonomy import BONAFIDE, PRESENTATION_TYPES, resolve
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
@@ -32,7 +32,7 @@ class Folder(DataSet):
     def walk(self) -> Iterator[Found]:
         self.ignored.clear()
         for name, rows in ((LIST, self._table), (LINES, self._lines)):
-            if (self.root / name).is_file():
+            if (self.root / name).is_file() and self.output != (self.root / name).resolve():
                 named = set()
                 for found in rows(self.root / name):
                     named.add(hash(found.path))
@@ -42,7 +42,7 @@ class Folder(DataSet):
         yield from super().walk()
 
     def _unlisted(self, named: set[int]) -> Iterator[Found]:
-        for path in files_below(self.root):
+        for path in self.files():
             if path.suffix.lower() not in (*PICTURES, *VIDEOS):
                 self.ignored[path.suffix.lower() or "(none)"] += 1
             elif hash(str(path)) not in named:

@@ -18,13 +18,13 @@ from typing import Any
 
 import numpy as np
 
-from faceshield.datasets.base import DataSet, Found, Lists, Problem, Reader, Unit, files_below
+from faceshield.datasets.base import DataSet, Found, Lists, Problem, Reader, Unit
 
 _IDENTIFIER = re.compile(r"ID_[0-9a-f]{40}_(?P<trial>[0-9a-f]{8})_(?P<name>\w+)")
 _DUMP = "padisi_USC_FACE_preprocessed.bz2"
 _TRUTH = "ground truth"
 
-# The first two digits after "m5" decide, but for two instruments that look like another class in their own descriptions.
+# Paper is silent: the first two digits after "m5" decide, also for two instruments that their descriptions put elsewhere.
 _GROUPS = {
     "01": "Glasses", "02": "Print", "03": "Fakehead", "04": "Rigid mask", "05": "Rigid mask", "06": "Makeup",
     "07": "Flexible mask", "08": "Glasses", "09": "Tattoo",
@@ -64,7 +64,7 @@ class Padisi(DataSet):
 
     def find(self) -> Iterator[Found]:
         self._of_dump = set()
-        for dump in (path for path in files_below(self.root) if path.name == _DUMP):
+        for dump in (path for path in self.files() if path.name == _DUMP):
             yield from self._dump(dump)
         yield from super().find()
 

@@ -28,7 +28,7 @@ from pydantic import Field
 
 from faceshield import taxonomy
 from faceshield.config import Config
-from faceshield.datasets.base import Box, DataSet, Problem, Unit
+from faceshield.datasets.base import Box, DataSet, Problem, Unit, pictures_folder
 from faceshield.datasets.boxes import Drawn, assign, read_boxes
 from faceshield.datasets.media import RGB, Fault, MediaError, need, open_upright, read
 from faceshield.datasets.workers import Crash, in_order
@@ -57,7 +57,7 @@ class PrepareConfig(Config):
     """
 
     out: Path
-    frames_per_video: int = Field(3, ge=0)
+    frames_per_video: int = Field(3, ge=0)  # Paper is silent: three would make its 12,091 pictures
     crop: Literal["as-is", "detect", "boxes"] = "as-is"
     detector: str = "faceshield.face:BuiltInDetector"
     margin: float = Field(0.3, ge=0)
@@ -158,7 +158,8 @@ def prepare(data: DataSet, config: PrepareConfig, progress: Progress | None = No
         ValueError: an unknown type in `types`, a stopped run with other settings, or a package that is missing.
     """
     types = {**data.types, **{label: name and taxonomy.resolve(name) for label, name in config.types.items()}}
-    folder = config.out.parent / "images" / data.name
+    data.output = config.out.resolve()
+    folder = pictures_folder(config.out, data.name)
     if config.crop == "detect":
         _detector(config.detector)
     journal = _Journal(data, config)

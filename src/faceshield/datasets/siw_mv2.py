@@ -24,7 +24,7 @@ TYPES: dict[str, str | None] = {
     "Live": "Bonafide",
     "Makeup_Co": "Makeup",
     "Makeup_Im": "Makeup",
-    "Makeup_Ob": "Makeup",
+    "Makeup_Ob": "Makeup",  # Paper is silent: lines drawn on the face, which could be Tattoo
     "Mask_Mann": "Fakehead",
     "Mask_Silicone": "Flexible mask",
     "Paper": "Print",
@@ -33,7 +33,7 @@ TYPES: dict[str, str | None] = {
     "Partial_Paperglass": "Glasses",
     "Partial_Eye": "Partial Eye",
     "Partial_Mouth": "Partial Mouth",
-    "Mask_Half": "Rigid mask",
+    "Mask_Half": "Rigid mask",  # Paper is silent: and transparent masks, which are as hard
     "Mask_Paper": "Paper mask",
     "Mask_Trans": "Rigid mask",
     "Partial_Papercut": None,  # SiW-M: a cut piece of paper, over the eyes or the mouth: nobody says which
