@@ -6,27 +6,25 @@ Use: `faceshield prepare wmca ROOT --out samples.jsonl`, or `prepare(DATASETS["w
 from __future__ import annotations
 
 from faceshield.datasets.base import DataSet, Problem, Unit
+from faceshield.datasets.casia_fasd import CasiaFasd
+from faceshield.datasets.casia_surf import CasiaSurf
+from faceshield.datasets.cefa import Cefa
 from faceshield.datasets.celeba_spoof import CelebaSpoof
 from faceshield.datasets.folder import Folder
+from faceshield.datasets.hifimask import HiFiMask
+from faceshield.datasets.hq_wmca import HqWmca
+from faceshield.datasets.lcc_fasd import LccFasd
+from faceshield.datasets.msu_mfsd import MsuMfsd
 from faceshield.datasets.nuaa import Nuaa
+from faceshield.datasets.oulu_npu import OuluNpu
 from faceshield.datasets.padisi import Padisi
 from faceshield.datasets.prepare import PrepareConfig, Summary, prepare, read_types, rejects_path
-from faceshield.datasets.regex_sets import (
-    CasiaFasd,
-    CasiaSurf,
-    Cefa,
-    HiFiMask,
-    HqWmca,
-    LccFasd,
-    MsuMfsd,
-    OuluNpu,
-    ReplayAttack,
-    RoseYoutu,
-    Siw,
-    UniAttack,
-)
+from faceshield.datasets.replay_attack import ReplayAttack
+from faceshield.datasets.rose_youtu import RoseYoutu
+from faceshield.datasets.siw import Siw
 from faceshield.datasets.siw_mv2 import SiwMv2
 from faceshield.datasets.splits import Report, SplitConfig, split
+from faceshield.datasets.uniattack import UniAttack
 from faceshield.datasets.wmca import Wmca
 
 _KINDS: tuple[type[DataSet], ...] = (

@@ -1,0 +1,51 @@
+"""CASIA-SURF (Zhang et al., CVPR 2019); colour alone is read, and all its attacks are printed faces with parts cut out.
+
+The training part says what is real by its folders: `Training/{real,fake}_part/CLKJ_<subject>/<clip>.rssdk/color/<n>.jpg`.
+The other parts are single pictures, `{Val,Testing}/<n>/<n>-color.jpg`, of which only the lists (`*list*.txt`: the paths of
+three channels in any order, then a number) say it; which number means real is taken from the training part's own lines.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import PurePosixPath
+
+from faceshield.datasets.base import Found, Lists, Problem, Unit
+from faceshield.datasets.patterns import FrameSet
+
+
+class CasiaSurf(FrameSet):
+    name = "casia-surf"
+    types = {"real": "Bonafide", "fake": "Print"}
+    pattern = re.compile(r"(?P<label>real|fake)_part/(?P<subject>CLKJ_\w+)/(?P<clip>[\w.]+)\.rssdk/color$")
+    expected = "{real,fake}_part/CLKJ_<subject>/<clip>.rssdk/color/<n>.jpg or {Val,Testing}/<n>/<n>-color.jpg"
+    _single = re.compile(r"(?P<split>Val|Testing)/\d+/\d+-color$")
+
+    def look(self, path: PurePosixPath) -> Found | None:
+        if path.parent.name in ("depth", "ir") or path.stem.endswith(("-depth", "-ir")):
+            return None
+        single = self._single.search(str(path.with_suffix("")))
+        if single is None or path.suffix.lower() not in self.suffixes:
+            found = super().look(path)
+            return replace(found, split="train") if isinstance(found, Unit) else found
+        label = self.labels.get(single[0])
+        if label is None:
+            return Problem("unlisted", str(path), "in no *list*.txt that says what it is, or the training list is missing")
+        split = {"Val": "dev", "Testing": "test"}[single["split"]]
+        return Unit(single[0], str(path), "picture", label, split=split)
+
+    def read_lists(self) -> Lists:
+        numbers: dict[str, str] = {}
+        real: set[str] = set()
+        for file in self.list_files("*list*.txt"):
+            for line in file.read_text(encoding="utf-8").splitlines():
+                *paths, number = line.split() or [""]
+                colour = next((path for path in paths if re.search(r"(/color/|-color\.)", path)), "")
+                if "_part/" in colour:
+                    real |= {number} if "real_part/" in colour else set()
+                elif match := self._single.search(str(PurePosixPath(colour).with_suffix("")) if colour else ""):
+                    numbers[match[0]] = number
+        known = len(real) == 1
+        self.labels = {name: "real" if number in real else "fake" for name, number in numbers.items() if known}
+        return Lists()

@@ -1,0 +1,83 @@
+"""Data sets whose files say everything by their path: one pattern each.
+
+A pattern's named groups fill the sample: `label` (joined from `label`, `label2`), `subject`, `split`, and the rest goes to
+`meta`. What only looks like the data set's (a video or picture that no pattern fits) is a problem, not ignored.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import PurePosixPath
+from typing import ClassVar
+
+from faceshield.datasets.base import DataSet, Found, Problem, Unit, gathered
+from faceshield.datasets.folder import PICTURES, VIDEOS
+
+
+class PatternSet(DataSet):
+    """A data set of videos or pictures with telling paths.
+
+    Attributes:
+        pattern: of the end of a path without its suffix.
+        splits: the data set's word for a split -> ours.
+        expected: the pattern in words, for problems.
+    """
+
+    pattern: ClassVar[re.Pattern[str]]
+    splits: ClassVar[Mapping[str, str]] = {"train": "train", "devel": "dev", "dev": "dev", "test": "test"}
+    suffixes: ClassVar[tuple[str, ...]] = VIDEOS
+    expected: ClassVar[str]
+
+    def look(self, path: PurePosixPath) -> Found | None:
+        if path.suffix.lower() not in self.suffixes:
+            return None
+        match = self.pattern.search(str(path.with_suffix("")))
+        if match is None:
+            return Problem("name", str(path), f"expected {self.expected}")
+        groups = {name: value for name, value in match.groupdict().items() if value is not None}
+        label = self.label(groups)
+        split = groups.pop("split", None)
+        subject = groups.pop("subject", None)
+        is_video = path.suffix.lower() in VIDEOS
+        name = match[0].lstrip("/")
+        splits = self.lists.of(self.listed_as(name, subject))
+        return Unit(
+            id=name,
+            path=str(path),
+            reader="video" if is_video else "picture",
+            label=label,
+            subject=subject,
+            split=splits.get("own") if split is None else self.splits.get(split.lower(), split.lower()),
+            splits=splits,
+            video=name if is_video else None,
+            meta=groups,
+        )
+
+    def listed_as(self, name: str, subject: str | None) -> str:
+        """What the data set's lists call a sample."""
+        return PurePosixPath(name).name
+
+    def label(self, groups: dict[str, str]) -> str:
+        """The data set's own label out of the groups; takes it out."""
+        return groups.pop("label")
+
+
+class FrameSet(PatternSet):
+    """A data set whose videos lie as folders of numbered frames; the pattern is the folder's."""
+
+    suffixes = PICTURES
+
+    def walk(self) -> Iterator[Found]:
+        return gathered(super().walk())
+
+    def look(self, path: PurePosixPath) -> Found | None:
+        number = re.search(r"\d+$", path.stem)
+        if path.suffix.lower() not in self.suffixes or number is None:
+            return None
+        # The pattern sees the folder, with a suffix to take off again.
+        found = super().look(path.parent.with_name(path.parent.name + path.suffix))
+        if isinstance(found, Unit):
+            return replace(found, path=str(path), video=found.id, options={"frame": int(number[0])})
+        return found if found is None else replace(found, path=str(path))
