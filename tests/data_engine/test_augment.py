@@ -34,7 +34,7 @@ class Careless:
     """Forgets the box and the label."""
 
     name = kind = "careless"
-    concurrency, calls = 1, 0
+    workers, calls = 1, 0
     settings = {"kind": "careless"}
 
     def rewrite(self, dialogue: Dialogue, count: int, *, seed: int) -> list[Pair]:

@@ -87,7 +87,7 @@ class Judge:
     """Refuses every third dialogue and answers nothing about every seventh; can stop at one."""
 
     name = kind = "judge"
-    concurrency, calls = 3, 0
+    workers, calls = 3, 0
     settings = {"kind": "judge"}
 
     def __init__(self, stop_at: int | None = None) -> None:

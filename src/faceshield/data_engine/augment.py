@@ -64,7 +64,7 @@ def augment(
 
     described = {"dialogues": str(dialogues), "pairs": config.pairs, "backend": backend.settings}
     return run_stage(
-        out, rows, work, config=described, seed=seed, inputs=[dialogues], concurrency=backend.concurrency, **run
+        out, rows, work, config=described, seed=seed, inputs=[dialogues], workers=backend.workers, **run
     )
 
 

@@ -109,7 +109,7 @@ def filter_dialogues(
     }
     return run_stage(
         out, [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)], work,
-        config=described, seed=None, inputs=[dialogues], concurrency=judge.concurrency if judge else 1,
+        config=described, seed=None, inputs=[dialogues], workers=judge.workers if judge else 1,
         admission=NoRepeats(config.duplicates) if config.duplicates else None, **run,
     )  # fmt: skip
 

@@ -109,7 +109,7 @@ def generate(
     described = {**config.model_dump(mode="json", exclude={"backend"}), "samples": str(samples), "backend": backend.settings}
     return run_stage(
         out, list(enumerate(rows)), work,
-        config=described, seed=seed, inputs=[samples], concurrency=backend.concurrency, **run,
+        config=described, seed=seed, inputs=[samples], workers=backend.workers, **run,
     )  # fmt: skip
 
 

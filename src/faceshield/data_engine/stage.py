@@ -92,7 +92,7 @@ def run_stage(
     config: dict[str, Any],
     seed: int | None,
     inputs: Sequence[str | Path],
-    concurrency: int = 1,
+    workers: int = 1,
     admission: Admission | None = None,
     progress: Callable[[int, int], None] | None = None,
     mapper: Callable[[Callable[[Item], Outcome], Sequence[Item]], Iterable[Outcome]] | None = None,
@@ -101,7 +101,7 @@ def run_stage(
     configuration and inputs, and does nothing where its output is there already.
 
     Args:
-        work: pure; called from `concurrency` threads.
+        work: pure; called from `workers` threads.
         config: everything that decides the output, JSON-able, without secrets; goes into `run.json`.
         mapper: another way to run `work` over items, in their order (a cluster's); default: threads.
 
@@ -118,7 +118,7 @@ def run_stage(
         for rows in journal.rows():
             admission.recall(rows)
     todo = items[journal.count :]
-    run = mapper or (lambda work, items: in_order(work, items, concurrency))
+    run = mapper or (lambda work, items: in_order(work, items, workers))
     held: list[Outcome] = []
     answered = journal.count > 0
     with journal:
@@ -159,17 +159,17 @@ def fingerprint(config: dict[str, Any], seed: int | None, inputs: Sequence[str |
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def in_order(work: Callable[[Item], Outcome], items: Sequence[Item], concurrency: int) -> Iterator[Outcome]:
-    """Outcomes in the items' order, at most `concurrency` of them being worked on at any moment."""
-    if concurrency <= 1:
+def in_order(work: Callable[[Item], Outcome], items: Sequence[Item], workers: int) -> Iterator[Outcome]:
+    """Outcomes in the items' order, at most `workers` of them being worked on at any moment."""
+    if workers <= 1:
         yield from map(work, items)
         return
-    pool = ThreadPoolExecutor(concurrency, thread_name_prefix="faceshield")
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="faceshield")
     pending: deque[Future[Outcome]] = deque()
     try:
         for item in items:
             pending.append(pool.submit(work, item))
-            if len(pending) >= _WINDOW * concurrency:
+            if len(pending) >= _WINDOW * workers:
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()

@@ -31,7 +31,7 @@ class Chat(Protocol):
     """One way of asking a model."""
 
     name: str
-    concurrency: int
+    workers: int
 
     def complete(self, prompt: Prompt, image: Path | None, seed: int) -> str:
         """The model's words; raises `NoCall` if no call gets through, `AssistantDown` if none ever will."""
@@ -45,7 +45,7 @@ class Assistant:
 
     def __init__(self, chat: Chat, config: BackendConfig, cache: AnswerCache | None = None) -> None:
         self.chat, self.config, self.cache = chat, config, cache
-        self.name, self.concurrency = chat.name, chat.concurrency
+        self.name, self.workers = chat.name, chat.workers
         self.kind: str = config.kind
         self.calls = 0
         self._lock = threading.Lock()
@@ -53,7 +53,7 @@ class Assistant:
     @property
     def settings(self) -> dict[str, Any]:
         """What decides its words; how fast or how often it is asked does not, nor where it stands."""
-        kept = ("kind", "model", "style", "structured", "asks", "temperature", "max_tokens", "image_side")
+        kept = ("kind", "model", "style", "structured", "asks", "temperature", "max_tokens", "image_side", "extra_body")
         return {"prompts": prompts.VERSION, **{key: getattr(self.config, key) for key in kept}}
 
     def write(self, sample: Sample, task: str, count: int, *, seed: int, image: Path) -> list[Pair]:
@@ -130,7 +130,8 @@ class Assistant:
             NoAnswer: it never did; the last fault is the reason.
         """
         picture = file_sha256(image) if image is not None and prompt.with_picture else None
-        parameters = {key: self.settings[key] for key in ("structured", "temperature", "max_tokens", "image_side")}
+        kept = ("structured", "temperature", "max_tokens", "image_side", "extra_body")
+        parameters = {key: self.settings[key] for key in kept}
         fault = ""
         for attempt in range(self.config.asks):
             key = cache_key(

@@ -54,6 +54,7 @@ class BackendConfig(Config):
         timeout: seconds until a call counts as hanging. retries: of a call that got 429, 5xx, no answer or half of one,
             with growing pauses, or those that Retry-After asks for. asks: times one thing is asked until its JSON is valid.
         image_side: pictures are sent no larger, as JPEG without metadata, in pixels of the longer side.
+        extra_body: further fields of an endpoint's requests, such as our own server's {face: whole}.
         device, dtype: of a local model.
     """
 
@@ -71,6 +72,7 @@ class BackendConfig(Config):
     temperature: float = Field(0.7, ge=0)
     max_tokens: int = Field(1024, ge=1)
     image_side: int = Field(768, ge=32)
+    extra_body: dict[str, Any] = Field(default_factory=dict)
     device: str = "auto"
     dtype: str = "auto"
 
@@ -91,7 +93,8 @@ class Backend(Protocol):
     name: str
     """Goes into every dialogue as its source."""
     kind: str
-    concurrency: int
+    workers: int
+    """Items worth working on at once; how many calls are in flight is the backend's own affair."""
     calls: int
     """Calls made so far; answers from the cache are none."""
 

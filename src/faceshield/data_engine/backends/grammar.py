@@ -25,7 +25,7 @@ class GrammarBackend:
     """Writes with the rich rules, or with the tasks' own plain words."""
 
     name = kind = "grammar"
-    concurrency = 1
+    workers = 1
     calls = 0
 
     def __init__(self, wording: str = "rich") -> None:

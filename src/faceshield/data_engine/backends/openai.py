@@ -8,10 +8,12 @@ library's. Use: `OpenAIChat(BackendConfig(kind="openai", base_url="http://127.0.
 from __future__ import annotations
 
 import base64
+import functools
 import importlib.util
 import io
 import json
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +26,11 @@ from faceshield.images import ImageError, open_picture
 
 _NO_KEY = "none"  # the client wants some key; local servers ask for none
 _HOPELESS = (401, 403, 404)
+_OF_THE_ITEM = (413, 415, 422)  # the endpoint is well, this picture or these words are not
 
 
 class OpenAIChat:
-    """One call a time and thread; the client is shared."""
+    """At most `concurrency` calls in flight, whoever asks; the client is shared."""
 
     def __init__(self, config: BackendConfig) -> None:
         if importlib.util.find_spec("openai") is None:
@@ -37,7 +40,10 @@ class OpenAIChat:
         import openai
 
         self._openai, self.config = openai, config
-        self.name, self.concurrency = str(config.model), config.concurrency
+        self.name = str(config.model)
+        # While calls are in flight, others prepare their pictures or read their answers.
+        self.workers = config.concurrency + max(2, config.concurrency // 2)
+        self._slots = threading.BoundedSemaphore(config.concurrency)
         self._key = _api_key(config)
         self._client = openai.OpenAI(
             api_key=self._key or _NO_KEY,
@@ -52,10 +58,12 @@ class OpenAIChat:
     def complete(self, prompt: Prompt, image: Path | None, seed: int) -> str:
         openai = self._openai
         try:
+            request = self._request(prompt, image, seed)
             # Not `chat.completions.create`: walking the request through its types costs more than all the rest of a call.
-            answer = self._client.post(
-                "/chat/completions", cast_to=openai.types.chat.ChatCompletion, body=self._request(prompt, image, seed)
-            )
+            with self._slots:
+                answer = self._client.post(
+                    "/chat/completions", cast_to=openai.types.chat.ChatCompletion, body=request
+                )
         except openai.APIStatusError as error:
             said = self._redacted(f"{error.status_code}: {_short(error.message)}")
             if error.status_code in _HOPELESS:
@@ -63,6 +71,8 @@ class OpenAIChat:
                     f"{self.config.base_url} answers {said} — expected a known model and a valid key — check base_url, model "
                     "and api_key_env, then start the same command again"
                 ) from None
+            if error.status_code in _OF_THE_ITEM:
+                raise NoAnswer(f"the endpoint answers {said}") from None
             raise NoCall(f"the endpoint answers {said}") from None
         except openai.APITimeoutError:
             raise NoCall(f"no answer within {self.config.timeout:g} s, {self.config.retries + 1} times") from None
@@ -88,6 +98,7 @@ class OpenAIChat:
             "temperature": self.config.temperature,
             "max_tokens": self.config.max_tokens,
             "seed": seed % 2**31,
+            **self.config.extra_body,
         }
         if prompt.schema is not None and self.config.structured != "text":
             by_schema = self.config.structured == "schema"
@@ -98,8 +109,11 @@ class OpenAIChat:
         return text.replace(self._key, "[key]") if self._key else text
 
 
+@functools.lru_cache(maxsize=256)
 def data_url(path: Path, side: int) -> str:
     """A picture as a JPEG data URL: upright, at most `side` pixels, without any metadata.
+
+    The last ones are remembered: the tasks ask about one picture one after the other.
 
     Raises:
         NoAnswer: it cannot be read; an assistant cannot be asked about it.

@@ -22,7 +22,7 @@ class TransformersChat:
 
     def __init__(self, config: BackendConfig) -> None:
         self.config = config
-        self.name, self.concurrency = str(config.model), 1
+        self.name, self.workers = str(config.model), 1
         self._lock = threading.Lock()
         self._loaded: tuple[Any, Any] | None = None
 
