@@ -44,6 +44,7 @@ class OpenAIChat:
         # While calls are in flight, others prepare their pictures or read their answers.
         self.workers = config.concurrency + max(2, config.concurrency // 2)
         self._slots = threading.BoundedSemaphore(config.concurrency)
+        self._down: str | None = None  # why no call is worth making any more
         self._key = _api_key(config)
         self._client = openai.OpenAI(
             api_key=self._key or _NO_KEY,
@@ -61,16 +62,9 @@ class OpenAIChat:
             request = self._request(prompt, image, seed)
             # Not `chat.completions.create`: walking the request through its types costs more than all the rest of a call.
             with self._slots:
-                answer = self._client.post(
-                    "/chat/completions", cast_to=openai.types.chat.ChatCompletion, body=request
-                )
+                answer = self._call(request)
         except openai.APIStatusError as error:
             said = self._redacted(f"{error.status_code}: {_short(error.message)}")
-            if error.status_code in _HOPELESS:
-                raise AssistantDown(
-                    f"{self.config.base_url} answers {said} — expected a known model and a valid key — check base_url, model "
-                    "and api_key_env, then start the same command again"
-                ) from None
             if error.status_code in _OF_THE_ITEM:
                 raise NoAnswer(f"the endpoint answers {said}") from None
             raise NoCall(f"the endpoint answers {said}") from None
@@ -85,6 +79,21 @@ class OpenAIChat:
 
     def close(self) -> None:
         self._client.close()
+
+    def _call(self, request: dict[str, Any]) -> Any:
+        """One call, made while a slot is held, so that those who wait for it see a hopeless answer before they ask too."""
+        if self._down:
+            raise AssistantDown(self._down)
+        try:
+            return self._client.post("/chat/completions", cast_to=self._openai.types.chat.ChatCompletion, body=request)
+        except self._openai.APIStatusError as error:
+            if error.status_code not in _HOPELESS:
+                raise
+            self._down = (
+                f"{self.config.base_url} answers {self._redacted(f'{error.status_code}: {_short(error.message)}')} — expected "
+                "a known model and a valid key — check base_url, model and api_key_env, then start the same command again"
+            )
+            raise AssistantDown(self._down) from None
 
     def _request(self, prompt: Prompt, image: Path | None, seed: int) -> dict[str, Any]:
         content: Any = prompt.user
