@@ -53,6 +53,52 @@ def test_eight_mixed_questions_score_as_each_alone(make_pair, pictures, use_savp
     assert together[:, 0].max() - together[:, 0].min() > 0.1  # rows are told apart
 
 
+@pytest.mark.parametrize("ranking", [{}, {"pvtm_scope": "per_stream"}, {"pvtm_mask": "mean", "pvtm_draw": "exact"}])
+@pytest.mark.parametrize("pvtm_inference", ["off", "paper"])
+def test_pictures_with_and_without_savp_mix_in_a_batch(make_pair, pictures, pvtm_inference, ranking):
+    model, processor = make_pair(pvtm_inference=pvtm_inference, pvtm_mask_ratio=0.5, **ranking)
+    second = [True, False, True, False]
+    four, asked = [*pictures, pictures[0]], [*QUESTIONS, QUESTIONS[1]]
+    together = processor(images=four, text=asked, savp=second)
+    assert together["savp_mask"].tolist() == second
+    answers = [processor.encode_answer(a) for a in ("This is a bona fide face.", "This is a presentation attack.")]
+    mixed, scores = logits(model, together), model.score_answers(answers, **together)
+    told = model.generate(**together, max_new_tokens=4, min_new_tokens=4, do_sample=False)
+    for row, (picture, question, both) in enumerate(zip(four, asked, second, strict=True)):
+        one = processor(images=picture, text=question, savp=both)
+        assert "savp_mask" not in one and ("savp_values" in one) == both
+        alone = logits(model, one)
+        torch.testing.assert_close(mixed[row, -alone.shape[1] :], alone[0], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(scores[row], model.score_answers(answers, **one)[0], atol=1e-4, rtol=1e-5)
+        assert torch.equal(told[row, -4:], model.generate(**one, max_new_tokens=4, min_new_tokens=4, do_sample=False)[0, -4:])
+    assert (mixed[0, -1] - mixed[3, -1]).abs().max() > 1e-2
+    pixels = [together.pop("pixel_values"), together.pop("savp_values"), together["savp_mask"]]
+    features, joint = model.encode_images(*pixels)
+    torch.testing.assert_close(logits(model, {**together, "vision_features": features, "vision_joint": joint}), mixed)
+
+
+def test_a_row_without_savp_learns_as_alone(make_pair, pictures):
+    model, processor = make_pair(pvtm_mask="attention", pvtm_mask_ratio=0.5)
+    model.train()
+    given = {"text": QUESTIONS, "answers": ["No."] * 3, "savp": [False, True, False]}
+    inputs = processor(images=pictures, **given)
+    together = model(**inputs, pvtm_seeds=torch.arange(3)).logits
+    for row in range(3):
+        one = processor(images=pictures[row], **{name: values[row] for name, values in given.items()})
+        alone = model(**one, pvtm_seeds=torch.tensor([row])).logits
+        torch.testing.assert_close(together[row, : alone.shape[1]], alone[0], atol=1e-5, rtol=1e-5)
+
+
+def test_a_placeholder_for_a_stream_that_is_not_there_is_refused(pair, pictures):
+    model, processor = pair
+    inputs = processor(images=pictures, text=QUESTIONS, savp=[True, False, True])
+    inputs["savp_mask"] = torch.tensor([True, True, False])
+    with pytest.raises(ValueError, match=r"per row \[32, 16, 32\] — expected \[32, 32, 16\]"):
+        model(**inputs)
+    with pytest.raises(ValueError, match="savp of 2 for 3 pictures"):
+        processor(images=pictures, text=QUESTIONS, savp=[True, False])
+
+
 def test_eager_and_sdpa_agree(pair, batch):
     model, _ = pair
     got = {}
@@ -97,7 +143,7 @@ def test_wrong_number_of_placeholders_is_refused(pair, batch, change):
 
 def test_missing_second_stream_is_refused(pair, batch):
     del batch["savp_values"]
-    with pytest.raises(ValueError, match="expected 16"):
+    with pytest.raises(ValueError, match=r"expected \[16, 16, 16\]"):
         pair[0](**batch)
 
 

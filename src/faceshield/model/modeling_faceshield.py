@@ -28,21 +28,22 @@ from .configuration_faceshield import FaceShieldConfig
 
 _REMEMBERED_PROMPTS = 1024
 IMAGE_INPUTS = (
-    "pixel_values", "savp_values", "prompt_input_ids", "pvtm_seeds", "vision_features", "vision_joint",
+    "pixel_values", "savp_values", "savp_mask", "prompt_input_ids", "pvtm_seeds", "vision_features", "vision_joint",
 )  # fmt: skip
 
 
 @dataclass
 class FaceShieldImageFeatures(BaseModelOutputWithPooling):
-    """`pooler_output`, list of B tensors (T, Dt); `last_hidden_state` (B, T, Dv) after PVTM; `attended` (B, T) bool,
-    the tokens that may be attended to, None = all."""
+    """`pooler_output`, B tensors (T, Dt), shorter where a picture has no second stream; `last_hidden_state` (B, T, Dv)
+    after PVTM; `attended`, B tensors (T,) bool, the tokens that may be attended to, None = all."""
 
-    attended: Tensor | None = None
+    attended: list[Tensor] | None = None
 
 
 @dataclass
 class FaceShieldModelOutputWithPast(BaseModelOutputWithPast):
-    """Language model outputs plus `image_hidden_states` (B, T, Dt), the projected vision tokens."""
+    """Language model outputs plus `image_hidden_states` (B, T, Dt), the projected vision tokens; 0 where a picture has
+    no second stream."""
 
     image_hidden_states: Tensor | None = None
 
@@ -118,12 +119,15 @@ class FaceShieldModel(FaceShieldPreTrainedModel):
     def set_input_embeddings(self, value: nn.Module) -> None:
         self.language_model.set_input_embeddings(value)
 
-    def encode_images(self, pixel_values: Tensor, savp_values: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def encode_images(
+        self, pixel_values: Tensor, savp_values: Tensor | None = None, savp_mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Run the tower on both streams at once (Eq. 5-6).
 
         Args:
             pixel_values: (B, 3, S, S) RGB, normalised by the processor.
-            savp_values: (B, 3, S, S) [LBP, Gray, HOG], or None for a model without SAVP.
+            savp_values: (B, 3, S, S) [LBP, Gray, HOG], or None: no picture has a second stream.
+            savp_mask: (B,) bool, the pictures that have one; None = all. The tokens of what is not there are 0.
 
         Returns:
             `features` (B, T, Dv), the hidden state that the projector reads, RGB's tokens first; `joint` (B,
@@ -132,14 +136,22 @@ class FaceShieldModel(FaceShieldPreTrainedModel):
         tower = self.vision_tower
         layer = self.config.vision_feature_layer
         trained = torch.is_grad_enabled() and any(p.requires_grad for p in tower.parameters())
-        streams = [pixel_values] if savp_values is None else [pixel_values, savp_values]
+        streams = [pixel_values]
+        if savp_values is not None:
+            streams.append(savp_values if savp_mask is None else savp_values[savp_mask])
         with torch.set_grad_enabled(trained):
             outputs = tower(torch.cat(streams), output_hidden_states=[layer], return_dict=True)
             features = outputs.hidden_states[layer]
         with torch.no_grad():
             joint = pvtm.joint_tokens(tower, outputs.last_hidden_state, features, self.config.pvtm_space)
-        side_by_side = [torch.cat(x.chunk(len(streams)), dim=1) for x in (features, joint)]
-        return side_by_side[0], side_by_side[1]
+
+        def side_by_side(tokens: Tensor) -> Tensor:
+            rgb, *second = tokens.split([len(stream) for stream in streams])
+            if savp_mask is not None and second:
+                second = [torch.zeros_like(rgb).index_put((savp_mask,), second[0])]
+            return torch.cat([rgb, *second], dim=1)
+
+        return side_by_side(features), side_by_side(joint)
 
     @torch.no_grad()
     def encode_prompts(self, prompt_input_ids: Tensor) -> Tensor:
@@ -164,7 +176,12 @@ class FaceShieldModel(FaceShieldPreTrainedModel):
         return self.prompt_tower.head(total)
 
     def mask_features(
-        self, features: Tensor, joint: Tensor, prompt_input_ids: Tensor, seeds: Tensor | None = None
+        self,
+        features: Tensor,
+        joint: Tensor,
+        prompt_input_ids: Tensor,
+        seeds: Tensor | None = None,
+        savp_mask: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """PVTM (§4.2): replace the features of the masked tokens in place; counts and positions never change.
 
@@ -173,12 +190,21 @@ class FaceShieldModel(FaceShieldPreTrainedModel):
             joint: (B, T, Dv) from `encode_images`.
             prompt_input_ids: (B, 64) ids of the question alone.
             seeds: (B,) integers or None, see `pvtm.mask_tokens`.
+            savp_mask: (B,) bool, the pictures that have a second stream; None = all. The others' tokens are ranked
+                and drawn as if there were no second stream.
 
         Returns:
             Masked features (B, T, Dv) and what stayed (B, T) bool.
         """
         config = self.config
         batch, tokens, _ = features.shape
+        if savp_mask is not None:
+            features, keep = features.clone(), features.new_zeros((batch, tokens), dtype=torch.bool)
+            for rows, length in ((savp_mask, tokens), (~savp_mask, config.tokens_per_stream)):
+                some = None if seeds is None else seeds[rows.to(seeds.device)]
+                part = self.mask_features(features[rows, :length], joint[rows, :length], prompt_input_ids[rows], some)
+                features[rows, :length], keep[rows, :length] = part
+            return features, keep
         if config.pvtm_ranking == "random":
             ranks = seeds + 1 if seeds is not None else None
             scores = torch.rand(batch, tokens) if ranks is None else pvtm.seeded_uniform(ranks, tokens)
@@ -222,6 +248,7 @@ class FaceShieldModel(FaceShieldPreTrainedModel):
         self,
         pixel_values: Tensor | None = None,
         savp_values: Tensor | None = None,
+        savp_mask: Tensor | None = None,
         prompt_input_ids: Tensor | None = None,
         pvtm_seeds: Tensor | None = None,
         vision_features: Tensor | None = None,
@@ -231,42 +258,49 @@ class FaceShieldModel(FaceShieldPreTrainedModel):
         """Vision tokens as the language model reads them, after PVTM and the projector.
 
         Either `pixel_values` (and `savp_values`), or `vision_features` (and, for PVTM, `vision_joint`) as
-        `encode_images` returned them. PVTM is on if `prompt_input_ids` is given, `pvtm_mask_ratio` is above
+        `encode_images` returned them; `savp_mask` (B,) bool says in both cases which pictures have a second stream,
+        None = all. PVTM is on if `prompt_input_ids` is given, `pvtm_mask_ratio` is above
         0, and the model is training or `pvtm_inference` is "paper"; without seeds it then draws from torch's
         global generator in training and from seed 0 for every picture otherwise.
         """
         if vision_features is None:
             if pixel_values is None:
                 raise ValueError("no picture given — expected pixel_values or vision_features — pass one of the two")
-            vision_features, vision_joint = self.encode_images(pixel_values, savp_values)
+            vision_features, vision_joint = self.encode_images(pixel_values, savp_values, savp_mask)
         features, keep = vision_features, None
+        batch, tokens, _ = features.shape
         if prompt_input_ids is not None and self.pvtm_is_on():
             if vision_joint is None:
                 raise ValueError("vision_features without vision_joint — PVTM ranks by it — pass both")
             if pvtm_seeds is None and not self.training:
-                pvtm_seeds = torch.zeros(len(features), dtype=torch.long)
-            features, keep = self.mask_features(features, vision_joint, prompt_input_ids, pvtm_seeds)
+                pvtm_seeds = torch.zeros(batch, dtype=torch.long)
+            features, keep = self.mask_features(features, vision_joint, prompt_input_ids, pvtm_seeds, savp_mask)
+        lengths = [tokens] * batch
+        if savp_mask is not None:
+            lengths = [tokens if both else self.config.tokens_per_stream for both in savp_mask.tolist()]
         projector = self.multi_modal_projector
         dtype = next(projector.parameters()).dtype
-        # A list, as generation's own code repeats and slices it.
-        projected: Any = list(projector(features.to(dtype)))
-        attended = keep if self.config.pvtm_mask == "attention" else None
+        # Lists, as generation's own code repeats and slices them.
+        projected: Any = [row[:length] for row, length in zip(projector(features.to(dtype)), lengths, strict=True)]
+        attended = None
+        if keep is not None and self.config.pvtm_mask == "attention":
+            attended = [row[:length] for row, length in zip(keep, lengths, strict=True)]
         return FaceShieldImageFeatures(last_hidden_state=features, pooler_output=projected, attended=attended)
 
     def pvtm_is_on(self) -> bool:
         """Whether tokens are masked now: in training, or at inference where the configuration says so."""
         return (self.training or self.config.pvtm_inference == "paper") and self.config.pvtm_mask_ratio > 0
 
-    def _placeholders(self, input_ids: Tensor, features: Tensor) -> Tensor:
-        """(B, L) bool, True where a vision token goes; refuses a row with another number than features."""
+    def _placeholders(self, input_ids: Tensor, projected: Sequence[Tensor]) -> Tensor:
+        """(B, L) bool, True where a vision token goes; refuses a row with another number than its picture has."""
         mask = input_ids == self.config.image_token_id
-        counts, expected = mask.sum(1), features.shape[1]
-        wrong = not torch.compiler.is_compiling() and (counts != expected).any()
-        if input_ids.shape[0] != features.shape[0] or wrong:
-            raise ValueError(
-                f"image placeholders per row {counts.tolist()} — expected {expected} in each of "
-                f"{features.shape[0]} rows, one per vision token — use this checkpoint's processor"
-            )
+        if not torch.compiler.is_compiling():
+            counts, expected = mask.sum(1).tolist(), [len(row) for row in projected]
+            if counts != expected:
+                raise ValueError(
+                    f"image placeholders per row {counts} — expected {expected}, one per vision token — use this "
+                    "checkpoint's processor"
+                )
         return mask
 
     @can_return_tuple
@@ -279,6 +313,7 @@ class FaceShieldModel(FaceShieldPreTrainedModel):
         inputs_embeds: Tensor | None = None,
         pixel_values: Tensor | None = None,
         savp_values: Tensor | None = None,
+        savp_mask: Tensor | None = None,
         prompt_input_ids: Tensor | None = None,
         pvtm_seeds: Tensor | None = None,
         vision_features: Tensor | None = None,
@@ -293,22 +328,22 @@ class FaceShieldModel(FaceShieldPreTrainedModel):
             inputs_embeds = self.get_input_embeddings()(input_ids)
         images = (mm_encoder_outputs or {}).get("image")
         if images is None and (pixel_values is not None or vision_features is not None):
-            given = (pixel_values, savp_values, prompt_input_ids, pvtm_seeds, vision_features, vision_joint)
+            given = (pixel_values, savp_values, savp_mask, prompt_input_ids, pvtm_seeds, vision_features, vision_joint)
             images = self.get_image_features(*given, return_dict=True)
         image_hidden_states = None
         if images is not None:
             if input_ids is None:
                 raise ValueError("pictures with inputs_embeds — expected input_ids, placeholders are found by id")
             projected: Any = images.pooler_output
-            image_hidden_states = torch.stack(list(projected)).to(inputs_embeds)
-            where = self._placeholders(input_ids, image_hidden_states).unsqueeze(-1)
-            inputs_embeds = inputs_embeds.masked_scatter(where, image_hidden_states)
+            where = self._placeholders(input_ids, projected).unsqueeze(-1)
+            inputs_embeds = inputs_embeds.masked_scatter(where, torch.cat(list(projected)).to(inputs_embeds))
+            image_hidden_states = nn.utils.rnn.pad_sequence(list(projected), batch_first=True)
         if position_ids is None and attention_mask is not None and attention_mask.shape == inputs_embeds.shape[:2]:
             # Nothing came before: a left-padded row gets the very positions it has alone.
             position_ids = (attention_mask.long().cumsum(-1) - 1).clamp(min=0)
         attended = getattr(images, "attended", None)
         if attended is not None:
-            attention_mask = pvtm.hide(attention_mask, where.squeeze(-1), attended)
+            attention_mask = pvtm.hide(attention_mask, where.squeeze(-1), torch.cat(attended))
         outputs = self.language_model(
             attention_mask=attention_mask,
             position_ids=position_ids,
@@ -346,9 +381,9 @@ class FaceShieldForConditionalGeneration(FaceShieldPreTrainedModel, GenerationMi
     def get_output_embeddings(self) -> nn.Module:
         return self.lm_head
 
-    def encode_images(self, pixel_values: Tensor, savp_values: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def encode_images(self, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         """See `FaceShieldModel.encode_images`; pass the result as `vision_features` and `vision_joint`."""
-        return self.model.encode_images(pixel_values, savp_values)
+        return self.model.encode_images(*args, **kwargs)
 
     def get_image_features(self, *args: Any, **kwargs: Any) -> BaseModelOutputWithPooling:
         """See `FaceShieldModel.get_image_features`."""
@@ -364,6 +399,7 @@ class FaceShieldForConditionalGeneration(FaceShieldPreTrainedModel, GenerationMi
         inputs_embeds: Tensor | None = None,
         pixel_values: Tensor | None = None,
         savp_values: Tensor | None = None,
+        savp_mask: Tensor | None = None,
         prompt_input_ids: Tensor | None = None,
         pvtm_seeds: Tensor | None = None,
         vision_features: Tensor | None = None,
@@ -376,30 +412,20 @@ class FaceShieldForConditionalGeneration(FaceShieldPreTrainedModel, GenerationMi
         """Next-token logits, and the loss if `labels` are given.
 
         Args:
-            input_ids: (B, L) with T placeholders a row.
+            input_ids: (B, L) with a placeholder for each vision token of the row's picture.
             attention_mask: (B, L), or (B, 1, L, L) for packed rows (then give `position_ids` too).
             pixel_values, savp_values: (B, 3, S, S); without SAVP the second is None.
+            savp_mask: (B,) bool, the pictures that have a second stream; None = all that `savp_values` has.
             prompt_input_ids: (B, 64) the question alone, for PVTM.
             pvtm_seeds: (B,) integers, one per sample.
             vision_features, vision_joint: (B, T, Dv), a cached `encode_images`, in the place of the pixels.
             labels: (B, L), -100 where there is no loss.
         """
         outputs = self.model(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            position_ids=position_ids,
-            past_key_values=past_key_values,
-            inputs_embeds=inputs_embeds,
-            pixel_values=pixel_values,
-            savp_values=savp_values,
-            prompt_input_ids=prompt_input_ids,
-            pvtm_seeds=pvtm_seeds,
-            vision_features=vision_features,
-            vision_joint=vision_joint,
-            mm_encoder_outputs=mm_encoder_outputs,
-            return_dict=True,
+            input_ids, attention_mask, position_ids, past_key_values, inputs_embeds, pixel_values, savp_values, savp_mask,
+            prompt_input_ids, pvtm_seeds, vision_features, vision_joint, mm_encoder_outputs, return_dict=True,
             **{key: value for key, value in kwargs.items() if key != "num_items_in_batch"},
-        )
+        )  # fmt: skip
         logits = self.lm_head(slice_logits_to_keep(outputs.last_hidden_state, logits_to_keep))
         loss = None
         if labels is not None:

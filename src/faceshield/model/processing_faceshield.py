@@ -18,7 +18,8 @@ from torch import Tensor
 from transformers import AutoProcessor, BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
 
 from .configuration_faceshield import FaceShieldConfig
-from .savp import Channel, LbpMethod, savp
+from .savp import Channel, LbpMethod
+from .savp import savp as descriptors
 
 # Bunny's system sentence, word for word: the published weights were trained with it.
 SYSTEM = (
@@ -123,19 +124,23 @@ class FaceShieldProcessor(ProcessorMixin):
     @property
     def image_seq_length(self) -> int:
         """T, the placeholders of one picture: `tokens_per_stream`, twice that with SAVP."""
-        return self.tokens_per_stream * (2 if self.use_savp else 1)
+        return self._placeholders(self.use_savp)
+
+    def _placeholders(self, savp: bool) -> int:
+        return self.tokens_per_stream * (2 if savp else 1)
 
     @property
     def model_input_names(self) -> list[str]:
-        return ["input_ids", "attention_mask", "pixel_values", "savp_values", "prompt_input_ids"]
+        return ["input_ids", "attention_mask", "pixel_values", "savp_values", "savp_mask", "prompt_input_ids"]
 
     # -- pictures
 
-    def square_pixels(self, image: ImageInput) -> tuple[np.ndarray, np.ndarray | None]:
+    def square_pixels(self, image: ImageInput, savp: bool | None = None) -> tuple[np.ndarray, np.ndarray | None]:
         """The two streams as the tower's squares, before normalisation: (S, S, 3) uint8 each, small to cache.
 
         Args:
             image: PIL picture of any mode, or (H, W, 3) uint8 RGB.
+            savp: Whether the second is made; None = `use_savp`.
 
         Returns:
             RGB square, and the SAVP square or None without SAVP. SAVP is computed on the picture as given (or, with
@@ -144,9 +149,9 @@ class FaceShieldProcessor(ProcessorMixin):
         """
         rgb = _as_rgb(image)
         square = self._square(rgb)
-        if not self.use_savp:
+        if not (self.use_savp if savp is None else savp):
             return square, None
-        second = savp(
+        second = descriptors(
             rgb if self.savp_at == "crop" else square,
             channels=self.savp_channels,
             lbp_method=self.savp_lbp_method,
@@ -173,9 +178,9 @@ class FaceShieldProcessor(ProcessorMixin):
         pixels = torch.as_tensor(squares).to(torch.float32).movedim(-1, -3)
         return (pixels * (1 / 255) - self.image_mean) / self.image_std
 
-    def encode_image(self, image: ImageInput) -> tuple[Tensor, Tensor | None]:
+    def encode_image(self, image: ImageInput, savp: bool | None = None) -> tuple[Tensor, Tensor | None]:
         """One picture -> `pixel_values`, `savp_values` or None, (3, S, S) float32; see `square_pixels`."""
-        first, second = self.square_pixels(image)
+        first, second = self.square_pixels(image, savp)
         return self.normalize(np.array(first)), None if second is None else self.normalize(np.array(second))
 
     # -- texts
@@ -196,11 +201,11 @@ class FaceShieldProcessor(ProcessorMixin):
             self._pieces[text] = self._ids(text)
         return self._pieces[text]
 
-    def _question_ids(self, question: str, *, first: bool, image: bool) -> list[int]:
+    def _question_ids(self, question: str, *, first: bool, image: bool, savp: bool | None = None) -> list[int]:
         """One user turn, up to and with "ASSISTANT:"."""
         if image:
             # Bunny tokenizes the pieces around the picture apart, and so do we.
-            return [*self.encode_prefix(), *self._ids(f"\n{question} ASSISTANT:")]
+            return [*self.encode_prefix(savp=savp), *self._ids(f"\n{question} ASSISTANT:")]
         before = f"{self.system} USER: " if first else "USER: "
         return [*(self._start if first else []), *self._ids(f"{before}{question} ASSISTANT:")]
 
@@ -211,13 +216,15 @@ class FaceShieldProcessor(ProcessorMixin):
         bos = self.tokenizer.bos_token_id
         return [bos] if bos is not None and ids[:1] == [bos] else []
 
-    def encode_prefix(self) -> list[int]:
-        """Ids of system sentence and picture placeholders, with which every question about a picture begins."""
-        return [*self._start, *self._cached(f"{self.system} USER: "), *[self.image_token_id] * self.image_seq_length]
+    def encode_prefix(self, *, savp: bool | None = None) -> list[int]:
+        """Ids of system sentence and picture placeholders, with which every question about a picture begins; `savp`:
+        whether it has a second stream, None = `use_savp`."""
+        places = self._placeholders(self.use_savp if savp is None else savp)
+        return [*self._start, *self._cached(f"{self.system} USER: "), *[self.image_token_id] * places]
 
-    def encode_question(self, question: str, *, image: bool = True) -> list[int]:
-        """Ids of system sentence, picture placeholders (if `image`) and question, up to "ASSISTANT:"."""
-        return self._question_ids(question, first=True, image=image)
+    def encode_question(self, question: str, *, image: bool = True, savp: bool | None = None) -> list[int]:
+        """Ids of system sentence, picture placeholders (if `image`) and question, up to "ASSISTANT:"; `savp` as there."""
+        return self._question_ids(question, first=True, image=image, savp=savp)
 
     def encode_answer(self, answer: str) -> list[int]:
         """Ids of an answer as it continues "ASSISTANT:", end token included."""
@@ -310,6 +317,7 @@ class FaceShieldProcessor(ProcessorMixin):
         images: ImageInput | Sequence[ImageInput] | None = None,
         text: str | Sequence[str] | None = None,
         answers: str | Sequence[str] | None = None,
+        savp: bool | Sequence[bool] | None = None,
         return_tensors: str = "pt",
         **kwargs: Any,
     ) -> BatchFeature:
@@ -319,11 +327,13 @@ class FaceShieldProcessor(ProcessorMixin):
             images: One or B pictures, see `square_pixels`; None asks without a picture.
             text: One question for all, or B questions; the conversation format is added here.
             answers: B answers; adds `labels` and pads on the right.
+            savp: Whether the pictures have a second stream, for all or one by one; None = `use_savp`.
             return_tensors: "pt" only.
 
         Returns:
             `pixel_values`, `savp_values` (B, 3, S, S), `input_ids`, `attention_mask` (B, L),
-            `prompt_input_ids` (B, prompt_length), `labels` (B, L) with answers.
+            `prompt_input_ids` (B, prompt_length), `labels` (B, L) with answers. `savp_values` is there if any picture
+            has a second stream, `savp_mask` (B,) bool if not all have one; the others' `savp_values` are 0.
         """
         if return_tensors != "pt" or kwargs:
             raise ValueError(
@@ -334,10 +344,13 @@ class FaceShieldProcessor(ProcessorMixin):
         questions = [] if text is None else _listed(text, (str,))
         data: dict[str, Tensor] = {}
         if pictures is not None:
-            encoded = [self.encode_image(picture) for picture in pictures]
-            data["pixel_values"] = torch.stack([first for first, _ in encoded])
-            if self.use_savp:
-                data["savp_values"] = torch.stack([second for _, second in encoded if second is not None])
+            second = self._second_streams(savp, len(pictures))
+            encoded = [self.encode_image(picture, both) for picture, both in zip(pictures, second, strict=True)]
+            data["pixel_values"] = torch.stack([rgb for rgb, _ in encoded])
+            if any(second):
+                data["savp_values"] = torch.stack([torch.zeros_like(rgb) if two is None else two for rgb, two in encoded])
+                if not all(second):
+                    data["savp_mask"] = torch.tensor(second)
             if len(questions) == 1:
                 questions = questions * len(pictures)
             if questions and len(questions) != len(pictures):
@@ -346,7 +359,10 @@ class FaceShieldProcessor(ProcessorMixin):
                     "match"
                 )
         if questions:
-            rows = [self.encode_question(question, image=pictures is not None) for question in questions]
+            if pictures is None:
+                rows = [self.encode_question(question, image=False) for question in questions]
+            else:
+                rows = [self.encode_question(question, savp=both) for question, both in zip(questions, second, strict=True)]
             labels = None
             if answers is not None:
                 listed = _listed(answers, (str,))
@@ -360,6 +376,14 @@ class FaceShieldProcessor(ProcessorMixin):
             data.update(self.collate(rows, labels))
             data["prompt_input_ids"] = self.encode_prompts(questions)
         return BatchFeature(data)
+
+    def _second_streams(self, savp: bool | Sequence[bool] | None, pictures: int) -> list[bool]:
+        """Of each picture, whether it has a second stream."""
+        if savp is None or isinstance(savp, bool):
+            return [self.use_savp if savp is None else savp] * pictures
+        if len(savp) != pictures:
+            raise ValueError(f"savp of {len(savp)} for {pictures} pictures — expected one each — match them")
+        return [bool(both) for both in savp]
 
 
 def _listed(value: Any, single: tuple[type, ...]) -> list[Any]:

@@ -107,7 +107,7 @@ def hide(attention_mask: Tensor | None, where: Tensor, attended: Tensor) -> Tens
     Args:
         attention_mask: None = everything is attended to.
         where: (B, L) bool, the vision tokens.
-        attended: (B, T) bool, of `mask_tokens`.
+        attended: (N,) bool, of `mask_tokens`, in the order of `where`.
     """
     visible = torch.ones_like(where).masked_scatter(where, attended)
     if attention_mask is None:
