@@ -226,6 +226,11 @@ class FaceShieldPredictor:
 
     # -- whole pictures in batches, for evaluation ---------------------------------------------------------
 
+    @property
+    def settings(self) -> dict[str, str]:
+        """What decides its answers beyond the model itself, for a run's record."""
+        return {"pvtm": self.model.config.pvtm_inference}
+
     def score_many(self, images: Sequence[object]) -> list[Scores]:
         """(bonafide_score, type_scores) of each whole picture; raises as `ask`."""
         found: list[Scores] = []

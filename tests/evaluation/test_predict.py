@@ -178,12 +178,13 @@ def test_a_system_that_only_scores(samples: Path, tmp_path: Path) -> None:
             return [(0.25, {"Bonafide": 0.25, "Replay": 0.5, "Print": 0.25}) for _ in images]
 
     out = tmp_path / "predictions.jsonl"
-    assert predict(samples, Classifier(), out, tasks=["coarse", "fine"]).errors == 0
+    summary = predict(samples, Classifier(), out)
+    assert (summary.written, summary.errors) == (2 * len(LEVELS), 0), "what scores cannot answer is not asked"
     rows = {row.id: row for row in read_jsonl(out, Prediction)}
     assert rows["s0:coarse"].answer is None and rows["s0:coarse"].is_attack is None
     assert rows["s0:fine"].presentation_type == "Replay"
     with pytest.raises(ValueError, match="localization, reasoning of a system that only scores"):
-        predict(samples, Classifier(), out)
+        predict(samples, Classifier(), out, tasks=list(TASKS))
 
 
 def test_wrong_arguments_are_all_named_at_once(samples: Path, tmp_path: Path) -> None:

@@ -14,7 +14,9 @@ def predict(
     out: Annotated[Path, typer.Option(help="Where to write; a file begun earlier is continued.")] = Path(
         "predictions.jsonl"
     ),
-    tasks: Annotated[str, typer.Option(help="Comma-separated.")] = "coarse,fine,reasoning,localization",
+    tasks: Annotated[
+        str | None, typer.Option(help="Comma-separated: coarse, fine, reasoning, localization. Default: all it can answer.")
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many samples.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures at once.")] = 16,
     pvtm: Annotated[str, typer.Option(help="off, or paper (seeded token masking at inference).")] = "off",
@@ -27,13 +29,12 @@ def predict(
 
     from tqdm import tqdm
 
+    from faceshield.baselines import load_model
     from faceshield.evaluation.predict import predict as run
     from faceshield.images import open_picture
-    from faceshield.predictor import FaceShieldPredictor
 
-    names = [name.strip() for name in tasks.split(",") if name.strip()]
-    # Predictions hold scores, no verdicts: a model that has no threshold yet is predicted to find one.
-    shield = FaceShieldPredictor.from_pretrained(model, threshold=0.5, pvtm=pvtm)  # type: ignore[arg-type]
+    names = None if tasks is None else [name.strip() for name in tasks.split(",") if name.strip()]
+    asker = load_model(model, pvtm=pvtm)
     with tqdm(desc="predict", unit="picture", file=sys.stderr, dynamic_ncols=True) as bar:
 
         def advance(done: int, total: int) -> None:
@@ -42,11 +43,11 @@ def predict(
 
         summary = run(
             samples,
-            shield,
+            asker,
             out,
             tasks=names,
             system=model,
-            options={"pvtm": pvtm},
+            options=asker.settings,
             batch_size=batch_size,
             limit=limit,
             resume=not fresh,

@@ -33,6 +33,8 @@ from faceshield.tasks import TASKS, Answer
 Scores = tuple[float, Mapping[str, float] | None]
 """bonafide_score (0..1, high = bona fide) and, if known, the probability of each presentation type."""
 Load = Callable[[Path], Any]
+SCORED = ("coarse", "fine")
+"""The tasks that scores alone answer."""
 T = TypeVar("T")
 
 
@@ -72,7 +74,7 @@ def predict(
     asker: Any,
     out: str | Path,
     *,
-    tasks: Sequence[str] = tuple(TASKS),
+    tasks: Sequence[str] | None = None,
     system: str = "unnamed",
     options: Mapping[str, Any] | None = None,
     batch_size: int = 16,
@@ -88,7 +90,7 @@ def predict(
         asker: see `Asker`.
         out: the ``predictions.jsonl`` to write; with ``resume`` the rows that are there stay and are not
             asked again, and a last line that was cut off is removed and asked again.
-        tasks: names out of ``TASKS``.
+        tasks: names out of ``TASKS``; None: all four, of a system that only scores coarse and fine.
         system: who answers; kept in ``run.json``, and a file begun by another system is not continued.
         options: further settings of the asker to keep and compare likewise (JSON-able).
         batch_size: pictures put to ``ask_many`` and ``score_many`` at once.
@@ -102,6 +104,8 @@ def predict(
         RecordError: ``samples`` or the rows to continue cannot be read.
     """
     samples, out = Path(samples), Path(out)
+    if tasks is None:
+        tasks = tuple(TASKS) if _can_ask(asker) else SCORED
     _check(asker, tasks, batch_size, limit)
     rows = read_jsonl(samples, Sample)[:limit]
     config = {
@@ -143,7 +147,7 @@ def _check(asker: Any, tasks: Sequence[str], batch_size: int, limit: int | None)
             faults.append(
                 f"a {type(asker).__name__} to ask — expected ask_many, ask, score_many or score — write one"
             )
-        words = sorted({"reasoning", "localization"} & set(tasks))
+        words = sorted(set(tasks) & set(TASKS) - set(SCORED))
         if words:
             faults.append(
                 f"{', '.join(words)} of a system that only scores — expected ask or ask_many — leave them out"
