@@ -30,6 +30,7 @@ from faceshield.taxonomy import ATTACK_TYPES, BONAFIDE
 
 if TYPE_CHECKING:
     from faceshield.model import FaceShieldForConditionalGeneration, FaceShieldProcessor
+    from faceshield.model.importance import ImportanceMaps
     from faceshield.model.reading import Reading
 
 __all__ = ["FaceShieldPredictor", "InspectionReport"]
@@ -206,13 +207,16 @@ class FaceShieldPredictor:
             TypeError: `image` is of no known kind.
             ValueError: an empty or over-long question, or unknown `face`.
         """
-        self._check_question(prompt)
-        picture = open_picture(image)
-        _, crop = self._find_face(picture, face)
-        if crop is None:
-            raise ImageError(picture.name, "no face was found — expected a frontal face — ask about the whole picture")
+        crop = self._face_to_ask_about(image, prompt, face)
         with torch.inference_mode():
-            return self._read([_cut(picture.rgb, crop)]).answer([prompt], max_new_tokens=_MAX_NEW_TOKENS)[0][0]
+            return self._read([crop]).answer([prompt], max_new_tokens=_MAX_NEW_TOKENS)[0][0]
+
+    def importance(self, image: object, prompt: str, *, face: FaceMode = "whole") -> ImportanceMaps:
+        """Where PVTM finds the picture important for a question, and the two streams that the tower sees; raises as `ask`."""
+        from faceshield.model.importance import importance_maps
+
+        crop = self._face_to_ask_about(image, prompt, face)
+        return importance_maps(self.model, self.processor, self._resized(crop), prompt)
 
     def score(self, image: object) -> float:
         """`bonafide_score` of a whole picture, 0..1; raises as `ask`."""
@@ -389,6 +393,14 @@ class FaceShieldPredictor:
         """Probability of each of the task's fixed answers, one list a picture, each summing to 1."""
         logarithms = reading.score(TASKS[task].question, self._templates[task])
         return [[float(value) for value in row] for row in logarithms.double().softmax(-1)]
+
+    def _face_to_ask_about(self, image: object, prompt: str, face: str) -> NDArray[np.uint8]:
+        self._check_question(prompt)
+        picture = open_picture(image)
+        _, crop = self._find_face(picture, face)
+        if crop is None:
+            raise ImageError(picture.name, "no face was found — expected a frontal face — ask about the whole picture")
+        return _cut(picture.rgb, crop)
 
     def _check_question(self, prompt: str) -> None:
         if not isinstance(prompt, str) or not prompt.strip():

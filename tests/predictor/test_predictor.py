@@ -274,6 +274,14 @@ def test_crops_reach_the_model_at_the_size_it_was_trained_with(shield: FaceShiel
     assert free._resized(face_photo[:100, :90]).shape == (100, 90, 3)
 
 
+def test_importance_is_of_the_crop_that_is_judged(shield: FaceShieldPredictor, face_photo: RGB) -> None:
+    maps = shield.importance(face_photo, "Is this face bona fide?", face="detect")
+    left, top, right, bottom = shield.detect(face_photo).meta["crop"]
+    crop = shield.importance(face_photo[top:bottom, left:right], "Is this face bona fide?")
+    assert np.array_equal(maps.rgb, crop.rgb) and np.array_equal(maps.of_rgb, crop.of_rgb)
+    assert maps.of_savp is not None and maps.savp is not None and maps.of_rgb.sum() + maps.of_savp.sum() == pytest.approx(1)
+
+
 def test_pvtm_at_inference_is_off_unless_asked_for_and_repeats(make_shield: Make, face_photo: RGB) -> None:
     masked = make_shield(pvtm="paper")
     masked.model.config.pvtm_mask_ratio = 0.9

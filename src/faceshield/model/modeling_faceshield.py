@@ -205,19 +205,7 @@ class FaceShieldModel(FaceShieldPreTrainedModel):
                 part = self.mask_features(features[rows, :length], joint[rows, :length], prompt_input_ids[rows], some)
                 features[rows, :length], keep[rows, :length] = part
             return features, keep
-        if config.pvtm_ranking == "random":
-            ranks = seeds + 1 if seeds is not None else None
-            scores = torch.rand(batch, tokens) if ranks is None else pvtm.seeded_uniform(ranks, tokens)
-            scores = scores.to(features.device)
-        else:
-            if config.pvtm_space == "llm_embed":
-                joint = self.multi_modal_projector(features.to(self.multi_modal_projector.linear_1.weight.dtype)).detach()
-                text = self._embed_prompts(prompt_input_ids)
-            else:
-                text = self.encode_prompts(prompt_input_ids)
-            if config.pvtm_ranking == "shuffled_prompt":
-                text = text.roll(1, dims=0)
-            scores = pvtm.importance(joint, text, config.pvtm_sign)
+        scores = self.token_scores(features, joint, prompt_input_ids, seeds)
         if config.pvtm_scope == "per_stream":
             streams = max(1, tokens // config.tokens_per_stream)
             scores = scores.reshape(batch * streams, -1)
@@ -235,6 +223,25 @@ class FaceShieldModel(FaceShieldPreTrainedModel):
         elif (learned := self.multi_modal_projector.mask_token) is not None:
             filler = learned.to(features.dtype)
         return torch.where(keep.unsqueeze(-1), features, filler), keep
+
+    def token_scores(
+        self, features: Tensor, joint: Tensor, prompt_input_ids: Tensor, seeds: Tensor | None = None
+    ) -> Tensor:
+        """(B, T) importance of each vision token for the question (Eq. 7-8), a row summing to 1; of `pvtm_ranking`
+        "random", random numbers. Arguments as of `mask_features`."""
+        config = self.config
+        if config.pvtm_ranking == "random":
+            batch, tokens, _ = features.shape
+            scores = torch.rand(batch, tokens) if seeds is None else pvtm.seeded_uniform(seeds + 1, tokens)
+            return scores.to(features.device)
+        if config.pvtm_space == "llm_embed":
+            joint = self.multi_modal_projector(features.to(self.multi_modal_projector.linear_1.weight.dtype)).detach()
+            text = self._embed_prompts(prompt_input_ids)
+        else:
+            text = self.encode_prompts(prompt_input_ids)
+        if config.pvtm_ranking == "shuffled_prompt":
+            text = text.roll(1, dims=0)
+        return pvtm.importance(joint, text, config.pvtm_sign)
 
     @torch.no_grad()
     def _embed_prompts(self, prompt_input_ids: Tensor) -> Tensor:
