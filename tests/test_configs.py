@@ -4,6 +4,7 @@ what it is.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 
@@ -48,7 +49,25 @@ def load_data(path: Path) -> None:
     BuildConfig.load(path)
 
 
-LOADERS: dict[str, Callable[[Path], None]] = {"model": load_model, "train": load_train, "data": load_data}
+def load_ablation(path: Path) -> None:
+    """The sweep, and every stage of every run of it, against the real classes' own settings."""
+    from faceshield.model import FaceShieldConfig, FaceShieldProcessor
+    from faceshield.recipes.sweep import SweepConfig, plan
+
+    config = SweepConfig.load(path)
+    told = [override for name in config.stages for override in [f"stages.{name}.dialogues=[dialogues.jsonl]"]]
+    runs = list(plan(SweepConfig.load(path, told)))
+    assert len(runs) == len(config.all_variants()) > 1
+    known = vars(FaceShieldConfig()), inspect.signature(FaceShieldProcessor.__init__).parameters
+    for run in runs:
+        for stage in run.stages.values():
+            assert set(stage.model) <= set(known[0]) and set(stage.processor) <= set(known[1])
+            FaceShieldConfig(**stage.model)
+
+
+LOADERS: dict[str, Callable[[Path], None]] = {
+    "model": load_model, "train": load_train, "data": load_data, "ablation": load_ablation,
+}  # fmt: skip
 
 
 def test_there_are_configs() -> None:

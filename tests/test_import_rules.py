@@ -46,6 +46,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "doctor": BASE | {"__init__", "tasks", "model", "predictor"} | PICTURES,
     "serving": BASE | {"predictor"} | PICTURES,
 }
+MAY_IMPORT["recipes"] = set(MAY_IMPORT) - {"__main__", "doctor", "serving"}  # the stages, one after another
 MAY_IMPORT["cli"] = set(MAY_IMPORT) | {"cli"}
 
 # Parts that a machine without torch can use.

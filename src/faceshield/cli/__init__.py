@@ -85,7 +85,7 @@ def main() -> None:
     """Runs the command line; exit code 2 for errors that the user can mend."""
     try:
         app()
-    except (ValueError, OSError) as error:  # RecordError and ConfigError are ValueErrors
+    except (ValueError, OSError, FloatingPointError) as error:  # RecordError and ConfigError are ValueErrors
         if os.environ.get("FACESHIELD_TRACEBACK"):
             raise
         print(f"faceshield: {_one_line(error)}", file=sys.stderr)

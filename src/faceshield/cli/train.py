@@ -1,4 +1,5 @@
-"""`faceshield train`: one stage of training, from a config; the same command goes on where it was stopped."""
+"""`faceshield train`: one stage of training, or a sweep over several, from a config; the same command goes on where it was
+stopped."""
 
 from __future__ import annotations
 
@@ -9,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from faceshield.recipes.sweep import SweepConfig
     from faceshield.training.foundation_towers import TowerTexts
     from faceshield.training.settings import StageConfig
 
-STAGES = ("foundation-towers", "foundation-lm", "pretrain", "sft", "threshold")
+STAGES = ("foundation-towers", "foundation-lm", "pretrain", "sft", "threshold", "sweep")
 _CORPUS_SAMPLES = 4000
 
 
@@ -30,14 +32,27 @@ def train(
         bool | None,
         typer.Option("--cache-features/--no-cache-features", help="Compute the frozen tower's features once (stages 1 and 2)."),
     ] = None,
+    repeat: Annotated[
+        int | None, typer.Option(min=1, help="Trainings, with the seeds seed, seed + 1, …; mean ± deviation is collected.")
+    ] = None,
+    test: Annotated[Path | None, typer.Option(help="Samples that every repeat is scored on; or test=FILE of a sweep.")] = None,
+    dev: Annotated[Path | None, typer.Option(help="Samples that choose each repeat's threshold.")] = None,
 ) -> None:
-    """Train a stage: foundation-towers, foundation-lm, pretrain, sft; or choose a checkpoint's threshold."""
+    """Train a stage: foundation-towers, foundation-lm, pretrain, sft; or a sweep; or choose a checkpoint's threshold."""
     given = list(overrides or [])
-    given += [] if cache_features is None else [f"cache_features={str(cache_features).lower()}"]
     named = str(config) in STAGES and not config.exists()
     stage = str(config) if named else _stage(config, given)
     given += [f"stage={stage}"] if named else []
     source = None if named else config
+    if cache_features is not None:
+        given.append(f"{'settings.' if stage == 'sweep' else ''}cache_features={str(cache_features).lower()}")
+    if stage != "sweep" and repeat is None and (test is not None or dev is not None):
+        raise ValueError("--test and --dev without --repeat — expected it — add --repeat 1, or use `predict` and `score`")
+    if stage == "sweep" or repeat is not None:
+        if show_batch:
+            raise ValueError("--show-batch of a sweep — expected one stage — name its config, without --repeat")
+        _sweep(_sweep_of(stage, source, given, repeat=repeat, test=test, dev=dev))
+        return
     if stage == "foundation-towers":
         from faceshield.training.foundation import train_towers
         from faceshield.training.foundation_towers import TowersConfig
@@ -88,6 +103,47 @@ def _stage(config: Path, overrides: list[str]) -> str:
         hint = f"did you mean {near[0]!r}?" if near else "add the line `stage: …`"
         raise ValueError(f"{config}: stage {stage!r} — expected one of {', '.join(STAGES)} — {hint}")
     return str(stage)
+
+
+def _sweep_of(stage: str, source: Path | None, given: list[str], **options: int | Path | None) -> SweepConfig:
+    """The sweep of a config: its own, or one stage repeated."""
+    import yaml
+
+    from faceshield.recipes.sweep import SweepConfig, override
+    from faceshield.training.settings import StageConfig
+
+    told = [override(name, value) for name, value in options.items() if value is not None]
+    if stage == "sweep":
+        return SweepConfig.load(source, [*given, *told])
+    if stage not in ("pretrain", "sft"):
+        raise ValueError(f"--repeat of stage {stage} — expected pretrain or sft, or a sweep — repeat it with seed=1, seed=2, …")
+    one = StageConfig.load(source, given)  # its faults are told with their file and line
+    own = dict(item.split("=", 1) for item in given)
+    entry = {key: yaml.safe_load(value) for key, value in own.items()} | ({} if source is None else {"config": str(source)})
+    values = {"init": one.init, "out": one.out, "seed": one.seed, "stages": {stage: entry}}
+    return SweepConfig.load(None, [*(override(name, value) for name, value in values.items()), *told])
+
+
+def _sweep(config: SweepConfig) -> None:
+    import os
+
+    from faceshield.evaluation.table import table
+    from faceshield.recipes.sweep import RESULTS_FILE, run_sweep
+
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ValueError("a sweep under torchrun — expected one process — start one a GPU, with only=[…] and a cache each")
+
+    def show(row: Mapping[str, Any]) -> None:
+        if row.get("event") != "setting":
+            _print_row(row)
+
+    results = run_sweep(config, questions=_fixed_questions(), report=show)
+    if results.variants:
+        typer.echo(table({name or config.out.name: metrics for name, metrics in results.variants.items()}))
+    failed = f" ({results.failed} failed)" if results.failed else ""
+    typer.echo(f"{len(results.runs)} runs{failed}: {config.out / RESULTS_FILE}")
+    if results.failed:
+        raise typer.Exit(2)
 
 
 def _show(settings: StageConfig) -> None:

@@ -39,7 +39,7 @@ def draw(systems: Mapping[str, Metrics], folder: str | Path) -> list[Path]:
     folder = Path(folder)
     coarse = {name: metrics["overall"].get("coarse", {}) for name, metrics in systems.items()}
     curves = {name: part for name, part in coarse.items() if part.get("curve", {}).get("apcer")}
-    scored = {name: part for name, part in coarse.items() if part.get("calibration")}
+    scored = {name: part for name, part in coarse.items() if part.get("calibration", {}).get("bins")}
     matrices = {name: part for name, metrics in systems.items() if (part := metrics["overall"].get("fine"))}
     written = []
     if curves:

@@ -79,10 +79,13 @@ def _groups(system: str, metrics: Metrics) -> Iterator[tuple[str, Metrics]]:
 
 
 def percent(estimate: Metrics | None, *, interval: bool = True) -> str:
-    """``{"value": .972, "ci95": [.964, .979]}`` -> "97.20 [96.4, 97.9]"; "–" for no value."""
+    """``{"value": .972, "ci95": [.964, .979]}`` -> "97.20 [96.4, 97.9]"; with "std", of several trainings (see `repeats`),
+    "97.20 ± 0.06"; "–" for no value."""
     if estimate is None or estimate.get("value") is None:
         return NONE
     text = f"{100 * estimate['value']:.2f}"
+    if estimate.get("std") is not None:
+        return f"{text} ± {100 * estimate['std']:.2f}"
     if not interval or estimate.get("ci95") is None:
         return text
     low, high = estimate["ci95"]
@@ -219,6 +222,8 @@ def _unread(groups: Sequence[tuple[str, Metrics]]) -> Grid:
 def _footnotes(systems: Mapping[str, Metrics]) -> list[str]:
     notes: list[str] = []
     for name, metrics in systems.items():
+        if metrics.get("runs", 1) > 1:
+            notes.append(f"{name}: mean ± standard deviation of {metrics['runs']} trainings.")
         if metrics.get("threshold"):
             source = ", ".join(f"{key} {_rounded(value)}" for key, value in metrics["threshold"]["source"].items())
             notes.append(f"{name}: threshold {metrics['threshold']['value']:.6g} from {source}.")

@@ -1,0 +1,58 @@
+"""Metrics of several trainings to one: mean and standard deviation of every number (paper §5.1: ten repeats, mean ± std).
+
+Use: `collected([json.loads(file.read_text()) for file in Path("out").glob("seed-*/metrics.json")])`; `table` shows it as any
+other, "99.41 ± 0.06". The deviation is over trainings; how sure one training's number is says that run's own interval.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+ONE_RUNS = ("curve", "bins")
+"""What has no mean: curves and bins, each of one run's own scores."""
+
+
+def collected(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """One `metrics.json` of several, of trainings that differ in their seed alone.
+
+    Every estimate becomes {"value": mean, "std": sample standard deviation, None of one run, "n", "runs"}; confusion matrices
+    are summed; curves are left out.
+
+    Raises:
+        ValueError: no runs.
+    """
+    if not runs:
+        raise ValueError("no metrics to collect — expected those of at least one run — score one")
+    return {**_merged(list(runs)), "runs": len(runs)}
+
+
+def mean_std(values: Sequence[float]) -> dict[str, Any]:
+    """{"value": mean, "std": sample standard deviation or None, "runs": how many}."""
+    spread = statistics.stdev(values) if len(values) > 1 else None
+    return {"value": statistics.fmean(values) if values else None, "std": spread, "runs": len(values)}
+
+
+def _merged(values: list[Any]) -> Any:
+    first = values[0]
+    if all(isinstance(value, Mapping) for value in values):
+        shared = [key for key in first if key not in ONE_RUNS and all(key in value for value in values)]
+        found = {key: _summed if key == "counts" else _merged for key in shared if key not in ("value", "ci95")}
+        merged = {key: merge([value[key] for value in values]) for key, merge in found.items()}
+        if "value" in shared:
+            merged = {**mean_std([value["value"] for value in values if value["value"] is not None]), **merged}
+        return merged
+    if all(value == first for value in values):
+        return first
+    if all(isinstance(value, (int, float)) for value in values):
+        return statistics.fmean(values)
+    if all(isinstance(value, list) for value in values):
+        return list(dict.fromkeys(item for value in values for item in value))
+    return ", ".join(dict.fromkeys(str(value) for value in values if value is not None)) or None
+
+
+def _summed(tables: list[Any]) -> Any:
+    if isinstance(tables[0], list):
+        return [_summed(list(rows)) for rows in zip(*tables, strict=True)]
+    return sum(tables)

@@ -1,0 +1,122 @@
+"""A checkpoint to its metrics (paper §5.1): the threshold from a development set, everything else from a test set.
+
+Use: `metrics = measure("sft", "scores", test="test.jsonl", dev="dev.jsonl", system="sft")`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from faceshield.evaluation import Threshold, choose_threshold, predict, score
+from faceshield.images import open_picture
+from faceshield.model import read_info, resolve_model
+from faceshield.records import Prediction, Sample, image_path, iter_jsonl, read_jsonl, write_run, write_text_atomic
+from faceshield.tasks import COARSE, TASKS
+from faceshield.training.threshold import ThresholdConfig, store_threshold
+
+METRICS_FILE = "metrics.json"
+Progress = Callable[[str, int, int], None]
+"""Called with what is predicted ("dev" or "test"), pictures done and pictures in all."""
+
+
+def measure(
+    model: str | Path,
+    out: str | Path,
+    *,
+    test: str | Path,
+    dev: str | Path | None = None,
+    tasks: Sequence[str] = tuple(TASKS),
+    criterion: str = "eer",
+    system: str,
+    store: bool = True,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Predictions, threshold and metrics of a checkpoint; what an earlier call has done is kept.
+
+    Args:
+        model: a checkpoint's folder, or as `resolve_model` takes it.
+        out: folder for `dev.jsonl`, `test.jsonl` and `metrics.json`.
+        test: samples to score.
+        dev: samples to choose the threshold on; None = the checkpoint's own threshold, or the answers' words where it has none.
+        tasks: to ask of the test samples.
+        criterion: of the threshold, see `choose_threshold`.
+        system: name of the checkpoint in the predictions' record; another system's predictions are not gone on with.
+        store: whether a threshold that was chosen is written into the checkpoint.
+        seed: of the bootstrap.
+        progress: see `Progress`.
+
+    Returns:
+        The content of `metrics.json`.
+
+    Raises:
+        ValueError: a picture in both sets, or a development set without bona fides or attacks.
+    """
+    out, test = Path(out), Path(test)
+    sets = {"test": test} if dev is None else {"dev": Path(dev), "test": test}
+    if dev is not None:
+        _apart(Path(dev), test)
+    _predict(model, out, sets, tasks, system, progress)
+    threshold = None
+    if dev is None:
+        info = read_info(resolve_model(model))
+        if info.threshold is not None:
+            threshold = Threshold(info.threshold, {"model": str(model), **info.threshold_source})
+    else:
+        threshold = _threshold(out / "dev.jsonl", criterion, str(dev))
+        if store:
+            config = ThresholdConfig(predictions=[out / "dev.jsonl"], out=Path(model), criterion=criterion, dataset=str(dev))
+            store_threshold(config, lambda *args, **kwargs: choose_threshold(*args, **kwargs).to_dict())
+    rows = read_jsonl(out / "test.jsonl", Prediction)
+    metrics = score(rows, threshold=threshold, rng=np.random.default_rng(seed))
+    target = write_text_atomic(out / METRICS_FILE, json.dumps(metrics, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    told = {"stage": "score", "system": system, "threshold": metrics["threshold"] or "answer"}
+    write_run(target, config=told, seed=seed, inputs=[out / f"{name}.jsonl" for name in sets])
+    return metrics
+
+
+def _apart(dev: Path, test: Path) -> None:
+    tested = {image_path(row, test).resolve() for row in iter_jsonl(test, Sample)}
+    shared = [row.id for row in iter_jsonl(dev, Sample) if image_path(row, dev).resolve() in tested]
+    if shared:
+        raise ValueError(
+            f"{len(shared)} pictures of {dev} are in {test} too ({shared[0]}, …) — expected a development set apart from the "
+            "test set — divide them with faceshield split"
+        )
+
+
+def _predict(
+    model: str | Path, out: Path, sets: dict[str, Path], tasks: Sequence[str], system: str, progress: Progress | None
+) -> None:
+    from faceshield.predictor import FaceShieldPredictor
+
+    shield = FaceShieldPredictor.from_pretrained(model, threshold=0.5)  # scores only: no verdict is read
+    for name, samples in sets.items():
+
+        def advance(done: int, total: int, name: str = name) -> None:
+            if progress is not None:
+                progress(name, done, total)
+
+        predict(
+            samples,
+            shield,
+            out / f"{name}.jsonl",
+            tasks=tuple(tasks) if name == "test" else (COARSE.name,),
+            system=system,
+            load=lambda path: open_picture(path).rgb,
+            progress=advance,
+        )
+
+
+def _threshold(predictions: Path, criterion: str, dataset: str) -> Threshold:
+    rows = [
+        (row.bonafide_score, bool(row.truth.is_attack))
+        for row in iter_jsonl(predictions, Prediction)
+        if row.bonafide_score is not None
+    ]
+    return choose_threshold([one for one, _ in rows], [one for _, one in rows], criterion, dataset=dataset)

@@ -1,0 +1,242 @@
+"""The same stages with several seeds and several settings: repeats and ablations (paper §5.1, §5.4), as data.
+
+A sweep names the stages, each with its base config, and what varies: a grid of values, or variants by name. Every run has a
+folder; the same command goes on where it was stopped. Per variant the metrics of its seeds become one `metrics.json`, mean and
+standard deviation, which `faceshield table` reads.
+Use: `run_sweep(SweepConfig.load("configs/ablation/components.yaml", ["out=runs/components", "repeat=3"]))`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, field_validator, model_validator
+
+from faceshield.config import Config
+from faceshield.evaluation.repeats import collected, mean_std
+from faceshield.evaluation.table import table
+from faceshield.recipes.begun import begun
+from faceshield.recipes.measure import METRICS_FILE, measure
+from faceshield.records import write_run, write_text_atomic
+from faceshield.tasks import TASKS
+from faceshield.training.settings import StageConfig
+from faceshield.training.stages import train_stage
+from faceshield.training.watch import LOG_FILE, Report, read_log
+
+RESULTS_FILE, TABLE_FILE = "results.json", "results.md"
+# Of the machine and of what is shown; two runs that differ in these alone are the same run.
+MACHINE = {"threads", "workers", "report_to", "log_every", "save_steps", "cache", "liger"}
+
+
+class SweepConfig(Config):
+    """What varies, and what every run is.
+
+    Attributes:
+        init: checkpoint that every run's first stage starts from; the next stage starts from the stage before it.
+        out: folder of all; a run's is `out/VARIANT/seed-S`, its stages' below it.
+        stages: name -> settings of a stage in the order of training; `config` is its YAML file, all else goes before that.
+        settings: of every stage, before both.
+        grid: setting ("model.pvtm_mask_ratio") -> values; every combination is a variant, named "pvtm_mask_ratio=0.1".
+        variants: name -> settings, beside those of the grid. Neither: one variant without a name.
+        only: variants to run, None = all; for several machines, each with a `settings.cache` of its own.
+        repeat: trainings of every variant, with the seeds seed, seed + 1, ….
+        test: samples to score every run on; None = no metrics, the losses alone.
+        dev: samples that choose its threshold; None = judged by its words.
+        tasks: to ask of the test samples.
+        criterion: of the threshold, see `choose_threshold`.
+    """
+
+    stage: Literal["sweep"] = "sweep"
+    init: str
+    out: Path
+    stages: dict[str, dict[str, Any]] = Field(min_length=1)
+    settings: dict[str, Any] = Field(default_factory=dict)
+    grid: dict[str, list[Any]] = Field(default_factory=dict)
+    variants: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    only: list[str] | None = None
+    repeat: int = Field(1, ge=1)
+    seed: int = Field(0, ge=0)
+    test: Path | None = None
+    dev: Path | None = None
+    tasks: tuple[str, ...] = tuple(TASKS)
+    criterion: str = "eer"
+
+    @field_validator("variants", mode="before")
+    @classmethod
+    def _without_changes(cls, value: Any) -> Any:
+        return {name: changes or {} for name, changes in value.items()} if isinstance(value, dict) else value
+
+    @model_validator(mode="after")
+    def _belongs(self) -> SweepConfig:
+        if wrong := [name for name in (*self.stages, *self.all_variants()) if "/" in name or name.startswith(".")]:
+            raise ValueError(f"name {wrong[0]!r} — expected one that a folder can have — leave out '/' and a leading '.'")
+        if unknown := sorted(set(self.only or ()) - set(self.all_variants())):
+            raise ValueError(f"only {unknown[0]!r} — expected some of {', '.join(self.all_variants())}")
+        if self.dev is not None and self.test is None:
+            raise ValueError("dev without test — expected samples to score too — give test=FILE")
+        return self
+
+    def all_variants(self) -> dict[str, dict[str, Any]]:
+        """Name -> settings, of the grid and by name; `{"": {}}` where nothing varies."""
+        points = itertools.product(*([(key, value) for value in values] for key, values in self.grid.items()))
+        found = {",".join(f"{key.rsplit('.', 1)[-1]}={_said(value)}" for key, value in point): dict(point) for point in points}
+        if not self.grid:
+            found = {} if self.variants else {"": {}}
+        return {**found, **self.variants}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training of a variant: its folder and its stages, in order."""
+
+    variant: str
+    seed: int
+    folder: Path
+    stages: dict[str, StageConfig]
+
+    @property
+    def checkpoint(self) -> Path:
+        return list(self.stages.values())[-1].out
+
+
+@dataclass
+class Results:
+    """What came of a sweep.
+
+    Attributes:
+        runs: a row a run: variant, seed, checkpoint, loss (mean of the last tenth of its log), or error.
+        variants: name -> collected metrics, where a test set was given.
+        failed: how many runs ended in an error.
+    """
+
+    runs: list[dict[str, Any]] = field(default_factory=list)
+    variants: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def failed(self) -> int:
+        return sum("error" in row for row in self.runs)
+
+
+def plan(config: SweepConfig) -> Iterator[Run]:
+    """All runs, variant after variant.
+
+    Raises:
+        ConfigError: a stage's settings do not fit.
+    """
+    for variant, changes in config.all_variants().items():
+        if config.only is not None and variant not in config.only:
+            continue
+        for seed in range(config.seed, config.seed + config.repeat):
+            folder, init, stages = config.out / variant / f"seed-{seed}", config.init, {}
+            for name, told in config.stages.items():
+                own = {key: value for key, value in told.items() if key != "config"}
+                values = {"cache": config.out / "cache", **own, **config.settings, **changes}
+                values |= {"init": init, "out": folder / name, "seed": seed}
+                stages[name] = StageConfig.load(told.get("config"), [override(*item) for item in values.items()])
+                init = str(stages[name].out)
+            yield Run(variant, seed, folder, stages)
+
+
+def override(key: str, value: Any) -> str:
+    """`key=value` as `Config.load` reads it."""
+    value = str(value) if isinstance(value, Path) else value
+    return f"{key}={yaml.safe_dump(value, default_flow_style=True, width=2**20).removesuffix('...' + chr(10)).strip()}"
+
+
+def _said(value: Any) -> str:
+    return json.dumps(value) if isinstance(value, (bool, list)) else str(value)
+
+
+def run_sweep(
+    config: SweepConfig, *, questions: Mapping[str, str] | None = None, report: Report | None = None
+) -> Results:
+    """Trains and scores every run that is not done, and collects all.
+
+    A run whose loss is not finite is noted as failed, and the others go on.
+
+    Args:
+        config: the sweep.
+        questions: see `train_stage`.
+        report: told every row of the stages' logs, and a row with the event "run" before each run.
+
+    Raises:
+        ValueError: a run's folder was begun with other settings.
+    """
+    tell = report or (lambda row: None)
+    results = Results()
+    runs = list(plan(config))
+    scored: dict[str, list[dict[str, Any]]] = {}
+    for number, run in enumerate(runs, start=1):
+        named = {"variant": run.variant, "seed": run.seed} if run.variant else {"seed": run.seed}
+        tell({"event": "run", **named, "number": number, "of": len(runs)})
+        row: dict[str, Any] = {**named, "checkpoint": str(run.checkpoint)}
+        results.runs.append(row)
+        try:
+            _train(run, questions, tell)
+        except FloatingPointError as error:
+            row["error"] = str(error)
+            tell({"event": "failed", **named, "error": str(error)})
+            continue
+        row["loss"] = _last_loss(run.checkpoint)
+        if config.test is not None:
+            scored.setdefault(run.variant, []).append(_metrics(config, run, tell))
+    for variant, metrics in scored.items():
+        results.variants[variant] = collected(metrics)
+        _write_json(config.out / variant / METRICS_FILE, results.variants[variant])
+    _write(config, results)
+    return results
+
+
+def _train(run: Run, questions: Mapping[str, str] | None, tell: Report) -> None:
+    for stage in run.stages.values():
+        begun(stage.out, stage.model_dump(mode="json", exclude=MACHINE))
+        if not (stage.out / "run.json").is_file():  # written after the weights
+            train_stage(stage, questions=questions, report=tell)
+
+
+def _metrics(config: SweepConfig, run: Run, tell: Report) -> dict[str, Any]:
+    assert config.test is not None
+    scores = run.folder / "scores"
+    begun(scores, config.model_dump(mode="json", include={"test", "dev", "tasks", "criterion"}))
+    file = scores / METRICS_FILE
+    if file.is_file():
+        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        return found
+
+    def progress(name: str, done: int, total: int) -> None:
+        if done == total:
+            tell({"event": "predicted", "set": name, "pictures": total})
+
+    return measure(
+        run.checkpoint, scores, test=config.test, dev=config.dev, tasks=config.tasks, criterion=config.criterion,
+        system=f"{run.variant}/seed-{run.seed}", progress=progress,
+    )  # fmt: skip
+
+
+def _last_loss(checkpoint: Path) -> float | None:
+    losses = [row["loss"] for row in read_log(checkpoint / LOG_FILE) if "loss" in row]
+    last = losses[-max(1, len(losses) // 10) :]
+    return sum(last) / len(last) if last else None
+
+
+def _write(config: SweepConfig, results: Results) -> None:
+    variants = list(dict.fromkeys(row.get("variant", "") for row in results.runs))
+    losses = {
+        name: mean_std([row["loss"] for row in results.runs if row.get("variant", "") == name and row.get("loss") is not None])
+        for name in variants
+    }
+    target = _write_json(config.out / RESULTS_FILE, {"loss": losses, "runs": results.runs})
+    if results.variants:
+        named = {name or config.out.name: metrics for name, metrics in results.variants.items()}
+        write_text_atomic(config.out / TABLE_FILE, table(named, form="markdown"))
+    write_run(target, config=config, seed=config.seed, inputs=[file for file in (config.dev, config.test) if file is not None])
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> Path:
+    return write_text_atomic(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")

@@ -1,0 +1,177 @@
+"""Repeats and sweeps at toy size: folders, seeds, going on, what is collected, and what the table makes of it."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from faceshield.cli import app
+from faceshield.data_engine import TASK_NAMES, generate_dialogues
+from faceshield.evaluation.repeats import collected, mean_std
+from faceshield.evaluation.table import percent, table
+from faceshield.model import read_info
+from faceshield.recipes.begun import begun
+from faceshield.recipes.sweep import SweepConfig, override, plan, run_sweep
+from faceshield.records import Sample, write_jsonl
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
+SMALL = {"max_steps": 1, "batch_size": 2, "threads": 1, "lora_r": 4, "lora_alpha": 8, "report_to": [], "log_every": 1}
+
+
+@pytest.fixture(autouse=True)
+def few_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model of random weights never comes to an end by itself."""
+    monkeypatch.setattr("faceshield.predictor._MAX_NEW_TOKENS", 2)
+
+
+@pytest.fixture
+def sets(samples: list[Sample], samples_jsonl: Path) -> dict[str, Path]:
+    """Dialogues of the shared samples, and the first and the second sample of every type as dev and test set."""
+    files = {name: samples_jsonl.with_name(f"{name}.jsonl") for name in ("dialogues", "dev", "test")}
+    write_jsonl(files["dialogues"], generate_dialogues(samples, tasks=TASK_NAMES, seed=0))
+    write_jsonl(files["dev"], samples[:12])
+    write_jsonl(files["test"], samples[12:])
+    return files
+
+
+def sweep(sets: dict[str, Path], checkpoint: Path, out: Path, **changes: Any) -> SweepConfig:
+    stages = {"one": {"stage": "pretrain", "dialogues": [str(sets["dialogues"])]}}
+    stages["two"] = {**stages["one"], "stage": "sft", "pack": True}
+    values: dict[str, Any] = {
+        "init": str(checkpoint), "out": out, "stages": stages, "settings": {**SMALL, "cache_features": True},
+        "grid": {"model.pvtm_mask_ratio": [0.3]}, "variants": {"bare": {"model.use_savp": False}},
+    }  # fmt: skip
+    return SweepConfig(**{**values, **changes})
+
+
+def test_the_plan(tmp_path: Path) -> None:
+    config = SweepConfig(
+        init="tiny", out=tmp_path,
+        stages={name: {"stage": stage, "dialogues": ["d.jsonl"]} for name, stage in (("one", "pretrain"), ("two", "sft"))},
+        grid={"model.pvtm_mask_ratio": [0, 0.1], "model.use_savp": [True]},
+        variants={"HOG": {"processor.savp_channels": ["hog"] * 3}},
+        settings={"learning_rate": 1e-5}, repeat=2, seed=3, only=["HOG", "pvtm_mask_ratio=0.1,use_savp=true"],
+    )  # fmt: skip
+    runs = list(plan(config))
+    assert [(run.variant, run.seed) for run in runs] == [
+        ("pvtm_mask_ratio=0.1,use_savp=true", 3), ("pvtm_mask_ratio=0.1,use_savp=true", 4), ("HOG", 3), ("HOG", 4),
+    ]  # fmt: skip
+    one, two = runs[3].stages.values()
+    assert one.out == tmp_path / "HOG/seed-4/one" and two.init == str(one.out) and runs[3].checkpoint == two.out
+    assert (one.seed, one.learning_rate, one.cache) == (4, 1e-5, tmp_path / "cache")
+    assert one.processor == {"savp_channels": ["hog"] * 3} and runs[0].stages["two"].model["pvtm_mask_ratio"] == 0.1
+
+
+def test_overrides_read_back() -> None:
+    assert override("a", 1e-5) == "a=1.0e-05" and override("a", True) == "a=true" and override("a", None) == "a=null"
+    assert override("a", Path("b c")) == "a=b c" and override("a", ["x", 1]) == "a=[x, 1]"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"only": ["nobody"]}, "only 'nobody'"),
+        ({"variants": {"a/b": {}}}, "name 'a/b'"),
+        ({"dev": "dev.jsonl"}, "dev without test"),
+        ({"stages": {}}, "at least 1"),
+    ],
+)
+def test_what_is_no_sweep(changes: dict[str, Any], said: str) -> None:
+    values: dict[str, Any] = {"init": "tiny", "out": "x", "stages": {"one": {"stage": "sft"}}, **changes}
+    with pytest.raises(ValueError, match=said):
+        SweepConfig(**values)
+
+
+@pytest.mark.slow
+def test_a_sweep_goes_on_and_its_table_has_every_variant(sets: dict[str, Path], checkpoint: Path, tmp_path: Path) -> None:
+    class Stop(Exception):
+        pass
+
+    def stop(row: Any) -> None:
+        if row["event"] == "run" and row["number"] == 2:
+            raise Stop
+
+    config = sweep(sets, checkpoint, tmp_path / "out", test=sets["test"], dev=sets["dev"], tasks=("coarse", "fine"))
+    with pytest.raises(Stop):
+        run_sweep(config, report=stop)
+    assert not (config.out / "results.json").exists()
+    trained: list[Any] = []
+    results = run_sweep(config, report=trained.append)
+    steps = [row["step"] for row in trained if row["event"] == "step"]
+    assert steps == [1, 1] and results.failed == 0  # the second run's two stages alone
+    assert set(results.variants) == {"pvtm_mask_ratio=0.3", "bare"}
+    assert read_info(config.out / "bare/seed-0/two").threshold is not None
+    text = (config.out / "results.md").read_text()
+    assert all(f"| {name} | score" in text for name in results.variants)
+    told = json.loads((config.out / "results.json").read_text())
+    assert {row["variant"] for row in told["runs"]} == set(results.variants) and told["loss"]["bare"]["std"] is None
+    assert json.loads((config.out / "run.json").read_text())["config"]["grid"] == config.grid
+
+    other = sweep(sets, checkpoint, config.out, settings={**config.settings, "max_steps": 2})
+    with pytest.raises(ValueError, match="begun with max_steps 1, now 2"):
+        run_sweep(other)
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["train", *map(str, arguments)])
+
+
+def test_a_stage_repeated(sets: dict[str, Path], checkpoint: Path, tmp_path: Path) -> None:
+    given = [override(name, value) for name, value in SMALL.items() if name != "log_every"]
+    told = [f"init={checkpoint}", f"dialogues=[{sets['dialogues']}]", f"out={tmp_path / 'out'}", "seed=5", *given]
+    result = run("pretrain", *told, "--repeat", 2, "--test", sets["test"], "--dev", sets["dev"], "log_every=1")
+    assert result.exit_code == 0, result.output
+    assert "mean ± standard deviation of 2 trainings" in result.output
+    assert result.output.strip().endswith(f"2 runs: {tmp_path / 'out/results.json'}")
+    each = [json.loads((tmp_path / f"out/seed-{seed}/scores/metrics.json").read_text()) for seed in (5, 6)]
+    both = json.loads((tmp_path / "out/metrics.json").read_text())
+    aucs = [one["overall"]["coarse"]["ranking"]["auc"]["value"] for one in each]
+    found = both["overall"]["coarse"]["ranking"]["auc"]
+    assert (found["value"], found["std"], found["runs"]) == (statistics.fmean(aucs), statistics.stdev(aucs), 2)
+    assert f"{100 * statistics.fmean(aucs):.2f} ± {100 * statistics.stdev(aucs):.2f}" in table({"both": both})
+    losses = json.loads((tmp_path / "out/results.json").read_text())["loss"][""]
+    assert losses["runs"] == 2 and losses["std"] > 0
+
+
+def test_what_cannot_be_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "without --repeat" in str(run("sft", "--test", "a.jsonl").exception)
+    assert "expected pretrain or sft" in str(run("threshold", "--repeat", "2").exception)
+    assert "dialogues is missing" in str(run("sft", "init=tiny", "out=x", "--repeat", "2").exception)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    one = run("sft", "init=tiny", f"out={tmp_path / 'x'}", "dialogues=[d.jsonl]", "--repeat", "2")
+    assert "a sweep under torchrun" in str(one.exception)
+
+
+def test_collected_is_mean_and_deviation() -> None:
+    def metrics(acc: float, kind: str, count: int) -> dict[str, Any]:
+        coarse = {
+            "apcer_worst": {"type": kind, "value": acc, "n": 4, "ci95": [0.0, 1.0]}, "curve": {"apcer": [0.0]},
+            "calibration": {"ece": {"value": None, "n": 4, "ci95": None}, "bins": {"n": [1]}}, "n_attack": 4,
+        }  # fmt: skip
+        fine = {"confusion": {"rows": ["a"], "columns": ["a"], "counts": [[count]]}}
+        return {"overall": {"coarse": coarse, "fine": fine}, "threshold": None, "notes": [kind]}
+
+    found = collected([metrics(0.9, "Print", 2), metrics(0.8, "Replay", 3), metrics(0.7, "Print", 4)])
+    coarse = found["overall"]["coarse"]
+    worst = coarse["apcer_worst"]
+    assert (worst["value"], worst["std"]) == (pytest.approx(0.8), pytest.approx(0.1))
+    assert (worst["runs"], worst["type"], worst["n"]) == (3, "Print, Replay", 4) and "ci95" not in worst
+    assert percent(coarse["apcer_worst"]) == "80.00 ± 10.00"
+    assert coarse["calibration"] == {"ece": {"value": None, "std": None, "runs": 0, "n": 4}} and "curve" not in coarse
+    assert found["overall"]["fine"]["confusion"]["counts"] == [[9]] and found["notes"] == ["Print", "Replay"]
+    assert found["runs"] == 3 and collected([metrics(0.9, "Print", 2)])["overall"]["coarse"]["n_attack"] == 4
+    assert mean_std([2.0])["std"] is None
+    with pytest.raises(ValueError, match="no metrics to collect"):
+        collected([])
+
+
+def test_begun_with_something_else(tmp_path: Path) -> None:
+    begun(tmp_path / "a", {"seed": 0, "path": Path("x")})
+    begun(tmp_path / "a", {"seed": 0, "path": "x"})
+    with pytest.raises(ValueError, match="begun with seed 0, now 1"):
+        begun(tmp_path / "a", {"seed": 1, "path": "x"})
