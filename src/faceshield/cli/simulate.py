@@ -20,6 +20,10 @@ def simulate(
     split: Annotated[
         str | None, typer.Option(help="train, dev or test: written into the samples; of photographs, whose to use.")
     ] = None,
+    domain: Annotated[
+        str | None,
+        typer.Option(help="W, S, P or D: pictures of a domain of FaceShield-Sim, all splits of it (docs/faceshield_sim.md)."),
+    ] = None,
     size: Annotated[int, typer.Option(min=32, max=1024, help="Side of the pictures in pixels.")] = 224,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
     audit: Annotated[
@@ -44,7 +48,7 @@ def simulate(
         raise ValueError(f"--split {split} — expected train, dev or test")
     config = SimulateConfig(
         faces=faces, count=count, seed=seed, types=tuple(resolve(name) for name in types or ()), split=split,
-        landmarks=str(landmarks) if landmarks else None, size=size,
+        landmarks=str(landmarks) if landmarks else None, size=size, domain=domain,
     )  # fmt: skip
     with typer.progressbar(length=count, label="simulate") as bar:
         done = 0

@@ -56,6 +56,53 @@ class CameraSettings:
     lift: float
 
 
+Range = tuple[float, float]
+"""Least and most."""
+
+
+@dataclass(frozen=True)
+class Camera:
+    """One make of camera: what its exposures are like, each setting evenly within a range; see `CameraSettings`.
+
+    Attributes:
+        name: kept beside the pictures.
+        warmth: of the white balance, red against blue; 0 is neutral.
+    """
+
+    name: str
+    resolution: Range
+    warmth: Range
+    gamma: Range
+    quality: tuple[int, int]
+    noise: Range = (0.0, 0.01)
+    defocus: Range = (0.0, 0.8)
+    gain: Range = (0.85, 1.2)
+    contrast: Range = (0.85, 1.15)
+    saturation: Range = (0.8, 1.2)
+    vignette: Range = (0.0, 0.3)
+    lift: Range = (0.0, 0.05)
+    grain: float = 0.0
+    sharpen: int = 0
+    motion: Range = (0.0, 1.0)
+
+    def draw(self, rng: np.random.Generator) -> CameraSettings:
+        """The settings of one exposure."""
+        warm = float(rng.uniform(*self.warmth))
+        names = (
+            "resolution", "gamma", "noise", "defocus", "gain", "contrast", "saturation", "vignette", "lift", "motion",
+        )  # fmt: skip
+        return CameraSettings(
+            **{name: float(rng.uniform(*getattr(self, name))) for name in names},
+            balance=(1 + warm, 1.0, 1 - warm),
+            motion_angle=float(rng.uniform(0, np.pi)),
+            chroma=0.5,
+            grain=self.grain,
+            sharpen=self.sharpen,
+            quality=int(rng.integers(self.quality[0], self.quality[1] + 1)),
+            quality_before=None,
+        )
+
+
 def draw_settings(rng: np.random.Generator, severity: float = 1.0) -> CameraSettings:
     """Draws the settings of one exposure; `severity` 0 is a nearly perfect camera, 1 the full range."""
     warm = rng.normal(0, 0.07) * severity

@@ -1,7 +1,8 @@
 """Writes a simulated data set: pictures, and a `samples.jsonl` with true types, boxes and cues.
 
 Picture i of a data set depends on the seed and on i alone, so the number of workers, an interruption and a second run change
-nothing. The same portraits serve every class; the camera is one for all.
+nothing. The same portraits serve every class; the camera is one for all. A domain of FaceShield-Sim (`domains`) narrows what
+is drawn from, and divides its people into splits.
 
     simulate(Path("out"), SimulateConfig(faces="drawn", count=1000, seed=1))
 """
@@ -23,14 +24,16 @@ from PIL import Image
 from faceshield.records import Sample, write_jsonl, write_run
 from faceshield.simulate.attacks import attack
 from faceshield.simulate.camera import capture, draw_settings
+from faceshield.simulate.domains import VERSION, Domain, domain_named, domain_schedule
 from faceshield.simulate.drawn import draw_portrait
-from faceshield.simulate.photos import load_portraits, portrait_of
+from faceshield.simulate.photos import SPLIT_SHARES, load_portraits, portrait_of
 from faceshield.simulate.portrait import CANVAS, OUTLINE, Attacked, Box, Portrait, Scene
-from faceshield.simulate.scene import compose_scene
+from faceshield.simulate.scene import ANYWHERE, compose_scene
 from faceshield.taxonomy import ATTACK_TYPES, BONAFIDE, PRESENTATION_TYPES, resolve
 
 PICTURE_SIZE = 224
 SHOTS_PER_DRAWN_SUBJECT = 4
+SPLITS = tuple(SPLIT_SHARES)
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,10 @@ class SimulateConfig:
         split: written into every sample; of a folder of photographs, only people of this split are used.
         landmarks: CSV of landmarks for the photographs (default: `landmarks.csv` beside their `faces.csv`).
         size: side of the pictures in pixels.
+        domain: of FaceShield-Sim, "W", "S", "P" or "D": faces are drawn, and types and splits are the domain's.
+
+    Raises:
+        ValueError: an unknown domain, or one together with faces, types or a split of one's own.
     """
 
     faces: str
@@ -54,6 +61,18 @@ class SimulateConfig:
     split: str | None = None
     landmarks: str | None = None
     size: int = PICTURE_SIZE
+    domain: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.domain is None:
+            return
+        domain_named(self.domain)
+        own = {"faces": self.faces != "drawn", "types": bool(self.types), "split": self.split is not None}
+        if any(own.values()):
+            raise ValueError(
+                f"domain {self.domain} with {', '.join(name for name, given in own.items() if given)} — expected neither: "
+                "a domain's faces are drawn, and its types and splits are its own — leave them out"
+            )
 
 
 def schedule(config: SimulateConfig) -> list[str]:
@@ -81,9 +100,12 @@ def simulate(
         ValueError: `out` already holds a data set of another configuration, or an unknown type.
         FileNotFoundError: the folder of photographs is missing or empty.
     """
-    types = schedule(config)
     finished, partial, plan = out / "samples.jsonl", out / "samples.partial.jsonl", out / "plan.json"
     described = {key: list(value) if isinstance(value, tuple) else value for key, value in vars(config).items()}
+    if config.domain is None:
+        del described["domain"]  # as it was before there were domains: what was begun then goes on
+    else:
+        described["version"] = VERSION
     (out / "images").mkdir(parents=True, exist_ok=True)
     if plan.is_file() and json.loads(plan.read_text()) != described:
         raise ValueError(
@@ -94,7 +116,7 @@ def simulate(
         return finished
     rows = _read_partial(partial)
     portraits = _portraits(config, workers)
-    render = _Render(config, types, portraits, out)
+    render = _Render(config, portraits, out)
     with partial.open("a", encoding="utf-8") as handle:
         for row in _in_order(render, range(len(rows), config.count), workers):
             handle.write(row.model_dump_json() + "\n")
@@ -157,27 +179,56 @@ def _portraits(config: SimulateConfig, workers: int) -> list[Portrait]:
 class _Render:
     """Makes and saves picture i; a class because worker processes inherit it."""
 
-    def __init__(self, config: SimulateConfig, types: Sequence[str], portraits: list[Portrait], out: Path) -> None:
-        self.config, self.types, self.portraits, self.out = config, types, portraits, out
+    def __init__(self, config: SimulateConfig, portraits: list[Portrait], out: Path) -> None:
+        self.config, self.portraits, self.out = config, portraits, out
+        self.domain: Domain | None = None
+        if config.domain is None:
+            self.plan: Sequence[tuple[str | None, str]] = [(config.split, name) for name in schedule(config)]
+        else:
+            self.domain = domain_named(config.domain)
+            self.plan = domain_schedule(self.domain, config.count, config.seed)
 
     def __call__(self, index: int) -> Sample:
-        rng = np.random.default_rng([self.config.seed, 2, index])
-        scene = compose_scene(self._portrait(index, rng), rng)
-        name = self.types[index]
-        attacked = attack(scene, name, rng)
-        picture = capture(attacked.image, rng, size=self.config.size)
-        return self._save(index, name, scene, attacked, picture)
+        split, name = self.plan[index]
+        rng, domain = self._rng(2, index), self.domain
+        setting = ANYWHERE if domain is None else domain.setting
+        scene = compose_scene(self._portrait(index, rng), rng, setting)
+        variant = None if domain is None else domain.draw_variant(name, rng)
+        attacked = attack(scene, name, rng, variant=variant, setting=setting)
+        camera = None if domain is None else domain.draw_camera(rng)
+        settings = None if camera is None else camera.draw(rng)
+        picture = capture(attacked.image, rng, size=self.config.size, settings=settings)
+        of_domain = {} if camera is None else {"domain": self.config.domain, "version": VERSION, "camera": camera.name}
+        return self._save(index, name, scene, attacked, picture, split, of_domain)
+
+    def _rng(self, *use: int) -> np.random.Generator:
+        root = [] if self.domain is None else [VERSION, self.domain.number]
+        return np.random.default_rng([*root, self.config.seed, *use])
 
     def _portrait(self, index: int, rng: np.random.Generator) -> Portrait:
         if self.portraits:
             return self.portraits[int(rng.integers(len(self.portraits)))]
         # Which person is drawn is independent of the type: identity must not tell the class.
-        people = max(1, self.config.count // SHOTS_PER_DRAWN_SUBJECT)
+        if self.domain is None:
+            people = max(1, self.config.count // SHOTS_PER_DRAWN_SUBJECT)
+            person = int(rng.integers(people))
+            return draw_portrait(self._rng(3, person), rng, f"drawn-{self.config.seed}-{person}")
+        split = self.plan[index][0]
+        people = max(2, sum(own == split for own, _ in self.plan) // SHOTS_PER_DRAWN_SUBJECT)
         person = int(rng.integers(people))
-        identity = np.random.default_rng([self.config.seed, 3, person])
-        return draw_portrait(identity, rng, f"drawn-{self.config.seed}-{person}")
+        subject = f"{self.config.domain}-{self.config.seed}-{split}-{person}"
+        return draw_portrait(self._rng(3, SPLITS.index(str(split)), person), rng, subject)
 
-    def _save(self, index: int, name: str, scene: Scene, attacked: Attacked, picture: NDArray[np.uint8]) -> Sample:
+    def _save(
+        self,
+        index: int,
+        name: str,
+        scene: Scene,
+        attacked: Attacked,
+        picture: NDArray[np.uint8],
+        split: str | None,
+        of_domain: dict[str, Any],
+    ) -> Sample:
         size = self.config.size
         name_of_file = f"images/{index:06d}.jpg"
         Image.fromarray(picture).save(self.out / name_of_file, quality=95, subsampling=0)
@@ -186,6 +237,7 @@ class _Render:
             "variant": attacked.variant,
             "cues": list(attacked.cues),
             "scene": list(scene.phrases),
+            **of_domain,
         }
         return Sample(
             id=f"{_dataset_name(self.config)}-{index:06d}",
@@ -197,7 +249,7 @@ class _Render:
             subject=scene.portrait.subject,
             video=None,
             frame=None,
-            split=self.config.split,
+            split=split,
             boxes=[_scaled(box, size / CANVAS, size) for box in attacked.boxes],
             size_wh=(size, size),
             meta=meta,
@@ -210,6 +262,8 @@ def _scaled(box: Box, factor: float, size: int) -> Box:
 
 
 def _dataset_name(config: SimulateConfig) -> str:
+    if config.domain is not None:
+        return f"sim{VERSION}-{config.domain}-{config.seed}"
     source = "drawn" if config.faces == "drawn" else "photo"
     tag = hashlib.sha256(json.dumps([config.types, config.split, config.size]).encode()).hexdigest()[:4]
     return f"sim-{source}-{config.seed}-{tag}"

@@ -9,6 +9,7 @@ class from another.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,14 +102,56 @@ def _clutter(rng: np.random.Generator) -> tuple[FloatImage, str]:
     return (image * (0.5 + 0.5 * _colour(rng))).astype(np.float32), "a cluttered place"
 
 
-_BACKGROUNDS: tuple[Callable[[np.random.Generator], tuple[FloatImage, str]], ...] = (
-    _wall, _wall, _curtain, _room, _room, _window, _outdoors, _clutter,
-)  # fmt: skip
+def _tiles(rng: np.random.Generator) -> tuple[FloatImage, str]:
+    rows, columns = rng.uniform(4, 14) * rng.uniform(0.6, 1.7, 2)
+    shifted = _X + (0.5 / columns) * (np.floor(_Y * rows) % 2 if rng.random() < 0.5 else 0)
+    joint = np.minimum((shifted * columns) % 1, (_Y * rows) % 1) < rng.uniform(0.03, 0.12)
+    each = np.sin(np.floor(shifted * columns) * 12.9 + np.floor(_Y * rows) * 78.2) * rng.uniform(0.0, 0.2)
+    tile = _colour(rng) * (1 + each[..., None])
+    return np.where(joint[..., None], _colour(rng, 0.1), tile).astype(np.float32), "a tiled wall"
 
 
-def draw_background(rng: np.random.Generator) -> tuple[FloatImage, str]:
+def _lights(rng: np.random.Generator) -> tuple[FloatImage, str]:
+    image = np.zeros((CANVAS, CANVAS, 3), np.float32) + _colour(rng, 0.3, 0.02, 0.25)
+    for _ in range(int(rng.integers(6, 25))):
+        x, y, radius = *rng.uniform(0, 1, 2), rng.uniform(0.01, 0.08)
+        disc = ((radius - np.hypot(_X - x, _Y - y)) * 60).clip(0, 1)
+        image += disc[..., None] * _colour(rng, 0.4, 0.3, 1.0) * rng.uniform(0.3, 0.9)
+    return image, "lights in the dark"
+
+
+_BACKGROUNDS: dict[str, Callable[[np.random.Generator], tuple[FloatImage, str]]] = {
+    "wall": _wall, "curtain": _curtain, "room": _room, "window": _window, "outdoors": _outdoors, "clutter": _clutter,
+    "tiles": _tiles, "lights": _lights,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What scenes are drawn from; by default the widest there is.
+
+    Attributes:
+        backgrounds: names out of `_BACKGROUNDS`, in equal shares; one that stands twice is twice as likely.
+        face_height: of the canvas' height, 0..1.
+        light_x, light_y: direction towards the main light, -1..1 (x right, y down).
+        shade: how much darker the far side is, 0..1.
+        back_light: share of the scenes in which the person is darker than what is behind.
+    """
+
+    backgrounds: tuple[str, ...] = ("wall", "wall", "curtain", "room", "room", "window", "outdoors", "clutter")
+    face_height: tuple[float, float] = (0.40, 0.80)
+    light_x: tuple[float, float] = (-1.0, 1.0)
+    light_y: tuple[float, float] = (-1.0, 0.4)
+    shade: tuple[float, float] = (0.0, 0.8)
+    back_light: float = 0.15
+
+
+ANYWHERE = Setting()
+
+
+def draw_background(rng: np.random.Generator, setting: Setting = ANYWHERE) -> tuple[FloatImage, str]:
     """A background of the canvas' size, (CANVAS, CANVAS, 3) in 0..1, and what it is called."""
-    image, phrase = _BACKGROUNDS[int(rng.integers(len(_BACKGROUNDS)))](rng)
+    image, phrase = _BACKGROUNDS[setting.backgrounds[int(rng.integers(len(setting.backgrounds)))]](rng)
     blur = float(rng.choice([0.0, 0.6, 1.5, 3.0, 6.0]))
     picture = Image.fromarray((image.clip(0, 1) * 255).astype(np.uint8))
     if blur:
@@ -142,12 +185,12 @@ def _place(portrait: Portrait, matrix: NDArray[np.float64]) -> tuple[FloatImage,
     return np.asarray(image, np.float32) / 255.0, np.asarray(placed, np.float32) / 255.0, points.astype(np.float32)
 
 
-def _framing(portrait: Portrait, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Affine map that shows the face 40 to 85% of the canvas high, turned a little, mirrored half the time."""
+def _framing(portrait: Portrait, rng: np.random.Generator, setting: Setting) -> NDArray[np.float64]:
+    """Affine map that shows the face as high as the setting says, turned a little, mirrored half the time."""
     outline = portrait.landmarks[OUTLINE]
     middle = (outline.min(axis=0) + outline.max(axis=0)) / 2
     face_height = float(np.ptp(outline[:, 1]))
-    scale = rng.uniform(0.40, 0.80) * CANVAS / face_height
+    scale = rng.uniform(*setting.face_height) * CANVAS / face_height
     angle = np.deg2rad(rng.normal(0, 5))
     stretch = rng.normal(1.0, 0.04)
     shear = rng.normal(0, 0.03)
@@ -176,16 +219,19 @@ def _mirror_landmarks(points: Points) -> Points:
     return points[order]
 
 
-def _light(image: FloatImage, matte: Mask, points: Points, rng: np.random.Generator) -> tuple[FloatImage, tuple[float, float]]:
+def _light(
+    image: FloatImage, matte: Mask, points: Points, rng: np.random.Generator, setting: Setting
+) -> tuple[FloatImage, tuple[float, float]]:
     """Shades the person as a rounded thing lit from a side, and the whole with a mixed, coloured, uneven light."""
-    light_x, light_y = float(rng.uniform(-1, 1)), float(rng.uniform(-1, 0.4))
+    light_x, light_y = float(rng.uniform(*setting.light_x)), float(rng.uniform(*setting.light_y))
     outline = points[OUTLINE] / CANVAS
     centre, radius = outline.mean(axis=0), np.maximum(np.ptp(outline, axis=0) / 2, 0.05)
     nx = ((_X - centre[0]) / radius[0] / 1.4).clip(-1, 1)
     ny = ((_Y - centre[1]) / radius[1] / 1.6).clip(-1, 1)
-    strength = rng.beta(1.2, 3.0) * 0.8
+    least, most = setting.shade
+    strength = least + rng.beta(1.2, 3.0) * (most - least)
     shade = 1 + strength * (nx * light_x + 0.6 * ny * light_y)
-    if rng.random() < 0.15:  # back light: the person darker than the wall
+    if rng.random() < setting.back_light:  # back light: the person darker than the wall
         shade *= rng.uniform(0.45, 0.8)
     tint = rng.normal(0, 0.06, 3).astype(np.float32)
     person_light = shade[..., None] * (1 + tint * (nx * light_x)[..., None])
@@ -226,13 +272,13 @@ def _spectacles(image: FloatImage, points: Points, rng: np.random.Generator) -> 
     return blend(image, shade, frame_mask * rng.uniform(0.75, 1.0))
 
 
-def compose_scene(portrait: Portrait, rng: np.random.Generator) -> Scene:
+def compose_scene(portrait: Portrait, rng: np.random.Generator, setting: Setting = ANYWHERE) -> Scene:
     """Puts a portrait before a random background, framed, lit and now and then bespectacled."""
-    matrix = _framing(portrait, rng)
+    matrix = _framing(portrait, rng, setting)
     image, matte, points = _place(portrait, matrix)
     if np.linalg.det(matrix[:, :2]) < 0:
         points = _mirror_landmarks(points)
-    background, phrase = draw_background(rng)
+    background, phrase = draw_background(rng, setting)
     traits = list(portrait.traits)
     if portrait.matte.min() > 0.5 or (portrait.source == "photo" and rng.random() < 0.2):
         phrase, matte = "a studio background", np.ones_like(matte)  # the photograph's own, which has no matte or keeps it
@@ -240,6 +286,6 @@ def compose_scene(portrait: Portrait, rng: np.random.Generator) -> Scene:
     if rng.random() < 0.14 and "glasses" not in traits:
         image = _spectacles(image, points, rng)
         traits.append("glasses")
-    image, light = _light(image, matte, points, rng)
+    image, light = _light(image, matte, points, rng, setting)
     phrases = ("a face before " + phrase, *traits)
     return Scene(image.clip(0.0, 1.0).astype(np.float32), points, matte, portrait, light, phrases)

@@ -11,7 +11,7 @@ import numpy as np
 
 from faceshield.simulate.attacks import fakehead, glasses, makeup, masks, partial, print, replay, tattoo
 from faceshield.simulate.portrait import Attacked, FloatImage, Scene
-from faceshield.simulate.scene import draw_background
+from faceshield.simulate.scene import ANYWHERE, Setting, draw_background
 from faceshield.taxonomy import BONAFIDE, resolve
 
 Worn = Callable[..., Attacked]
@@ -27,18 +27,46 @@ _WORN: dict[str, Worn] = {
     "Tattoo": tattoo.apply,
 }
 _SHOWN: dict[str, Callable[..., Attacked]] = {"Print": print.apply, "Replay": replay.apply}
+VARIANTS: dict[str, tuple[str, ...]] = {
+    "Fakehead": fakehead.VARIANTS,
+    "Print": print.VARIANTS,
+    "Glasses": glasses.VARIANTS,
+    "Replay": replay.VARIANTS,
+    "Paper mask": masks.PAPER_VARIANTS,
+    "Flexible mask": masks.FLEXIBLE_VARIANTS,
+    "Rigid mask": masks.RIGID_VARIANTS,
+    "Partial Eye": partial.EYE_VARIANTS,
+    "Partial Mouth": partial.MOUTH_VARIANTS,
+    "Makeup": makeup.VARIANTS,
+    "Tattoo": tattoo.VARIANTS,
+}
+"""Of each attack type, its renderers' variants."""
 
 
-def attack(scene: Scene, presentation_type: str, rng: np.random.Generator, *, background: FloatImage | None = None) -> Attacked:
+def attack(
+    scene: Scene,
+    presentation_type: str,
+    rng: np.random.Generator,
+    *,
+    background: FloatImage | None = None,
+    variant: str | None = None,
+    setting: Setting = ANYWHERE,
+) -> Attacked:
     """Applies one presentation type to a scene; "Bonafide" leaves it as it is.
 
     Args:
         presentation_type: one of the twelve names, in any spelling `taxonomy.resolve` takes.
         background: (CANVAS, CANVAS, 3), what stands behind a printed or replayed picture; drawn from `rng` if None.
+        variant: of the type's renderer, e.g. "print/laser"; drawn from `rng` if None.
+        setting: where that background is drawn from.
+
+    Raises:
+        ValueError: unknown type, or a variant that the type does not have.
     """
     name = resolve(presentation_type)
     if name == BONAFIDE:
         return Attacked(scene.image, (), (), "bonafide/live", scene.landmarks)
     if name in _WORN:
-        return _WORN[name](scene, rng)
-    return _SHOWN[name](scene, rng, draw_background(rng)[0] if background is None else background)
+        return _WORN[name](scene, rng, variant=variant)
+    behind = draw_background(rng, setting)[0] if background is None else background
+    return _SHOWN[name](scene, rng, behind, variant)
