@@ -24,7 +24,7 @@ EVERYTHING = [
 
 BASE = {"records", "taxonomy", "config", "provenance"}
 # What shows or prepares pictures for the predictor; light, and free of tasks and model.
-PICTURES = {"images", "face", "inspection", "annotate", "html_report"}
+PICTURES = {"images", "face", "inspection", "quality", "annotate", "html_report"}
 
 MAY_IMPORT: dict[str, set[str]] = {
     "__init__": {"inspection", "predictor"},

@@ -30,6 +30,7 @@ REPORT_FIELDS = [
     "boxes",
     "reasoning",
     "face",
+    "quality_reasons",
     "model",
     "meta",
 ]

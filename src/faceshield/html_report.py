@@ -154,6 +154,8 @@ def _details(report: InspectionReport) -> str:
         parts.append(f"<p>{escape(report.error)}</p>")
     if report.status == "no_face":
         parts.append("<p>No face was found, so nothing was judged.</p>")
+    if report.advice:
+        parts.append(f'<p class="advice">{escape(report.advice.capitalize())}.</p>')
     if report.bonafide_score is not None and report.threshold is not None:
         kind = _VERDICT_CLASS.get(report.verdict, "")
         parts.append(

@@ -33,9 +33,14 @@ class InspectionReport:
         boxes: attack regions; empty when bona fide, or when the model named none.
         reasoning: the model's own words; an explanation, never the source of the verdict.
         face: the face that was judged; None with `face="whole"`.
+        quality_reasons: why the picture is too bad to rely on the verdict: "too_small", "too_dark", "over_exposed",
+            "blurred", "turned_away"; empty for a good one. The status stays "ok" and the verdict is there, for a bad
+            picture is no proof of anything; who lets people in on a verdict should ask for another picture instead,
+            as with "no_face".
         model: {"name", "hash"} of the checkpoint.
         meta: "size_wh" (pixels), "faces" (all that were found, largest first), "crop" (what the model was
-            shown), "notes" (list of remarks), "localization" (the model's words for `boxes`).
+            shown), "notes" (list of remarks), "localization" (the model's words for `boxes`), "quality" (what
+            was measured for `quality_reasons`, see `quality.Quality`).
     """
 
     image: str
@@ -49,8 +54,17 @@ class InspectionReport:
     boxes: list[Box] = field(default_factory=list)
     reasoning: str | None = None
     face: Box | None = None
+    quality_reasons: list[str] = field(default_factory=list)
     model: dict[str, str] = field(default_factory=dict)
     meta: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def advice(self) -> str | None:
+        """For people: what the quality reasons mean; None where there are none."""
+        if not self.quality_reasons:
+            return None
+        bad = ", ".join(reason.replace("_", " ") for reason in self.quality_reasons)
+        return f"the face is {bad}: do not rely on the verdict, take another picture"
 
     @property
     def verdict(self) -> str:

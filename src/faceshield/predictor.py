@@ -25,6 +25,7 @@ from torch import Tensor
 from faceshield.face import BuiltInDetector, FaceDetector, crop_box
 from faceshield.images import ImageError, Picture, open_picture, source_name
 from faceshield.inspection import Box, InspectionReport
+from faceshield.quality import assess
 from faceshield.tasks import COARSE, FINE, LOCALIZATION, REASONING, TASKS
 from faceshield.taxonomy import ATTACK_TYPES, BONAFIDE
 
@@ -291,6 +292,9 @@ class FaceShieldPredictor:
             if crop is None:
                 reports.append(InspectionReport(status="no_face", **common))
                 continue
+            quality = assess(picture.rgb, crop, faces[0] if faces else None)
+            meta["quality"] = quality.to_dict()
+            common["quality_reasons"] = list(quality.reasons)
             if len(faces) > 1:
                 meta["notes"].append(f"{len(faces)} faces were found; the largest was judged")
             waiting.append((len(reports), common, faces[0] if faces else None, crop))

@@ -77,7 +77,7 @@ def test_a_report_is_plain_json_with_the_documented_keys(report: InspectionRepor
     line = json.loads(json.dumps(report.to_dict(), allow_nan=False))
     assert list(line) == [
         "image", "status", "error", "is_attack", "bonafide_score", "threshold", "presentation_type",
-        "type_scores", "boxes", "reasoning", "face", "model", "meta",
+        "type_scores", "boxes", "reasoning", "face", "quality_reasons", "model", "meta",
     ]  # fmt: skip
 
 

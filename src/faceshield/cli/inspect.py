@@ -108,7 +108,7 @@ class Table:
         regions = " ".join("[" + ", ".join(f"{value:.0f}" for value in box) + "]" for box in report.boxes)
         kind = report.presentation_type or "-"
         lines = [f"{name:{self.width}}  {verdict} {score:>6} {limit:>6}  {kind:14} {regions or '-'}"]
-        remarks = [report.error, report.reasoning, *report.meta.get("notes", [])]
+        remarks = [report.error, report.advice, report.reasoning, *report.meta.get("notes", [])]
         lines += [f"    {_printable(str(remark))}" for remark in remarks if remark]
         return "\n".join(lines)
 

@@ -40,6 +40,7 @@ class Report(BaseModel):
     boxes: list[list[float]] = Field(description="[x0, y0, x1, y1] in pixels of the upright photo")
     reasoning: str | None
     face: list[float] | None
+    quality_reasons: list[str] = Field(description="why not to rely on the verdict: too_small, too_dark, over_exposed, …")
     model: dict[str, str]
     meta: dict[str, Any]
 
@@ -56,6 +57,7 @@ _REPORT: dict[str, Any] = {
     "boxes": [[120.0, 80.0, 410.0, 460.0]],
     "reasoning": "A paper edge crosses the shoulder and the light is flat; it is an attack.",
     "face": [180.0, 120.0, 340.0, 300.0],
+    "quality_reasons": [],
     "model": {"name": "tiny", "hash": "0123456789ab"},
     "meta": {"size_wh": [640, 480], "notes": []},
 }

@@ -1,0 +1,103 @@
+"""Is the picture of a face good enough to be judged? Five named reasons why not, each a number against a limit.
+
+A limit is the edge of what bona fide faces look like in the pictures that faceshield-tiny was trained on: beyond it the
+model would be asked about what it has never seen. `benchmarks/quality.py` prints how often each reason is given, and how
+rightly.
+One line of use: `assess(rgb, crop=(0, 0, 224, 224), face=None).reasons`, empty for a good picture.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from faceshield.face import ORIENTATIONS, Box, gradient_cells
+
+TOO_SMALL, TOO_DARK, OVER_EXPOSED, BLURRED, TURNED_AWAY = "too_small", "too_dark", "over_exposed", "blurred", "turned_away"
+REASONS = (TOO_SMALL, TOO_DARK, OVER_EXPOSED, BLURRED, TURNED_AWAY)
+_SIDE = 96  # pixels: every face is measured at this size, about the one at which the model sees it
+_SHIFT = 2  # cells that a face's axis may be off the middle of its box
+_BURNT = 250 / 255
+
+LIMITS = {"side": 40.0, "light": 0.22, "burnt": 0.35, "sharpness": 0.020, "symmetry": 0.10}
+"""Least side in pixels, least grey of the lightest tenth (0..1), largest share of burnt-out pixels, least sharpness, least
+symmetry."""
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What was measured on a face.
+
+    Attributes:
+        side: shorter side of the face's box in pixels of the given picture.
+        light: grey that a tenth of the face exceeds, 0..1: its highlights and the white of its eyes, so that dark skin in
+            good light is not called dark.
+        burnt: share of its pixels at white, 0..1.
+        sharpness: mean size of the second derivative at 96 pixels, against the contrast of the face.
+        symmetry: correlation of its gradients with their mirror image, -1..1; a frontal face has much of it.
+    """
+
+    side: float
+    light: float
+    burnt: float
+    sharpness: float
+    symmetry: float
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Which of `REASONS` hold, in their order."""
+        held = (
+            self.side < LIMITS["side"],
+            self.light < LIMITS["light"],
+            self.burnt > LIMITS["burnt"],
+            self.sharpness < LIMITS["sharpness"],
+            self.symmetry < LIMITS["symmetry"],
+        )
+        return tuple(reason for reason, holds in zip(REASONS, held, strict=True) if holds)
+
+    def to_dict(self) -> dict[str, float]:
+        """The five values, for a report's `meta["quality"]`."""
+        return {name: round(float(getattr(self, name)), 4) for name in LIMITS}
+
+
+def assess(rgb: NDArray[np.uint8], crop: tuple[int, int, int, int], face: Box | None = None) -> Quality:
+    """Measures a face.
+
+    Args:
+        rgb: (H, W, 3) uint8 RGB, the whole picture.
+        crop: the part of it that is judged, pixels.
+        face: the face in it, pixels of `rgb`; None: the middle half of the crop, where `face.crop_box` puts it.
+    """
+    x0, y0, x1, y1 = crop
+    if face is None:
+        face = (x0 + (x1 - x0) / 4, y0 + (y1 - y0) / 4, x1 - (x1 - x0) / 4, y1 - (y1 - y0) / 4)
+    side = float(min(face[2] - face[0], face[3] - face[1]))
+    inside = tuple(round(value) for value in face)
+    cut = Image.fromarray(rgb).crop((inside[0], inside[1], max(inside[2], inside[0] + 1), max(inside[3], inside[1] + 1)))
+    small = cut.convert("L").resize((_SIDE, _SIDE), Image.Resampling.BICUBIC, reducing_gap=3.0)
+    grey = np.asarray(small, dtype=np.float32) / 255.0
+    curve = np.abs(grey[1:-1, :-2] + grey[1:-1, 2:] + grey[:-2, 1:-1] + grey[2:, 1:-1] - 4 * grey[1:-1, 1:-1])
+    return Quality(
+        side=side,
+        light=float(np.quantile(grey, 0.9)),
+        burnt=float((grey >= _BURNT).mean()),
+        # A hundredth of contrast is added: of a face without any, noise would else be all there is.
+        sharpness=float(curve.mean() / (grey.std() + 0.01)) / 4,
+        symmetry=_symmetry(grey),
+    )
+
+
+def _symmetry(grey: NDArray[np.float32]) -> float:
+    """The best correlation of the face's gradients with those of its mirror image, the axis a little to either side."""
+    cells = gradient_cells(grey * 255)
+    mirrored = gradient_cells(np.ascontiguousarray(grey[:, ::-1]) * 255)
+    width, best = cells.shape[1], -1.0
+    for shift in range(-_SHIFT, _SHIFT + 1):
+        one = cells[:, max(0, shift) : width + min(0, shift)].reshape(-1, ORIENTATIONS)
+        other = mirrored[:, max(0, -shift) : width + min(0, -shift)].reshape(-1, ORIENTATIONS)
+        a, b = one - one.mean(), other - other.mean()
+        best = max(best, float((a * b).sum() / (np.sqrt((a**2).sum() * (b**2).sum()) + 1e-9)))
+    return best
