@@ -44,7 +44,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     **{name: PICTURES for name in PICTURES},
     "predictor": BASE | {"tasks", "model"} | PICTURES,
     "doctor": BASE | {"__init__", "tasks", "model", "predictor"} | PICTURES,
-    "serving": BASE | {"predictor"} | PICTURES,
+    "serving": BASE | {"model", "predictor"} | PICTURES,
 }
 MAY_IMPORT["recipes"] = set(MAY_IMPORT) - {"__main__", "doctor", "serving"}  # the stages, one after another
 MAY_IMPORT["cli"] = set(MAY_IMPORT) | {"cli"}

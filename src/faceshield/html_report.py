@@ -29,18 +29,17 @@ _FOOTER = (
     "nothing: do not use this page alone to accuse or refuse a person."
 )
 
-_STYLE = """
+COLOURS = """
 :root { color-scheme: light dark; --page: #f4f5f7; --card: #fff; --ink: #1a1f26; --soft: #5a6370;
   --line: #dde1e6; --track: #e8ebef; --attack: #c5352b; --bonafide: #2b7a4b; --other: #5b6470;
   --bar: #4a6fa5 }
 @media (prefers-color-scheme: dark) { :root { --page: #12161b; --card: #1b2027; --ink: #e9ecf0;
   --soft: #a2abb7; --line: #303741; --track: #2a313a; --attack: #d9534a; --bonafide: #3d9a63;
   --other: #6f7986; --bar: #6f95cc } }
-* { box-sizing: border-box }
-body { margin: 0 auto; max-width: 66rem; padding: 2rem 1.25rem; background: var(--page); color: var(--ink);
-  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif }
-h1 { font-size: 1.6rem; margin: 0 0 .25rem }
-h2 { font-size: 1rem; margin: 0; overflow-wrap: anywhere }
+"""
+"""Colour names that `CARD_STYLE` uses."""
+
+CARD_STYLE = """
 h3 { font-size: .78rem; text-transform: uppercase; letter-spacing: .06em;
   color: var(--soft);
   margin: 1.1rem 0 .35rem }
@@ -77,15 +76,24 @@ blockquote { margin: 0; padding: .1rem 0 .1rem .9rem; border-left: 3px solid var
 blockquote, .card p, li { overflow-wrap: anywhere }
 ul { margin: .2rem 0; padding-left: 1.1rem }
 code { font-size: .88em }
-footer { border-top: 1px solid var(--line); margin-top: 2rem; padding-top: 1rem }
-@media (max-width: 44rem) { .card { grid-template-columns: 1fr } }
-@media print {
-  :root { color-scheme: light; --page: #fff; --card: #fff; --ink: #000; --soft: #444; --line: #bbb;
+"""
+"""Of what `card` makes, without the page around it."""
+
+_STYLE = f"""{COLOURS}
+* {{ box-sizing: border-box }}
+body {{ margin: 0 auto; max-width: 66rem; padding: 2rem 1.25rem; background: var(--page); color: var(--ink);
+  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif }}
+h1 {{ font-size: 1.6rem; margin: 0 0 .25rem }}
+h2 {{ font-size: 1rem; margin: 0; overflow-wrap: anywhere }}
+{CARD_STYLE}footer {{ border-top: 1px solid var(--line); margin-top: 2rem; padding-top: 1rem }}
+@media (max-width: 44rem) {{ .card {{ grid-template-columns: 1fr }} }}
+@media print {{
+  :root {{ color-scheme: light; --page: #fff; --card: #fff; --ink: #000; --soft: #444; --line: #bbb;
   --track: #e4e4e4;
-    --attack: #b3261e; --bonafide: #1f6b3d; --bar: #444 }
-  body { max-width: none; padding: 0; font-size: 11pt; print-color-adjust: exact;
-  -webkit-print-color-adjust: exact }
-}
+    --attack: #b3261e; --bonafide: #1f6b3d; --bar: #444 }}
+  body {{ max-width: none; padding: 0; font-size: 11pt; print-color-adjust: exact;
+  -webkit-print-color-adjust: exact }}
+}}
 """
 
 
@@ -101,7 +109,7 @@ class Page:
     def add(self, rgb: NDArray[np.uint8] | None, report: InspectionReport) -> None:
         """One more card; `rgb` is the upright (H, W, 3) uint8 RGB picture, None where it could not be
         read."""
-        self._cards.append(_card(rgb, report))
+        self._cards.append(card(rgb, report))
         self._verdicts[report.verdict] += 1
         if report.model:
             self._models[f"{report.model.get('name', '')} ({report.model.get('hash', '')})"] = None
@@ -134,7 +142,8 @@ def render(
     return page.html()
 
 
-def _card(rgb: NDArray[np.uint8] | None, report: InspectionReport) -> str:
+def card(rgb: NDArray[np.uint8] | None, report: InspectionReport) -> str:
+    """What a report says, beside its picture: an HTML section, every string escaped."""
     body = f"<h2>{escape(report.image)}</h2>" + _badge(report) + _details(report)
     if rgb is None:
         return f'<section class="card plain">{body}</section>'

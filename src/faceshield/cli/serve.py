@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_EXAMPLES = ("Bonafide", "Print", "Replay", "Rigid mask", "Partial Eye", "Makeup")
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -26,6 +31,7 @@ def serve(
     drain: Annotated[float, typer.Option(help="Seconds that accepted requests have after SIGTERM.")] = 30,
     max_body_mb: Annotated[float, typer.Option(help="Of one request, in MiB.")] = 16,
     max_megapixels: Annotated[float, typer.Option(help="Of one photo; seen in its header, before it is decoded.")] = 25,
+    ui: Annotated[bool, typer.Option("--ui", help="Also a page for people, at /ui/ (needs the extra ui).")] = False,
     offline: Annotated[bool, typer.Option("--offline", help="Never reach for a hub, not even for the model.")] = False,
 ) -> None:
     """Answer over HTTP: POST /v1/inspect, POST /v1/chat/completions, /healthz, /readyz, /metrics, /openapi.json."""
@@ -56,4 +62,27 @@ def serve(
 
     from faceshield.predictor import FaceShieldPredictor
 
-    run(create_app(FaceShieldPredictor.from_pretrained(model), settings), host=host, port=port)
+    app = create_app(FaceShieldPredictor.from_pretrained(model), settings)
+    if ui:
+        from faceshield.serving.page import add_page
+
+        app = add_page(app, examples=_examples())
+    run(app, host=host, port=port)
+
+
+def _examples() -> list[tuple[str, NDArray[np.uint8]]]:
+    """Drawn faces, one bona fide and five attacks: (type, picture)."""
+    import tempfile
+
+    import numpy as np
+    from PIL import Image
+
+    from faceshield.records import Sample, image_path, read_jsonl
+    from faceshield.simulate.dataset import SimulateConfig, simulate
+
+    config = SimulateConfig("drawn", count=len(_EXAMPLES), seed=4, types=_EXAMPLES)
+    with tempfile.TemporaryDirectory() as folder:
+        samples = simulate(Path(folder), config, workers=1)
+        rows = read_jsonl(samples, Sample)
+        pictures = {row.presentation_type: np.asarray(Image.open(image_path(row, samples)).convert("RGB")) for row in rows}
+    return [(name, pictures[name]) for name in _EXAMPLES]

@@ -19,8 +19,9 @@ from faceshield.serving.refusals import Refusal
 from faceshield.serving.service import Service
 from faceshield.serving.uploads import discard_body
 
-OPEN_PATHS = ("/healthz", "/readyz")
-"""What may be asked without a key."""
+OPEN_PATHS = ("/", "/ui", "/healthz", "/readyz")
+OPEN_BELOW = "/ui/"
+"""What may be asked without a key; the page asks for it itself."""
 
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -60,7 +61,8 @@ class Guard:
             await send(message)
 
         try:
-            if scope["path"] not in OPEN_PATHS and not self.service.settings.admits(_key(headers)):
+            path = scope["path"]
+            if path not in OPEN_PATHS and not path.startswith(OPEN_BELOW) and not self.service.settings.admits(_key(headers)):
                 await self._refuse_key(scope, receive, answer, request_id)
             else:
                 await self.app(scope, receive, answer)

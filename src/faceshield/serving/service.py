@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import anyio.to_thread
 import numpy as np
@@ -24,16 +24,20 @@ from faceshield.serving.refusals import Refusal, busy
 from faceshield.serving.settings import Settings
 from faceshield.serving.uploads import BodyBudget, problem_of
 
+if TYPE_CHECKING:
+    from faceshield.model.importance import ImportanceMaps
+
 FaceMode = Literal["detect", "whole"]
 _BEFORE_THE_END = 1.0  # seconds left of the drain time for sending the last answers
 
 
 @dataclass(frozen=True, eq=False)
 class _Question:
-    """A key of its own, so that each free question goes through the model alone."""
+    """A key of its own, so that each free question goes through the model alone; `about` names the predictor's method."""
 
     prompt: str
     face: FaceMode
+    about: Literal["ask", "importance"] = "ask"
 
 
 class Service:
@@ -103,8 +107,11 @@ class Service:
         except QueueFull as full:
             raise self._full(full) from None
 
-    async def inspect(self, request: Request, photos: Sequence[bytes], face: FaceMode) -> list[InspectionReport]:
+    async def inspect(self, request: Request | None, photos: Sequence[bytes], face: FaceMode) -> list[InspectionReport]:
         """One report a photo, in order; what is wrong with one is in its report.
+
+        Args:
+            request: whose client may go; None: whoever asks stays.
 
         Raises:
             Refusal: no room, too late, stopping.
@@ -121,19 +128,27 @@ class Service:
             reports.append(report)
         return reports
 
-    async def ask(self, request: Request, photo: bytes, prompt: str, face: FaceMode) -> str:
+    async def ask(self, request: Request | None, photo: bytes, prompt: str, face: FaceMode) -> str:
         """The model's words to a free question; raises as `inspect`, and 422 for the photo or the question."""
+        answer: str = await self._ask(request, photo, _Question(prompt, face))
+        return answer
+
+    async def importance(self, request: Request | None, photo: bytes, prompt: str, face: FaceMode) -> ImportanceMaps:
+        """Where PVTM finds a photo important for a question; raises as `ask`."""
+        maps: ImportanceMaps = await self._ask(request, photo, _Question(prompt, face, "importance"))
+        return maps
+
+    async def _ask(self, request: Request | None, photo: bytes, question: _Question) -> Any:
         if problem := await anyio.to_thread.run_sync(problem_of, photo, self.settings):
             raise Refusal(422, "bad_photo", problem)
-        answer: str = (await self._wait(request, _Question(prompt, face), [photo]))[0]
-        return answer
+        return (await self._wait(request, question, [photo]))[0]
 
     def count_tokens(self, prompt: str, answer: str) -> tuple[int, int]:
         """Of a question with its photo, and of an answer."""
         processor = self.predictor.processor
         return len(processor.encode_question(prompt)), len(processor.encode_answer(answer))
 
-    async def _wait(self, request: Request, key: Hashable, items: Sequence[bytes]) -> list[Any]:
+    async def _wait(self, request: Request | None, key: Hashable, items: Sequence[bytes]) -> list[Any]:
         if self.draining:
             raise self._stopping()
         try:
@@ -177,7 +192,7 @@ class Service:
         answers: list[Any] = []
         for photo in items:
             try:
-                answers.append(self.predictor.ask(photo, key.prompt, face=key.face))
+                answers.append(getattr(self.predictor, key.about)(photo, key.prompt, face=key.face))
             except ImageError as error:
                 answers.append(Refusal(422, "bad_photo", error.problem))
             except ValueError as error:
@@ -185,7 +200,10 @@ class Service:
         return answers
 
 
-async def _gone(request: Request) -> None:
+async def _gone(request: Request | None) -> None:
     """Ends when the client closes its connection; the body must have been read."""
+    if request is None:
+        await asyncio.Event().wait()
+        return
     while (await request.receive())["type"] != "http.disconnect":
         continue
