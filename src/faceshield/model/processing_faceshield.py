@@ -147,7 +147,7 @@ class FaceShieldProcessor(ProcessorMixin):
             `savp_at` "square", on the square), then both are padded to a square around the centre with `pad_level`
             and resized bicubically.
         """
-        rgb = _as_rgb(image)
+        rgb = as_rgb(image)
         square = self._square(rgb)
         if not (self.use_savp if savp is None else savp):
             return square, None
@@ -161,17 +161,7 @@ class FaceShieldProcessor(ProcessorMixin):
         return square, self._square(second)
 
     def _square(self, picture: np.ndarray) -> np.ndarray:
-        height, width = picture.shape[:2]
-        side = max(height, width)
-        if height != width:
-            padded = np.full((side, side, 3), self.pad_level, np.uint8)
-            top, left = (side - height) // 2, (side - width) // 2
-            padded[top : top + height, left : left + width] = picture
-            picture = padded
-        if side != self.image_size:
-            resized = Image.fromarray(picture).resize((self.image_size,) * 2, Image.Resampling.BICUBIC)
-            picture = np.asarray(resized)
-        return picture
+        return to_square(picture, self.image_size, self.pad_level)
 
     def normalize(self, squares: np.ndarray | Tensor) -> Tensor:
         """(…, S, S, 3) uint8 -> (…, 3, S, S) float32, (x / 255 - mean) / std, here -1..1."""
@@ -386,6 +376,21 @@ class FaceShieldProcessor(ProcessorMixin):
         return [bool(both) for both in savp]
 
 
+def to_square(picture: np.ndarray, image_size: int, pad_level: int = 127) -> np.ndarray:
+    """(H, W, 3) uint8 padded to a square around its centre, then resized bicubically to (S, S, 3) uint8."""
+    height, width = picture.shape[:2]
+    side = max(height, width)
+    if height != width:
+        padded = np.full((side, side, 3), pad_level, np.uint8)
+        top, left = (side - height) // 2, (side - width) // 2
+        padded[top : top + height, left : left + width] = picture
+        picture = padded
+    if side != image_size:
+        resized = Image.fromarray(picture).resize((image_size,) * 2, Image.Resampling.BICUBIC)
+        picture = np.asarray(resized)
+    return picture
+
+
 def _listed(value: Any, single: tuple[type, ...]) -> list[Any]:
     return [value] if isinstance(value, single) else list(value)
 
@@ -397,7 +402,8 @@ def _turn(turn: Any) -> tuple[str, str]:
     return turn.speaker, turn.value
 
 
-def _as_rgb(image: ImageInput) -> np.ndarray:
+def as_rgb(image: ImageInput) -> np.ndarray:
+    """A PIL picture of any mode or a (H, W, 3) uint8 RGB array as such an array."""
     if isinstance(image, Image.Image):
         return np.asarray(image.convert("RGB"))
     picture = np.asarray(image)
@@ -411,4 +417,4 @@ def _as_rgb(image: ImageInput) -> np.ndarray:
 
 AutoProcessor.register(FaceShieldConfig, FaceShieldProcessor, exist_ok=True)
 
-__all__ = ["IGNORED", "SYSTEM", "FaceShieldProcessor"]
+__all__ = ["IGNORED", "SYSTEM", "FaceShieldProcessor", "ImageInput", "as_rgb", "to_square"]

@@ -17,7 +17,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from faceshield.model import CheckpointInfo, build_tiny, load, resolve_model, save, train_tokenizer
 from faceshield.records import write_run
-from faceshield.training.foundation_towers import Report, TowersConfig, TowerTexts, TowerTrainer
+from faceshield.training.foundation_towers import TowersConfig, TowerTexts, TowerTrainer
+from faceshield.training.picture_run import Report
 
 TOKENIZER_FOLDER = "tokenizer"
 

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from faceshield.model.processing_faceshield import ImageInput, as_rgb, to_square
 from faceshield.records import Sample, image_path, read_jsonl
 
 BATCH = 64
@@ -45,6 +46,7 @@ class Pictures:
         types: (N,) index into the list of presentation types, 0 = bona fide.
         boxes: per picture (k, 4) xyxy in 0..1 of the centre-padded square.
         splits: per picture the split's name, "" where there is none.
+        domains: per picture where it comes from: its data set, and below that the simulator's source.
     """
 
     ids: tuple[str, ...]
@@ -52,6 +54,7 @@ class Pictures:
     types: NDArray[np.int64]
     boxes: tuple[NDArray[np.float32], ...]
     splits: tuple[str, ...]
+    domains: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -98,7 +101,21 @@ def load_pictures(files: Sequence[str | Path], types: Sequence[str]) -> Pictures
         types=np.array([order[sample.presentation_type] for sample, _ in rows], dtype=np.int64),
         boxes=tuple(square_boxes(sample.boxes, sample.size_wh) for sample, _ in rows),
         splits=tuple(sample.split or "" for sample, _ in rows),
+        domains=tuple("/".join(filter(None, (sample.dataset, sample.meta.get("source")))) for sample, _ in rows),
     )
+
+
+@dataclass(frozen=True)
+class RgbSquares:
+    """The squares of one stream, RGB, for systems without our processor; `FaceShieldProcessor`'s own, byte for byte."""
+
+    image_size: int
+    pad_level: int = 127
+    use_savp: bool = False
+
+    def square_pixels(self, image: ImageInput) -> tuple[NDArray[np.uint8], None]:
+        """The (S, S, 3) square of a PIL picture or an (H, W, 3) uint8 RGB array; there is no second stream."""
+        return to_square(as_rgb(image), self.image_size, self.pad_level), None
 
 
 def pictures_key(paths: Sequence[Path], settings: dict[str, Any]) -> str:
@@ -146,7 +163,7 @@ def cached_pixels(
 
     Args:
         paths: picture files.
-        processor: a `FaceShieldProcessor`; its `square_pixels` makes both streams (K = 1 without SAVP).
+        processor: a `FaceShieldProcessor`, or `RgbSquares`; its `square_pixels` makes both streams (K = 1 without SAVP).
         folder: where `pixels-<key>.npy` is kept.
         threads: decoding threads.
         progress: called with (done, total).

@@ -27,6 +27,15 @@ def named_parameters(modules: Mapping[str, nn.Module]) -> dict[str, nn.Parameter
     return {f"{prefix}.{name}": value for prefix, module in modules.items() for name, value in module.named_parameters()}
 
 
+def named_buffers(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
+    """What modules keep besides parameters (running means, memories) as "module.name" -> tensor."""
+    found: dict[str, Tensor] = {}
+    for prefix, module in modules.items():
+        kept: dict[str, Tensor] = module.state_dict(keep_vars=True)
+        found |= {f"{prefix}.{name}": value for name, value in kept.items() if not isinstance(value, nn.Parameter)}
+    return found
+
+
 def save_state(
     path: str | Path,
     modules: Mapping[str, nn.Module],
@@ -36,7 +45,7 @@ def save_state(
     rng: Mapping[str, Tensor] | None = None,
     write: bool = True,
 ) -> None:
-    """Writes everything that going on needs, atomically: what is trained, its moments, random states, progress.
+    """Writes everything that going on needs, atomically: what is trained, its moments, buffers, random states, progress.
 
     Args:
         path: the `.safetensors` file.
@@ -62,6 +71,7 @@ def save_state(
                 tensors[key] = whole.cpu().contiguous()
     if not write:
         return
+    tensors |= {f"buffer/{name}": value.detach().cpu().contiguous() for name, value in named_buffers(modules).items()}
     tensors |= {f"{RNG}{name}": value for name, value in (rng or {}).items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
@@ -104,21 +114,23 @@ def load_state(path: str | Path, modules: Mapping[str, nn.Module], optimizer: to
 
 
 def load_weights(path: str | Path, modules: Mapping[str, nn.Module]) -> None:
-    """Puts the weights of a saved state back, and nothing else; raises as `load_state`."""
-    trained = {name: value for name, value in named_parameters(modules).items() if value.requires_grad}
+    """Puts the weights and buffers of a saved state back, and nothing else; raises as `load_state`."""
+    wanted: dict[str, Tensor] = {
+        f"weight/{name}": value for name, value in named_parameters(modules).items() if value.requires_grad
+    }
+    wanted |= {f"buffer/{name}": value for name, value in named_buffers(modules).items()}
     with safe_open(path, framework="pt") as file:
         names = set(file.keys())
-        missing = sorted(name for name in trained if f"weight/{name}" not in names)
+        missing = sorted(name for name in wanted if name not in names)
         if missing:
             raise ValueError(f"{path} lacks {missing[:3]} — expected a state of this model — remove it to start afresh")
-        for name, parameter in trained.items():
-            saved = file.get_tensor(f"weight/{name}")
-            if saved.shape != parameter.shape:
+        for name, value in wanted.items():
+            saved = file.get_tensor(name)
+            if saved.shape != value.shape:
                 raise ValueError(
-                    f"{path}: {name} is {list(saved.shape)} — expected {list(parameter.shape)} — "
-                    "remove the file to start afresh"
+                    f"{path}: {name} is {list(saved.shape)} — expected {list(value.shape)} — remove the file to start afresh"
                 )
-            _placed(saved, parameter)
+            _placed(saved, value)
 
 
 @torch.no_grad()

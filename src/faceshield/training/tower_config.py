@@ -12,74 +12,41 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor
 from typing_extensions import Self
 
-from faceshield.config import Config
-from faceshield.training.oversample import Oversample
+from faceshield.training.picture_run import PictureConfig
 
 
-class TowersConfig(Config):
-    """Settings of the stage `foundation-towers`.
+class TowersConfig(PictureConfig):
+    """Settings of the stage `foundation-towers`; what every run over pictures is told is in `PictureConfig`.
 
     Attributes:
-        data: samples files; their splits "train" and "dev" are used.
-        out: checkpoint folder to write; also holds the log and the state to go on from.
-        cache: folder of the decoded pictures; None = "cache" beside `out`.
         init: checkpoint whose towers go on from where they are (a second cycle): a folder, "tiny", or a hub id. Its
             tokenizer, language model and projector stay; heads and optimizer start anew. None: a new tiny model.
         model: values of `FaceShieldConfig` in the place of the tiny model's, e.g. {use_savp: false}; not with `init`.
         tokenizer: folder of a tokenizer; None trains one of `vocab_size` pieces on the data's own dialogues.
-        pictures: pictures to see in all; minutes: wall clock after which to stop, whichever comes first.
         low_size, low_share: the first share of the run sees squares of `low_size` pixels (cheaper); 0 =
         never.
-        oversample: how many times a type's pictures are seen per epoch (1 where not named); its weight in the
-        class loss stays that of its own pictures, so it counts more in all.
         weight_*: of the losses, see `heads.tower_losses`.
-        bf16: autocast to bfloat16; None = where the hardware has it.
     """
 
     stage: Literal["foundation-towers"] = "foundation-towers"
-    data: list[Path] = Field(min_length=1)
-    out: Path
-    cache: Path | None = None
     init: str | None = None
     model: dict[str, Any] = Field(default_factory=dict)
     tokenizer: Path | None = None
     vocab_size: int = Field(512, ge=260)
-    pictures: int = Field(120_000, ge=1)
-    minutes: float | None = Field(None, gt=0)
-    batch_size: int = Field(48, ge=2)
-    learning_rate: float = Field(1e-3, gt=0)
-    weight_decay: float = Field(0.05, ge=0)
-    warmup: float = Field(0.04, ge=0, lt=1)
-    clip: float = Field(1.0, gt=0)
     low_size: int = Field(128, ge=16)
     low_share: float = Field(0.4, ge=0, le=1)
-    max_shift: int = Field(10, ge=0)
-    jitter: float = Field(0.12, ge=0, lt=1)
     label_smoothing: float = Field(0.05, ge=0, lt=1)
     captions_per_type: int = Field(1, ge=1)
-    oversample: Oversample = Field(default_factory=dict)
     weight_contrastive: float = Field(0.3, ge=0)
     weight_type: float = Field(1.0, ge=0)
     weight_coarse: float = Field(0.5, ge=0)
     weight_token: float = Field(1.0, ge=0)
     weight_box: float = Field(1.0, ge=0)
     weight_dense: float = Field(0.5, ge=0)
-    eval_every: int = Field(6000, ge=1)
-    eval_pictures: int = Field(600, ge=1)
-    save_minutes: float = Field(3.0, gt=0)
-    log_every: int = Field(20, ge=1)
-    threads: int = Field(2, ge=1)
-    bf16: bool | None = None
-    seed: int = Field(0, ge=0)
-
-    @field_validator("data", mode="before")
-    @classmethod
-    def _one_or_many(cls, value: Any) -> Any:
-        return [value] if isinstance(value, (str, Path)) else value
 
     @model_validator(mode="after")
     def _one_beginning(self) -> Self:
