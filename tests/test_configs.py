@@ -43,6 +43,15 @@ def load_train(path: Path) -> None:
         StageConfig.load(path)
 
 
+def load_baseline(path: Path) -> None:
+    from faceshield.baselines.stage import BaselineConfig
+
+    if yaml.safe_load(path.read_text(encoding="utf-8")).get("stage") == "baseline":
+        BaselineConfig.load(path)
+    else:  # Bunny's rows are our own stages with SAVP and PVTM off
+        load_train(path)
+
+
 def load_data(path: Path) -> None:
     from faceshield.data_engine.build import BuildConfig
 
@@ -66,7 +75,7 @@ def load_ablation(path: Path) -> None:
 
 
 LOADERS: dict[str, Callable[[Path], None]] = {
-    "model": load_model, "train": load_train, "data": load_data, "ablation": load_ablation,
+    "ablation": load_ablation, "baseline": load_baseline, "data": load_data, "model": load_model, "train": load_train,
 }  # fmt: skip
 
 

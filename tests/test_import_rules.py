@@ -40,7 +40,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "data_engine": BASE | {"tasks", "datasets", "images"},  # of datasets, the coordinates of annotation tools
     "training": BASE | {"model"},
     "evaluation": BASE | {"tasks"},
-    "baselines": BASE | {"tasks", "model", "predictor", "images"},
+    "baselines": BASE | {"tasks", "model", "training", "predictor", "images"},
     **{name: PICTURES for name in PICTURES},
     "predictor": BASE | {"tasks", "model"} | PICTURES,
     "doctor": BASE | {"__init__", "tasks", "model", "predictor"} | PICTURES,

@@ -5,7 +5,6 @@ Use: ``predict("samples.jsonl", load_model("tiny"), "predictions.jsonl", system=
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,8 @@ def load_model(name: str | Path, *, pvtm: str = "off") -> Any:
         - ``settings``: all beyond its name that decides its answers, JSON-able, without secrets. It goes into
           ``run.json``, and a file begun with other settings is not continued.
 
-        Words or scores may be missing: a classifier only scores, and is then asked the coarse and the fine task alone.
+        Words or scores may be missing: a classifier only scores, and is then asked the coarse and the fine task alone;
+        one that can answer less has ``tasks``, their names.
 
     Raises:
         FileNotFoundError: no such model; the message says what was expected.
@@ -43,8 +43,11 @@ def load_model(name: str | Path, *, pvtm: str = "off") -> Any:
 
     folder = resolve_model(name)
     if (folder / BASELINE_FILE).is_file():
-        kind = json.loads((folder / BASELINE_FILE).read_text(encoding="utf-8")).get("name")
-        raise ValueError(f"{folder}: baseline {kind!r} — expected one of this version's (none) — update faceshield")
+        if pvtm != "off":
+            raise ValueError(f"pvtm={pvtm!r} with the baseline {folder} — expected 'off': it has no PVTM — leave it out")
+        from faceshield.baselines.classifier import BaselineClassifier
+
+        return BaselineClassifier.from_folder(folder)
     from faceshield.predictor import FaceShieldPredictor
 
     # Predictions hold scores, no verdicts: a model that has no threshold yet is predicted to find one.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from faceshield.training.foundation_towers import TowerTexts
     from faceshield.training.settings import StageConfig
 
-STAGES = ("foundation-towers", "foundation-lm", "pretrain", "sft", "threshold", "sweep")
+STAGES = ("foundation-towers", "foundation-lm", "pretrain", "sft", "baseline", "threshold", "sweep")
 _CORPUS_SAMPLES = 4000
 
 
@@ -38,7 +38,7 @@ def train(
     test: Annotated[Path | None, typer.Option(help="Samples that every repeat is scored on; or test=FILE of a sweep.")] = None,
     dev: Annotated[Path | None, typer.Option(help="Samples that choose each repeat's threshold.")] = None,
 ) -> None:
-    """Train a stage: foundation-towers, foundation-lm, pretrain, sft; or a sweep; or choose a checkpoint's threshold."""
+    """Train a stage: foundation-towers, foundation-lm, pretrain, sft, baseline; or a sweep; or choose a checkpoint's threshold."""
     given = list(overrides or [])
     named = str(config) in STAGES and not config.exists()
     stage = str(config) if named else _stage(config, given)
@@ -66,6 +66,12 @@ def train(
         language = LanguageConfig.load(source, given)
         train_language(language, _print_row)
         out = language.out
+    elif stage == "baseline":
+        from faceshield.baselines.stage import BaselineConfig, train_baseline
+
+        rival = BaselineConfig.load(source, given)
+        train_baseline(rival, _print_row)
+        out = rival.out
     elif stage == "threshold":
         from faceshield.evaluation.threshold import choose_threshold
         from faceshield.training.threshold import ThresholdConfig, store_threshold

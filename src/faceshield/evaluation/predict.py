@@ -43,7 +43,8 @@ class Asker(Protocol):
 
     ``ask_many(images, prompt) -> list[str]`` or ``ask(image, prompt) -> str`` for words, and
     ``score_many(images) -> list of (bonafide_score, type_scores | None)`` or ``score(image) ->
-    bonafide_score``. Images are what ``load`` makes of a path: by default a PIL image, upright RGB.
+    bonafide_score``. Images are what ``load`` makes of a path: by default a PIL image, upright RGB. One that scores but
+    knows no types has ``tasks``, the names of what it can answer.
     """
 
     def ask(self, image: Any, prompt: str) -> str: ...
@@ -105,7 +106,7 @@ def predict(
     """
     samples, out = Path(samples), Path(out)
     if tasks is None:
-        tasks = tuple(TASKS) if _can_ask(asker) else SCORED
+        tasks = _answerable(asker)
     _check(asker, tasks, batch_size, limit)
     rows = read_jsonl(samples, Sample)[:limit]
     config = {
@@ -152,8 +153,15 @@ def _check(asker: Any, tasks: Sequence[str], batch_size: int, limit: int | None)
             faults.append(
                 f"{', '.join(words)} of a system that only scores — expected ask or ask_many — leave them out"
             )
+    beyond = sorted(set(tasks) & set(SCORED) - set(_answerable(asker)))
+    if beyond:
+        faults.append(f"{', '.join(beyond)} of a system that was told only bona fide or attack — leave it out")
     if faults:
         raise ValueError("\n".join(faults))
+
+
+def _answerable(asker: Any) -> tuple[str, ...]:
+    return getattr(asker, "tasks", None) or (tuple(TASKS) if _can_ask(asker) else SCORED)
 
 
 def _check_same_system(out: Path, config: Mapping[str, Any]) -> None:

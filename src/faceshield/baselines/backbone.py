@@ -1,0 +1,107 @@
+"""transformers' ResNet as the backbone of the baselines that have one: small from nothing, or any size from a folder.
+
+Paper size: `init=microsoft/resnet-50` (or resnet-18), a hub id or a folder in transformers' layout. A fair start: `init` = a
+baseline of ours that was trained on other pictures.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, field_validator
+from transformers import ResNetConfig, ResNetModel
+
+from faceshield.baselines.base import Baseline, Design, is_baseline, read_design, read_weights
+from faceshield.config import Config
+from faceshield.model.checkpoint import quiet
+from faceshield.model.tensor_files import TensorFolder
+
+SMALL: dict[str, Any] = {"embedding_size": 32, "hidden_sizes": [32, 64, 128, 256], "depths": [2, 2, 2, 2], "layer_type": "basic"}
+"""ResNet-18 at half the width: 2.8 M parameters."""
+_NAMES = (
+    "num_channels", "embedding_size", "hidden_sizes", "depths", "layer_type", "hidden_act", "downsample_in_first_stage",
+    "downsample_in_bottleneck",
+)  # fmt: skip
+_BACKBONE = "backbone."
+
+
+class BackboneSettings(Config):
+    """Of a baseline with a ResNet.
+
+    Attributes:
+        backbone: values of `transformers.ResNetConfig`; not with `init`, which has its own.
+    """
+
+    backbone: dict[str, Any] = Field(default_factory=lambda: dict(SMALL))
+
+    @field_validator("backbone")
+    @classmethod
+    def _known(cls, values: dict[str, Any]) -> dict[str, Any]:
+        if unknown := sorted(set(values) - set(_NAMES)):
+            raise ValueError(f"{', '.join(unknown)} — expected some of {', '.join(_NAMES)}")
+        return values
+
+
+class BackboneBaseline(Baseline):
+    """A baseline around a ResNet, `self.backbone`."""
+
+    Settings = BackboneSettings
+
+    def __init__(self, design: Design) -> None:
+        super().__init__(design)
+        self.backbone = ResNetModel(ResNetConfig(**design.parts["backbone"]))
+
+    @property
+    def width(self) -> int:
+        """Channels of the last stage."""
+        return int(self.backbone.config.hidden_sizes[-1])
+
+    @classmethod
+    def planned(cls, design: Design, init: Path | None) -> Design:
+        if init is None:
+            values = cls.Settings(**design.settings).backbone  # type: ignore[attr-defined]
+            return Design(**{**vars(design), "parts": {"backbone": _listed(ResNetConfig(**values))}})
+        if "backbone" in design.settings:
+            raise ValueError(f"init={init} with model.backbone — the folder has its own — leave one of them out")
+        if is_baseline(init):
+            return super().planned(design, init)
+        mean, std = _normalisation(init)
+        return Design(**{**vars(design), "parts": {"backbone": _listed(_config(init))}, "mean": mean, "std": std})
+
+    def start_from(self, init: Path) -> None:
+        """Takes the weights of a baseline of the same method, or the backbone alone of another one with a ResNet or of a
+        folder in transformers' layout; raises as `Baseline.start_from`."""
+        if not is_baseline(init):
+            _config(init)
+            folder = TensorFolder(init)
+            # A classifier's file calls the backbone "resnet." and has a head beside it; a bare backbone's file neither.
+            prefix = "resnet." if any(name.startswith("resnet.") for name in folder.shapes) else ""
+            names, _ = folder.named({prefix: _BACKBONE, "classifier.": None})
+            backbone = dict(folder.read(names))
+            self.take(backbone, f"init={init}", _BACKBONE)
+        elif read_design(init).name == self.design.name:
+            super().start_from(init)
+        else:
+            self.take(read_weights(init), f"init={init}", _BACKBONE)
+
+
+def _config(folder: Path) -> ResNetConfig:
+    file = folder / "config.json"
+    kind = json.loads(file.read_text(encoding="utf-8")).get("model_type") if file.is_file() else None
+    if kind != "resnet":
+        raise ValueError(f"init={folder}: model_type {kind!r} — expected 'resnet', or a baseline of ours — give such a folder")
+    with quiet():
+        return ResNetConfig.from_pretrained(folder, local_files_only=True)
+
+
+def _listed(config: ResNetConfig) -> dict[str, Any]:
+    return {name: list(value) if isinstance(value := getattr(config, name), tuple) else value for name in _NAMES}
+
+
+def _normalisation(folder: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation that a folder's preprocessor says; ours where it says none."""
+    file = folder / "preprocessor_config.json"
+    told = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return tuple(told.get("image_mean", (0.5,) * 3)), tuple(told.get("image_std", (0.5,) * 3))

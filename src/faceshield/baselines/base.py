@@ -1,0 +1,285 @@
+"""What every trained baseline is: a network with a loss on labelled pictures and a probability for each class.
+
+A baseline's folder holds `baseline.json` (its `Design`: all that rebuilds the network), `model.safetensors`, and, once
+chosen, the threshold in `faceshield.json` as any of our checkpoints. They see RGB squares alone, no SAVP.
+Use: `model = load_baseline("resnet"); model.probabilities(pixels)[:, 0]` is the bonafide_score.
+B = batch, C = classes (0 = bona fide), S = side of the square.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from faceshield.baselines import BASELINE_FILE
+from faceshield.config import Config
+from faceshield.records import write_text_atomic
+from faceshield.taxonomy import PRESENTATION_TYPES
+
+WEIGHTS_FILE = "model.safetensors"
+COARSE = ("Bonafide", "Attack")
+"""Classes of a baseline that is told the coarse truth alone."""
+METHODS = {
+    "resnet": "faceshield.baselines.resnet:ResNet",
+    "cdcn": "faceshield.baselines.cdcn:Cdcn",
+}
+"""Name -> where its class is."""
+
+
+@dataclass(frozen=True)
+class Design:
+    """All that rebuilds a baseline's network.
+
+    Attributes:
+        name: one of `METHODS`.
+        types: (C) names of the classes, bona fide first: `PRESENTATION_TYPES` or `COARSE`.
+        domains: names of the places that the training pictures came from.
+        image_size: S.
+        settings: values of the method's own `Settings`.
+        parts: configs of transformers' models inside, by name.
+        mean, std: per channel, of pixels in 0..1 as the weights expect them.
+    """
+
+    name: str
+    types: tuple[str, ...]
+    domains: tuple[str, ...]
+    image_size: int
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    parts: Mapping[str, Any] = field(default_factory=dict)
+    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
+    std: tuple[float, ...] = (0.5, 0.5, 0.5)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Labelled pictures.
+
+    Attributes:
+        pixels: (B, 3, S, S) in -1..1.
+        types: (B,) class of each, 0 = bona fide.
+        domains: (B,) index into the design's `domains`.
+        type_weights: (C,) bona fide counts as much as all attacks together, and every attack type the same.
+        domain_weights: (D,) every domain counts the same; mean over pictures 1.
+    """
+
+    pixels: Tensor
+    types: Tensor
+    domains: Tensor
+    type_weights: Tensor
+    domain_weights: Tensor
+
+    @property
+    def weights(self) -> Tensor:
+        """(B,) weight of each picture by its type."""
+        return self.type_weights[self.types]
+
+    @property
+    def is_bonafide(self) -> Tensor:
+        """(B,) float, 1 = bona fide."""
+        return (self.types == 0).float()
+
+
+def weighted_mean(losses: Tensor, weights: Tensor) -> Tensor:
+    """(B,), (B,) -> mean of losses by weight; 0 where no weight is."""
+    return (losses * weights).sum() / weights.sum().clamp(min=1e-8)
+
+
+class Baseline(nn.Module):
+    """Base of the trained baselines.
+
+    Attributes:
+        Settings: what the method is told beyond the run's own settings.
+        heads: beginnings of the names of weights that start anew where their shape does not fit those of `init`.
+    """
+
+    Settings: ClassVar[type[Config]] = Config
+    heads: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, design: Design) -> None:
+        super().__init__()
+        self.design = design
+
+    @classmethod
+    def planned(cls, design: Design, init: Path | None) -> Design:
+        """The design with what `init` fixes: parts, picture size, normalisation."""
+        if init is not None:
+            return _with_parts_of(design, read_design(init))
+        return design
+
+    def start_from(self, init: Path) -> None:
+        """Takes the weights of a folder: of a baseline of the same method.
+
+        Raises:
+            ValueError: another method, or weights that do not fit.
+        """
+        theirs = read_design(init)
+        if theirs.name != self.design.name:
+            raise ValueError(f"init={init}: a {theirs.name} — expected a {self.design.name} — give the folder of one")
+        self.take(read_weights(init), f"init={init}")
+
+    def take(self, weights: Mapping[str, Tensor], what: str, beginning: str = "") -> None:
+        """Copies weights by name (those that begin so); a head of another shape keeps its own start.
+
+        Raises:
+            ValueError: names or shapes differ otherwise; all are listed.
+        """
+        own = {name: value for name, value in self.state_dict().items() if name.startswith(beginning)}
+        given = {name: value for name, value in weights.items() if name.startswith(beginning)}
+        faults = [f"missing {name}" for name in own if name not in given]
+        faults += [f"unexpected {name}" for name in given if name not in own]
+        with torch.no_grad():
+            for name in own.keys() & given.keys():
+                if own[name].shape == given[name].shape:
+                    own[name].copy_(given[name])
+                elif not name.startswith(self.heads or ("\0",)):
+                    faults.append(f"{name} is {list(given[name].shape)}, not {list(own[name].shape)}")
+        if faults:
+            raise ValueError(f"{what}: weights of another network — {'; '.join(sorted(faults)[:5])} — use the same settings")
+
+    def normalised(self, pixels: Tensor) -> Tensor:
+        """Pixels in -1..1 as the weights expect them."""
+        if set(self.design.mean) == set(self.design.std) == {0.5}:
+            return pixels
+        mean, std = (pixels.new_tensor(values).view(1, -1, 1, 1) for values in (self.design.mean, self.design.std))
+        return ((pixels + 1) / 2 - mean) / std
+
+    def losses(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
+        """The terms of the loss by name; their sum is what is trained."""
+        raise NotImplementedError
+
+    def probabilities(self, pixels: Tensor) -> Tensor:
+        """(B, 3, S, S) in -1..1 -> (B, C) probabilities of the classes."""
+        raise NotImplementedError
+
+
+class AttackTypes(nn.Module):
+    """Which attack it is, for methods that only tell bona fide from attack: ours, a linear layer beside theirs.
+
+    It reads features without sending a gradient back, so the method stays what it was.
+    """
+
+    def __init__(self, width: int, types: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(width, types - 1)
+
+    def loss(self, features: Tensor, batch: Batch) -> Tensor:
+        """(B, width) -> cross-entropy on the attacks of the batch."""
+        found = batch.types > 0
+        if not found.any():
+            return features.sum() * 0
+        losses = functional.cross_entropy(self.linear(features.detach()[found]).float(), batch.types[found] - 1, reduction="none")
+        return weighted_mean(losses, batch.weights[found])
+
+    def probabilities(self, bonafide: Tensor, features: Tensor) -> Tensor:
+        """(B,) bonafide_score, (B, width) -> (B, C)."""
+        attacks = self.linear(features).float().softmax(dim=1) * (1 - bonafide)[:, None]
+        return torch.cat([bonafide[:, None], attacks], dim=1)
+
+
+# -- folders
+
+
+def method(name: str) -> type[Baseline]:
+    """The class of a baseline.
+
+    Raises:
+        ValueError: no such method.
+    """
+    if name not in METHODS:
+        raise ValueError(f"baseline {name!r} — expected one of {', '.join(METHODS)} — correct the name")
+    module, _, wanted = METHODS[name].partition(":")
+    found: type[Baseline] = getattr(importlib.import_module(module), wanted)
+    return found
+
+
+def is_baseline(folder: str | Path) -> bool:
+    """Whether a folder holds a trained baseline."""
+    return (Path(folder) / BASELINE_FILE).is_file()
+
+
+def new_baseline(design: Design, *, init: Path | None, seed: int) -> Baseline:
+    """A baseline with random weights, or those of `init` where it has them; the global generator is left as it was.
+
+    Raises:
+        ValueError: `init` does not fit.
+    """
+    kind = method(design.name)
+    planned = kind.planned(design, init)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = kind(planned)
+    if init is not None:
+        model.start_from(init)
+    return model
+
+
+def save_baseline(model: Baseline, folder: str | Path) -> Path:
+    """Writes `baseline.json` and `model.safetensors`, each whole or not at all."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / f".{WEIGHTS_FILE}.part"
+    save_file({name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}, part)
+    os.replace(part, folder / WEIGHTS_FILE)
+    write_text_atomic(folder / BASELINE_FILE, json.dumps(asdict(model.design), indent=1, ensure_ascii=False) + "\n")
+    return folder
+
+
+def load_baseline(folder: str | Path, device: torch.device | str = "cpu") -> Baseline:
+    """A saved baseline, ready to score.
+
+    Raises:
+        FileNotFoundError: no `baseline.json` or no weights.
+        ValueError: a file that cannot be read, a method of another version, or weights that do not fit.
+    """
+    design = read_design(folder)
+    model = method(design.name)(design)
+    weights = read_weights(folder)
+    try:
+        model.load_state_dict(weights, strict=True)
+    except RuntimeError as error:
+        raise ValueError(f"{folder}: {WEIGHTS_FILE} is of another network ({error}) — train it again") from error
+    return model.eval().to(device)
+
+
+def read_design(folder: str | Path) -> Design:
+    """What `baseline.json` says; raises as `load_baseline`."""
+    file = Path(folder) / BASELINE_FILE
+    if not file.is_file():
+        raise FileNotFoundError(f"{folder}: no {BASELINE_FILE} — expected a trained baseline's folder — train one: configs/baseline")
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+        method(values["name"])
+        listed = {name: tuple(values[name]) for name in ("types", "domains", "mean", "std")}
+        design = Design(**{**values, **listed})
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{file}: {error} — expected what this version's `faceshield train` wrote — train it again") from error
+    if design.types not in (PRESENTATION_TYPES, COARSE):
+        raise ValueError(f"{file}: types {list(design.types)} — expected the twelve, or {list(COARSE)} — train it again")
+    return design
+
+
+def read_weights(folder: str | Path) -> dict[str, Tensor]:
+    """The tensors of a folder's `model.safetensors`; raises as `load_baseline`."""
+    file = Path(folder) / WEIGHTS_FILE
+    if not file.is_file():
+        raise FileNotFoundError(f"{folder}: no {WEIGHTS_FILE} — expected the weights beside {BASELINE_FILE} — train it again")
+    try:
+        return load_file(file)
+    except SafetensorError as error:
+        raise ValueError(f"{file}: {error} — expected a whole safetensors file — train it again") from error
+
+
+def _with_parts_of(design: Design, theirs: Design) -> Design:
+    return Design(**{**vars(design), "parts": theirs.parts, "mean": theirs.mean, "std": theirs.std})

@@ -1,0 +1,63 @@
+"""A trained baseline as `faceshield predict` asks it: scores of whole pictures, no words.
+
+Use: `BaselineClassifier.from_folder("resnet").score_many([rgb])` -> [(bonafide_score, type_scores)].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from faceshield.baselines.base import COARSE, Baseline, load_baseline
+from faceshield.training.augment import to_float
+from faceshield.training.pictures import RgbSquares
+from faceshield.training.precision import device
+
+_BATCH = 16
+
+
+class BaselineClassifier:
+    """Scores pictures with a baseline.
+
+    Args:
+        model: in evaluation mode, on the device where it shall compute.
+    """
+
+    def __init__(self, model: Baseline) -> None:
+        self.model = model
+        self._squares = RgbSquares(model.design.image_size)
+        self._device = next(model.parameters()).device
+
+    @classmethod
+    def from_folder(cls, folder: str | Path) -> BaselineClassifier:
+        """The baseline of a folder, on a GPU where there is one; raises as `load_baseline`."""
+        return cls(load_baseline(folder, device()))
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decides its answers beyond its folder, for a run's record."""
+        return {"baseline": self.model.design.name}
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """What it can answer: without the types, the coarse question alone."""
+        return ("coarse",) if self.model.design.types == COARSE else ("coarse", "fine")
+
+    def score_many(self, images: Sequence[Any]) -> list[tuple[float, dict[str, float] | None]]:
+        """(bonafide_score, type_scores; None if only the coarse truth was learnt) of whole pictures.
+
+        Args:
+            images: PIL pictures, or (H, W, 3) uint8 RGB arrays.
+        """
+        types, found = self.model.design.types, []
+        for start in range(0, len(images), _BATCH):
+            squares = np.stack([self._squares.square_pixels(image)[0] for image in images[start : start + _BATCH]])
+            with torch.inference_mode():
+                rows = self.model.probabilities(to_float(squares, self._device)).cpu().tolist()
+            for row in rows:
+                found.append((row[0], None if types == COARSE else dict(zip(types, row, strict=True))))
+        return found

@@ -1,0 +1,179 @@
+"""Stage `baseline` of `faceshield train`: one of the paper's other rows (Tables 1 and 2) on the pictures of samples files.
+
+Same pictures, splits, augmentation, schedule and ways of stopping as our own towers have (`training.picture_run`).
+Use: `faceshield train configs/baseline/resnet.yaml 'data=[samples.jsonl]' out=resnet`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field, field_validator, model_validator
+from sklearn.metrics import roc_auc_score
+from typing_extensions import Self
+
+from faceshield.baselines.base import COARSE, METHODS, Baseline, Batch, Design, method, new_baseline, save_baseline
+from faceshield.model import resolve_model
+from faceshield.model.checkpoint import INFO_FILE
+from faceshield.records import write_run
+from faceshield.taxonomy import PRESENTATION_TYPES
+from faceshield.training.augment import colour_jitter, flip_and_shift, to_float
+from faceshield.training.picture_run import PictureConfig, PictureRun, Report
+from faceshield.training.pictures import Pictures, RgbSquares, load_pictures
+from faceshield.training.precision import autocast, device
+
+
+class BaselineConfig(PictureConfig):
+    """Settings of the stage `baseline`; what every run over pictures is told is in `PictureConfig`.
+
+    Attributes:
+        baseline: the method, a name out of `base.METHODS`.
+        init: where its weights start, for a fair start or the published size: a baseline of the same method, and what the
+            method's file names beside that. A folder, or a hub id. None: from nothing.
+        labels: "types": the twelve presentation types; "coarse": bona fide or attack alone, all that some data sets
+            know. A coarse baseline answers no fine question.
+        image_size: side of the square it sees.
+        model: values of the method's own `Settings`, in its file.
+    """
+
+    stage: Literal["baseline"] = "baseline"
+    baseline: str
+    init: str | None = None
+    labels: Literal["types", "coarse"] = "types"
+    image_size: int = Field(128, ge=32)
+    model: dict[str, Any] = Field(default_factory=dict)
+    pictures: int = Field(20_000, ge=1)
+    batch_size: int = Field(32, ge=2)
+    max_shift: int = Field(6, ge=0)
+    eval_every: int = Field(4000, ge=1)
+    eval_pictures: int = Field(200, ge=1)
+    threads: int = Field(1, ge=1)
+
+    @field_validator("baseline")
+    @classmethod
+    def _is_there(cls, value: str) -> str:
+        if value not in METHODS:
+            raise ValueError(f"expected one of {', '.join(METHODS)}")
+        return value
+
+    @model_validator(mode="after")
+    def _settings_fit(self) -> Self:
+        method(self.baseline).Settings.of(**self.model)
+        return self
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """Names of the classes."""
+        return PRESENTATION_TYPES if self.labels == "types" else COARSE
+
+
+def train_baseline(config: BaselineConfig, report: Report | None = None) -> dict[str, Any]:
+    """Trains a baseline and writes its folder; the same call goes on where it was stopped.
+
+    Args:
+        config: the settings.
+        report: told every row of the log.
+
+    Returns:
+        The figures at the end.
+
+    Raises:
+        ValueError: settings, data or `init` that do not fit; no attack, or no bona fide, to learn from.
+        FileNotFoundError: no such `init`.
+        OSError: a state could not be written; the last good one is there.
+    """
+    torch.set_num_threads(config.threads)
+    config.out.mkdir(parents=True, exist_ok=True)
+    pictures = load_pictures(config.data, PRESENTATION_TYPES)
+    rows = pictures.of_split("train")
+    kinds = set((pictures.types[rows] > 0).tolist())
+    if len(kinds) < 2:
+        raise ValueError(
+            f"{', '.join(map(str, config.data))}: only {'attacks' if True in kinds else 'bona fides'} in split 'train' — "
+            "expected both — add the others' samples file to data"
+        )
+    domains = tuple(sorted({pictures.domains[row] for row in rows}))
+    init = None if config.init is None else resolve_model(config.init)
+    design = Design(config.baseline, config.types, domains, config.image_size, config.model)
+    model = new_baseline(design, init=init, seed=config.seed)
+    figures = BaselineRun(config, model, pictures, report).run()
+    save_baseline(model, config.out)
+    # A threshold belongs to the scores of the weights it was chosen with.
+    (config.out / INFO_FILE).unlink(missing_ok=True)
+    write_run(config.out, config=config, seed=config.seed, inputs=[*([init] if init else []), *config.data])
+    return figures
+
+
+class BaselineRun(PictureRun):
+    """Trains a baseline, see `PictureRun`."""
+
+    def __init__(self, config: BaselineConfig, model: Baseline, pictures: Pictures, report: Report | None = None) -> None:
+        self.config, self.model = config, model.to(device(), memory_format=torch.channels_last)
+        squares = RgbSquares(model.design.image_size)
+        super().__init__(config, model.design.types, {"model": self.model}, pictures, squares, report=report)
+        order = {name: index for index, name in enumerate(model.design.domains)}
+        # Development pictures may come from elsewhere; their domain is never asked for.
+        self.domains = np.array([order.get(name, 0) for name in pictures.domains], dtype=np.int64)
+        counts = np.bincount(self.domains[pictures.of_split("train")], minlength=len(order))
+        weights = counts.sum() / (len(order) * np.maximum(counts, 1))
+        self.domain_weights = torch.from_numpy(weights.astype(np.float32)).to(self.device)
+
+    def truth(self, pictures: Pictures) -> NDArray[np.int64]:
+        return pictures.types if len(self.types) > len(COARSE) else np.minimum(pictures.types, 1)
+
+    def dev(self) -> NDArray[np.int64]:
+        return np.flatnonzero(np.array([name == "dev" for name in self.pictures.splits]))
+
+    def train_step(self, rows: NDArray[np.int64], done: float, rate: float) -> dict[str, float]:
+        rng = self.step_rng()
+        picked = np.sort(rows)
+        pixels, _ = flip_and_shift(self.pixels[picked], [self.pictures.boxes[row] for row in picked], self.config.max_shift, rng)
+        batch = Batch(
+            colour_jitter(to_float(np.ascontiguousarray(pixels[:, 0]), self.device), self.config.jitter, rng),
+            torch.from_numpy(self.classes[picked]).to(self.device),
+            torch.from_numpy(self.domains[picked]).to(self.device),
+            self.type_weights.float(),
+            self.domain_weights,
+        )
+        with autocast(self.config.bf16):
+            losses = self.model.losses(batch, rng)
+        return self.update(losses, {}, len(rows), rate)
+
+    def evaluate(self) -> dict[str, Any]:
+        """Figures on the development pictures, if there are any."""
+        return self._figures(self.dev_rows)
+
+    def run(self) -> dict[str, Any]:
+        """As `PictureRun.run`; the figures on training pictures, which show what was learnt by heart, are "train_…"."""
+        figures = super().run()
+        rng = np.random.default_rng([self.config.seed, 4])
+        seen = self._on(np.sort(rng.permutation(self.train_rows)[: self.config.eval_pictures]))
+        self.log({"event": "train", **seen})
+        return figures | {f"train_{name}": value for name, value in seen.items()}
+
+    def _on(self, rows: NDArray[np.int64]) -> dict[str, Any]:
+        self.set_training(False)
+        with torch.no_grad():
+            return self._figures(rows)
+
+    def _figures(self, rows: NDArray[np.int64]) -> dict[str, Any]:
+        if not rows.size:
+            return {"n": 0}
+        parts = []
+        for start in range(0, len(rows), self.config.batch_size):
+            pixels = np.ascontiguousarray(self.pixels[rows[start : start + self.config.batch_size], 0])
+            with autocast(self.config.bf16):
+                parts.append(self.model.probabilities(to_float(pixels, self.device)).float().cpu().numpy())
+        found, truth = np.concatenate(parts), self.classes[rows]
+        attack, called = truth > 0, found[:, 0] < 0.5
+        figures: dict[str, Any] = {"n": len(rows), "coarse": float((called == attack).mean())}
+        if 0 < attack.sum() < len(rows):
+            figures["auc"] = float(roc_auc_score(~attack, found[:, 0]))
+            figures["hter"] = float(((~called[attack]).mean() + called[~attack].mean()) / 2)
+        if len(self.types) > len(COARSE):
+            figures["fine"] = float((found.argmax(axis=1) == truth).mean())
+        return figures

@@ -1,0 +1,102 @@
+"""A trained baseline behind `faceshield predict`: scores and types, one threshold route for all models."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner, Result
+
+from faceshield.baselines import load_model
+from faceshield.baselines.base import load_baseline
+from faceshield.baselines.stage import BaselineConfig, train_baseline
+from faceshield.cli import app
+from faceshield.model import FaceShieldProcessor, load
+from faceshield.model.checkpoint import read_info
+from faceshield.records import Prediction, Sample, read_jsonl, write_jsonl
+from faceshield.taxonomy import PRESENTATION_TYPES
+from faceshield.training.augment import to_float
+from faceshield.training.pictures import RgbSquares, cached_pixels, load_pictures
+
+Make = Callable[..., BaselineConfig]
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_predict_threshold_and_score(stage_config: Make, domains_jsonl: Path, tmp_path: Path) -> None:
+    config = stage_config("resnet")
+    train_baseline(config)
+    rows = read_jsonl(domains_jsonl, Sample)
+    for name, part in (("dev", rows[:12]), ("test", rows[12:])):
+        write_jsonl(tmp_path / "data" / f"{name}.jsonl", part)
+        done = run("predict", tmp_path / "data" / f"{name}.jsonl", "--model", config.out, "--out", tmp_path / f"{name}/rows.jsonl")
+        assert done.exit_code == 0, done.output
+    found = read_jsonl(tmp_path / "test/rows.jsonl", Prediction)
+    assert len(found) == 24 and {row.task for row in found} == {"coarse", "fine"}
+    for row in found:
+        assert row.bonafide_score is not None and row.type_scores is not None and set(row.type_scores) == set(PRESENTATION_TYPES)
+        assert row.type_scores["Bonafide"] == row.bonafide_score and row.answer is None
+        if row.task == "fine":
+            assert row.presentation_type == max(row.type_scores, key=row.type_scores.__getitem__)
+    done = run("train", "threshold", f"out={config.out}", f"predictions=[{tmp_path / 'dev/rows.jsonl'}]", "dataset=dev")
+    assert done.exit_code == 0, done.output
+    assert read_info(config.out).threshold_source["dataset"] == "dev"
+    done = run("score", tmp_path / "test/rows.jsonl", "--model", config.out, "--out", tmp_path / "metrics.json", "--repeats", 10)
+    assert done.exit_code == 0, done.output
+    assert json.loads((tmp_path / "metrics.json").read_text())["threshold"]["source"]["dataset"] == "dev"
+    # Trained again the scores are others, and the threshold is gone.
+    train_baseline(config)
+    assert read_info(config.out).threshold is None
+
+
+def test_its_pictures_are_those_it_was_trained_on(stage_config: Make, domains_jsonl: Path) -> None:
+    config = stage_config("resnet")
+    train_baseline(config)
+    pictures = load_pictures([domains_jsonl], PRESENTATION_TYPES)
+    pixels = cached_pixels(pictures.paths, RgbSquares(64), config.out.parent / "cache")
+    with torch.no_grad():
+        wanted = load_baseline(config.out).probabilities(to_float(np.array(pixels[:3, 0])))
+    from faceshield.images import open_picture
+
+    found = load_model(config.out).score_many([open_picture(path).rgb for path in pictures.paths[:3]])
+    assert [row[0] for row in found] == pytest.approx(wanted[:, 0].tolist(), abs=1e-6)
+
+
+def test_the_squares_are_our_processors(checkpoint: Path, face_photo: np.ndarray) -> None:
+    processor: FaceShieldProcessor = load(checkpoint).processor
+    tall = face_photo[:, 100:300]
+    ours, _ = processor.square_pixels(tall)
+    assert (RgbSquares(processor.image_size).square_pixels(tall)[0] == ours).all()
+
+
+def test_what_it_cannot_answer_is_refused(stage_config: Make, domains_jsonl: Path, tmp_path: Path) -> None:
+    config = stage_config("resnet", labels="coarse", pictures=8)
+    train_baseline(config)
+    out = tmp_path / "rows.jsonl"
+    refused = run("predict", domains_jsonl, "--model", config.out, "--out", out, "--tasks", "coarse,fine")
+    assert refused.exit_code != 0 and "told only bona fide or attack" in str(refused.exception) + refused.output
+    refused = run("predict", domains_jsonl, "--model", config.out, "--out", out, "--tasks", "reasoning")
+    assert refused.exit_code != 0 and "only scores" in str(refused.exception) + refused.output
+    assert not out.exists()
+    assert run("predict", domains_jsonl, "--model", config.out, "--out", out, "--limit", 2).exit_code == 0
+    assert [row.type_scores for row in read_jsonl(out, Prediction)] == [None, None]
+    with pytest.raises(ValueError, match="it has no PVTM"):
+        load_model(config.out, pvtm="paper")
+
+
+def test_a_broken_folder_is_named(stage_config: Make) -> None:
+    config = stage_config("resnet", pictures=8)
+    train_baseline(config)
+    weights = config.out / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100])
+    with pytest.raises(ValueError, match="expected a whole safetensors file"):
+        load_model(config.out)
+    weights.unlink()
+    with pytest.raises(FileNotFoundError, match="expected the weights beside"):
+        load_model(config.out)
