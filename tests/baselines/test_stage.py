@@ -97,12 +97,13 @@ def test_coarse_truth_alone(stage_config: Make) -> None:
 
 def test_a_start_from_a_baseline_of_ours(stage_config: Make) -> None:
     first = trained(stage_config("resnet", "first"))
-    begun = trained(stage_config("resnet", "begun", model={}, init=str(stage_config("resnet", "first").out), learning_rate=1e-9))
+    init = str(stage_config("resnet", "first").out)
+    begun = trained(stage_config("resnet", "begun", model={}, init=init, learning_rate=1e-9))
     for name, value in first.items():
         if value.is_floating_point() and "running" not in name:
             torch.testing.assert_close(value, begun[name], rtol=0, atol=1e-6)
     # Other classes: the head starts anew, the rest goes on.
-    config = stage_config("resnet", "coarse", model={}, init=str(stage_config("resnet", "first").out), labels="coarse")
+    config = stage_config("resnet", "coarse", model={}, init=init, labels="coarse")
     assert trained(config)["head.weight"].shape == (2, 24)
     with pytest.raises(ValueError, match="leave one of them out"):
         train_baseline(stage_config("resnet", "twice", init=str(config.out)))

@@ -18,7 +18,9 @@ from faceshield.config import Config
 from faceshield.model.checkpoint import quiet
 from faceshield.model.tensor_files import TensorFolder
 
-SMALL: dict[str, Any] = {"embedding_size": 32, "hidden_sizes": [32, 64, 128, 256], "depths": [2, 2, 2, 2], "layer_type": "basic"}
+SMALL: dict[str, Any] = {
+    "embedding_size": 32, "hidden_sizes": [32, 64, 128, 256], "depths": [2, 2, 2, 2], "layer_type": "basic",
+}  # fmt: skip
 """ResNet-18 at half the width: 2.8 M parameters."""
 _NAMES = (
     "num_channels", "embedding_size", "hidden_sizes", "depths", "layer_type", "hidden_act", "downsample_in_first_stage",
@@ -56,7 +58,7 @@ class BackboneBaseline(Baseline):
     @property
     def width(self) -> int:
         """Channels of the last stage."""
-        return int(self.backbone.config.hidden_sizes[-1])
+        return int(self.design.parts["backbone"]["hidden_sizes"][-1])
 
     @classmethod
     def planned(cls, design: Design, init: Path | None) -> Design:

@@ -179,7 +179,8 @@ class AttackTypes(nn.Module):
         found = batch.types > 0
         if not found.any():
             return features.sum() * 0
-        losses = functional.cross_entropy(self.linear(features.detach()[found]).float(), batch.types[found] - 1, reduction="none")
+        logits = self.linear(features.detach()[found]).float()
+        losses = functional.cross_entropy(logits, batch.types[found] - 1, reduction="none")
         return weighted_mean(losses, batch.weights[found])
 
     def probabilities(self, bonafide: Tensor, features: Tensor) -> Tensor:
@@ -257,7 +258,7 @@ def read_design(folder: str | Path) -> Design:
     """What `baseline.json` says; raises as `load_baseline`."""
     file = Path(folder) / BASELINE_FILE
     if not file.is_file():
-        raise FileNotFoundError(f"{folder}: no {BASELINE_FILE} — expected a trained baseline's folder — train one: configs/baseline")
+        raise FileNotFoundError(f"{folder}: no {BASELINE_FILE} — expected a baseline's folder — train one: configs/baseline")
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
         method(values["name"])

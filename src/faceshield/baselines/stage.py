@@ -6,7 +6,6 @@ Use: `faceshield train configs/baseline/resnet.yaml 'data=[samples.jsonl]' out=r
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -112,7 +111,9 @@ class BaselineRun(PictureRun):
     """Trains a baseline, see `PictureRun`."""
 
     def __init__(self, config: BaselineConfig, model: Baseline, pictures: Pictures, report: Report | None = None) -> None:
-        self.config, self.model = config, model.to(device(), memory_format=torch.channels_last)
+        self.config, self.model = config, model.to(device())
+        whole: Any = self.model
+        whole.to(memory_format=torch.channels_last)
         squares = RgbSquares(model.design.image_size)
         super().__init__(config, model.design.types, {"model": self.model}, pictures, squares, report=report)
         order = {name: index for index, name in enumerate(model.design.domains)}
@@ -131,7 +132,8 @@ class BaselineRun(PictureRun):
     def train_step(self, rows: NDArray[np.int64], done: float, rate: float) -> dict[str, float]:
         rng = self.step_rng()
         picked = np.sort(rows)
-        pixels, _ = flip_and_shift(self.pixels[picked], [self.pictures.boxes[row] for row in picked], self.config.max_shift, rng)
+        boxes = [self.pictures.boxes[row] for row in picked]
+        pixels, _ = flip_and_shift(self.pixels[picked], boxes, self.config.max_shift, rng)
         batch = Batch(
             colour_jitter(to_float(np.ascontiguousarray(pixels[:, 0]), self.device), self.config.jitter, rng),
             torch.from_numpy(self.classes[picked]).to(self.device),

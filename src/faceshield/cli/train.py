@@ -38,7 +38,7 @@ def train(
     test: Annotated[Path | None, typer.Option(help="Samples that every repeat is scored on; or test=FILE of a sweep.")] = None,
     dev: Annotated[Path | None, typer.Option(help="Samples that choose each repeat's threshold.")] = None,
 ) -> None:
-    """Train a stage: foundation-towers, foundation-lm, pretrain, sft, baseline; or a sweep; or choose a checkpoint's threshold."""
+    """Train a stage: foundation-towers, foundation-lm, pretrain, sft, baseline; or a sweep; or choose a threshold."""
     given = list(overrides or [])
     named = str(config) in STAGES and not config.exists()
     stage = str(config) if named else _stage(config, given)

@@ -151,7 +151,8 @@ class PictureRun:
 
     def _epoch_rows(self, epoch: int) -> NDArray[np.int64]:
         rng = np.random.default_rng([self.settings.seed, 2, epoch])
-        times = repeats([PRESENTATION_TYPES[kind] for kind in self.pictures.types[self.train_rows]], self.settings.oversample, rng)
+        names = [PRESENTATION_TYPES[kind] for kind in self.pictures.types[self.train_rows]]
+        times = repeats(names, self.settings.oversample, rng)
         return rng.permutation(np.repeat(self.train_rows, times))
 
     def _batches(self) -> Iterator[NDArray[np.int64]]:
