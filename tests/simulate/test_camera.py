@@ -47,3 +47,23 @@ def test_each_setting_does_what_it_says() -> None:
     assert np.ptp(shot(saturation=0.0), axis=2).mean() < 2
     assert shot(vignette=0.6)[:20, :20].mean() < base[:20, :20].mean() - 5
     assert shot(lift=0.2).min() > base.min() + 20
+    faint = lambda image: np.median(np.abs(np.diff(image, axis=0)))  # noqa: E731
+    assert faint(shot(noise=0.03, smoothing=1.0)) < 0.8 * faint(shot(noise=0.03))
+    toned = shot(saturation=0.0, balance=(1.2, 1.0, 0.8)).mean(axis=(0, 1))
+    assert toned[0] > 1.1 * toned[1] > 1.2 * toned[2]
+
+
+def test_rare_faults_have_their_shares() -> None:
+    drawn = [draw_settings(np.random.default_rng(seed)) for seed in range(1500)]
+    shares = {
+        "colourless": np.mean([one.saturation == 0 for one in drawn]),
+        "cast": np.mean([abs(one.balance[0] - 1) > 0.2 for one in drawn]),
+        "strong JPEG": np.mean([one.quality < 36 for one in drawn]),
+        "enlarged": np.mean([one.resolution < 0.42 for one in drawn]),
+        "over-exposed": np.mean([one.gain > 1.7 for one in drawn]),
+        "smoothed": np.mean([one.smoothing > 0 for one in drawn]),
+    }
+    assert 0.09 < shares["colourless"] < 0.15 and 0.07 < shares["cast"] < 0.16 and 0.05 < shares["strong JPEG"] < 0.12
+    assert 0.03 < shares["enlarged"] < 0.10 and shares["over-exposed"] > 0.005 and 0.08 < shares["smoothed"] < 0.16
+    plain = draw_settings(np.random.default_rng(3), severity=0.0)
+    assert plain.resolution == 1 and plain.saturation == 1 and plain.balance == (1, 1, 1) and plain.smoothing == 0

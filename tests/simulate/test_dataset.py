@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,10 @@ from typer.testing import CliRunner
 
 from faceshield.cli import app
 from faceshield.records import Sample, read_jsonl
-from faceshield.simulate.dataset import SimulateConfig, attack_photo, schedule, simulate
+from faceshield.simulate import dataset
+from faceshield.simulate.attacks import CUES, VARIANTS
+from faceshield.simulate.camera import draw_settings
+from faceshield.simulate.dataset import SimulateConfig, attack_photo, left_variants, schedule, simulate
 from faceshield.taxonomy import ATTACK_TYPES, PRESENTATION_TYPES
 
 CONFIG = SimulateConfig(faces="drawn", count=48, seed=5, split="test", size=96)
@@ -72,6 +76,28 @@ def test_photographs_are_simulated_too_and_people_keep_to_their_split(tmp_path: 
     samples = read_jsonl(path, Sample)
     assert {s.subject for s in samples} == {"a"} and {s.meta["source"] for s in samples} == {"photo"}
     assert {s.presentation_type for s in samples} == set(PRESENTATION_TYPES)
+
+
+def test_a_variant_can_be_left_out(tmp_path: Path) -> None:
+    out = ["--out", str(tmp_path), "--types", "Print", "--count", "12", "--size", "48", "--workers", "1"]
+    less = [word for name in VARIANTS["Print"][1:3] for word in ("--without-variant", name)]
+    result = CliRunner().invoke(app, ["simulate", *out, *less])
+    assert result.exit_code == 0, result.output
+    drawn = {sample.meta["variant"] for sample in read_jsonl(tmp_path / "samples.jsonl", Sample)}
+    assert drawn == {VARIANTS["Print"][0], VARIANTS["Print"][3]}
+    with pytest.raises(ValueError, match="unknown variant print/silk — expected some of .*print/laser"):
+        left_variants(["print/silk"])
+    with pytest.raises(ValueError, match="no variant of Print is left"):
+        SimulateConfig("drawn", 1, 0, without_variants=VARIANTS["Print"])
+
+
+@pytest.mark.parametrize("saturation", [0.0, 1.0])
+def test_a_picture_without_colour_names_no_colour(saturation: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert set(CUES) >= dataset._COLOUR_CUES
+    monkeypatch.setattr(dataset, "draw_settings", lambda rng: replace(draw_settings(rng), saturation=saturation))
+    path = simulate(tmp_path, SimulateConfig("drawn", 14, 3, types=("Paper mask",), size=48), workers=1)
+    named = sum("a grey paper print" in sample.meta["cues"] for sample in read_jsonl(path, Sample))
+    assert named == 0 if saturation == 0 else named > 0
 
 
 @pytest.mark.parametrize("name", ["Print", "Replay", "Partial Eye"])

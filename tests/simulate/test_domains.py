@@ -18,7 +18,7 @@ from faceshield.simulate.dataset import SimulateConfig, simulate
 from faceshield.simulate.domains import DOMAINS, VERSION, domain_schedule
 from faceshield.simulate.drawn import draw_portrait
 from faceshield.simulate.drawn_person import sample_identity
-from faceshield.simulate.scene import compose_scene
+from faceshield.simulate.scene import Setting, compose_scene
 from faceshield.taxonomy import ATTACK_TYPES, BONAFIDE, PRESENTATION_TYPES
 
 CARD = (Path(__file__).parents[2] / "docs" / "faceshield_sim.md").read_text(encoding="utf-8")
@@ -119,15 +119,17 @@ def test_each_picture_is_of_the_domain_s_cameras(made: dict[str, Path]) -> None:
         assert camera.quality[0] <= settings.quality <= camera.quality[1]
 
 
-def test_the_default_draws_what_it_always_drew() -> None:
-    """Without a domain the stream of random numbers is the one that shipped data sets were made from."""
+def test_a_setting_draws_what_it_always_drew() -> None:
+    """What the widest setting has gained draws nothing in a domain's: its pictures are those of its version."""
     portrait = draw_portrait(np.random.default_rng(0), np.random.default_rng(1), "p")
-    left = []
-    for kind in ("Print", "Replay", "Glasses"):
+    left, means, setting = [], [], Setting()
+    for kind, variant in (("Print", "print/laser"), ("Replay", "replay/phone"), ("Glasses", "glasses/party")):
         rng = np.random.default_rng(5)
-        attack(compose_scene(portrait, rng), kind, rng)
+        made = attack(compose_scene(portrait, rng, setting), kind, rng, variant=variant, setting=setting)
+        means.append(float(made.image.mean()))
         left.append(rng.random())
-    assert left == pytest.approx([0.421541537776873, 0.6796131675599025, 0.8340429375325619])
+    assert left == pytest.approx([0.9225210480578137, 0.2675967071737192, 0.40122574799263144])
+    assert means == pytest.approx([0.435208, 0.500560, 0.575721], abs=1e-3)
 
 
 def test_a_domain_keeps_its_own_mix(tmp_path: Path) -> None:

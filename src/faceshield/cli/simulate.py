@@ -24,6 +24,10 @@ def simulate(
         str | None,
         typer.Option(help="W, S, P or D: pictures of a domain of FaceShield-Sim, all splits of it (docs/faceshield_sim.md)."),
     ] = None,
+    without_variant: Annotated[
+        list[str] | None,
+        typer.Option(help="A renderer's variant, as in meta.variant, e.g. print/laser: never drawn. Repeat for several."),
+    ] = None,
     size: Annotated[int, typer.Option(min=32, max=1024, help="Side of the pictures in pixels.")] = 224,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
     audit: Annotated[
@@ -49,6 +53,7 @@ def simulate(
     config = SimulateConfig(
         faces=faces, count=count, seed=seed, types=tuple(resolve(name) for name in types or ()), split=split,
         landmarks=str(landmarks) if landmarks else None, size=size, domain=domain,
+        without_variants=tuple(without_variant or ()),
     )  # fmt: skip
     with typer.progressbar(length=count, label="simulate") as bar:
         done = 0

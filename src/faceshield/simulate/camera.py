@@ -17,6 +17,8 @@ from PIL import Image, ImageFilter
 
 from faceshield.simulate.portrait import FloatImage
 
+_LUMA = np.asarray([0.299, 0.587, 0.114], np.float32)
+
 
 @dataclass(frozen=True)
 class CameraSettings:
@@ -35,6 +37,7 @@ class CameraSettings:
         sharpen: unsharp masking in per cent.
         quality: JPEG quality; quality_before: of an earlier compression, or None.
         lift: black level, 0..1.
+        smoothing: share of fine, faint detail that a denoiser or a beauty filter takes away, 0..1.
     """
 
     resolution: float
@@ -54,6 +57,7 @@ class CameraSettings:
     quality: int
     quality_before: int | None
     lift: float
+    smoothing: float = 0.0
 
 
 Range = tuple[float, float]
@@ -104,28 +108,55 @@ class Camera:
 
 
 def draw_settings(rng: np.random.Generator, severity: float = 1.0) -> CameraSettings:
-    """Draws the settings of one exposure; `severity` 0 is a nearly perfect camera, 1 the full range."""
+    """Draws the settings of one exposure; `severity` 0 is a nearly perfect camera, 1 the full range.
+
+    Most are ordinary; each of the rarer faults below has its own share of all pictures, so that none of them is a novelty:
+    colourless (black-and-white, infrared), a missed white balance, over- and under-exposure, a small face enlarged, strong
+    JPEG, and the smoothing of phones and beauty filters.
+    """
+
+    def rare(share: float) -> bool:
+        return bool(rng.random() < share * severity)
+
     warm = rng.normal(0, 0.07) * severity
     green = rng.normal(0, 0.025) * severity
-    poor = rng.random() < 0.35 * severity  # a webcam or an old phone: its faults come together
+    colourless = rare(0.12)
+    if rare(0.15):  # lamps taken for daylight, or the other way round, and tubes that are green or purple
+        warm = rng.choice([-1.0, 1.0]) * rng.uniform(0.12, 0.38) * severity
+        green += rng.normal(0, 0.07) * severity
+    elif colourless and rng.random() < 0.7:  # else it is toned
+        warm = green = 0.0
+    poor = rare(0.35)  # a webcam or an old phone: its faults come together
+    resolution = 1 - severity * (rng.uniform(0.2, 0.55) if poor else rng.uniform(0.0, 0.3))
+    if rare(0.06):  # cut out of a group photograph, or seen by a camera on the ceiling
+        resolution = rng.uniform(0.2, 0.42)
+    gain, noise = np.exp(rng.normal(0.02, 0.22) * severity), severity * rng.gamma(1.3, 0.018 if poor else 0.009)
+    if rare(0.06):
+        gain = np.exp(rng.uniform(0.25, 0.6))
+    elif rare(0.06):  # too little light, amplified
+        gain, noise = np.exp(rng.uniform(-1.1, -0.45)), noise * rng.uniform(1.5, 3.0)
+    quality = float(np.clip(rng.normal(72 if poor else 86, 10), 30, 97))
+    if rare(0.08):
+        quality = rng.uniform(12, 35)
     return CameraSettings(
-        resolution=float(1 - severity * (rng.uniform(0.2, 0.55) if poor else rng.uniform(0.0, 0.3))),
+        resolution=float(resolution),
         defocus=float(severity * rng.gamma(1.5, 0.28)),
         motion=float(severity * rng.gamma(1.2, 1.2)) if rng.random() < 0.2 else 0.0,
         motion_angle=float(rng.uniform(0, np.pi)),
-        gain=float(np.exp(rng.normal(0.02, 0.22) * severity)),
+        gain=float(gain),
         balance=(float(1 + warm), float(1 + green), float(1 - warm)),
         gamma=float(np.exp(rng.normal(0, 0.18) * severity)),
         contrast=float(np.exp(rng.normal(0, 0.2) * severity)),
-        saturation=float(np.clip(1 + rng.normal(0, 0.25) * severity, 0.0, 1.7)) if rng.random() > 0.04 * severity else 0.0,
+        saturation=0.0 if colourless else float(np.clip(1 + rng.normal(0, 0.25) * severity, 0.0, 1.7)),
         vignette=float(severity * rng.beta(1, 3) * 0.6),
-        noise=float(severity * rng.gamma(1.3, 0.018 if poor else 0.009)),
+        noise=float(noise),
         chroma=float(rng.uniform(0.1, 0.9)),
         grain=float(rng.choice([0.0, 0.5, 0.9])),
         sharpen=int(rng.choice([0, 0, 60, 120, 200]) * severity),
-        quality=int(np.clip(rng.normal(72 if poor else 86, 10), 30, 97)) if severity else 97,
-        quality_before=int(rng.integers(40, 95)) if rng.random() < 0.4 * severity else None,
+        quality=int(quality) if severity else 97,
+        quality_before=int(rng.integers(20 if rare(0.2) else 40, 95)) if rare(0.4) else None,
         lift=float(severity * rng.beta(1, 6) * 0.2),
+        smoothing=float(rng.uniform(0.3, 1.0)) if rare(0.12) else 0.0,
     )
 
 
@@ -153,6 +184,8 @@ def capture(
         sensor = _motion_blur(sensor, camera.motion * sensor_side / size, camera.motion_angle)
     sensor = _expose(sensor, camera)
     sensor = _add_noise(sensor, camera, rng)
+    if camera.smoothing:
+        sensor = _smooth(sensor, camera.smoothing)
     picture = Image.fromarray((sensor.clip(0, 1) * 255 + 0.5).astype(np.uint8))
     if camera.quality_before is not None:
         picture = _jpeg(picture, camera.quality_before)
@@ -168,9 +201,12 @@ def _expose(light: FloatImage, camera: CameraSettings) -> FloatImage:
     axis = np.linspace(-1, 1, side, dtype=np.float32)
     corner = 1 - camera.vignette * 0.5 * (axis[:, None] ** 2 + axis[None, :] ** 2)
     toned = np.power(light.clip(1e-4, 1), np.float32(camera.gamma))
+    if camera.saturation == 0:  # the balance then tones the greys, as old paper and night cameras do
+        toned[:] = (toned @ _LUMA)[..., None]
     toned *= camera.gain * corner[..., None] * np.asarray(camera.balance, np.float32)
-    grey = toned @ np.asarray([0.299, 0.587, 0.114], np.float32)
-    toned = grey[..., None] + camera.saturation * (toned - grey[..., None])
+    if camera.saturation:
+        grey = toned @ _LUMA
+        toned = grey[..., None] + camera.saturation * (toned - grey[..., None])
     toned = 0.5 + camera.contrast * (toned - 0.5)
     return (camera.lift + (1 - camera.lift) * toned).clip(0, 1).astype(np.float32)
 
@@ -188,6 +224,16 @@ def _add_noise(image: FloatImage, camera: CameraSettings, rng: np.random.Generat
         noise = smooth / max(float(smooth.std()), 1e-6)
     brightness = np.sqrt(image.mean(axis=2, keepdims=True) + 0.1)  # shot noise grows with light
     return (image + camera.noise * brightness * noise).astype(np.float32)
+
+
+def _smooth(image: FloatImage, strength: float) -> FloatImage:
+    """Takes away what is both fine and faint (pores, noise, wrinkles) and leaves edges."""
+    from scipy.ndimage import gaussian_filter
+
+    radius = 0.012 * image.shape[0]
+    soft = gaussian_filter(image, (radius, radius, 0))
+    faint = np.exp(-((np.abs(image - soft).mean(axis=2, keepdims=True) / 0.05) ** 2))
+    return (image + strength * faint * (soft - image)).astype(np.float32)
 
 
 def _motion_blur(image: FloatImage, length: float, angle: float) -> FloatImage:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.pool import Pool
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from faceshield.records import Sample, write_jsonl, write_run
-from faceshield.simulate.attacks import attack
+from faceshield.simulate.attacks import VARIANTS, attack
 from faceshield.simulate.camera import capture, draw_settings
 from faceshield.simulate.domains import VERSION, Domain, domain_named, domain_schedule
 from faceshield.simulate.drawn import draw_portrait
@@ -48,6 +48,7 @@ class SimulateConfig:
         split: written into every sample; of a folder of photographs, only people of this split are used.
         landmarks: CSV of landmarks for the photographs (default: `landmarks.csv` beside their `faces.csv`).
         size: side of the pictures in pixels.
+        without_variants: of the attacks' renderers, "print/laser": never drawn, the others of the type in equal shares.
         domain: of FaceShield-Sim, "W", "S", "P" or "D": faces are drawn, and types and splits are the domain's.
 
     Raises:
@@ -62,17 +63,39 @@ class SimulateConfig:
     landmarks: str | None = None
     size: int = PICTURE_SIZE
     domain: str | None = None
+    without_variants: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        left_variants(self.without_variants)
         if self.domain is None:
             return
         domain_named(self.domain)
-        own = {"faces": self.faces != "drawn", "types": bool(self.types), "split": self.split is not None}
+        own = {
+            "faces": self.faces != "drawn", "types": bool(self.types), "split": self.split is not None,
+            "without_variants": bool(self.without_variants),
+        }  # fmt: skip
         if any(own.values()):
             raise ValueError(
                 f"domain {self.domain} with {', '.join(name for name, given in own.items() if given)} — expected neither: "
                 "a domain's faces are drawn, and its types and splits are its own — leave them out"
             )
+
+
+def left_variants(without: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Of each attack type, the variants that are left; empty where nothing is taken away.
+
+    Raises:
+        ValueError: an unknown variant, or all of a type.
+    """
+    known = [name for names in VARIANTS.values() for name in names]
+    unknown = [name for name in without if name not in known]
+    if unknown:
+        raise ValueError(f"unknown variant {', '.join(unknown)} — expected some of {', '.join(known)} — use their names")
+    left = {kind: tuple(name for name in names if name not in without) for kind, names in VARIANTS.items()}
+    gone = [kind for kind, names in left.items() if not names]
+    if gone:
+        raise ValueError(f"no variant of {', '.join(gone)} is left — expected one at least — take away fewer")
+    return left if without else {}
 
 
 def schedule(config: SimulateConfig) -> list[str]:
@@ -102,6 +125,8 @@ def simulate(
     """
     finished, partial, plan = out / "samples.jsonl", out / "samples.partial.jsonl", out / "plan.json"
     described = {key: list(value) if isinstance(value, tuple) else value for key, value in vars(config).items()}
+    if not config.without_variants:
+        del described["without_variants"]
     if config.domain is None:
         del described["domain"]  # as it was before there were domains: what was begun then goes on
     else:
@@ -182,6 +207,7 @@ class _Render:
     def __init__(self, config: SimulateConfig, portraits: list[Portrait], out: Path) -> None:
         self.config, self.portraits, self.out = config, portraits, out
         self.domain: Domain | None = None
+        self.left = left_variants(config.without_variants)
         if config.domain is None:
             self.plan: Sequence[tuple[str | None, str]] = [(config.split, name) for name in schedule(config)]
         else:
@@ -194,9 +220,13 @@ class _Render:
         setting = ANYWHERE if domain is None else domain.setting
         scene = compose_scene(self._portrait(index, rng), rng, setting)
         variant = None if domain is None else domain.draw_variant(name, rng)
+        if self.left and name != BONAFIDE:
+            variant = self.left[name][int(rng.integers(len(self.left[name])))]
         attacked = attack(scene, name, rng, variant=variant, setting=setting)
         camera = None if domain is None else domain.draw_camera(rng)
-        settings = None if camera is None else camera.draw(rng)
+        settings = draw_settings(rng) if camera is None else camera.draw(rng)
+        if settings.saturation == 0:
+            attacked = replace(attacked, cues=_without_colour(attacked.cues))
         picture = capture(attacked.image, rng, size=self.config.size, settings=settings)
         of_domain = {} if camera is None else {"domain": self.config.domain, "version": VERSION, "camera": camera.name}
         return self._save(index, name, scene, attacked, picture, split, of_domain)
@@ -236,7 +266,7 @@ class _Render:
             "source": scene.portrait.source,
             "variant": attacked.variant,
             "cues": list(attacked.cues),
-            "scene": list(scene.phrases),
+            "scene": [*scene.phrases, *attacked.phrases],
             **of_domain,
         }
         return Sample(
@@ -254,6 +284,17 @@ class _Render:
             size_wh=(size, size),
             meta=meta,
         )
+
+
+_COLOUR_CUES = {
+    "a grey paper print", "faded print colours", "bluish screen colours", "another skin colour", "strong cheek colour",
+    "an odd rubber colour", "one even mask colour", "grey painted skin",
+}  # fmt: skip
+
+
+def _without_colour(cues: tuple[str, ...]) -> tuple[str, ...]:
+    """What of the cues a picture without colour still shows; all where nothing else is there."""
+    return tuple(cue for cue in cues if cue not in _COLOUR_CUES) or cues
 
 
 def _scaled(box: Box, factor: float, size: int) -> Box:

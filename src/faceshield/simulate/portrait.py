@@ -63,6 +63,29 @@ class Portrait:
 
 
 @dataclass(frozen=True)
+class Front:
+    """What is before a person's face, as what it leaves of a picture and what it adds to it.
+
+    Attributes:
+        phrase: noun phrase, "a health mask".
+        keep, add: (CANVAS, CANVAS, 3); the picture becomes `image * keep + add`.
+    """
+
+    phrase: str
+    keep: FloatImage
+    add: FloatImage
+
+    @property
+    def covers(self) -> NDArray[np.bool_]:
+        """(CANVAS, CANVAS), where nothing behind it can be seen; its shadow is not counted."""
+        return self.keep.max(axis=2) < 0.35
+
+    def over(self, image: FloatImage) -> FloatImage:
+        """`image` with it in front."""
+        return (image * self.keep + self.add).clip(0, 1).astype(np.float32)
+
+
+@dataclass(frozen=True)
 class Scene:
     """A person before a background under a light: what a camera could photograph.
 
@@ -73,6 +96,7 @@ class Scene:
         portrait: where the person came from.
         light_xy: unit-free direction towards the main light in the image plane, each in -1..1 (x right, y down).
         phrases: noun phrases that describe the scene without a verdict ("a plain grey wall").
+        front: what the person wears or holds before the face; not in `image` yet, for an attack may lie beneath it.
     """
 
     image: FloatImage
@@ -81,6 +105,7 @@ class Scene:
     portrait: Portrait
     light_xy: tuple[float, float] = (0.0, -0.5)
     phrases: tuple[str, ...] = ()
+    front: Front | None = None
 
 
 @dataclass(frozen=True)
@@ -93,6 +118,7 @@ class Attacked:
         cues: noun phrases of the traces that were really rendered ("a visible paper edge"); the reasoning's ground truth.
         variant: name of the renderer's variant, e.g. "print/photo-paper".
         landmarks: (79, 2) where the face is now.
+        phrases: what `attack` laid over it, without a verdict: the scene's front.
     """
 
     image: FloatImage
@@ -101,6 +127,7 @@ class Attacked:
     variant: str
     landmarks: Points
     extra: dict[str, float | str] = field(default_factory=dict)
+    phrases: tuple[str, ...] = ()
 
 
 def bounding_box(mask: Mask, threshold: float = 0.5) -> Box | None:

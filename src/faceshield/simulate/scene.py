@@ -1,7 +1,7 @@
 """A person before a background under a light: what every class, bona fide included, starts from.
 
-All that is drawn here (framing, background, light, spectacles) is drawn alike for every class, so that none of it tells one
-class from another.
+All that is drawn here (framing, background, light, spectacles, what is before the face) is drawn alike for every class, so
+that none of it tells one class from another.
 
     scene = compose_scene(portrait, rng)
 """
@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
+from faceshield.simulate.fronts import draw_front
+from faceshield.simulate.furnishings import desk, gallery
 from faceshield.simulate.portrait import CANVAS, OUTLINE, FloatImage, Mask, Points, Portrait, Scene, blend, smooth_noise
 
 _Y, _X = np.mgrid[0:CANVAS, 0:CANVAS].astype(np.float32) / CANVAS
@@ -120,15 +122,23 @@ def _lights(rng: np.random.Generator) -> tuple[FloatImage, str]:
     return image, "lights in the dark"
 
 
+def _gallery(rng: np.random.Generator) -> tuple[FloatImage, str]:
+    return gallery(rng), "framed pictures"
+
+
+def _desk(rng: np.random.Generator) -> tuple[FloatImage, str]:
+    return desk(rng), "lit screens"
+
+
 _BACKGROUNDS: dict[str, Callable[[np.random.Generator], tuple[FloatImage, str]]] = {
     "wall": _wall, "curtain": _curtain, "room": _room, "window": _window, "outdoors": _outdoors, "clutter": _clutter,
-    "tiles": _tiles, "lights": _lights,
+    "tiles": _tiles, "lights": _lights, "gallery": _gallery, "desk": _desk,
 }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What scenes are drawn from; by default the widest there is.
+    """What scenes are drawn from; `ANYWHERE` is the widest there is, and a rate that is 0 draws nothing at all.
 
     Attributes:
         backgrounds: names out of `_BACKGROUNDS`, in equal shares; one that stands twice is twice as likely.
@@ -136,6 +146,11 @@ class Setting:
         light_x, light_y: direction towards the main light, -1..1 (x right, y down).
         shade: how much darker the far side is, 0..1.
         back_light: share of the scenes in which the person is darker than what is behind.
+        half_body, close_up: shares in which the face is smaller or larger than `face_height` says: 0.28 to 0.40, 0.80 to 1.05.
+        hard_light: share with one lamp from a side, the other half of the face in its shadow.
+        coloured_light: share in which the person's light is plainly coloured: a screen, a shop, a sunset.
+        veil: share with a bright haze over all, as a low sun or a window makes in a lens.
+        fronts: share of `fronts.draw_front`'s own rates at which something is before the face.
     """
 
     backgrounds: tuple[str, ...] = ("wall", "wall", "curtain", "room", "room", "window", "outdoors", "clutter")
@@ -144,9 +159,20 @@ class Setting:
     light_y: tuple[float, float] = (-1.0, 0.4)
     shade: tuple[float, float] = (0.0, 0.8)
     back_light: float = 0.15
+    half_body: float = 0.0
+    close_up: float = 0.0
+    hard_light: float = 0.0
+    coloured_light: float = 0.0
+    veil: float = 0.0
+    fronts: float = 0.0
 
 
-ANYWHERE = Setting()
+ANYWHERE = Setting(
+    backgrounds=(
+        "wall", "wall", "curtain", "room", "room", "window", "outdoors", "clutter", "tiles", "lights", "gallery", "desk",
+    ),
+    half_body=0.10, close_up=0.15, hard_light=0.10, coloured_light=0.12, veil=0.06, fronts=1.0,
+)  # fmt: skip
 
 
 def draw_background(rng: np.random.Generator, setting: Setting = ANYWHERE) -> tuple[FloatImage, str]:
@@ -185,12 +211,21 @@ def _place(portrait: Portrait, matrix: NDArray[np.float64]) -> tuple[FloatImage,
     return np.asarray(image, np.float32) / 255.0, np.asarray(placed, np.float32) / 255.0, points.astype(np.float32)
 
 
+def _happens(rng: np.random.Generator, rate: float) -> bool:
+    return bool(rng.random() < rate)
+
+
 def _framing(portrait: Portrait, rng: np.random.Generator, setting: Setting) -> NDArray[np.float64]:
     """Affine map that shows the face as high as the setting says, turned a little, mirrored half the time."""
     outline = portrait.landmarks[OUTLINE]
     middle = (outline.min(axis=0) + outline.max(axis=0)) / 2
     face_height = float(np.ptp(outline[:, 1]))
-    scale = rng.uniform(*setting.face_height) * CANVAS / face_height
+    share = rng.uniform(*setting.face_height)
+    if setting.half_body and _happens(rng, setting.half_body):
+        share = rng.uniform(0.28, 0.40)
+    elif setting.close_up and _happens(rng, setting.close_up):
+        share = rng.uniform(0.80, 1.05)
+    scale = share * CANVAS / face_height
     angle = np.deg2rad(rng.normal(0, 5))
     stretch = rng.normal(1.0, 0.04)
     shear = rng.normal(0, 0.03)
@@ -233,10 +268,23 @@ def _light(
     shade = 1 + strength * (nx * light_x + 0.6 * ny * light_y)
     if rng.random() < setting.back_light:  # back light: the person darker than the wall
         shade *= rng.uniform(0.45, 0.8)
+    if setting.hard_light and _happens(rng, setting.hard_light):
+        # The terminator of a rounded thing: from full light to what the room gives back, within a nose's breadth.
+        across = nx * np.sign(light_x) + rng.uniform(-0.3, 0.4) * ny + rng.uniform(-0.15, 0.35)
+        dark = rng.uniform(0.2, 0.55)
+        shade = shade * (dark + (1 - dark) / (1 + np.exp(-across * rng.uniform(5, 14))))
     tint = rng.normal(0, 0.06, 3).astype(np.float32)
     person_light = shade[..., None] * (1 + tint * (nx * light_x)[..., None])
+    if setting.coloured_light and _happens(rng, setting.coloured_light):
+        hue = rng.normal(0, 1, 3).astype(np.float32)
+        hue = (hue - hue.mean()) / max(float(np.abs(hue - hue.mean()).max()), 1e-3)
+        falls = np.float32(rng.uniform(0.1, 0.4)) * (0.6 + 0.4 * nx * np.sign(light_x))
+        person_light = person_light * (1 + hue * falls[..., None])
     ramp = 1 + rng.uniform(-0.35, 0.35) * (_X - 0.5) + rng.uniform(-0.35, 0.35) * (_Y - 0.5)
     lit = image * (1 + (person_light - 1) * matte[..., None]) * ramp[..., None]
+    if setting.veil and _happens(rng, setting.veil):
+        haze = rng.uniform(0.1, 0.4) * (0.6 + 0.8 * np.exp(-(((_X - rng.random()) ** 2 + (_Y - 0.2) ** 2) / 0.3)))[..., None]
+        lit = lit + haze * (1 - lit.clip(0, 1))
     return lit.astype(np.float32), (light_x, light_y)
 
 
@@ -288,4 +336,6 @@ def compose_scene(portrait: Portrait, rng: np.random.Generator, setting: Setting
         traits.append("glasses")
     image, light = _light(image, matte, points, rng, setting)
     phrases = ("a face before " + phrase, *traits)
-    return Scene(image.clip(0.0, 1.0).astype(np.float32), points, matte, portrait, light, phrases)
+    image = image.clip(0.0, 1.0).astype(np.float32)
+    front = draw_front(image, points, light, rng, setting.fronts) if setting.fronts else None
+    return Scene(image, points, matte, portrait, light, phrases, front)

@@ -6,11 +6,12 @@ attacked = attack(scene, "Print", rng)
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
 from faceshield.simulate.attacks import fakehead, glasses, makeup, masks, partial, print, replay, tattoo
-from faceshield.simulate.portrait import Attacked, FloatImage, Scene
+from faceshield.simulate.portrait import Attacked, FloatImage, Front, Scene
 from faceshield.simulate.scene import ANYWHERE, Setting, draw_background
 from faceshield.taxonomy import BONAFIDE, resolve
 
@@ -41,6 +42,12 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "Tattoo": tattoo.VARIANTS,
 }
 """Of each attack type, its renderers' variants."""
+CUES: tuple[str, ...] = tuple(
+    dict.fromkeys(
+        cue for part in (print, replay, fakehead, glasses, masks, partial, makeup, tattoo) for cue in part.CUES
+    )
+)
+"""Every trace that a renderer may leave, by its phrase."""
 
 
 def attack(
@@ -64,9 +71,31 @@ def attack(
         ValueError: unknown type, or a variant that the type does not have.
     """
     name = resolve(presentation_type)
-    if name == BONAFIDE:
-        return Attacked(scene.image, (), (), "bonafide/live", scene.landmarks)
     if name in _WORN:
-        return _WORN[name](scene, rng, variant=variant)
+        return _beneath(scene.front, scene, _WORN[name](scene, rng, variant=variant))
+    phrases: tuple[str, ...] = ()
+    if scene.front is not None:  # the first capture saw it too
+        phrases = (scene.front.phrase,)
+        scene = replace(scene, image=scene.front.over(scene.image))
+    if name == BONAFIDE:
+        return Attacked(scene.image, (), (), "bonafide/live", scene.landmarks, phrases=phrases)
     behind = draw_background(rng, setting)[0] if background is None else background
-    return _SHOWN[name](scene, rng, behind, variant)
+    return replace(_SHOWN[name](scene, rng, behind, variant), phrases=phrases)
+
+
+_MOST_HIDDEN = 0.45
+_OF_THE_MOUTH = ("lip", "mouth", "chin", "beard", "hair")
+
+
+def _beneath(front: Front | None, scene: Scene, attacked: Attacked) -> Attacked:
+    """What is worn, with the scene's front before it; without, where that would hide nearly half of the attack or all cues."""
+    if front is None:
+        return attacked
+    changed = np.abs(attacked.image - scene.image).max(axis=2) > 0.06
+    hidden = float((changed & front.covers).sum()) / max(1, int(changed.sum()))
+    cues = attacked.cues
+    if hidden > 0.05:
+        cues = tuple(cue for cue in cues if not any(word in cue for word in _OF_THE_MOUTH))
+    if hidden > _MOST_HIDDEN or not cues:
+        return attacked
+    return replace(attacked, image=front.over(attacked.image), cues=cues, phrases=(front.phrase,))

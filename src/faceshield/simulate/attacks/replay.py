@@ -1,4 +1,4 @@
-"""Pictures and videos shown on a screen: phone, tablet, monitor and television."""
+"""Pictures and videos shown on a screen: phone, tablet, monitor, television and laptop."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
+from scipy.ndimage import convolve
 
 from faceshield.simulate.attacks import hands
 from faceshield.simulate.attacks import recapture as rc
@@ -23,7 +24,7 @@ from faceshield.simulate.portrait import (
     smooth_noise,
 )
 
-VARIANTS: tuple[str, ...] = ("replay/phone", "replay/tablet", "replay/monitor", "replay/tv")
+VARIANTS: tuple[str, ...] = ("replay/phone", "replay/tablet", "replay/monitor", "replay/tv", "replay/laptop")
 
 BEZEL, MOIRE, GRID, GLARE = "a screen bezel", "moire stripes", "a pixel grid", "screen glare"
 FLICKER, BLUISH, CLIPPED = "flicker bands", "bluish screen colours", "clipped bright colours"
@@ -49,6 +50,7 @@ _DEVICES: dict[str, _Device] = {
     "tablet": _Device((0.7, 0.75, 0.75, 1.33, 1.6), (0.04, 0.12), 18.0, 0.35, 0.05),
     "monitor": _Device((1.78, 1.6, 1.33), (0.015, 0.07), 52.0, 0.15, 0.01),
     "tv": _Device((1.78,), (0.01, 0.045), 110.0, 0.05, 0.005),
+    "laptop": _Device((1.6, 1.5, 1.78), (0.01, 0.06), 33.0, 0.35, 0.015),
 }
 _ROWS, _COLUMNS = np.mgrid[0:CANVAS, 0:CANVAS].astype(np.float32)
 
@@ -144,6 +146,49 @@ def _pixel_grid(u: rc.Plane, v: rc.Plane, rng: np.random.Generator) -> FloatImag
         1 - depth * (0.25 + 0.25 * np.cos(u * wave)) + stripes * np.cos(u * wave + np.float32(2.094 * c)) for c in range(3)
     ]
     return np.stack([gaps * column for column in columns], axis=-1).astype(np.float32)
+
+
+def _subpixels(u: rc.Plane, v: rc.Plane, rng: np.random.Generator) -> tuple[FloatImage, bool]:
+    """A panel's stripes of red, green and blue as a sensor with a Bayer pattern samples them: a factor per channel, and
+    whether its beats can be seen; u, v in canvas pixels.
+
+    Lens and pixel aperture take away most of the stripes; what is left is sampled more coarsely than it varies, each colour
+    at its own places, and comes back as coloured bands that follow the perspective.
+    """
+    pitch, spread = np.float32(rng.uniform(0.9, 2.4)), rng.uniform(0.28, 0.5)
+    factor = np.empty((CANVAS, CANVAS, 3), np.float32)
+    for channel in range(3):
+        stripes = np.ones((CANVAS, CANVAS), np.float32)
+        for order in (1, 2):
+            wave = order / float(pitch)
+            left = 2 * np.sinc(order / 3) * np.sinc(0.8 * wave) * np.exp(-2 * (np.pi * spread * wave) ** 2)
+            stripes += np.float32(left) * np.cos(np.float32(2 * np.pi * wave) * u - np.float32(2 * np.pi * order * channel / 3))
+        gaps = np.float32(0.5 * np.sinc(0.8 / pitch) * np.exp(-2 * (np.pi * spread / pitch) ** 2))
+        plane = stripes * (1 + gaps * np.cos(np.float32(2 * np.pi / pitch) * v))
+        seen = np.zeros_like(plane)
+        if channel == 1:
+            seen[::2, 1::2], seen[1::2, ::2] = plane[::2, 1::2], plane[1::2, ::2]
+            kernel = np.float32([[0, 1, 0], [1, 4, 1], [0, 1, 0]]) / 4
+        else:
+            start = channel // 2
+            seen[start::2, start::2] = plane[start::2, start::2]
+            kernel = np.float32([[1, 2, 1], [2, 4, 2], [1, 2, 1]]) / 4
+        factor[..., channel] = convolve(seen, kernel, mode="mirror")
+    coarse = factor.reshape(CANVAS // 3, 3, CANVAS // 3, 3, 3).mean(axis=(1, 3))
+    return factor, bool(coarse.std(axis=(0, 1)).max() > 0.012)
+
+
+def _deck(image: FloatImage, placement: rc.Placement, outer: Box, rng: np.random.Generator) -> None:
+    """The keyboard below a laptop's screen, seen flat from the front, where it is in view, painted in place."""
+    x0, x1, y, wide = outer[0], outer[2], outer[3], outer[2] - outer[0]
+    depth, flare = wide * rng.uniform(0.12, 0.3), wide * rng.uniform(0.02, 0.12)
+    tone = np.full((1, 1, 3), rng.choice([rng.uniform(0.05, 0.2), rng.uniform(0.5, 0.8)]), np.float32)
+    deck = [(x0, y), (x1, y), (x1 + flare, y + depth), (x0 - flare, y + depth)]
+    keys = [(x0 + 0.06 * wide, y + 0.1 * depth), (x1 - 0.06 * wide, y + 0.1 * depth),
+            (x1 - 0.05 * wide + flare, y + 0.75 * depth), (x0 + 0.05 * wide - flare, y + 0.75 * depth)]  # fmt: skip
+    for part, level in ((deck, 1.0), (keys, 0.45)):
+        mask = fill_polygon(placement.to_canvas(np.array(part, np.float32)))
+        image += (tone * np.float32(level) - image) * mask[..., None]
 
 
 def _glare(background: FloatImage, face: np.ndarray, rng: np.random.Generator) -> tuple[FloatImage, bool]:
@@ -288,8 +333,13 @@ def apply(scene: Scene, rng: np.random.Generator, background: FloatImage, varian
         glaring = rc.chance(rng, 0.5)
         uneven = not glaring
 
-    if striped:
+    if kind == "laptop":
+        gridded = False
+        beats, striped = _subpixels(u, v, rng) if striped or rc.chance(rng, 0.4) else (np.float32(1.0), False)
+        picture = picture * beats
+    elif striped:
         picture = picture * _moire(u, v, rng)
+    if striped:
         cues.append(MOIRE)
     if gridded:
         grid = _pixel_grid(u, v, rng)
@@ -324,6 +374,8 @@ def apply(scene: Scene, rng: np.random.Generator, background: FloatImage, varian
         image = rc.cast_shadow(room, mask, rng, light)
         if kind in ("monitor", "tv") and rc.chance(rng, 0.6):
             _stand(image, placement, outer, rng)
+        if kind == "laptop" and rc.chance(rng, 0.8):
+            _deck(image, placement, outer, rng)
         grasp = rc.chance(rng, {"phone": 0.75, "tablet": 0.5}.get(kind, 0.0))
         tall = kind == "phone" and upright
         width_cm = device.width_cm * (1.0 if upright else 1.6)
