@@ -12,6 +12,7 @@ import torch
 
 from faceshield.cli.train import tower_texts
 from faceshield.model import load, save
+from faceshield.records import Prediction, read_jsonl
 from faceshield.training.foundation import train_towers
 from faceshield.training.foundation_lm import LanguageConfig, train_language
 from faceshield.training.foundation_towers import TowersConfig, TowerTexts
@@ -53,6 +54,10 @@ def test_towers_train_and_write_a_checkpoint(splits_jsonl: Path, tmp_path: Path)
     checkpoint = load(tmp_path / "towers")
     assert checkpoint.model.config.tokens_per_stream == 16
     assert (tmp_path / "towers/run.json").exists()
+    said = read_jsonl(tmp_path / "towers/predictions.jsonl", Prediction)
+    assert len(said) == 8 and all(0 <= row.bonafide_score <= 1 and row.truth.is_attack is not None for row in said)  # type: ignore[operator]
+    wrong = sum(row.is_attack != row.truth.is_attack for row in said)
+    assert figures["coarse"] == pytest.approx(1 - wrong / 8)
     files = {file.suffix for file in (tmp_path / "towers").rglob("*") if file.is_file()}
     assert files <= {".json", ".jsonl", ".safetensors", ".jinja"}, "no pickle"
 

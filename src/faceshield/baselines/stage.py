@@ -127,7 +127,7 @@ class BaselineRun(PictureRun):
         return pictures.types if len(self.types) > len(COARSE) else np.minimum(pictures.types, 1)
 
     def dev(self) -> NDArray[np.int64]:
-        return np.flatnonzero(np.array([name == "dev" for name in self.pictures.splits]))
+        return np.flatnonzero(np.array([name == self.config.eval_split for name in self.pictures.splits]))
 
     def train_step(self, rows: NDArray[np.int64], done: float, rate: float) -> dict[str, float]:
         rng = self.step_rng()

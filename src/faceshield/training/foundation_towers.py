@@ -8,7 +8,7 @@ configs/train/tiny-towers.yaml`. B = batch, K = streams, T = tokens of all strea
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from faceshield.model import pvtm
+from faceshield.records import Prediction, Truth, write_jsonl
 from faceshield.training.augment import colour_jitter, flip_and_shift, largest_box, to_float, token_coverage
 from faceshield.training.heads import AuxiliaryHeads, TowerOutput, TowerTargets, tower_losses
 from faceshield.training.picture_run import PictureRun, Report
@@ -24,6 +25,8 @@ from faceshield.training.pictures import load_pictures
 from faceshield.training.precision import autocast, device
 from faceshield.training.tower_config import TowersConfig, TowerTexts, text_bank
 from faceshield.training.tower_metrics import box_iou, tower_figures
+
+PREDICTIONS_FILE = "predictions.jsonl"
 
 __all__ = ["TowerTexts", "TowerTrainer", "TowersConfig"]
 
@@ -156,7 +159,24 @@ class TowerTrainer(PictureRun):
             pixels = self.pixels[rows]
             output = self._forward(self._inputs(pixels, self.processor.image_size, None), text_ids, pixels.shape[1])
             parts.append(self._judge(rows, output, owners))
-        return tower_figures({key: np.concatenate([part[key] for part in parts]) for key in parts[0]}, self.texts.types)
+        found = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+        self.dev_scores = found["bonafide"]
+        return tower_figures(found, self.texts.types)
+
+    def run(self) -> dict[str, Any]:
+        """See `PictureRun.run`; then `predictions.jsonl` has what the class head says of the pictures looked at."""
+        figures = super().run()
+        write_jsonl(self.config.out / PREDICTIONS_FILE, self._predictions())
+        return figures
+
+    def _predictions(self) -> Iterator[Prediction]:
+        for row, score in zip(self.dev_rows, self.dev_scores, strict=True):
+            sample = self.pictures.samples[row]
+            truth = Truth.model_validate({name: getattr(sample, name) for name in Truth.model_fields if hasattr(sample, name)})
+            yield Prediction(
+                id=f"{sample.id}:coarse", sample_id=sample.id, image=str(self.pictures.paths[row]), task="coarse", question="",
+                bonafide_score=float(score), status="parsed", is_attack=bool(score < 0.5), truth=truth,
+            )  # fmt: skip
 
     def _judge(self, rows: NDArray[np.int64], output: TowerOutput, owners: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
         types = self.pictures.types[rows]

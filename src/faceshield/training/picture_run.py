@@ -10,7 +10,7 @@ import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -38,7 +38,7 @@ class PictureConfig(Config):
     """What every run over pictures is told.
 
     Attributes:
-        data: samples files; their splits "train" and "dev" are used.
+        data: samples files; their splits "train" and `eval_split` are used.
         out: checkpoint folder to write; also holds the log and the state to go on from.
         cache: folder of the decoded pictures; None = "cache" beside `out`.
         pictures: pictures to see in all; minutes: wall clock after which to stop, whichever comes first. With minutes
@@ -46,7 +46,8 @@ class PictureConfig(Config):
         oversample: how many times a type's pictures are seen per epoch (1 where not named); its weight in the
             class loss stays that of its own pictures, so it counts more in all.
         max_shift: pixels of the square by which a picture is shifted at most; jitter: strength 0..1 of colour changes.
-        eval_every: pictures between two looks at (at most `eval_pictures`) pictures of split "dev".
+        eval_every: pictures between two looks at (at most `eval_pictures`) pictures of split `eval_split`. "test" is for
+            measuring alone, as when attacks are left out of training (runs/leave_one_out.py): nothing is chosen on the way.
         bf16: autocast to bfloat16; None = where the hardware has it.
     """
 
@@ -65,6 +66,7 @@ class PictureConfig(Config):
     oversample: Oversample = Field(default_factory=dict)
     eval_every: int = Field(6000, ge=1)
     eval_pictures: int = Field(600, ge=1)
+    eval_split: Literal["dev", "test"] = "dev"
     save_minutes: float = Field(3.0, gt=0)
     log_every: int = Field(20, ge=1)
     threads: int = Field(2, ge=1)
@@ -129,8 +131,8 @@ class PictureRun:
         return pictures.types
 
     def dev(self) -> NDArray[np.int64]:
-        """Pictures of split "dev"."""
-        return self.pictures.of_split("dev")
+        """Pictures of the split that is looked at."""
+        return self.pictures.of_split(self.settings.eval_split)
 
     def load(self) -> None:
         """Decodes the pictures (once; later runs find the cache)."""

@@ -47,6 +47,7 @@ class Pictures:
         boxes: per picture (k, 4) xyxy in 0..1 of the centre-padded square.
         splits: per picture the split's name, "" where there is none.
         domains: per picture where it comes from: its data set, and below that the simulator's source.
+        samples: per picture the row that it was read from.
     """
 
     ids: tuple[str, ...]
@@ -55,6 +56,7 @@ class Pictures:
     boxes: tuple[NDArray[np.float32], ...]
     splits: tuple[str, ...]
     domains: tuple[str, ...]
+    samples: tuple[Sample, ...]
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -101,6 +103,7 @@ def load_pictures(files: Sequence[str | Path], types: Sequence[str]) -> Pictures
         types=np.array([order[sample.presentation_type] for sample, _ in rows], dtype=np.int64),
         boxes=tuple(square_boxes(sample.boxes, sample.size_wh) for sample, _ in rows),
         splits=tuple(sample.split or "" for sample, _ in rows),
+        samples=tuple(sample for sample, _ in rows),
         domains=tuple("/".join(filter(None, (sample.dataset, sample.meta.get("source")))) for sample, _ in rows),
     )
 
