@@ -34,7 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "provenance": set(),
     "records": {"taxonomy", "provenance"},
     "tasks": BASE,
-    "datasets": BASE,
+    "datasets": BASE | {"face"},  # a crop for training is the crop that is judged
     "simulate": BASE,
     "model": set(),
     "data_engine": BASE | {"tasks", "datasets", "images"},  # of datasets, the coordinates of annotation tools

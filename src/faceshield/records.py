@@ -80,7 +80,7 @@ class Sample(Record):
         id: unique in the file.
         image: path relative to the file, or absolute.
         presentation_type: one of `taxonomy.PRESENTATION_TYPES` (any spelling is read, the canonical one is
-            kept).
+            kept); None for an attack whose type nobody noted.
         original_label: the data set's own label, as it was.
         split: "train", "dev", "test", …, or None.
         boxes: regions of the attack in pixels, inside the picture; empty for bona fide and where nobody
@@ -93,7 +93,7 @@ class Sample(Record):
     image: str = Field(min_length=1)
     dataset: str
     is_attack: StrictBool
-    presentation_type: str
+    presentation_type: str | None
     original_label: str
     subject: str | None = None
     video: str | None = None
@@ -105,8 +105,8 @@ class Sample(Record):
 
     @field_validator("presentation_type")
     @classmethod
-    def _canonical_type(cls, value: str) -> str:
-        return resolve(value)
+    def _canonical_type(cls, value: str | None) -> str | None:
+        return None if value is None else resolve(value)
 
     @model_validator(mode="after")
     def _consistent(self) -> Sample:

@@ -11,6 +11,8 @@ import re
 from dataclasses import dataclass
 
 BONAFIDE = "Bonafide"
+UNTYPED = "attack"
+"""In the place of a type, where labels, tables and folders name an attack whose type nobody noted; in a record it is None."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ PRESENTATION_TYPES: tuple[str, ...] = tuple(row.name for row in TAXONOMY)
 ATTACK_TYPES: tuple[str, ...] = tuple(row.name for row in TAXONOMY if row.is_attack)
 
 _BY_NAME = {row.name: row for row in TAXONOMY}
+_UNTYPED_ROW = PresentationType(UNTYPED, "Something else than a live person in front of the camera.", ())
 
 
 def _key(name: str) -> str:
@@ -124,10 +127,10 @@ def resolve(name: str) -> str:
     )
 
 
-def describe(name: str) -> PresentationType:
-    """The table's row for a type, in any spelling that `resolve` takes.
+def describe(name: str | None) -> PresentationType:
+    """The table's row for a type, in any spelling that `resolve` takes; None: an attack whose type nobody noted.
 
     Raises:
         ValueError: unknown type, as `resolve`.
     """
-    return _BY_NAME[resolve(name)]
+    return _UNTYPED_ROW if name is None else _BY_NAME[resolve(name)]

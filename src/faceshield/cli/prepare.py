@@ -16,7 +16,9 @@ def prepare(
     crop: Annotated[
         str, typer.Option(help="as-is, detect (the largest face), or boxes (the face that the data set says).")
     ] = "as-is",
-    margin: Annotated[float, typer.Option(help="Around a crop, as a share of the face's longer side.")] = 0.3,
+    margin: Annotated[
+        float | None, typer.Option(help="Around a crop, as a share of the face's longer side; default: what `inspect` takes.")
+    ] = None,
     detector: Annotated[
         str, typer.Option(help="module:class with detect(rgb) -> faces, for --crop detect.")
     ] = "faceshield.face:BuiltInDetector",
@@ -57,7 +59,7 @@ def prepare(
         out=out,
         frames_per_video=frames_per_video,
         crop=crop,
-        margin=margin,
+        **({} if margin is None else {"margin": margin}),
         detector=detector,
         faces=faces,
         boxes=boxes,

@@ -181,12 +181,12 @@ def _truth(sample: Sample, task: str) -> str:
     lines = [
         "The truth about the picture:",
         f"- verdict: {'presentation attack' if sample.is_attack else 'bona fide'}",
-        f"- presentation type: {row.name}: {row.sentence}",
+        f"- presentation type: {row.name if sample.presentation_type else 'not known'}: {row.sentence}",
     ]
     cues = seen_cues(sample)
     if cues:
         lines.append(f"- can be seen: {', '.join(cues)}")
-    else:
+    elif row.cues:
         lines.append(f"- such pictures often show: {', '.join(row.cues)}; mention only what you see")
     if task == "localization" and sample.boxes:
         lines.append(f"- box of the attack: {boxes_in_words(sample.boxes, sample.size_wh)}")

@@ -78,7 +78,8 @@ def rich_answer(task: str, sample: Sample, rng: np.random.Generator) -> str:
     if task == "caption":
         return sentence_case(expand(ANSWERS["caption"], "answer", rng, _scene_facts(sample, rng)))
     rules = ANSWERS[task]
-    for _ in range(_DRAWS):
+    # The rules name the type, wherever they tell more than the verdict.
+    for _ in range(_DRAWS if sample.presentation_type is not None or task != "localization" else 0):
         facts = _facts(sample, rng)
         if "clean" in rules:
             first, second = rng.permutation(len(rules["clean"]))[:2]
@@ -136,7 +137,7 @@ def _facts(sample: Sample, rng: np.random.Generator) -> dict[str, str]:
     usual = [cue for cue in row.cues if find_verdict(cue) is None and find_type(cue) is None]
     scene = _scene_facts(sample, rng)
     return {
-        "type": sample.presentation_type,
+        "type": row.name,
         "sentence": row.sentence[:1].lower() + row.sentence[1:].rstrip("."),
         "cue": cues[0] if cues else "",
         "cues": join_phrases(cues),

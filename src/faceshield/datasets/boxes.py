@@ -19,6 +19,7 @@ from typing import Any
 
 from faceshield.datasets.base import Box, Found, Problem, Unit
 from faceshield.records import Sample
+from faceshield.taxonomy import UNTYPED
 
 
 @dataclass(frozen=True)
@@ -264,7 +265,7 @@ def _yolo(file: Path) -> Iterator[Named]:
 
 def to_coco(samples: Sequence[Sample]) -> dict[str, Any]:
     """Samples as a COCO document; categories are the presentation types that occur."""
-    kinds = sorted({sample.presentation_type for sample in samples if sample.boxes})
+    kinds = sorted({sample.presentation_type or UNTYPED for sample in samples if sample.boxes})
     numbers = {kind: number for number, kind in enumerate(kinds, start=1)}
     document: dict[str, Any] = {
         "images": [],
@@ -274,8 +275,9 @@ def to_coco(samples: Sequence[Sample]) -> dict[str, Any]:
     for number, sample in enumerate(samples, start=1):
         width, height = sample.size_wh
         document["images"].append({"id": number, "file_name": sample.image, "width": width, "height": height})
+        kind = sample.presentation_type or UNTYPED
         for x0, y0, x1, y1 in sample.boxes:
-            row = {"id": len(document["annotations"]) + 1, "image_id": number, "category_id": numbers[sample.presentation_type]}
+            row = {"id": len(document["annotations"]) + 1, "image_id": number, "category_id": numbers[kind]}
             size = [x0, y0, x1 - x0, y1 - y0]
             document["annotations"].append({**row, "bbox": size, "area": size[2] * size[3], "iscrowd": 0})
     return document
@@ -285,7 +287,7 @@ def to_label_studio(samples: Sequence[Sample]) -> list[dict[str, Any]]:
     """Samples as Label Studio tasks with their boxes as annotations."""
     tasks = []
     for sample in samples:
-        results = [to_percent(box, sample.size_wh, sample.presentation_type) for box in sample.boxes]
+        results = [to_percent(box, sample.size_wh, sample.presentation_type or UNTYPED) for box in sample.boxes]
         tasks.append({"data": {"image": sample.image, "id": sample.id}, "annotations": [{"result": results}]})
     return tasks
 

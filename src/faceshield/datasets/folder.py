@@ -1,9 +1,10 @@
 """Any folder of one's own: `real/…` and `attack/<type>/…`, or a list that says what each picture is.
 
-Videos and pictures may be mixed. Names of types are read in any spelling. The folder below `real`, or below the type, is the
-subject, if there is one. A list, `samples.csv` in the folder, has the columns `image, presentation_type` and, if wanted,
-`subject, split, video, x0, y0, x1, y1` (a box in pixels; a picture with several boxes has several rows). Or `samples.jsonl`: an
-object a line with the same names, and `boxes` as a list of [x0, y0, x1, y1].
+Videos and pictures may be mixed. Names of types are read in any spelling; files right below `attack`, or in `attack/unknown`,
+are attacks whose type nobody noted. The folder below `real`, or below the type, is the subject, if there is one. A list,
+`samples.csv` in the folder, has the columns `image, presentation_type` and, if wanted, `subject, split, video, x0, y0, x1, y1`
+(a box in pixels; a picture with several boxes has several rows). Or `samples.jsonl`: an object a line with the same names, and
+`boxes` as a list of [x0, y0, x1, y1].
 """
 
 from __future__ import annotations
@@ -16,18 +17,19 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from faceshield.datasets.base import Box, DataSet, Found, Problem, Unit
-from faceshield.taxonomy import BONAFIDE, PRESENTATION_TYPES, resolve
+from faceshield.taxonomy import BONAFIDE, PRESENTATION_TYPES, UNTYPED, resolve
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 VIDEOS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")
 _REAL = ("real", "live", "bonafide", "bona_fide", "genuine")
 _ATTACK = ("attack", "attacks", "spoof", "fake")
+_NO_TYPE = ("unknown", *_ATTACK)
 LIST, LINES = "samples.csv", "samples.jsonl"
 
 
 class Folder(DataSet):
     name = "folder"
-    types = {name: name for name in PRESENTATION_TYPES}
+    types = {name: name for name in (*PRESENTATION_TYPES, UNTYPED)}
 
     def walk(self) -> Iterator[Found]:
         self.ignored.clear()
@@ -55,9 +57,9 @@ class Folder(DataSet):
         parts = [part.lower() for part in path.parts[:-1]]
         if parts and parts[0] in _REAL:
             label, below = BONAFIDE, path.parts[1:-1]
-        elif len(parts) > 1 and parts[0] in _ATTACK:
+        elif parts and parts[0] in _ATTACK:
             try:
-                label, below = resolve(path.parts[1]), path.parts[2:-1]
+                label, below = _label(path.parts[1] if len(parts) > 1 else UNTYPED), path.parts[2:-1]
             except ValueError as error:
                 return Problem("label", str(path), str(error))
         else:
@@ -97,12 +99,16 @@ class Folder(DataSet):
         if not (self.root / image).is_file():
             return Problem("absent", image, f"{place}: listed, not there")
         try:
-            label = resolve(str(row["presentation_type"] or ""))
+            label = _label(str(row["presentation_type"] or ""))
             boxes = tuple(_box(corners) for corners in row.get("boxes") or ())
         except (TypeError, ValueError) as error:
             return Problem("manifest", image, f"{place}: {error}")
         subject, split, video = (None if not row.get(name) else str(row[name]) for name in ("subject", "split", "video"))
         return _unit(image, label, subject, split, boxes, video)
+
+
+def _label(name: str) -> str:
+    return UNTYPED if name.lower() in _NO_TYPE else resolve(name)
 
 
 def _box(corners: Sequence[Any]) -> Box:

@@ -32,6 +32,7 @@ from faceshield.datasets.base import Box, DataSet, Problem, Unit, pictures_folde
 from faceshield.datasets.boxes import Drawn, assign, read_boxes
 from faceshield.datasets.media import RGB, Fault, MediaError, need, open_upright, read
 from faceshield.datasets.workers import Crash, in_order
+from faceshield.face import CROP_MARGIN, crop_box
 from faceshield.records import Sample, iter_jsonl, write_run
 
 Progress = Callable[[int], None]
@@ -47,10 +48,12 @@ class PrepareConfig(Config):
         crop: "as-is"; "detect": the largest face that the detector finds; "boxes": the face that the data set's own files, or
             `faces`, say. A picture without a face is a problem, and lost.
         detector: "module:name" of a class with `detect(rgb) -> [face]`, made without arguments in each worker.
-        margin: of a crop, as a share of the face's longer side.
+        margin: of a crop, on every side, as a share of the face's longer side; as default what the predictor takes, for a
+            model should see in use what it has seen in training.
         boxes: attack regions drawn with another tool, see `boxes.read_boxes`; beside those that the data set itself has.
         faces: the same for faces, in the place of those that the data set itself has; for crop="boxes".
-        types: own label -> presentation type (or null = leave out), in the place of the data set's own table.
+        types: own label -> presentation type, "attack" (of a type that nobody noted) or null (leave out), in the place of the
+            data set's own table.
         known: samples files whose pictures count as duplicates here.
         workers: processes that read; 0 = this one, which a decoder's crash then ends.
         timeout: seconds after which a file is given up.
@@ -60,7 +63,7 @@ class PrepareConfig(Config):
     frames_per_video: int = Field(3, ge=0)  # Paper is silent: three would make its 12,091 pictures
     crop: Literal["as-is", "detect", "boxes"] = "as-is"
     detector: str = "faceshield.face:BuiltInDetector"
-    margin: float = Field(0.3, ge=0)
+    margin: float = Field(CROP_MARGIN, ge=0)
     boxes: Path | None = None
     faces: Path | None = None
     types: dict[str, str | None] = Field(default_factory=dict)
@@ -123,7 +126,8 @@ class Summary:
         splits = sorted({split for split, _ in self.rows}) or ["-"]
         width = max(len(name) for name in taxonomy.PRESENTATION_TYPES)
         yield f"{'type':{width}}" + "".join(f"{split:>10}" for split in [*splits, "all"])
-        for name in taxonomy.PRESENTATION_TYPES:
+        untyped = any(name == taxonomy.UNTYPED for _, name in self.rows)
+        for name in (*taxonomy.PRESENTATION_TYPES, *([taxonomy.UNTYPED] if untyped else [])):
             counts = [self.rows[split, name] for split in splits]
             yield f"{name:{width}}" + "".join(f"{count:10,}" for count in [*counts, sum(counts)])
         totals = [sum(count for (split, _), count in self.rows.items() if split == wanted) for wanted in splits]
@@ -157,7 +161,7 @@ def prepare(data: DataSet, config: PrepareConfig, progress: Progress | None = No
     Raises:
         ValueError: an unknown type in `types`, a stopped run with other settings, or a package that is missing.
     """
-    types = {**data.types, **{label: name and taxonomy.resolve(name) for label, name in config.types.items()}}
+    types = {**data.types, **{label: name and _target(name) for label, name in config.types.items()}}
     data.output = config.out.resolve()
     folder = pictures_folder(config.out, data.name)
     if config.crop == "detect":
@@ -206,7 +210,7 @@ def prepare(data: DataSet, config: PrepareConfig, progress: Progress | None = No
                 rows.append(row)
             journal.write(rows, problems)
             for row in rows:
-                summary.rows[row.split or "-", row.presentation_type] += 1
+                summary.rows[row.split or "-", row.presentation_type or taxonomy.UNTYPED] += 1
             summary.count(asdict(problem) for problem in problems)
             if progress is not None:
                 progress(journal.units)
@@ -215,6 +219,11 @@ def prepare(data: DataSet, config: PrepareConfig, progress: Progress | None = No
     data.close()
     write_run(config.out, config=config, seed=0, inputs=[data.root])
     return summary
+
+
+def _target(name: str) -> str:
+    """What a label may become: a presentation type, or an attack of a type that nobody noted."""
+    return name if name == taxonomy.UNTYPED else taxonomy.resolve(name)
 
 
 def _checked(found: Unit | Problem, types: Mapping[str, str | None]) -> Unit | Problem:
@@ -237,7 +246,7 @@ def _sample(data: DataSet, unit: Unit, types: Mapping[str, str | None], frame: _
         image=frame.image,
         dataset=data.name,
         is_attack=kind != taxonomy.BONAFIDE,
-        presentation_type=kind,
+        presentation_type=None if kind == taxonomy.UNTYPED else kind,
         original_label=unit.label,
         subject=unit.subject,
         video=unit.video,
@@ -380,10 +389,7 @@ def _face(config: PrepareConfig, rgb: RGB, known: list[Drawn]) -> Box:
 
 
 def _cropped(rgb: RGB, boxes: tuple[Box, ...], face: Box, margin: float) -> tuple[RGB, tuple[Box, ...]]:
-    height, width = rgb.shape[:2]
-    reach = margin * max(face[2] - face[0], face[3] - face[1])
-    x0, y0 = (max(0, int(np.floor(value - reach))) for value in face[:2])
-    x1, y1 = min(width, int(np.ceil(face[2] + reach))), min(height, int(np.ceil(face[3] + reach)))
+    x0, y0, x1, y1 = crop_box(face, (rgb.shape[1], rgb.shape[0]), margin)
     moved = tuple((left - x0, top - y0, right - x0, bottom - y0) for left, top, right, bottom in boxes)
     return np.ascontiguousarray(rgb[y0:y1, x0:x1]), moved
 
@@ -422,7 +428,7 @@ class _Journal:
             with part.open("ab") as end:
                 end.truncate(length)
         for row in iter_jsonl(self.parts[0], Sample):
-            summary.rows[row.split or "-", row.presentation_type] += 1
+            summary.rows[row.split or "-", row.presentation_type or taxonomy.UNTYPED] += 1
             seen.add(row)
         with self.parts[1].open(encoding="utf-8") as lines_:
             summary.count(json.loads(line) for line in lines_)

@@ -22,7 +22,7 @@ from pydantic import Field, model_validator
 
 from faceshield.config import Config
 from faceshield.records import Sample, iter_jsonl, rebase_image, write_jsonl, write_run, write_text_atomic
-from faceshield.taxonomy import BONAFIDE
+from faceshield.taxonomy import BONAFIDE, UNTYPED
 
 SPLITS = ("train", "dev", "test")
 
@@ -104,7 +104,7 @@ class Row(NamedTuple):
         own: Any = sample.meta.get("splits")
         digest = sample.meta.get("sha256")
         return cls(
-            sample.id, sample.dataset, sample.presentation_type, sample.original_label, sample.subject, sample.video,
+            sample.id, sample.dataset, sample.presentation_type or UNTYPED, sample.original_label, sample.subject, sample.video,
             sample.split, own if isinstance(own, dict) else {}, None if digest is None else str(digest),
         )  # fmt: skip
 

@@ -91,7 +91,7 @@ def audit(samples: Path, rng: np.random.Generator) -> Audit:
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
-    rows = read_jsonl(samples, Sample)
+    rows = [row for row in read_jsonl(samples, Sample) if row.presentation_type is not None]
     found = [(row, nuisances(image_path(row, samples), row)) for row in rows]
     left_out = Counter(row.presentation_type for row, values in found if values is None)
     judged = [(row, values) for row, values in found if values is not None]

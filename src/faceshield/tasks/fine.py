@@ -44,8 +44,14 @@ class FineTask(Task):
     )
     templates = {name: _wordings(name)[0] for name in PRESENTATION_TYPES}
 
+    def applies(self, sample: Sample) -> bool:
+        """Not to an attack whose type nobody noted."""
+        return sample.presentation_type is not None
+
     def answer(self, sample: Sample, rng: np.random.Generator | None = None) -> str:
         name = sample.presentation_type
+        if name is None:
+            raise ValueError(f"sample {sample.id!r} has no presentation type — expected one — ask applies() first")
         return self.templates[name] if rng is None else choose(rng, _wordings(name))
 
     def read(self, text: str, size_wh: tuple[int, int] | None = None) -> Answer:

@@ -60,6 +60,10 @@ class ReasoningTask(Task):
     )
     templates: dict[str, str] = {}
 
+    def applies(self, sample: Sample) -> bool:
+        """Not to an attack whose type nobody noted, and so no signs of it either."""
+        return sample.presentation_type is not None
+
     def answer(self, sample: Sample, rng: np.random.Generator | None = None) -> str:
         cues = list(sample_cues(sample))
         if rng is not None and len(cues) > 1:

@@ -19,11 +19,11 @@ def _known(oversample: dict[str, float]) -> dict[str, float]:
     negative = [name for name, times in oversample.items() if times < 0]
     if negative:
         raise ValueError(f"oversample of {negative[0]!r} is {oversample[negative[0]]} — expected 0 or more")
-    return {taxonomy.resolve(name): times for name, times in oversample.items()}
+    return {name if name == taxonomy.UNTYPED else taxonomy.resolve(name): times for name, times in oversample.items()}
 
 
 Oversample = Annotated[dict[str, float], AfterValidator(_known)]
-"""Presentation type -> how many times its rows are seen per epoch; 1 where not named."""
+"""Presentation type, or "attack" for those without one -> how many times its rows are seen per epoch; 1 where not named."""
 
 
 def repeats(types: Sequence[str | None], oversample: Mapping[str, float], rng: np.random.Generator) -> NDArray[np.int64]:
@@ -37,5 +37,5 @@ def repeats(types: Sequence[str | None], oversample: Mapping[str, float], rng: n
     Returns:
         (N,) whole numbers from 0.
     """
-    times = np.array([oversample.get(name, 1.0) if name else 1.0 for name in types])
+    times = np.array([oversample.get(name or taxonomy.UNTYPED, 1.0) for name in types])
     return np.floor(times + rng.random(len(times))).astype(np.int64)

@@ -94,13 +94,18 @@ def load_pictures(files: Sequence[str | Path], types: Sequence[str]) -> Pictures
     rows: list[tuple[Sample, Path]] = []
     for file in files:
         rows += [(sample, image_path(sample, file)) for sample in read_jsonl(file, Sample)]
+    if untyped := [sample.id for sample, _ in rows if sample.presentation_type is None]:
+        raise ValueError(
+            f"{len(untyped)} attacks without a type ({untyped[0]}, …) — expected one for each: the towers learn types — leave "
+            "them out, or fine-tune with them (faceshield finetune)"
+        )
     if not rows:
         raise ValueError(f"no samples in {', '.join(map(str, files))} — expected at least one row — simulate some first")
     order = {name: index for index, name in enumerate(types)}
     return Pictures(
         ids=tuple(sample.id for sample, _ in rows),
         paths=tuple(path for _, path in rows),
-        types=np.array([order[sample.presentation_type] for sample, _ in rows], dtype=np.int64),
+        types=np.array([order[str(sample.presentation_type)] for sample, _ in rows], dtype=np.int64),
         boxes=tuple(square_boxes(sample.boxes, sample.size_wh) for sample, _ in rows),
         splits=tuple(sample.split or "" for sample, _ in rows),
         samples=tuple(sample for sample, _ in rows),
