@@ -37,10 +37,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "datasets": BASE | {"face"},  # a crop for training is the crop that is judged
     "simulate": BASE,
     "model": set(),
-    "data_engine": BASE | {"tasks", "datasets", "images"},  # of datasets, the coordinates of annotation tools
+    "chat": BASE | {"images"},
+    "data_engine": BASE | {"tasks", "datasets", "images", "chat"},  # of datasets, the coordinates of annotation tools
     "training": BASE | {"model"},
-    "evaluation": BASE | {"tasks"},
-    "baselines": BASE | {"tasks", "model", "training", "predictor", "images"},
+    "evaluation": BASE | {"tasks", "chat"},  # of chat, how it fails
+    "baselines": BASE | {"tasks", "model", "training", "predictor", "images", "chat"},
     **{name: PICTURES for name in PICTURES},
     "predictor": BASE | {"tasks", "model"} | PICTURES,
     "doctor": BASE | {"__init__", "tasks", "model", "predictor"} | PICTURES,
@@ -51,11 +52,11 @@ MAY_IMPORT["cli"] = set(MAY_IMPORT) | {"cli"}
 
 # Parts that a machine without torch can use.
 WITHOUT_TORCH = (
-    BASE | PICTURES | {"tasks", "datasets", "simulate", "data_engine", "evaluation", "__init__", "__main__"}
+    BASE | PICTURES | {"tasks", "datasets", "simulate", "chat", "data_engine", "evaluation", "__init__", "__main__"}
 )
 HEAVY = {"torch", "transformers", "peft", "accelerate"}
 # Files of those parts that serve users who have torch: they import it inside functions, and nobody imports them at the top.
-TORCH_WHEN_CALLED = {"data_engine/backends/transformers.py", "data_engine/similarity.py"}
+TORCH_WHEN_CALLED = {"chat/local.py", "data_engine/similarity.py"}
 
 NEVER = {"torchvision", "timm", "open_clip", "torchmetrics", "cv2"}
 RUNS_CODE_FROM_FILES = {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from faceshield.chat import AssistantDown
 from faceshield.records import Dialogue, Record, file_sha256, write_run, write_text_atomic
 
 Item = TypeVar("Item")
@@ -25,10 +26,6 @@ Item = TypeVar("Item")
 _WINDOW = 64  # results of later items kept per worker while an earlier one is slow
 MAX_FAILED_IN_A_ROW = 20
 """So many items without one answer, and the assistant is taken to be down: the run stops instead of rejecting everything."""
-
-
-class AssistantDown(ConnectionError):
-    """The assistant cannot be used at all (no answer, wrong key, unknown model); the run stops and can be resumed."""
 
 
 @dataclass

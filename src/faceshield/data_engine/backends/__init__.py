@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from faceshield.chat import make_chat
 from faceshield.data_engine.backends.base import (
     Backend,
     BackendConfig,
@@ -37,10 +38,6 @@ def make_backend(config: BackendConfig, *, cache: str | Path | None = None) -> B
     from faceshield.data_engine.backends.cache import AnswerCache
 
     store = AnswerCache(cache) if cache is not None else None
-    if config.kind == "openai":
-        from faceshield.data_engine.backends.openai import OpenAIChat
-
-        return Assistant(OpenAIChat(config), config, store)
-    from faceshield.data_engine.backends.transformers import TransformersChat
-
-    return Assistant(TransformersChat(config), config, store)
+    if config.kind == "transformers":
+        config = config.model_copy(update={"base_url": None})
+    return Assistant(make_chat(config), config, store)

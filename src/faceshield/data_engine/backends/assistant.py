@@ -1,7 +1,7 @@
 """A language model behind the backend protocol: prompts, the cache, and the check of what came back.
 
 A `Chat` makes one call; `Assistant` makes it worth something: valid JSON or asked again within a bound, an answer in the
-cache never asked for twice. Use: `Assistant(OpenAIChat(config), config, cache).write(sample, "fine", 2, seed=0, image=path)`.
+cache never asked for twice. Use: `Assistant(make_chat(config), config, cache).write(sample, "fine", 2, seed=0, image=path)`.
 """
 
 from __future__ import annotations
@@ -9,35 +9,23 @@ from __future__ import annotations
 import re
 import threading
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from faceshield.chat import Chat, Request
 from faceshield.data_engine import prompts
 from faceshield.data_engine.backends.base import BackendConfig, Judgement, NoAnswer, Pair
 from faceshield.data_engine.backends.cache import AnswerCache, cache_key
 from faceshield.data_engine.backends.grammar import GrammarBackend
 from faceshield.data_engine.contradictions import answer_faults, known_truth
-from faceshield.data_engine.prompts import JudgementText, PairsText, Prompt
+from faceshield.data_engine.prompts import JudgementText, PairsText, Prompt, response_format
 from faceshield.records import Dialogue, Sample, file_sha256
 
 SchemaT = TypeVar("SchemaT", bound=BaseModel)
 
 _FENCE = re.compile(r"^\s*```(?:json)?\s*|\s*```\s*$")
 _THOUGHTS = re.compile(r"<think>.*?</think>", re.DOTALL)
-
-
-class Chat(Protocol):
-    """One way of asking a model."""
-
-    name: str
-    workers: int
-
-    def complete(self, prompt: Prompt, image: Path | None, seed: int) -> str:
-        """The model's words; raises `NoCall` if no call gets through, `AssistantDown` if none ever will."""
-
-    def close(self) -> None:
-        """Ends connections."""
 
 
 class Assistant:
@@ -142,7 +130,7 @@ class Assistant:
             if text is None:
                 with self._lock:
                     self.calls += 1
-                text = self.chat.complete(prompt, image if prompt.with_picture else None, seed + attempt)
+                text = self.chat.complete(self._request(prompt, image, seed + attempt)).text
                 if self.cache is not None:
                     self.cache.put(key, self.name, text)
             try:
@@ -154,6 +142,14 @@ class Assistant:
             if not fault:
                 return
         raise NoAnswer(f"asked {self.config.asks} times; {fault}")
+
+
+    def _request(self, prompt: Prompt, image: Path | None, seed: int) -> Request:
+        form = None
+        if prompt.schema is not None and self.config.structured != "text":
+            by_schema = self.config.structured == "schema"
+            form = response_format(prompt.schema) if by_schema else {"type": "json_object"}
+        return Request(prompt.user, prompt.system, image if prompt.with_picture else None, seed, form)
 
 
 def _parse(text: str, schema: type[SchemaT]) -> SchemaT:

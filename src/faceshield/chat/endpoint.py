@@ -2,7 +2,7 @@
 
 Only the configured address is called, redirects are not followed, the key comes from the named environment variable alone
 and is in no message; pictures go as data URLs without their metadata. Retries, backoff and Retry-After are the client
-library's. Use: `OpenAIChat(BackendConfig(kind="openai", base_url="http://127.0.0.1:8000/v1", model="m"))`.
+library's. Use: `Endpoint(ChatConfig(base_url="http://127.0.0.1:8000/v1", model="m")).complete(Request("Hello?")).text`.
 """
 
 from __future__ import annotations
@@ -14,29 +14,32 @@ import io
 import json
 import os
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
-from faceshield.data_engine.backends.base import BackendConfig, NoAnswer, NoCall
-from faceshield.data_engine.prompts import Prompt, response_format
-from faceshield.data_engine.stage import AssistantDown
-from faceshield.images import ImageError, open_picture
+from faceshield.chat.base import (
+    AssistantDown,
+    ChatConfig,
+    Completion,
+    NoAnswer,
+    NoCall,
+    Request,
+    Token,
+    small_picture,
+)
 
 _NO_KEY = "none"  # the client wants some key; local servers ask for none
 _HOPELESS = (401, 403, 404)
 _OF_THE_ITEM = (413, 415, 422)  # the endpoint is well, this picture or these words are not
 
 
-class OpenAIChat:
+class Endpoint:
     """At most `concurrency` calls in flight, whoever asks; the client is shared."""
 
-    def __init__(self, config: BackendConfig) -> None:
+    def __init__(self, config: ChatConfig) -> None:
         if importlib.util.find_spec("openai") is None:
-            raise ValueError(
-                "the backend 'openai' needs the package openai — expected it installed — pip install 'faceshield[openai]'"
-            )
+            raise ValueError("an endpoint needs the package openai — expected it installed — pip install 'faceshield[openai]'")
         import openai
 
         self._openai, self.config = openai, config
@@ -45,6 +48,7 @@ class OpenAIChat:
         self.workers = config.concurrency + max(2, config.concurrency // 2)
         self._slots = threading.BoundedSemaphore(config.concurrency)
         self._down: str | None = None  # why no call is worth making any more
+        self._tells_alternatives = True
         self._key = _api_key(config)
         self._client = openai.OpenAI(
             api_key=self._key or _NO_KEY,
@@ -56,13 +60,13 @@ class OpenAIChat:
         # The client would take these from the environment, for whatever address.
         self._client.organization = self._client.project = None
 
-    def complete(self, prompt: Prompt, image: Path | None, seed: int) -> str:
+    def complete(self, request: Request) -> Completion:
         openai = self._openai
         try:
-            request = self._request(prompt, image, seed)
+            body = self._body(request)
             # Not `chat.completions.create`: walking the request through its types costs more than all the rest of a call.
             with self._slots:
-                answer = self._call(request)
+                answer = self._call(body)
         except openai.APIStatusError as error:
             said = self._redacted(f"{error.status_code}: {_short(error.message)}")
             if error.status_code in _OF_THE_ITEM:
@@ -74,70 +78,78 @@ class OpenAIChat:
             cause = type(error.__cause__ or error).__name__
             raise NoCall(f"the connection fails ({cause}), {self.config.retries + 1} times") from None
         except (openai.OpenAIError, json.JSONDecodeError) as error:
-            return self._redacted(f"unreadable envelope ({type(error).__name__})")
-        return _words(answer)
+            return Completion(self._redacted(f"unreadable envelope ({type(error).__name__})"))
+        return Completion(_words(answer), _tokens(answer) if request.alternatives else ())
+
+    def complete_many(self, requests: Sequence[Request]) -> list[Completion]:
+        return [self.complete(request) for request in requests]
 
     def close(self) -> None:
         self._client.close()
 
-    def _call(self, request: dict[str, Any]) -> Any:
+    def _call(self, body: dict[str, Any]) -> Any:
         """One call, made while a slot is held, so that those who wait for it see a hopeless answer before they ask too."""
         if self._down:
             raise AssistantDown(self._down)
         try:
-            return self._client.post("/chat/completions", cast_to=self._openai.types.chat.ChatCompletion, body=request)
+            return self._client.post("/chat/completions", cast_to=self._openai.types.chat.ChatCompletion, body=body)
         except self._openai.APIStatusError as error:
+            if body.get("logprobs") and error.status_code in (400, 422) and "logprob" in str(error.message).lower():
+                self._tells_alternatives = False
+                return self._call({key: value for key, value in body.items() if "logprobs" not in key})
             if error.status_code not in _HOPELESS:
                 raise
             self._down = (
                 f"{self.config.base_url} answers {self._redacted(f'{error.status_code}: {_short(error.message)}')} — expected "
-                "a known model and a valid key — check base_url, model and api_key_env, then start the same command again"
+                "a known model and a valid key — check the address, the model's name and the key's variable, then start the "
+                "same command again"
             )
             raise AssistantDown(self._down) from None
 
-    def _request(self, prompt: Prompt, image: Path | None, seed: int) -> dict[str, Any]:
-        content: Any = prompt.user
-        if image is not None:
-            url = {"url": data_url(image, self.config.image_side)}
-            content = [{"type": "image_url", "image_url": url}, {"type": "text", "text": prompt.user}]
-        messages = [{"role": "system", "content": prompt.system}] if prompt.system else []
-        request: dict[str, Any] = {
+    def _body(self, request: Request) -> dict[str, Any]:
+        content: Any = request.user
+        if request.picture is not None:
+            url = {"url": self._url(request.picture)}
+            content = [{"type": "image_url", "image_url": url}, {"type": "text", "text": request.user}]
+        messages = [{"role": "system", "content": request.system}] if request.system else []
+        body: dict[str, Any] = {
             "model": self.name,
             "messages": [*messages, {"role": "user", "content": content}],
             "temperature": self.config.temperature,
             "max_tokens": self.config.max_tokens,
-            "seed": seed % 2**31,
-            **self.config.extra_body,
+            "seed": request.seed % 2**31,
+            "response_format": request.response_format,
         }
-        if prompt.schema is not None and self.config.structured != "text":
-            by_schema = self.config.structured == "schema"
-            request["response_format"] = response_format(prompt.schema) if by_schema else {"type": "json_object"}
-        return request
+        if request.alternatives and self._tells_alternatives:
+            body |= {"logprobs": True, "top_logprobs": request.alternatives}
+        return {key: value for key, value in {**body, **self.config.extra_body}.items() if value is not None}
+
+    def _url(self, picture: Any) -> str:
+        side = self.config.image_side
+        return data_url(picture, side) if isinstance(picture, Path) else _data_url(picture, side)
 
     def _redacted(self, text: str) -> str:
         return text.replace(self._key, "[key]") if self._key else text
 
 
-@functools.lru_cache(maxsize=256)
-def data_url(path: Path, side: int) -> str:
+def _data_url(picture: Any, side: int) -> str:
     """A picture as a JPEG data URL: upright, at most `side` pixels, without any metadata.
 
-    The last ones are remembered: the tasks ask about one picture one after the other.
-
     Raises:
-        NoAnswer: it cannot be read; an assistant cannot be asked about it.
+        NoAnswer: it cannot be read.
     """
-    try:
-        picture = Image.fromarray(open_picture(path).rgb)
-    except ImageError as error:
-        raise NoAnswer(f"the picture cannot be read: {error.problem}") from None
-    picture.thumbnail((side, side), Image.Resampling.LANCZOS)
     out = io.BytesIO()
-    picture.save(out, "JPEG", quality=92)
+    small_picture(picture, side).save(out, "JPEG", quality=92)
     return f"data:image/jpeg;base64,{base64.b64encode(out.getvalue()).decode()}"
 
 
-def _api_key(config: BackendConfig) -> str | None:
+@functools.lru_cache(maxsize=256)
+def data_url(path: Path, side: int) -> str:
+    """A file's picture as `_data_url`; the last ones are remembered: tasks ask about one picture one after the other."""
+    return _data_url(path, side)
+
+
+def _api_key(config: ChatConfig) -> str | None:
     if config.api_key_env is None:
         return None
     key = os.environ.get(config.api_key_env)
@@ -151,6 +163,19 @@ def _words(answer: Any) -> str:
     choices = getattr(answer, "choices", None)
     message = getattr(choices[0], "message", None) if choices else None
     return str(getattr(message, "content", None) or "")
+
+
+def _tokens(answer: Any) -> tuple[Token, ...]:
+    """The answer's places with their alternatives; none where the envelope holds none, or not in the protocol's shape."""
+    choices = getattr(answer, "choices", None)
+    places = getattr(getattr(choices[0], "logprobs", None), "content", None) if choices else None
+    try:
+        return tuple(
+            Token(str(place.token), tuple((str(one.token), float(one.logprob)) for one in place.top_logprobs or ()))
+            for place in places or ()
+        )
+    except (AttributeError, TypeError, ValueError):
+        return ()
 
 
 def _short(text: str) -> str:

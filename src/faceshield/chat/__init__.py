@@ -1,0 +1,36 @@
+"""Models that look at a picture and answer in words, whoever made them: behind an endpoint, or loaded here.
+
+The data engine writes with them, `faceshield predict` asks them (paper §3.2, §5.2). Use:
+`make_chat(ChatConfig(base_url="http://127.0.0.1:8000/v1", model="m")).complete(Request("What is it?", picture=rgb)).text`.
+"""
+
+from __future__ import annotations
+
+from faceshield.chat.base import AssistantDown, Chat, ChatConfig, Completion, NoAnswer, NoCall, Request, Token
+
+__all__ = [
+    "AssistantDown",
+    "Chat",
+    "ChatConfig",
+    "Completion",
+    "NoAnswer",
+    "NoCall",
+    "Request",
+    "Token",
+    "make_chat",
+]
+
+
+def make_chat(config: ChatConfig) -> Chat:
+    """The endpoint of a configuration, or without a `base_url` the local model; nothing is called or loaded yet.
+
+    Raises:
+        ValueError: a missing extra (the message has the line to type), or a named API key that is not in the environment.
+    """
+    if config.base_url is not None:
+        from faceshield.chat.endpoint import Endpoint
+
+        return Endpoint(config)
+    from faceshield.chat.local import LocalModel
+
+    return LocalModel(config)

@@ -1,0 +1,119 @@
+"""Any image-text-to-text model of transformers, loaded here: LLaVA, Qwen-VL, Idefics and their kin.
+
+Safetensors only, and no code from the hub. Several pictures go through together, padded on the left and masked; for many
+pictures on a GPU a server (vLLM, llama.cpp) is faster still. Use: `LocalModel(ChatConfig(model="folder")).complete(request)`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from faceshield.chat.base import ChatConfig, Completion, Request, Token, small_picture
+
+
+class LocalModel:
+    """Loads the model on the first call, or when `load` is called."""
+
+    workers = 1
+
+    def __init__(self, config: ChatConfig) -> None:
+        self.config = config
+        self.name = str(config.model)
+        self._lock = threading.Lock()
+        self._loaded: tuple[Any, Any] | None = None
+
+    def complete(self, request: Request) -> Completion:
+        with self._lock:
+            return self._generate([request])[0]
+
+    def complete_many(self, requests: Sequence[Request]) -> list[Completion]:
+        with self._lock:
+            if self.config.temperature > 0:  # a draw depends on its own seed, not on its neighbours
+                return [self._generate([request])[0] for request in requests]
+            return self._generate(requests)
+
+    def close(self) -> None:
+        self._loaded = None
+
+    def load(self) -> tuple[Any, Any]:
+        """The model, ready to generate, and its processor.
+
+        Raises:
+            OSError, ValueError: the folder does not hold both, or the model has no chat template.
+        """
+        if self._loaded is None:
+            import torch
+            from transformers import AutoModelForImageTextToText, AutoProcessor
+
+            device = self.config.device
+            if device == "auto":
+                device = "cuda" if torch.cuda.is_available() else "cpu"
+            processor = AutoProcessor.from_pretrained(self.name)
+            if not getattr(processor, "chat_template", None):
+                raise ValueError(
+                    f"{self.name}: no chat template — expected an instruction-tuned model — add chat_template.jinja to its folder"
+                )
+            tokenizer = getattr(processor, "tokenizer", processor)
+            tokenizer.padding_side = "left"  # or the shorter questions of a batch would go on from padding
+            if tokenizer.pad_token is None:
+                tokenizer.pad_token = tokenizer.eos_token
+            model: Any = AutoModelForImageTextToText.from_pretrained(self.name, dtype=self.config.dtype, use_safetensors=True)
+            self._loaded = model.to(device).eval(), processor
+        return self._loaded
+
+    def _generate(self, requests: Sequence[Request]) -> list[Completion]:
+        import torch
+
+        model, processor = self.load()
+        inputs = _inputs(processor, requests, self.config.image_side).to(model.device, dtype=model.dtype)
+        sampled = self.config.temperature > 0
+        options: dict[str, Any] = {"do_sample": sampled, "max_new_tokens": self.config.max_tokens}
+        if sampled:
+            options["temperature"] = self.config.temperature
+        wanted = max(request.alternatives for request in requests)
+        with torch.inference_mode(), torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
+            torch.manual_seed(requests[0].seed % 2**31)
+            made = model.generate(**inputs, **options, return_dict_in_generate=True, output_logits=wanted > 0)
+            tops = [logits.float().log_softmax(-1).topk(wanted) for logits in made.logits] if wanted else []
+        tokenizer = getattr(processor, "tokenizer", processor)
+        completions = []
+        for row, ids in enumerate(made.sequences[:, inputs["input_ids"].shape[1] :].tolist()):
+            text = str(tokenizer.decode(ids, skip_special_tokens=True)).strip()
+            tokens = []
+            for chosen, top in zip(ids, tops, strict=False):
+                if chosen in tokenizer.all_special_ids:
+                    break
+                values, likeliest = top.values[row].tolist(), top.indices[row].tolist()
+                told = tuple((tokenizer.decode([one]), value) for one, value in zip(likeliest, values, strict=True))
+                tokens.append(Token(tokenizer.decode([chosen]), told))
+            completions.append(Completion(text, tuple(tokens)))
+        return completions
+
+
+def _inputs(processor: Any, requests: Sequence[Request], side: int) -> Any:
+    conversations = []
+    for request in requests:
+        picture = [] if request.picture is None else [{"type": "image", "image": small_picture(request.picture, side)}]
+        system = [{"role": "system", "content": [{"type": "text", "text": request.system}]}] if request.system else []
+        user = {"role": "user", "content": [*picture, {"type": "text", "text": request.user}]}
+        conversations.append([*system, user])
+    try:
+        return _templated(processor, conversations)
+    except Exception as error:
+        # Some templates know no system turn and say so in words of their own; its text then goes before the question.
+        if type(error).__name__ != "TemplateError" or not any(request.system for request in requests):
+            raise
+    for turns, request in zip(conversations, requests, strict=True):
+        words = f"{request.system}\n\n{request.user}" if request.system else request.user
+        turns[:] = [{**turns[-1], "content": [*turns[-1]["content"][:-1], {"type": "text", "text": words}]}]
+    return _templated(processor, conversations)
+
+
+def _templated(processor: Any, conversations: list[list[dict[str, Any]]]) -> Any:
+    # Not the template and then the processor: that would begin a text twice for models whose template begins it.
+    return processor.apply_chat_template(
+        conversations, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt",
+        processor_kwargs={"padding": len(conversations) > 1},
+    )  # fmt: skip
