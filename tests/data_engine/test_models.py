@@ -15,15 +15,11 @@ from faceshield.data_engine.generate import GenerateConfig, generate
 from faceshield.data_engine.similarity import PictureTextSimilarity, SimilarityConfig
 from faceshield.data_engine.stage import rejects_path
 from faceshield.records import Dialogue, Sample, image_path, read_jsonl, write_jsonl
+from toy_llava import toy_llava
 
 pytestmark = pytest.mark.slow
 
 SMALL = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-TEMPLATE = (
-    "{% for m in messages %}{{ m.role }}: {% for part in m.content %}"
-    "{% if part.type == 'image' %}<image>{% else %}{{ part.text }}{% endif %}{% endfor %}\n{% endfor %}assistant:"
-)
-
 
 def tokenizer(length: int) -> Any:
     from faceshield.model.tokenizer import train_tokenizer
@@ -87,24 +83,7 @@ def test_the_similarity_filter_drops_below_the_threshold(two_towers: Path, sampl
 
 @pytest.fixture
 def local_model(tmp_path: Path) -> Path:
-    import torch
-    from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration, LlavaProcessor
-    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
-
-    torch.manual_seed(0)
-    words = tokenizer(4096)
-    image_token = words.convert_tokens_to_ids("<image>")
-    vision = CLIPVisionConfig(**SMALL, image_size=32, patch_size=16)
-    text = LlamaConfig(**SMALL, vocab_size=len(words), eos_token_id=words.eos_token_id, pad_token_id=words.pad_token_id)
-    config = LlavaConfig(vision_config=vision, text_config=text, image_token_id=image_token, vision_feature_layer=-1)
-    folder = tmp_path / "llava"
-    LlavaForConditionalGeneration(config).save_pretrained(folder)
-    pictures = CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
-    LlavaProcessor(
-        image_processor=pictures, tokenizer=words, patch_size=16, vision_feature_select_strategy="default",
-        num_additional_image_tokens=1, chat_template=TEMPLATE,
-    ).save_pretrained(folder)  # fmt: skip
-    return folder
+    return toy_llava(tmp_path / "llava")
 
 
 def test_a_local_model_answers_and_the_same_seed_answers_the_same(

@@ -24,6 +24,8 @@ class OpenAIServer:
     Attributes:
         requests: bodies of all calls, in order. headers: of the last call.
         kinds: how many calls were answered how.
+        answer, logprobs: of a request's body, the words and, where they are asked for, what `logprobs.content` holds.
+        refusal: of a request's body, why it is answered with 400; None if it is not.
         most_in_flight: calls at once, at most; a call that hangs counts as long as its client waits.
     """
 
@@ -37,9 +39,12 @@ class OpenAIServer:
         seed: int = 0,
         status: int | None = None,
         answer: Any = None,
+        logprobs: Any = None,
+        refusal: Any = None,
     ) -> None:
         self.faults, self.broken, self.latency, self.hang = faults, broken, latency, hang
         self.status, self.answer = status, answer or truthful
+        self.logprobs, self.refusal = logprobs, refusal
         self.requests: list[dict[str, Any]] = []
         self.headers: dict[str, str] = {}
         self.kinds: Counter[str] = Counter()
@@ -99,8 +104,13 @@ class OpenAIServer:
             if kind == "broken":
                 text = text[: len(text) // 2] if len(text) % 2 else '{"pairs": [{"question": 3}]}'
             reply["choices"][0]["message"]["content"] = text  # type: ignore[index]
+            if body.get("logprobs") and self.logprobs is not None:
+                reply["choices"][0]["logprobs"] = {"content": self.logprobs(body)}  # type: ignore[index]
             status = {"429": 429, "500": 500}.get(kind, self.status or 200)
-            data = json.dumps(reply if status == 200 else {"error": {"message": f"no: {dict(handler.headers)}"}}).encode()
+            why = self.refusal(body) if self.refusal is not None else None
+            status = 400 if why else status
+            said = why or f"no: {dict(handler.headers)}"
+            data = json.dumps(reply if status == 200 else {"error": {"message": said}}).encode()
             with self._lock:
                 self._in_flight -= 1
                 left = True

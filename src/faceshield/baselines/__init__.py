@@ -5,6 +5,8 @@ Use: ``predict("samples.jsonl", load_model("tiny"), "predictions.jsonl", system=
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,25 +14,44 @@ __all__ = ["load_model"]
 
 BASELINE_FILE = "baseline.json"
 """What marks the folder of a trained baseline and says which one it is, {"name": "resnet", …}."""
+MLLM_DEFAULTS = ("temperature=0", "max_tokens=256")
+"""Of general models: the likeliest answer, and room for a reason; `chat.ChatConfig` has the others."""
 
 
-def load_model(name: str | Path, *, pvtm: str = "off") -> Any:
+def load_model(
+    name: str | Path,
+    *,
+    pvtm: str = "off",
+    endpoint: str | None = None,
+    prompt: str | None = None,
+    settings: Sequence[str] = (),
+) -> Any:
     """The system behind a name: the one place that decides what a ``--model`` is.
 
-    A name is "tiny", a folder or a hub id. What its folder holds decides, and each kind is a line below: a
-    ``baseline.json`` is a trained baseline's, everything else our own model's.
+    With ``endpoint`` it is what that endpoint calls so. Otherwise a name is "tiny", a folder or a hub id, and what its
+    folder holds decides, each kind a line below: a ``baseline.json`` is a trained baseline's; a ``config.json`` of one of
+    transformers' image-text-to-text models is such a model's; everything else our own's.
 
     All arguments are plain values, so that a worker process can load the system for itself. Heavy packages are
     imported by the kind that needs them.
 
+    Args:
+        pvtm: of our own model: "off", or "paper".
+        endpoint: address of an endpoint of OpenAI's protocol; pictures are sent there and nowhere else.
+        prompt: of general models: "zero-shot" (None), or "plain", see `mllm.Mllm`.
+        settings: of general models: fields of `chat.ChatConfig` as "key=value", such as "max_tokens=400".
+
     Returns:
         An object for ``evaluation.predict``. It takes whole pictures as (H, W, 3) uint8 RGB arrays, upright, and has
 
-        - for words ``ask_many(images, question) -> list[str]`` or ``ask(image, question) -> str``,
+        - for words ``ask_many(images, question) -> list[str]`` or ``ask(image, question) -> str``; in the place of a str
+          may stand (str, bonafide_score | None),
         - for scores ``score_many(images) -> list[(bonafide_score, type_scores | None)]`` or ``score(image) ->
           bonafide_score``; 0..1, high = bona fide; type_scores by the names of ``taxonomy.PRESENTATION_TYPES``,
         - ``settings``: all beyond its name that decides its answers, JSON-able, without secrets. It goes into
-          ``run.json``, and a file begun with other settings is not continued.
+          ``run.json``, and a file begun with other settings is not continued,
+        - if it likes, ``question(task) -> str``, its own words for a task, ``workers``, see `evaluation.predict.Asker`,
+          and ``close()``, where it holds connections.
 
         Words or scores may be missing: a classifier only scores, and is then asked the coarse and the fine task alone;
         one that can answer less has ``tasks``, their names.
@@ -39,16 +60,61 @@ def load_model(name: str | Path, *, pvtm: str = "off") -> Any:
         FileNotFoundError: no such model; the message says what was expected.
         ValueError: a folder that is none of the kinds, or an option that its kind does not have.
     """
-    from faceshield.model import resolve_model
+    if endpoint is not None:
+        _refuse(name, "an endpoint's model", pvtm=pvtm != "off")
+        return _mllm(str(name), prompt, [f"base_url={json.dumps(endpoint)}", *settings])
+    from faceshield.model import is_adapter, resolve_model
 
     folder = resolve_model(name)
     if (folder / BASELINE_FILE).is_file():
-        if pvtm != "off":
-            raise ValueError(f"pvtm={pvtm!r} with the baseline {folder} — expected 'off': it has no PVTM — leave it out")
+        _refuse(name, "a trained baseline", pvtm=pvtm != "off", prompt=prompt is not None, settings=bool(settings))
         from faceshield.baselines.classifier import BaselineClassifier
 
         return BaselineClassifier.from_folder(folder)
+    if not is_adapter(folder) and (kind := _foreign_type(folder)):
+        _refuse(name, f"a {kind} model", pvtm=pvtm != "off")
+        return _mllm(str(folder), prompt, settings)
     from faceshield.predictor import FaceShieldPredictor
 
+    _refuse(name, "our own model", prompt=prompt is not None, settings=bool(settings))
     # Predictions hold scores, no verdicts: a model that has no threshold yet is predicted to find one.
     return FaceShieldPredictor.from_pretrained(name, threshold=0.5, pvtm=pvtm)  # type: ignore[arg-type]
+
+
+def _refuse(name: str | Path, kind: str, **given: bool) -> None:
+    wrong = [option for option, is_given in given.items() if is_given]
+    if wrong:
+        raise ValueError(f"{', '.join(wrong)} for {name} — expected none: {kind} has no such option — leave it out")
+
+
+def _foreign_type(folder: Path) -> str | None:
+    """What sort of model a folder holds, None for ours (and for what ours will say is missing).
+
+    Raises:
+        ValueError: one that cannot be asked about pictures.
+    """
+    try:
+        kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+    except (OSError, ValueError, AttributeError):
+        return None
+    if kind is None or kind == "faceshield":
+        return None
+    from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES as KNOWN
+
+    if kind not in KNOWN:
+        raise ValueError(
+            f"{folder}: model_type {kind!r} — expected 'faceshield', or an image-text-to-text model that transformers knows by "
+            "itself — serve it and give --endpoint, or put Bunny's weights together with faceshield assemble"
+        )
+    return str(kind)
+
+
+def _mllm(model: str, prompt: str | None, settings: Sequence[str]) -> Any:
+    from faceshield.baselines.mllm import Mllm
+    from faceshield.chat import ChatConfig, make_chat
+    from faceshield.chat.local import LocalModel
+
+    chat = make_chat(ChatConfig.load(None, [*MLLM_DEFAULTS, *settings, f"model={json.dumps(model)}"]))
+    if isinstance(chat, LocalModel):
+        chat.load()  # now, and not on the first of many pictures
+    return Mllm(chat, prompt or "zero-shot")  # type: ignore[arg-type]

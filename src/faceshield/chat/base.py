@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from pydantic import Field
 from PIL import Image
+from pydantic import Field
 
 from faceshield.config import Config
 from faceshield.images import ImageError, open_picture

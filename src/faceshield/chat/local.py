@@ -53,7 +53,7 @@ class LocalModel:
             processor = AutoProcessor.from_pretrained(self.name)
             if not getattr(processor, "chat_template", None):
                 raise ValueError(
-                    f"{self.name}: no chat template — expected an instruction-tuned model — add chat_template.jinja to its folder"
+                    f"{self.name}: no chat template — expected a model tuned to answer — add its chat_template.jinja"
                 )
             tokenizer = getattr(processor, "tokenizer", processor)
             tokenizer.padding_side = "left"  # or the shorter questions of a batch would go on from padding
@@ -93,11 +93,13 @@ class LocalModel:
 
 
 def _inputs(processor: Any, requests: Sequence[Request], side: int) -> Any:
-    conversations = []
+    conversations: list[list[dict[str, Any]]] = []
     for request in requests:
         picture = [] if request.picture is None else [{"type": "image", "image": small_picture(request.picture, side)}]
-        system = [{"role": "system", "content": [{"type": "text", "text": request.system}]}] if request.system else []
-        user = {"role": "user", "content": [*picture, {"type": "text", "text": request.user}]}
+        system: list[dict[str, Any]] = []
+        if request.system:
+            system = [{"role": "system", "content": [{"type": "text", "text": request.system}]}]
+        user: dict[str, Any] = {"role": "user", "content": [*picture, {"type": "text", "text": request.user}]}
         conversations.append([*system, user])
     try:
         return _templated(processor, conversations)

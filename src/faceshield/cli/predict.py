@@ -7,10 +7,18 @@ from typing import Annotated
 
 import typer
 
+from faceshield.cli import assistants
+
 
 def predict(
     samples: Annotated[Path, typer.Argument(help="A samples.jsonl.")],
-    model: Annotated[str, typer.Option(help="tiny, or a model's folder or hub id.")] = "tiny",
+    model: Annotated[
+        str,
+        typer.Option(
+            help="tiny; a folder or hub id: ours, any image-text-to-text model of transformers, or a trained baseline; "
+            "or what an --endpoint calls it."
+        ),
+    ] = "tiny",
     out: Annotated[Path, typer.Option(help="Where to write; a file begun earlier is continued.")] = Path(
         "predictions.jsonl"
     ),
@@ -20,27 +28,43 @@ def predict(
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many samples.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures at once.")] = 16,
     pvtm: Annotated[str, typer.Option(help="off, or paper (seeded token masking at inference).")] = "off",
+    endpoint: Annotated[
+        str | None,
+        typer.Option(help="Ask an endpoint of OpenAI's protocol, e.g. http://127.0.0.1:8000/v1; pictures go nowhere else."),
+    ] = None,
+    api_key_env: assistants.KeyEnv = None,
+    concurrency: Annotated[int | None, typer.Option(min=1, help="Calls in flight at an endpoint at most. Default: 8.")] = None,
+    prompt: Annotated[
+        str | None,
+        typer.Option(help="Of a general model: zero-shot (the 12 types are told; default) or plain (the tasks' questions)."),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Of a general model: further settings, key=value: max_tokens, timeout, retries, dtype …"),
+    ] = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Start again instead of continuing the file.")
     ] = False,
+    retry_errors: Annotated[
+        bool, typer.Option("--retry-errors", help="Ask again what ended as an error in the file.")
+    ] = False,
 ) -> None:
     """Ask a model about whole pictures and write its answers."""
-    import sys
-
-    from tqdm import tqdm
+    import contextlib
+    import json
 
     from faceshield.baselines import load_model
     from faceshield.evaluation.predict import predict as run
     from faceshield.images import open_picture
 
     names = None if tasks is None else [name.strip() for name in tasks.split(",") if name.strip()]
-    asker = load_model(model, pvtm=pvtm)
-    with tqdm(desc="predict", unit="picture", file=sys.stderr, dynamic_ncols=True) as bar:
-
-        def advance(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
+    given = {"api_key_env": api_key_env, "concurrency": concurrency}
+    options = [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
+    asker = load_model(model, pvtm=pvtm, endpoint=endpoint, prompt=prompt, settings=[*options, *(settings or [])])
+    with contextlib.ExitStack() as stack:
+        if hasattr(asker, "close"):
+            stack.callback(asker.close)
+        advance = stack.enter_context(assistants.progress("predict", "picture"))
         summary = run(
             samples,
             asker,
@@ -51,6 +75,7 @@ def predict(
             batch_size=batch_size,
             limit=limit,
             resume=not fresh,
+            retry_errors=retry_errors,
             load=lambda path: open_picture(path).rgb,
             progress=advance,
         )

@@ -3,21 +3,26 @@
 Use: ``predict("samples.jsonl", asker, "predictions.jsonl", tasks=("coarse", "fine"), system="my-model")``.
 
 One row a picture and task, appended as it is known, so a run that was stopped goes on where it was. Whatever
-goes wrong with one picture becomes a row with ``status: "error"``; it counts as an error in every metric.
+goes wrong with one picture becomes a row with ``status: "error"``; it counts as an error in every metric. A system
+that cannot be reached any more is no picture's fault: the run stops, and what it did not answer is asked next time.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from PIL import Image, ImageOps
 
+from faceshield.chat import AssistantDown, NoCall
 from faceshield.records import (
     JsonlWriter,
     Prediction,
@@ -27,6 +32,7 @@ from faceshield.records import (
     read_jsonl,
     rebase_image,
     write_run,
+    write_text_atomic,
 )
 from faceshield.tasks import TASKS, Answer
 
@@ -36,6 +42,11 @@ Load = Callable[[Path], Any]
 SCORED = ("coarse", "fine")
 """The tasks that scores alone answer."""
 T = TypeVar("T")
+Said = tuple[str, float | None]
+"""An answer, and bonafide_score where it came with one."""
+MAX_UNREACHED_IN_A_ROW = 20
+"""So many pictures without any answer, and the system is taken to be down."""
+UNREACHED = (NoCall, AssistantDown)
 
 
 class Asker(Protocol):
@@ -44,7 +55,12 @@ class Asker(Protocol):
     ``ask_many(images, prompt) -> list[str]`` or ``ask(image, prompt) -> str`` for words, and
     ``score_many(images) -> list of (bonafide_score, type_scores | None)`` or ``score(image) ->
     bonafide_score``. Images are what ``load`` makes of a path: by default a PIL image, upright RGB. One that scores but
-    knows no types has ``tasks``, the names of what it can answer.
+    knows no types has ``tasks``, the names of what it can answer. An answer may also be (words, bonafide_score | None),
+    where both come of one call.
+
+    It may have ``question(task) -> str``, what it is asked in the place of a task's fixed question; and ``workers``,
+    the pictures to work on at once, each alone and in a thread of its own, for a system that answers from elsewhere.
+    Such a one raises `chat.NoCall` where no call got through, and `chat.AssistantDown` where none ever will.
     """
 
     def ask(self, image: Any, prompt: str) -> str: ...
@@ -58,6 +74,22 @@ class PredictSummary:
     kept: int
     errors: int
     unparsed: int
+
+
+@dataclass
+class _Outcome:
+    """What became of a batch.
+
+    Attributes:
+        rows: of all its pictures and tasks but those that a system that is down left unanswered.
+        answered: anything was. unreached: nothing was, for a call did not get through.
+        down: why the run is to stop.
+    """
+
+    rows: list[Prediction] = field(default_factory=list)
+    answered: bool = False
+    unreached: bool = False
+    down: AssistantDown | None = None
 
 
 def load_rgb(path: Path) -> Image.Image:
@@ -81,6 +113,7 @@ def predict(
     batch_size: int = 16,
     limit: int | None = None,
     resume: bool = True,
+    retry_errors: bool = False,
     load: Load = load_rgb,
     progress: Callable[[int, int], None] | None = None,
 ) -> PredictSummary:
@@ -96,6 +129,7 @@ def predict(
         options: further settings of the asker to keep and compare likewise (JSON-able).
         batch_size: pictures put to ``ask_many`` and ``score_many`` at once.
         limit: only the first so many samples.
+        retry_errors: with ``resume``, rows that carry an error are taken out and asked again.
         load: makes of a path what the asker takes.
         progress: called with (pictures done, pictures in all).
 
@@ -103,6 +137,7 @@ def predict(
         ValueError: unknown task, batch size or limit below 1, an asker that can do nothing of what is asked,
             or a file that another system began.
         RecordError: ``samples`` or the rows to continue cannot be read.
+        AssistantDown: the system cannot be reached; all that it answered is kept.
     """
     samples, out = Path(samples), Path(out)
     if tasks is None:
@@ -118,6 +153,8 @@ def predict(
     }
     if resume:
         _check_same_system(out, config)
+        if retry_errors:
+            _take_out_errors(out)
     with JsonlWriter(out, resume=resume) as writer:
         # Written first: a run that is stopped has its record too.
         write_run(out, config=config, seed=None, inputs=[samples])
@@ -126,13 +163,88 @@ def predict(
         kept = len(rows) * len(tasks) - sum(len(names) for _, names in todo)
         done, counts = len(rows) - len(todo), {"parsed": 0, "unparsed": 0, "error": 0}
         _report(progress, done, len(rows))
-        for batch in _chunks(todo, batch_size):
-            for prediction in _predict_batch(batch, asker, samples, out, load):
+        workers = int(getattr(asker, "workers", 1))
+        batches = _chunks(todo, batch_size if workers == 1 else 1)
+        work = partial(_predict_batch, asker=asker, samples=samples, out=out, load=load)
+        halt = threading.Event()
+        for outcome in _reachable(_work_on(batches, work, workers, halt), halt):
+            for prediction in outcome.rows:
                 writer.write(prediction)
                 counts[prediction.status] += 1
-            done += len(batch)
+            done += len({prediction.sample_id for prediction in outcome.rows})
             _report(progress, done, len(rows))
     return PredictSummary(sum(counts.values()), kept, counts["error"], counts["unparsed"])
+
+
+def _work_on(
+    batches: Iterable[T], work: Callable[[T], _Outcome], workers: int, halt: threading.Event
+) -> Iterator[_Outcome]:
+    """The outcomes as they come, at most `workers` batches being worked on; once told to halt, of those begun alone."""
+    going = itertools.takewhile(lambda _: not halt.is_set(), batches)
+    if workers == 1:
+        yield from map(work, going)
+        return
+    running: set[Future[_Outcome]] = set()
+    with ThreadPoolExecutor(workers, thread_name_prefix="predict") as pool:
+        for batch in going:
+            running.add(pool.submit(work, batch))
+            if len(running) == workers:
+                finished, running = wait(running, return_when=FIRST_COMPLETED)
+                yield from (future.result() for future in finished)
+        while running:
+            finished, running = wait(running, return_when=FIRST_COMPLETED)
+            yield from (future.result() for future in finished)
+
+
+def _reachable(outcomes: Iterator[_Outcome], halt: threading.Event) -> Iterator[_Outcome]:
+    """Outcomes whose pictures the system could have answered; those that it could not are held until it answers another.
+
+    Raises:
+        AssistantDown: after the last outcome; what is still held then is asked in the next run.
+    """
+    held: list[_Outcome] = []
+    answered, down = False, None
+    for outcome in outcomes:
+        down = down or outcome.down
+        if outcome.unreached:
+            held.append(outcome)
+            if len(held) >= MAX_UNREACHED_IN_A_ROW:
+                down = down or _unreached(held)
+        else:
+            answered = answered or outcome.answered
+            if outcome.answered and down is None:
+                yield from held
+                held.clear()
+            yield outcome
+        if down is not None:
+            halt.set()
+    if held and not answered:
+        down = down or _unreached(held)
+    if down is not None:
+        raise down
+    yield from held
+
+
+def _unreached(held: Sequence[_Outcome]) -> AssistantDown:
+    reason = held[-1].rows[-1].error
+    return AssistantDown(
+        f"{len(held)} pictures in a row got no answer (last: {reason}) — expected a system that answers — see to it and start "
+        "the same command again: it goes on where it stopped"
+    )
+
+
+def _take_out_errors(out: Path) -> None:
+    """Rows with an error leave the file, so that they are missing and asked again; so does a torn last line."""
+    lines = [line for line in out.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")] if out.exists() else []
+
+    def failed(line: bytes) -> bool:
+        try:
+            return bool(json.loads(line).get("error"))
+        except (ValueError, AttributeError):
+            return False
+
+    if any(map(failed, lines)):
+        write_text_atomic(out, (line.decode("utf-8") for line in lines if not failed(line)))
 
 
 def _check(asker: Any, tasks: Sequence[str], batch_size: int, limit: int | None) -> None:
@@ -185,36 +297,55 @@ def _check_same_system(out: Path, config: Mapping[str, Any]) -> None:
 
 
 def _predict_batch(
-    batch: Sequence[tuple[Sample, list[str]]], asker: Any, samples: Path, out: Path, load: Load
-) -> Iterator[Prediction]:
+    batch: Sequence[tuple[Sample, list[str]]], *, asker: Any, samples: Path, out: Path, load: Load
+) -> _Outcome:
     images = [_attempt(partial(load, image_path(row, samples))) for row, _ in batch]
     usable = [index for index, (_, fault) in enumerate(images) if fault is None]
-    scores: dict[int, tuple[Scores | None, str | None]] = {}
+    scores: dict[int, tuple[Scores | None, Exception | None]] = {}
+    answers: dict[tuple[int, str], tuple[Said | None, Exception | None]] = {}
+    lost: dict[int, Exception] = {}  # pictures whose call did not get through; nothing further is asked about them
     if _can_score(asker):
         found = _each(partial(_score, asker), [images[i][0] for i in usable])
         scores = dict(zip(usable, found, strict=True))
-    answers: dict[tuple[int, str], tuple[str | None, str | None]] = {}
+        lost |= {index: fault for index, (_, fault) in scores.items() if isinstance(fault, UNREACHED)}
     if _can_ask(asker):
         for name in dict.fromkeys(name for _, names in batch for name in names):
-            asked = [index for index in usable if name in batch[index][1]]
-            found_text = _each(partial(_ask, asker, TASKS[name].question), [images[i][0] for i in asked])
-            answers |= {(index, name): result for index, result in zip(asked, found_text, strict=True)}
+            asked = [index for index in usable if name in batch[index][1] and index not in lost]
+            found_said = _each(partial(_ask, asker, _question(asker, name)), [images[i][0] for i in asked])
+            answers |= {(index, name): result for index, result in zip(asked, found_said, strict=True)}
+            lost |= {index: fault for index, name in answers if isinstance(fault := answers[index, name][1], UNREACHED)}
+    answered = any(value is not None for value, _ in [*answers.values(), *scores.values()])
+    outcome = _Outcome(answered=answered, unreached=bool(lost) and not answered)
     for index, (row, names) in enumerate(batch):
         fault = images[index][1]
         for name in names:
-            text, text_fault = answers.get((index, name), (None, None))
+            said, said_fault = answers.get((index, name), (None, lost.get(index)))
             score, score_fault = scores.get(index, (None, None))
+            if isinstance(said_fault, AssistantDown):
+                outcome.down = said_fault
+                continue
             image = rebase_image(row.image, samples, out)
-            yield _row(row, name, image, text, score, faults=[fault, text_fault, score_fault])
+            faults = [fault, said_fault, score_fault]
+            outcome.rows.append(_row(row, name, _question(asker, name), image, said, score, faults=faults))
+    return outcome
 
 
 def _row(
-    sample: Sample, name: str, image: str, text: str | None, score: Scores | None, *, faults: list[str | None]
+    sample: Sample,
+    name: str,
+    question: str,
+    image: str,
+    said: Said | None,
+    score: Scores | None,
+    *,
+    faults: Sequence[Exception | None],
 ) -> Prediction:
     task = TASKS[name]
     reference, reference_fault = _attempt(lambda: task.answer(sample) if task.applies(sample) else None)
-    told = [fault for fault in faults if fault is not None]
+    told = list(dict.fromkeys(_described(fault) for fault in faults if fault is not None))
     bonafide_score, type_scores = score if score is not None else (None, None)
+    text, with_words = said if said is not None else (None, None)
+    bonafide_score = with_words if bonafide_score is None else bonafide_score
     fields: dict[str, Any] = {"status": "error" if told else "parsed"}
     if text is not None:
         # A score that failed beside a readable answer leaves the answer as it is; the missing score
@@ -233,11 +364,11 @@ def _row(
         sample_id=sample.id,
         image=image,
         task=name,
-        question=task.question,
+        question=question,
         answer=text,
         bonafide_score=bonafide_score,
         type_scores=dict(type_scores) if type_scores else None,
-        error="; ".join([*told, *([f"reference: {reference_fault}"] if reference_fault else [])]) or None,
+        error="; ".join([*told, *([f"reference: {_described(reference_fault)}"] if reference_fault else [])]) or None,
         truth=Truth(
             is_attack=sample.is_attack,
             presentation_type=sample.presentation_type,
@@ -260,15 +391,21 @@ def _can_score(asker: Any) -> bool:
     return hasattr(asker, "score_many") or hasattr(asker, "score")
 
 
-def _ask(asker: Any, question: str, images: list[Any]) -> list[str]:
+def _question(asker: Any, task: str) -> str:
+    return asker.question(task) if hasattr(asker, "question") else TASKS[task].question
+
+
+def _ask(asker: Any, question: str, images: list[Any]) -> list[Said]:
     many = hasattr(asker, "ask_many")
-    texts = (
-        list(asker.ask_many(images, question)) if many else [asker.ask(image, question) for image in images]
-    )
-    for text in texts:
-        if not isinstance(text, str):
-            raise TypeError(f"answer is a {type(text).__name__} — expected str")
-    return texts
+    found = list(asker.ask_many(images, question)) if many else [asker.ask(image, question) for image in images]
+    return [_checked_answer(item) for item in found]
+
+
+def _checked_answer(item: Any) -> Said:
+    text, score = item if isinstance(item, tuple | list) and len(item) == 2 else (item, None)
+    if not isinstance(text, str):
+        raise TypeError(f"answer is a {type(text).__name__} — expected str")
+    return text, None if score is None else _checked_score(score)[0]
 
 
 def _score(asker: Any, images: list[Any]) -> list[Scores]:
@@ -290,7 +427,7 @@ def _checked_score(item: Any) -> Scores:
     return value, numbers
 
 
-def _each(work: Callable[[list[Any]], list[T]], items: list[Any]) -> list[tuple[T | None, str | None]]:
+def _each(work: Callable[[list[Any]], list[T]], items: list[Any]) -> list[tuple[T | None, Exception | None]]:
     """Work on all items at once; should that fail, one by one, so that one bad picture spoils only itself."""
     if not items:
         return []
@@ -299,16 +436,18 @@ def _each(work: Callable[[list[Any]], list[T]], items: list[Any]) -> list[tuple[
         return [(result, None) for result in results]
     if len(items) > 1:
         return [pair for item in items for pair in _each(work, [item])]
-    return [(None, fault or f"{len(results or [])} results for 1 picture — expected 1")]
+    return [(None, fault or ValueError(f"{len(results or [])} results for 1 picture — expected 1"))]
 
 
-def _attempt(work: Callable[[], T]) -> tuple[T | None, str | None]:
+def _attempt(work: Callable[[], T]) -> tuple[T | None, Exception | None]:
     try:
         return work(), None
-    except (
-        Exception
-    ) as error:  # the asker is anybody's code: all it raises is a row's error, never the run's end
-        return None, f"{type(error).__name__}: {error}"
+    except Exception as error:  # the asker is anybody's code: what it raises is a row's error, never the run's end
+        return None, error
+
+
+def _described(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def _row_id(sample: Sample, task: str) -> str:

@@ -1,0 +1,159 @@
+"""General multimodal language models, asked without training: LLaVA, Qwen-VL, Bunny … (paper §5.2, Tables 1-5, "zero-shot").
+
+As in the paper (§5.3.2) the twelve presentation types are put into the prompt; its prompts are not printed, these are our own
+words. Use: `Mllm(make_chat(ChatConfig(model="llava-folder", temperature=0))).ask_many([rgb], question)`.
+
+The score is the first verdict's own probability: at the first token of the coarse answer that begins one of the verdict's
+words, P(bona fide words) / (P(bona fide words) + P(attack words)) among the likeliest tokens that the model tells (as in Lin
+et al., "Evaluating text-to-visual generation with image-to-text generation", 2024, for yes and no). A model that tells none,
+or whose words as a whole say otherwise, has no score; its words still decide.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faceshield.chat import Chat, Completion, Request
+from faceshield.tasks import COARSE, FINE, LOCALIZATION, REASONING, TASKS
+from faceshield.taxonomy import ATTACK_TYPES, PRESENTATION_TYPES, TAXONOMY
+
+PromptStyle = Literal["zero-shot", "plain"]
+ALTERNATIVES = 20  # the most that OpenAI's protocol tells
+
+_WHAT = (
+    "The picture was taken by the camera of a face recognition system. The face in it is real if a live person stands before "
+    "the camera with nothing between them. It is a presentation attack if something else is shown to the camera."
+)
+_TYPES = "\n".join(f"- {kind.name}: {kind.sentence}" for kind in TAXONOMY)
+_QUESTIONS = {
+    COARSE.name: (
+        f"{_WHAT} Attacks are of these types: {', '.join(ATTACK_TYPES)}.\nIs this face real or an attack? "
+        "Answer with one word, real or attack."
+    ),
+    FINE.name: (
+        f"{_WHAT} There are {len(PRESENTATION_TYPES)} presentation types:\n{_TYPES}\n"
+        "Which presentation type does the picture show? Answer with the type's name alone, as it is written in the list."
+    ),
+    REASONING.name: (
+        f"{_WHAT} There are {len(PRESENTATION_TYPES)} presentation types:\n{_TYPES}\n"
+        "Why is this face real or an attack? Name in one sentence what can be seen in the picture that shows it. Then conclude "
+        'with "so this face is bona fide." or with "so this is a presentation attack of type", and the type\'s name.'
+    ),
+    LOCALIZATION.name: (
+        f"{_WHAT}\nWhere in the picture is the attack? Answer with its box alone, as [x0, y0, x1, y1]: the left, top, right "
+        "and bottom edge, integers from 0 (left or top edge of the picture) to 999 (right or bottom edge). If the face is "
+        'real, answer "There is no attack region."'
+    ),
+}
+_VERDICT_WORDS = {
+    "bonafide": ("real", "bona", "genuine", "live", "authentic"),
+    "attack": ("attack", "presentation", "spoof", "fake"),
+}
+_THOUGHTS = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
+_PADDING = 127  # grey, as the processors of the LLaVA family pad
+
+
+class Mllm:
+    """A chat model with the tasks' questions in words that it needs no training for.
+
+    Args:
+        chat: the model; its temperature should be 0.
+        prompt: "zero-shot", or "plain": the tasks' own questions, for a model trained on them (fine-tuned elsewhere, or our
+            own behind an endpoint).
+    """
+
+    def __init__(self, chat: Chat, prompt: PromptStyle = "zero-shot") -> None:
+        if prompt not in ("zero-shot", "plain"):
+            raise ValueError(f"prompt {prompt!r} — expected 'zero-shot' or 'plain'")
+        self.chat, self.prompt = chat, prompt
+        self.workers = chat.workers
+
+    def question(self, task: str) -> str:
+        """What it is asked in a task."""
+        return _QUESTIONS[task] if self.prompt == "zero-shot" else TASKS[task].question
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decides its answers; not where the model stands, nor how often or how fast it is asked."""
+        config: Any = getattr(self.chat, "config", None)
+        kept = ("temperature", "max_tokens", "image_side", "extra_body")
+        told = {key: getattr(config, key) for key in kept if hasattr(config, key)}
+        words = json.dumps([self.question(task) for task in TASKS])
+        return {"prompt": self.prompt, "questions": hashlib.sha256(words.encode()).hexdigest()[:12], **told}
+
+    def ask_many(self, images: Sequence[NDArray[np.uint8]], question: str) -> list[tuple[str, float | None]]:
+        """The answer to one question about each picture, and bonafide_score where the question is the coarse one.
+
+        Pictures go padded to a square where boxes are asked for, so that the model's frame is the readers'.
+        """
+        boxes, scored = question == self.question(LOCALIZATION.name), question == self.question(COARSE.name)
+        requests = [
+            Request(question, picture=squared(image) if boxes else image, alternatives=ALTERNATIVES if scored else 0)
+            for image in images
+        ]
+        answers = self.chat.complete_many(requests)
+        return [(spoken(answer.text), verdict_score(answer) if scored else None) for answer in answers]
+
+    def close(self) -> None:
+        self.chat.close()
+
+
+def spoken(text: str) -> str:
+    """What a model answers after it has thought aloud; empty where its thoughts never ended."""
+    return _THOUGHTS.sub("", text).strip()
+
+
+def verdict_score(answer: Completion) -> float | None:
+    """bonafide_score of a coarse answer, 0..1; None where the model tells no probabilities or contradicts itself."""
+    said = COARSE.read(spoken(answer.text)).is_attack
+    pieces = [token.chosen for token in answer.tokens]
+    start = max((place + 1 for place, piece in enumerate(pieces) if "</think>" in piece), default=0)
+    for place in range(start, len(pieces)):
+        word = _letters("".join(pieces[place:]))
+        side = next((side for side, words in _VERDICT_WORDS.items() if word.startswith(words)), None)
+        if side is None:
+            continue
+        if said is None or said != (side == "attack"):
+            return None
+        mass = {"bonafide": 0.0, "attack": 0.0}
+        for piece, logarithm in answer.tokens[place].alternatives:
+            if (of := _side(piece)) is not None:
+                mass[of] += math.exp(logarithm)
+        total = sum(mass.values())
+        return mass["bonafide"] / total if total > 0 else None
+    return None
+
+
+def _side(piece: str) -> str | None:
+    """The verdict that a token begins to say: two letters of one of its words, or more."""
+    letters = _letters(piece)
+    if len(letters) < 2:
+        return None
+    sides = [
+        side
+        for side, words in _VERDICT_WORDS.items()
+        if any(word.startswith(letters) or letters.startswith(word) for word in words)
+    ]
+    return sides[0] if len(sides) == 1 else None
+
+
+def _letters(text: str) -> str:
+    return re.sub(r"[^a-z]", "", text.lower())
+
+
+def squared(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 -> the picture in the centre of a grey square, the frame in which boxes are written as 0-999."""
+    height, width = image.shape[:2]
+    side = max(height, width)
+    square = np.full((side, side, 3), _PADDING, np.uint8)
+    top, left = (side - height) // 2, (side - width) // 2
+    square[top : top + height, left : left + width] = image
+    return square
