@@ -87,7 +87,7 @@ def test_what_it_cannot_answer_is_refused(stage_config: Make, domains_jsonl: Pat
     assert not out.exists()
     assert run("predict", domains_jsonl, "--model", config.out, "--out", out, "--limit", 2).exit_code == 0
     assert [row.type_scores for row in read_jsonl(out, Prediction)] == [None, None]
-    with pytest.raises(ValueError, match="it has no PVTM"):
+    with pytest.raises(ValueError, match="pvtm for .*: a trained baseline has no such option"):
         load_model(config.out, pvtm="paper")
 
 
