@@ -180,7 +180,7 @@ def batch(bench: Bench, found: Figures) -> None:
             encoded = bench.model.encode_images(inputs["pixel_values"].to(bench.dtype), savp)
             reading = Reading(bench.model, bench.processor, *encoded)
             for name, fixed in answers.items():
-                reading.score(questions[name], fixed)
+                reading.score({questions[name]: fixed})
             reading.answer([REASONING.question, LOCALIZATION.question], max_new_tokens=NEW_TOKENS["reasoning"])
 
     @torch.inference_mode()

@@ -38,8 +38,8 @@ REPORT_FIELDS = [
 # name -> its parameters in order, "=" where there is a default, "*" before those by keyword alone
 SIGNATURES: list[tuple[Any, str]] = [
     (FaceShieldPredictor.from_pretrained, "model= *device= *dtype= *threshold= *pvtm= *detector="),
-    (FaceShieldPredictor.inspect, "self image *face="),
-    (FaceShieldPredictor.inspect_many, "self images *face= *batch_size="),
+    (FaceShieldPredictor.inspect, "self image *face= *tasks="),
+    (FaceShieldPredictor.inspect_many, "self images *face= *tasks= *batch_size="),
     (FaceShieldPredictor.detect, "self image *face="),
     (FaceShieldPredictor.classify, "self image *face="),
     (FaceShieldPredictor.explain, "self image *face="),
@@ -65,7 +65,7 @@ OPTIONS = {
     "score": ["--out", "--model", "--threshold-from", "--criterion"],
     "calibrate": ["--out", "--model", "--criterion", "--face"],
     "table": ["--markdown", "--out"],
-    "inspect": ["--model", "--face", "--json", "--out"],
+    "inspect": ["--model", "--face", "--json", "--tasks", "--out"],
     "ask": ["--model", "--face"],
     "serve": ["--model", "--host", "--port", "--api-keys", "--queue", "--timeout", "--drain", "--offline"],
     "doctor": ["--model", "--data", "--json"],

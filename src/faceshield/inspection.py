@@ -6,13 +6,32 @@ Light on purpose (no torch): whatever shows a report imports this and not the pr
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 Box = tuple[float, float, float, float]
 """x0, y0, x1, y1 in pixels of the given (upright) picture, x1 and y1 exclusive."""
 
 Status = Literal["ok", "no_face", "error"]
+
+Task = Literal["coarse", "fine", "reasoning", "localization"]
+"""What can be asked about a picture; the verdict (coarse) always is."""
+
+ALL_TASKS: tuple[Task, ...] = get_args(Task)
+
+
+def check_tasks(names: Iterable[str]) -> tuple[Task, ...]:
+    """The named tasks in their own order, each once.
+
+    Raises:
+        ValueError: a name that is none.
+    """
+    wanted = {name.strip() for name in names}
+    if not wanted <= set(ALL_TASKS) or isinstance(names, str):
+        shown = names if isinstance(names, str) else ", ".join(sorted(wanted - set(ALL_TASKS)))
+        raise ValueError(f"tasks {shown!r} — expected some of {', '.join(ALL_TASKS)} — correct it")
+    return tuple(name for name in ALL_TASKS if name in wanted)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,7 +24,7 @@ from torch import Tensor
 
 from faceshield.face import BuiltInDetector, FaceDetector, crop_box
 from faceshield.images import ImageError, Picture, open_picture, source_name
-from faceshield.inspection import Box, InspectionReport
+from faceshield.inspection import ALL_TASKS, Box, InspectionReport, check_tasks
 from faceshield.quality import assess
 from faceshield.tasks import COARSE, FINE, LOCALIZATION, REASONING, TASKS
 from faceshield.taxonomy import ATTACK_TYPES, BONAFIDE
@@ -39,11 +39,13 @@ __all__ = ["FaceShieldPredictor", "InspectionReport"]
 FaceMode = Literal["detect", "whole"]
 Scores = tuple[float, dict[str, float]]
 """bonafide_score and type_scores."""
+Encoded = tuple[Tensor, Tensor | None]
+"""A picture's features, and where PVTM is on its joint tokens."""
 
 _MAX_NEW_TOKENS = 160  # our longest answers need about 130; some pictures make a model talk for ever
 _REMEMBERED = 32  # pictures whose encoded form is kept between the questions of an evaluation
 _EVALUATION_BATCH = 16
-_ALL = (FINE.name, REASONING.name, LOCALIZATION.name)
+_VERDICT = (COARSE.name,)
 
 
 class FaceShieldPredictor:
@@ -83,9 +85,9 @@ class FaceShieldPredictor:
         self.crop_side = crop_side
         self._detector = detector
         self._templates = {
-            task.name: [processor.encode_answer(answer) for answer in task.templates.values()] for task in (COARSE, FINE)
+            task.question: [processor.encode_answer(answer) for answer in task.templates.values()] for task in (COARSE, FINE)
         }
-        self._remembered: OrderedDict[bytes, tuple[Tensor, Tensor]] = OrderedDict()
+        self._remembered: OrderedDict[bytes, Encoded] = OrderedDict()
 
     @classmethod
     def from_pretrained(
@@ -151,13 +153,17 @@ class FaceShieldPredictor:
 
     # -- one picture, or several ---------------------------------------------------------------------------
 
-    def inspect(self, image: object, *, face: FaceMode = "detect") -> InspectionReport:
-        """All four tasks on one picture.
+    def inspect(
+        self, image: object, *, face: FaceMode = "detect", tasks: Collection[str] = ALL_TASKS
+    ) -> InspectionReport:
+        """All four tasks on one picture, which is looked at once.
 
         Args:
             image: a path, the bytes of a file, a PIL image, or an (H, W, 3) uint8 RGB array.
             face: "detect": the largest face that is found, with a margin; "whole": the picture is a face crop
                 already.
+            tasks: of "coarse", "fine", "reasoning", "localization"; the verdict (coarse) always comes. The last two
+                generate words, which takes most of the time.
 
         Returns:
             The report. A picture that cannot be read is a report with status "error", one without a face a
@@ -165,40 +171,45 @@ class FaceShieldPredictor:
 
         Raises:
             TypeError: `image` is none of these kinds.
-            ValueError: unknown `face`.
+            ValueError: unknown `face` or task.
         """
-        return self._report(image, face, _ALL)
+        return self._report(image, face, tasks)
 
     def inspect_many(
-        self, images: Iterable[object], *, face: FaceMode = "detect", batch_size: int = 8
+        self,
+        images: Iterable[object],
+        *,
+        face: FaceMode = "detect",
+        tasks: Collection[str] = ALL_TASKS,
+        batch_size: int = 8,
     ) -> Iterator[InspectionReport]:
         """Reports in order; whatever is wrong with one picture is in its report and never raised.
 
         Args:
             images: see `inspect`; read as they are needed, `batch_size` at a time.
-            face: see `inspect`.
+            face, tasks: see `inspect`.
             batch_size: pictures that go through the model together; it changes the speed, not the verdicts.
         """
         if batch_size < 1:
             raise ValueError(f"batch_size {batch_size} — expected at least 1")
         for batch in _batches(images, batch_size):
-            yield from self._reports(batch, face, _ALL)
+            yield from self._reports(batch, face, tasks)
 
     def detect(self, image: object, *, face: FaceMode = "detect") -> InspectionReport:
         """The verdict alone: `is_attack`, `bonafide_score`; see `inspect`."""
-        return self._report(image, face, ())
+        return self._report(image, face, _VERDICT)
 
     def classify(self, image: object, *, face: FaceMode = "detect") -> InspectionReport:
         """Verdict and `presentation_type`, `type_scores`; see `inspect`."""
-        return self._report(image, face, ("fine",))
+        return self._report(image, face, (FINE.name,))
 
     def explain(self, image: object, *, face: FaceMode = "detect") -> InspectionReport:
         """Verdict and `reasoning`; see `inspect`."""
-        return self._report(image, face, ("reasoning",))
+        return self._report(image, face, (REASONING.name,))
 
     def locate(self, image: object, *, face: FaceMode = "detect") -> InspectionReport:
         """Verdict and `boxes`; see `inspect`."""
-        return self._report(image, face, ("localization",))
+        return self._report(image, face, (LOCALIZATION.name,))
 
     def ask(self, image: object, prompt: str, *, face: FaceMode = "whole") -> str:
         """The model's answer to a free question about one picture; not a verdict, only words.
@@ -223,7 +234,7 @@ class FaceShieldPredictor:
         """`bonafide_score` of a whole picture, 0..1; raises as `ask`."""
         picture = open_picture(image)
         with torch.inference_mode():
-            return self._score(self._read([picture.rgb]), COARSE.name)[0][0]
+            return self._score(self._read([picture.rgb]))[0][0]
 
     def failed(self, error: ImageError) -> InspectionReport:
         """The report on a picture that could not be inspected."""
@@ -241,11 +252,7 @@ class FaceShieldPredictor:
         found: list[Scores] = []
         with torch.inference_mode():
             for batch in _batches(images, _EVALUATION_BATCH):
-                reading = self._reading(self._encode_remembered(batch))
-                coarse, fine = self._score(reading, COARSE.name), self._score(reading, FINE.name)
-                found += [
-                    (row[0], dict(zip(FINE.templates, types, strict=True))) for row, types in zip(coarse, fine, strict=True)
-                ]
+                found += self._score(self._reading(self._encode_remembered(batch)))
         return found
 
     def ask_many(self, images: Sequence[object], prompt: str) -> list[str]:
@@ -260,15 +267,16 @@ class FaceShieldPredictor:
 
     # -- how -----------------------------------------------------------------------------------------------
 
-    def _report(self, image: object, face: FaceMode, tasks: tuple[str, ...]) -> InspectionReport:
+    def _report(self, image: object, face: FaceMode, tasks: Collection[str]) -> InspectionReport:
         try:
             picture = open_picture(image)
         except ImageError as error:
             return self.failed(error)
         return self._reports([picture], face, tasks)[0]
 
-    def _reports(self, images: Sequence[object], face: FaceMode, tasks: tuple[str, ...]) -> list[InspectionReport]:
+    def _reports(self, images: Sequence[object], face: FaceMode, tasks: Collection[str]) -> list[InspectionReport]:
         """One report a picture, in order; those with a face go through the model together."""
+        tasks = check_tasks(tasks)
         reports: list[InspectionReport | None] = []
         crops: list[NDArray[np.uint8]] = []
         waiting: list[tuple[int, dict[str, Any], Box | None, tuple[int, int, int, int]]] = []
@@ -326,22 +334,20 @@ class FaceShieldPredictor:
         faces = [tuple(round(float(value), 1) for value in one.box) for one in found]
         return faces, crop_box(found[0].box, picture.size_wh) if found else None  # type: ignore[return-value]
 
-    def _judge(self, crops: Sequence[NDArray[np.uint8]], tasks: tuple[str, ...]) -> list[dict[str, Any]]:
+    def _judge(self, crops: Sequence[NDArray[np.uint8]], tasks: Collection[str]) -> list[dict[str, Any]]:
         """What the model finds in each crop; "located" is its answer to the question where, read in the crop's
         pixels."""
         reading = self._read(crops)
-        rows: list[dict[str, Any]] = [
-            {"bonafide_score": values[0], "is_attack": values[0] < self.threshold}
-            for values in self._score(reading, COARSE.name)
-        ]
-        if "fine" in tasks:
-            for row, values in zip(rows, self._score(reading, FINE.name), strict=True):
-                scores = dict(zip(FINE.templates, values, strict=True))
-                row["type_scores"] = scores
-                row["presentation_type"] = max(ATTACK_TYPES, key=scores.__getitem__) if row["is_attack"] else BONAFIDE
+        rows: list[dict[str, Any]] = []
+        for score, types in self._score(reading):
+            row: dict[str, Any] = {"bonafide_score": score, "is_attack": score < self.threshold}
+            if FINE.name in tasks:
+                row["type_scores"] = types
+                row["presentation_type"] = max(ATTACK_TYPES, key=types.__getitem__) if row["is_attack"] else BONAFIDE
+            rows.append(row)
         asked = [task for task in (REASONING, LOCALIZATION) if task.name in tasks]
-        answers = reading.answer([task.question for task in asked], max_new_tokens=_MAX_NEW_TOKENS) if asked else []
-        for row, crop, words in zip(rows, crops, answers, strict=False):
+        answers = reading.answer([task.question for task in asked], max_new_tokens=_MAX_NEW_TOKENS)
+        for row, crop, words in zip(rows, crops, answers, strict=True):
             for task, answer in zip(asked, words, strict=True):
                 if task is REASONING:
                     row["reasoning"] = answer
@@ -352,13 +358,13 @@ class FaceShieldPredictor:
     def _read(self, crops: Sequence[NDArray[np.uint8]]) -> Reading:
         return self._reading(self._encode(crops))
 
-    def _reading(self, encoded: tuple[Tensor, Tensor]) -> Reading:
+    def _reading(self, encoded: Encoded) -> Reading:
         from faceshield.model.reading import Reading
 
         return Reading(self.model, self.processor, *encoded)
 
-    def _encode(self, crops: Sequence[NDArray[np.uint8]]) -> tuple[Tensor, Tensor]:
-        """(H, W, 3) uint8 RGB crops -> the tower's features and joint tokens, (B, T, Dv) each."""
+    def _encode(self, crops: Sequence[NDArray[np.uint8]]) -> Encoded:
+        """(H, W, 3) uint8 RGB crops -> the tower's features and, for PVTM, joint tokens, (B, T, Dv) each."""
         pixels, descriptors = [], []
         for crop in crops:
             first, second = self.processor.encode_image(self._resized(crop))
@@ -367,7 +373,7 @@ class FaceShieldPredictor:
                 descriptors.append(second)
         device, dtype = self.model.device, self.model.dtype
         savp = torch.stack(descriptors).to(device, dtype) if descriptors else None
-        return self.model.encode_images(torch.stack(pixels).to(device, dtype), savp)
+        return self.model.encode_images(torch.stack(pixels).to(device, dtype), savp, with_joint=self.model.model.pvtm_is_on())
 
     def _resized(self, crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
         # Local binary patterns and gradients are made of single pixels: at another scale they are others.
@@ -378,25 +384,28 @@ class FaceShieldPredictor:
         size_wh = tuple(max(1, round(length * side / longest)) for length in (crop.shape[1], crop.shape[0]))
         return np.asarray(Image.fromarray(crop).resize(size_wh, Image.Resampling.BICUBIC))
 
-    def _encode_remembered(self, images: Sequence[object]) -> tuple[Tensor, Tensor]:
+    def _encode_remembered(self, images: Sequence[object]) -> Encoded:
         """As `_encode`, for whole pictures that were perhaps asked about just before."""
         crops = [open_picture(image).rgb for image in images]
         keys = [hashlib.sha256(repr(crop.shape).encode() + crop.tobytes()).digest() for crop in crops]
         new = {key: crop for key, crop in zip(keys, crops, strict=True) if key not in self._remembered}
         if new:
             features, joint = self._encode(list(new.values()))
-            self._remembered.update(zip(new, zip(features, joint, strict=True), strict=True))
+            joints = [None] * len(new) if joint is None else list(joint)
+            self._remembered.update(zip(new, zip(features, joints, strict=True), strict=True))
         rows = [self._remembered[key] for key in keys]
         for key in keys:
             self._remembered.move_to_end(key)
         while len(self._remembered) > _REMEMBERED:
             self._remembered.popitem(last=False)
-        return torch.stack([row[0] for row in rows]), torch.stack([row[1] for row in rows])
+        asked = [row[1] for row in rows if row[1] is not None]
+        return torch.stack([row[0] for row in rows]), torch.stack(asked) if asked else None
 
-    def _score(self, reading: Reading, task: str) -> list[list[float]]:
-        """Probability of each of the task's fixed answers, one list a picture, each summing to 1."""
-        logarithms = reading.score(TASKS[task].question, self._templates[task])
-        return [[float(value) for value in row] for row in logarithms.double().softmax(-1)]
+    def _score(self, reading: Reading) -> list[Scores]:
+        """Probability of the fixed bona fide answer and of each type's, of one pass whatever was asked for: the same
+        picture gives the same bits."""
+        coarse, fine = (chances.double().softmax(-1).tolist() for chances in reading.score(self._templates))
+        return [(row[0], dict(zip(FINE.templates, types, strict=True))) for row, types in zip(coarse, fine, strict=True)]
 
     def _face_to_ask_about(self, image: object, prompt: str, face: str) -> NDArray[np.uint8]:
         self._check_question(prompt)

@@ -33,26 +33,6 @@ def test_left_padded_rows_equal_single_rows(pair, batch, pictures):
         torch.testing.assert_close(together[row, -alone.shape[1] :], alone[0], atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 1e-2)])
-@pytest.mark.parametrize("use_savp", [True, False])
-def test_eight_mixed_questions_score_as_each_alone(make_pair, pictures, use_savp, dtype, tolerance):
-    model, processor = make_pair(use_savp=use_savp)
-    model.to(dtype)
-    answers = [processor.encode_answer(a) for a in ("This is a bona fide face.", "This is a presentation attack.")]
-
-    def scores(pictures, questions):
-        inputs = processor(images=pictures, text=questions)
-        given = {name: value.to(dtype) if value.is_floating_point() else value for name, value in inputs.items()}
-        return model.score_answers(answers, **given).softmax(-1)
-
-    eight, asked = (pictures * 3)[:8], [QUESTIONS[row * 2 % 3] for row in range(8)]
-    together = scores(eight, asked)
-    alone = torch.cat([scores([picture], [question]) for picture, question in zip(eight, asked, strict=True)])
-    assert (together - alone).abs().max() <= tolerance
-    assert torch.equal(together.argmax(-1), alone.argmax(-1))
-    assert together[:, 0].max() - together[:, 0].min() > 0.1  # rows are told apart
-
-
 @pytest.mark.parametrize("ranking", [{}, {"pvtm_scope": "per_stream"}, {"pvtm_mask": "mean", "pvtm_draw": "exact"}])
 @pytest.mark.parametrize("pvtm_inference", ["off", "paper"])
 def test_pictures_with_and_without_savp_mix_in_a_batch(make_pair, pictures, pvtm_inference, ranking):
@@ -61,15 +41,13 @@ def test_pictures_with_and_without_savp_mix_in_a_batch(make_pair, pictures, pvtm
     four, asked = [*pictures, pictures[0]], [*QUESTIONS, QUESTIONS[1]]
     together = processor(images=four, text=asked, savp=second)
     assert together["savp_mask"].tolist() == second
-    answers = [processor.encode_answer(a) for a in ("This is a bona fide face.", "This is a presentation attack.")]
-    mixed, scores = logits(model, together), model.score_answers(answers, **together)
+    mixed = logits(model, together)
     told = model.generate(**together, max_new_tokens=4, min_new_tokens=4, do_sample=False)
     for row, (picture, question, both) in enumerate(zip(four, asked, second, strict=True)):
         one = processor(images=picture, text=question, savp=both)
         assert "savp_mask" not in one and ("savp_values" in one) == both
         alone = logits(model, one)
         torch.testing.assert_close(mixed[row, -alone.shape[1] :], alone[0], atol=1e-5, rtol=1e-5)
-        torch.testing.assert_close(scores[row], model.score_answers(answers, **one)[0], atol=1e-4, rtol=1e-5)
         assert torch.equal(told[row, -4:], model.generate(**one, max_new_tokens=4, min_new_tokens=4, do_sample=False)[0, -4:])
     assert (mixed[0, -1] - mixed[3, -1]).abs().max() > 1e-2
     pixels = [together.pop("pixel_values"), together.pop("savp_values"), together["savp_mask"]]
@@ -177,28 +155,6 @@ def test_generate_from_cached_features_and_several_sequences(pair, batch):
         **batch, vision_features=features, vision_joint=joint, max_new_tokens=5, do_sample=False, num_beams=2
     )
     assert torch.equal(wanted, got)
-
-
-@pytest.mark.parametrize("attention", ["eager", "sdpa"])
-def test_scores_are_the_answers_log_probabilities(pair, batch, pictures, attention):
-    model, processor = pair
-    model.set_attn_implementation(attention)
-    answers = [
-        processor.encode_answer(a) for a in ("This is a bona fide face.", "No.", "It is a print attack.")
-    ]
-    scores = model.score_answers(answers, **batch)
-    assert scores.shape == (3, 3)
-    for row in range(3):
-        asked = processor.encode_question(QUESTIONS[row])
-        for column, answer in enumerate(answers):
-            pixels = processor(images=pictures[row])
-            out = logits(model, {"input_ids": torch.tensor([asked + answer]), **pixels})[0].log_softmax(-1)
-            wanted = sum(out[len(asked) - 1 + i, token] for i, token in enumerate(answer))
-            torch.testing.assert_close(scores[row, column], wanted, atol=1e-3, rtol=1e-4)
-    one = model.score_answers([answer[:1] for answer in answers], **batch)
-    assert one.shape == (3, 3) and (one <= 0).all()
-    with pytest.raises(ValueError, match="answers"):
-        model.score_answers([[]], **batch)
 
 
 def test_loss_trains_projector_and_language_model_with_frozen_towers(pair, pictures):

@@ -31,16 +31,29 @@ def whole(pair: Any, pictures: list[np.ndarray], questions: list[str]) -> dict[s
     return inputs
 
 
+def plain_score(pair: Any, picture: np.ndarray, question: str, answer: str) -> torch.Tensor:
+    """Log-probability of an answer by the logits of the whole conversation, end token included."""
+    inputs = {**pair[1](images=picture, text=question, answers=answer), "pvtm_seeds": torch.zeros(1, dtype=torch.long)}
+    labels = inputs.pop("labels")[0, 1:]
+    with torch.inference_mode():
+        chances = pair[0](**inputs).logits[0, :-1].log_softmax(-1)
+    spoken = labels != -100
+    return chances[spoken].gather(-1, labels[spoken, None]).sum()
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_scores_are_those_of_the_whole_conversation(
-    make_pair: Any, pictures: list[np.ndarray], options: dict[str, Any]
+    make_pair: Any, pictures: list[np.ndarray], options: dict[str, Any], attention: str
 ) -> None:
     pair = make_pair(**options)
+    pair[0].set_attn_implementation(attention)
     answers = [pair[1].encode_answer(answer) for answer in ANSWERS]
     reading = read(pair, pictures)
     for question in (*QUESTIONS, QUESTIONS[0]):  # the first again: nobody has written into what is shared
-        expected = pair[0].score_answers(answers, **whole(pair, pictures, [question] * len(pictures)))
-        torch.testing.assert_close(reading.score(question, answers), expected, rtol=0, atol=1e-4)
+        rows = [[plain_score(pair, picture, question, answer) for answer in ANSWERS] for picture in pictures]
+        expected = torch.tensor(rows)
+        torch.testing.assert_close(reading.score({question: answers})[0], expected, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
@@ -67,11 +80,82 @@ def test_a_batch_gives_each_its_own_probabilities(
     pair = model.to(dtype), processor
     answers = [processor.encode_answer(answer) for answer in ANSWERS]
     eight = (pictures * 3)[:8]
-    together = read(pair, eight).score(QUESTIONS[1], answers).softmax(-1)
+    together = read(pair, eight).score({QUESTIONS[1]: answers})[0].softmax(-1)
     for row, picture in zip(together, eight, strict=True):
-        alone = read(pair, [picture]).score(QUESTIONS[1], answers).softmax(-1)[0]
+        alone = read(pair, [picture]).score({QUESTIONS[1]: answers})[0].softmax(-1)[0]
         assert (row - alone).abs().max() <= tolerance and row.argmax() == alone.argmax()
 
 
 def test_no_question_is_no_answer(pair: Any, pictures: list[np.ndarray]) -> None:
-    assert read(pair, pictures).answer([], max_new_tokens=4) == []
+    assert read(pair, pictures).answer([], max_new_tokens=4) == [[]] * len(pictures)
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_all_questions_are_scored_as_if_each_were_the_only_one(
+    make_pair: Any, pictures: list[np.ndarray], options: dict[str, Any]
+) -> None:
+    pair = make_pair(**options)
+    answers = [pair[1].encode_answer(answer) for answer in ANSWERS]
+    asked = {question: answers[: number + 1] for number, question in enumerate(QUESTIONS)}
+    reading = read(pair, pictures)
+    first = reading.score(asked)
+    reading.answer(QUESTIONS[:2], max_new_tokens=4)
+    for together, again, (question, fixed) in zip(first, reading.score(asked), asked.items(), strict=True):
+        alone = read(pair, pictures).score({question: fixed})[0]
+        torch.testing.assert_close(together, alone, rtol=0, atol=1e-4)
+        assert torch.equal(together, again)  # what was asked in between left nothing behind
+
+
+def test_pictures_that_are_done_leave_the_others_to_go_on(pair: Any, pictures: list[np.ndarray]) -> None:
+    """An end token that comes early for some makes the batch smaller under way."""
+    model, processor = pair
+    said = read(pair, pictures).answer(QUESTIONS[:1], max_new_tokens=12)
+    firsts = [processor.encode_answer(row[0])[:3] for row in said]
+    original, seen = processor.eos_token_id, set()
+    try:
+        for end in {token for first in firsts for token in first}:
+            processor.eos_token_id = end
+            found = read(pair, pictures).answer(QUESTIONS, max_new_tokens=12)
+            for row, picture in zip(found, pictures, strict=True):
+                for answer, question in zip(row, QUESTIONS, strict=True):
+                    inputs = whole(pair, [picture], [question])
+                    ids = model.generate(**inputs, max_new_tokens=12, do_sample=False, eos_token_id=end, pad_token_id=end)
+                    spoken = ids[0, inputs["input_ids"].shape[1] :].tolist()
+                    spoken = spoken[: spoken.index(end)] if end in spoken else spoken
+                    seen.add(len(spoken))
+                    assert answer == processor.decode_answer(spoken)
+    finally:
+        processor.eos_token_id = original
+    assert len(seen) > 1
+
+
+def test_a_sliding_window_hides_what_generate_hides(make_pair: Any, toy_sizes: Any, pictures: list[np.ndarray]) -> None:
+    narrow = {**toy_sizes["text_config"], "sliding_window": 40}
+    pair = make_pair(text_config=narrow)
+    model, processor = pair
+    found = read(pair, pictures[:1]).answer(QUESTIONS, max_new_tokens=8)[0]
+    score = read(pair, pictures[:1]).score({QUESTIONS[1]: [processor.encode_answer(ANSWERS[2])]})[0]
+    for answer, question in zip(found, QUESTIONS, strict=True):
+        inputs = whole(pair, pictures[:1], [question])
+        ids = model.generate(**inputs, max_new_tokens=8, do_sample=False)[0, inputs["input_ids"].shape[1] :]
+        assert answer == processor.decode_answer(ids)
+    torch.testing.assert_close(score[0, 0], plain_score(pair, pictures[0], QUESTIONS[1], ANSWERS[2]), rtol=0, atol=1e-4)
+
+
+def test_pictures_without_a_second_stream_are_read_too(pair: Any, pictures: list[np.ndarray]) -> None:
+    model, processor = pair
+    inputs = processor(images=pictures, text=QUESTIONS[0], savp=False)
+    with torch.inference_mode():
+        features, joint = model.encode_images(inputs["pixel_values"], with_joint=False)
+        assert joint is None
+        full, _ = model.encode_images(inputs["pixel_values"])
+    torch.testing.assert_close(features, full, rtol=0, atol=1e-6)
+    said = Reading(model, processor, features).answer(QUESTIONS[:1], max_new_tokens=8)
+    made = model.generate(**inputs, max_new_tokens=8, do_sample=False)[:, inputs["input_ids"].shape[1] :]
+    assert [row[0] for row in said] == [processor.decode_answer(row) for row in made]
+
+
+def test_flash_attention_is_refused(pair: Any, pictures: list[np.ndarray]) -> None:
+    pair[0].model.language_model.config._attn_implementation = "flash_attention_2"
+    with pytest.raises(ValueError, match="expected sdpa or eager"):
+        read(pair, pictures)

@@ -60,6 +60,15 @@ def test_json_is_one_object_a_line_and_errors_are_rows(run: Run, photos: Path) -
     assert all(set(row) == set(rows[0]) for row in rows)
 
 
+def test_only_what_is_asked_for_is_answered(run: Run, photos: Path) -> None:
+    code, out, _ = run("inspect", photos / "face.png", "--json", "--tasks", "fine, coarse")
+    row = json.loads(out)
+    assert code == 0 and row["type_scores"] and row["is_attack"] is not None
+    assert row["reasoning"] is None and "localization" not in row["meta"]
+    code, out, err = run("inspect", photos, "--tasks", "fine,why", model="never looked at")
+    assert code == 2 and not out and "tasks 'why' — expected some of coarse, fine, reasoning, localization" in err
+
+
 def test_the_table_is_for_people(run: Run, photos: Path) -> None:
     code, out, err = run("inspect", photos / "face.png", photos / "wall.jpg")
     assert code == 0 and err == ""

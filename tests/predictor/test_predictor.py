@@ -19,9 +19,9 @@ from torch import Tensor
 from faceshield import FaceShieldPredictor
 from faceshield.face import Face
 from faceshield.images import ImageError
-from faceshield.inspection import InspectionReport
+from faceshield.inspection import ALL_TASKS, InspectionReport
 from faceshield.model import read_info, save
-from faceshield.tasks import COARSE, LOCALIZATION
+from faceshield.tasks import COARSE, LOCALIZATION, REASONING, TASKS
 from faceshield.taxonomy import ATTACK_TYPES, PRESENTATION_TYPES
 
 Make = Callable[..., FaceShieldPredictor]
@@ -112,6 +112,7 @@ def test_the_score_is_the_share_of_the_fixed_answers(shield: FaceShieldPredictor
     wanted = float(torch.tensor(totals, dtype=torch.float64).softmax(0)[0])
     assert shield.score(face_photo) == pytest.approx(wanted, rel=1e-4)
     assert shield.detect(face_photo, face="whole").bonafide_score == shield.score(face_photo)
+    assert tuple(TASKS) == ALL_TASKS
 
 
 def test_nothing_but_pixels_moves_the_verdict(shield: FaceShieldPredictor, face_photo: RGB, tmp_path: Path) -> None:
@@ -188,6 +189,35 @@ def test_each_verb_fills_its_own_part(shield: FaceShieldPredictor, face_photo: R
     assert classified.type_scores and classified.reasoning is None
     assert explained.reasoning is not None and not explained.type_scores
     assert "localization" in located.meta and located.reasoning is None
+
+
+def test_inspect_answers_what_is_asked_and_nothing_moves_the_scores(shield: FaceShieldPredictor, face_photo: RGB) -> None:
+    whole = shield.inspect(face_photo)
+    for asked in (["coarse"], ["fine"], ["localization", "reasoning"], ("reasoning", "fine"), []):
+        found = shield.inspect(face_photo, tasks=asked)
+        assert found.bonafide_score == whole.bonafide_score and found.is_attack == whole.is_attack
+        assert found.type_scores == (whole.type_scores if "fine" in asked else {})
+        assert (found.reasoning is None) == ("reasoning" not in asked)
+        assert ("localization" in found.meta) == ("localization" in asked)
+        if "reasoning" in asked:
+            assert found.reasoning == whole.reasoning  # also when it is generated without company
+    assert next(shield.inspect_many([face_photo], tasks=["fine"])) == shield.classify(face_photo)
+    for wrong in (["where"], "fine", ["fine", "all"]):
+        with pytest.raises(ValueError, match="expected some of coarse, fine, reasoning, localization"):
+            shield.inspect(face_photo, tasks=wrong)
+
+
+def test_one_look_gives_the_answers_of_four_generate_calls(shield: FaceShieldPredictor, face_photo: RGB) -> None:
+    """The plain path: processor, `generate`, decode, once a question."""
+    for crop in (face_photo[40:190, 140:300], face_photo[::-1], face_photo[:200, 300:]):
+        found = shield.inspect(crop, face="whole")
+        said = []
+        for task in (REASONING, LOCALIZATION):
+            inputs = shield.processor(images=shield._resized(np.ascontiguousarray(crop)), text=task.question)
+            model: Any = shield.model
+            made = model.generate(**inputs, max_new_tokens=160, do_sample=False)[0, inputs["input_ids"].shape[1] :]
+            said.append(shield.processor.decode_answer(made))
+        assert [found.reasoning, found.meta["localization"]] == said
 
 
 def test_without_a_face_there_is_no_verdict(shield: FaceShieldPredictor, blank: RGB) -> None:

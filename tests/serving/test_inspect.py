@@ -59,6 +59,22 @@ def test_a_form_and_json_give_the_predictors_own_report(
     assert sent.headers["x-request-id"] == "mine-1" and sent.headers["cache-control"] == "no-store"
 
 
+def test_only_what_is_asked_for_is_answered(client: TestClient, shield: FaceShieldPredictor, face_jpeg: bytes) -> None:
+    wanted = shield.inspect(face_jpeg, tasks=["coarse", "reasoning"])
+    for sent in (
+        client.post("/v1/inspect", files={"image": face_jpeg}, data={"tasks": "reasoning, coarse"}),
+        client.post("/v1/inspect", json={"image": data_url(face_jpeg), "tasks": ["reasoning"]}),
+        client.post("/v1/inspect", json={"image": data_url(face_jpeg), "tasks": "reasoning"}),
+    ):
+        report = sent.json()["reports"][0]
+        assert report["reasoning"] == wanted.reasoning and not report["type_scores"]
+        assert report["bonafide_score"] == wanted.bonafide_score and "localization" not in report["meta"]
+    for wrong in ("why", ["coarse", "why"], 3, [3]):
+        sent = client.post("/v1/inspect", json={"image": data_url(face_jpeg), "tasks": wrong})
+        assert "tasks" in refused(sent, 422, "bad_fields")
+    refused(client.post("/v1/inspect", files={"image": face_jpeg}, data={"tasks": "why"}), 422, "bad_fields")
+
+
 def test_several_photos_come_back_in_order_and_a_bad_one_stops_no_other(
     client: TestClient, face_jpeg: bytes, wall_png: bytes
 ) -> None:
@@ -82,7 +98,7 @@ def test_what_is_refused(make_client: MakeClient, face_jpeg: bytes, wall_png: by
     photo = {"image": ("a", wall_png)}
     assert "48,399 pixels" in refused(client.post("/v1/inspect", files={"image": ("a", face_jpeg)}), 422, "bad_photo")
     refused(client.post("/v1/inspect", files=[("image", ("a", wall_png))] * 3), 413, "too_many_photos")
-    refused(client.post("/v1/inspect", files=photo, data={"tasks": "all"}), 422, "unknown_field")
+    refused(client.post("/v1/inspect", files=photo, data={"size": "all"}), 422, "unknown_field")
     refused(client.post("/v1/inspect", files={"x": ("a", wall_png)}), 422, "unknown_field")
     refused(client.post("/v1/inspect", files=photo, data={"face": "left"}), 422, "bad_fields")
     refused(client.post("/v1/inspect", files={"image": (None, b"abc")}), 422, "photo_as_text")

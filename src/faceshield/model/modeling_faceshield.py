@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers import AutoModel, AutoModelForImageTextToText, GenerationMixin, PreTrainedModel, SiglipTextModel
 from transformers import initialization as init
 from transformers.activations import ACT2FN
-from transformers.cache_utils import Cache, DynamicCache
+from transformers.cache_utils import Cache
 from transformers.modeling_outputs import BaseModelOutputWithPast, BaseModelOutputWithPooling, ModelOutput
 from transformers.modeling_utils import slice_logits_to_keep
 from transformers.utils.generic import can_return_tuple
@@ -120,18 +120,24 @@ class FaceShieldModel(FaceShieldPreTrainedModel):
         self.language_model.set_input_embeddings(value)
 
     def encode_images(
-        self, pixel_values: Tensor, savp_values: Tensor | None = None, savp_mask: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+        self,
+        pixel_values: Tensor,
+        savp_values: Tensor | None = None,
+        savp_mask: Tensor | None = None,
+        *,
+        with_joint: bool = True,
+    ) -> tuple[Tensor, Tensor | None]:
         """Run the tower on both streams at once (Eq. 5-6).
 
         Args:
             pixel_values: (B, 3, S, S) RGB, normalised by the processor.
             savp_values: (B, 3, S, S) [LBP, Gray, HOG], or None: no picture has a second stream.
             savp_mask: (B,) bool, the pictures that have one; None = all. The tokens of what is not there are 0.
+            with_joint: Without, the tower runs no further than to the features.
 
         Returns:
             `features` (B, T, Dv), the hidden state that the projector reads, RGB's tokens first; `joint` (B,
-            T, Dv), the same tokens in the prompt's space, for PVTM. No gradient where the tower is frozen.
+            T, Dv), the same tokens in the prompt's space, for PVTM, or None. No gradient where the tower is frozen.
         """
         tower = self.vision_tower
         layer = self.config.vision_feature_layer
@@ -139,11 +145,20 @@ class FaceShieldModel(FaceShieldPreTrainedModel):
         streams = [pixel_values]
         if savp_values is not None:
             streams.append(savp_values if savp_mask is None else savp_values[savp_mask])
+        blocks = tower.encoder.layers
+        needed = layer % (len(blocks) + 1)
+        joint = None
         with torch.set_grad_enabled(trained):
-            outputs = tower(torch.cat(streams), output_hidden_states=[layer], return_dict=True)
-            features = outputs.hidden_states[layer]
-        with torch.no_grad():
-            joint = pvtm.joint_tokens(tower, outputs.last_hidden_state, features, self.config.pvtm_space)
+            if with_joint or needed == len(blocks):
+                outputs = tower(torch.cat(streams), output_hidden_states=[layer], return_dict=True)
+                features = outputs.hidden_states[layer]
+            else:
+                features = tower.embeddings(torch.cat(streams))
+                for block in blocks[:needed]:
+                    features = block(features, None)
+        if with_joint:
+            with torch.no_grad():
+                joint = pvtm.joint_tokens(tower, outputs.last_hidden_state, features, self.config.pvtm_space)
 
         def side_by_side(tokens: Tensor) -> Tensor:
             rgb, *second = tokens.split([len(stream) for stream in streams])
@@ -151,7 +166,7 @@ class FaceShieldModel(FaceShieldPreTrainedModel):
                 second = [torch.zeros_like(rgb).index_put((savp_mask,), second[0])]
             return torch.cat([rgb, *second], dim=1)
 
-        return side_by_side(features), side_by_side(joint)
+        return side_by_side(features), None if joint is None else side_by_side(joint)
 
     @torch.no_grad()
     def encode_prompts(self, prompt_input_ids: Tensor) -> Tensor:
@@ -273,7 +288,9 @@ class FaceShieldModel(FaceShieldPreTrainedModel):
         if vision_features is None:
             if pixel_values is None:
                 raise ValueError("no picture given — expected pixel_values or vision_features — pass one of the two")
-            vision_features, vision_joint = self.encode_images(pixel_values, savp_values, savp_mask)
+            masks = prompt_input_ids is not None and self.pvtm_is_on()
+            given = (pixel_values, savp_values, savp_mask)
+            vision_features, vision_joint = self.encode_images(*given, with_joint=masks)
         features, keep = vision_features, None
         batch, tokens, _ = features.shape
         if prompt_input_ids is not None and self.pvtm_is_on():
@@ -388,7 +405,7 @@ class FaceShieldForConditionalGeneration(FaceShieldPreTrainedModel, GenerationMi
     def get_output_embeddings(self) -> nn.Module:
         return self.lm_head
 
-    def encode_images(self, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+    def encode_images(self, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor | None]:
         """See `FaceShieldModel.encode_images`; pass the result as `vision_features` and `vision_joint`."""
         return self.model.encode_images(*args, **kwargs)
 
@@ -445,59 +462,6 @@ class FaceShieldForConditionalGeneration(FaceShieldPreTrainedModel, GenerationMi
             attentions=outputs.attentions,
             image_hidden_states=outputs.image_hidden_states,
         )
-
-    @torch.inference_mode()
-    def score_answers(
-        self, answers: Sequence[Sequence[int]], *, past_key_values: Cache | None = None, **inputs: Any
-    ) -> Tensor:
-        """Log-probability of each of K fixed answers after each picture and question, in one prefill.
-
-        Args:
-            answers: K lists of token ids, end token included (`FaceShieldProcessor.encode_answer`).
-            past_key_values: What came before `input_ids`, without padding; it grows.
-            inputs: The processor's output for B pictures and questions, left padded, or with
-                `vision_features`.
-
-        Returns:
-            (B, K) float32, the sum over the answer's tokens of log p(token | everything before).
-        """
-        if not answers or any(len(answer) == 0 for answer in answers):
-            raise ValueError("answers — expected at least one, each with a token — pass encode_answer's lists")
-        if "flash" in str(self.model.language_model.config._attn_implementation):
-            raise ValueError("flash attention cannot pack answers — expected sdpa or eager — set_attn_implementation")
-        attention_mask = inputs.pop("attention_mask", None)
-        if attention_mask is None:
-            attention_mask = torch.ones_like(inputs["input_ids"])
-        device, rows = attention_mask.device, len(attention_mask)
-        cache = DynamicCache(config=self.config.text_config) if past_key_values is None else past_key_values
-        before = cache.get_seq_length()
-        attention_mask = torch.cat([attention_mask.new_ones(rows, before), attention_mask], dim=1)
-        positions = (attention_mask.cumsum(-1) - 1).clamp(min=0)[:, before:]
-        given = {**inputs, "attention_mask": attention_mask, "position_ids": positions}
-        first = self(**given, past_key_values=cache, use_cache=True, logits_to_keep=1).logits
-        firsts = torch.tensor([answer[0] for answer in answers], device=device)
-        scores = first[:, -1].float().log_softmax(-1)[:, firsts]
-
-        # The answers follow one another in one row; each sees the question and itself, none sees another.
-        steps = [(k, i) for k, answer in enumerate(answers) for i in range(len(answer) - 1)]
-        if not steps:
-            return scores
-        owner, offset = torch.tensor(steps, device=device).T
-        fed = torch.tensor([answers[k][i] for k, i in steps], device=device)
-        wanted = torch.tensor([answers[k][i + 1] for k, i in steps], device=device)
-        own = (owner[:, None] == owner) & (offset[:, None] >= offset)
-        seen = attention_mask.bool()[:, None, None].expand(-1, -1, len(steps), -1)
-        visible = torch.cat([seen, own.expand(rows, 1, -1, -1)], dim=-1)
-        hidden = torch.zeros(visible.shape, dtype=self.dtype, device=device)
-        logits = self(
-            input_ids=fed.expand(rows, -1),
-            attention_mask=hidden.masked_fill(~visible, torch.finfo(self.dtype).min),
-            position_ids=attention_mask.sum(1, keepdim=True) + offset,
-            past_key_values=cache,
-            use_cache=True,
-        ).logits
-        later = logits.float().log_softmax(-1).gather(-1, wanted.expand(rows, -1).unsqueeze(-1)).squeeze(-1)
-        return scores.index_add(1, owner, later)
 
     def _prepare_multimodal_encoder_kwargs_for_generation(self, model_kwargs: dict[str, Any]) -> Any:
         # Generation pre-encodes pictures only when it sees pixels; cached features must take the same way.

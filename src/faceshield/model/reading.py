@@ -1,23 +1,27 @@
 """Pictures that the language model has read once, and any number of questions about them.
 
 System sentence and picture are the same beginning of every question (Bunny's format), and nearly all of its tokens; they
-are computed once and their keys and values kept. With PVTM at inference each question masks other tokens and so has a
-beginning of its own. B = pictures, Q = questions, K = answers, T = vision tokens of all streams.
+are computed once and their keys and values kept. What follows is one row a picture: all questions with all their fixed
+answers as one tree of tokens for scores, all questions side by side for answers in words. With PVTM at inference each
+question masks other tokens and so has a beginning of its own. B = pictures, Q = questions, K = answers, T = vision tokens
+of all streams, N = nodes of a tree.
 Use: `Reading(model, processor, *model.encode_images(pixels, savp)).answer(["Why?"], max_new_tokens=100)`.
 """
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import DynamicCache
+from transformers.cache_utils import Cache, DynamicLayer
 
 from .modeling_faceshield import FaceShieldForConditionalGeneration
 from .processing_faceshield import FaceShieldProcessor
+from .token_tree import TokenTree
+
+_ROOM = 256  # tokens for which a cache has room beyond what it holds
 
 
 class Reading:
@@ -26,8 +30,11 @@ class Reading:
     Args:
         model: in eval mode.
         processor: its processor.
-        features, joint: (B, T, Dv) each, of `model.encode_images`.
+        features, joint: (B, T, Dv) each, of `model.encode_images`; `joint` may be None where PVTM is off.
         seeds: (B,) of PVTM at inference; None = 0 for every picture, so that the same picture masks the same tokens.
+
+    Raises:
+        ValueError: flash attention, which knows no mask of our own.
     """
 
     def __init__(
@@ -35,36 +42,105 @@ class Reading:
         model: FaceShieldForConditionalGeneration,
         processor: FaceShieldProcessor,
         features: Tensor,
-        joint: Tensor,
+        joint: Tensor | None = None,
         seeds: Tensor | None = None,
     ) -> None:
+        if "flash" in str(model.model.language_model.config._attn_implementation):
+            raise ValueError("flash attention cannot mask single tokens — expected sdpa or eager — set_attn_implementation")
         self.model, self.processor, self.features, self.joint = model, processor, features, joint
         self.seeds = torch.zeros(len(features), dtype=torch.long) if seeds is None else seeds
-        self.prefix = processor.encode_prefix()
+        self.savp = features.shape[1] > processor.tokens_per_stream
+        self.prefix = processor.encode_prefix(savp=self.savp)
         self.masks_by_question = model.model.pvtm_is_on()
-        self._beginnings: dict[str | None, DynamicCache] = {}
+        self._beginnings: dict[str | None, Cache] = {}
 
     @torch.inference_mode()
-    def score(self, question: str, answers: Sequence[Sequence[int]]) -> Tensor:
-        """(B, K) float32, log-probability of each fixed answer (`encode_answer`) to one question."""
-        rest = self.processor.encode_question(question)[len(self.prefix) :]
-        ids = torch.tensor([rest], device=self.model.device).expand(len(self.features), -1)
-        return self.model.score_answers(answers, input_ids=ids, past_key_values=self._beginning(question))
+    def score(self, asked: Mapping[str, Sequence[Sequence[int]]]) -> list[Tensor]:
+        """Log-probability of fixed answers, in one pass for all questions.
+
+        Args:
+            asked: to each question the token ids of its K answers (`encode_answer`).
+
+        Returns:
+            (B, K) float32 a question.
+        """
+        if self.masks_by_question:
+            return [self._score({question: answers})[0] for question, answers in asked.items()]
+        return self._score(asked)
+
+    def _score(self, asked: Mapping[str, Sequence[Sequence[int]]]) -> list[Tensor]:
+        sequences, spoken, owners = [], [], []
+        wanted: list[int] = []
+        for question, answers in asked.items():
+            start = self._rest(question)
+            for answer in answers:
+                sequences.append([*start, *answer[:-1]])
+                spoken.append(len(start) - 1)  # the first token whose logits say something of the answer
+                owners += [len(sequences) - 1] * len(answer)
+                wanted += answer
+        tree = TokenTree.of(sequences)
+        cache = self._beginning(next(iter(asked)))
+        length = cache.get_seq_length()
+        hidden = self._read_on(cache, tree.tokens.expand(len(self.features), -1), tree.depth, tree.visible, tree.depth)
+        _rewind(cache, length)
+        nodes = torch.tensor([node for path, first in zip(tree.paths, spoken, strict=True) for node in path[first:]])
+        places, which = nodes.unique(return_inverse=True)
+        chances = self.model.lm_head(hidden[:, places]).float().log_softmax(-1)
+        steps = chances[:, which, torch.tensor(wanted)]
+        owner = torch.tensor(owners, device=steps.device)
+        totals = steps.new_zeros(len(steps), len(sequences)).index_add(1, owner, steps)
+        return list(totals.split([len(answers) for answers in asked.values()], dim=1))
 
     @torch.inference_mode()
     def answer(self, questions: Sequence[str], *, max_new_tokens: int) -> list[list[str]]:
-        """Greedy answers: for each picture one text a question."""
+        """Greedy answers, the words of `generate`: for each picture one text a question."""
         if not self.masks_by_question:
-            return self._generate(questions, self._beginning(questions[0]), max_new_tokens) if questions else []
-        columns = [self._generate([question], self._beginning(question), max_new_tokens) for question in questions]
+            return self._answer(questions, max_new_tokens) if questions else [[] for _ in self.features]
+        columns = [self._answer([question], max_new_tokens) for question in questions]
         return [[answer for part in row for answer in part] for row in zip(*columns, strict=True)]
 
-    def _beginning(self, question: str) -> DynamicCache:
-        """Keys and values of system sentence and pictures; a copy, for what reads on makes it longer."""
+    def _answer(self, questions: Sequence[str], max_new_tokens: int) -> list[list[str]]:
+        """All questions about a picture in one row: each step feeds the newest token of each, blind to the others'."""
+        end, device, count = self.processor.eos_token_id, self.model.device, len(questions)
+        tree = TokenTree.of([self._rest(question) for question in questions])
+        ends = torch.tensor([path[-1] for path in tree.paths])
+        positions = tree.depth[ends] + torch.arange(1, max_new_tokens + 1).unsqueeze(1)
+        depths = torch.cat([tree.depth, positions.flatten()])
+        visible = torch.cat([tree.visible[ends], torch.eye(count, dtype=torch.bool).repeat(1, max_new_tokens)], dim=1)
+        cache, left = self._beginning(questions[0]), torch.arange(len(self.features), device=device)
+        length = cache.get_seq_length()
+        hidden = self._read_on(cache, tree.tokens.expand(len(left), -1), tree.depth, tree.visible, tree.depth)[:, ends]
+        made = torch.full((len(left), count, max_new_tokens), end, device=device)
+        talking = torch.ones(len(left), count, dtype=torch.bool, device=device)
+        nodes, reading = len(tree.tokens), cache
+        for step in range(max_new_tokens):
+            newest = self.model.lm_head(hidden).argmax(-1).masked_fill(~talking, end)
+            made[left, :, step] = newest
+            talking = talking & (newest != end)
+            alive = talking.any(1)
+            still = int(alive.sum())
+            if not still or step == max_new_tokens - 1:
+                break
+            if 2 * still <= len(left):  # most pictures are done: the others go on alone
+                reading, left, talking, newest = _some(reading, alive), left[alive], talking[alive], newest[alive]
+            seen = nodes + count * (step + 1)
+            hidden = self._read_on(reading, newest, positions[step], visible[:, :seen], depths[:seen])
+        _rewind(cache, length)
+        spoken = (made == end).long().cumsum(-1) == 0
+        return [
+            [self.processor.decode_answer(answer[before]) for answer, before in zip(row, befores, strict=True)]
+            for row, befores in zip(made, spoken, strict=True)
+        ]
+
+    def _rest(self, question: str) -> list[int]:
+        return self.processor.encode_question(question, savp=self.savp)[len(self.prefix) :]
+
+    def _beginning(self, question: str) -> Cache:
+        """Keys and values of system sentence and pictures; whoever reads on rewinds it."""
         key = question if self.masks_by_question else None
         if key not in self._beginnings:
             rows, device = len(self.features), self.model.device
-            cache = DynamicCache(config=self.model.config.text_config)
+            cache = _empty_cache(self.model.config.text_config.num_hidden_layers)
             self.model.model(
                 input_ids=torch.tensor([self.prefix], device=device).expand(rows, -1),
                 attention_mask=torch.ones(rows, len(self.prefix), dtype=torch.long, device=device),
@@ -76,26 +152,70 @@ class Reading:
                 use_cache=True,
             )
             self._beginnings[key] = cache
-        return copy.deepcopy(self._beginnings[key])
+        return self._beginnings[key]
 
-    def _generate(self, questions: Sequence[str], cache: DynamicCache, max_new_tokens: int) -> list[list[str]]:
-        processor, rows = self.processor, len(self.features)
-        rests = [processor.encode_question(question)[len(self.prefix) :] for question in questions]
-        batch = processor.collate(rests * rows)
-        before = torch.tensor([self.prefix]).expand(len(batch["input_ids"]), -1)
-        ids = torch.cat([before, batch["input_ids"]], dim=1).to(self.model.device)
-        mask = torch.cat([torch.ones_like(before), batch["attention_mask"]], dim=1).to(self.model.device)
-        cache.batch_repeat_interleave(len(questions))
-        model: Any = self.model
-        made = model.generate(
-            input_ids=ids,
-            attention_mask=mask,
+    def _read_on(self, cache: Cache, tokens: Tensor, depth: Tensor, visible: Tensor, depths: Tensor) -> Tensor:
+        """Feed n tokens a row after the beginning: (B, n, Dt), the last hidden states.
+
+        Args:
+            cache: what was read, the beginning first; it grows.
+            tokens: (B, n) ids.
+            depth: (n,) positions after the beginning.
+            visible: (n, columns) bool, which of the tokens since the beginning each attends to, itself included.
+            depths: (columns,) their positions.
+        """
+        model, device, start = self.model.model, self.model.device, len(self.prefix)
+        seen = torch.cat([torch.ones(len(visible), start, dtype=torch.bool), visible], dim=1)
+        if (window := self.model.config.text_config.sliding_window) is not None:
+            seen &= depth.unsqueeze(1) - torch.cat([torch.arange(-start, 0), depths]) < window
+        mask = torch.zeros(seen.shape, dtype=self.model.dtype).masked_fill(~seen, torch.finfo(self.model.dtype).min)
+        outputs = model.language_model(
+            inputs_embeds=model.get_input_embeddings()(tokens.to(device)),
+            attention_mask=mask.to(device)[None, None],
+            position_ids=(start + depth).to(device)[None],
             past_key_values=cache,
-            max_new_tokens=max_new_tokens,
-            do_sample=False,
-            num_beams=1,
-            eos_token_id=processor.eos_token_id,
-            pad_token_id=processor.pad_token_id,
+            use_cache=True,
         )
-        texts = [processor.decode_answer(row[ids.shape[1] :]) for row in made]
-        return [texts[start : start + len(questions)] for start in range(0, len(texts), len(questions))]
+        return outputs.last_hidden_state  # type: ignore[no-any-return]
+
+
+class _Layer(DynamicLayer):
+    """Keys and values of one layer with room to grow: a token more is written, not everything copied."""
+
+    _rooms: tuple[Tensor, Tensor] | None = None
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        start = self.get_seq_length()
+        end = start + key_states.shape[-2]
+        if self._rooms is None or end > self._rooms[0].shape[-2]:
+            old = self._rooms
+            batch, heads, _, width = key_states.shape
+            shape = (batch, heads, end + _ROOM, width)
+            self._rooms = key_states.new_empty(shape), value_states.new_empty(shape)
+            if old is not None:
+                for room, before in zip(self._rooms, old, strict=True):
+                    room[:, :, :start] = before[:, :, :start]
+        for room, new in zip(self._rooms, (key_states, value_states), strict=True):
+            room[:, :, start:end] = new
+        self.keys, self.values = keys, values = self._rooms[0][:, :, :end], self._rooms[1][:, :, :end]
+        return keys, values
+
+
+def _empty_cache(layers: int) -> Cache:
+    # All layers keep everything, those with a sliding window too: what was read first is read from again.
+    return Cache(layers=[_Layer() for _ in range(layers)])
+
+
+def _rewind(cache: Cache, length: int) -> None:
+    cache.crop(length - cache.get_seq_length())
+
+
+def _some(cache: Cache, rows: Tensor) -> Cache:
+    """A cache of its own with some of the rows."""
+    chosen = _empty_cache(len(cache.layers))
+    for number, layer in enumerate(cache.layers):
+        assert isinstance(layer, _Layer) and layer.keys is not None and layer.values is not None
+        chosen.update(layer.keys[rows], layer.values[rows], number)
+    return chosen

@@ -22,7 +22,7 @@ from faceshield.serving.guard import Guard
 from faceshield.serving.observe import EXPOSITION
 from faceshield.serving.refusals import Refusal
 from faceshield.serving.schemas import FORM_SCHEMA, ErrorResponse, Health, InspectRequest, InspectResponse
-from faceshield.serving.service import FaceMode, Service
+from faceshield.serving.service import Service
 from faceshield.serving.settings import Settings
 
 _SAID = {
@@ -136,10 +136,10 @@ def _add_inspect(app: FastAPI, service: Service) -> None:
         """A photo that cannot be used is a report with status "error", the others go on; if none can, the answer
         is 422."""
         async with admitted(request, service) as data:
-            photos, face = await anyio.to_thread.run_sync(_read_inspect, request, data, service.settings)
+            photos, asked = await anyio.to_thread.run_sync(_read_inspect, request, data, service.settings)
             request.state.log = {"photos": len(photos), "bytes": len(data)}
             del data
-            reports = await service.inspect(request, photos, face)
+            reports = await service.inspect(request, photos, asked.face, asked.tasks)
         plain = [report.to_dict() for report in reports]
         if all(report.status == "error" for report in reports):
             raise Refusal(422, "bad_photo", reports[0].error or "", reports=plain)
@@ -191,7 +191,7 @@ async def admitted(request: Request, service: Service) -> AsyncIterator[bytes]:
         budget.__exit__(None, None, None)
 
 
-def _read_inspect(request: Request, body: bytes, settings: Settings) -> tuple[list[bytes], FaceMode]:
+def _read_inspect(request: Request, body: bytes, settings: Settings) -> tuple[list[bytes], InspectRequest]:
     kind = uploads.media_type(request)
     if kind == "multipart/form-data":
         photos, fields = uploads.read_form(request.headers["content-type"], body, settings)
@@ -205,7 +205,7 @@ def _read_inspect(request: Request, body: bytes, settings: Settings) -> tuple[li
         message = "a body of another type — expected multipart/form-data or application/json — set Content-Type"
         raise Refusal(415, "bad_media_type", message)
     uploads.check_count(len(photos), settings)
-    return photos, asked.face
+    return photos, asked
 
 
 def _inline(schema: dict[str, Any]) -> dict[str, Any]:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from faceshield.inspection import ALL_TASKS, Task, check_tasks
 from faceshield.taxonomy import PRESENTATION_TYPES
 
 FaceMode = Literal["detect", "whole"]
 _DATA_URL = "data:image/jpeg;base64,/9j/4AAQSkZJRg…"
+_TASKS = "what is asked; the verdict (coarse) always is; without reasoning and localization it is several times faster"
 _FACE = "detect: the largest face, with a margin; whole: the picture is a face crop already"
 
 
@@ -24,6 +26,14 @@ class InspectRequest(BaseModel):
     image: str | None = Field(None, description="a data URL; nothing is ever fetched")
     images: list[str] | None = Field(None, description="data URLs, 16 at most where the operator says nothing else")
     face: FaceMode = Field("detect", description=_FACE)
+    tasks: tuple[Task, ...] = Field(ALL_TASKS, description=_TASKS)
+
+    @field_validator("tasks", mode="before")
+    @classmethod
+    def _read_tasks(cls, value: Any) -> Any:
+        if isinstance(value, str):  # a form's field
+            value = value.split(",")
+        return check_tasks(value) if isinstance(value, list) and all(isinstance(name, str) for name in value) else value
 
 
 class Report(BaseModel):
@@ -115,5 +125,6 @@ FORM_SCHEMA: dict[str, Any] = {
     "properties": {
         "image": {"type": "array", "items": {"type": "string", "format": "binary"}, "description": "one photo or several"},
         "face": {"type": "string", "enum": ["detect", "whole"], "default": "detect", "description": _FACE},
+        "tasks": {"type": "string", "default": ",".join(ALL_TASKS), "description": _TASKS},
     },
 }

@@ -16,7 +16,7 @@ import numpy as np
 from starlette.requests import ClientDisconnect, Request
 
 from faceshield.images import ImageError
-from faceshield.inspection import InspectionReport
+from faceshield.inspection import ALL_TASKS, InspectionReport, Task
 from faceshield.predictor import FaceShieldPredictor
 from faceshield.serving.batching import Abandoned, Batcher, QueueFull
 from faceshield.serving.observe import LOG, Meters
@@ -70,7 +70,7 @@ class Service:
         """Start the model's thread and warm it up on a grey picture; called in the event loop."""
         self.batcher.start()
         grey = np.full((64, 64, 3), 128, np.uint8)
-        self._warm = self.batcher.submit("whole", [grey])[0]
+        self._warm = self.batcher.submit(("whole", ALL_TASKS), [grey])[0]
         LOG.info("started", extra={"fields": {"model": self.model_name, "hash": self.predictor.model_info.get("hash", "")}})
 
     def trouble(self) -> str | None:
@@ -107,7 +107,9 @@ class Service:
         except QueueFull as full:
             raise self._full(full) from None
 
-    async def inspect(self, request: Request | None, photos: Sequence[bytes], face: FaceMode) -> list[InspectionReport]:
+    async def inspect(
+        self, request: Request | None, photos: Sequence[bytes], face: FaceMode, tasks: tuple[Task, ...] = ALL_TASKS
+    ) -> list[InspectionReport]:
         """One report a photo, in order; what is wrong with one is in its report.
 
         Args:
@@ -119,7 +121,7 @@ class Service:
         """
         problems = [await anyio.to_thread.run_sync(problem_of, photo, self.settings) for photo in photos]
         good = [photo for photo, problem in zip(photos, problems, strict=True) if problem is None]
-        found = iter(await self._wait(request, face, good) if good else [])
+        found = iter(await self._wait(request, (face, tasks), good) if good else [])
         reports = []
         for number, problem in enumerate(problems):
             report = next(found) if problem is None else self.predictor.failed(ImageError("", problem))
@@ -158,6 +160,7 @@ class Service:
         except Abandoned:
             raise self._stopping() from None
         answer = asyncio.ensure_future(asyncio.gather(*futures))
+        answer.add_done_callback(lambda done: done.cancelled() or done.exception())  # seen, also when nobody waits any more
         gone = asyncio.ensure_future(_gone(request))
         try:
             await asyncio.wait({answer, gone}, timeout=self.settings.timeout_s, return_when=asyncio.FIRST_COMPLETED)
@@ -172,8 +175,6 @@ class Service:
         finally:
             gone.cancel()
             self.batcher.withdraw(futures)
-            if answer.done() and not answer.cancelled():
-                answer.exception()
 
     def _full(self, full: QueueFull) -> Refusal:
         return busy("queue_full", f"{full.waiting} photos are waiting — expected fewer", full.retry_after_s)
@@ -188,7 +189,8 @@ class Service:
 
     def _work(self, key: Any, items: Sequence[Any]) -> Sequence[Any]:
         if not isinstance(key, _Question):
-            return list(self.predictor.inspect_many(items, face=key, batch_size=len(items)))
+            face, tasks = key
+            return list(self.predictor.inspect_many(items, face=face, tasks=tasks, batch_size=len(items)))
         answers: list[Any] = []
         for photo in items:
             try:

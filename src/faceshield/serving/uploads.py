@@ -122,8 +122,8 @@ def read_form(content_type: str, body: bytes, settings: Settings) -> tuple[list[
         if name in _PHOTO_FIELDS:
             message = "a photo came as text — expected a file — send it with a filename, as curl -F image=@photo.jpg does"
             raise Refusal(422, "photo_as_text", message)
-        if name != "face":
-            raise Refusal(422, "unknown_field", "an unknown field — expected image and face — leave it out")
+        if name not in ("face", "tasks"):
+            raise Refusal(422, "unknown_field", "an unknown field — expected image, face and tasks — leave it out")
         fields[name] = (field.value or b"").decode("utf-8", "replace")
 
     _, options = parse_options_header(content_type)
