@@ -99,7 +99,7 @@ SWEEPS: tuple[tuple[str, str, Change, tuple[float, ...]], ...] = (
     (TOO_DARK, "stops", exposed, (-2, -3, -4, -5)),
     (OVER_EXPOSED, "stops", exposed, (1, 2, 3)),
     (BLURRED, "hundredths", blurred, (1, 2, 3)),
-    (TURNED_AWAY, "degrees", turned, (15, 30, 45)),
+    (TURNED_AWAY, "degrees", turned, (15, 30, 45, 60)),
 )
 
 

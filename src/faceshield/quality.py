@@ -19,10 +19,10 @@ from faceshield.face import ORIENTATIONS, Box, gradient_cells
 TOO_SMALL, TOO_DARK, OVER_EXPOSED, BLURRED, TURNED_AWAY = "too_small", "too_dark", "over_exposed", "blurred", "turned_away"
 REASONS = (TOO_SMALL, TOO_DARK, OVER_EXPOSED, BLURRED, TURNED_AWAY)
 _SIDE = 96  # pixels: every face is measured at this size, about the one at which the model sees it
-_SHIFT = 2  # cells that a face's axis may be off the middle of its box
+_SHIFT = 2  # cells by which a face and its mirror image may lie apart: the axis is seldom quite in the middle of the box
 _BURNT = 250 / 255
 
-LIMITS = {"side": 40.0, "light": 0.22, "burnt": 0.35, "sharpness": 0.020, "symmetry": 0.10}
+LIMITS = {"side": 40.0, "light": 0.22, "burnt": 0.35, "sharpness": 0.020, "symmetry": 0.06}
 """Least side in pixels, least grey of the lightest tenth (0..1), largest share of burnt-out pixels, least sharpness, least
 symmetry."""
 
@@ -37,14 +37,15 @@ class Quality:
             good light is not called dark.
         burnt: share of its pixels at white, 0..1.
         sharpness: mean size of the second derivative at 96 pixels, against the contrast of the face.
-        symmetry: correlation of its gradients with their mirror image, -1..1; a frontal face has much of it.
+        symmetry: correlation of its gradients with their mirror image, -1..1; a frontal face has much of it. None where
+            nobody knows where the face is.
     """
 
     side: float
     light: float
     burnt: float
     sharpness: float
-    symmetry: float
+    symmetry: float | None
 
     @property
     def reasons(self) -> tuple[str, ...]:
@@ -54,13 +55,14 @@ class Quality:
             self.light < LIMITS["light"],
             self.burnt > LIMITS["burnt"],
             self.sharpness < LIMITS["sharpness"],
-            self.symmetry < LIMITS["symmetry"],
+            self.symmetry is not None and self.symmetry < LIMITS["symmetry"],
         )
         return tuple(reason for reason, holds in zip(REASONS, held, strict=True) if holds)
 
-    def to_dict(self) -> dict[str, float]:
+    def to_dict(self) -> dict[str, float | None]:
         """The five values, for a report's `meta["quality"]`."""
-        return {name: round(float(getattr(self, name)), 4) for name in LIMITS}
+        values = {name: getattr(self, name) for name in LIMITS}
+        return {name: None if value is None else round(float(value), 4) for name, value in values.items()}
 
 
 def assess(rgb: NDArray[np.uint8], crop: tuple[int, int, int, int], face: Box | None = None) -> Quality:
@@ -69,9 +71,11 @@ def assess(rgb: NDArray[np.uint8], crop: tuple[int, int, int, int], face: Box | 
     Args:
         rgb: (H, W, 3) uint8 RGB, the whole picture.
         crop: the part of it that is judged, pixels.
-        face: the face in it, pixels of `rgb`; None: the middle half of the crop, where `face.crop_box` puts it.
+        face: the face in it, pixels of `rgb`; None: the middle half of the crop, where `face.crop_box` puts it, and whether
+            it is turned away is not asked.
     """
     x0, y0, x1, y1 = crop
+    known = face is not None
     if face is None:
         face = (x0 + (x1 - x0) / 4, y0 + (y1 - y0) / 4, x1 - (x1 - x0) / 4, y1 - (y1 - y0) / 4)
     side = float(min(face[2] - face[0], face[3] - face[1]))
@@ -86,12 +90,12 @@ def assess(rgb: NDArray[np.uint8], crop: tuple[int, int, int, int], face: Box | 
         burnt=float((grey >= _BURNT).mean()),
         # A hundredth of contrast is added: of a face without any, noise would else be all there is.
         sharpness=float(curve.mean() / (grey.std() + 0.01)) / 4,
-        symmetry=_symmetry(grey),
+        symmetry=_symmetry(grey) if known else None,
     )
 
 
 def _symmetry(grey: NDArray[np.float32]) -> float:
-    """The best correlation of the face's gradients with those of its mirror image, the axis a little to either side."""
+    """The best correlation of the face's gradients with those of its mirror image, the axis anywhere near its middle."""
     cells = gradient_cells(grey * 255)
     mirrored = gradient_cells(np.ascontiguousarray(grey[:, ::-1]) * 255)
     width, best = cells.shape[1], -1.0

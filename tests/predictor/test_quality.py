@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -32,11 +33,11 @@ def exposed(rgb: RGB, factor: float) -> RGB:
     return (((rgb / 255.0) ** 2.2 * factor).clip(0, 1) ** (1 / 2.2) * 255).astype(np.uint8)
 
 
-def turned(rgb: RGB, face: Box) -> RGB:
-    """The face as on an upright cylinder, turned by 50 degrees."""
+def turned(rgb: RGB, face: Box, radians: float) -> RGB:
+    """The face as on an upright cylinder."""
     columns, middle, radius = np.arange(rgb.shape[1]), (face[0] + face[2]) / 2, 0.62 * (face[2] - face[0])
     across = (columns - middle) / radius
-    angle = (np.arcsin(across.clip(-1, 1)) + 0.87).clip(-np.pi / 2, np.pi / 2)
+    angle = (np.arcsin(across.clip(-1, 1)) - radians).clip(-np.pi / 2, np.pi / 2)
     source = np.where(np.abs(across) < 1, middle + radius * np.sin(angle), columns)
     return rgb[:, source.round().astype(int)]
 
@@ -51,12 +52,20 @@ def blurred(rgb: RGB, radius: float) -> RGB:
         (TOO_DARK, lambda rgb, face: exposed(rgb, 0.01)),
         (OVER_EXPOSED, lambda rgb, face: exposed(rgb, 12.0)),
         (BLURRED, lambda rgb, face: blurred(rgb, 0.04 * (face[2] - face[0]))),
-        (TURNED_AWAY, turned),
     ],
 )
 def test_each_fault_has_its_name(reason: str, change: Callable[[RGB, Box], RGB], face_photo: RGB, face: Box) -> None:
     assert measure(face_photo, face).reasons == ()
     assert reason in measure(change(face_photo, face), face).reasons
+
+
+def test_a_turned_face_has_lost_its_symmetry(face_photo: RGB, face: Box) -> None:
+    plain = measure(face_photo, face)
+    for radians in (-0.7, 0.5):
+        side = measure(turned(face_photo, face, radians), face)
+        assert side.symmetry is not None and plain.symmetry is not None and side.symmetry < 0.4 * plain.symmetry
+    assert replace(plain, symmetry=LIMITS["symmetry"] - 0.01).reasons == (TURNED_AWAY,)
+    assert replace(plain, symmetry=None).reasons == ()
 
 
 def test_small_is_counted_in_pixels_of_the_given_picture(face_photo: RGB, face: Box) -> None:
@@ -76,7 +85,8 @@ def test_dark_skin_in_good_light_is_not_too_dark(face_photo: RGB, face: Box) -> 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 300), (40, 7)])
 def test_any_picture_can_be_measured(shape: tuple[int, int]) -> None:
     found = assess(np.full((*shape, 3), 128, np.uint8), (0, 0, shape[1], shape[0]))
-    assert TOO_SMALL in found.reasons and all(np.isfinite(value) for value in found.to_dict().values())
+    assert TOO_SMALL in found.reasons and found.symmetry is None
+    assert all(value is None or np.isfinite(value) for value in found.to_dict().values())
 
 
 def test_the_report_the_table_and_the_page_say_it(shield: FaceShieldPredictor, face_photo: RGB) -> None:
