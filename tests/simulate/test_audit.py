@@ -52,10 +52,21 @@ def test_noise_tells_nothing_and_a_planted_shortcut_is_found(tmp_path: Path) -> 
     assert result.exit_code == 0, result.output
     clean = re.search(r"against 33.3% by chance: ([\d.]+) times", result.stdout)
     assert clean is not None and float(clean[1]) < 1.4 and "statistics that leak most" in result.stdout
+    assert re.search(r"no colour where the face is: bona fide [\d.]+%, attacks [\d.]+%", result.stdout)
     soft = audit(write(tmp_path / "soft", shortcut=True), np.random.default_rng(0))
     assert soft.recalls["Print"] > 0.95 and soft.ratio > 1.8 and soft.ci95[0] > 1 / 3
     assert soft.leaks[0][0].split(" ")[0] in ("sharpness", "noise") and soft.leaks[0][1] > 0.5
     assert soft.by_group["sharpness"] > 1.5 * soft.by_group["size"]
+
+
+def test_grey_is_told_from_colour_whatever_the_tint(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    level = np.kron(rng.integers(40, 220, (8, 8, 1)), np.ones((28, 28, 1)))
+    pictures = {"grey": level * np.ones(3), "sepia": level * [1.1, 1.0, 0.8], "skin": level * [1, 1, 1] + [[[30, 0, -18]]]}
+    for name, picture in pictures.items():
+        noisy = (picture + rng.normal(0, 6, (224, 224, 3))).clip(0, 255).astype(np.uint8)
+        Image.fromarray(noisy).save(tmp_path / f"{name}.png")
+    assert [module.colourless(tmp_path / f"{name}.png") for name in pictures] == [True, True, False]
 
 
 def test_what_is_all_attack_is_left_out_and_the_attack_itself_is_not_seen(tmp_path: Path) -> None:

@@ -42,6 +42,7 @@ class Audit:
         by_group: the same of a classifier that sees one group of statistics alone.
         recalls: of each type.
         leaks: (statistic, share of its variance that the type explains), most first; by chance (types - 1) / (n - 1).
+        colourless: of bona fide pictures, and of attacks, the share whose middle half has no colour but a tint.
     """
 
     n: int
@@ -52,6 +53,7 @@ class Audit:
     by_group: dict[str, float]
     recalls: dict[str, float]
     leaks: list[tuple[str, float]]
+    colourless: tuple[float, float]
 
     @property
     def ratio(self) -> float:
@@ -75,6 +77,7 @@ class Audit:
         yield f"statistics that leak most (share explained by the type; {expected:.3f} by chance): " + ", ".join(
             f"{name} {share:.3f}" for name, share in self.leaks[:6]
         )
+        yield "no colour where the face is: bona fide {:.1%}, attacks {:.1%}".format(*self.colourless)
         if self.n_left_out:
             yield "left out, all of it attack: " + ", ".join(f"{k} {v}" for k, v in sorted(self.n_left_out.items()))
 
@@ -102,6 +105,7 @@ def audit(samples: Path, rng: np.random.Generator) -> Audit:
             f"{samples}: {len(judged)} pictures with surroundings, of {len(set(kinds))} types and {len(set(people))} people — "
             f"expected 2 types and {FOLDS} people at least — simulate more"
         )
+    grey = [(row.is_attack, colourless(image_path(row, samples))) for row, _ in found]
     names = list(judged[0][1])
     table = np.array([list(values.values()) for _, values in judged], dtype=np.float64)
     folds = list(StratifiedGroupKFold(FOLDS, shuffle=True, random_state=_seed(rng)).split(table, kinds, people))
@@ -120,7 +124,17 @@ def audit(samples: Path, rng: np.random.Generator) -> Audit:
         by_group=groups,
         recalls={str(kind): float(right[kinds == kind].mean()) for kind in np.unique(kinds)},
         leaks=leaks,
+        colourless=tuple(float(np.mean([is_grey for own, is_grey in grey if own == kind] or [0])) for kind in (False, True)),  # type: ignore[arg-type]
     )
+
+
+def colourless(path: Path) -> bool:
+    """Whether the middle half of a picture is shades of one tint; noise is averaged out."""
+    with Image.open(path) as picture:
+        width, height = picture.size
+        middle = picture.convert("RGB").crop((width // 4, height // 4, 3 * width // 4, 3 * height // 4))
+    few = np.asarray(middle.resize((10, 10), Image.Resampling.BOX), dtype=np.float64) + 3
+    return bool((few / few.mean(axis=2, keepdims=True)).std(axis=(0, 1)).max() < 0.02)
 
 
 def nuisances(path: Path, sample: Sample) -> dict[str, float] | None:
