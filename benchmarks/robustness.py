@@ -1,16 +1,24 @@
-"""What ordinary and less ordinary changes of a picture do to bonafide_score, BPCER and APCER at the model's own threshold.
+"""What ordinary and less ordinary changes of a picture do to bonafide_score, BPCER and APCER at the model's own threshold;
+the same by groups of people; and whether `quality_reasons` are given where the verdict is wrong.
 
-    python benchmarks/robustness.py samples.jsonl [--model tiny] [--count 24] [--only greyscale gamma]
+    python benchmarks/robustness.py samples.jsonl [--model tiny] [--count 300] [--changed 96] [--only greyscale gamma]
+    python benchmarks/robustness.py faces.csv --match london- --count 200 --changed 40
 
-Whole pictures, half bona fide and half attacks of all types as far as there are, drawn by --seed; every level of every sweep
-sees the same ones. Rates are percent with 95% Wilson intervals and n; nothing is chosen here.
+Samples are judged as whole pictures, half bona fide and half attacks of all types as far as there are, drawn by --seed. Of a
+CSV (columns file and subject; gender, ethnicity and age where it has them) every row is bona fide, and its face is found once,
+before any change. --count pictures are judged as they are, and the first --changed of them at every level of every sweep, so
+that the levels see the same ones. Groups of drawn people are those that they were drawn as; "split" is the
+one that runs/tiny.sh puts a photographed person in. Rates are percent with 95%
+Wilson intervals and n; nothing is chosen here.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +27,12 @@ from PIL import Image, ImageFilter
 from faceshield.evaluation.metrics.intervals import Estimate, rate_of
 from faceshield.evaluation.metrics.pad import judged_attack
 from faceshield.evaluation.predict import load_rgb
+from faceshield.face import BuiltInDetector, crop_box
+from faceshield.images import open_picture
+from faceshield.predictor import FaceShieldPredictor
 from faceshield.records import Sample, image_path, read_jsonl
+from faceshield.simulate.drawn_person import SKINS, sample_identity
+from faceshield.simulate.photos import split_of
 
 Change = Callable[[Image.Image, float], Image.Image]
 
@@ -73,48 +86,141 @@ def greyscale(picture: Image.Image, share: float) -> Image.Image:
 
 
 SWEEPS: dict[str, tuple[Change, tuple[float, ...]]] = {
-    "jpeg": (jpeg, (75, 50, 25, 10)),
-    "blur": (blur, (0.5, 1, 2, 3)),
-    "noise": (noise, (5, 10, 20)),
-    "rescale": (rescale, (0.75, 0.5, 0.25)),
-    "gamma": (gamma, (0.5, 0.7, 1.4, 2)),
-    "crop": (crop, (0.9, 0.8, 0.7)),
-    "rotation": (rotation, (5, 15, 30)),
+    "jpeg": (jpeg, (50, 20)),
+    "blur": (blur, (1, 2)),
+    "noise": (noise, (8, 20)),
+    "rescale": (rescale, (0.5, 0.25)),
+    "gamma": (gamma, (0.5, 2)),
+    "crop": (crop, (0.9, 0.75)),
+    "rotation": (rotation, (8, 20)),
     "greyscale": (greyscale, (0.5, 1)),
 }
 
 
-def drawn(rows: list[Sample], count: int, rng: np.random.Generator) -> list[Sample]:
-    """Half bona fide; of the attacks one of each type in turn."""
+@dataclass(frozen=True)
+class Case:
+    """A picture to judge as a whole, what it is, and the groups that its person is of, a name each."""
+
+    picture: Image.Image
+    is_attack: bool
+    groups: dict[str, str] = field(default_factory=dict)
+
+
+def simulated(samples: Path, count: int, rng: np.random.Generator) -> list[Case]:
+    """Half bona fide; of the attacks one of each type in turn; the two by turns."""
+    rows = read_jsonl(samples, Sample)
     shuffled = [rows[index] for index in rng.permutation(len(rows))]
     seen: dict[str, int] = {}
     order: list[tuple[int, Sample]] = []
     for row in shuffled:
         seen[row.presentation_type] = seen.get(row.presentation_type, -1) + 1
         order.append((seen[row.presentation_type], row))
-    attacks = [row for _, row in sorted(order, key=lambda item: item[0]) if row.is_attack]
-    bonafide = [row for row in shuffled if not row.is_attack]
-    return bonafide[: count - count // 2] + attacks[: count // 2]
+    attacks = [row for _, row in sorted(order, key=lambda item: item[0]) if row.is_attack][: count // 2]
+    bonafide = [row for row in shuffled if not row.is_attack][: count - len(attacks)]
+    pairs = [row for pair in zip(bonafide, attacks, strict=False) for row in pair]
+    pairs += bonafide[len(attacks) :] + attacks[len(bonafide) :]
+    return [Case(load_rgb(image_path(row, samples)), row.is_attack, drawn_groups(row.subject)) for row in pairs]
 
 
-def lines(shield: object, pictures: list[Image.Image], attack: np.ndarray, only: list[str]) -> Iterator[str]:
-    """The table, a line a level."""
-    threshold = shield.threshold  # type: ignore[attr-defined]
+def drawn_groups(subject: str | None) -> dict[str, str]:
+    """Of a drawn person, whom the name alone makes; empty for anybody else."""
+    kind, _, rest = (subject or "").partition("-")
+    seed, _, person = rest.partition("-")
+    if kind != "drawn" or not (seed.isdigit() and person.isdigit()):
+        return {}
+    who = sample_identity(np.random.default_rng([int(seed), 3, int(person)]))
+    tone = ("light", "medium", "dark")[min(2, int(3 * who.skin_index / (len(SKINS) - 1)))]
+    return {"skin": tone, "gender": "female" if who.feminine else "male", "age": _age(who.age)}
 
-    def line(title: str, changed: list[Image.Image]) -> str:
-        reports = [shield.detect(picture, face="whole") for picture in changed]  # type: ignore[attr-defined]
-        scores = np.array([report.bonafide_score for report in reports])
-        refused = judged_attack(scores, threshold)
-        means = "  ".join(f"{scores[kind].mean() if kind.any() else np.nan:6.3f}" for kind in (~attack, attack))
-        return f"{title:16} {means}  {_shown(rate_of(refused[~attack]))} {_shown(rate_of(~refused[attack]))}"
 
+def photographs(table: Path, match: str, count: int) -> list[Case]:
+    """Bona fide photographs, evenly drawn from the rows whose subject starts with `match`, cut out around the face."""
+    with table.open(newline="", encoding="utf-8") as lines:
+        rows = [row for row in csv.DictReader(lines) if row["subject"].startswith(match)]
+    detector, cases = BuiltInDetector(), []
+    for row in rows[:: max(1, len(rows) // count)][:count]:
+        rgb = open_picture(table.parent / row["file"]).rgb
+        if found := detector.detect(rgb):
+            groups = {name: row[name] for name in ("gender", "ethnicity") if row.get(name)}
+            groups["split"] = split_of(row["subject"])
+            if row.get("age", "").isdigit():
+                groups["age"] = _age(float(row["age"]))
+            cut = Image.fromarray(rgb).crop(crop_box(found[0].box, (rgb.shape[1], rgb.shape[0])))
+            cases.append(Case(cut, False, groups))
+    return cases
+
+
+def _age(years: float) -> str:
+    return "under 30" if years < 30 else "30 to 49" if years < 50 else "50 and over"
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """What the model says of some cases, (rows,) each."""
+
+    scores: np.ndarray
+    attack: np.ndarray
+    threshold: float
+    flagged: np.ndarray
+
+    @property
+    def wrong(self) -> np.ndarray:
+        return judged_attack(self.scores, self.threshold) != self.attack
+
+    def line(self, title: str) -> str:
+        means = "  ".join(f"{self.scores[kind].mean() if kind.any() else np.nan:6.3f}" for kind in (~self.attack, self.attack))
+        rates = " ".join(_shown(rate_of(self.wrong[kind])) for kind in (~self.attack, self.attack))
+        return f"{title:16} {means}  {rates}  {100 * self.flagged.mean():5.0f}"
+
+
+def judge(shield: FaceShieldPredictor, cases: Sequence[Case], change: Callable[[Image.Image], Image.Image]) -> Verdicts:
+    reports = [shield.detect(change(case.picture), face="whole") for case in cases]
+    return Verdicts(
+        np.array([report.bonafide_score for report in reports], dtype=float),
+        np.array([case.is_attack for case in cases], dtype=bool),
+        shield.threshold,
+        np.array([bool(report.quality_reasons) for report in reports], dtype=bool),
+    )
+
+
+def lines(shield: FaceShieldPredictor, cases: Sequence[Case], changed: int, only: Sequence[str]) -> Iterator[str]:
+    """The tables, a line at a time."""
     yield f"{'':16} mean bonafide_score"
-    yield f"{'':16} {'bona f.':>6}  {'attack':>6}  {'BPCER%':>24} {'APCER%':>24}"
-    yield line("as it is", pictures)
+    yield f"{'':16} {'bona f.':>6}  {'attack':>6}  {'BPCER%':>24} {'APCER%':>24}  reasons given%"
+    plain = judge(shield, cases, lambda picture: picture)
+    yield plain.line("as it is, all")
+    yield from by_group(plain, cases)
+    few, seen = cases[:changed], []
+    if only:
+        seen.append(judge(shield, few, lambda picture: picture))
+        yield seen[0].line("as it is, these")
     for name in only:
         change, levels = SWEEPS[name]
         for level in levels:
-            yield line(f"{name} {level:g}", [change(picture, level) for picture in pictures])
+            seen.append(judge(shield, few, lambda picture, change=change, level=level: change(picture, level)))  # type: ignore[misc]
+            yield seen[-1].line(f"{name} {level:g}")
+    every = [plain, *seen[1:]]
+    wrong, attack, flagged = (np.concatenate([getattr(one, name) for one in every]) for name in ("wrong", "attack", "flagged"))
+    for title, chosen in (("reason given", flagged), ("no reason given", ~flagged)):
+        yield f"{title:16} {'':14}  {_shown(rate_of(wrong[chosen & ~attack]))} {_shown(rate_of(wrong[chosen & attack]))}"
+
+
+def by_group(plain: Verdicts, cases: Sequence[Case]) -> Iterator[str]:
+    """Bona fide errors (and attacks' where there are any) of each group, and the widest gap of bona fide errors."""
+    for name in dict.fromkeys(name for case in cases for name in case.groups):
+        of = np.array([case.groups.get(name, "") for case in cases])
+        rates = {}
+        for value in sorted(set(of) - {""}):
+            rates[value] = rate_of(plain.wrong[(of == value) & ~plain.attack])
+            attacks = _shown(rate_of(plain.wrong[(of == value) & plain.attack]))
+            yield f"  {name + ' ' + value:28}  {_shown(rates[value])} {attacks}"
+        known = {value: found for value, found in rates.items() if found.value is not None and found.ci95 is not None}
+        if len(known) > 1:
+            high, low = (pick(known, key=lambda value: known[value].value) for pick in (max, min))  # type: ignore[type-var, return-value]
+            gap = 100 * (known[high].value - known[low].value)  # type: ignore[operator]
+            apart = known[high].ci95[0] > known[low].ci95[1]  # type: ignore[index]
+            told = "intervals apart" if apart else "intervals overlap"
+            yield f"  {name}: widest gap of BPCER {gap:.1f} points, {high} above {low}; {told}"
 
 
 def _shown(measured: Estimate) -> str:
@@ -126,19 +232,21 @@ def _shown(measured: Estimate) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("samples", type=Path, help="a samples.jsonl")
+    parser.add_argument("pictures", type=Path, help="a samples.jsonl, or a CSV of bona fide photographs")
     parser.add_argument("--model", default="tiny", help="tiny, a checkpoint folder or a hub id")
-    parser.add_argument("--count", type=int, default=24, help="pictures")
-    parser.add_argument("--only", nargs="+", choices=list(SWEEPS), default=list(SWEEPS), help="these sweeps alone")
+    parser.add_argument("--count", type=int, default=300, help="pictures as they are")
+    parser.add_argument("--changed", type=int, default=96, help="of them, how many go through the sweeps")
+    parser.add_argument("--match", default="", help="what a CSV's subjects start with")
+    parser.add_argument("--only", nargs="*", choices=list(SWEEPS), default=list(SWEEPS), help="these sweeps alone, or none")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    from faceshield import FaceShieldPredictor
-
-    rows = drawn(read_jsonl(options.samples, Sample), options.count, np.random.default_rng(options.seed))
+    if options.pictures.suffix == ".csv":
+        cases = photographs(options.pictures, options.match, options.count)
+    else:
+        cases = simulated(options.pictures, options.count, np.random.default_rng(options.seed))
     shield = FaceShieldPredictor.from_pretrained(options.model)
-    pictures = [load_rgb(image_path(row, options.samples)) for row in rows]
-    print(f"{options.samples}: model {options.model}, threshold {shield.threshold:.4g}, {len(rows)} pictures")
-    for text in lines(shield, pictures, np.array([row.is_attack for row in rows], dtype=bool), options.only):
+    print(f"{options.pictures}: model {options.model}, threshold {shield.threshold:.4g}, {len(cases)} pictures")
+    for text in lines(shield, cases, options.changed, options.only):
         print(text, flush=True)
 
 

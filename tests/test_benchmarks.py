@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+
+from faceshield.predictor import FaceShieldPredictor
+from faceshield.simulate.dataset import SimulateConfig, simulate
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -33,3 +40,34 @@ def test_every_step_of_gpu_py(tmp_path: Path) -> None:
     found = json.loads((tmp_path / "out.json").read_text())
     assert set(found["steps"]) == {"card", "parity", "towers", "photo", "batch", "decode", "train"}
     assert found["steps"]["parity"]["max_difference_of_logits"] <= 1e-5 < found["steps"]["parity"]["deviation_of_logits"]
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    types = ("Bonafide", "Print", "Tattoo")
+    return simulate(tmp_path_factory.mktemp("sim"), SimulateConfig("drawn", 12, 2, types=types, size=96), workers=1)
+
+
+def test_quality_counts_each_fault() -> None:
+    text = run("quality.py", "--count", "4")
+    assert re.search(r"too_small: 24 pixels a side +4 100\.0", text) and "limit 0.35" in text
+
+
+def test_robustness_judges_sweeps_and_groups(simulated: Path, checkpoint: Path) -> None:
+    text = run("robustness.py", str(simulated), "--model", str(checkpoint), "--count", "8", "--changed", "2", "--only", "gamma")
+    assert "gamma 2 " in text and "skin" in text and "no reason given" in text
+
+
+def test_a_perturbation_stays_within_its_budget(simulated: Path, checkpoint: Path) -> None:
+    shield = FaceShieldPredictor.from_pretrained(checkpoint, threshold=0.5)
+    shield.model.requires_grad_(True)
+    spec = importlib.util.spec_from_file_location("adversarial", ROOT / "benchmarks" / "adversarial.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    rgb = np.asarray(Image.open(simulated.parent / "images" / "000000.jpg"))
+    moved = module.perturbed(shield, rgb, False, 4.0, 3)
+    change = np.abs(moved.astype(int) - rgb.astype(int))
+    assert moved.dtype == np.uint8 and 0 < change.max() <= 4
+    before, after = (float(shield.detect(picture, face="whole").bonafide_score or 0) for picture in (rgb, moved))
+    assert after < before, "towards the other verdict"
