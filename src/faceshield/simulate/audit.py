@@ -124,8 +124,13 @@ def audit(samples: Path, rng: np.random.Generator) -> Audit:
         by_group=groups,
         recalls={str(kind): float(right[kinds == kind].mean()) for kind in np.unique(kinds)},
         leaks=leaks,
-        colourless=tuple(float(np.mean([is_grey for own, is_grey in grey if own == kind] or [0])) for kind in (False, True)),  # type: ignore[arg-type]
+        colourless=(_share(grey, False), _share(grey, True)),
     )
+
+
+def _share(grey: list[tuple[bool, bool]], is_attack: bool) -> float:
+    own = [is_grey for attack, is_grey in grey if attack == is_attack]
+    return float(np.mean(own)) if own else 0.0
 
 
 def colourless(path: Path) -> bool:
