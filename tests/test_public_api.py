@@ -65,6 +65,7 @@ OPTIONS = {
     "score": ["--out", "--model", "--threshold-from", "--criterion"],
     "calibrate": ["--out", "--model", "--criterion", "--face"],
     "table": ["--markdown", "--out"],
+    "reproduce": ["--data", "--repeat", "--scale", "--out"],
     "inspect": ["--model", "--face", "--json", "--tasks", "--out"],
     "ask": ["--model", "--face"],
     "serve": ["--model", "--host", "--port", "--api-keys", "--queue", "--timeout", "--drain", "--offline"],

@@ -30,6 +30,7 @@ VERBS: tuple[str, ...] = (
     "score",
     "calibrate",
     "table",
+    "reproduce",
     "inspect",
     "ask",
     "serve",

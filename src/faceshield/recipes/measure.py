@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from faceshield.baselines import load_model
 from faceshield.evaluation import Threshold, choose_threshold, predict, score
 from faceshield.images import open_picture
 from faceshield.model import read_info, resolve_model
@@ -93,9 +94,7 @@ def _apart(dev: Path, test: Path) -> None:
 def _predict(
     model: str | Path, out: Path, sets: dict[str, Path], tasks: Sequence[str], system: str, progress: Progress | None
 ) -> None:
-    from faceshield.predictor import FaceShieldPredictor
-
-    shield = FaceShieldPredictor.from_pretrained(model, threshold=0.5)  # scores only: no verdict is read
+    asker = load_model(model)
     for name, samples in sets.items():
 
         def advance(done: int, total: int, name: str = name) -> None:
@@ -104,7 +103,7 @@ def _predict(
 
         predict(
             samples,
-            shield,
+            asker,
             out / f"{name}.jsonl",
             tasks=tuple(tasks) if name == "test" else (COARSE.name,),
             system=system,

@@ -1,0 +1,149 @@
+"""`faceshield reproduce`: the paper's tables and figures, trained, scored and shown beside its numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from faceshield.recipes.reproduce.bench import Bench
+    from faceshield.recipes.reproduce.engine import Engine
+    from faceshield.recipes.reproduce.paper import Entry
+
+SIMULATED = "sim"
+
+
+def reproduce(
+    what: Annotated[list[str], typer.Argument(help="table1 … table6, fig6 … fig9, or all.")],
+    data: Annotated[
+        list[str] | None,
+        typer.Option(help="sim: FaceShield-Sim; or samples of WMCA, SiW-Mv2 and PADISI-Face, repeatable. Default: sim."),
+    ] = None,
+    repeat: Annotated[int, typer.Option(min=1, help="Trainings of every row, with the seeds seed, seed + 1, ….")] = 1,
+    scale: Annotated[str, typer.Option(help="How much: toy (minutes, shows nothing), small, full.")] = "small",
+    out: Annotated[Path | None, typer.Option(help="Folder of all steps. Default: runs/reproduce/SCALE.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the trainings.")] = 0,
+    data_seed: Annotated[int, typer.Option(min=0, help="Of the pictures.")] = 1,
+    init: Annotated[
+        str | None, typer.Option(help="Checkpoint that the two stages start from, instead of a foundation trained on D.")
+    ] = None,
+    adapt_towers: Annotated[
+        bool, typer.Option("--adapt-towers", help="The towers learn on, on each protocol's own training pictures.")
+    ] = False,
+    only: Annotated[list[str] | None, typer.Option(help="A system to run, e.g. FaceShield; repeatable. Default: all.")] = None,
+    model: Annotated[
+        list[str] | None, typer.Option(help="NAME=MODEL: a general model for the row of that name, e.g. LLaVA=FOLDER.")
+    ] = None,
+    configs: Annotated[Path, typer.Option(help="Folder of the recipes.")] = Path("configs"),
+    threads: Annotated[int, typer.Option(min=1, help="Of the trainings.")] = 2,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that draw pictures.")] = 2,
+    into: Annotated[
+        Path | None, typer.Option(help="A Markdown file that gets the report, in the place of an earlier one.")
+    ] = None,
+) -> None:
+    """Train what is missing, score it, and show a table of the paper with its numbers beside ours."""
+    from faceshield.cli.train import train
+    from faceshield.recipes.begun import begun
+    from faceshield.recipes.reproduce import bench as benches
+    from faceshield.recipes.reproduce.engine import Engine
+    from faceshield.recipes.reproduce.paper import ENTRIES, SYSTEMS
+    from faceshield.recipes.reproduce.show import put_into
+    from faceshield.recipes.reproduce.show import report as reported
+
+    entries = _entries(what, ENTRIES)
+    wanted = benches.SCALES.get(scale)
+    if wanted is None:
+        raise ValueError(f"--scale {scale} — expected one of {', '.join(benches.SCALES)}")
+    if not (configs / "train").is_dir():
+        raise ValueError(f"{configs}/train is not there — expected the repository's recipes — run from it, or give --configs")
+    if unknown := sorted({*(only or ())} - {*SYSTEMS}):
+        raise ValueError(f"--only {unknown[0]} — expected some of {', '.join(SYSTEMS)}")
+    files = [Path(file) for file in data or [] if file != SIMULATED]
+    if files and len(files) < len(data or []):
+        raise ValueError("--data sim beside files — expected one or the other")
+    models = dict(_named(given, SYSTEMS) for given in model or [])
+    out = out or Path("runs/reproduce") / scale
+    about: dict[str, Any] = {"data": ", ".join(map(str, files)) or f"FaceShield-Sim, seed {data_seed}", "scale": scale}
+    about["foundation"] = (init or "trained on D") + (", towers adapted to the sources" if adapt_towers else "")
+    begun(out, about)
+
+    def say(line: str) -> None:
+        typer.echo(line, err=True)
+
+    def stage(config: Path, overrides: list[str]) -> None:
+        train(config, overrides)
+
+    engine = Engine(
+        out=out, bench=benches.Bench(out / "data", ()), scale=wanted, configs=configs, train=stage, seed=seed, threads=threads,
+        init=init, adapt=adapt_towers, models=models, only=only, report=say,
+    )  # fmt: skip
+    engine.bench = _bench(engine, files, data_seed, workers)
+    about = {**about, "seeds": f"{seed}..{seed + repeat - 1}" if repeat > 1 else seed}
+    for entry in entries:
+        typer.echo(_present(engine, entry, repeat, about))
+    names = " ".join(what)
+    command = f"faceshield reproduce {names} --data {' --data '.join(data or [SIMULATED])} --scale {scale} --repeat {repeat}"
+    command += " --adapt-towers" if adapt_towers else ""
+    text = reported(out, entries, command, about)
+    if into is not None:
+        put_into(into, text)
+        typer.echo(f"report: {into}", err=True)
+    typer.echo(f"{len(entries)} tables and figures: {out}")
+
+
+def _entries(what: list[str], known: dict[str, Entry]) -> list[Entry]:
+    import difflib
+
+    names = list(dict.fromkeys(name for given in what for name in (known if given == "all" else [given])))
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, [*known, "all"], n=1)
+            hint = f"did you mean {near[0]}?" if near else f"expected some of {', '.join(known)}, all"
+            raise ValueError(f"{name} — no such table or figure — {hint}")
+    return [known[name] for name in names]
+
+
+def _named(given: str, known: dict[str, Any]) -> tuple[str, str]:
+    name, equals, value = given.partition("=")
+    general = [label for label, system in known.items() if system.general]
+    if not equals or name not in general:
+        raise ValueError(f"--model {given} — expected NAME=MODEL with a name out of {', '.join(general)}")
+    return name, value
+
+
+def _bench(engine: Engine, files: list[Path], seed: int, workers: int) -> Bench:
+    from faceshield.recipes.reproduce import bench as benches
+
+    root = engine.out / "data"
+    if files:
+        return benches.own(root, files, engine.step, seed=seed)
+    return benches.simulated(root, engine.scale, engine.step, seed=seed, workers=workers, foundation=engine.init is None)
+
+
+def _present(engine: Engine, entry: Entry, repeat: int, about: dict[str, Any]) -> str:
+    """Runs an entry, writes its files, and returns its table."""
+    from faceshield.recipes.reproduce.show import grid, notes, write
+
+    outcomes = list(engine.rows(entry, repeat))
+    told = notes(entry, outcomes)
+    if entry.kind != "table":
+        told += _drawn(engine, entry, outcomes)
+    write(engine.out, entry, outcomes, about, told)
+    table = grid(entry, outcomes).render("text") if entry.metrics else entry.title
+    return "\n".join(["", table, *told])
+
+
+def _drawn(engine: Engine, entry: Entry, outcomes: list[Any]) -> list[str]:
+    from faceshield.recipes.reproduce.bench import Protocol
+    from faceshield.recipes.reproduce.figures import draw, importance
+
+    path = engine.out / f"{entry.name}.png"
+    if entry.kind != "maps":
+        return [f"Figure: {path}"] if draw(entry, outcomes, path) else []
+    if not outcomes[0].runs:
+        return []
+    protocol = Protocol.of(entry.rows[0].protocol)
+    lines = importance(engine.checkpoint("FaceShield", protocol), engine.bench.joined(protocol, "test"), path)
+    return [*lines, f"Figure: {path}"]

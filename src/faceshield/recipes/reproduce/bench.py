@@ -1,0 +1,196 @@
+"""The pictures of a reproduction: FaceShield-Sim, or samples of one's own, by domain and split; protocols; scales.
+
+A protocol "W+S>P" is trained on the train splits of W and S and tested on the test split of P; its threshold comes from the
+development splits of W and S (paper §5.1). Use: `bench = simulated(Path("out/data"), SCALES["toy"], seed=0)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from faceshield.data_engine.generate import GenerateConfig, generate
+from faceshield.datasets.splits import SplitConfig, split
+from faceshield.records import Sample, read_jsonl, rebase_image, write_jsonl
+from faceshield.simulate.dataset import SimulateConfig, simulate
+from faceshield.simulate.domains import DOMAINS
+
+FOUNDATION = "D"
+DATASETS = {"wmca": "W", "siw-mv2": "S", "padisi": "P"}
+"""Names of data sets as `prepare` gives them -> letter of the protocols."""
+Step = Callable[[str, Path, Callable[[], Any]], None]
+"""Called with a step's name, the file that says it is done, and the work."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much of everything.
+
+    Attributes:
+        share: of each domain's pictures in the full benchmark, at least `least`.
+        size: of the pictures.
+        towers, adapt, language, pretrain, sft, baseline: settings in the place of those in configs/.
+    """
+
+    share: float
+    least: int
+    size: int = 224
+    towers: Mapping[str, Any] = field(default_factory=dict)
+    adapt: Mapping[str, Any] = field(default_factory=dict)
+    language: Mapping[str, Any] = field(default_factory=dict)
+    pretrain: Mapping[str, Any] = field(default_factory=dict)
+    sft: Mapping[str, Any] = field(default_factory=dict)
+    baseline: Mapping[str, Any] = field(default_factory=dict)
+
+    def pictures(self, domain: str) -> int:
+        return max(self.least, round(self.share * DOMAINS[domain].pictures))
+
+
+_TOY_WIDTHS = {"hidden_size": 48, "intermediate_size": 64}
+_TOY_STAGE = {"max_steps": 2, "batch_size": 4, "lora_r": 4, "lora_alpha": 8, "log_every": 1}
+SCALES: dict[str, Scale] = {
+    # No clock anywhere: the same command gives the same weights on any machine of the same kind.
+    "toy": Scale(
+        0.0, 60, 64,
+        towers={
+            "pictures": 64, "batch_size": 16, "eval_pictures": 6, "low_share": 0.0, "max_shift": 2,
+            "model": {
+                "vision_config": {"image_size": 64, "stem_channels": [8, 16, 24, 48], "num_hidden_layers": 3, **_TOY_WIDTHS},
+                "prompt_config": {"num_attention_heads": 3, "num_hidden_layers": 1, **_TOY_WIDTHS},
+                "text_config": {"num_attention_heads": 3, "num_hidden_layers": 2, **_TOY_WIDTHS},
+            },
+        },
+        adapt={"pictures": 32, "batch_size": 16, "eval_pictures": 6, "low_share": 0.0, "max_shift": 2},
+        language={"steps": 60, "batch_size": 8, "block": 32},
+        pretrain={**_TOY_STAGE, "crop_side": 64},
+        sft={**_TOY_STAGE, "crop_side": 64},
+        baseline={"pictures": 64, "batch_size": 16, "image_size": 64, "max_shift": 2, "eval_pictures": 6},
+    ),
+    "small": Scale(
+        0.2, 400,
+        towers={"pictures": 24_000, "eval_every": 12_000},
+        adapt={"pictures": 8_000, "eval_every": 8_000, "low_share": 0.0, "learning_rate": 3e-4},
+        language={"steps": 300},
+        pretrain={"epochs": 0.5},
+        sft={"epochs": 2},
+        baseline={"pictures": 12_000},
+    ),
+    "full": Scale(1.0, 1, adapt={"pictures": 60_000, "low_share": 0.0, "learning_rate": 3e-4}, baseline={"pictures": 60_000}),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Which domains are trained on and which are tested."""
+
+    name: str
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+
+    @classmethod
+    def of(cls, name: str) -> Protocol:
+        sources, _, targets = name.partition(">")
+        return cls(name, tuple(sources.split("+")), tuple((targets or sources).split("+")))
+
+    @property
+    def folder(self) -> str:
+        return self.name.replace("+", "").replace(">", "-to-")
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Folders of the domains, each with `train.jsonl`, `dev.jsonl`, `test.jsonl` and the dialogues of its training pictures."""
+
+    root: Path
+    domains: tuple[str, ...]
+
+    def file(self, domain: str, name: str) -> Path:
+        return self.root / domain / f"{name}.jsonl"
+
+    def files(self, protocol: Protocol, *names: str) -> list[Path]:
+        """Those of the domains that the protocol trains on."""
+        return [self.file(domain, name) for domain in protocol.train for name in names]
+
+    def missing(self, protocol: Protocol) -> list[str]:
+        return [domain for domain in dict.fromkeys((*protocol.train, *protocol.test)) if domain not in self.domains]
+
+    def joined(self, protocol: Protocol, split_name: str) -> Path:
+        """One file of the protocol's development pictures, or of its test pictures."""
+        target = self.root / "protocols" / protocol.folder / f"{split_name}.jsonl"
+        if not target.is_file():
+            domains = protocol.test if split_name == "test" else protocol.train
+            sources = [self.file(domain, split_name) for domain in domains]
+            rows = [
+                row.model_copy(update={"image": rebase_image(row.image, source, target)})
+                for source in sources
+                for row in read_jsonl(source, Sample)
+            ]
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_jsonl(target, rows)
+        return target
+
+
+def simulated(root: Path, scale: Scale, step: Step, *, seed: int, workers: int, foundation: bool) -> Bench:
+    """FaceShield-Sim at a scale; D only where a foundation is to be trained on it."""
+    domains = tuple(name for name in DOMAINS if name != FOUNDATION or foundation)
+    for name in domains:
+        config = SimulateConfig("drawn", scale.pictures(name), seed, size=scale.size, domain=name)
+        samples = root / name / "samples.jsonl"
+
+        def draw(folder: Path = samples.parent, config: SimulateConfig = config) -> None:
+            simulate(folder, config, workers=workers)
+
+        step(f"simulate {name}", samples, draw)
+        _divided(samples, "official", seed)
+        _written(root / name, step, name, seed)
+    return Bench(root, domains)
+
+
+def own(root: Path, files: list[Path], step: Step, *, seed: int) -> Bench:
+    """Samples of one's own, WMCA, SiW-Mv2 and PADISI-Face as `prepare` writes them; whoever has a split keeps it.
+
+    Raises:
+        ValueError: none of these data sets among them.
+    """
+    rows: dict[str, list[Sample]] = {}
+    others: set[str] = set()
+    for file in files:
+        for row in read_jsonl(file, Sample):
+            letter = row.meta.get("domain") or DATASETS.get(row.dataset)
+            if letter not in DOMAINS:
+                others.add(row.dataset)
+                continue
+            target = root / letter / "samples.jsonl"
+            rows.setdefault(letter, []).append(row.model_copy(update={"image": rebase_image(row.image, file, target)}))
+    if not set(rows) - {FOUNDATION}:
+        raise ValueError(
+            f"{', '.join(map(str, files))}: data sets {', '.join(sorted(others)) or '(none)'} — expected some of "
+            f"{', '.join(DATASETS)} — read them with faceshield prepare"
+        )
+    for letter, found in rows.items():
+        samples = root / letter / "samples.jsonl"
+        samples.parent.mkdir(parents=True, exist_ok=True)
+        write_jsonl(samples, found)
+        whole = {row.split for row in found} == {"train", "dev", "test"}
+        _divided(samples, "official" if whole else "subject-disjoint", seed)
+        _written(samples.parent, step, letter, seed)
+    return Bench(root, tuple(name for name in DOMAINS if name in rows))
+
+
+def _divided(samples: Path, protocol: str, seed: int) -> None:
+    if not (samples.parent / "splits.json").is_file():
+        split([samples], SplitConfig.of(out=samples.parent, protocol=protocol, seed=seed))
+
+
+def _written(folder: Path, step: Step, name: str, seed: int) -> None:
+    """Questions and answers about the training pictures alone; captions for stage 1."""
+    for file, tasks in (("dialogues", None), ("captions", ("caption",))):
+        config = GenerateConfig() if tasks is None else GenerateConfig(tasks=tasks)
+        target = folder / f"{file}.jsonl"
+
+        def write(target: Path = target, config: GenerateConfig = config) -> None:
+            generate(folder / "train.jsonl", target, config, seed=seed)
+
+        step(f"{file} {name}", target, write)

@@ -1,0 +1,254 @@
+"""Trains and scores the rows of an entry, each step once: foundation on D, baselines from weights of the same pictures, ours.
+
+Nothing of a test domain leaks: the foundation (towers, language model, and every baseline's start) has seen D alone, and the
+stages have seen the training splits of the protocol's sources. A step is skipped once its output is complete, and a step that
+was stopped goes on. Use: `Engine(...).rows(ENTRIES["table2"], repeat=3)`.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from faceshield.recipes.begun import begun
+from faceshield.recipes.measure import METRICS_FILE, measure
+from faceshield.recipes.reproduce.bench import FOUNDATION, Bench, Protocol, Scale
+from faceshield.recipes.reproduce.paper import SYSTEMS, Entry, Row, System
+from faceshield.recipes.sweep import SweepConfig, override, run_sweep
+from faceshield.tasks import COARSE, FINE, TASKS
+
+TIMES_FILE = "times.jsonl"
+Train = Callable[[Path, list[str]], object]
+"""`faceshield train CONFIG key=value …`."""
+
+
+class NotAvailable(Exception):
+    """Why a row has no number."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A row and what came of it.
+
+    Attributes:
+        runs: metrics of its trainings, one a seed.
+        reason: why there are none.
+    """
+
+    row: Row
+    runs: tuple[dict[str, Any], ...] = ()
+    reason: str = ""
+
+
+@dataclass
+class Engine:
+    """All steps of a reproduction, in one folder.
+
+    Attributes:
+        out: the folder.
+        bench: the pictures.
+        scale: how much is trained.
+        configs: folder of the recipes, `configs` of the repository.
+        train: see `Train`.
+        seed: of the first repeat; the others follow.
+        threads: of torch.
+        init: checkpoint in the place of a foundation trained on D.
+        adapt: whether the towers learn on from the foundation on each protocol's own training pictures.
+        models: general models by the row's name, as `predict --model` takes them.
+        only: systems to run, None = all.
+        report: told what begins and ends.
+    """
+
+    out: Path
+    bench: Bench
+    scale: Scale
+    configs: Path
+    train: Train
+    seed: int = 0
+    threads: int = 2
+    init: str | None = None
+    adapt: bool = False
+    models: Mapping[str, str] = field(default_factory=dict)
+    only: Sequence[str] | None = None
+    report: Callable[[str], None] = lambda line: None
+
+    def rows(self, entry: Entry, repeat: int) -> Iterator[Outcome]:
+        """Every row, trained and scored where it is not yet."""
+        for row in entry.rows:
+            try:
+                yield Outcome(row, tuple(self.metrics(row.system, Protocol.of(row.protocol), repeat)))
+            except NotAvailable as error:
+                yield Outcome(row, reason=str(error))
+
+    def metrics(self, name: str, protocol: Protocol, repeat: int) -> list[dict[str, Any]]:
+        """The metrics of a system's trainings under a protocol.
+
+        Raises:
+            NotAvailable: it cannot be had; the reason.
+        """
+        system = SYSTEMS[name]
+        if self.only is not None and name not in self.only:
+            raise NotAvailable("left out of this run")
+        if lacking := self.bench.missing(protocol):
+            raise NotAvailable(f"no pictures of {', '.join(lacking)}")
+        if system.general:
+            return [self._general(name, protocol)]
+        of = self._baseline if system.baseline else self._ours
+        return of(name, system, protocol, repeat)
+
+    def step(self, name: str, done: Path, work: Callable[[], Any]) -> None:
+        """Does the work unless `done` is there, and notes the seconds."""
+        if done.exists():
+            return
+        self.report(f"== {name}")
+        started = time.monotonic()
+        work()
+        if not done.exists():
+            raise RuntimeError(f"{name} wrote no {done} — expected it — see what it said above")
+        row = {"step": name, "seconds": round(time.monotonic() - started, 1), "ended": datetime.now(timezone.utc).isoformat()}
+        self.out.mkdir(parents=True, exist_ok=True)
+        with (self.out / TIMES_FILE).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+    # -- the foundation: D, and nothing else
+
+    def foundation(self, protocol: Protocol) -> str:
+        """The checkpoint that the paper's two stages start from."""
+        begin = self.init or self._foundation_of_d()
+        if not self.adapt:
+            return begin
+        out = self.out / "runs" / protocol.folder / "towers"
+        data = self.bench.files(protocol, "train", "dev")
+        self._train(f"towers on {protocol.name}", "train/tiny-towers", out, self.scale.adapt, init=begin, data=data)
+        return str(out)
+
+    def _foundation_of_d(self) -> str:
+        if FOUNDATION not in self.bench.domains:
+            raise NotAvailable(f"no pictures of {FOUNDATION} to train a foundation on; give a checkpoint with --init")
+        data = [self.bench.file(FOUNDATION, name) for name in ("train", "dev")]
+        texts = [self.bench.file(FOUNDATION, name) for name in ("dialogues", "captions")]
+        towers, language = self.out / "foundation" / "towers", self.out / "foundation" / "lm"
+        self._train("towers on D", "train/tiny-towers", towers, self.scale.towers, data=data)
+        self._train("language model on D", "train/tiny-lm", language, self.scale.language, init=towers, dialogues=texts)
+        return str(language)
+
+    def _train(self, name: str, config: str, out: Path, scale: Mapping[str, Any], **values: Any) -> None:
+        """One training that is a step of its own, by its config; no clock, so that it can be repeated."""
+        values = {"minutes": None, **scale, **values}
+        begun(out, values)
+        given = [override(key, value) for key, value in _plain(values | {"out": out, "threads": self.threads}).items()]
+        if not config.startswith("train/tiny-lm"):
+            given.append(override("cache", self.out / "cache"))
+        self.step(name, out / "run.json", lambda: self.train(self.configs / f"{config}.yaml", given))
+
+    # -- the rows
+
+    def checkpoint(self, name: str, protocol: Protocol) -> Path:
+        """Our checkpoint of the first seed."""
+        return self._folder_of_ours(protocol) / _trained_as(SYSTEMS[name]) / f"seed-{self.seed}" / "sft"
+
+    def _folder_of_ours(self, protocol: Protocol) -> Path:
+        return self.out / "runs" / protocol.folder / "ours"
+
+    def _ours(self, name: str, system: System, protocol: Protocol, repeat: int) -> list[dict[str, Any]]:
+        variant, out = _trained_as(system), self._folder_of_ours(protocol)
+        dev, test = (self.bench.joined(protocol, part) for part in ("dev", "test"))
+        config = SweepConfig(
+            init=self.foundation(protocol),
+            out=out,
+            stages={
+                "pretrain": self._stage("pretrain", self.scale.pretrain, self.bench.files(protocol, "captions")),
+                "sft": self._stage("sft", self.scale.sft, self.bench.files(protocol, "dialogues")),
+            },
+            settings={"cache": str(self.out / "cache"), "threads": self.threads},
+            variants={variant: dict(system.changes)},
+            repeat=repeat, seed=self.seed, test=test, dev=dev,
+        )  # fmt: skip
+        seeds = [out / variant / f"seed-{seed}" for seed in range(self.seed, self.seed + repeat)]
+        questions = {task.name: task.question for task in TASKS.values()}
+
+        def work() -> None:
+            if (results := run_sweep(config, questions=questions, report=self._heard)).failed:
+                errors = [row["error"] for row in results.runs if "error" in row]
+                raise NotAvailable(f"training failed: {errors[0]}")
+
+        if not all((seed / "scores" / METRICS_FILE).is_file() for seed in seeds):
+            self.step(f"{variant} on {protocol.name}", seeds[-1] / "scores" / METRICS_FILE, work)
+        if system.stage == "sft":
+            return [_read(seed / "scores" / METRICS_FILE) for seed in seeds]
+        what = f"{name} on {protocol.name}"
+        return [self._scored(what, seed / "pretrain", seed / "pretrain-scores", protocol) for seed in seeds]
+
+    def _stage(self, stage: str, scale: Mapping[str, Any], dialogues: list[Path]) -> dict[str, Any]:
+        config = self.configs / "train" / f"tiny-{stage}.yaml"
+        return _plain({"config": config, "minutes": None, **scale, "dialogues": dialogues})
+
+    def _baseline(self, name: str, system: System, protocol: Protocol, repeat: int) -> list[dict[str, Any]]:
+        config = f"baseline/{system.baseline}"
+        if not (self.configs / f"{config}.yaml").is_file():
+            raise NotAvailable(f"there is no {self.configs / config}.yaml")
+        if system.init == "towers":
+            begin: str = self.foundation(protocol)
+        else:
+            if FOUNDATION not in self.bench.domains:
+                raise NotAvailable(f"no pictures of {FOUNDATION} to start it from, as ours started")
+            data = [self.bench.file(FOUNDATION, part) for part in ("train", "dev")]
+            begin = str(self.out / "foundation" / str(system.baseline))
+            self._train(f"{name} on D", config, Path(begin), self.scale.baseline, data=data)
+        found = []
+        for seed in range(self.seed, self.seed + repeat):
+            out = self.out / "runs" / protocol.folder / str(system.baseline) / f"seed-{seed}"
+            what = f"{name} on {protocol.name}, seed {seed}"
+            data = self.bench.files(protocol, "train", "dev")
+            self._train(what, config, out / "model", self.scale.baseline, data=data, init=begin, seed=seed)
+            found.append(self._scored(what, out / "model", out / "scores", protocol, tasks=(COARSE.name, FINE.name)))
+        return found
+
+    def _general(self, name: str, protocol: Protocol) -> dict[str, Any]:
+        if name not in self.models:
+            raise NotAvailable(f"a published model that is not here; give it as --model {name}=FOLDER")
+        scores = self.out / "runs" / protocol.folder / name / "scores"
+        return self._scored(f"{name} on {protocol.name}", self.models[name], scores, protocol, words_alone=True)
+
+    def _scored(
+        self, what: str, model: str | Path, out: Path, protocol: Protocol, *, tasks: tuple[str, ...] = tuple(TASKS),
+        words_alone: bool = False,
+    ) -> dict[str, Any]:  # fmt: skip
+        dev = None if words_alone else self.bench.joined(protocol, "dev")
+        test = self.bench.joined(protocol, "test")
+
+        def work() -> None:
+            measure(model, out, test=test, dev=dev, tasks=tasks, system=what, store=False)
+
+        self.step(f"score {what}", out / METRICS_FILE, work)
+        return _read(out / METRICS_FILE)
+
+    def _heard(self, row: Mapping[str, Any]) -> None:
+        if row.get("event") in ("run", "predicted", "failed", "end"):
+            self.report("   " + "  ".join(f"{key} {value}" for key, value in row.items()))
+
+
+def _trained_as(system: System) -> str:
+    """The system that is trained with these settings; one asked "before" is a stage of the same training."""
+    return next(
+        name for name, other in SYSTEMS.items()
+        if other.changes == system.changes and other.stage == "sft" and not (other.baseline or other.general)
+    )  # fmt: skip
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as YAML can say them: paths as text."""
+    return {
+        key: [str(one) for one in value] if isinstance(value, list) else str(value) if isinstance(value, Path) else value
+        for key, value in values.items()
+    }
+
+
+def _read(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found

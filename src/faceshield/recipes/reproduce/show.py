@@ -1,0 +1,169 @@
+"""What came of an entry: a table with the paper's numbers beside ours, as text, Markdown and JSON; the whole as a report.
+
+A cell of one training is a percentage with its 95% interval over pictures; of several, mean ± standard deviation over
+trainings, and the mean of their intervals. Use: `print(grid(entry, outcomes).render("text"))`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from faceshield.evaluation.table import NONE, Grid
+from faceshield.recipes.reproduce.engine import TIMES_FILE, Outcome
+from faceshield.recipes.reproduce.paper import CROSS, Entry, Metric, Number
+from faceshield.records import write_text_atomic
+
+BEGIN, END = "<!-- begin: faceshield reproduce -->", "<!-- end: faceshield reproduce -->"
+
+
+def estimate(metrics: Mapping[str, Any], metric: Metric, decided: str) -> Mapping[str, Any] | None:
+    """A metric's {"value", "n", "ci95"} in one run's `metrics.json`, None where it was not measured."""
+    found: Any = metrics["overall"]
+    for key in metric.place:
+        name = {"words": "by_answer", "score": "by_score"}[decided] if key == "*" else key
+        found = (found or {}).get(name)
+    return found
+
+
+def values(outcome: Outcome, metric: Metric) -> list[float]:
+    """A metric of every training, in per cent."""
+    found = [estimate(run, metric, outcome.row.decided) for run in outcome.runs]
+    return [100 * one["value"] for one in found if one and one.get("value") is not None]
+
+
+def cell(outcome: Outcome, metric: Metric) -> str:
+    """What the table says: "93.1 ± 0.4 [91.0, 94.8]", "–" for nothing."""
+    numbers = values(outcome, metric)
+    if not numbers:
+        return NONE
+    spread = f" ± {statistics.stdev(numbers):.2f}" if len(numbers) > 1 else ""
+    found = [estimate(run, metric, outcome.row.decided) for run in outcome.runs]
+    intervals = [one["ci95"] for one in found if one and one.get("ci95")]
+    text = f"{statistics.fmean(numbers):.2f}{spread}"
+    if not intervals:
+        return text
+    low, high = (100 * statistics.fmean(bounds) for bounds in zip(*intervals, strict=True))
+    return f"{text} [{low:.1f}, {high:.1f}]"
+
+
+def printed(number: Number) -> str:
+    """A number of the paper as it is printed there, "–" for none."""
+    if number is None:
+        return NONE
+    value, spread = number if isinstance(number, tuple) else (number, None)
+    return f"{value:.2f}" if spread is None else f"{value:.2f} ± {spread:.2f}"
+
+
+def tested(outcome: Outcome) -> str:
+    """How many bona fides and attacks it was tested on."""
+    if not outcome.runs:
+        return NONE
+    section = outcome.runs[0]["overall"]["coarse"]
+    return f"{section['n_bonafide']} + {section['n_attack']}"
+
+
+def grid(entry: Entry, outcomes: Sequence[Outcome]) -> Grid:
+    """The entry's table."""
+    header = ["Method"]
+    for metric in entry.metrics:
+        header += [metric.heading, "paper"]
+    rows = []
+    protocol = None
+    for outcome in outcomes:
+        row = outcome.row
+        if row.protocol in CROSS and row.protocol != protocol:
+            protocol = row.protocol
+            rows.append([CROSS[protocol], *[""] * (len(header))])
+        cells = [row.label]
+        for place, metric in enumerate(entry.metrics):
+            cells += [cell(outcome, metric), printed(row.paper[place] if row.paper else None)]
+        if outcome.reason:
+            cells[1] = "not available"
+        rows.append([*cells, tested(outcome)])
+    return Grid(entry.title, [*header, "bona fide + attack"], rows)
+
+
+def notes(entry: Entry, outcomes: Sequence[Outcome]) -> list[str]:
+    """What the table's reader has to know."""
+    found = [entry.about] if entry.about else []
+    reasons: dict[str, list[str]] = {}
+    for outcome in outcomes:
+        if outcome.reason:
+            reasons.setdefault(outcome.reason, []).append(outcome.row.label)
+    found += [f"Not available: {', '.join(dict.fromkeys(labels))}: {reason}." for reason, labels in reasons.items()]
+    trainings = max((len(outcome.runs) for outcome in outcomes), default=0)
+    if trainings > 1:
+        found.append(f"Mean ± standard deviation of {trainings} trainings, [mean of their 95% intervals over test pictures].")
+    elif trainings:
+        found.append("One training, [95% interval over test pictures].")
+    return found
+
+
+def write(folder: Path, entry: Entry, outcomes: Sequence[Outcome], about: Mapping[str, Any], told: Sequence[str]) -> None:
+    """`ENTRY.json` and `ENTRY.md`; `told` stands below the table."""
+    rows = [
+        {
+            "system": outcome.row.system,
+            "label": outcome.row.label,
+            "protocol": outcome.row.protocol,
+            "decided": outcome.row.decided,
+            "reason": outcome.reason or None,
+            "values": {metric.heading: values(outcome, metric) for metric in entry.metrics},
+            "paper": list(outcome.row.paper),
+        }
+        for outcome in outcomes
+    ]
+    content = {"entry": entry.name, "title": entry.title, **about, "rows": rows}
+    write_text_atomic(folder / f"{entry.name}.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    table = grid(entry, outcomes).render("markdown") if entry.metrics else f"**{entry.title}**"
+    write_text_atomic(folder / f"{entry.name}.md", table + "\n\n" + "\n".join(told) + "\n")
+
+
+def seconds(out: Path) -> dict[str, float]:
+    """Seconds of every step, by its name."""
+    file = out / TIMES_FILE
+    found: dict[str, float] = {}
+    if file.is_file():
+        for line in file.read_text(encoding="utf-8").splitlines():
+            row = json.loads(line)
+            found[row["step"]] = found.get(row["step"], 0.0) + row["seconds"]
+    return found
+
+
+def machine() -> str:
+    """The hardware in words."""
+    model = platform.processor() or platform.machine()
+    cpu = Path("/proc/cpuinfo")
+    if cpu.is_file() and (named := re.search(r"model name\s*:\s*(.+)", cpu.read_text(encoding="utf-8"))):
+        model = named[1].strip()
+    return f"{os.cpu_count()} cores, {model}"
+
+
+def report(out: Path, entries: Sequence[Entry], command: str, about: Mapping[str, Any]) -> str:
+    """All tables of a run and how they came to be, as Markdown."""
+    times = seconds(out)
+    lines = [f"`{command}`", "", f"Hardware: {machine()}. " + ", ".join(f"{key} {value}" for key, value in about.items()) + "."]
+    lines.append(f"Time of all steps so far: {sum(times.values()) / 60:.0f} minutes.")
+    for entry in entries:
+        lines += ["", (out / f"{entry.name}.md").read_text(encoding="utf-8").strip()]
+    lines += ["", "Minutes of each step: " + ", ".join(f"{name} {value / 60:.1f}" for name, value in times.items()) + "."]
+    return "\n".join(lines) + "\n"
+
+
+def put_into(file: Path, text: str) -> None:
+    """Writes a report into a document, between two marks, which are appended where they are missing."""
+    before = file.read_text(encoding="utf-8") if file.is_file() else ""
+    block = f"{BEGIN}\n{text}{END}"
+    if BEGIN in before and END in before:
+        head, _, rest = before.partition(BEGIN)
+        after = head + block + rest.partition(END)[2]
+    else:
+        after = f"{before.rstrip()}\n\n{block}\n".lstrip("\n")
+    write_text_atomic(file, after)

@@ -1,0 +1,252 @@
+"""The paper's tables by one command: what they hold, that nothing leaks, what a cell says, and a whole run at toy scale."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+from faceshield.cli import app
+from faceshield.recipes.reproduce.bench import SCALES, Bench, Protocol, own
+from faceshield.recipes.reproduce.engine import Engine, NotAvailable, Outcome
+from faceshield.recipes.reproduce.paper import ACC, AP50, CROSS, ENTRIES, HTER, SYSTEMS, Entry, Row
+from faceshield.recipes.reproduce.show import BEGIN, END, cell, grid, notes, printed, put_into, values
+from faceshield.records import Dialogue, Sample, read_jsonl, write_jsonl
+from faceshield.simulate.domains import DOMAINS
+
+ROOT = Path(__file__).parents[2]
+quiet = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
+
+
+# -- what the tables hold
+
+
+@pytest.mark.parametrize("entry", ENTRIES.values(), ids=lambda entry: entry.name)
+def test_every_row_is_a_system_under_a_protocol_with_the_paper_s_numbers(entry: Entry) -> None:
+    assert entry.rows
+    for row in entry.rows:
+        assert row.system in SYSTEMS and len(row.paper) in (0, len(entry.metrics))
+        protocol = Protocol.of(row.protocol)
+        assert set(protocol.train) | set(protocol.test) <= set(DOMAINS) - {"D"}
+        assert (entry.kind == "sweep") == (row.at is not None)
+    keys = [(row.system, row.protocol, row.decided, row.label) for row in entry.rows]
+    assert len(set(keys)) == len(keys)
+
+
+def test_the_paper_s_numbers_are_where_the_paper_has_them() -> None:
+    """Spot checks against the text: the abstract's claims, and that HTER and ACC were not mixed up."""
+    of = {(row.label, row.protocol): row.paper for row in ENTRIES["table2"].rows}
+    assert of["FaceShield", "W+S>P"] == ((93.17, 0.22), (6.37, 0.21)) and of["IADG", "S+P>W"] == (78.55, 26.27)
+    six = {row.label: row.paper for row in ENTRIES["table6"].rows}
+    assert six["SAVP"][-2:] == (97.09, 95.21) and six["PVTM"] == ()
+    assert ENTRIES["table5"].rows[-1].paper == ((97.78, 0.21), (95.60, 0.19))
+    assert [row.at for row in ENTRIES["fig8"].rows] == [0.0, 0.1, 0.2, 0.3]
+    # the same training is one row of several tables: their numbers agree
+    first = {row.label: row.paper for row in ENTRIES["table1"].rows}
+    assert first["FaceShield"] == six["SAVP and PVTM"][:2]
+
+
+def test_sweeps_and_ablations_share_the_trainings_that_are_the_same() -> None:
+    of = {name: {row.system for row in ENTRIES[name].rows} for name in ("fig7", "table6")}
+    assert of["fig7"] & of["table6"] == {"SAVP", "FaceShield"}
+    trained = [json.dumps(system.changes) for system in SYSTEMS.values()
+               if system.stage == "sft" and not (system.baseline or system.general)]  # fmt: skip
+    assert len(set(trained)) == len(trained)
+
+
+# -- pictures and protocols
+
+
+def named(samples: list[Sample], dataset: str) -> list[Sample]:
+    splits = {"p3": "dev", "p4": "test"}
+    return [
+        row.model_copy(update={"dataset": dataset, "id": f"{dataset}-{row.id}", "split": splits.get(str(row.subject), "train")})
+        for row in samples
+    ]
+
+
+def done(name: str, target: Path, work: Any) -> None:
+    if not target.exists():
+        work()
+
+
+@pytest.fixture
+def bench(samples: list[Sample], samples_jsonl: Path, tmp_path: Path) -> Bench:
+    """The shared drawn pictures in the place of WMCA and SiW-Mv2, as `prepare` would name them."""
+    rows = [row for name in ("wmca", "siw-mv2", "else") for row in named(samples, name)]
+    file = samples_jsonl.with_name("mine.jsonl")
+    write_jsonl(file, rows)
+    return own(tmp_path / "bench", [file], done, seed=0)
+
+
+def test_own_samples_find_their_domain_and_keep_their_splits(bench: Bench) -> None:
+    assert bench.domains == ("W", "S") and bench.missing(Protocol.of("W+S>P")) == ["P"]
+    people = {split: {row.subject for row in read_jsonl(bench.file("W", split), Sample)} for split in ("train", "dev", "test")}
+    assert people == {"train": {"p0", "p1", "p2"}, "dev": {"p3"}, "test": {"p4"}}
+    told = read_jsonl(bench.file("W", "dialogues"), Dialogue)
+    assert {row.meta["sample_id"] for row in told} == {row.id for row in read_jsonl(bench.file("W", "train"), Sample)}
+
+
+def test_a_cross_protocol_sees_nothing_of_its_target_but_the_test_pictures(bench: Bench) -> None:
+    protocol = Protocol.of("W>S")
+    assert all("/W/" in str(file) for file in bench.files(protocol, "train", "dev", "dialogues", "captions"))
+    dev, test = (read_jsonl(bench.joined(protocol, split), Sample) for split in ("dev", "test"))
+    assert {row.dataset for row in dev} <= {"wmca"} and {row.dataset for row in test} == {"siw-mv2"}
+    assert all((bench.joined(protocol, "test").parent / row.image).is_file() for row in test)
+
+
+def test_samples_of_other_data_sets_are_refused_with_their_names(samples_jsonl: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="data sets drawn — expected some of wmca, siw-mv2, padisi"):
+        own(tmp_path / "bench", [samples_jsonl], done, seed=0)
+
+
+def test_the_foundation_and_every_baseline_start_see_d_alone(tmp_path: Path) -> None:
+    """Which pictures each training is given: the leak would be here."""
+    asked: dict[str, list[str]] = {}
+
+    def train(config: Path, overrides: list[str]) -> None:
+        given = dict(item.split("=", 1) for item in overrides)
+        asked[given["out"]] = overrides
+        Path(given["out"]).mkdir(parents=True, exist_ok=True)
+        (Path(given["out"]) / "run.json").write_text("{}")
+
+    configs = tmp_path / "configs"
+    (configs / "baseline").mkdir(parents=True)
+    (configs / "baseline" / "resnet.yaml").write_text("# a baseline\n")
+    engine = Engine(tmp_path / "out", Bench(tmp_path / "data", ("W", "S", "P", "D")), SCALES["toy"], configs, train)
+    engine._scored = lambda *args, **kwargs: {}  # type: ignore[method-assign,assignment]
+    protocol = Protocol.of("W+S>P")
+    assert engine.foundation(protocol) == str(tmp_path / "out/foundation/lm")
+    engine.metrics("ResNet", protocol, 2)
+    data = {out.removeprefix(f"{tmp_path}/out/"): next((o for o in given if o.startswith(("data=", "dialogues="))), "")
+            for out, given in asked.items()}  # fmt: skip
+    assert set(data) == {"foundation/towers", "foundation/lm", "foundation/resnet",
+                         "runs/WS-to-P/resnet/seed-0/model", "runs/WS-to-P/resnet/seed-1/model"}  # fmt: skip
+    for out, files in data.items():
+        seen = {name for name in DOMAINS if f"/data/{name}/" in files}
+        assert seen == ({"D"} if out.startswith("foundation") else {"W", "S"}), (out, files)
+        assert "/test.jsonl" not in files, out
+    assert f"init={tmp_path}/out/foundation/resnet" in asked[f"{tmp_path}/out/runs/WS-to-P/resnet/seed-0/model"]
+    with pytest.raises(ValueError, match="begun with"):  # another scale in the same folder would mix two runs
+        Engine(engine.out, engine.bench, SCALES["small"], configs, train).metrics("ResNet", protocol, 1)
+
+
+def test_what_cannot_be_had_says_why(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, ("W", "S", "D"))
+    engine = Engine(tmp_path, bench, SCALES["toy"], tmp_path, lambda *given: None, only=["ResNet", "Bunny"])
+    for name, protocol, reason in (
+        ("ResNet", "W+S>P", "no pictures of P"), ("ResNet", "W>S", "there is no"), ("FaceShield", "W>S", "left out"),
+        ("Bunny", "W>S", "--model Bunny="),
+    ):  # fmt: skip
+        with pytest.raises(NotAvailable, match=reason):
+            engine.metrics(name, Protocol.of(protocol), 1)
+
+
+# -- what is shown
+
+
+def run_of(hter: float, *, words: float | None = None, n: int = 50) -> dict[str, Any]:
+    def rates(value: float) -> dict[str, Any]:
+        hter = {"value": value, "n": n, "ci95": [value - 0.02, value + 0.04]}
+        return {"acc": {"value": 1 - value, "n": n, "ci95": None}, "hter": hter}
+
+    by_words = None if words is None else rates(words)
+    coarse = {"n_bonafide": 20, "n_attack": 30, "by_score": rates(hter), "by_answer": by_words}
+    return {"overall": {"coarse": coarse}}
+
+
+def test_cells_of_one_training_and_of_several() -> None:
+    one, many = Row("ResNet", "ResNet", decided="score"), Row("FaceShield", "FaceShield")
+    assert cell(Outcome(one, (run_of(0.1),)), HTER) == "10.00 [8.0, 14.0]"
+    several = Outcome(many, (run_of(0.5, words=0.1), run_of(0.5, words=0.2)))
+    assert cell(several, HTER) == "15.00 ± 7.07 [13.0, 19.0]" and values(several, ACC) == pytest.approx([90, 80])
+    assert cell(several, AP50) == "–" and cell(Outcome(many, (run_of(0.1),)), HTER) == "–"  # it gave no words
+    assert printed((5.71, 0.08)) == "5.71 ± 0.08" and printed(26.27) == "26.27" and printed(None) == "–"
+
+
+def test_a_row_without_numbers_says_so_and_why() -> None:
+    entry = ENTRIES["table2"]
+    outcomes = [
+        Outcome(row, (run_of(0.1, words=0.1),)) if row.system == "FaceShield" else Outcome(row, reason="it is not there")
+        for row in entry.rows
+    ]
+    table = grid(entry, outcomes)
+    text = table.render("text")
+    assert all(name in text for name in CROSS.values())
+    assert {len(row) for row in table.rows} == {len(table.header)}
+    absent = [row for row in table.rows if row[0] == "PatchNet"]
+    assert len(absent) == 3 and absent[0][1:6] == ["not available", "77.18", "–", "22.87", "–"]
+    assert "Not available: ResNet, PatchNet, IADG, CDCN: it is not there." in notes(entry, outcomes)
+
+
+def test_a_report_takes_the_place_of_the_earlier_one(tmp_path: Path) -> None:
+    file = tmp_path / "results.md"
+    file.write_text("# Results\n\nBefore.\n")
+    put_into(file, "one\n")
+    assert file.read_text() == f"# Results\n\nBefore.\n\n{BEGIN}\none\n{END}\n"
+    file.write_text(file.read_text() + "After.\n")
+    put_into(file, "two\n")
+    assert file.read_text() == f"# Results\n\nBefore.\n\n{BEGIN}\ntwo\n{END}\nAfter.\n"
+
+
+# -- the command
+
+
+def command(*given: object) -> Result:
+    return CliRunner().invoke(app, ["reproduce", *map(str, given)])
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["tabel2"], "did you mean table2"),
+        (["table2", "--scale", "huge"], "expected one of toy"),
+        (["table2", "--configs", "nowhere"], "run from it"),
+        (["table2", "--configs", str(ROOT / "configs"), "--only", "Resnet"], "expected some of"),
+        (["table2", "--configs", str(ROOT / "configs"), "--model", "GPT=x"], "a name out of LLaVA"),
+    ],
+)
+def test_what_is_no_reproduction(given: list[str], said: str) -> None:
+    assert said in str(command(*given).exception)
+
+
+@quiet
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_table_2_and_the_figures_at_toy_scale_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("faceshield.predictor._MAX_NEW_TOKENS", 4)  # random weights never come to an end by themselves
+    options = ["--scale", "toy", "--out", tmp_path / "out", "--configs", ROOT / "configs", "--threads", 1, "--workers", 1]
+    made = command("table2", *options, "--into", tmp_path / "results.md")
+    assert made.exit_code == 0, (made.output, made.exception)
+    told = json.loads((tmp_path / "out/table2.json").read_text())
+    ours = [row for row in told["rows"] if row["system"] == "FaceShield"]
+    assert len(ours) == 6 and all(len(row["values"]["HTER(%) ↓"]) == 1 for row in ours)
+    assert all(row["reason"] or row["values"]["ACC(%) ↑"] for row in told["rows"])
+    assert "| W & S → P |" in (tmp_path / "results.md").read_text()
+
+    steps = (tmp_path / "out/times.jsonl").read_text()
+    again = command("table2", *options)
+    assert (tmp_path / "out/times.jsonl").read_text() == steps and "==" not in again.stderr
+    assert again.stdout.splitlines()[-2:] == made.stdout.splitlines()[-2:]
+
+    drawn = command("fig6", "fig8", "fig9", *options, "--repeat", 2)
+    assert drawn.exit_code == 0, (drawn.output, drawn.exception)
+    for name in ("fig6", "fig8", "fig9"):
+        assert (tmp_path / f"out/{name}.png").stat().st_size > 5000
+    assert "tokens that lies inside a true box: RGB" in drawn.stdout
+    repeats = json.loads((tmp_path / "out/fig8.json").read_text())["rows"]
+    assert all(len(row["values"]["ACC(%) ↑"]) == 2 for row in repeats)
+    mixed = command("table2", *options[2:], "--scale", "small")
+    assert "was begun with scale 'toy', now 'small'" in str(mixed.exception)
+
+
+def test_the_importance_figure_knows_where_a_box_lies(make_sample: Any) -> None:
+    from faceshield.recipes.reproduce.figures import _covered
+
+    row = make_sample("Print", size_wh=(50, 100), boxes=[(0, 0, 50, 50)])
+    covered = _covered(row, 4)  # padded to 100 x 100: the box is the middle half of the upper half
+    assert np.array_equal(covered, [[False, True, True, False]] * 2 + [[False] * 4] * 2)
