@@ -139,8 +139,8 @@ def test_what_cannot_be_had_says_why(tmp_path: Path) -> None:
     bench = Bench(tmp_path, ("W", "S", "D"))
     engine = Engine(tmp_path, bench, SCALES["toy"], tmp_path, lambda *given: None, only=["ResNet", "Bunny"])
     for name, protocol, reason in (
-        ("ResNet", "W+S>P", "no pictures of P"), ("ResNet", "W>S", "there is no"), ("FaceShield", "W>S", "left out"),
-        ("Bunny", "W>S", "--model Bunny="),
+        ("ResNet", "W+S>P", "no pictures of P"), ("ResNet", "W>S", "no recipe in"), ("FaceShield", "W>S", "left out"),
+        ("Bunny", "W>S", "--model NAME="),
     ):  # fmt: skip
         with pytest.raises(NotAvailable, match=reason):
             engine.metrics(name, Protocol.of(protocol), 1)

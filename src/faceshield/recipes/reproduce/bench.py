@@ -68,6 +68,16 @@ SCALES: dict[str, Scale] = {
         sft={**_TOY_STAGE, "crop_side": 64},
         baseline={"pictures": 64, "batch_size": 16, "image_size": 64, "max_shift": 2, "eval_pictures": 6},
     ),
+    # A quiet core for an hour or so: small squares, few pictures; it shows that all works, and large effects alone.
+    "mini": Scale(
+        0.04, 150,
+        towers={"pictures": 4_000, "eval_every": 4_000, "low_size": 64, "model": {"vision_config": {"image_size": 96}}},
+        adapt={"pictures": 1_500, "eval_every": 1_500, "low_share": 0.0, "learning_rate": 3e-4},
+        language={"steps": 150},
+        pretrain={"epochs": 0.5},
+        sft={"epochs": 2},
+        baseline={"pictures": 1_500, "eval_every": 1_500, "image_size": 96},
+    ),
     "small": Scale(
         0.2, 400,
         towers={"pictures": 24_000, "eval_every": 12_000},

@@ -191,7 +191,7 @@ class Engine:
     def _baseline(self, name: str, system: System, protocol: Protocol, repeat: int) -> list[dict[str, Any]]:
         config = f"baseline/{system.baseline}"
         if not (self.configs / f"{config}.yaml").is_file():
-            raise NotAvailable(f"there is no {self.configs / config}.yaml")
+            raise NotAvailable(f"no recipe in {self.configs / 'baseline'}")
         if system.init == "towers":
             begin: str = self.foundation(protocol)
         else:
@@ -211,7 +211,7 @@ class Engine:
 
     def _general(self, name: str, protocol: Protocol) -> dict[str, Any]:
         if name not in self.models:
-            raise NotAvailable(f"a published model that is not here; give it as --model {name}=FOLDER")
+            raise NotAvailable("published weights that are not here; give them as --model NAME=FOLDER")
         scores = self.out / "runs" / protocol.folder / name / "scores"
         return self._scored(f"{name} on {protocol.name}", self.models[name], scores, protocol, words_alone=True)
 
