@@ -22,7 +22,7 @@ EVERYTHING = [
     for path in sorted((ROOT / folder).rglob("*.py"))
 ]
 
-BASE = {"records", "taxonomy", "config", "provenance"}
+BASE = {"records", "taxonomy", "config", "provenance", "engines"}
 # What shows or prepares pictures for the predictor; light, and free of tasks and model.
 PICTURES = {"images", "face", "inspection", "quality", "annotate", "html_report"}
 
@@ -32,6 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "taxonomy": set(),
     "config": set(),
     "provenance": set(),
+    "engines": set(),
     "records": {"taxonomy", "provenance"},
     "tasks": BASE,
     "datasets": BASE | {"face"},  # a crop for training is the crop that is judged

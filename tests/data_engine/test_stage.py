@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -48,7 +49,7 @@ def stage(folder: Path, work, **options):
 def test_order_is_the_inputs_and_concurrency_is_bounded(tmp_path: Path) -> None:
     one, many = Work(), Work(slow=0.02)
     result = stage(tmp_path / "one", one)
-    stage(tmp_path / "many", many, workers=4)
+    stage(tmp_path / "many", many, backend=SimpleNamespace(workers=4, settings=None, calls=0))
     for name in ("out.jsonl", "out.rejects.jsonl"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "many" / name).read_bytes()
     assert (result.rows, result.rejects) == (34, 6) and many.most <= 4

@@ -60,6 +60,10 @@ class Endpoint:
         # The client would take these from the environment, for whatever address.
         self._client.organization = self._client.project = None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travels to a cluster's workers as its configuration; the key is read there, from the environment."""
+        return Endpoint, (self.config,)
+
     def complete(self, request: Request) -> Completion:
         openai = self._openai
         try:

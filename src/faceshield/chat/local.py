@@ -24,6 +24,9 @@ class LocalModel:
         self._lock = threading.Lock()
         self._loaded: tuple[Any, Any] | None = None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return LocalModel, (self.config,)
+
     def complete(self, request: Request) -> Completion:
         with self._lock:
             return self._generate([request])[0]

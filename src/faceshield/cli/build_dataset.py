@@ -7,19 +7,23 @@ from typing import Annotated
 
 import typer
 
-from faceshield.cli import assistants
+from faceshield.cli.options import Engine, progress, spread
 
 
+@spread
 def build_dataset(
     config: Annotated[Path, typer.Argument(help="configs/data/*.yaml, or one of your own.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="key=value, e.g. samples=… out=… generate.count=1000.")] = None,
+    *,
+    engine: Engine,
 ) -> None:
     """Generate, filter, have reviewed, augment and report; stop anywhere, the same line goes on."""
     from faceshield.cli.report import summary_lines
     from faceshield.data_engine.build import BuildConfig, build
 
     recipe = BuildConfig.load(config, overrides or [])
-    built = build(recipe, progress=lambda name: assistants.progress(name, "step"))
+    with engine.start() as crew:
+        built = build(recipe, engine=crew, progress=lambda name: progress(name, "step"))
     for name, result in built.steps.items():
         state = "there before" if result.reused else f"{result.rejects} left out"
         typer.echo(f"{name}: {result.rows} dialogues ({state}): {result.out}")

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from faceshield.cli import assistants
+from faceshield.cli.options import Assistant, Engine, Kind, Wording, progress, spread
 
 
+@spread
 def generate(
     samples: Annotated[Path, typer.Argument(help="samples.jsonl.")],
     out: Annotated[Path, typer.Option(help="dialogues.jsonl to write; what was begun is continued.")] = Path("dialogues.jsonl"),
@@ -24,36 +24,24 @@ def generate(
     seed: Annotated[int, typer.Option(min=0, help="Everything random comes from it.")] = 0,
     per_task: Annotated[int, typer.Option(min=1, help="Dialogues of each task a picture.")] = 1,
     count: Annotated[int | None, typer.Option(min=1, help="Dialogues in all instead, spread evenly.")] = None,
-    backend: assistants.Kind = "grammar",
-    wording: assistants.Wording = "plain",
-    base_url: assistants.BaseUrl = None,
-    model: assistants.Model = None,
-    api_key_env: assistants.KeyEnv = None,
-    concurrency: assistants.Concurrency = 8,
-    settings: assistants.Settings = None,
-    cache: assistants.Cache = None,
+    backend: Kind = "grammar",
+    wording: Wording = "plain",
+    *,
+    assistant: Assistant,
+    engine: Engine,
 ) -> None:
     """Write question-and-answer dialogues for every sample and task."""
-    from faceshield.data_engine.backends import make_backend
     from faceshield.data_engine.generate import GenerateConfig, resolve_tasks
     from faceshield.data_engine.generate import generate as run
     from faceshield.tasks import TASKS
 
     chosen = resolve_tasks([name for given in tasks for name in given.split(",")] if tasks else TASKS)
-    written_by = assistants.backend_config(
-        settings, kind=backend, wording=wording, base_url=base_url, model=model, api_key_env=api_key_env,
-        concurrency=concurrency,
-    )  # fmt: skip
-    config = GenerateConfig(tasks=chosen, per_task=per_task, count=count, backend=written_by)
-    store = assistants.cache_beside(out, written_by.kind, cache)
-    with (
-        contextlib.closing(make_backend(written_by, cache=store)) as writer,
-        assistants.progress("generate", "sample") as advance,
-    ):
-        result = run(samples, out, config, seed=seed, backend=writer, progress=advance)
+    config = GenerateConfig(tasks=chosen, per_task=per_task, count=count, backend=assistant.config(backend, wording))
+    with engine.start() as crew, progress("generate", "sample") as advance:
+        result = run(samples, out, config, seed=seed, cache=assistant.answers(out), engine=crew, progress=advance)
     if result.rejects:
         typer.echo(f"{result.rejects} without a true answer left out: {result.rejects_path}", err=True)
-    if writer.kind != "grammar":
-        typer.echo(f"{writer.calls} calls", err=True)
+    if config.backend.kind != "grammar" and result.calls is not None:
+        typer.echo(f"{result.calls} calls", err=True)
     of = "" if result.reused else f" of {result.items} samples"
     typer.echo(f"{result.rows} dialogues{of}: {out}{' (there before)' if result.reused else ''}")

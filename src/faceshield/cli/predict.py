@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from faceshield.cli import assistants
+from faceshield.cli.options import KeyEnv, progress
 
 
 def predict(
@@ -32,7 +32,7 @@ def predict(
         str | None,
         typer.Option(help="Ask an endpoint of OpenAI's protocol, e.g. http://127.0.0.1:8000/v1; pictures go nowhere else."),
     ] = None,
-    api_key_env: assistants.KeyEnv = None,
+    api_key_env: KeyEnv = None,
     concurrency: Annotated[int | None, typer.Option(min=1, help="Calls in flight at an endpoint at most. Default: 8.")] = None,
     prompt: Annotated[
         str | None,
@@ -64,7 +64,7 @@ def predict(
     with contextlib.ExitStack() as stack:
         if hasattr(asker, "close"):
             stack.callback(asker.close)
-        advance = stack.enter_context(assistants.progress("predict", "picture"))
+        advance = stack.enter_context(progress("predict", "picture"))
         summary = run(
             samples,
             asker,

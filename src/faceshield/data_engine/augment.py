@@ -6,16 +6,16 @@ readers check. Use: `augment("accepted.jsonl", "dialogues.jsonl", AugmentConfig(
 
 from __future__ import annotations
 
-import contextlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from pydantic import Field
 
 from faceshield.config import Config
-from faceshield.data_engine.backends import Backend, BackendConfig, NoAnswer, NoCall, make_backend
+from faceshield.data_engine.backends import Backend, BackendConfig, NoAnswer, NoCall, lent_backend
 from faceshield.data_engine.contradictions import contradictions
 from faceshield.data_engine.stage import Outcome, StageResult, rejected, run_stage
+from faceshield.engines import LOCAL, Engine
 from faceshield.records import Dialogue, Turn, read_jsonl, rebase_image
 
 
@@ -39,33 +39,34 @@ def augment(
     seed: int,
     cache: str | Path | None = None,
     backend: Backend | None = None,
-    **run: Any,
+    engine: Engine = LOCAL,
+    progress: Callable[[int, int], None] | None = None,
 ) -> StageResult:
     """Writes every dialogue and its new wordings after it; resumable, see `stage.run_stage`.
 
     What gets no new wording is kept itself, and named in the rejects.
 
     Args:
-        cache, backend, run: as `generate.generate` has them.
+        cache, backend, engine, progress: as `generate.generate` has them.
 
     Raises:
         RecordError, FileNotFoundError: the dialogues cannot be read.
         AssistantDown: the assistant cannot be used; what was done is kept.
     """
-    if backend is None:
-        with contextlib.closing(make_backend(config.backend, cache=cache)) as made:
-            return augment(dialogues, out, config, seed=seed, backend=made, **run)
     dialogues, out = Path(dialogues), Path(out)
     rows = read_jsonl(dialogues, Dialogue)
+    described = {"dialogues": str(dialogues), "pairs": config.pairs}
+    here, there = dialogues.absolute(), out.absolute()
+    with lent_backend(config.backend, engine, cache=cache, given=backend) as (writer, engine):
 
-    def work(row: Dialogue) -> Outcome:
-        moved = row.model_copy(update={"image": rebase_image(row.image, dialogues, out)})
-        return reworded(moved, config.pairs, backend, seed)
+        def work(row: Dialogue) -> Outcome:
+            moved = row.model_copy(update={"image": rebase_image(row.image, here, there)})
+            return reworded(moved, config.pairs, writer, seed)
 
-    described = {"dialogues": str(dialogues), "pairs": config.pairs, "backend": backend.settings}
-    return run_stage(
-        out, rows, work, config=described, seed=seed, inputs=[dialogues], workers=backend.workers, **run
-    )
+        return run_stage(
+            out, rows, work,
+            config=described, seed=seed, inputs=[dialogues], backend=writer, engine=engine, progress=progress,
+        )  # fmt: skip
 
 
 def reworded(row: Dialogue, count: int, backend: Backend, seed: int) -> Outcome:

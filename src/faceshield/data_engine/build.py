@@ -20,6 +20,7 @@ from faceshield.data_engine.filter import FilterConfig, filter_dialogues
 from faceshield.data_engine.generate import GenerateConfig, generate
 from faceshield.data_engine.report import ReportConfig, report
 from faceshield.data_engine.stage import StageResult
+from faceshield.engines import LOCAL, Engine
 
 Progress = Callable[[int, int], None]
 
@@ -58,10 +59,16 @@ class Built:
     numbers: dict[str, Any]
 
 
-def build(config: BuildConfig, *, progress: Callable[[str], AbstractContextManager[Progress | None]] | None = None) -> Built:
+def build(
+    config: BuildConfig,
+    *,
+    engine: Engine = LOCAL,
+    progress: Callable[[str], AbstractContextManager[Progress | None]] | None = None,
+) -> Built:
     """Runs every step that is not done.
 
     Args:
+        engine: runs the steps' work.
         progress: a step's name -> context with its progress function.
 
     Raises:
@@ -81,11 +88,13 @@ def build(config: BuildConfig, *, progress: Callable[[str], AbstractContextManag
     with show("generate") as advance:
         current = target("generate")
         steps["generate"] = generate(
-            config.samples, current, config.generate, seed=config.seed, cache=cache, progress=advance
+            config.samples, current, config.generate, seed=config.seed, cache=cache, engine=engine, progress=advance
         )
     if config.filter is not None:
         with show("filter") as advance:
-            steps["filter"] = filter_dialogues(current, target("filter"), config.filter, cache=cache, progress=advance)
+            steps["filter"] = filter_dialogues(
+                current, target("filter"), config.filter, cache=cache, engine=engine, progress=advance
+            )
             current = target("filter")
     if config.review:
         reviewed = out / "reviewed.jsonl" if config.augment else last
@@ -97,7 +106,9 @@ def build(config: BuildConfig, *, progress: Callable[[str], AbstractContextManag
         current = reviewed
     if config.augment is not None:
         with show("augment") as advance:
-            steps["augment"] = augment(current, last, config.augment, seed=config.seed, cache=cache, progress=advance)
+            steps["augment"] = augment(
+                current, last, config.augment, seed=config.seed, cache=cache, engine=engine, progress=advance
+            )
     card = out / "README.md"
     numbers = report(last, card, config.report)
     return Built(steps, last, card, numbers)

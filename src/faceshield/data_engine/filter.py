@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
 from faceshield.config import Config
-from faceshield.data_engine.backends import Backend, BackendConfig, NoAnswer, NoCall, make_backend
+from faceshield.data_engine.backends import Backend, BackendConfig, NoAnswer, NoCall, lent_backend
 from faceshield.data_engine.contradictions import contradictions
 from faceshield.data_engine.duplicates import DuplicateConfig, DuplicateIndex
 from faceshield.data_engine.similarity import PictureTextSimilarity, SimilarityConfig
 from faceshield.data_engine.stage import Outcome, StageResult, rejected, run_stage
+from faceshield.engines import LOCAL, Engine
 from faceshield.images import ImageError
 from faceshield.records import Dialogue, Record, image_path, read_jsonl, rebase_image
 
@@ -83,35 +84,33 @@ def filter_dialogues(
     *,
     cache: str | Path | None = None,
     judge: Backend | None = None,
-    **run: Any,
+    engine: Engine = LOCAL,
+    progress: Callable[[int, int], None] | None = None,
 ) -> StageResult:
     """Writes the dialogues that pass every filter, in the input's order; resumable, see `stage.run_stage`.
 
     Args:
         cache: SQLite file of the judge's answers.
         judge: instead of the configured one; stays open.
-        run: `progress` and `mapper` of `run_stage`.
+        engine, progress: see `run_stage`.
 
     Raises:
         RecordError, FileNotFoundError: the dialogues cannot be read.
         AssistantDown: the judge cannot be used; what was done is kept.
     """
-    if judge is None and config.judge is not None:
-        with contextlib.closing(make_backend(config.judge, cache=cache)) as made:
-            return filter_dialogues(dialogues, out, config, judge=made, **run)
     dialogues, out = Path(dialogues), Path(out)
     rows = read_jsonl(dialogues, Dialogue)
-    work = FilterWork(config, dialogues, out, judge)
-    described = {
-        "dialogues": str(dialogues),
-        **config.model_dump(mode="json", exclude={"judge"}),
-        "judge": judge.settings if judge is not None else None,
-    }
-    return run_stage(
-        out, [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)], work,
-        config=described, seed=None, inputs=[dialogues], workers=judge.workers if judge else 1,
-        admission=NoRepeats(config.duplicates) if config.duplicates else None, **run,
-    )  # fmt: skip
+    described = {"dialogues": str(dialogues), **config.model_dump(mode="json", exclude={"judge"})}
+    with contextlib.ExitStack() as stack:
+        if config.judge is not None:
+            judge, engine = stack.enter_context(lent_backend(config.judge, engine, cache=cache, given=judge))
+        return run_stage(
+            out,
+            [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)],
+            FilterWork(config, dialogues.absolute(), out.absolute(), judge),
+            config=described, seed=None, inputs=[dialogues], backend=judge, engine=engine, progress=progress,
+            admission=NoRepeats(config.duplicates) if config.duplicates else None,
+        )  # fmt: skip
 
 
 class FilterWork:

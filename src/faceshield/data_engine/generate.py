@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,9 +16,10 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from faceshield.config import Config
-from faceshield.data_engine.backends import Backend, BackendConfig, NoAnswer, NoCall, Pair, make_backend
+from faceshield.data_engine.backends import Backend, BackendConfig, NoAnswer, NoCall, Pair, lent_backend
 from faceshield.data_engine.backends.grammar import GrammarBackend
 from faceshield.data_engine.stage import Outcome, StageResult, run_stage
+from faceshield.engines import LOCAL, Engine
 from faceshield.records import Dialogue, Sample, Turn, image_path, read_jsonl, rebase_image
 from faceshield.tasks import TASKS
 
@@ -77,14 +77,15 @@ def generate(
     seed: int,
     cache: str | Path | None = None,
     backend: Backend | None = None,
-    **run: Any,
+    engine: Engine = LOCAL,
+    progress: Callable[[int, int], None] | None = None,
 ) -> StageResult:
     """Writes dialogues of every sample and task; resumable, see `stage.run_stage`.
 
     Args:
         cache: SQLite file of an assistant's answers.
         backend: instead of the configured one; stays open.
-        run: `progress` and `mapper` of `run_stage`.
+        engine, progress: see `run_stage`.
 
     Raises:
         RecordError, FileNotFoundError: the samples cannot be read.
@@ -95,22 +96,21 @@ def generate(
     rows = read_jsonl(samples, Sample)
     if not rows:
         raise ValueError(f"{samples}: no samples — expected at least one row — write it with `faceshield simulate`")
-    if backend is None:
-        with contextlib.closing(make_backend(config.backend, cache=cache)) as made:
-            return generate(samples, out, config, seed=seed, backend=made, **run)
     chosen = plan(rows, config.tasks, config.per_task, config.count, seed)
+    items = [(row, {task: chosen.get((index, task), 0) for task in config.tasks}) for index, row in enumerate(rows)]
+    described = {**config.model_dump(mode="json", exclude={"backend"}), "samples": str(samples)}
+    here, there = samples.absolute(), out.absolute()
+    with lent_backend(config.backend, engine, cache=cache, given=backend) as (writer, engine):
 
-    def work(item: tuple[int, Sample]) -> Outcome:
-        index, sample = item
-        moved = sample.model_copy(update={"image": rebase_image(sample.image, samples, out)})
-        wanted = {task: chosen.get((index, task), 0) for task in config.tasks}
-        return write_sample(moved, wanted, backend, seed, image_path(sample, samples))
+        def work(item: tuple[Sample, Mapping[str, int]]) -> Outcome:
+            sample, wanted = item
+            moved = sample.model_copy(update={"image": rebase_image(sample.image, here, there)})
+            return write_sample(moved, wanted, writer, seed, image_path(sample, here))
 
-    described = {**config.model_dump(mode="json", exclude={"backend"}), "samples": str(samples), "backend": backend.settings}
-    return run_stage(
-        out, list(enumerate(rows)), work,
-        config=described, seed=seed, inputs=[samples], workers=backend.workers, **run,
-    )  # fmt: skip
+        return run_stage(
+            out, items, work,
+            config=described, seed=seed, inputs=[samples], backend=writer, engine=engine, progress=progress,
+        )  # fmt: skip
 
 
 def plan(samples: Sequence[Sample], tasks: Sequence[str], per_task: int, count: int | None, seed: int) -> Plan:
@@ -149,7 +149,7 @@ def write_sample(sample: Sample, wanted: Mapping[str, int], backend: Backend, se
             failed = True
             outcome.rejects.append(_reject(sample, task, "no-call", str(error)))
         except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
-            outcome.rejects.append(_reject(sample, task, "picture", f"{image}: {error.strerror or error}"))
+            outcome.rejects.append(_reject(sample, task, "picture", f"{sample.image}: {error.strerror or error}"))
         else:
             outcome.rows += [_dialogue(sample, task, index, pair, seed, backend) for index, pair in enumerate(pairs)]
     outcome.failed = failed and not outcome.rows

@@ -44,6 +44,9 @@ class PictureTextSimilarity:
         self._lock = threading.Lock()
         self._parts: tuple[Any, Any, Any] | None = None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return PictureTextSimilarity, (self.config,)
+
     @property
     def threshold(self) -> float:
         """The least cosine that passes.

@@ -11,19 +11,18 @@ import hashlib
 import importlib.metadata
 import json
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from faceshield.chat import AssistantDown
+from faceshield.data_engine.backends.base import Backend
+from faceshield.engines import LOCAL, Engine
 from faceshield.records import Dialogue, Record, file_sha256, write_run, write_text_atomic
 
 Item = TypeVar("Item")
 
-_WINDOW = 64  # results of later items kept per worker while an earlier one is slow
 MAX_FAILED_IN_A_ROW = 20
 """So many items without one answer, and the assistant is taken to be down: the run stops instead of rejecting everything."""
 
@@ -61,6 +60,7 @@ class StageResult:
         out, rejects_path: the files; `rejects_path` exists only if there are rejects.
         rows, rejects: how many. items: how many were worked on, 0 where nothing was.
         reused: nothing was done, for the output of the same run is there.
+        calls: that the backend made; None where others made them, the workers of a cluster.
     """
 
     out: Path
@@ -69,6 +69,7 @@ class StageResult:
     rejects: int
     items: int = 0
     reused: bool = False
+    calls: int | None = 0
 
 
 def rejected(row: Dialogue, name: str, reason: str) -> dict[str, Any]:
@@ -89,24 +90,26 @@ def run_stage(
     config: dict[str, Any],
     seed: int | None,
     inputs: Sequence[str | Path],
-    workers: int = 1,
+    backend: Backend | None = None,
     admission: Admission | None = None,
     progress: Callable[[int, int], None] | None = None,
-    mapper: Callable[[Callable[[Item], Outcome], Sequence[Item]], Iterable[Outcome]] | None = None,
+    engine: Engine = LOCAL,
 ) -> StageResult:
     """Works on every item and writes `out`, its rejects and `run.json`; goes on with an interrupted run of the same
     configuration and inputs, and does nothing where its output is there already.
 
     Args:
-        work: pure; called from `workers` threads.
-        config: everything that decides the output, JSON-able, without secrets; goes into `run.json`.
-        mapper: another way to run `work` over items, in their order (a cluster's); default: threads.
+        work: pure; on a cluster it travels with what it holds.
+        config: everything that decides the output beside the backend, JSON-able, without secrets; goes into `run.json`.
+        backend: that `work` asks: its settings belong to the configuration, and it says how many threads are worth having.
+        engine: runs `work`; the output does not depend on it.
 
     Raises:
         AssistantDown: the assistant cannot be used; what was done is kept.
     """
     out = Path(out)
-    config = {**config, "fingerprint": fingerprint(config, seed, inputs)}
+    config = {**config, "backend": backend.settings if backend is not None else None}
+    config["fingerprint"] = fingerprint(config, seed, inputs)
     found = _finished(out, config["fingerprint"])
     if found is not None:
         return found
@@ -115,14 +118,14 @@ def run_stage(
         for rows in journal.rows():
             admission.recall(rows)
     todo = items[journal.count :]
-    run = mapper or (lambda work, items: in_order(work, items, workers))
+    threads = backend.workers if backend is not None else 1
     held: list[Outcome] = []
     answered = journal.count > 0
     with journal:
         done = journal.count
         if progress:
             progress(done, len(items))
-        for outcome in run(work, todo):
+        for outcome in engine(work, todo, threads):
             if outcome.failed:
                 held.append(outcome)
                 if len(held) >= MAX_FAILED_IN_A_ROW:
@@ -143,7 +146,8 @@ def run_stage(
     counts = journal.finish()
     write_run(out, config=config, seed=seed, inputs=inputs)
     journal.path.unlink()
-    return StageResult(out, rejects_path(out), *counts, items=len(items))
+    calls = None if engine is not LOCAL else backend.calls if backend is not None else 0
+    return StageResult(out, rejects_path(out), *counts, items=len(items), calls=calls)
 
 
 def fingerprint(config: dict[str, Any], seed: int | None, inputs: Sequence[str | Path]) -> str:
@@ -154,24 +158,6 @@ def fingerprint(config: dict[str, Any], seed: int | None, inputs: Sequence[str |
         version = ""
     content = [config, seed, [file_sha256(path) for path in inputs], version]
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
-
-
-def in_order(work: Callable[[Item], Outcome], items: Sequence[Item], workers: int) -> Iterator[Outcome]:
-    """Outcomes in the items' order, at most `workers` of them being worked on at any moment."""
-    if workers <= 1:
-        yield from map(work, items)
-        return
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="faceshield")
-    pending: deque[Future[Outcome]] = deque()
-    try:
-        for item in items:
-            pending.append(pool.submit(work, item))
-            if len(pending) >= _WINDOW * workers:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _down(held: Sequence[Outcome]) -> AssistantDown:

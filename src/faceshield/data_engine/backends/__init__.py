@@ -6,6 +6,8 @@ Use: `backend = make_backend(BackendConfig(kind="openai", base_url="http://127.0
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from faceshield.chat import make_chat
@@ -17,8 +19,30 @@ from faceshield.data_engine.backends.base import (
     NoCall,
     Pair,
 )
+from faceshield.engines import Engine
 
-__all__ = ["Backend", "BackendConfig", "Judgement", "NoAnswer", "NoCall", "Pair", "make_backend"]
+__all__ = ["Backend", "BackendConfig", "Judgement", "NoAnswer", "NoCall", "Pair", "lent_backend", "make_backend"]
+
+
+@contextlib.contextmanager
+def lent_backend(
+    config: BackendConfig, engine: Engine, *, cache: str | Path | None = None, given: Backend | None = None
+) -> Iterator[tuple[Backend, Engine]]:
+    """A backend for the time of a stage, and the engine that may run it: all its processes together make no more calls at a
+    time than the configuration allows.
+
+    Args:
+        given: a backend in the place of the configured one; it stays open.
+        cache: as in `make_backend`.
+    """
+    if given is not None:
+        yield given, engine
+        return
+    if config.kind == "openai":
+        engine = engine.at_most(config.concurrency)
+        config = config.model_copy(update={"concurrency": config.concurrency // engine.processes})
+    with contextlib.closing(make_backend(config, cache=cache)) as made:
+        yield made, engine
 
 
 def make_backend(config: BackendConfig, *, cache: str | Path | None = None) -> Backend:

@@ -38,6 +38,9 @@ class Assistant:
         self.calls = 0
         self._lock = threading.Lock()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Assistant, (self.chat, self.config, self.cache)
+
     @property
     def settings(self) -> dict[str, Any]:
         """What decides its words; how fast or how often it is asked does not, nor where it stands."""

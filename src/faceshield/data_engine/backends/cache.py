@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import platform
 import sqlite3
 import threading
 from pathlib import Path
@@ -33,6 +34,9 @@ class AnswerCache:
             "made TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP)"
         )
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _on_this_machine, (self.path.absolute(), platform.node())
+
     def get(self, key: str) -> str | None:
         """The answer of a call made before."""
         with self._lock:
@@ -49,3 +53,9 @@ class AnswerCache:
     def close(self) -> None:
         with self._lock:
             self._connection.close()
+
+
+def _on_this_machine(path: Path, home: str) -> AnswerCache:
+    """The cache for a worker: each machine has its own file, for SQLite's log is not safe across a network's folders."""
+    here = platform.node()
+    return AnswerCache(path if here == home else path.with_name(f"{path.stem}-{here}{path.suffix}"))

@@ -1,0 +1,126 @@
+"""Groups of options that several verbs share: each a dataclass whose fields become options of the verb; and their progress.
+
+Use: `@spread` above `def generate(samples: …, *, assistant: Assistant, engine: Engine)`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+Kind = Annotated[str, typer.Option("--backend", help="Who writes: grammar, openai (any such endpoint) or transformers.")]
+Wording = Annotated[str, typer.Option(help="Of the grammar: plain (few words, for faceshield-tiny) or rich.")]
+KeyEnv = Annotated[str | None, typer.Option(help="Environment variable that holds the API key; none is sent without.")]
+
+
+@dataclass(frozen=True)
+class Assistant:
+    """Where an assistant answers, how many calls at once, and where its answers are kept."""
+
+    base_url: Annotated[
+        str | None, typer.Option(help="The endpoint, e.g. http://127.0.0.1:8000/v1; pictures go nowhere else.")
+    ] = None
+    model: Annotated[str | None, typer.Option(help="Its model, or a local model's folder or hub id.")] = None
+    api_key_env: KeyEnv = None
+    concurrency: Annotated[int, typer.Option(min=1, help="Calls in flight at most.")] = 8
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", help="Further settings of the backend, key=value: timeout, retries, asks, temperature, style …"
+        ),
+    ] = None
+    cache: Annotated[Path | None, typer.Option(help="SQLite file of answers; by default answers.sqlite at the output.")] = None
+
+    def config(self, kind: str, wording: str | None = None) -> Any:
+        """`BackendConfig` of these options and `--set` pairs.
+
+        Raises:
+            ConfigError: with all faults.
+        """
+        import json
+
+        from faceshield.data_engine.backends import BackendConfig
+
+        if kind == "transformers":
+            import faceshield.model  # noqa: F401  our own classes are then known to transformers' Auto classes
+
+        named = {name: getattr(self, name) for name in ("base_url", "model", "api_key_env", "concurrency")}
+        options = {"kind": kind, "wording": wording, **named}
+        overrides = [f"{key}={json.dumps(value)}" for key, value in options.items() if value is not None]
+        return BackendConfig.load(None, [*overrides, *(self.settings or [])])
+
+    def answers(self, out: Path) -> Path:
+        """Where answers are kept, if a backend keeps any."""
+        return self.cache or out.parent / "answers.sqlite"
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Who does the work."""
+
+    engine: Annotated[str, typer.Option(help="local, or ray: the cluster of RAY_ADDRESS, or one on this machine.")] = "local"
+    workers: Annotated[int | None, typer.Option(min=1, help="Of ray: processes. Default: one a core, or a GPU's share.")] = None
+    worker_gpus: Annotated[float, typer.Option(min=0, help="Of ray: GPUs that each worker has for itself, e.g. 1 or .5.")] = 0
+
+    def start(self) -> AbstractContextManager[Any]:
+        """The engine while the context lasts; see `engines.start_engine`."""
+        from faceshield.engines import start_engine
+
+        return start_engine(self.engine, workers=self.workers, gpus=self.worker_gpus)
+
+
+def spread(verb: Callable[..., None]) -> Callable[..., None]:
+    """The verb with one option for each field of those of its parameters that are groups."""
+    hints = get_type_hints(verb, include_extras=True)
+    groups: dict[str, Any] = {name: hint for name, hint in hints.items() if dataclasses.is_dataclass(hint)}
+    parameters = []
+    for parameter in inspect.signature(verb).parameters.values():
+        if parameter.name not in groups:
+            parameters.append(parameter.replace(annotation=hints[parameter.name], kind=parameter.KEYWORD_ONLY))
+            continue
+        group = groups[parameter.name]
+        annotations = get_type_hints(group, include_extras=True)
+        for field in dataclasses.fields(group):
+            option = inspect.Parameter(
+                field.name, parameter.KEYWORD_ONLY, default=field.default, annotation=annotations[field.name]
+            )
+            parameters.append(option)
+
+    @functools.wraps(verb)
+    def call(**given: Any) -> None:
+        for name, group in groups.items():
+            given[name] = group(**{field.name: given.pop(field.name) for field in dataclasses.fields(group)})
+        verb(**given)
+
+    call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return call
+
+
+@contextmanager
+def progress(label: str, unit: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr that appears with the first step, so that an error before it stands alone."""
+    import sys
+
+    from tqdm import tqdm
+
+    bars: list[Any] = []
+
+    def advance(done: int, total: int) -> None:
+        if not bars:
+            bars.append(tqdm(desc=label, unit=unit, total=total, initial=done, file=sys.stderr, dynamic_ncols=True))
+        bars[0].update(done - bars[0].n)
+
+    try:
+        yield advance
+    finally:
+        for bar in bars:
+            bar.close()
