@@ -69,6 +69,7 @@ OPTIONS = {
     "inspect": ["--model", "--face", "--json", "--tasks", "--out"],
     "ask": ["--model", "--face"],
     "serve": ["--model", "--host", "--port", "--api-keys", "--queue", "--timeout", "--drain", "--offline"],
+    "export": ["--model", "--out"],
     "doctor": ["--model", "--data", "--json"],
 }
 

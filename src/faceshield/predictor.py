@@ -265,6 +265,25 @@ class FaceShieldPredictor:
                 answers += [row[0] for row in reading.answer([prompt], max_new_tokens=_MAX_NEW_TOKENS)]
         return answers
 
+    def export_onnx(self, file: Path) -> Path:
+        """Write the fixed questions' scores as one ONNX graph: outputs "coarse" (B, 2), bona fide first, and "fine" (B, 12).
+
+        Threshold, names of the types, picture and crop sides are in the file's metadata; docs/onnx.md says what goes in.
+
+        Raises:
+            ModuleNotFoundError: without the extra `onnx`.
+        """
+        from faceshield.model.onnx import export_scorer
+
+        metadata = {
+            "threshold": repr(self.threshold),
+            "types": ", ".join(FINE.templates),
+            "image_size": str(self.processor.image_size),
+            "crop_side": str(self.crop_side or ""),
+            **self.model_info,
+        }
+        return export_scorer(self.model, self.processor, self._templates, file, (COARSE.name, FINE.name), metadata)
+
     # -- how -----------------------------------------------------------------------------------------------
 
     def _report(self, image: object, face: FaceMode, tasks: Collection[str]) -> InspectionReport:

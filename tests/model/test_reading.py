@@ -155,6 +155,40 @@ def test_pictures_without_a_second_stream_are_read_too(pair: Any, pictures: list
     assert [row[0] for row in said] == [processor.decode_answer(row) for row in made]
 
 
+def test_kept_tokens_are_read_at_their_own_positions(pair: Any, pictures: list[np.ndarray]) -> None:
+    """All kept is nothing changed; some kept is the whole conversation with the others masked from attention."""
+    model, processor = pair
+    inputs = processor(images=pictures)
+    with torch.inference_mode():
+        features, joint = model.encode_images(inputs["pixel_values"], inputs["savp_values"])
+    answers = [processor.encode_answer(answer) for answer in ANSWERS]
+    everything = torch.arange(features.shape[1]).expand(len(pictures), -1)
+    full = Reading(model, processor, features).score({QUESTIONS[0]: answers})[0]
+    torch.testing.assert_close(Reading(model, processor, features, kept=everything).score({QUESTIONS[0]: answers})[0], full)
+    kept = torch.stack([torch.randperm(features.shape[1], generator=torch.Generator().manual_seed(r))[:9] for r in range(3)])
+    kept = kept.sort(1).values
+    reading = Reading(model, processor, features, kept=kept)
+    found, said = reading.score({QUESTIONS[0]: answers})[0], reading.answer(QUESTIONS, max_new_tokens=6)
+    assert (found - full).abs().max() > 1e-2
+    for row, picture in enumerate(pictures):
+        plain = processor(images=picture, text=QUESTIONS[0], answers=ANSWERS[1])
+        labels, mask = plain.pop("labels")[0, 1:], plain["attention_mask"]
+        hidden = torch.ones(features.shape[1], dtype=torch.bool).scatter(0, kept[row], False)
+        places = (plain["input_ids"][0] == processor.image_token_id).nonzero().flatten()
+        mask[0, places[hidden]] = 0
+        positions = torch.arange(mask.shape[1]).unsqueeze(0)
+        with torch.inference_mode():
+            chances = model(**plain, position_ids=positions).logits[0, :-1].log_softmax(-1)
+        spoken = labels != -100
+        wanted = chances[spoken].gather(-1, labels[spoken, None]).sum()
+        torch.testing.assert_close(found[row, 1], wanted, rtol=0, atol=1e-4)
+        alone = Reading(model, processor, features[row : row + 1], kept=kept[row : row + 1])
+        assert alone.answer(QUESTIONS, max_new_tokens=6)[0] == said[row]
+    model.config.pvtm_inference = "paper"
+    with pytest.raises(ValueError, match="expected one of the two"):
+        Reading(model, processor, features, joint, kept=kept)
+
+
 def test_flash_attention_is_refused(pair: Any, pictures: list[np.ndarray]) -> None:
     pair[0].model.language_model.config._attn_implementation = "flash_attention_2"
     with pytest.raises(ValueError, match="expected sdpa or eager"):

@@ -34,6 +34,7 @@ VERBS: tuple[str, ...] = (
     "inspect",
     "ask",
     "serve",
+    "export",
     "doctor",
 )
 """All verbs, in the order of the work; a verb is registered when its file is there."""

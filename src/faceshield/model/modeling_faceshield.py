@@ -161,7 +161,7 @@ class FaceShieldModel(FaceShieldPreTrainedModel):
                 joint = pvtm.joint_tokens(tower, outputs.last_hidden_state, features, self.config.pvtm_space)
 
         def side_by_side(tokens: Tensor) -> Tensor:
-            rgb, *second = tokens.split([len(stream) for stream in streams])
+            rgb, *second = tokens.split([stream.shape[0] for stream in streams])  # len() would fix it in an export
             if savp_mask is not None and second:
                 second = [torch.zeros_like(rgb).index_put((savp_mask,), second[0])]
             return torch.cat([rgb, *second], dim=1)

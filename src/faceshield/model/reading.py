@@ -32,6 +32,8 @@ class Reading:
         processor: its processor.
         features, joint: (B, T, Dv) each, of `model.encode_images`; `joint` may be None where PVTM is off.
         seeds: (B,) of PVTM at inference; None = 0 for every picture, so that the same picture masks the same tokens.
+        kept: (B, N) indices in rising order of the vision tokens that the language model gets to read, at the positions
+            that they have among all T; None = all.
 
     Raises:
         ValueError: flash attention, which knows no mask of our own.
@@ -44,14 +46,25 @@ class Reading:
         features: Tensor,
         joint: Tensor | None = None,
         seeds: Tensor | None = None,
+        kept: Tensor | None = None,
     ) -> None:
         if "flash" in str(model.model.language_model.config._attn_implementation):
             raise ValueError("flash attention cannot mask single tokens — expected sdpa or eager — set_attn_implementation")
-        self.model, self.processor, self.features, self.joint = model, processor, features, joint
+        self.model, self.processor = model, processor
         self.seeds = torch.zeros(len(features), dtype=torch.long) if seeds is None else seeds
         self.savp = features.shape[1] > processor.tokens_per_stream
         self.prefix = processor.encode_prefix(savp=self.savp)
         self.masks_by_question = model.model.pvtm_is_on()
+        rows, tokens, _ = features.shape
+        self.positions = torch.arange(len(self.prefix)).expand(rows, -1)
+        if kept is not None:
+            if self.masks_by_question:
+                raise ValueError("kept tokens with PVTM's masks — expected one of the two — set pvtm_inference 'off'")
+            kept = kept.cpu()
+            features = features.gather(1, kept.to(features.device).unsqueeze(-1).expand(-1, -1, features.shape[-1]))
+            before = len(self.prefix) - tokens
+            self.positions = torch.cat([self.positions[:, :before], before + kept], dim=1)
+        self.features, self.joint = features, joint
         self._beginnings: dict[str | None, Cache] = {}
 
     @torch.inference_mode()
@@ -141,9 +154,11 @@ class Reading:
         if key not in self._beginnings:
             rows, device = len(self.features), self.model.device
             cache = _empty_cache(self.model.config.text_config.num_hidden_layers)
+            length = self.positions.shape[1]
             self.model.model(
-                input_ids=torch.tensor([self.prefix], device=device).expand(rows, -1),
-                attention_mask=torch.ones(rows, len(self.prefix), dtype=torch.long, device=device),
+                input_ids=torch.tensor([self.prefix[:length]], device=device).expand(rows, -1),
+                attention_mask=torch.ones(rows, length, dtype=torch.long, device=device),
+                position_ids=self.positions.to(device),
                 vision_features=self.features,
                 vision_joint=self.joint,
                 prompt_input_ids=self.processor.encode_prompts([question] * rows).to(device),
@@ -165,8 +180,12 @@ class Reading:
             depths: (columns,) their positions.
         """
         model, device, start = self.model.model, self.model.device, len(self.prefix)
-        seen = torch.cat([torch.ones(len(visible), start, dtype=torch.bool), visible], dim=1)
-        if (window := self.model.config.text_config.sliding_window) is not None:
+        before = self.positions.shape[1]
+        seen = torch.cat([torch.ones(len(visible), before, dtype=torch.bool), visible], dim=1)
+        window = self.model.config.text_config.sliding_window
+        if window is not None and start + int(depth.max()) >= window:
+            if before < start:
+                raise ValueError(f"kept tokens and more than the sliding window of {window} — expected a shorter question")
             seen &= depth.unsqueeze(1) - torch.cat([torch.arange(-start, 0), depths]) < window
         mask = torch.zeros(seen.shape, dtype=self.model.dtype).masked_fill(~seen, torch.finfo(self.model.dtype).min)
         outputs = model.language_model(

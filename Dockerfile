@@ -1,0 +1,25 @@
+# The service in a container; it needs nothing but the wheel:
+#   python -m pip wheel --no-deps -w dist .
+#   docker build -t faceshield:cuda .                                # torch as pip finds it on Linux: CUDA; docker run --gpus all
+#   docker build -t faceshield --build-arg PIP_ARGS="..." .          # PIP_ARGS: pip's options that choose the CPU build, much smaller
+#   docker run -p 8000:8000 -e FACESHIELD_API_KEYS=KEY faceshield
+ARG PYTHON=3.12
+FROM python:${PYTHON}-slim
+
+ARG PIP_ARGS=""
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONDONTWRITEBYTECODE=1 HF_HUB_OFFLINE=1
+
+# torch first: its layer is the large one and changes least.
+RUN python -m pip install ${PIP_ARGS} torch
+COPY dist/faceshield-*.whl /tmp/
+RUN python -m pip install "$(ls /tmp/faceshield-*.whl)[serve]" && rm /tmp/faceshield-*.whl \
+    && python -m faceshield serve --help > /dev/null
+
+# Nobody's files are written: no home, no cache. Keys come from the environment; without them the service does not start.
+RUN useradd --system --no-create-home faceshield
+USER faceshield
+EXPOSE 8000
+HEALTHCHECK --start-period=60s --interval=30s --timeout=5s \
+    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/readyz', timeout=4)"]
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["python", "-m", "faceshield", "serve", "--host", "0.0.0.0", "--port", "8000", "--offline"]

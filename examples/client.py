@@ -1,0 +1,62 @@
+"""A program that asks a running service about photos, with nothing but the standard library.
+
+faceshield serve &                                # or on another machine: then give FACESHIELD_URL and FACESHIELD_API_KEY
+python examples/client.py photo.jpg more.png
+
+The same with curl:
+curl -H "Authorization: Bearer $FACESHIELD_API_KEY" -F image=@photo.jpg -F tasks=coarse,fine http://127.0.0.1:8000/v1/inspect
+
+A refusal with Retry-After (429, 503) is waited out a few times; other refusals say what to do.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+URL = os.environ.get("FACESHIELD_URL", "http://127.0.0.1:8000")
+TRIES = 5
+
+
+def inspect(photo: Path, tasks: tuple[str, ...] = ("coarse", "fine"), url: str = URL) -> dict[str, Any]:
+    """The report on one photo.
+
+    Raises:
+        RuntimeError: the service refused, in its own words.
+        OSError: no service there.
+    """
+    data = base64.b64encode(photo.read_bytes()).decode()
+    body = json.dumps({"image": f"data:application/octet-stream;base64,{data}", "tasks": list(tasks)}).encode()
+    headers = {"Content-Type": "application/json"}
+    if key := os.environ.get("FACESHIELD_API_KEY"):
+        headers["Authorization"] = f"Bearer {key}"
+    for number in range(TRIES):
+        try:
+            with urllib.request.urlopen(urllib.request.Request(f"{url}/v1/inspect", body, headers), timeout=150) as answer:
+                return dict(json.load(answer)["reports"][0])
+        except urllib.error.HTTPError as refusal:
+            wait = refusal.headers.get("Retry-After")
+            if wait is None or number == TRIES - 1:
+                raise RuntimeError(f"{photo}: {json.load(refusal)['error']['message']}") from refusal
+            time.sleep(float(wait))
+    raise AssertionError("unreachable")
+
+
+def main() -> int:
+    for name in sys.argv[1:]:
+        report = inspect(Path(name))
+        score = "" if report["bonafide_score"] is None else f"{report['bonafide_score']:.3f}"
+        verdict = {True: "attack", False: "bona fide", None: report["status"]}[report["is_attack"]]
+        print(f"{name}\t{verdict}\t{score}\t{report['presentation_type'] or ''}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,22 @@
+"""`faceshield export`: verdict and type scores as one ONNX file, for phones and for services without Python."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def export(
+    out: Annotated[Path, typer.Option(help="The file to write, *.onnx.")],
+    model: Annotated[str, typer.Option(help="'tiny', a checkpoint folder, or a hub id.")] = "tiny",
+) -> None:
+    """Write the scorer as ONNX; docs/onnx.md says to the pixel what goes in."""
+    if out.suffix != ".onnx":
+        raise ValueError(f"--out {out} — expected a name that ends in .onnx — rename it")
+    from faceshield.predictor import FaceShieldPredictor
+
+    shield = FaceShieldPredictor.from_pretrained(model, device="cpu")
+    size = shield.export_onnx(out).stat().st_size / 2**20
+    typer.echo(f"{out} written, {size:.1f} MiB: bonafide_score is coarse[:, 0], an attack is below {shield.threshold:.6f}")
