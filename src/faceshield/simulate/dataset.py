@@ -34,6 +34,9 @@ from faceshield.taxonomy import ATTACK_TYPES, BONAFIDE, PRESENTATION_TYPES, reso
 PICTURE_SIZE = 224
 SHOTS_PER_DRAWN_SUBJECT = 4
 SPLITS = tuple(SPLIT_SHARES)
+_GREY_BESIDES = 0.05
+"""Bona fide pictures without colour besides the camera's: as many as grey prints and paper add to the attacks, or grey would
+speak for an attack."""
 
 
 @dataclass(frozen=True)
@@ -225,6 +228,8 @@ class _Render:
         attacked = attack(scene, name, rng, variant=variant, setting=setting)
         camera = None if domain is None else domain.draw_camera(rng)
         settings = draw_settings(rng) if camera is None else camera.draw(rng)
+        if camera is None and name == BONAFIDE and rng.random() < _GREY_BESIDES:
+            settings = replace(settings, saturation=0.0)
         if settings.saturation == 0:
             attacked = replace(attacked, cues=_without_colour(attacked.cues))
         picture = capture(attacked.image, rng, size=self.config.size, settings=settings)
