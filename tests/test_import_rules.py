@@ -41,7 +41,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "chat": BASE | {"images"},
     "data_engine": BASE | {"tasks", "datasets", "images", "chat"},  # of datasets, the coordinates of annotation tools
     "training": BASE | {"model"},
-    "evaluation": BASE | {"tasks", "chat"},  # of chat, how it fails
+    "evaluation": BASE | {"tasks", "chat", "images"},  # of chat, how it fails
     "baselines": BASE | {"tasks", "model", "training", "predictor", "images", "chat"},
     **{name: PICTURES for name in PICTURES},
     "predictor": BASE | {"tasks", "model"} | PICTURES,

@@ -23,8 +23,8 @@ Result = TypeVar("Result")
 ENGINES = ("local", "ray")
 
 _WINDOW = 64  # results of later items kept per thread while an earlier one is slow
-_ITEMS = 32  # of one task of a cluster: what is done again where a worker dies
-_SHARES = 8  # tasks that each worker gets at least, so that a slow one holds nobody up for long
+_ITEMS = 8  # of one share, for each thread: what is done again where a worker dies
+_SHARES = 8  # that each worker gets at least, so that a slow one holds nobody up for long
 _AHEAD = 2  # shares an actor has at once, so that it need not wait for the driver
 _DEATHS = 3  # workers that may die of one task before the run stops
 
@@ -136,7 +136,7 @@ class RayEngine:
     def __call__(self, work: Callable[[Item], Result], items: Sequence[Item], threads: int = 1) -> Iterator[Result]:
         import ray
 
-        size = max(min(_ITEMS, len(items) // (_SHARES * self.processes)), 1)
+        size = max(min(_ITEMS * threads, len(items) // (_SHARES * self.processes)), 1)
         starts = range(0, len(items), size)
         workers = ray.remote(_Worker).options(
             num_cpus=0 if self.gpus else 1, num_gpus=self.gpus, max_restarts=-1, max_task_retries=_DEATHS

@@ -31,6 +31,7 @@ __all__ = [
     "Box",
     "Dialogue",
     "JsonlWriter",
+    "Photo",
     "Prediction",
     "Record",
     "RecordError",
@@ -73,12 +74,22 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True)
 
 
-class Sample(Record):
-    """One picture of `samples.jsonl` with its ground truth.
+class Photo(Record):
+    """One picture, whatever it shows.
 
     Attributes:
         id: unique in the file.
         image: path relative to the file, or absolute.
+    """
+
+    id: str = Field(min_length=1)
+    image: str = Field(min_length=1)
+
+
+class Sample(Photo):
+    """One picture of `samples.jsonl` with its ground truth.
+
+    Attributes:
         presentation_type: one of `taxonomy.PRESENTATION_TYPES` (any spelling is read, the canonical one is
             kept); None for an attack whose type nobody noted.
         original_label: the data set's own label, as it was.
@@ -89,8 +100,6 @@ class Sample(Record):
         meta: free; the simulator writes "cues", "scene" (noun phrases), "source" and "variant".
     """
 
-    id: str = Field(min_length=1)
-    image: str = Field(min_length=1)
     dataset: str
     is_attack: StrictBool
     presentation_type: str | None
@@ -359,7 +368,7 @@ class JsonlWriter:
         self.close()
 
 
-def image_path(row: Sample | Dialogue | Prediction, jsonl_path: str | Path) -> Path:
+def image_path(row: Photo | Dialogue | Prediction, jsonl_path: str | Path) -> Path:
     """Where the picture of a row lies: `row.image`, relative to the folder of the file that the row came
     from.
     """

@@ -30,8 +30,14 @@ def engine() -> Iterator[Engine]:
 
 @pytest.fixture
 def many(samples_jsonl: Path, samples: list[Sample]) -> Path:
-    """240 samples beside their 24 pictures."""
-    rows = [sample.model_copy(update={"id": f"{sample.id}-{turn}"}) for turn in range(10) for sample in samples]
+    """240 samples and as many pictures; about the same picture an assistant's answer would come from the cache."""
+    rows = []
+    for turn in range(10):
+        for sample in samples:
+            image = sample.image.replace(".png", f"-{turn}.png")
+            picture = (samples_jsonl.parent / sample.image).read_bytes()
+            (samples_jsonl.parent / image).write_bytes(picture + bytes([turn]))
+            rows.append(sample.model_copy(update={"id": f"{sample.id}-{turn}", "image": image}))
     path = samples_jsonl.parent / "many.jsonl"
     write_jsonl(path, rows)
     return path
@@ -87,7 +93,7 @@ def test_killed_workers_and_a_killed_driver_lose_and_double_nothing(many: Path, 
         assert driver.poll() is None
         ray_cluster.kill(driver.pid)
         driver.communicate(timeout=60)
-        ray_cluster.wait_for(lambda: not set(below) & set(ray_cluster.processes("ray")))
+        ray_cluster.wait_for(lambda: not set(below) & set(ray_cluster.processes("ray::_Worker")))
         assert not out.exists()
 
         again = subprocess.run(on_ray, capture_output=True, text=True, timeout=600, check=False)

@@ -197,3 +197,46 @@ def test_wrong_arguments_are_all_named_at_once(samples: Path, tmp_path: Path) ->
     (tmp_path / "bad.jsonl").write_text("{}\n")
     with pytest.raises(RecordError, match="bad.jsonl:1"):
         predict(tmp_path / "bad.jsonl", Oracle(), tmp_path / "p.jsonl")
+
+
+def test_an_archive_without_labels(samples: Path, tmp_path: Path) -> None:
+    archive = tmp_path / "archive"
+    (archive / "b").mkdir(parents=True)
+    for index, name in enumerate(("a.png", "b/c.PNG", "b/broken.jpg", "notes.txt", ".hidden.png")):
+        (tmp_path / f"{index}.png").rename(archive / name)
+    (archive / "b" / "broken.jpg").write_bytes(b"no picture")
+    out = tmp_path / "out" / "p.jsonl"
+    summary = predict(archive, Oracle(), out)
+    assert (summary.written, summary.errors) == (12, 4)
+    rows = {row.id: row for row in read_jsonl(out, Prediction)}
+    assert list(rows)[::4] == ["a.png:coarse", "b/broken.jpg:coarse", "b/c.PNG:coarse"]
+    found = rows["b/c.PNG:localization"]
+    assert found.boxes[0] == pytest.approx((0, 0, 20, 40), abs=0.05) and found.truth.size_wh == (40, 40)
+    assert found.truth.is_attack is None and found.truth.answer is None
+    assert image_path(found, out).resolve() == archive / "b" / "c.PNG"
+    assert predict(archive, Oracle(), out).written == 0
+
+    listed = tmp_path / "list.txt"
+    listed.write_text(f"archive/a.png\n\n{archive / 'b' / 'c.PNG'}\narchive/a.png\n")
+    predict(listed, Oracle(), tmp_path / "l.jsonl", tasks=["coarse"])
+    rows = {row.id: row for row in read_jsonl(tmp_path / "l.jsonl", Prediction)}
+    assert list(rows) == ["archive/a.png:coarse", f"{archive / 'b' / 'c.PNG'}:coarse"]
+    assert {row.status for row in rows.values()} == {"parsed"}
+    listed.write_text("\n")
+    with pytest.raises(ValueError, match="no pictures"):
+        predict(listed, Oracle(), tmp_path / "l2.jsonl")
+    with pytest.raises(FileNotFoundError):
+        predict(tmp_path / "none.parquet", Oracle(), tmp_path / "l2.jsonl")
+
+
+def test_an_archive_in_a_parquet_table(samples: Path, tmp_path: Path) -> None:
+    arrow = pytest.importorskip("pyarrow", reason="pyarrow is not installed — type: pip install pyarrow")
+    from pyarrow import parquet
+
+    table = tmp_path / "archive.parquet"
+    parquet.write_table(arrow.table({"n": [1, 2, 3], "path": ["0.png", "1.png", "0.png"]}), table)
+    predict(table, Oracle(), tmp_path / "p.jsonl", tasks=["coarse"])
+    assert [row.id for row in read_jsonl(tmp_path / "p.jsonl", Prediction)] == ["0.png:coarse", "1.png:coarse"]
+    parquet.write_table(arrow.table({"file": ["0.png"]}), table)
+    with pytest.raises(RecordError, match="columns file — expected image or path"):
+        predict(table, Oracle(), tmp_path / "p2.jsonl", tasks=["coarse"])

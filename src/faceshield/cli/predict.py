@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from faceshield.cli.options import KeyEnv, progress
+from faceshield.cli.options import Engine, KeyEnv, progress, spread
 
 
+@spread
 def predict(
-    samples: Annotated[Path, typer.Argument(help="A samples.jsonl.")],
+    samples: Annotated[
+        Path, typer.Argument(help="A samples.jsonl; or an archive: a folder, or a list of paths, .txt or .parquet.")
+    ],
     model: Annotated[
         str,
         typer.Option(
@@ -48,20 +51,33 @@ def predict(
     retry_errors: Annotated[
         bool, typer.Option("--retry-errors", help="Ask again what ended as an error in the file.")
     ] = False,
+    *,
+    engine: Engine,
 ) -> None:
     """Ask a model about whole pictures and write its answers."""
     import contextlib
+    import functools
     import json
 
     from faceshield.baselines import load_model
+    from faceshield.evaluation.predict import Elsewhere
     from faceshield.evaluation.predict import predict as run
     from faceshield.images import open_picture
 
     names = None if tasks is None else [name.strip() for name in tasks.split(",") if name.strip()]
     given = {"api_key_env": api_key_env, "concurrency": concurrency}
     options = [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
-    asker = load_model(model, pvtm=pvtm, endpoint=endpoint, prompt=prompt, settings=[*options, *(settings or [])])
+    load = functools.partial(
+        load_model, model, pvtm=pvtm, endpoint=endpoint, prompt=prompt, settings=[*options, *(settings or [])]
+    )
+    if endpoint is not None and engine.engine != "local":
+        raise ValueError(
+            f"--endpoint with --engine {engine.engine} — expected a model that the workers load — leave --engine out: "
+            "one process fills an endpoint"
+        )
     with contextlib.ExitStack() as stack:
+        crew = stack.enter_context(engine.start())
+        asker: Any = load() if engine.engine == "local" else Elsewhere(load, crew)
         if hasattr(asker, "close"):
             stack.callback(asker.close)
         advance = stack.enter_context(progress("predict", "picture"))
@@ -77,6 +93,7 @@ def predict(
             resume=not fresh,
             retry_errors=retry_errors,
             load=lambda path: open_picture(path).rgb,
+            engine=crew,
             progress=advance,
         )
     typer.echo(

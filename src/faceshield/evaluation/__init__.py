@@ -7,9 +7,9 @@ Anything with ``.ask(image, prompt)`` or ``.score(image)`` can be evaluated; the
 
 from __future__ import annotations
 
-from faceshield.evaluation.predict import Asker, PredictSummary, predict
+from faceshield.evaluation.predict import Asker, Elsewhere, PredictSummary, predict
 from faceshield.evaluation.score import score
 from faceshield.evaluation.table import table
 from faceshield.evaluation.threshold import Threshold, choose_threshold
 
-__all__ = ["Asker", "PredictSummary", "Threshold", "choose_threshold", "predict", "score", "table"]
+__all__ = ["Asker", "Elsewhere", "PredictSummary", "Threshold", "choose_threshold", "predict", "score", "table"]

@@ -23,13 +23,15 @@ from typing import Any, Protocol, TypeVar
 from PIL import Image, ImageOps
 
 from faceshield.chat import AssistantDown, NoCall
+from faceshield.engines import LOCAL, Engine
+from faceshield.evaluation.archive import read_inputs
 from faceshield.records import (
     JsonlWriter,
+    Photo,
     Prediction,
     Sample,
     Truth,
     image_path,
-    read_jsonl,
     rebase_image,
     write_run,
     write_text_atomic,
@@ -64,6 +66,29 @@ class Asker(Protocol):
     """
 
     def ask(self, image: Any, prompt: str) -> str: ...
+
+
+class Elsewhere:
+    """A system that each worker of an engine loads for itself, once; here stands only what it can do.
+
+    Args:
+        load: of plain values, such as ``partial(load_model, "tiny")``; called by a worker right now to see what it makes.
+        engine: the one that `predict` will run on.
+    """
+
+    def __init__(self, load: Callable[[], Any], engine: Engine) -> None:
+        self._load = load
+        for found in engine(_traits, [load]):
+            self.__dict__.update(found)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self._load, ()  # where it arrives it is the system itself
+
+
+def _traits(load: Callable[[], Any]) -> dict[str, Any]:
+    asker = load()
+    known = {name: getattr(asker, name) for name in ("settings", "tasks", "workers") if hasattr(asker, name)}
+    return known | {name: None for name in ("ask", "ask_many", "score", "score_many") if hasattr(asker, name)}
 
 
 @dataclass(frozen=True)
@@ -115,12 +140,13 @@ def predict(
     resume: bool = True,
     retry_errors: bool = False,
     load: Load = load_rgb,
+    engine: Engine = LOCAL,
     progress: Callable[[int, int], None] | None = None,
 ) -> PredictSummary:
     """Ask every task of every sample and write the answers, read by the task's own reader.
 
     Args:
-        samples: a ``samples.jsonl``.
+        samples: a ``samples.jsonl``, or an archive without labels, see `archive.read_inputs`.
         asker: see `Asker`.
         out: the ``predictions.jsonl`` to write; with ``resume`` the rows that are there stay and are not
             asked again, and a last line that was cut off is removed and asked again.
@@ -131,19 +157,21 @@ def predict(
         limit: only the first so many samples.
         retry_errors: with ``resume``, rows that carry an error are taken out and asked again.
         load: makes of a path what the asker takes.
+        engine: who asks; on a cluster the asker is an `Elsewhere`. The rows do not depend on it.
         progress: called with (pictures done, pictures in all).
 
     Raises:
         ValueError: unknown task, batch size or limit below 1, an asker that can do nothing of what is asked,
             or a file that another system began.
-        RecordError: ``samples`` or the rows to continue cannot be read.
+        RecordError, FileNotFoundError: ``samples`` or the rows to continue cannot be read.
         AssistantDown: the system cannot be reached; all that it answered is kept.
     """
     samples, out = Path(samples), Path(out)
     if tasks is None:
         tasks = _answerable(asker)
     _check(asker, tasks, batch_size, limit)
-    rows = read_jsonl(samples, Sample)[:limit]
+    rows: Sequence[Photo] = read_inputs(samples)[:limit]
+    listed_in = (samples / "list" if samples.is_dir() else samples).absolute()  # relative paths start at its folder
     config = {
         "stage": "predict",
         "system": system,
@@ -165,9 +193,10 @@ def predict(
         _report(progress, done, len(rows))
         workers = int(getattr(asker, "workers", 1))
         batches = _chunks(todo, batch_size if workers == 1 else 1)
-        work = partial(_predict_batch, asker=asker, samples=samples, out=out, load=load)
+        work = partial(_predict_batch, asker=asker, samples=listed_in, out=out.absolute(), load=load)
         halt = threading.Event()
-        for outcome in _reachable(_work_on(batches, work, workers, halt), halt):
+        outcomes = _work_on(batches, work, workers, halt) if engine is LOCAL else engine(work, list(batches), workers)
+        for outcome in _reachable(outcomes, halt):
             for prediction in outcome.rows:
                 writer.write(prediction)
                 counts[prediction.status] += 1
@@ -297,7 +326,7 @@ def _check_same_system(out: Path, config: Mapping[str, Any]) -> None:
 
 
 def _predict_batch(
-    batch: Sequence[tuple[Sample, list[str]]], *, asker: Any, samples: Path, out: Path, load: Load
+    batch: Sequence[tuple[Photo, list[str]]], *, asker: Any, samples: Path, out: Path, load: Load
 ) -> _Outcome:
     images = [_attempt(partial(load, image_path(row, samples))) for row, _ in batch]
     usable = [index for index, (_, fault) in enumerate(images) if fault is None]
@@ -326,31 +355,35 @@ def _predict_batch(
                 continue
             image = rebase_image(row.image, samples, out)
             faults = [fault, said_fault, score_fault]
-            outcome.rows.append(_row(row, name, _question(asker, name), image, said, score, faults=faults))
+            size_wh = row.size_wh if isinstance(row, Sample) else _size_wh(images[index][0])
+            outcome.rows.append(_row(row, name, _question(asker, name), image, size_wh, said, score, faults=faults))
     return outcome
 
 
 def _row(
-    sample: Sample,
+    sample: Photo,
     name: str,
     question: str,
     image: str,
+    size_wh: tuple[int, int] | None,
     said: Said | None,
     score: Scores | None,
     *,
     faults: Sequence[Exception | None],
 ) -> Prediction:
     task = TASKS[name]
-    reference, reference_fault = _attempt(lambda: task.answer(sample) if task.applies(sample) else None)
+    reference, reference_fault = None, None
+    if isinstance(sample, Sample):
+        reference, reference_fault = _attempt(lambda: task.answer(sample) if task.applies(sample) else None)
     told = list(dict.fromkeys(_described(fault) for fault in faults if fault is not None))
     bonafide_score, type_scores = score if score is not None else (None, None)
     text, with_words = said if said is not None else (None, None)
     bonafide_score = with_words if bonafide_score is None else bonafide_score
     fields: dict[str, Any] = {"status": "error" if told else "parsed"}
-    if text is not None:
+    if text is not None and size_wh is not None:
         # A score that failed beside a readable answer leaves the answer as it is; the missing score
         # counts by itself.
-        read: Answer = task.read(text, sample.size_wh)
+        read: Answer = task.read(text, size_wh)
         fields = {
             "status": read.status,
             "is_attack": read.is_attack,
@@ -369,17 +402,30 @@ def _row(
         bonafide_score=bonafide_score,
         type_scores=dict(type_scores) if type_scores else None,
         error="; ".join([*told, *([f"reference: {_described(reference_fault)}"] if reference_fault else [])]) or None,
-        truth=Truth(
-            is_attack=sample.is_attack,
-            presentation_type=sample.presentation_type,
-            boxes=sample.boxes,
-            size_wh=sample.size_wh,
-            answer=reference,
-            dataset=sample.dataset,
-            subject=sample.subject,
-            meta=sample.meta,
-        ),
+        truth=_truth(sample, reference, size_wh),
         **fields,
+    )
+
+
+def _size_wh(image: Any) -> tuple[int, int] | None:
+    """Of a loaded picture, a PIL image or an (H, W, 3) array; None of one that could not be loaded."""
+    if isinstance(image, Image.Image):
+        return image.size
+    return None if image is None else (int(image.shape[1]), int(image.shape[0]))
+
+
+def _truth(sample: Photo, reference: str | None, size_wh: tuple[int, int] | None) -> Truth:
+    if not isinstance(sample, Sample):
+        return Truth(size_wh=size_wh)
+    return Truth(
+        is_attack=sample.is_attack,
+        presentation_type=sample.presentation_type,
+        boxes=sample.boxes,
+        size_wh=sample.size_wh,
+        answer=reference,
+        dataset=sample.dataset,
+        subject=sample.subject,
+        meta=sample.meta,
     )
 
 
@@ -450,7 +496,7 @@ def _described(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _row_id(sample: Sample, task: str) -> str:
+def _row_id(sample: Photo, task: str) -> str:
     return f"{sample.id}:{task}"
 
 
