@@ -131,6 +131,12 @@ def test_the_foundation_and_every_baseline_start_see_d_alone(tmp_path: Path) -> 
         assert seen == ({"D"} if out.startswith("foundation") else {"W", "S"}), (out, files)
         assert "/test.jsonl" not in files, out
     assert f"init={tmp_path}/out/foundation/resnet" in asked[f"{tmp_path}/out/runs/WS-to-P/resnet/seed-0/model"]
+    engine.adapt = True
+    assert engine.foundation(protocol) == str(tmp_path / "out/runs/WS-to-P/towers")
+    given = " ".join(asked[f"{tmp_path}/out/runs/WS-to-P/towers"])
+    assert f"init={tmp_path}/out/foundation/lm" in given and "/data/W/" in given and "/data/S/" in given
+    assert "/data/P/" not in given and "/data/D/" not in given
+    engine.adapt = False
     with pytest.raises(ValueError, match="begun with"):  # another scale in the same folder would mix two runs
         Engine(engine.out, engine.bench, SCALES["small"], configs, train).metrics("ResNet", protocol, 1)
 

@@ -141,9 +141,9 @@ def _drawn(engine: Engine, entry: Entry, outcomes: list[Any]) -> list[str]:
 
     path = engine.out / f"{entry.name}.png"
     if entry.kind != "maps":
-        return [f"Figure: {path}"] if draw(entry, outcomes, path) else []
+        return [f"Figure: {path.name}"] if draw(entry, outcomes, path) else []
     if not outcomes[0].runs:
         return []
     protocol = Protocol.of(entry.rows[0].protocol)
     lines = importance(engine.checkpoint("FaceShield", protocol), engine.bench.joined(protocol, "test"), path)
-    return [*lines, f"Figure: {path}"]
+    return [*lines, f"Figure: {path.name}"]

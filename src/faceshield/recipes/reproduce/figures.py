@@ -48,7 +48,7 @@ def draw(entry: Entry, outcomes: Sequence[Outcome], path: Path) -> Path | None:
         axes.set_xlabel(f"{found[0].row.label[0]} (%)")
     else:
         axes.set_xticks([number + 0.4 for number in range(len(found))], [outcome.row.label for outcome in found])
-    axes.set(ylabel="%", title=entry.title)
+    axes.set(ylabel="%", ylim=(0, 100), title=entry.title)
     axes.title.set_fontsize(9)
     axes.grid(color="0.9")
     axes.legend(fontsize=8)

@@ -123,7 +123,7 @@ def write(folder: Path, entry: Entry, outcomes: Sequence[Outcome], about: Mappin
     content = {"entry": entry.name, "title": entry.title, **about, "rows": rows}
     write_text_atomic(folder / f"{entry.name}.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     table = grid(entry, outcomes).render("markdown") if entry.metrics else f"**{entry.title}**"
-    write_text_atomic(folder / f"{entry.name}.md", table + "\n\n" + "\n".join(told) + "\n")
+    write_text_atomic(folder / f"{entry.name}.md", table + "\n\n" + "".join(f"- {line}\n" for line in told))
 
 
 def seconds(out: Path) -> dict[str, float]:
@@ -150,7 +150,7 @@ def report(out: Path, entries: Sequence[Entry], command: str, about: Mapping[str
     """All tables of a run and how they came to be, as Markdown."""
     times = seconds(out)
     lines = [f"`{command}`", "", f"Hardware: {machine()}. " + ", ".join(f"{key} {value}" for key, value in about.items()) + "."]
-    lines.append(f"Time of all steps so far: {sum(times.values()) / 60:.0f} minutes.")
+    lines.append(f"Time of all steps in the folder: {sum(times.values()) / 60:.0f} minutes.")
     for entry in entries:
         lines += ["", (out / f"{entry.name}.md").read_text(encoding="utf-8").strip()]
     lines += ["", "Minutes of each step: " + ", ".join(f"{name} {value / 60:.1f}" for name, value in times.items()) + "."]
