@@ -16,7 +16,7 @@ from faceshield.evaluation.repeats import collected, mean_std
 from faceshield.evaluation.table import percent, table
 from faceshield.model import read_info
 from faceshield.recipes.begun import begun
-from faceshield.recipes.sweep import SweepConfig, override, plan, run_sweep
+from faceshield.recipes.sweep import SweepConfig, _last_loss, override, plan, run_sweep
 from faceshield.records import Sample, write_jsonl
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
@@ -65,6 +65,10 @@ def test_the_plan(tmp_path: Path) -> None:
     assert one.out == tmp_path / "HOG/seed-4/one" and two.init == str(one.out) and runs[3].checkpoint == two.out
     assert (one.seed, one.learning_rate, one.cache) == (4, 1e-5, tmp_path / "cache")
     assert one.processor == {"savp_channels": ["hog"] * 3} and runs[0].stages["two"].model["pvtm_mask_ratio"] == 0.1
+
+
+def test_a_training_too_short_for_a_log_has_no_loss(tmp_path: Path) -> None:
+    assert _last_loss(tmp_path) is None
 
 
 def test_overrides_read_back() -> None:
