@@ -26,6 +26,7 @@ VERBS: tuple[str, ...] = (
     "build-dataset",
     "assemble",
     "train",
+    "finetune",
     "predict",
     "score",
     "calibrate",

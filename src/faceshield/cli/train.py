@@ -58,19 +58,19 @@ def train(
         from faceshield.training.foundation_towers import TowersConfig
 
         towers = TowersConfig.load(source, given)
-        train_towers(towers, tower_texts(), _corpus(towers.data), _print_row)
+        train_towers(towers, tower_texts(), _corpus(towers.data), print_row)
         out = towers.out
     elif stage == "foundation-lm":
         from faceshield.training.foundation_lm import LanguageConfig, train_language
 
         language = LanguageConfig.load(source, given)
-        train_language(language, _print_row)
+        train_language(language, print_row)
         out = language.out
     elif stage == "baseline":
         from faceshield.baselines.stage import BaselineConfig, train_baseline
 
         rival = BaselineConfig.load(source, given)
-        train_baseline(rival, _print_row)
+        train_baseline(rival, print_row)
         out = rival.out
     elif stage == "threshold":
         from faceshield.evaluation.threshold import choose_threshold
@@ -88,7 +88,7 @@ def train(
         if show_batch:
             _show(settings)
             return
-        train_stage(settings, questions=_fixed_questions(), report=_print_row)
+        train_stage(settings, questions=fixed_questions(), report=print_row)
         out = settings.out
     typer.echo(f"checkpoint: {out}")
 
@@ -141,9 +141,9 @@ def _sweep(config: SweepConfig) -> None:
 
     def show(row: Mapping[str, Any]) -> None:
         if row.get("event") != "setting":
-            _print_row(row)
+            print_row(row)
 
-    results = run_sweep(config, questions=_fixed_questions(), report=show)
+    results = run_sweep(config, questions=fixed_questions(), report=show)
     if results.variants:
         typer.echo(table({name or config.out.name: metrics for name, metrics in results.variants.items()}))
     failed = f" ({results.failed} failed)" if results.failed else ""
@@ -192,7 +192,7 @@ def tower_texts() -> TowerTexts:
     return TowerTexts(PRESENTATION_TYPES, tuple(captions), questions)
 
 
-def _fixed_questions() -> dict[str, str]:
+def fixed_questions() -> dict[str, str]:
     from faceshield.tasks import TASKS
 
     return {name: task.question for name, task in TASKS.items()}
@@ -210,7 +210,7 @@ def _corpus(files: list[Path]) -> Iterator[str]:
             yield turn.value.removeprefix("<image>\n")
 
 
-def _print_row(row: Mapping[str, Any]) -> None:
+def print_row(row: Mapping[str, Any]) -> None:
     event = row.get("event", "")
     parts = [f"{key} {value}" for key, value in row.items() if key != "event"]
     typer.echo(f"[{event}] {'  '.join(parts)}")

@@ -1,0 +1,59 @@
+"""`faceshield finetune`: a folder of one's own pictures to an adapter and a report on people it has not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from faceshield.cli.inspect import FaceMode
+
+
+def finetune(
+    photos: Annotated[
+        Path, typer.Argument(help="Folder with real/… and attack/<type>/…; or a samples.jsonl.", metavar="FOLDER")
+    ],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="key=value of stage sft, e.g. epochs=10 learning_rate=5e-4.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder to write: model/ (the adapter), report.md, scores/, data/.")] = Path(
+        "finetuned"
+    ),
+    model: Annotated[str, typer.Option(help="Checkpoint to adapt: 'tiny', a folder, or a hub id.")] = "tiny",
+    face: Annotated[
+        FaceMode, typer.Option(help="Cut out the largest face, or take pictures whole (face crops); as it will be used.")
+    ] = FaceMode.detect,
+    tasks: Annotated[
+        str | None, typer.Option(help="Comma-separated. Default: those that the pictures have true answers for.")
+    ] = None,
+    criterion: Annotated[str, typer.Option(help="Of the threshold: eer, bpcerX or apcerX (X percent).")] = "eer",
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, another division and training.")] = 0,
+) -> None:
+    """Adapt a checkpoint to your own pictures, and score it on people it has not seen; the same command goes on."""
+    import yaml
+
+    from faceshield.cli.train import fixed_questions, print_row
+    from faceshield.evaluation.table import table
+    from faceshield.recipes.finetune import FinetuneConfig
+    from faceshield.recipes.finetune import finetune as run
+
+    told = {}
+    for given in overrides or []:
+        key, equals, value = given.partition("=")
+        if not equals:
+            raise ValueError(f"{given!r} — expected key=value of stage sft — options begin with --")
+        told[key] = yaml.safe_load(value)
+    config = FinetuneConfig.of(
+        folder=photos, out=out, init=model, face=face.value, criterion=criterion, settings=told, seed=seed,
+        tasks=None if tasks is None else [name.strip() for name in tasks.split(",") if name.strip()],
+    )  # fmt: skip
+
+    def show(row: Mapping[str, Any]) -> None:
+        if row.get("event") != "setting":
+            print_row(row)
+
+    found = run(config, questions=fixed_questions(), report=show)
+    typer.echo(table({f"{model}, own threshold": found.metrics["before"], "fine-tuned": found.metrics["after"]}))
+    typer.echo(f"adapter: {found.model}; report: {found.report}")

@@ -1,0 +1,324 @@
+"""A checkpoint made to know somebody's own pictures: from their folder to an adapter and a report on people it has not seen.
+
+Prepare, split (no person in two parts), generate, train (stage `sft` of the paper, §4.3, as an adapter), choose the threshold
+on the development part, score on the test part, beside the checkpoint as it was with a threshold chosen the same way. Each
+step is kept once it is done. Use: `result = finetune(FinetuneConfig(folder="mine", out="my-model"))`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from faceshield.config import Config
+from faceshield.data_engine.backends import BackendConfig
+from faceshield.data_engine.generate import GenerateConfig, generate
+from faceshield.datasets import DATASETS, PrepareConfig, prepare, rejects_path
+from faceshield.datasets.splits import SPLITS, SplitConfig, split
+from faceshield.evaluation.table import table
+from faceshield.evaluation.threshold import bpcer_limit
+from faceshield.model import count_parameters, read_info, resolve_model
+from faceshield.model.checkpoint import weights_folder
+from faceshield.recipes.begun import begun
+from faceshield.recipes.measure import METRICS_FILE, measure
+from faceshield.recipes.sweep import MACHINE, override
+from faceshield.records import Prediction, Sample, file_sha256, iter_jsonl, read_jsonl, write_text_atomic
+from faceshield.tasks import TASKS
+from faceshield.taxonomy import BONAFIDE, UNTYPED
+from faceshield.training.settings import StageConfig
+from faceshield.training.stages import train_stage
+from faceshield.training.watch import Report
+
+LEAST_PICTURES = 12  # of each class: below, a held-out part of two pictures says nothing
+LEAST_HELD_OUT = 2  # of each class, in each part
+SMALL = 100_000_000  # parameters
+MOST_OFTEN = 4.0  # how many times the rarer class is seen to even the two out
+REPORT_FILE = "report.md"
+
+
+class FinetuneConfig(Config):
+    """What is told; everything else follows from the pictures and the checkpoint.
+
+    Attributes:
+        folder: pictures as `prepare folder` reads them: `real/…` and `attack/<type>/…`, or a list; or a samples file.
+        out: folder of all; the adapter is `out/model`.
+        init: checkpoint to adapt: "tiny", a folder, or a hub id.
+        face: "detect": cut out the largest face, as `inspect` does; "whole": the pictures are face crops.
+        tasks: to learn and to score; None = those that both the bona fide pictures and the attacks have true answers for.
+        criterion: of the threshold, see `choose_threshold`.
+        dev_share, test_share: of the people of each kind.
+        settings: of stage `sft`, in the place of what `defaults` gives.
+        seed: of the division, the words, the training.
+    """
+
+    folder: Path
+    out: Path
+    init: str = "tiny"
+    face: Literal["detect", "whole"] = "detect"
+    tasks: tuple[str, ...] | None = None
+    criterion: str = "eer"
+    dev_share: float = Field(0.2, gt=0, lt=1)
+    test_share: float = Field(0.25, gt=0, lt=1)
+    settings: dict[str, Any] = Field(default_factory=dict)
+    seed: int = Field(0, ge=0)
+
+
+@dataclass(frozen=True)
+class Finetuned:
+    """What came of it.
+
+    Attributes:
+        model: the adapter's folder, with its threshold.
+        metrics: of the test part: "before" (the checkpoint as it was, with a threshold of the same development part), "after".
+        report: a page of markdown with both.
+    """
+
+    model: Path
+    metrics: dict[str, dict[str, Any]]
+    report: Path
+
+
+def defaults(init: str, pictures: int) -> dict[str, Any]:
+    """Settings of stage `sft` that suit a checkpoint and a number of pictures.
+
+    A small model takes larger steps, as in its own training (configs/train/tiny-sft.yaml); the rank is that of few pictures.
+    """
+    folder = weights_folder(resolve_model(init))
+    small = count_parameters(folder) < SMALL
+    batch = 8 if small else 4
+    updates = max(1, -(-pictures // batch))
+    return {
+        "learning_rate": 1e-3 if small else 2e-4,
+        "projector_lr": 5e-4 if small else 2e-5,
+        "batch_size": batch,
+        "lora_r": 16,
+        "lora_alpha": 32,
+        "epochs": max(3, min(30, -(-100 // updates))) if small else 3,
+        "crop_side": read_info(resolve_model(init)).extra.get("crop_side"),
+        "cache_features": True,
+        "pack": True,
+        "save_steps": 25,
+        "log_every": 10,
+    }
+
+
+def finetune(config: FinetuneConfig, *, questions: Mapping[str, str] | None = None, report: Report | None = None) -> Finetuned:
+    """Does what the module says; the same call goes on where it was stopped.
+
+    Args:
+        config: what is told.
+        questions: see `train_stage`.
+        report: told what is done, and every row of the training's log.
+
+    Raises:
+        ValueError: too few pictures, people or classes; `out` was begun with something else, or lies in `folder`.
+        FileNotFoundError: no such folder or checkpoint.
+    """
+    tell = report or (lambda row: None)
+    _check(config)
+    begun(config.out, {**config.model_dump(mode="json", exclude={"out", "settings"}), "pictures": file_sha256(config.folder),
+                       **{key: value for key, value in config.settings.items() if key not in MACHINE}})  # fmt: skip
+    data = config.out / "data"
+    samples = _prepared(config, data, tell)
+    parts = _divided(config, samples, data, tell)
+    if warning := _unnamed(parts):
+        tell({"event": "warning", "": warning})
+    tasks = config.tasks or _shared_tasks(read_jsonl(parts["train"], Sample))
+    tell({"event": "tasks", "learnt and scored": ", ".join(tasks)})
+    dialogues = data / "dialogues.jsonl"
+    # In the tasks' own words: the fixed questions, by which a model is scored and asked, are learnt with their fixed answers.
+    plain = GenerateConfig(tasks=tasks, backend=BackendConfig(kind="grammar", wording="plain"))
+    generate(parts["train"], dialogues, plain, seed=config.seed)
+    stage = _stage(config, dialogues, read_jsonl(parts["train"], Sample))
+    if not (stage.out / "run.json").is_file():
+        train_stage(stage, questions=questions, report=tell)
+
+    def progress(name: str, done: int, total: int) -> None:
+        if done == total:
+            tell({"event": "predicted", "part": name, "pictures": total})
+
+    metrics = {}
+    for name, model in (("before", config.init), ("after", str(stage.out))):
+        scores = config.out / "scores" / name
+        file = scores / METRICS_FILE
+        metrics[name] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else measure(
+            model, scores, test=parts["test"], dev=parts["dev"], tasks=tasks, criterion=config.criterion, system=name,
+            store=name == "after", seed=config.seed, progress=progress,
+        )  # fmt: skip
+    page = write_text_atomic(config.out / REPORT_FILE, "\n".join(_page(config, parts, stage, metrics)) + "\n")
+    return Finetuned(stage.out, metrics, page)
+
+
+def _check(config: FinetuneConfig) -> None:
+    if not config.folder.exists():
+        raise FileNotFoundError(f"{config.folder} — expected a folder with real/… and attack/<type>/…, or a samples file")
+    if config.folder.is_dir() and config.out.resolve().is_relative_to(config.folder.resolve()):
+        raise ValueError(f"out {config.out} lies in {config.folder} — expected a folder elsewhere — choose another --out")
+    if unknown := sorted(set(config.tasks or ()) - set(TASKS)):
+        raise ValueError(f"task {unknown[0]!r} — expected some of {', '.join(TASKS)}")
+    bpcer_limit(config.criterion)
+    resolve_model(config.init)
+
+
+# -- the pictures ----------------------------------------------------------------------------------------------------------
+
+
+def _prepared(config: FinetuneConfig, data: Path, tell: Report) -> Path:
+    """The samples of the folder, with faces cut out; or the samples file as it is."""
+    if config.folder.is_file():
+        return config.folder
+    target = data / "samples.jsonl"
+    if not target.is_file():
+        crop: Literal["detect", "as-is"] = "detect" if config.face == "detect" else "as-is"
+        summary = prepare(DATASETS["folder"](config.folder), PrepareConfig(out=target, crop=crop, workers=1))
+        tell({"event": "prepared", "pictures": sum(summary.rows.values()), **summary.problems})
+    rows = read_jsonl(target, Sample)
+    for is_attack, name, where in ((False, "bona fide pictures", "real"), (True, "attacks", "attack/<type>")):
+        count = sum(row.is_attack == is_attack for row in rows)
+        if count < LEAST_PICTURES:
+            raise ValueError(
+                f"{config.folder}: {count} {name} that can be used — expected at least {LEAST_PICTURES} — "
+                f"{_hint(config, rows, f'{where}/<person>/')}"
+            )
+    return target
+
+
+def _hint(config: FinetuneConfig, rows: list[Sample], where: str) -> str:
+    rejects = rejects_path(config.out / "data" / "samples.jsonl")
+    reasons = Counter(json.loads(line)["reason"] for line in rejects.read_text(encoding="utf-8").splitlines())
+    again = f"then remove {config.out} and repeat the command"
+    if reasons["no face"] >= max(1, len(rows)):
+        return f"in {reasons['no face']} no face was found: if they are face crops, add --face whole; {again}"
+    more = f"add some as {config.folder}/{where}…"
+    if not any(row.is_attack for row in rows) and rows:
+        more += f", or make some: faceshield simulate --faces {config.folder}/real --count 200 --out simulated"
+    lost = f"; {sum(reasons.values())} files were left out, see {rejects}" if reasons else ""
+    return f"{more}{lost}; {again}"
+
+
+def _divided(config: FinetuneConfig, samples: Path, data: Path, tell: Report) -> dict[str, Path]:
+    parts = {name: data / f"{name}.jsonl" for name in SPLITS}
+    if not (data / "splits.json").is_file():
+        own = {row.split for row in iter_jsonl(samples, Sample)}
+        protocol: Any = "official" if {"train", "test"} <= own else "subject-disjoint"
+        divided = SplitConfig(
+            out=data, protocol=protocol, test_share=config.test_share, dev_share=config.dev_share, seed=config.seed
+        )
+        try:
+            found = split([samples], divided)
+        except ValueError as error:
+            raise ValueError(f"{config.folder}: {error}; {_more_people(config, samples)}") from None
+        for line in found.lines():
+            tell({"event": "split", "": line})
+    counts = {name: _counts(file) if file.is_file() else Counter() for name, file in parts.items()}
+    short = [
+        f"{name} has {count[kind]} {words}"
+        for name, count in counts.items()
+        for kind, words in ((False, "bona fide pictures"), (True, "attacks"))
+        if count[kind] < LEAST_HELD_OUT
+    ]
+    if short:
+        raise ValueError(
+            f"{config.folder}: {', '.join(short)} — expected {LEAST_HELD_OUT} of each — {_more_people(config, samples)}"
+        )
+    return parts
+
+
+def _more_people(config: FinetuneConfig, samples: Path) -> str:
+    people = {row.subject for row in iter_jsonl(samples, Sample) if row.subject is not None}
+    known = f"{len(people)} people are known by their folders" if people else "nobody is named"
+    return (
+        f"nobody may be in two of train, dev and test ({known}): add pictures of other people, or a column `split` in "
+        f"{config.folder}/samples.csv; then remove {config.out} and repeat the command"
+    )
+
+
+def _counts(file: Path) -> Counter[bool]:
+    return Counter(row.is_attack for row in iter_jsonl(file, Sample))
+
+
+def _shared_tasks(rows: list[Sample]) -> tuple[str, ...]:
+    """Tasks that bona fide pictures and most attacks have true answers for: of one class, they would teach its answer."""
+    attacks = [row for row in rows if row.is_attack]
+    return tuple(name for name, task in TASKS.items() if sum(map(task.applies, attacks)) > len(attacks) / 2)
+
+
+# -- the training ----------------------------------------------------------------------------------------------------------
+
+
+def _stage(config: FinetuneConfig, dialogues: Path, rows: list[Sample]) -> StageConfig:
+    values: dict[str, Any] = {
+        **defaults(config.init, len(rows)), "oversample": _evened(rows), "seed": config.seed, "cache": config.out / "cache",
+        **config.settings,
+        "stage": "sft", "init": config.init, "dialogues": [str(dialogues)], "out": config.out / "model", "save": "adapter",
+    }  # fmt: skip
+    return StageConfig.load(None, [override(name, value) for name, value in values.items()])
+
+
+def _evened(rows: list[Sample]) -> dict[str, float]:
+    """The rarer class more often, so that neither answer is right by habit."""
+    kinds = Counter(row.presentation_type or UNTYPED for row in rows)
+    bonafide, attacks = kinds[BONAFIDE], len(rows) - kinds[BONAFIDE]
+    rarer = [BONAFIDE] if bonafide < attacks else [kind for kind in kinds if kind != BONAFIDE]
+    times = min(MOST_OFTEN, max(bonafide, attacks) / min(bonafide, attacks))
+    return {kind: round(times, 3) for kind in rarer} if times > 1 else {}
+
+
+# -- the report ------------------------------------------------------------------------------------------------------------
+
+
+def _page(
+    config: FinetuneConfig, parts: Mapping[str, Path], stage: StageConfig, metrics: Mapping[str, dict[str, Any]]
+) -> Iterator[str]:
+    named = {f"{config.init}, own threshold" if name == "before" else "fine-tuned": found for name, found in metrics.items()}
+    yield f"# {config.folder.name}, fine-tuned from {config.init}"
+    yield ""
+    for name, file in parts.items():
+        kinds = Counter(row.presentation_type or UNTYPED for row in iter_jsonl(file, Sample))
+        yield f"- {name}: {kinds.total()} pictures ({', '.join(f'{kind} {kinds[kind]}' for kind in sorted(kinds))})"
+    yield ""
+    if warning := _unnamed(parts):
+        yield f"**{warning}**"
+        yield ""
+    yield f"Scored on the part test, nobody of train or dev. Both thresholds are chosen on the part dev ({config.criterion})."
+    yield "Numbers are percent with 95% intervals; of few pictures the intervals are wide, and they are what to believe."
+    yield ""
+    yield table(named, form="markdown")
+    yield "## What it got wrong"
+    yield ""
+    wrong = list(_wrong(config.out / "scores" / "after" / "test.jsonl", metrics["after"]))
+    yield from wrong or ["Nothing of the part test."]
+    yield ""
+    yield "## Next"
+    yield ""
+    yield f"- look at pictures: `faceshield inspect PHOTO… --model {stage.out} --out look`"
+    yield f"- another working point: `faceshield calibrate PHOTOS --model {stage.out} --out another`"
+    yield f"- serve it: `faceshield serve --model {stage.out}`; how it was trained: `{stage.out}/README.md`"
+
+
+def _unnamed(parts: Mapping[str, Path]) -> str | None:
+    """What to beware of where nobody is named."""
+    rows = [row for file in parts.values() for row in iter_jsonl(file, Sample)]
+    unnamed = sum(row.subject is None and row.video is None for row in rows)
+    if not unnamed:
+        return None
+    return (
+        f"Who is shown is not known of {unnamed} of {len(rows)} pictures: each counted as a person, so one person may be in "
+        "train and in test, and the scores may be too good. A folder a person (real/<person>/…) rules it out."
+    )
+
+
+def _wrong(predictions: Path, metrics: Mapping[str, Any]) -> Iterator[str]:
+    threshold = metrics["threshold"]["value"]
+    for row in read_jsonl(predictions, Prediction):
+        if row.task != "coarse" or row.bonafide_score is None:
+            continue
+        if (row.bonafide_score < threshold) != row.truth.is_attack:
+            truth = row.truth.presentation_type or UNTYPED
+            yield f"- {truth}, score {row.bonafide_score:.3f} (threshold {threshold:.3f}): `{row.image}`"

@@ -1,0 +1,192 @@
+"""A folder of one's own to an adapter and a report, at toy size: parts, tasks, going on, and what is said of too little."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from faceshield.cli import app
+from faceshield.cli.train import fixed_questions
+from faceshield.model import is_adapter, read_info
+from faceshield.predictor import FaceShieldPredictor
+from faceshield.recipes.finetune import FinetuneConfig, defaults, finetune
+from faceshield.records import Dialogue, Prediction, Sample, read_jsonl
+from faceshield.training.settings import StageConfig
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
+SMALL = {"max_steps": 1, "batch_size": 2, "threads": 1, "lora_r": 4, "lora_alpha": 8, "report_to": [], "epochs": 1}
+Folder = Callable[..., Path]
+
+
+@pytest.fixture(autouse=True)
+def few_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model of random weights never comes to an end by itself."""
+    monkeypatch.setattr("faceshield.predictor._MAX_NEW_TOKENS", 2)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Folder:
+    """Makes a folder: so many people, each with two pictures of a class."""
+
+    def make(bonafide: int = 8, attacks: int = 8, *, kind: str = "attack/print", name: str = "mine") -> Path:
+        root, rng = tmp_path / name, np.random.default_rng(0)
+        for below, people in (("real", bonafide), (kind, attacks)):
+            for number in range(2 * people):
+                path = root / below / f"p{number // 2}" / f"{number}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(path)
+        root.mkdir(exist_ok=True)
+        return root
+
+    return make
+
+
+def tuned(folder: Path, checkpoint: Path, out: Path, **changes: Any) -> FinetuneConfig:
+    values = {"folder": folder, "out": out, "init": str(checkpoint), "face": "whole", "settings": SMALL, "tasks": ("coarse",)}
+    return FinetuneConfig(**{**values, **changes})
+
+
+def test_a_folder_to_an_adapter_and_a_report(photos: Folder, checkpoint: Path, tmp_path: Path) -> None:
+    before = {path.name: path.read_bytes() for path in checkpoint.iterdir() if path.is_file()}
+    found = finetune(tuned(photos(), checkpoint, tmp_path / "out"), questions=fixed_questions())
+    assert {path.name: path.read_bytes() for path in checkpoint.iterdir() if path.is_file()} == before
+    people = {}
+    for part in ("train", "dev", "test"):
+        rows = read_jsonl(tmp_path / f"out/data/{part}.jsonl", Sample)
+        assert {row.is_attack for row in rows} == {True, False}
+        people[part] = {row.subject for row in rows}
+    assert not people["train"] & people["test"] and not people["dev"] & people["test"] and not people["train"] & people["dev"]
+    dialogues = read_jsonl(tmp_path / "out/data/dialogues.jsonl", Dialogue)
+    assert {row.meta["subject"] for row in dialogues} == people["train"]
+
+    assert is_adapter(found.model) and read_info(found.model).extra["crop_side"] == 80
+    source = read_info(found.model).threshold_source
+    assert source["n"] == len(read_jsonl(tmp_path / "out/data/dev.jsonl", Sample))
+    for metrics in found.metrics.values():
+        assert metrics["overall"]["coarse"]["by_score"]["acc"]["ci95"] and metrics["threshold"]["source"]["criterion"] == "eer"
+    page = found.report.read_text()
+    assert "| fine-tuned | score" in page and f"| {checkpoint}, own threshold | score" in page
+    predictions = read_jsonl(tmp_path / "out/scores/after/test.jsonl", Prediction)
+    assert {row.task for row in predictions} == {"coarse"}
+    shield = FaceShieldPredictor.from_pretrained(found.model)
+    judged = [row for row in predictions if row.bonafide_score is not None]
+    wrong = [row for row in judged if (row.bonafide_score < shield.threshold) != row.truth.is_attack]
+    assert page.count("(threshold ") == len(wrong) and "Who is shown" not in page
+    path = Path(judged[0].image)
+    report = shield.detect(path if path.is_absolute() else tmp_path / "out/scores/after" / path, face="whole")
+    assert report.bonafide_score == pytest.approx(judged[0].bonafide_score, abs=1e-5)
+
+    # Once more: everything is there.
+    stamp = (found.model / "run.json").stat().st_mtime_ns
+    assert finetune(tuned(tmp_path / "mine", checkpoint, tmp_path / "out")).metrics == found.metrics
+    assert (found.model / "run.json").stat().st_mtime_ns == stamp
+    with pytest.raises(ValueError, match="begun with max_steps 1, now 2"):
+        finetune(tuned(tmp_path / "mine", checkpoint, tmp_path / "out", settings={**SMALL, "max_steps": 2}))
+    next((tmp_path / "mine/real").rglob("*.png")).unlink()
+    with pytest.raises(ValueError, match="was begun with pictures"):
+        finetune(tuned(tmp_path / "mine", checkpoint, tmp_path / "out"))
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["finetune", *map(str, arguments)])
+
+
+@pytest.mark.slow
+def test_attacks_without_a_type(photos: Folder, checkpoint: Path, tmp_path: Path) -> None:
+    """`bonafide/` and `attack/` alone: the coarse question alone; both classes in every part, though nobody is named."""
+    root = photos(12, 6, kind="attack")
+    (root / "real").rename(root / "bonafide")
+    for path in (root / "attack").rglob("*.png"):
+        path.rename(root / "attack" / path.name)
+    given = [f"{name}={json.dumps(value)}" for name, value in SMALL.items()]
+    result = run(root, "--model", checkpoint, "--out", tmp_path / "out", "--face", "whole", *given)
+    assert result.exit_code == 0, result.output
+    assert "learnt and scored coarse\n" in result.output and "fine-tuned" in result.output
+    assert result.output.strip().splitlines()[-1] == f"adapter: {tmp_path / 'out/model'}; report: {tmp_path / 'out/report.md'}"
+    stage = json.loads((tmp_path / "out/model/run.json").read_text())["config"]
+    assert set(stage["oversample"]) == {"attack"} and stage["oversample"]["attack"] > 1
+    assert "Who is shown is not known of 12 of 36 pictures" in (tmp_path / "out/report.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("bonafide", "attacks", "said"),
+    [
+        (8, 0, "0 attacks that can be used — expected at least 12 — add some as .*attack/<type>/<person>/.*, or make some: "
+               "faceshield simulate --faces .*mine/real --count 200"),
+        (3, 8, "6 bona fide pictures that can be used — expected at least 12 — add some as .*real/<person>/"),
+        (0, 0, "0 bona fide pictures"),
+    ],
+)  # fmt: skip
+def test_too_little(photos: Folder, checkpoint: Path, tmp_path: Path, bonafide: int, attacks: int, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        finetune(tuned(photos(bonafide, attacks), checkpoint, tmp_path / "out"))
+
+
+def test_what_else_is_refused(photos: Folder, checkpoint: Path, tmp_path: Path) -> None:
+    root = photos()
+    one = tmp_path / "one"
+    for path in sorted(root.rglob("*.png")):  # everything of one person
+        target = one / path.relative_to(root).parts[0] / ("print" if "attack" in path.parts else "") / "p0" / path.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path.rename(target)
+    with pytest.raises(ValueError, match=r"no sample in test.*nobody may be in two of .*\(1 people are known"):
+        finetune(tuned(one, checkpoint, tmp_path / "out"))
+    faces = photos(name="walls")
+    with pytest.raises(ValueError, match="no face was found: if they are face crops, add --face whole"):
+        finetune(tuned(faces, checkpoint, tmp_path / "a", face="detect"))
+    with pytest.raises(ValueError, match="lies in"):
+        finetune(tuned(faces, checkpoint, faces / "out"))
+    with pytest.raises(ValueError, match="task 'caption'"):
+        finetune(tuned(faces, checkpoint, tmp_path / "b", tasks=("caption",)))
+    with pytest.raises(FileNotFoundError, match="expected a folder with real"):
+        finetune(tuned(tmp_path / "nowhere", checkpoint, tmp_path / "c"))
+    assert "expected key=value" in str(run(faces, "epochs", "--out", tmp_path / "d").exception)
+
+
+def test_the_defaults_are_settings_of_a_stage(checkpoint: Path) -> None:
+    assert set(defaults("tiny", 50)) <= set(StageConfig.model_fields)
+    assert defaults("tiny", 50)["crop_side"] == 224 and defaults(str(checkpoint), 50)["crop_side"] == 80
+    assert defaults("tiny", 50)["epochs"] > defaults("tiny", 5000)["epochs"] == 3
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_it_goes_on(photos: Folder, checkpoint: Path, tmp_path: Path) -> None:
+    """kill -9 in every part of the work, the same command again: the adapter and the scores of a run that was never stopped."""
+    root = photos(7, 7)
+    given = [f"{name}={json.dumps(value)}" for name, value in {**SMALL, "max_steps": 12, "save_steps": 2}.items()]
+
+    def command(out: Path) -> list[str]:
+        told = ["--model", str(checkpoint), "--out", str(out), "--face", "whole", "--tasks", "coarse", *given]
+        return [sys.executable, "-m", "faceshield", "finetune", str(root), *told]
+
+    start = time.monotonic()
+    subprocess.run(command(tmp_path / "whole"), check=True, capture_output=True)
+    seconds, kills = time.monotonic() - start, 0
+    for share in np.random.default_rng(0).uniform(0.4, 1.0, 6):
+        process = subprocess.Popen(command(tmp_path / "again"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            process.wait(timeout=seconds * float(share))
+        except subprocess.TimeoutExpired:
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait()
+            kills += 1
+    subprocess.run(command(tmp_path / "again"), check=True, capture_output=True)
+    assert kills > 1
+    first, second = (tmp_path / name for name in ("whole", "again"))
+    weights = "model/adapter_model.safetensors"
+    assert (first / weights).read_bytes() == (second / weights).read_bytes()
+    scores = [json.loads((out / "scores/after/metrics.json").read_text())["overall"] for out in (first, second)]
+    assert scores[0] == {**scores[1], "coarse": scores[0]["coarse"]}
+    assert scores[0]["coarse"]["ranking"] == scores[1]["coarse"]["ranking"]
