@@ -77,7 +77,7 @@ def test_a_folder_to_an_adapter_and_a_report(photos: Folder, checkpoint: Path, t
     for metrics in found.metrics.values():
         assert metrics["overall"]["coarse"]["by_score"]["acc"]["ci95"] and metrics["threshold"]["source"]["criterion"] == "eer"
     page = found.report.read_text()
-    assert "| fine-tuned | score" in page and f"| {checkpoint}, own threshold | score" in page
+    assert "| fine-tuned | score" in page and f"| {checkpoint} as it was | score" in page
     predictions = read_jsonl(tmp_path / "out/scores/after/test.jsonl", Prediction)
     assert {row.task for row in predictions} == {"coarse"}
     shield = FaceShieldPredictor.from_pretrained(found.model)
@@ -143,7 +143,7 @@ def test_what_else_is_refused(photos: Folder, checkpoint: Path, tmp_path: Path) 
         path.rename(target)
     with pytest.raises(ValueError, match=r"no sample in test.*nobody may be in two of .*\(1 people are known"):
         finetune(tuned(one, checkpoint, tmp_path / "out"))
-    faces = photos(name="walls")
+    faces = photos(1, 1, name="walls")
     with pytest.raises(ValueError, match="no face was found: if they are face crops, add --face whole"):
         finetune(tuned(faces, checkpoint, tmp_path / "a", face="detect"))
     with pytest.raises(ValueError, match="lies in"):

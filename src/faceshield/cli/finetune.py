@@ -55,5 +55,5 @@ def finetune(
             print_row(row)
 
     found = run(config, questions=fixed_questions(), report=show)
-    typer.echo(table({f"{model}, own threshold": found.metrics["before"], "fine-tuned": found.metrics["after"]}))
+    typer.echo(table({f"{model} as it was": found.metrics["before"], "fine-tuned": found.metrics["after"]}))
     typer.echo(f"adapter: {found.model}; report: {found.report}")

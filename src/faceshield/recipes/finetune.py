@@ -276,7 +276,7 @@ def _evened(rows: list[Sample]) -> dict[str, float]:
 def _page(
     config: FinetuneConfig, parts: Mapping[str, Path], stage: StageConfig, metrics: Mapping[str, dict[str, Any]]
 ) -> Iterator[str]:
-    named = {f"{config.init}, own threshold" if name == "before" else "fine-tuned": found for name, found in metrics.items()}
+    named = {f"{config.init} as it was" if name == "before" else "fine-tuned": found for name, found in metrics.items()}
     yield f"# {config.folder.name}, fine-tuned from {config.init}"
     yield ""
     for name, file in parts.items():

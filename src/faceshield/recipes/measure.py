@@ -113,9 +113,12 @@ def _predict(
 
 
 def _threshold(predictions: Path, criterion: str, dataset: str) -> Threshold:
+    failed = [row.error for row in iter_jsonl(predictions, Prediction) if row.bonafide_score is None]
     rows = [
         (row.bonafide_score, bool(row.truth.is_attack))
         for row in iter_jsonl(predictions, Prediction)
         if row.bonafide_score is not None
     ]
+    if not rows and failed:
+        raise ValueError(f"{predictions}: no picture got a score ({failed[0]}) — expected one a row — remove it, try again")
     return choose_threshold([one for one, _ in rows], [one for _, one in rows], criterion, dataset=dataset)
