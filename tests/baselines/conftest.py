@@ -14,6 +14,8 @@ from faceshield.records import Sample, write_jsonl
 TINY_RESNET = {"embedding_size": 8, "hidden_sizes": [8, 16, 24], "depths": [1, 1, 1], "layer_type": "basic"}
 MODELS: dict[str, dict[str, Any]] = {
     "resnet": {"backbone": TINY_RESNET},
+    "patchnet": {"backbone": TINY_RESNET, "patch_size": 32},
+    "iadg": {"backbone": TINY_RESNET, "width": 8, "memory": 8, "base_styles": 2},
     "cdcn": {"width": 4},
 }
 """The methods that start from nothing, and their toy settings."""

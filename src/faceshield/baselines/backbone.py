@@ -7,13 +7,14 @@ baseline of ours that was trained on other pictures.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field, field_validator
 from transformers import ResNetConfig, ResNetModel
 
-from faceshield.baselines.base import Baseline, Design, is_baseline, read_design, read_weights
+from faceshield.baselines.base import Baseline, Design, is_baseline, normalisation, read_design, read_weights
 from faceshield.config import Config
 from faceshield.model.checkpoint import quiet
 from faceshield.model.tensor_files import TensorFolder
@@ -64,13 +65,13 @@ class BackboneBaseline(Baseline):
     def planned(cls, design: Design, init: Path | None) -> Design:
         if init is None:
             values = cls.Settings(**design.settings).backbone  # type: ignore[attr-defined]
-            return Design(**{**vars(design), "parts": {"backbone": _listed(ResNetConfig(**values))}})
+            return replace(design, parts={"backbone": _listed(ResNetConfig(**values))})
         if "backbone" in design.settings:
             raise ValueError(f"init={init} with model.backbone — the folder has its own — leave one of them out")
         if is_baseline(init):
             return super().planned(design, init)
-        mean, std = _normalisation(init)
-        return Design(**{**vars(design), "parts": {"backbone": _listed(_config(init))}, "mean": mean, "std": std})
+        mean, std = normalisation(init)
+        return replace(design, parts={"backbone": _listed(_config(init))}, mean=mean, std=std)
 
     def start_from(self, init: Path) -> None:
         """Takes the weights of a baseline of the same method, or the backbone alone of another one with a ResNet or of a
@@ -100,10 +101,3 @@ def _config(folder: Path) -> ResNetConfig:
 
 def _listed(config: ResNetConfig) -> dict[str, Any]:
     return {name: list(value) if isinstance(value := getattr(config, name), tuple) else value for name in _NAMES}
-
-
-def _normalisation(folder: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and deviation that a folder's preprocessor says; ours where it says none."""
-    file = folder / "preprocessor_config.json"
-    told = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    return tuple(told.get("image_mean", (0.5,) * 3)), tuple(told.get("image_std", (0.5,) * 3))

@@ -12,7 +12,7 @@ import importlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -33,6 +33,9 @@ COARSE = ("Bonafide", "Attack")
 """Classes of a baseline that is told the coarse truth alone."""
 METHODS = {
     "resnet": "faceshield.baselines.resnet:ResNet",
+    "patchnet": "faceshield.baselines.patchnet:PatchNet",
+    "coop": "faceshield.baselines.coop:Coop",
+    "iadg": "faceshield.baselines.iadg:Iadg",
     "cdcn": "faceshield.baselines.cdcn:Cdcn",
 }
 """Name -> where its class is."""
@@ -218,6 +221,9 @@ def new_baseline(design: Design, *, init: Path | None, seed: int) -> Baseline:
     """
     kind = method(design.name)
     planned = kind.planned(design, init)
+    # With the defaults of today: a later version's may be others. The backbone's values are in the parts.
+    settings = kind.Settings.of(**design.settings).model_dump(mode="json", exclude={"backbone"})
+    planned = replace(planned, settings=settings)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = kind(planned)
@@ -282,5 +288,12 @@ def read_weights(folder: str | Path) -> dict[str, Tensor]:
         raise ValueError(f"{file}: {error} — expected a whole safetensors file — train it again") from error
 
 
+def normalisation(folder: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation that the preprocessor of a folder in transformers' layout says; ours where it says none."""
+    file = folder / "preprocessor_config.json"
+    told = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return tuple(told.get("image_mean", (0.5,) * 3)), tuple(told.get("image_std", (0.5,) * 3))
+
+
 def _with_parts_of(design: Design, theirs: Design) -> Design:
-    return Design(**{**vars(design), "parts": theirs.parts, "mean": theirs.mean, "std": theirs.std})
+    return replace(design, parts=theirs.parts, mean=theirs.mean, std=theirs.std)

@@ -1,0 +1,98 @@
+"""PatchNet: what material, taken by what camera, is a small patch? Wang et al., CVPR 2022 (arXiv 2203.14325).
+
+Two patches of a picture, cut without resizing, are each recognised as one of the fine classes (presentation type x domain, for
+the paper's material x camera) by an angular-margin softmax whose margin is larger for bona fide (asymmetric); a self-supervised
+term draws the two patches' embeddings together. A picture is scored by nine patches.
+Simplified: the domain stands for the camera, which samples do not name; margins 0.4 and 0.1 and scale 30 are those of public
+implementations; half of ResNet-18's width, from nothing, unless `init` says otherwise; patches of 96 pixels of a square of 224
+(published: 160 of the original picture).
+Use: `faceshield train configs/baseline/patchnet.yaml 'data=[samples.jsonl]' out=patchnet`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from faceshield.baselines.backbone import BackboneBaseline, BackboneSettings
+from faceshield.baselines.base import Batch, Design, weighted_mean
+
+
+class PatchNetSettings(BackboneSettings):
+    """Of PatchNet.
+
+    Attributes:
+        patch_size: side of a patch in pixels of the square.
+        margin_bonafide, margin_attack: taken off the cosine of the true class.
+        scale: of the cosines.
+        similarity: weight of the self-supervised term.
+    """
+
+    patch_size: int = Field(96, ge=32)
+    margin_bonafide: float = Field(0.4, ge=0, lt=1)
+    margin_attack: float = Field(0.1, ge=0, lt=1)
+    scale: float = Field(30.0, gt=0)
+    similarity: float = Field(1.0, ge=0)
+
+
+class PatchNet(BackboneBaseline):
+    """Backbone, and one direction a fine class; class d * C + t is type t of domain d."""
+
+    Settings = PatchNetSettings
+    heads = ("directions",)
+
+    def __init__(self, design: Design) -> None:
+        super().__init__(design)
+        self.told = PatchNetSettings(**design.settings)
+        if self.told.patch_size > design.image_size:
+            raise ValueError(f"patch_size {self.told.patch_size} of a square of {design.image_size} — expected at most that")
+        self.directions = nn.Parameter(torch.randn(len(design.types) * max(1, len(design.domains)), self.width))
+
+    def embed(self, patches: Tensor) -> Tensor:
+        """(N, 3, P, P) in -1..1 -> (N, width) of length 1."""
+        return functional.normalize(self.backbone(self.normalised(patches)).pooler_output.flatten(1).float(), dim=1)
+
+    def cosines(self, embedded: Tensor) -> Tensor:
+        """(N, width) -> (N, D * C) with the classes' directions."""
+        return embedded @ functional.normalize(self.directions.float(), dim=1).T
+
+    def losses(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
+        told = self.told
+        views = torch.cat([self._random_patches(batch.pixels, rng) for _ in range(2)])
+        first, second = self.embed(views).chunk(2)
+        margin = torch.where(batch.types == 0, told.margin_bonafide, told.margin_attack)
+        fine = batch.domains * len(self.design.types) + batch.types
+        recognition = [
+            margin_softmax(self.cosines(view), fine, margin, told.scale, batch.weights) for view in (first, second)
+        ]
+        alike = (first - second).square().sum(dim=1).mean()
+        return {"patch": recognition[0] + recognition[1], "similarity": told.similarity * alike}
+
+    def _random_patches(self, pixels: Tensor, rng: np.random.Generator) -> Tensor:
+        side = self.told.patch_size
+        corners = rng.integers(0, pixels.shape[-1] - side + 1, size=(len(pixels), 2))
+        return torch.stack([one[:, y : y + side, x : x + side] for one, (y, x) in zip(pixels, corners, strict=True)])
+
+    def probabilities(self, pixels: Tensor) -> Tensor:
+        side = self.told.patch_size
+        corners = np.linspace(0, pixels.shape[-1] - side, 3).round().astype(int)
+        patches = torch.cat([pixels[:, :, y : y + side, x : x + side] for y in corners for x in corners])
+        fine = (self.cosines(self.embed(patches)) * self.told.scale).softmax(dim=1)
+        return fine.unflatten(1, (-1, len(self.design.types))).sum(dim=1).unflatten(0, (9, -1)).mean(dim=0)
+
+
+def margin_softmax(cosines: Tensor, truth: Tensor, margin: Tensor, scale: float, weights: Tensor) -> Tensor:
+    """Cross-entropy of scale * cosines, the true class's less its margin.
+
+    Args:
+        cosines: (N, K).
+        truth: (N,) class of each row.
+        margin: (N,) of each row.
+        scale: of the cosines.
+        weights: (N,) of each row.
+    """
+    less = functional.one_hot(truth, cosines.shape[1]) * margin[:, None]
+    return weighted_mean(functional.cross_entropy(scale * (cosines - less), truth, reduction="none"), weights)
