@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import random
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +23,7 @@ from faceshield.cli import app
 from faceshield.config import ConfigError
 from faceshield.records import Sample, read_jsonl, write_jsonl
 from faceshield.taxonomy import PRESENTATION_TYPES
+from faceshield.training.watch import read_log
 
 from .conftest import MODELS, TINY_RESNET
 
@@ -86,9 +92,13 @@ def test_the_loss_falls_on_pictures_that_are_seen_often(name: str, stage_config:
     assert losses[-1] < 0.8 * losses[0] and figures["train_auc"] > 0.7
 
 
-def test_coarse_truth_alone(stage_config: Make) -> None:
+def test_coarse_truth_alone(stage_config: Make, domains_jsonl: Path) -> None:
+    rows = read_jsonl(domains_jsonl, Sample)
+    write_jsonl(domains_jsonl, [row.model_copy(update={"presentation_type": None}) if row.is_attack else row for row in rows])
+    with pytest.raises(ValueError, match="train a baseline with labels=coarse"):
+        train_baseline(stage_config("resnet"))
     for name in MODELS:
-        config = stage_config(name, name, labels="coarse")
+        config = stage_config(name, name, labels="coarse", pictures=16)
         figures = train_baseline(config)
         assert "fine" not in figures and read_design(config.out).types == COARSE
         found = load_baseline(config.out).probabilities(torch.zeros(2, 3, 64, 64))
@@ -155,3 +165,31 @@ def test_the_verb(stage_config: Make) -> None:
     done = CliRunner().invoke(app, ["train", "baseline", *values])
     assert done.exit_code == 0, done.output
     assert done.output.splitlines()[-1] == f"checkpoint: {config.out}"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", ["resnet", "iadg"])
+def test_killed_at_random_moments_the_weights_are_those_of_a_whole_run(name: str, stage_config: Make) -> None:
+    def command(out: str) -> list[str]:
+        values = stage_config(name, out, pictures=800).model_dump(mode="json", exclude={"stage"})
+        told = [f"{key}={json.dumps(value)}" for key, value in values.items()]
+        return [sys.executable, "-m", "faceshield", "train", "baseline", *told]
+
+    start = time.monotonic()
+    assert subprocess.run(command("whole"), capture_output=True, check=False).returncode == 0
+    seconds, rng, whole = time.monotonic() - start, random.Random(0), stage_config(name, "whole").out
+    log, kills = stage_config(name, "again").out / "log.jsonl", 0
+    for wanted in (10, 40, 70):
+        process = subprocess.Popen(command("again"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        limit = time.monotonic() + 10 * seconds
+        while process.poll() is None and time.monotonic() < limit and (not log.exists() or len(read_log(log)) < wanted):
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0, 0.05))
+        process.send_signal(signal.SIGKILL)
+        kills += process.wait() == -signal.SIGKILL
+    assert kills == 3, "ended before it could be killed"
+    assert subprocess.run(command("again"), capture_output=True, check=False).returncode == 0
+    assert equal(read_weights(whole), read_weights(log.parent))
+    steps = [[row["loss"] for row in read_log(out / "log.jsonl") if row["event"] == "step"] for out in (whole, log.parent)]
+    assert steps[0] == steps[1] and len(steps[0]) == 100

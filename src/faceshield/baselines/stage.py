@@ -18,7 +18,7 @@ from typing_extensions import Self
 from faceshield.baselines.base import COARSE, METHODS, Baseline, Batch, Design, method, new_baseline, save_baseline
 from faceshield.model import resolve_model
 from faceshield.model.checkpoint import INFO_FILE
-from faceshield.records import write_run
+from faceshield.records import Sample, write_run
 from faceshield.taxonomy import PRESENTATION_TYPES
 from faceshield.training.augment import colour_jitter, flip_and_shift, to_float
 from faceshield.training.picture_run import PictureConfig, PictureRun, Report
@@ -33,8 +33,8 @@ class BaselineConfig(PictureConfig):
         baseline: the method, a name out of `base.METHODS`.
         init: where its weights start, for a fair start or the published size: a baseline of the same method, and what the
             method's file names beside that. A folder, or a hub id. None: from nothing.
-        labels: "types": the twelve presentation types; "coarse": bona fide or attack alone, all that some data sets
-            know. A coarse baseline answers no fine question.
+        labels: "types": the twelve presentation types; "coarse": bona fide or attack alone, which takes attacks without
+            a type too. A coarse baseline answers no fine question.
         image_size: side of the square it sees.
         model: values of the method's own `Settings`, in its file.
     """
@@ -87,7 +87,7 @@ def train_baseline(config: BaselineConfig, report: Report | None = None) -> dict
     """
     torch.set_num_threads(config.threads)
     config.out.mkdir(parents=True, exist_ok=True)
-    pictures = load_pictures(config.data, PRESENTATION_TYPES)
+    pictures = load_pictures(config.data, PRESENTATION_TYPES, untyped=config.labels == "coarse")
     rows = pictures.of_split("train")
     kinds = set((pictures.types[rows] > 0).tolist())
     if len(kinds) < 2:
@@ -95,7 +95,7 @@ def train_baseline(config: BaselineConfig, report: Report | None = None) -> dict
             f"{', '.join(map(str, config.data))}: only {'attacks' if True in kinds else 'bona fides'} in split 'train' — "
             "expected both — add the others' samples file to data"
         )
-    domains = tuple(sorted({pictures.domains[row] for row in rows}))
+    domains = tuple(sorted({domain_of(pictures.samples[row]) for row in rows}))
     init = None if config.init is None else resolve_model(config.init)
     design = Design(config.baseline, config.types, domains, config.image_size, config.model)
     model = new_baseline(design, init=init, seed=config.seed)
@@ -105,6 +105,11 @@ def train_baseline(config: BaselineConfig, report: Report | None = None) -> dict
     (config.out / INFO_FILE).unlink(missing_ok=True)
     write_run(config.out, config=config, seed=config.seed, inputs=[*([init] if init else []), *config.data])
     return figures
+
+
+def domain_of(sample: Sample) -> str:
+    """Where a picture comes from: its data set, and below that the simulator's source."""
+    return "/".join(filter(None, (sample.dataset, sample.meta.get("source"))))
 
 
 class BaselineRun(PictureRun):
@@ -118,7 +123,7 @@ class BaselineRun(PictureRun):
         super().__init__(config, model.design.types, {"model": self.model}, pictures, squares, report=report)
         order = {name: index for index, name in enumerate(model.design.domains)}
         # Development pictures may come from elsewhere; their domain is never asked for.
-        self.domains = np.array([order.get(name, 0) for name in pictures.domains], dtype=np.int64)
+        self.domains = np.array([order.get(domain_of(sample), 0) for sample in pictures.samples], dtype=np.int64)
         counts = np.bincount(self.domains[pictures.of_split("train")], minlength=len(order))
         weights = counts.sum() / (len(order) * np.maximum(counts, 1))
         self.domain_weights = torch.from_numpy(weights.astype(np.float32)).to(self.device)

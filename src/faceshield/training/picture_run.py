@@ -19,7 +19,6 @@ from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from faceshield.config import Config
-from faceshield.taxonomy import PRESENTATION_TYPES
 from faceshield.training.heads import type_weights
 from faceshield.training.oversample import Oversample, repeats
 from faceshield.training.pictures import Pictures, cached_pixels
@@ -153,7 +152,7 @@ class PictureRun:
 
     def _epoch_rows(self, epoch: int) -> NDArray[np.int64]:
         rng = np.random.default_rng([self.settings.seed, 2, epoch])
-        names = [PRESENTATION_TYPES[kind] for kind in self.pictures.types[self.train_rows]]
+        names = [self.pictures.samples[row].presentation_type for row in self.train_rows]
         times = repeats(names, self.settings.oversample, rng)
         return rng.permutation(np.repeat(self.train_rows, times))
 

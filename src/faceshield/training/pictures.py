@@ -43,10 +43,9 @@ class Pictures:
     Attributes:
         ids: sample ids.
         paths: where the files lie.
-        types: (N,) index into the list of presentation types, 0 = bona fide.
+        types: (N,) index into the list of presentation types, 0 = bona fide; its length for an attack without a type.
         boxes: per picture (k, 4) xyxy in 0..1 of the centre-padded square.
         splits: per picture the split's name, "" where there is none.
-        domains: per picture where it comes from: its data set, and below that the simulator's source.
         samples: per picture the row that it was read from.
     """
 
@@ -55,7 +54,6 @@ class Pictures:
     types: NDArray[np.int64]
     boxes: tuple[NDArray[np.float32], ...]
     splits: tuple[str, ...]
-    domains: tuple[str, ...]
     samples: tuple[Sample, ...]
 
     def __len__(self) -> int:
@@ -84,8 +82,8 @@ def square_boxes(boxes: Sequence[Sequence[float]], size_wh: tuple[int, int]) -> 
     return (np.asarray(boxes, dtype=np.float32).reshape(-1, 4) + offset) / np.float32(side)
 
 
-def load_pictures(files: Sequence[str | Path], types: Sequence[str]) -> Pictures:
-    """Reads samples files; two files may number their samples alike.
+def load_pictures(files: Sequence[str | Path], types: Sequence[str], *, untyped: bool = False) -> Pictures:
+    """Reads samples files; two files may number their samples alike. With `untyped` attacks without a type are let in.
 
     Raises:
         RecordError: a file with faults.
@@ -94,22 +92,22 @@ def load_pictures(files: Sequence[str | Path], types: Sequence[str]) -> Pictures
     rows: list[tuple[Sample, Path]] = []
     for file in files:
         rows += [(sample, image_path(sample, file)) for sample in read_jsonl(file, Sample)]
-    if untyped := [sample.id for sample, _ in rows if sample.presentation_type is None]:
+    without = [sample.id for sample, _ in rows if sample.presentation_type is None]
+    if without and not untyped:
         raise ValueError(
-            f"{len(untyped)} attacks without a type ({untyped[0]}, …) — expected one for each: the towers learn types — leave "
-            "them out, or fine-tune with them (faceshield finetune)"
+            f"{len(without)} attacks without a type ({without[0]}, …) — expected one for each: types are learnt — leave them "
+            "out; or fine-tune with them (faceshield finetune), or train a baseline with labels=coarse"
         )
     if not rows:
         raise ValueError(f"no samples in {', '.join(map(str, files))} — expected at least one row — simulate some first")
-    order = {name: index for index, name in enumerate(types)}
+    order: dict[str | None, int] = {name: index for index, name in enumerate([*types, None])}
     return Pictures(
         ids=tuple(sample.id for sample, _ in rows),
         paths=tuple(path for _, path in rows),
-        types=np.array([order[str(sample.presentation_type)] for sample, _ in rows], dtype=np.int64),
+        types=np.array([order[sample.presentation_type] for sample, _ in rows], dtype=np.int64),
         boxes=tuple(square_boxes(sample.boxes, sample.size_wh) for sample, _ in rows),
         splits=tuple(sample.split or "" for sample, _ in rows),
         samples=tuple(sample for sample, _ in rows),
-        domains=tuple("/".join(filter(None, (sample.dataset, sample.meta.get("source")))) for sample, _ in rows),
     )
 
 
