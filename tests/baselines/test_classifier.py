@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from typer.testing import CliRunner, Result
 
 from faceshield.baselines import load_model
 from faceshield.baselines.base import load_baseline
 from faceshield.baselines.stage import BaselineConfig, train_baseline
 from faceshield.cli import app
+from faceshield.face import BuiltInDetector, crop_box
 from faceshield.model import FaceShieldProcessor, load
 from faceshield.model.checkpoint import read_info
 from faceshield.records import Prediction, Sample, read_jsonl, write_jsonl
@@ -54,6 +56,23 @@ def test_predict_threshold_and_score(stage_config: Make, domains_jsonl: Path, tm
     # Trained again the scores are others, and the threshold is gone.
     train_baseline(config)
     assert read_info(config.out).threshold is None
+
+
+def test_calibrate_on_ones_own_photographs(stage_config: Make, face_photo: np.ndarray, tmp_path: Path) -> None:
+    config = stage_config("resnet", pictures=8)
+    train_baseline(config)
+    for number in range(3):
+        photo = tmp_path / f"photos/real/p{number}/photo.png"
+        photo.parent.mkdir(parents=True)
+        Image.fromarray(np.roll(face_photo, 5 * number, axis=0)).save(photo)
+    done = run("calibrate", tmp_path / "photos", "--model", config.out, "--out", tmp_path / "own", "--criterion", "bpcer50")
+    assert done.exit_code == 0, done.output
+    info = read_info(tmp_path / "own")
+    assert info.threshold is not None and info.threshold_source["n_not_judged"] == 0 and read_info(config.out).threshold is None
+    found = read_jsonl(tmp_path / "own.calibration/predictions.jsonl", Prediction)
+    x0, y0, x1, y1 = crop_box(BuiltInDetector().detect(face_photo)[0].box, (512, 512))
+    wanted = load_model(tmp_path / "own").score_many([face_photo[y0:y1, x0:x1]])[0][0]
+    assert found[0].bonafide_score == pytest.approx(wanted, abs=1e-6), "the face was cut out first"
 
 
 def test_its_pictures_are_those_it_was_trained_on(stage_config: Make, domains_jsonl: Path) -> None:

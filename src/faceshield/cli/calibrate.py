@@ -12,6 +12,7 @@ from faceshield.cli.inspect import FaceMode
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from faceshield.images import Picture
     from faceshield.predictor import FaceShieldPredictor
     from faceshield.records import Prediction
 
@@ -88,10 +89,12 @@ def _scored(photos: Path, work: Path, model: str, face: Literal["detect", "whole
 
     from tqdm import tqdm
 
+    from faceshield.baselines import load_model
     from faceshield.datasets import DATASETS, PrepareConfig
     from faceshield.datasets import prepare as read
     from faceshield.evaluation.predict import predict
     from faceshield.images import open_picture
+    from faceshield.model.checkpoint import checkpoint_hash, resolve_model
     from faceshield.predictor import FaceShieldPredictor
 
     samples = photos
@@ -105,7 +108,7 @@ def _scored(photos: Path, work: Path, model: str, face: Literal["detect", "whole
         if summary.problems:
             found = ", ".join(f"{reason} {count}" for reason, count in sorted(summary.problems.items()))
             typer.echo(f"left out: {found}; see {work / 'rejects.jsonl'}", err=True)
-    shield = FaceShieldPredictor.from_pretrained(model, threshold=0.5)  # scores only: no verdict is read
+    system = load_model(model)
     predictions = work / "predictions.jsonl"
     with tqdm(desc="calibrate", unit="photo", file=sys.stderr, dynamic_ncols=True) as bar:
 
@@ -115,10 +118,10 @@ def _scored(photos: Path, work: Path, model: str, face: Literal["detect", "whole
 
         predict(
             samples,
-            _Detected(shield, face),
+            _Detected(system, face) if isinstance(system, FaceShieldPredictor) else _Cropped(system, face),
             predictions,
             tasks=("coarse",),
-            system=shield.model_info["hash"],
+            system=checkpoint_hash(resolve_model(model)),
             options={"face": face},
             batch_size=1,
             load=open_picture,
@@ -138,6 +141,28 @@ class _Detected:
         if report.bonafide_score is None:
             raise ValueError(report.error or "no face found")
         return report.bonafide_score
+
+
+class _Cropped:
+    """A baseline as evaluation asks it, likewise: the largest face is cut out as our own model would."""
+
+    def __init__(self, system: Any, face: Literal["detect", "whole"]) -> None:
+        from faceshield.face import BuiltInDetector
+
+        self._system = system
+        self._detector = BuiltInDetector() if face == "detect" else None
+
+    def score(self, picture: Picture) -> float:
+        from faceshield.face import crop_box
+
+        rgb = picture.rgb
+        if self._detector is not None:
+            found = max(self._detector.detect(rgb), key=lambda one: one.area, default=None)
+            if found is None:
+                raise ValueError("no face found")
+            x0, y0, x1, y1 = crop_box(found.box, picture.size_wh)
+            rgb = rgb[y0:y1, x0:x1]
+        return float(self._system.score_many([rgb])[0][0])
 
 
 class _copied:
