@@ -37,7 +37,7 @@ REPORT_FIELDS = [
 
 # name -> its parameters in order, "=" where there is a default, "*" before those by keyword alone
 SIGNATURES: list[tuple[Any, str]] = [
-    (FaceShieldPredictor.from_pretrained, "model= *device= *dtype= *threshold= *pvtm= *detector="),
+    (FaceShieldPredictor.from_pretrained, "model= *device= *dtype= *threshold= *pvtm= *detector= *keep_tokens="),
     (FaceShieldPredictor.inspect, "self image *face= *tasks="),
     (FaceShieldPredictor.inspect_many, "self images *face= *tasks= *batch_size="),
     (FaceShieldPredictor.detect, "self image *face="),

@@ -63,6 +63,9 @@ class FaceShieldPredictor:
         crop_side: pixels of a crop's longer side on which SAVP is computed; None: as the crop comes, at most
             twice the model's own picture side. A model trained on pictures of one size should see that size.
         detector: how faces are found; `face.BuiltInDetector` if None.
+        keep_tokens: vision tokens that the language model gets to read, those most important for the coarse question by
+            PVTM's ranking (§4.2); None: all. Fewer are faster and score a little otherwise (docs/speed.md): choose the
+            threshold anew.
     """
 
     def __init__(
@@ -75,9 +78,13 @@ class FaceShieldPredictor:
         model_hash: str = "",
         crop_side: int | None = None,
         detector: FaceDetector | None = None,
+        keep_tokens: int | None = None,
     ) -> None:
         if not 0.0 <= threshold <= 1.0:
             raise ValueError(f"threshold {threshold} — expected 0..1, the unit of bonafide_score — correct it")
+        if keep_tokens is not None and (keep_tokens < 1 or model.config.pvtm_inference != "off"):
+            raise ValueError(f"keep_tokens {keep_tokens} — expected at least 1, and PVTM's masks off at inference — correct it")
+        self.keep_tokens = keep_tokens
         self.model = model.eval()
         self.processor = processor
         self.threshold = float(threshold)
@@ -99,6 +106,7 @@ class FaceShieldPredictor:
         threshold: float | None = None,
         pvtm: Literal["off", "paper"] = "off",
         detector: FaceDetector | None = None,
+        keep_tokens: int | None = None,
     ) -> FaceShieldPredictor:
         """Load a checkpoint.
 
@@ -110,7 +118,7 @@ class FaceShieldPredictor:
             threshold: in the place of the one stored with the checkpoint.
             pvtm: "off", or "paper": tokens are masked at inference too (§4.2), always the same ones for one
                 picture.
-            detector: how faces are found; `face.BuiltInDetector` if None.
+            detector, keep_tokens: see the class.
 
         Raises:
             FileNotFoundError: no such checkpoint; the message says what to run.
@@ -149,6 +157,7 @@ class FaceShieldPredictor:
             model_hash=checkpoint_hash(folder),
             crop_side=loaded.info.extra.get("crop_side"),
             detector=detector,
+            keep_tokens=keep_tokens,
         )
 
     # -- one picture, or several ---------------------------------------------------------------------------
@@ -245,7 +254,8 @@ class FaceShieldPredictor:
     @property
     def settings(self) -> dict[str, str]:
         """What decides its answers beyond the model itself, for a run's record."""
-        return {"pvtm": self.model.config.pvtm_inference}
+        kept = {} if self.keep_tokens is None else {"keep_tokens": str(self.keep_tokens)}
+        return {"pvtm": self.model.config.pvtm_inference, **kept}
 
     def score_many(self, images: Sequence[object]) -> list[Scores]:
         """(bonafide_score, type_scores) of each whole picture; raises as `ask`."""
@@ -380,7 +390,13 @@ class FaceShieldPredictor:
     def _reading(self, encoded: Encoded) -> Reading:
         from faceshield.model.reading import Reading
 
-        return Reading(self.model, self.processor, *encoded)
+        features, joint = encoded
+        kept = None
+        if self.keep_tokens is not None and joint is not None:
+            prompts = self.processor.encode_prompts([COARSE.question] * len(features)).to(features.device)
+            ranks = self.model.model.token_scores(features, joint, prompts, torch.zeros(len(features), dtype=torch.long))
+            kept = ranks.topk(min(self.keep_tokens, ranks.shape[1])).indices.sort().values
+        return Reading(self.model, self.processor, features, joint, kept=kept)
 
     def _encode(self, crops: Sequence[NDArray[np.uint8]]) -> Encoded:
         """(H, W, 3) uint8 RGB crops -> the tower's features and, for PVTM, joint tokens, (B, T, Dv) each."""
@@ -392,7 +408,8 @@ class FaceShieldPredictor:
                 descriptors.append(second)
         device, dtype = self.model.device, self.model.dtype
         savp = torch.stack(descriptors).to(device, dtype) if descriptors else None
-        return self.model.encode_images(torch.stack(pixels).to(device, dtype), savp, with_joint=self.model.model.pvtm_is_on())
+        ranked = self.keep_tokens is not None or self.model.model.pvtm_is_on()
+        return self.model.encode_images(torch.stack(pixels).to(device, dtype), savp, with_joint=ranked)
 
     def _resized(self, crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
         # Local binary patterns and gradients are made of single pixels: at another scale they are others.
