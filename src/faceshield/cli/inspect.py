@@ -44,6 +44,9 @@ def inspect(
     tasks: Annotated[
         str, typer.Option(help="What is asked; without reasoning and localization it is several times faster.")
     ] = ",".join(ALL_TASKS),
+    keep_tokens: Annotated[
+        int | None, typer.Option(help="Vision tokens that the language model reads, the most important; fewer are faster.", min=1)
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for annotated pictures and report.html.")] = None,
 ) -> None:
     """Say of each photo whether it is bona fide or an attack, of which type, why and where."""
@@ -54,7 +57,7 @@ def inspect(
 
     from faceshield.predictor import FaceShieldPredictor
 
-    shield = FaceShieldPredictor.from_pretrained(model)
+    shield = FaceShieldPredictor.from_pretrained(model, keep_tokens=keep_tokens)
     if inspect_all(shield, items, face=face.value, tasks=asked, as_json=as_json, out=out):
         raise typer.Exit(2)
 

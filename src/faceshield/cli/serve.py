@@ -31,6 +31,9 @@ def serve(
     drain: Annotated[float, typer.Option(help="Seconds that accepted requests have after SIGTERM.")] = 30,
     max_body_mb: Annotated[float, typer.Option(help="Of one request, in MiB.")] = 16,
     max_megapixels: Annotated[float, typer.Option(help="Of one photo; seen in its header, before it is decoded.")] = 25,
+    keep_tokens: Annotated[
+        int | None, typer.Option(help="Vision tokens that the language model reads, the most important; fewer are faster.", min=1)
+    ] = None,
     ui: Annotated[bool, typer.Option("--ui", help="Also a page for people, at /ui/ (needs the extra ui).")] = False,
     offline: Annotated[bool, typer.Option("--offline", help="Never reach for a hub, not even for the model.")] = False,
 ) -> None:
@@ -62,7 +65,7 @@ def serve(
 
     from faceshield.predictor import FaceShieldPredictor
 
-    app = create_app(FaceShieldPredictor.from_pretrained(model), settings)
+    app = create_app(FaceShieldPredictor.from_pretrained(model, keep_tokens=keep_tokens), settings)
     if ui:
         from faceshield.serving.page import add_page
 
