@@ -45,7 +45,7 @@ def inspect(
         str, typer.Option(help="What is asked; without reasoning and localization it is several times faster.")
     ] = ",".join(ALL_TASKS),
     keep_tokens: Annotated[
-        int | None, typer.Option(help="Vision tokens that the language model reads, the most important; fewer are faster.", min=1)
+        int | None, typer.Option(help="Vision tokens that the language model reads; fewer are faster: docs/speed.md.", min=1)
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for annotated pictures and report.html.")] = None,
 ) -> None:

@@ -32,7 +32,7 @@ def serve(
     max_body_mb: Annotated[float, typer.Option(help="Of one request, in MiB.")] = 16,
     max_megapixels: Annotated[float, typer.Option(help="Of one photo; seen in its header, before it is decoded.")] = 25,
     keep_tokens: Annotated[
-        int | None, typer.Option(help="Vision tokens that the language model reads, the most important; fewer are faster.", min=1)
+        int | None, typer.Option(help="Vision tokens that the language model reads; fewer are faster: docs/speed.md.", min=1)
     ] = None,
     ui: Annotated[bool, typer.Option("--ui", help="Also a page for people, at /ui/ (needs the extra ui).")] = False,
     offline: Annotated[bool, typer.Option("--offline", help="Never reach for a hub, not even for the model.")] = False,
