@@ -98,8 +98,12 @@ def test_patches_are_cut_not_resized_and_alike_patches_cost_nothing() -> None:
     grey = Batch(torch.zeros(4, 3, 64, 64), torch.tensor([0, 1, 2, 3]), torch.zeros(4).long(), torch.ones(12), torch.ones(2))
     model.eval()
     assert float(model.losses(grey, np.random.default_rng(0))["similarity"].detach()) == pytest.approx(0, abs=1e-9)
+    told = {"backbone": TINY_RESNET, "patch_size": 96}
     with pytest.raises(ValueError, match="patch_size 96 of a square of 64"):
-        new_baseline(Design("patchnet", COARSE, ("a",), 64, {"backbone": TINY_RESNET}), init=None, seed=0)
+        new_baseline(Design("patchnet", COARSE, ("a",), 64, told), init=None, seed=0)
+    del told["patch_size"]
+    wide = new_baseline(Design("patchnet", COARSE, ("a",), 224, told), init=None, seed=0)
+    assert isinstance(wide, PatchNet) and wide.patch_size == 96
 
 
 # -- IADG

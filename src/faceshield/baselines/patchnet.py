@@ -25,13 +25,13 @@ class PatchNetSettings(BackboneSettings):
     """Of PatchNet.
 
     Attributes:
-        patch_size: side of a patch in pixels of the square.
+        patch_size: side of a patch in pixels of the square; None: three sevenths of it, at least 32.
         margin_bonafide, margin_attack: taken off the cosine of the true class.
         scale: of the cosines.
         similarity: weight of the self-supervised term.
     """
 
-    patch_size: int = Field(96, ge=32)
+    patch_size: int | None = Field(None, ge=32)
     margin_bonafide: float = Field(0.4, ge=0, lt=1)
     margin_attack: float = Field(0.1, ge=0, lt=1)
     scale: float = Field(30.0, gt=0)
@@ -47,8 +47,9 @@ class PatchNet(BackboneBaseline):
     def __init__(self, design: Design) -> None:
         super().__init__(design)
         self.told = PatchNetSettings(**design.settings)
-        if self.told.patch_size > design.image_size:
-            raise ValueError(f"patch_size {self.told.patch_size} of a square of {design.image_size} — expected at most that")
+        self.patch_size = self.told.patch_size or max(32, round(design.image_size * 3 / 7))
+        if self.patch_size > design.image_size:
+            raise ValueError(f"patch_size {self.patch_size} of a square of {design.image_size} — expected at most that")
         self.directions = nn.Parameter(torch.randn(len(design.types) * max(1, len(design.domains)), self.width))
 
     def embed(self, patches: Tensor) -> Tensor:
@@ -72,12 +73,12 @@ class PatchNet(BackboneBaseline):
         return {"patch": recognition[0] + recognition[1], "similarity": told.similarity * alike}
 
     def _random_patches(self, pixels: Tensor, rng: np.random.Generator) -> Tensor:
-        side = self.told.patch_size
+        side = self.patch_size
         corners = rng.integers(0, pixels.shape[-1] - side + 1, size=(len(pixels), 2))
         return torch.stack([one[:, y : y + side, x : x + side] for one, (y, x) in zip(pixels, corners, strict=True)])
 
     def probabilities(self, pixels: Tensor) -> Tensor:
-        side = self.told.patch_size
+        side = self.patch_size
         corners = np.linspace(0, pixels.shape[-1] - side, 3).round().astype(int)
         patches = torch.cat([pixels[:, :, y : y + side, x : x + side] for y in corners for x in corners])
         fine = (self.cosines(self.embed(patches)) * self.told.scale).softmax(dim=1)
