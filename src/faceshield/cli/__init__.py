@@ -29,6 +29,7 @@ VERBS: tuple[str, ...] = (
     "finetune",
     "predict",
     "score",
+    "faithfulness",
     "calibrate",
     "table",
     "reproduce",

@@ -180,7 +180,7 @@ def predict(
         "limit": limit,
     }
     if resume:
-        _check_same_system(out, config)
+        check_same_system(out, config)
         if retry_errors:
             _take_out_errors(out)
     with JsonlWriter(out, resume=resume) as writer:
@@ -305,8 +305,12 @@ def _answerable(asker: Any) -> tuple[str, ...]:
     return getattr(asker, "tasks", None) or (tuple(TASKS) if _can_ask(asker) else SCORED)
 
 
-def _check_same_system(out: Path, config: Mapping[str, Any]) -> None:
-    """A predictions file must not mix two systems: its metrics would be nobody's."""
+def check_same_system(out: Path, config: Mapping[str, Any]) -> None:
+    """A file must not mix two systems: its metrics would be nobody's.
+
+    Raises:
+        ValueError: its ``run.json`` says that it was begun with another ``system`` or other ``options``.
+    """
     record = out.parent / "run.json"
     if not out.exists() or not out.stat().st_size or not record.exists():
         return
@@ -435,6 +439,13 @@ def _can_ask(asker: Any) -> bool:
 
 def _can_score(asker: Any) -> bool:
     return hasattr(asker, "score_many") or hasattr(asker, "score")
+
+
+def bonafide_scores(asker: Any, images: list[Any]) -> list[float | None]:
+    """bonafide_score of each image, of the system's scores or of its coarse answers; raises what the system raises."""
+    if _can_score(asker):
+        return [score for score, _ in _score(asker, images)]
+    return [score for _, score in _ask(asker, _question(asker, "coarse"), images)]
 
 
 def _question(asker: Any, task: str) -> str:

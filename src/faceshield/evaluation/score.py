@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from faceshield.evaluation.metrics.calibration import BINS, Calibration
+from faceshield.evaluation.metrics.cues import CueReader, CueScores, own_cues
 from faceshield.evaluation.metrics.fine import COLUMNS, FineScores
 from faceshield.evaluation.metrics.intervals import (
     Estimate,
@@ -44,7 +45,7 @@ from faceshield.evaluation.metrics.pad import (
 from faceshield.evaluation.metrics.text import TOKENIZER, TextScores
 from faceshield.evaluation.threshold import Threshold
 from faceshield.records import Prediction
-from faceshield.taxonomy import PRESENTATION_TYPES
+from faceshield.taxonomy import BONAFIDE, PRESENTATION_TYPES, TAXONOMY, describe
 
 FORMAT = 1
 REPEATS = 1000
@@ -77,8 +78,8 @@ def score(
         meteor: METEOR 1.5 of the reasoning too; needs Java and the extra ``meteor``.
 
     Returns:
-        What ``metrics.json`` holds: format, threshold, overall{coarse, fine, reasoning, localization, …}, by,
-        notes.
+        What ``metrics.json`` holds: format, threshold, overall{coarse, fine, reasoning, localization, cues, …},
+        by, notes.
 
     Raises:
         ValueError: no rows with a truth, or none of them has the key ``by``.
@@ -90,12 +91,14 @@ def score(
             f"{len(predictions)} predictions, none with a truth — expected some — predict samples that have "
             "one"
         )
+    # Of the whole file, so that a cue counts as one in every group: what the samples bring, and the taxonomy's.
+    cues = CueReader([cue for row in known for cue in own_cues(row)] + [cue for kind in TAXONOMY for cue in kind.cues])
     result: Section = {
         "format": FORMAT,
         "threshold": None if threshold is None else threshold.to_dict(),
         "unlabelled_rows": len(predictions) - len(known),
         "bootstrap": {"over": "subjects", "repeats": repeats},
-        "overall": _score_group(known, threshold, rng, repeats, meteor),
+        "overall": _score_group(known, threshold, rng, repeats, meteor, cues),
     }
     if by is not None:
         groups: dict[str, list[Prediction]] = defaultdict(list)
@@ -110,7 +113,7 @@ def score(
             raise ValueError(f"no prediction has {by!r} — expected one of {', '.join(keys)}")
         result["by"] = {
             "key": by,
-            "groups": {name: _score_group(groups[name], threshold, rng, repeats, meteor) for name in sorted(groups)},
+            "groups": {name: _score_group(groups[name], threshold, rng, repeats, meteor, cues) for name in sorted(groups)},
         }
     result["notes"] = _notes(result)
     return result
@@ -126,7 +129,7 @@ def group_of(row: Prediction, by: str) -> str:
 
 
 def _score_group(
-    rows: Rows, threshold: Threshold | None, rng: np.random.Generator, repeats: int, meteor: bool
+    rows: Rows, threshold: Threshold | None, rng: np.random.Generator, repeats: int, meteor: bool, cues: CueReader
 ) -> Section:
     by_task: dict[str, list[Prediction]] = defaultdict(list)
     # In the order of ids, so that no number depends on the order in which the rows were written.
@@ -146,6 +149,8 @@ def _score_group(
     if localization := by_task.get("localization"):
         scores = {row.sample_id: row.bonafide_score for row in by_task.get("coarse", [])}
         group["localization"] = _localization(localization, scores, rng, repeats)
+    if any(own_cues(row) for row in by_task.get("reasoning", [])):
+        group["cues"] = _cues(by_task["reasoning"], cues, rng, repeats)
     return group
 
 
@@ -301,6 +306,35 @@ def _localization(
             name: rate_of(on_attacks[types == name] >= 0.5).to_dict() for name in sorted(set(types))
         },
         "false_boxes": rate_of(false_boxes).to_dict(),
+    }
+
+
+def _cues(rows: Rows, reader: CueReader, rng: np.random.Generator, repeats: int) -> Section:
+    """What the reasoning names against what was really rendered, on attacks whose cues are known; on bona fide faces none
+    of an attack's is there."""
+    attacks = [row for row in rows if row.truth.is_attack and own_cues(row)]
+    named = CueScores(reader, [row.answer or "" for row in attacks], [own_cues(row) for row in attacks])
+    told = CueScores(reader, [row.truth.answer or "" for row in attacks], [own_cues(row) for row in attacks])
+    live = [row for row in rows if not row.truth.is_attack and "cues" in row.truth.meta]
+    usual = describe(BONAFIDE).cues
+    alarms = CueScores(reader, [row.answer or "" for row in live], [usual for _ in live])
+    types = np.array(_types(attacks), dtype=object)
+    kinds = sorted(set(types))
+    return {
+        **_bootstrapped(named.summary, attacks, rng, repeats),
+        "recall_of_the_true_answers": told.summary()["recall"],
+        "named_per_answer": named.mean_named,
+        "unrecognised_per_answer": named.mean_unrecognised,
+        "names_none": rate_of(named.named == 0).to_dict(),
+        "precision_by_type": {
+            kind: rate(int(named.right[types == kind].sum()), int(named.named[types == kind].sum())).to_dict()
+            for kind in kinds
+        },
+        "recall_by_type": {
+            kind: rate(int(named.right[types == kind].sum()), int(named.true[types == kind].sum())).to_dict()
+            for kind in kinds
+        },
+        "false_cues_on_bonafide": rate_of(alarms.named > alarms.right).to_dict(),
     }
 
 

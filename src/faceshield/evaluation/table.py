@@ -67,7 +67,7 @@ def table(systems: Mapping[str, Metrics], *, form: Form = "text") -> str:
     ]
     grids = [_coarse(groups), _detection(groups), _operating_points(groups), _fine(groups), _recall(groups)]
     grids += [*_confusions(groups), _reasoning(groups)]
-    grids += [_localization(groups), _unread(groups)]
+    grids += [_cues(groups), _localization(groups), _unread(groups)]
     parts = [grid.render(form) for grid in grids if grid.rows]
     return "\n\n".join(parts + _footnotes(systems)) + "\n"
 
@@ -193,6 +193,21 @@ def _reasoning(groups: Sequence[tuple[str, Metrics]]) -> Grid:
             rows.append([name, *texts, percent(answer.get("acc")), percent(answer.get("hter")), str(n)])
     names = ["BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "ROUGE-L", "METEOR", "ACC"]
     return Grid("Reasoning", ["Method", *(f"{name}(%) ↑" for name in names), "HTER(%) ↓", "n"], rows)
+
+
+def _cues(groups: Sequence[tuple[str, Metrics]]) -> Grid:
+    rows = []
+    for name, group in groups:
+        if section := group.get("cues"):
+            shares = [percent(section[key]) for key in ("precision", "precision_strict", "recall")]
+            attainable = f"{100 * section['recall_of_the_true_answers']:.1f}"
+            counts = [f"{section[key]:.2f}" for key in ("named_per_answer", "unrecognised_per_answer")]
+            false = section["false_cues_on_bonafide"]
+            n = f"{section['precision']['n']} + {false['n']}"
+            rows.append([name, *shares, attainable, *counts, percent(false), n])
+    header = ["Method", "precision(%) ↑", "strict precision(%) ↑", "recall(%) ↑", "recall of the true answers(%)"]
+    header += ["named an answer", "unrecognised", "false cues on bona fide(%) ↓", "attack + bona fide"]
+    return Grid("Cues that the reasoning names, against those that were rendered", header, rows)
 
 
 def _localization(groups: Sequence[tuple[str, Metrics]]) -> Grid:

@@ -10,7 +10,7 @@ from faceshield.tasks.base import Answer, Task
 from faceshield.tasks.coarse import COARSE
 from faceshield.tasks.fine import FINE
 from faceshield.tasks.localization import LOCALIZATION, boxes_in_words, pixels_from_square, square_from_pixels
-from faceshield.tasks.reasoning import REASONING
+from faceshield.tasks.reasoning import MAX_CUES, REASONING, observations
 
 TASKS: dict[str, Task] = {task.name: task for task in (COARSE, FINE, REASONING, LOCALIZATION)}
 
@@ -18,11 +18,13 @@ __all__ = [
     "COARSE",
     "FINE",
     "LOCALIZATION",
+    "MAX_CUES",
     "REASONING",
     "TASKS",
     "Answer",
     "Task",
     "boxes_in_words",
+    "observations",
     "pixels_from_square",
     "square_from_pixels",
 ]

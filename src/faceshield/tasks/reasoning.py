@@ -114,6 +114,12 @@ def _fill(pattern: str, cues: list[str], verdict: str) -> str:
     )
 
 
+def observations(text: str) -> str:
+    """What an answer says to have seen: all of it before its conclusion."""
+    starts = [match.start() for match in _CONCLUSION.finditer(text)]
+    return text[: starts[-1]] if starts else text
+
+
 def _conclusion(text: str) -> str:
     """What follows the last "so" or its like; empty where there is none."""
     ends = [match.end() for match in _CONCLUSION.finditer(text)]

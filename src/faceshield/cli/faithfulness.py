@@ -1,0 +1,64 @@
+"""`faceshield faithfulness`: does the score hang on what the model points at? Evidence hidden, against as much elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from faceshield.cli import assistants
+
+
+def faithfulness(
+    predictions: Annotated[Path, typer.Argument(help="A predictions.jsonl of the same model, with its localization.")],
+    model: Annotated[str, typer.Option(help="As for predict.")] = "tiny",
+    out: Annotated[Path, typer.Option(help="Where to write; a file begun earlier is continued.")] = Path("deletions.jsonl"),
+    hide: Annotated[str, typer.Option(help="boxes (of its localization), or tokens (those that PVTM ranks first).")] = "boxes",
+    controls: Annotated[int, typer.Option(min=1, help="Random areas a picture.")] = 4,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many pictures.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the random areas and the bootstrap.")] = 0,
+    endpoint: Annotated[str | None, typer.Option(help="As for predict; pictures go nowhere else.")] = None,
+    api_key_env: assistants.KeyEnv = None,
+) -> None:
+    """Hide what a model points at and see how far its score moves, against hiding as much elsewhere."""
+    import contextlib
+    import json
+
+    import numpy as np
+
+    from faceshield.baselines import load_model
+    from faceshield.evaluation.faithfulness import Deletion, delete, summarize
+    from faceshield.evaluation.table import percent
+    from faceshield.images import open_picture
+    from faceshield.records import read_jsonl, write_text_atomic
+
+    settings = [f"api_key_env={json.dumps(api_key_env)}"] if api_key_env is not None else []
+    asker = load_model(model, endpoint=endpoint, settings=settings)
+    with contextlib.ExitStack() as stack:
+        if hasattr(asker, "close"):
+            stack.callback(asker.close)
+        delete(
+            predictions,
+            asker,
+            out,
+            seed=seed,
+            hide=hide,  # type: ignore[arg-type]
+            controls=controls,
+            limit=limit,
+            system=model,
+            load=lambda path: open_picture(path).rgb,
+            progress=stack.enter_context(assistants.progress("faithfulness", "picture")),
+        )
+    found = summarize(read_jsonl(out, Deletion), np.random.default_rng(seed))
+    target = out.with_suffix(".metrics.json")
+    write_text_atomic(target, json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    left = ", ".join(f"{count} {reason}" for reason, count in found["left_out"].items())
+    typer.echo(f"{found['compared']} of {found['pictures']} pictures compared{f' ({left})' if left else ''}")
+    if found["compared"]:
+        typer.echo(f"hidden {100 * found['share']:.1f}% of the picture; bonafide_score before {percent(found['score'])}")
+        for name in ("evidence", "random", "contrast"):
+            odds = found["log_odds"][name]["value"]
+            typer.echo(f"{name:>8}: {percent(found[name])} points towards bona fide, {odds:+.2f} in log-odds")
+        typer.echo(f"evidence moves the score more in {percent(found['evidence_moves_more'])}% of the pictures")
+    typer.echo(f"deletions: {out}, metrics: {target}")

@@ -1,0 +1,56 @@
+"""The examples for other people's systems, run as their readers run them."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from openai_server import OpenAIServer, words_of
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+
+
+Run = Callable[..., str]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    def run(name: str, *arguments: object) -> str:
+        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+        runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+        return capsys.readouterr().out
+
+    return run
+
+
+def test_a_classifier_of_ones_own(run: Run, samples_jsonl: Path, tmp_path: Path) -> None:
+    shown = run("score_a_classifier.py", samples_jsonl, samples_jsonl, tmp_path / "out")
+    assert "score, t = " in shown and "Sharpness" in shown and "2 + 22" in shown
+    assert "threshold" in shown and f"from dataset {samples_jsonl}" in shown
+
+
+def test_a_model_behind_an_endpoint(run: Run, samples_jsonl: Path, tmp_path: Path) -> None:
+    pytest.importorskip("openai", reason="needs: pip install -e '.[openai]'")
+
+    def answer(body: dict[str, object]) -> str:
+        words = words_of(body)
+        if "one word" in words:
+            return "attack"
+        return "Print" if "name alone" in words else "So this is an attack at [0, 0, 9, 9]."
+
+    with OpenAIServer(answer=answer) as server:
+        shown = run("score_an_endpoint.py", server.url, "some-vlm", samples_jsonl, tmp_path / "out")
+        assert len(server.requests) == 4 * 24
+    coarse = next(line for line in shown.splitlines() if line.startswith("some-vlm") and "answer" in line)
+    assert "91.67" in coarse and "50.00" in coarse  # all 22 attacks found, both bona fide faces called attacks
+
+
+@pytest.mark.parametrize("name", ["score_a_classifier.py", "score_an_endpoint.py"])
+def test_what_is_ours_in_them_stays_short(name: str) -> None:
+    lines = (EXAMPLES / name).read_text().split('"""\n', 1)[1].splitlines()
+    code = [line for line in lines if line.strip() and not line.startswith(("import", "from", "class", " "))]
+    assert len(code) <= 10
