@@ -247,6 +247,7 @@ def test_our_own_service_gives_our_own_words(samples: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_kill_9_at_any_moment_loses_what_was_in_flight_alone(samples: Path, tmp_path: Path) -> None:
     out = tmp_path / "out" / "predictions.jsonl"
     command = [sys.executable, "-m", "faceshield", "predict", str(samples), "--out", str(out), "--model", "m"]

@@ -89,17 +89,16 @@ class Mllm:
         words = json.dumps([self.question(task) for task in TASKS])
         return {"prompt": self.prompt, "questions": hashlib.sha256(words.encode()).hexdigest()[:12], **told}
 
-    def ask_many(self, images: Sequence[NDArray[np.uint8]], question: str) -> list[tuple[str, float | None]]:
+    def ask_many(self, images: Sequence[Any], question: str) -> list[tuple[str, float | None]]:
         """The answer to one question about each picture, and bonafide_score where the question is the coarse one.
 
-        Pictures go padded to a square where boxes are asked for, so that the model's frame is the readers'.
+        Pictures are upright RGB, arrays or PIL's.
+        They go padded to a square where boxes are asked for, so that the model's frame is the readers'.
         """
         boxes, scored = question == self.question(LOCALIZATION.name), question == self.question(COARSE.name)
-        requests = [
-            Request(question, picture=squared(image) if boxes else image, alternatives=ALTERNATIVES if scored else 0)
-            for image in images
-        ]
-        answers = self.chat.complete_many(requests)
+        pictures = [squared(np.asarray(image)) if boxes else image for image in images]
+        wanted = ALTERNATIVES if scored else 0
+        answers = self.chat.complete_many([Request(question, picture=one, alternatives=wanted) for one in pictures])
         return [(spoken(answer.text), verdict_score(answer) if scored else None) for answer in answers]
 
     def close(self) -> None:
