@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from faceshield.cli import assistants
+from faceshield.cli.options import KeyEnv, progress
 
 
 def faithfulness(
@@ -19,7 +19,7 @@ def faithfulness(
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many pictures.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the random areas and the bootstrap.")] = 0,
     endpoint: Annotated[str | None, typer.Option(help="As for predict; pictures go nowhere else.")] = None,
-    api_key_env: assistants.KeyEnv = None,
+    api_key_env: KeyEnv = None,
 ) -> None:
     """Hide what a model points at and see how far its score moves, against hiding as much elsewhere."""
     import contextlib
@@ -48,7 +48,7 @@ def faithfulness(
             limit=limit,
             system=model,
             load=lambda path: open_picture(path).rgb,
-            progress=stack.enter_context(assistants.progress("faithfulness", "picture")),
+            progress=stack.enter_context(progress("faithfulness", "picture")),
         )
     found = summarize(read_jsonl(out, Deletion), np.random.default_rng(seed))
     target = out.with_suffix(".metrics.json")
