@@ -84,7 +84,7 @@ def test_an_endpoint_is_asked_scored_and_told_the_types(samples: Path, tmp_path:
     with OpenAIServer(answer=answer, logprobs=logprobs, latency=0.005) as server:
         result = run(server, samples, out, "--concurrency", 3)
         assert result.exit_code == 0, (result.output, result.exception)
-        assert server.most_in_flight == 3 and len(server.requests) == 4 * PICTURES
+        assert 1 < server.most_in_flight <= 3 and len(server.requests) == 4 * PICTURES
         assert f"{4 * PICTURES} answers written" in result.output
         fine = next(body for body in server.requests if "name alone" in words_of(body))
         assert "- Paper mask: A mask of printed paper worn on the face." in words_of(fine)

@@ -320,12 +320,15 @@ def _cues(rows: Rows, reader: CueReader, rng: np.random.Generator, repeats: int)
     alarms = CueScores(reader, [row.answer or "" for row in live], [usual for _ in live])
     types = np.array(_types(attacks), dtype=object)
     kinds = sorted(set(types))
+    # A cue of another type is nearly never there: how much of the error is that, and how much is the cue's own?
+    typed = np.array([row.presentation_type == row.truth.presentation_type for row in attacks], dtype=bool)
     return {
         **_bootstrapped(named.summary, attacks, rng, repeats),
         "recall_of_the_true_answers": told.summary()["recall"],
         "named_per_answer": named.mean_named,
         "unrecognised_per_answer": named.mean_unrecognised,
         "names_none": rate_of(named.named == 0).to_dict(),
+        "precision_where_type_is_right": rate(int(named.right[typed].sum()), int(named.named[typed].sum())).to_dict(),
         "precision_by_type": {
             kind: rate(int(named.right[types == kind].sum()), int(named.named[types == kind].sum())).to_dict()
             for kind in kinds

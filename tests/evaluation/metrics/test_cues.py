@@ -63,6 +63,7 @@ def rows(make_sample: Any, answers: dict[str, str]) -> list[Prediction]:
             Prediction(
                 id=f"s{index}:reasoning", sample_id=f"s{index}", image="x.png", task="reasoning", question="?", status="parsed",
                 answer=answers.get("attack" if attack else "bonafide") or told, is_attack=attack,
+                presentation_type=sample.presentation_type if "attack" in answers else None,
                 truth=Truth(
                     is_attack=attack, presentation_type=sample.presentation_type, subject=sample.subject, answer=told,
                     meta=sample.meta,
@@ -79,6 +80,7 @@ def test_score_holds_them_and_the_table_shows_them(make_sample: Any) -> None:
     assert cues["precision"]["value"] == cues["precision_strict"]["value"] == 1.0
     assert cues["recall"]["value"] == cues["recall_of_the_true_answers"] == MAX_CUES / 4
     assert cues["recall_by_type"]["Print"]["value"] == MAX_CUES / 4
+    assert cues["precision_where_type_is_right"]["n"] == 0, "these rows name no type"
     assert cues["recall"]["n"] == 8 and cues["recall"]["ci95"] == [0.75, 0.75] and cues["false_cues_on_bonafide"]["n"] == 4
     assert cues["false_cues_on_bonafide"]["value"] == 0.0 and "cues" not in metrics["by"]["groups"]["Bonafide"]
     wrong = {
@@ -88,6 +90,7 @@ def test_score_holds_them_and_the_table_shows_them(make_sample: Any) -> None:
     metrics = score(rows(make_sample, wrong), threshold=None, rng=np.random.default_rng(0), repeats=0)
     cues = metrics["overall"]["cues"]
     assert (cues["precision"]["value"], cues["recall"]["value"]) == (0.5, 0.25)
+    assert (cues["precision_where_type_is_right"]["value"], cues["precision_where_type_is_right"]["n"]) == (0.5, 16)
     assert cues["false_cues_on_bonafide"]["value"] == 1.0
     shown = table({"m": metrics})
     assert "Cues that the reasoning names" in shown and "50.00" in shown and "8 + 4" in shown
