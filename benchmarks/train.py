@@ -1,8 +1,10 @@
-"""Two ratios of training speed, each in one run: features read from disk, and dialogues packed.
+"""What stage 1 gains from cached features and stage 2 from those and packing, and where a step's time goes.
 
-`stage1`: features computed once against the tower in every step. `stage2`: packed rows and cached features against one
-dialogue a row and the tower in every step, to the same number of dialogues seen. faceshield-tiny, float32, one thread. Rates
-leave out the first steps; `whole_seconds` has loading and the making of the features in it. Final loss: mean of the last epoch.
+`shares`: CPU seconds of the parts of a step of stage 1: pictures from the files, the tower, the language model. `stage1`:
+features read from disk against the tower in every step. `stage2`: packed rows and cached features against one dialogue a row
+and the tower in every step, to the same number of dialogues seen. faceshield-tiny, float32, one thread; seconds are CPU seconds
+of this process, so that other work on the machine does not count; both sides run in turn, and medians of their steps are
+compared. Final loss: mean of the last epoch.
 Use: `python benchmarks/train.py --pictures 96`.
 """
 
@@ -10,74 +12,149 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from faceshield.data_engine import TASK_NAMES, generate_dialogues
-from faceshield.model import resolve_model
+from faceshield.model import load, resolve_model
 from faceshield.records import Sample, read_jsonl, write_jsonl
 from faceshield.simulate.dataset import SimulateConfig, simulate
+from faceshield.training.collate import ABOUT, collate
+from faceshield.training.dataset import DialogueRows
 from faceshield.training.settings import StageConfig
 from faceshield.training.stages import train_stage
-from faceshield.training.watch import LOG_FILE, read_log
+from faceshield.training.vision_cache import LivePictures, VisionCache
 
 Figures = dict[str, Any]
+WARM = 2
+"""Steps at the beginning of a run that do not count."""
 
 
 def trained(folder: Path, name: str, dialogues: Path, **settings: Any) -> Figures:
-    """One run: dialogues a second from the third log on (the first ones warm up), and its losses."""
+    """One run: its losses, and what each step after the first saw and took."""
     config = StageConfig(
         init=str(resolve_model("tiny")), dialogues=[dialogues], out=folder / name, cache=folder / "cache", threads=1,
         log_every=1, save_steps=100_000, bf16=False, lora_dropout=0.0, report_to=[], **settings,
     )  # fmt: skip
-    start = time.perf_counter()
-    train_stage(config)
-    steps = read_log(config.out / LOG_FILE)
-    warm = steps[2:]
-    seconds = sum(row["samples_per_second"] ** -1 * config.batch_size for row in warm)
-    rate = {
-        key: sum(row[f"{key}_per_second"] / row["samples_per_second"] * config.batch_size for row in warm) / seconds
-        for key in ("samples", "dialogues", "tokens")
+    steps: list[Figures] = []
+    clock = [time.process_time()]
+
+    def note(row: Any) -> None:
+        now = time.process_time()
+        if row.get("event") == "step":
+            share = row["dialogues_per_second"] / row["samples_per_second"]
+            steps.append({"loss": row["loss"], "seconds": now - clock[0], "dialogues": config.batch_size * share})
+        clock[0] = now
+
+    train_stage(config, report=note)
+    return {"losses": [step["loss"] for step in steps], "steps": steps[WARM:]}
+
+
+def per_second(runs: list[Figures]) -> float:
+    """Dialogues a CPU second, of the median step."""
+    return statistics.median(step["dialogues"] / step["seconds"] for run in runs for step in run["steps"])
+
+
+def shares(dialogues: Path, folder: Path, rows: int, repeats: int) -> Figures:
+    """CPU seconds of the parts of one step of stage 1, medians."""
+    checkpoint = load(resolve_model("tiny"))
+    model, processor = checkpoint.model.train(), checkpoint.processor
+    model.requires_grad_(False)
+    model.model.multi_modal_projector.requires_grad_(True)
+    data = DialogueRows.read([dialogues], processor, pack=False)
+    cache = VisionCache.build(data.paths, model, processor, folder, bf16=False)
+    items, live = [data[index] for index in range(rows)], LivePictures(data.paths, processor)
+    batch, pixels = (collate(items, vision, processor.pad_token_id) for vision in (cache, live))
+    batch.pop(ABOUT)
+
+    def encode() -> None:
+        with torch.no_grad():
+            model.encode_images(pixels["pixel_values"], pixels["savp_values"])
+
+    def forward() -> None:
+        with torch.no_grad():
+            model(**batch)
+
+    def step() -> None:
+        model.zero_grad()
+        model(**batch).loss.backward()
+
+    parts: dict[str, Callable[[], Any]] = {
+        "decoding and SAVP": lambda: collate(items, live, processor.pad_token_id),
+        "tower": encode,
+        "features from disk": lambda: collate(items, cache, processor.pad_token_id),
+        "language model forward": forward,
+        "language model forward and backward": step,
     }
-    return {**rate, "losses": [row["loss"] for row in steps], "whole_seconds": time.perf_counter() - start}
+    taken: dict[str, list[float]] = {name: [] for name in parts}
+    for _ in range(repeats):
+        for name, part in parts.items():
+            start = time.process_time()
+            part()
+            taken[name].append(time.process_time() - start)
+    found = {name: statistics.median(values) for name, values in taken.items()}
+    vision = found["decoding and SAVP"] + found["tower"]
+    rest = found["language model forward and backward"]
+    return {"seconds": found, "rows": rows, "most_that_a_cache_can_gain": (vision + rest) / rest}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pictures", type=int, default=96)
-    parser.add_argument("--steps", type=int, default=24)
+    parser.add_argument("--steps", type=int, default=12, help="of each run of stage 1")
+    parser.add_argument("--rows", type=int, default=16, help="a step; packed: a quarter of them, with four dialogues each")
+    parser.add_argument("--rounds", type=int, default=2, help="runs of each side, in turn")
+    parser.add_argument("--samples", type=Path, help="a samples.jsonl in the place of newly drawn pictures")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    found: Figures = {}
+    torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        simulate(folder / "sim", SimulateConfig(faces="drawn", count=options.pictures, seed=1), workers=1)
-        samples = read_jsonl(folder / "sim/samples.jsonl", Sample)
+        file = options.samples
+        if file is None:
+            simulate(folder / "sim", SimulateConfig(faces="drawn", count=options.pictures, seed=1), workers=1)
+            file = folder / "sim/samples.jsonl"
+        samples = read_jsonl(file, Sample)[: options.pictures]
+        whole = [{"image": str((file.parent / row.image).resolve()), "split": "train"} for row in samples]
+        samples = [row.model_copy(update=update) for row, update in zip(samples, whole, strict=True)]
         asked = tuple(name for name in TASK_NAMES if name != "caption")
         for kind, tasks in (("captions", ("caption",)), ("dialogues", asked)):
-            write_jsonl(folder / f"sim/{kind}.jsonl", generate_dialogues(samples, tasks=tasks, seed=0))
-        captions, dialogues = folder / "sim/captions.jsonl", folder / "sim/dialogues.jsonl"
+            write_jsonl(folder / f"{kind}.jsonl", generate_dialogues(samples, tasks=tasks, seed=0))
+        found: Figures = {"shares": shares(folder / "captions.jsonl", folder / "cache", min(options.rows, len(samples)), 3)}
+        print(json.dumps(found), flush=True)
 
-        stage1 = {"stage": "pretrain", "batch_size": 16, "learning_rate": 2e-3, "max_steps": options.steps}
-        cached = trained(folder, "cached", captions, cache_features=True, **stage1)
-        live = trained(folder, "live", captions, **stage1)
-        difference = float(np.abs(np.subtract(cached["losses"], live["losses"])).max())
-        found["stage1"] = {"times": cached["samples"] / live["samples"], "largest_difference_of_losses": difference}
-
-        stage2 = {"stage": "sft", "learning_rate": 1e-3}
-        packed = trained(folder, "packed", dialogues, cache_features=True, pack=True, batch_size=4, epochs=2.0, **stage2)
-        apart = trained(folder, "apart", dialogues, batch_size=16, epochs=2.0, **stage2)
-        ends = [float(np.mean(run["losses"][len(run["losses"]) // 2 :])) for run in (packed, apart)]
-        found["stage2"] = {"times": packed["dialogues"] / apart["dialogues"], "final_losses": ends}
-        for key, run in (("cached", cached), ("live", live), ("packed", packed), ("apart", apart)):
-            found[key] = {name: value for name, value in run.items() if name != "losses"}
+        packed_rows = max(1, options.rows // 4)
+        sides: dict[str, tuple[str, Figures]] = {
+            "cached": ("captions", {"stage": "pretrain", "cache_features": True}),
+            "live": ("captions", {"stage": "pretrain"}),
+            "packed": ("dialogues", {"stage": "sft", "cache_features": True, "pack": True, "batch_size": packed_rows}),
+            "apart": ("dialogues", {"stage": "sft"}),
+        }
+        runs: dict[str, list[Figures]] = {side: [] for side in sides}
+        for number in range(options.rounds):
+            for side, (kind, own) in sides.items():
+                common = {"batch_size": options.rows, "learning_rate": 2e-3, "max_steps": options.steps}
+                if own["stage"] == "sft":
+                    common |= {"learning_rate": 1e-3, "max_steps": -1, "epochs": 2.0}
+                runs[side].append(trained(folder, f"{side}-{number}", folder / f"{kind}.jsonl", **{**common, **own}))
+    rate = {side: per_second(done) for side, done in runs.items()}
+    first = {side: np.array(done[0]["losses"]) for side, done in runs.items()}
+    difference = float(np.abs(first["cached"] - first["live"]).max())
+    ends = [float(first[side][len(first[side]) // 2 :].mean()) for side in ("packed", "apart")]
+    found["stage1"] = {"times": rate["cached"] / rate["live"], "largest_difference_of_losses": difference}
+    found["stage2"] = {"times": rate["packed"] / rate["apart"], "final_losses": ends}
+    found["dialogues_a_cpu_second"] = rate
     print(json.dumps(found, indent=2))
-    print(f"stage 1, cached against encoding every step: {found['stage1']['times']:.1f} times the samples/s")
-    print(f"stage 2, packed and cached against neither: {found['stage2']['times']:.1f} times the dialogues/s")
+    print(f"a cache can gain {found['shares']['most_that_a_cache_can_gain']:.2f} times at most: the rest is the language model")
+    print(f"stage 1, cached against encoding every step: {found['stage1']['times']:.2f} times the samples/s")
+    print(f"stage 2, packed and cached against neither: {found['stage2']['times']:.2f} times the dialogues/s")
     if options.out:
         options.out.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 

@@ -36,7 +36,7 @@ def finetune(
 
     from faceshield.cli.train import fixed_questions, print_row
     from faceshield.evaluation.table import table
-    from faceshield.recipes.finetune import FinetuneConfig
+    from faceshield.recipes.finetune import FinetuneConfig, verdict
     from faceshield.recipes.finetune import finetune as run
 
     told = {}
@@ -56,4 +56,5 @@ def finetune(
 
     found = run(config, questions=fixed_questions(), report=show)
     typer.echo(table({f"{model} as it was": found.metrics["before"], "fine-tuned": found.metrics["after"]}))
+    typer.echo(verdict(found.metrics).replace("**", ""))
     typer.echo(f"adapter: {found.model}; report: {found.report}")

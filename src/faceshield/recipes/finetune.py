@@ -29,7 +29,7 @@ from faceshield.recipes.begun import begun
 from faceshield.recipes.measure import METRICS_FILE, measure
 from faceshield.recipes.sweep import MACHINE, override
 from faceshield.records import Prediction, Sample, file_sha256, iter_jsonl, read_jsonl, write_text_atomic
-from faceshield.tasks import TASKS
+from faceshield.tasks import COARSE, TASKS
 from faceshield.taxonomy import BONAFIDE, UNTYPED
 from faceshield.training.settings import StageConfig
 from faceshield.training.stages import train_stage
@@ -129,7 +129,8 @@ def finetune(config: FinetuneConfig, *, questions: Mapping[str, str] | None = No
     parts = _divided(config, samples, data, tell)
     if warning := _unnamed(parts):
         tell({"event": "warning", "": warning})
-    tasks = config.tasks or _shared_tasks(read_jsonl(parts["train"], Sample))
+    wanted = config.tasks or _shared_tasks(read_jsonl(parts["train"], Sample))
+    tasks = tuple(dict.fromkeys((COARSE.name, *wanted)))  # what the threshold is for is always asked
     tell({"event": "tasks", "learnt and scored": ", ".join(tasks)})
     dialogues = data / "dialogues.jsonl"
     # In the tasks' own words: the fixed questions, by which a model is scored and asked, are learnt with their fixed answers.
@@ -287,6 +288,7 @@ def _page(
         yield f"**{warning}**"
         yield ""
     yield f"Scored on the part test, nobody of train or dev. Both thresholds are chosen on the part dev ({config.criterion})."
+    yield verdict(metrics)
     yield "Numbers are percent with 95% intervals; of few pictures the intervals are wide, and they are what to believe."
     yield ""
     yield table(named, form="markdown")
@@ -300,6 +302,15 @@ def _page(
     yield f"- look at pictures: `faceshield inspect PHOTO… --model {stage.out} --out look`"
     yield f"- another working point: `faceshield calibrate PHOTOS --model {stage.out} --out another`"
     yield f"- serve it: `faceshield serve --model {stage.out}`; how it was trained: `{stage.out}/README.md`"
+
+
+def verdict(metrics: Mapping[str, dict[str, Any]]) -> str:
+    """Whether training has helped on the test part, by the half total error rate at both thresholds."""
+    before, after = (metrics[name]["overall"]["coarse"]["by_score"]["hter"]["value"] for name in ("before", "after"))
+    told = f"HTER {100 * before:.1f}% as it was, {100 * after:.1f}% fine-tuned"
+    if after < before:
+        return f"Training has helped here: {told}."
+    return f"**Training has not helped here: {told}.** More pictures of more people may; `faceshield calibrate` needs fewer."
 
 
 def _unnamed(parts: Mapping[str, Path]) -> str | None:
