@@ -169,7 +169,6 @@ def photo(bench: Bench, found: Figures) -> None:
 def batch(bench: Bench, found: Figures) -> None:
     """Ours: each photo read once, two scores, two answers. Llava: one `generate` a question, one photo at a time."""
     twin, questions = bench.llava(), {name: task.question for name, task in TASKS.items()}
-    answers = {name: bench.shield._templates[name] for name in ("coarse", "fine")}
     photos = bench.photos[: 16 if bench.cuda else 2]
 
     @torch.inference_mode()
@@ -179,8 +178,7 @@ def batch(bench: Bench, found: Figures) -> None:
             savp = inputs["savp_values"].to(bench.dtype) if "savp_values" in inputs else None
             encoded = bench.model.encode_images(inputs["pixel_values"].to(bench.dtype), savp)
             reading = Reading(bench.model, bench.processor, *encoded)
-            for name, fixed in answers.items():
-                reading.score({questions[name]: fixed})
+            reading.score(bench.shield._templates)
             reading.answer([REASONING.question, LOCALIZATION.question], max_new_tokens=NEW_TOKENS["reasoning"])
 
     @torch.inference_mode()
