@@ -24,14 +24,12 @@ from faceshield.engines import LOCAL, start_engine  # noqa: E402
 from faceshield.evaluation import Elsewhere, predict  # noqa: E402
 from faceshield.images import open_picture  # noqa: E402
 
-TASKS = ("coarse", "fine", "reasoning", "localization")
-
 
 def pixels(path: Path) -> Any:
     return open_picture(path).rgb
 
 
-def run(samples: Path, model: str, workers: int, folder: Path, batch_size: int) -> dict[str, float]:
+def run(samples: Path, model: str, workers: int, folder: Path, tasks: list[str], batch_size: int) -> dict[str, float]:
     """One run in a fresh file: pictures a second between batches, and seconds until the first batch and in all."""
     times: list[tuple[float, int]] = []
     started = time.perf_counter()
@@ -40,7 +38,7 @@ def run(samples: Path, model: str, workers: int, folder: Path, batch_size: int) 
     with start_engine(name, **settings) as engine:
         asker = Elsewhere(load, engine) if workers else load()
         predict(
-            samples, asker, folder / f"{workers}.jsonl", tasks=TASKS, system=model, batch_size=batch_size, resume=False,
+            samples, asker, folder / f"{workers}.jsonl", tasks=tasks, system=model, batch_size=batch_size, resume=False,
             load=pixels, engine=engine if workers else LOCAL,
             progress=lambda done, total: times.append((time.perf_counter(), done)),
         )  # fmt: skip
@@ -55,6 +53,7 @@ def main() -> None:
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--samples", type=Path, help="A samples.jsonl; default: drawn and simulated now.")
     parser.add_argument("--count", type=int, default=100)
+    parser.add_argument("--tasks", default="coarse,fine,reasoning,localization")
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
@@ -68,7 +67,7 @@ def main() -> None:
         runs: dict[int, list[dict[str, float]]] = {0: [], 1: [], 2: []}
         for repeat in range(options.repeats):
             for workers, found in runs.items():
-                found.append(run(samples, options.model, workers, folder, options.batch_size))
+                found.append(run(samples, options.model, workers, folder, options.tasks.split(","), options.batch_size))
                 print(f"repeat {repeat}, {f'{workers} workers' if workers else 'plain'}: " + describe(found[-1]), flush=True)
         rows = [sorted((folder / f"{workers}.jsonl").read_text().splitlines()) for workers in runs]
         print(f"the same {len(rows[0])} rows: {rows[0] == rows[1] == rows[2]}")
