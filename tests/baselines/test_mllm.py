@@ -70,6 +70,8 @@ def test_answers_that_follow_the_prompt_are_read(name: str) -> None:
         (first("attack", attack=0.9, apple=0.1), 0.0),
         (first("Att", Att=0.9, Re=0.1), None),  # the words are no verdict
         (Completion("Attack", (*first("", Att=0.6, Re=0.2, a=0.2).tokens, *first("", ack=1.0).tokens)), 0.25),
+        (Completion("attack", (*first("", a=0.8, re=0.1, r=0.1).tokens, *first("", ttack=1.0).tokens)), 0.2),
+        (Completion("real", (*first("", r=0.6, a=0.3, x=0.1).tokens, *first("", eal=1.0).tokens)), 2 / 3),
         (Completion("real face", (*first("", real=0.6, fake=0.2).tokens, *first("", face=1.0).tokens)), 0.75),
         (first("It is not real", real=0.9, attack=0.1), None),  # the words as a whole say otherwise
         (first("Perhaps", Perhaps=0.9, real=0.1), None),

@@ -54,7 +54,7 @@ _QUESTIONS = {
     ),
 }
 _VERDICT_WORDS = {
-    "bonafide": ("real", "bona", "genuine", "live", "authentic"),
+    "bonafide": ("real", "bona", "genuine", "live"),
     "attack": ("attack", "presentation", "spoof", "fake"),
 }
 _THOUGHTS = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
@@ -123,18 +123,21 @@ def verdict_score(answer: Completion) -> float | None:
         if said is None or said != (side == "attack"):
             return None
         mass = {"bonafide": 0.0, "attack": 0.0}
+        chosen = pieces[place]
         for piece, logarithm in answer.tokens[place].alternatives:
-            if (of := _side(piece)) is not None:
+            # The chosen token is known to begin its word, however short it is.
+            of = side if piece == chosen else _side(piece, least=min(2, len(_letters(chosen))))
+            if of is not None:
                 mass[of] += math.exp(logarithm)
         total = sum(mass.values())
         return mass["bonafide"] / total if total > 0 else None
     return None
 
 
-def _side(piece: str) -> str | None:
-    """The verdict that a token begins to say: two letters of one of its words, or more."""
+def _side(piece: str, least: int) -> str | None:
+    """The verdict that a token begins to say: so many letters of one of its words, or more, and of no other verdict's."""
     letters = _letters(piece)
-    if len(letters) < 2:
+    if len(letters) < max(1, least):
         return None
     sides = [
         side
