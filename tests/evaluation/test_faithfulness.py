@@ -53,7 +53,7 @@ class Patch:
 
 
 @pytest.fixture
-def samples(tmp_path: Path, make_sample: Any) -> Path:
+def marked(tmp_path: Path, make_sample: Any) -> Path:
     rng, rows = np.random.default_rng(0), []
     for index in range(12):
         attack = index % 3 != 0
@@ -69,35 +69,35 @@ def samples(tmp_path: Path, make_sample: Any) -> Path:
     return tmp_path / "samples.jsonl"
 
 
-def measured(samples: Path, asker: Patch, out: Path, **options: Any) -> dict[str, Any]:
+def measured(marked: Path, asker: Patch, out: Path, **options: Any) -> dict[str, Any]:
     found = out.parent / f"{out.stem}.predictions.jsonl"
-    predict(samples, asker, found, tasks=["localization", "coarse"])
+    predict(marked, asker, found, tasks=["localization", "coarse"])
     delete(found, asker, out, seed=0, **options)
     return summarize(read_jsonl(out, Deletion), np.random.default_rng(0), repeats=50)
 
 
-def test_evidence_that_counts_and_evidence_that_does_not(samples: Path, tmp_path: Path) -> None:
-    honest = measured(samples, Patch(PLACE), tmp_path / "a" / "d.jsonl")
+def test_evidence_that_counts_and_evidence_that_does_not(marked: Path, tmp_path: Path) -> None:
+    honest = measured(marked, Patch(PLACE), tmp_path / "a" / "d.jsonl")
     assert (honest["pictures"], honest["compared"], honest["left_out"]) == (8, 8, {})
     assert honest["evidence"]["value"] == 1.0 and honest["score"]["value"] == 0.0
     assert honest["contrast"]["value"] == 1.0 and honest["contrast"]["ci95"] == [1.0, 1.0]
     assert honest["log_odds"]["contrast"]["value"] == pytest.approx(2 * np.log(1e6 - 1))
     assert honest["evidence_moves_more"]["value"] == 1.0 and honest["share"] == pytest.approx(100 / 2400, abs=0.01)
-    other = measured(samples, Patch((40, 20, 55, 35)), tmp_path / "b" / "d.jsonl")
+    other = measured(marked, Patch((40, 20, 55, 35)), tmp_path / "b" / "d.jsonl")
     assert other["evidence"]["value"] == 0.0 and other["contrast"]["value"] <= 0.0
     assert other["evidence_moves_more"]["value"] == 0.0
 
 
-def test_the_places_that_the_ranking_puts_first(samples: Path, tmp_path: Path) -> None:
+def test_the_places_that_the_ranking_puts_first(marked: Path, tmp_path: Path) -> None:
     asked = Patch((5, 5, 25, 20))  # 4 x 3 tokens of the 96 inside the picture: a tenth is 10 of them
-    found = measured(samples, asked, tmp_path / "d.jsonl", hide="tokens", controls=2)
+    found = measured(marked, asked, tmp_path / "d.jsonl", hide="tokens", controls=2)
     assert found["compared"] == 8 and found["share"] == pytest.approx(10 / 96)
     assert found["evidence"]["value"] > 0.5 > found["random"]["value"]
 
 
-def test_a_run_goes_on_and_is_the_same(samples: Path, tmp_path: Path) -> None:
+def test_a_run_goes_on_and_is_the_same(marked: Path, tmp_path: Path) -> None:
     asker, found = Patch(PLACE), tmp_path / "p.jsonl"
-    predict(samples, asker, found, tasks=["localization"])
+    predict(marked, asker, found, tasks=["localization"])
     delete(found, asker, tmp_path / "whole.jsonl", seed=3)
     delete(found, asker, tmp_path / "d.jsonl", seed=3, limit=3)
     delete(found, asker, tmp_path / "d.jsonl", seed=3)
@@ -106,15 +106,15 @@ def test_a_run_goes_on_and_is_the_same(samples: Path, tmp_path: Path) -> None:
         delete(found, asker, tmp_path / "d.jsonl", seed=3, controls=2)
 
 
-def test_what_cannot_be_compared_is_counted(samples: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_compared_is_counted(marked: Path, tmp_path: Path) -> None:
     large, found = Patch((0, 0, 60, 30)), tmp_path / "p.jsonl"
-    predict(samples, large, found, tasks=["localization"])
+    predict(marked, large, found, tasks=["localization"])
     (tmp_path / "1.png").write_bytes(b"no picture")
     delete(found, large, tmp_path / "d.jsonl", seed=0)
     summary = summarize(read_jsonl(tmp_path / "d.jsonl", Deletion), np.random.default_rng(0))
     assert summary == {"pictures": 8, "compared": 0, "left_out": {"failed": 1, "no equal area elsewhere": 7}}
     with pytest.raises(ValueError, match="none of them an attack"):
-        predict(samples, large, tmp_path / "q.jsonl", tasks=["coarse"])
+        predict(marked, large, tmp_path / "q.jsonl", tasks=["coarse"])
         delete(tmp_path / "q.jsonl", large, tmp_path / "e.jsonl", seed=0)
     with pytest.raises(ValueError, match="expected a model with PVTM"):
         delete(found, SimpleNamespace(score=large.score), tmp_path / "e.jsonl", seed=0, hide="tokens")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -53,7 +54,7 @@ def test_workers_and_interruption_change_nothing(made: Path, tmp_path: Path) -> 
     assert alone.read_bytes() == made.read_bytes()
     # an interrupted run: ten rows, the last one torn, no finished file
     torn = tmp_path / "torn"
-    simulate(torn, CONFIG, workers=1)
+    shutil.copytree(alone.parent, torn)
     lines = (torn / "samples.jsonl").read_bytes().splitlines(keepends=True)
     (torn / "samples.jsonl").unlink()
     (torn / "samples.partial.jsonl").write_bytes(b"".join(lines[:9]) + lines[9][:30])
