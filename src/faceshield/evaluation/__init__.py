@@ -7,7 +7,8 @@ Anything with ``.ask(image, prompt)`` or ``.score(image)`` can be evaluated; the
 
 from __future__ import annotations
 
-from faceshield.evaluation.predict import Asker, Elsewhere, PredictSummary, predict
+from faceshield.evaluation.asking import Asker
+from faceshield.evaluation.predict import Elsewhere, PredictSummary, predict
 from faceshield.evaluation.score import score
 from faceshield.evaluation.table import table
 from faceshield.evaluation.threshold import Threshold, choose_threshold

@@ -17,8 +17,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from faceshield.evaluation.asking import bonafide_scores
 from faceshield.evaluation.metrics.intervals import Estimate, FloatArray, bootstrap_intervals, rate
-from faceshield.evaluation.predict import Load, bonafide_scores, check_same_system, load_rgb
+from faceshield.evaluation.predict import Load, check_same_system, load_rgb
 from faceshield.records import (
     Box,
     JsonlWriter,

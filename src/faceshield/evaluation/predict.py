@@ -11,20 +11,21 @@ from __future__ import annotations
 
 import itertools
 import json
-import math
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from PIL import Image, ImageOps
 
 from faceshield.chat import AssistantDown, NoCall
 from faceshield.engines import LOCAL, Engine
+from faceshield.evaluation import asking
 from faceshield.evaluation.archive import read_inputs
+from faceshield.evaluation.asking import SCORED, Said, Scores, answerable, attempt, can_ask, can_score, each, question_of
 from faceshield.records import (
     JsonlWriter,
     Photo,
@@ -38,34 +39,11 @@ from faceshield.records import (
 )
 from faceshield.tasks import TASKS, Answer
 
-Scores = tuple[float, Mapping[str, float] | None]
-"""bonafide_score (0..1, high = bona fide) and, if known, the probability of each presentation type."""
 Load = Callable[[Path], Any]
-SCORED = ("coarse", "fine")
-"""The tasks that scores alone answer."""
 T = TypeVar("T")
-Said = tuple[str, float | None]
-"""An answer, and bonafide_score where it came with one."""
 MAX_UNREACHED_IN_A_ROW = 20
 """So many pictures without any answer, and the system is taken to be down."""
 UNREACHED = (NoCall, AssistantDown)
-
-
-class Asker(Protocol):
-    """What ``predict`` can put a question to. In its place may stand any object with at least one of
-
-    ``ask_many(images, prompt) -> list[str]`` or ``ask(image, prompt) -> str`` for words, and
-    ``score_many(images) -> list of (bonafide_score, type_scores | None)`` or ``score(image) ->
-    bonafide_score``. Images are what ``load`` makes of a path: by default a PIL image, upright RGB. One that scores but
-    knows no types has ``tasks``, the names of what it can answer. An answer may also be (words, bonafide_score | None),
-    where both come of one call.
-
-    It may have ``question(task) -> str``, what it is asked in the place of a task's fixed question; and ``workers``,
-    the pictures to work on at once, each alone and in a thread of its own, for a system that answers from elsewhere.
-    Such a one raises `chat.NoCall` where no call got through, and `chat.AssistantDown` where none ever will.
-    """
-
-    def ask(self, image: Any, prompt: str) -> str: ...
 
 
 class Elsewhere:
@@ -168,7 +146,7 @@ def predict(
     """
     samples, out = Path(samples), Path(out)
     if tasks is None:
-        tasks = _answerable(asker)
+        tasks = answerable(asker)
     _check(asker, tasks, batch_size, limit)
     rows: Sequence[Photo] = read_inputs(samples)[:limit]
     listed_in = (samples / "list" if samples.is_dir() else samples).absolute()  # relative paths start at its folder
@@ -284,8 +262,8 @@ def _check(asker: Any, tasks: Sequence[str], batch_size: int, limit: int | None)
         faults.append(f"batch size {batch_size} — expected at least 1")
     if limit is not None and limit < 1:
         faults.append(f"limit {limit} — expected at least 1")
-    if not _can_ask(asker):
-        if not _can_score(asker):
+    if not can_ask(asker):
+        if not can_score(asker):
             faults.append(
                 f"a {type(asker).__name__} to ask — expected ask_many, ask, score_many or score — write one"
             )
@@ -294,15 +272,11 @@ def _check(asker: Any, tasks: Sequence[str], batch_size: int, limit: int | None)
             faults.append(
                 f"{', '.join(words)} of a system that only scores — expected ask or ask_many — leave them out"
             )
-    beyond = sorted(set(tasks) & set(SCORED) - set(_answerable(asker)))
+    beyond = sorted(set(tasks) & set(SCORED) - set(answerable(asker)))
     if beyond:
         faults.append(f"{', '.join(beyond)} of a system that was told only bona fide or attack — leave it out")
     if faults:
         raise ValueError("\n".join(faults))
-
-
-def _answerable(asker: Any) -> tuple[str, ...]:
-    return getattr(asker, "tasks", None) or (tuple(TASKS) if _can_ask(asker) else SCORED)
 
 
 def check_same_system(out: Path, config: Mapping[str, Any]) -> None:
@@ -332,19 +306,19 @@ def check_same_system(out: Path, config: Mapping[str, Any]) -> None:
 def _predict_batch(
     batch: Sequence[tuple[Photo, list[str]]], *, asker: Any, samples: Path, out: Path, load: Load
 ) -> _Outcome:
-    images = [_attempt(partial(load, image_path(row, samples))) for row, _ in batch]
+    images = [attempt(partial(load, image_path(row, samples))) for row, _ in batch]
     usable = [index for index, (_, fault) in enumerate(images) if fault is None]
     scores: dict[int, tuple[Scores | None, Exception | None]] = {}
     answers: dict[tuple[int, str], tuple[Said | None, Exception | None]] = {}
     lost: dict[int, Exception] = {}  # pictures whose call did not get through; nothing further is asked about them
-    if _can_score(asker):
-        found = _each(partial(_score, asker), [images[i][0] for i in usable])
+    if can_score(asker):
+        found = each(partial(asking.score, asker), [images[i][0] for i in usable])
         scores = dict(zip(usable, found, strict=True))
         lost |= {index: fault for index, (_, fault) in scores.items() if isinstance(fault, UNREACHED)}
-    if _can_ask(asker):
+    if can_ask(asker):
         for name in dict.fromkeys(name for _, names in batch for name in names):
             asked = [index for index in usable if name in batch[index][1] and index not in lost]
-            found_said = _each(partial(_ask, asker, _question(asker, name)), [images[i][0] for i in asked])
+            found_said = each(partial(asking.ask, asker, question_of(asker, name)), [images[i][0] for i in asked])
             answers |= {(index, name): result for index, result in zip(asked, found_said, strict=True)}
             lost |= {index: fault for index, name in answers if isinstance(fault := answers[index, name][1], UNREACHED)}
     answered = any(value is not None for value, _ in [*answers.values(), *scores.values()])
@@ -360,7 +334,7 @@ def _predict_batch(
             image = rebase_image(row.image, samples, out)
             faults = [fault, said_fault, score_fault]
             size_wh = row.size_wh if isinstance(row, Sample) else _size_wh(images[index][0])
-            outcome.rows.append(_row(row, name, _question(asker, name), image, size_wh, said, score, faults=faults))
+            outcome.rows.append(_row(row, name, question_of(asker, name), image, size_wh, said, score, faults=faults))
     return outcome
 
 
@@ -378,7 +352,7 @@ def _row(
     task = TASKS[name]
     reference, reference_fault = None, None
     if isinstance(sample, Sample):
-        reference, reference_fault = _attempt(lambda: task.answer(sample) if task.applies(sample) else None)
+        reference, reference_fault = attempt(lambda: task.answer(sample) if task.applies(sample) else None)
     told = list(dict.fromkeys(_described(fault) for fault in faults if fault is not None))
     bonafide_score, type_scores = score if score is not None else (None, None)
     text, with_words = said if said is not None else (None, None)
@@ -431,76 +405,6 @@ def _truth(sample: Photo, reference: str | None, size_wh: tuple[int, int] | None
         subject=sample.subject,
         meta=sample.meta,
     )
-
-
-def _can_ask(asker: Any) -> bool:
-    return hasattr(asker, "ask_many") or hasattr(asker, "ask")
-
-
-def _can_score(asker: Any) -> bool:
-    return hasattr(asker, "score_many") or hasattr(asker, "score")
-
-
-def bonafide_scores(asker: Any, images: list[Any]) -> list[float | None]:
-    """bonafide_score of each image, of the system's scores or of its coarse answers; raises what the system raises."""
-    if _can_score(asker):
-        return [score for score, _ in _score(asker, images)]
-    return [score for _, score in _ask(asker, _question(asker, "coarse"), images)]
-
-
-def _question(asker: Any, task: str) -> str:
-    return asker.question(task) if hasattr(asker, "question") else TASKS[task].question
-
-
-def _ask(asker: Any, question: str, images: list[Any]) -> list[Said]:
-    many = hasattr(asker, "ask_many")
-    found = list(asker.ask_many(images, question)) if many else [asker.ask(image, question) for image in images]
-    return [_checked_answer(item) for item in found]
-
-
-def _checked_answer(item: Any) -> Said:
-    text, score = item if isinstance(item, tuple | list) and len(item) == 2 else (item, None)
-    if not isinstance(text, str):
-        raise TypeError(f"answer is a {type(text).__name__} — expected str")
-    return text, None if score is None else _checked_score(score)[0]
-
-
-def _score(asker: Any, images: list[Any]) -> list[Scores]:
-    many = hasattr(asker, "score_many")
-    found = list(asker.score_many(images)) if many else [asker.score(image) for image in images]
-    return [_checked_score(item) for item in found]
-
-
-def _checked_score(item: Any) -> Scores:
-    bonafide_score, type_scores = item if isinstance(item, tuple | list) else (item, None)
-    value = float(bonafide_score)
-    if not 0.0 <= value <= 1.0:
-        raise ValueError(f"bonafide_score {value} — expected a number in 0..1")
-    if type_scores is None:
-        return value, None
-    numbers = {name: float(number) for name, number in type_scores.items()}
-    if not all(math.isfinite(number) for number in numbers.values()):
-        raise ValueError(f"type_scores {numbers} — expected finite numbers")
-    return value, numbers
-
-
-def _each(work: Callable[[list[Any]], list[T]], items: list[Any]) -> list[tuple[T | None, Exception | None]]:
-    """Work on all items at once; should that fail, one by one, so that one bad picture spoils only itself."""
-    if not items:
-        return []
-    results, fault = _attempt(lambda: work(items))
-    if fault is None and results is not None and len(results) == len(items):
-        return [(result, None) for result in results]
-    if len(items) > 1:
-        return [pair for item in items for pair in _each(work, [item])]
-    return [(None, fault or ValueError(f"{len(results or [])} results for 1 picture — expected 1"))]
-
-
-def _attempt(work: Callable[[], T]) -> tuple[T | None, Exception | None]:
-    try:
-        return work(), None
-    except Exception as error:  # the asker is anybody's code: what it raises is a row's error, never the run's end
-        return None, error
 
 
 def _described(error: Exception) -> str:

@@ -1,0 +1,118 @@
+"""Whoever can be asked: one shape for the many objects that `predict` may be given.
+
+Use: `each(partial(ask, asker, question_of(asker, "coarse")), images)`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TypeVar
+
+from faceshield.tasks import TASKS
+
+Scores = tuple[float, Mapping[str, float] | None]
+"""bonafide_score (0..1, high = bona fide) and, if known, the probability of each presentation type."""
+Said = tuple[str, float | None]
+"""An answer, and bonafide_score where it came with one."""
+SCORED = ("coarse", "fine")
+"""The tasks that scores alone answer."""
+T = TypeVar("T")
+
+
+class Asker(Protocol):
+    """What ``predict`` can put a question to. In its place may stand any object with at least one of
+
+    ``ask_many(images, prompt) -> list[str]`` or ``ask(image, prompt) -> str`` for words, and
+    ``score_many(images) -> list of (bonafide_score, type_scores | None)`` or ``score(image) ->
+    bonafide_score``. Images are what ``load`` makes of a path: by default a PIL image, upright RGB. One that scores but
+    knows no types has ``tasks``, the names of what it can answer. An answer may also be (words, bonafide_score | None),
+    where both come of one call.
+
+    It may have ``question(task) -> str``, what it is asked in the place of a task's fixed question; and ``workers``,
+    the pictures to work on at once, each alone and in a thread of its own, for a system that answers from elsewhere.
+    Such a one raises `chat.NoCall` where no call got through, and `chat.AssistantDown` where none ever will.
+    """
+
+    def ask(self, image: Any, prompt: str) -> str: ...
+
+
+def answerable(asker: Any) -> tuple[str, ...]:
+    """Names of the tasks that it can answer."""
+    return getattr(asker, "tasks", None) or (tuple(TASKS) if can_ask(asker) else SCORED)
+
+
+def can_ask(asker: Any) -> bool:
+    """Whether it answers in words."""
+    return hasattr(asker, "ask_many") or hasattr(asker, "ask")
+
+
+def can_score(asker: Any) -> bool:
+    """Whether it gives scores by themselves."""
+    return hasattr(asker, "score_many") or hasattr(asker, "score")
+
+
+def bonafide_scores(asker: Any, images: list[Any]) -> list[float | None]:
+    """bonafide_score of each image, of the system's scores or of its coarse answers; raises what the system raises."""
+    if can_score(asker):
+        return [value for value, _ in score(asker, images)]
+    return [value for _, value in ask(asker, question_of(asker, "coarse"), images)]
+
+
+def question_of(asker: Any, task: str) -> str:
+    """What it is asked for a task."""
+    return asker.question(task) if hasattr(asker, "question") else TASKS[task].question
+
+
+def ask(asker: Any, question: str, images: list[Any]) -> list[Said]:
+    """Its answers to one question; raises what it raises, and TypeError or ValueError for what is no answer."""
+    many = hasattr(asker, "ask_many")
+    found = list(asker.ask_many(images, question)) if many else [asker.ask(image, question) for image in images]
+    return [_checked_answer(item) for item in found]
+
+
+def _checked_answer(item: Any) -> Said:
+    text, score = item if isinstance(item, tuple | list) and len(item) == 2 else (item, None)
+    if not isinstance(text, str):
+        raise TypeError(f"answer is a {type(text).__name__} — expected str")
+    return text, None if score is None else _checked_score(score)[0]
+
+
+def score(asker: Any, images: list[Any]) -> list[Scores]:
+    """Its scores; raises as `ask`."""
+    many = hasattr(asker, "score_many")
+    found = list(asker.score_many(images)) if many else [asker.score(image) for image in images]
+    return [_checked_score(item) for item in found]
+
+
+def _checked_score(item: Any) -> Scores:
+    bonafide_score, type_scores = item if isinstance(item, tuple | list) else (item, None)
+    value = float(bonafide_score)
+    if not 0.0 <= value <= 1.0:
+        raise ValueError(f"bonafide_score {value} — expected a number in 0..1")
+    if type_scores is None:
+        return value, None
+    numbers = {name: float(number) for name, number in type_scores.items()}
+    if not all(math.isfinite(number) for number in numbers.values()):
+        raise ValueError(f"type_scores {numbers} — expected finite numbers")
+    return value, numbers
+
+
+def each(work: Callable[[list[Any]], list[T]], items: list[Any]) -> list[tuple[T | None, Exception | None]]:
+    """Work on all items at once; should that fail, one by one, so that one bad picture spoils only itself."""
+    if not items:
+        return []
+    results, fault = attempt(lambda: work(items))
+    if fault is None and results is not None and len(results) == len(items):
+        return [(result, None) for result in results]
+    if len(items) > 1:
+        return [pair for item in items for pair in each(work, [item])]
+    return [(None, fault or ValueError(f"{len(results or [])} results for 1 picture — expected 1"))]
+
+
+def attempt(work: Callable[[], T]) -> tuple[T | None, Exception | None]:
+    """What the work gives, or what it raises."""
+    try:
+        return work(), None
+    except Exception as error:  # the asker is anybody's code: what it raises is a row's error, never the run's end
+        return None, error
