@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import base64
 import csv
-import importlib.util
 import io
 import os
-import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -19,19 +17,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from browser import MISSING, chromium
+
 if TYPE_CHECKING:
     from faceshield.predictor import FaceShieldPredictor
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-MISSING = [
-    line
-    for there, line in (
-        (importlib.util.find_spec("gradio"), 'pip install "faceshield[ui]"'),
-        (importlib.util.find_spec("playwright"), "pip install playwright"),
-        (CHROMIUM, "apt-get install chromium"),
-    )
-    if not there
-]
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(600),
@@ -73,13 +63,8 @@ def serve_page(shield: FaceShieldPredictor) -> Iterator[Any]:
 
 @pytest.fixture
 def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as play:
-        # Root in a container has no sandbox; the page is our own.
-        found = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"] if os.geteuid() == 0 else [])
+    with chromium() as found:
         yield found
-        found.close()
 
 
 @pytest.fixture

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -17,22 +15,13 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from browser import MISSING, chromium
 from faceshield.data_engine import generate_dialogues
 from faceshield.data_engine.review import ReviewQueue
 from faceshield.records import Dialogue, Sample, read_jsonl, rebase_image, write_jsonl
 from faceshield.simulate.dataset import SimulateConfig, simulate
 from faceshield.tasks import TASKS
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-MISSING = [
-    line
-    for there, line in (
-        (importlib.util.find_spec("gradio"), 'pip install -e ".[ui]"'),
-        (importlib.util.find_spec("playwright"), "pip install playwright"),
-        (CHROMIUM, "apt-get install chromium"),
-    )
-    if not there
-]
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(300),
@@ -86,13 +75,8 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 @pytest.fixture
 def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as play:
-        # Root in a container has no sandbox; the page is our own.
-        found = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"] if os.geteuid() == 0 else [])
+    with chromium() as found:
         yield found
-        found.close()
 
 
 def shown(page: Any, number: int) -> None:
