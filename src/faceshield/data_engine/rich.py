@@ -17,7 +17,7 @@ import numpy as np
 from faceshield.data_engine.contradictions import answer_faults
 from faceshield.data_engine.rich_rules import ANSWERS, PERSPECTIVES, QUESTIONS
 from faceshield.records import Sample
-from faceshield.tasks import TASKS, boxes_in_words
+from faceshield.tasks import MAX_CUES, TASKS, boxes_in_words
 from faceshield.tasks.base import choose, join_phrases, sentence_case
 from faceshield.tasks.verdicts import find_type, find_verdict
 from faceshield.taxonomy import describe
@@ -28,7 +28,6 @@ WORDINGS = ("plain", "rich")
 
 FIXED_QUESTION_RATE = 0.2
 """How often the task's fixed question is asked: scores hang on it, so it stays the most frequent wording."""
-MAX_CUES = 4
 
 _SYMBOL = re.compile(r"\{(\w+)\}")
 _DRAWS = 12  # draws until the task reads the answer back; then its own fixed answer is taken

@@ -17,7 +17,7 @@ from faceshield.tasks.verdicts import find_type, find_verdict
 from faceshield.taxonomy import BONAFIDE, describe
 
 MAX_WORDS = 45
-MAX_CUES = 3
+MAX_CUES = 4
 
 _ONE_SENTENCE = (
     "{Cues} can be seen, {verdict}",
@@ -65,10 +65,9 @@ class ReasoningTask(Task):
         return sample.presentation_type is not None
 
     def answer(self, sample: Sample, rng: np.random.Generator | None = None) -> str:
-        cues = list(sample_cues(sample))
-        if rng is not None and len(cues) > 1:
-            cues = [cues[i] for i in rng.permutation(len(cues))[: int(rng.integers(1, MAX_CUES + 1))]]
-        cues = cues[:MAX_CUES]
+        # Always the first ones in the sample's own order: of answers with any number of cues in any order, the
+        # likeliest names a single one, and that is what a model then says.
+        cues = list(sample_cues(sample)[:MAX_CUES])
         if sample.is_attack:
             verdict = f"so this is a presentation attack of type {sample.presentation_type}."
         else:
@@ -81,10 +80,6 @@ class ReasoningTask(Task):
             cues.pop()
             text = _fill(pattern if len(cues) > 1 else _ONE_SENTENCE[0], cues, verdict)
         return text
-
-    def pair(self, sample: Sample, rng: np.random.Generator) -> tuple[str, str]:
-        # No fixed reasoning is ever scored, and one wording for all would teach none: it always varies.
-        return self.ask(rng), self.answer(sample, rng)
 
     def read(self, text: str, size_wh: tuple[int, int] | None = None) -> Answer:
         for part in (_conclusion(text), _last_sentence(text), text):

@@ -55,7 +55,7 @@ def rows(make_sample: Any, answers: dict[str, str]) -> list[Prediction]:
     made = []
     for index in range(12):
         attack = index % 3 != 0
-        cues = ["a paper edge", "faded colours", "screen glare", "flat print"] if attack else []
+        cues = ["a paper edge", "faded colours", "screen glare", "flat print", "tape"] if attack else []
         kind, meta = "Print" if attack else "Bonafide", {"cues": cues}
         sample: Sample = make_sample(kind, id=f"s{index}", subject=f"p{index % 4}", meta=meta)
         told = REASONING.answer(sample)
@@ -78,10 +78,10 @@ def test_score_holds_them_and_the_table_shows_them(make_sample: Any) -> None:
     metrics = score(true, threshold=None, rng=np.random.default_rng(0), repeats=50, by="presentation_type")
     cues = metrics["overall"]["cues"]
     assert cues["precision"]["value"] == cues["precision_strict"]["value"] == 1.0
-    assert cues["recall"]["value"] == cues["recall_of_the_true_answers"] == MAX_CUES / 4
-    assert cues["recall_by_type"]["Print"]["value"] == MAX_CUES / 4
+    assert cues["recall"]["value"] == cues["recall_of_the_true_answers"] == MAX_CUES / 5
+    assert cues["recall_by_type"]["Print"]["value"] == MAX_CUES / 5
     assert cues["precision_where_type_is_right"]["n"] == 0, "these rows name no type"
-    assert cues["recall"]["n"] == 8 and cues["recall"]["ci95"] == [0.75, 0.75] and cues["false_cues_on_bonafide"]["n"] == 4
+    assert cues["recall"]["n"] == 8 and cues["recall"]["ci95"] == [0.8, 0.8] and cues["false_cues_on_bonafide"]["n"] == 4
     assert cues["false_cues_on_bonafide"]["value"] == 0.0 and "cues" not in metrics["by"]["groups"]["Bonafide"]
     wrong = {
         "attack": "Natural skin and a paper edge can be seen, so this is a presentation attack of type Print.",
@@ -89,7 +89,7 @@ def test_score_holds_them_and_the_table_shows_them(make_sample: Any) -> None:
     }
     metrics = score(rows(make_sample, wrong), threshold=None, rng=np.random.default_rng(0), repeats=0)
     cues = metrics["overall"]["cues"]
-    assert (cues["precision"]["value"], cues["recall"]["value"]) == (0.5, 0.25)
+    assert (cues["precision"]["value"], cues["recall"]["value"]) == (0.5, 0.2)
     assert (cues["precision_where_type_is_right"]["value"], cues["precision_where_type_is_right"]["n"]) == (0.5, 16)
     assert cues["false_cues_on_bonafide"]["value"] == 1.0
     shown = table({"m": metrics})
