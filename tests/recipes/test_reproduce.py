@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from faceshield.cli import app
+from faceshield.cli.reproduce import _named
 from faceshield.recipes.reproduce.bench import SCALES, Bench, Protocol, own
 from faceshield.recipes.reproduce.engine import Engine, NotAvailable, Outcome
 from faceshield.recipes.reproduce.paper import ACC, AP50, CROSS, ENTRIES, HTER, SYSTEMS, Entry, Row
@@ -102,6 +103,26 @@ def test_a_cross_protocol_sees_nothing_of_its_target_but_the_test_pictures(bench
 def test_samples_of_other_data_sets_are_refused_with_their_names(samples_jsonl: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="data sets drawn — expected some of wmca, siw-mv2, padisi"):
         own(tmp_path / "bench", [samples_jsonl], done, seed=0)
+
+
+def test_a_general_model_behind_an_endpoint_fills_its_row(bench: Bench, tmp_path: Path) -> None:
+    from openai_server import OpenAIServer
+
+    assert _named("LLaVA=llava:7b@http://127.0.0.1:1/v1", SYSTEMS) == ("LLaVA", ("llava:7b", "http://127.0.0.1:1/v1"))
+    assert _named("LLaVA=models/a@b", SYSTEMS) == ("LLaVA", ("models/a@b", None))
+    protocol = Protocol.of("W>S")
+    with OpenAIServer(answer=lambda body: "Yes, this is a presentation attack.") as server:
+        models = {"LLaVA": ("llava:7b", server.url)}
+        engine = Engine(tmp_path / "out", bench, SCALES["toy"], ROOT / "configs", lambda *given: None, models=models)
+        (found,) = engine.metrics("LLaVA", protocol, 1)
+        asked = len(server.requests)
+    rows = read_jsonl(bench.joined(protocol, "test"), Sample)
+    attacks = sum(row.is_attack for row in rows)
+    assert asked >= len(rows) and {body["model"] for body in server.requests} == {"llava:7b"}
+    assert found["threshold"] is None
+    assert found["overall"]["coarse"]["by_answer"]["acc"]["value"] == pytest.approx(attacks / len(rows))
+    with pytest.raises(NotAvailable, match="NAME=MODEL@ENDPOINT"):
+        engine.metrics("Bunny", protocol, 1)
 
 
 def test_the_foundation_and_every_baseline_start_see_d_alone(tmp_path: Path) -> None:

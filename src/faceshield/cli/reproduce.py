@@ -34,7 +34,8 @@ def reproduce(
     ] = False,
     only: Annotated[list[str] | None, typer.Option(help="A system to run, e.g. FaceShield; repeatable. Default: all.")] = None,
     model: Annotated[
-        list[str] | None, typer.Option(help="NAME=MODEL: a general model for the row of that name, e.g. LLaVA=FOLDER.")
+        list[str] | None,
+        typer.Option(help="A general model for the row of its name: LLaVA=FOLDER, or an endpoint's, LLaVA=MODEL@http://HOST/v1."),
     ] = None,
     configs: Annotated[Path, typer.Option(help="Folder of the recipes.")] = Path("configs"),
     threads: Annotated[int, typer.Option(min=1, help="Of the trainings.")] = 2,
@@ -105,12 +106,13 @@ def _entries(what: list[str], known: dict[str, Entry]) -> list[Entry]:
     return [known[name] for name in names]
 
 
-def _named(given: str, known: dict[str, Any]) -> tuple[str, str]:
+def _named(given: str, known: dict[str, Any]) -> tuple[str, tuple[str, str | None]]:
     name, equals, value = given.partition("=")
     general = [label for label, system in known.items() if system.general]
     if not equals or name not in general:
         raise ValueError(f"--model {given} — expected NAME=MODEL with a name out of {', '.join(general)}")
-    return name, value
+    model, at, address = value.rpartition("@http")
+    return name, (model, f"http{address}") if at else (value, None)
 
 
 def _bench(engine: Engine, files: list[Path], seed: int, workers: int) -> Bench:

@@ -5,6 +5,7 @@ Use: `metrics = measure("sft", "scores", test="test.jsonl", dev="dev.jsonl", sys
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -34,6 +35,7 @@ def measure(
     tasks: Sequence[str] = tuple(TASKS),
     criterion: str = "eer",
     system: str,
+    endpoint: str | None = None,
     store: bool = True,
     seed: int = 0,
     progress: Progress | None = None,
@@ -41,13 +43,14 @@ def measure(
     """Predictions, threshold and metrics of a checkpoint; what an earlier call has done is kept.
 
     Args:
-        model: a checkpoint's folder, or as `resolve_model` takes it.
+        model: a checkpoint's folder, or as `resolve_model` takes it; with `endpoint` what that endpoint calls so.
         out: folder for `dev.jsonl`, `test.jsonl` and `metrics.json`.
         test: samples to score.
         dev: samples to choose the threshold on; None = the checkpoint's own threshold, or the answers' words where it has none.
         tasks: to ask of the test samples.
         criterion: of the threshold, see `choose_threshold`.
         system: name of the checkpoint in the predictions' record; another system's predictions are not gone on with.
+        endpoint: address of an endpoint of OpenAI's protocol; pictures are sent there and nowhere else.
         store: whether a threshold that was chosen is written into the checkpoint.
         seed: of the bootstrap.
         progress: see `Progress`.
@@ -62,13 +65,17 @@ def measure(
     sets = {"test": test} if dev is None else {"dev": Path(dev), "test": test}
     if dev is not None:
         _apart(Path(dev), test)
-    _predict(model, out, sets, tasks, system, progress)
+    with contextlib.ExitStack() as stack:
+        asker = load_model(model, endpoint=endpoint)
+        if hasattr(asker, "close"):
+            stack.callback(asker.close)
+        _predict(asker, out, sets, tasks, system, progress)
     threshold = None
-    if dev is None:
+    if dev is None and endpoint is None:
         info = read_info(resolve_model(model))
         if info.threshold is not None:
             threshold = Threshold(info.threshold, {"model": str(model), **info.threshold_source})
-    else:
+    elif dev is not None:
         threshold = _threshold(out / "dev.jsonl", criterion, str(dev))
         if store:
             config = ThresholdConfig(predictions=[out / "dev.jsonl"], out=Path(model), criterion=criterion, dataset=str(dev))
@@ -92,9 +99,8 @@ def _apart(dev: Path, test: Path) -> None:
 
 
 def _predict(
-    model: str | Path, out: Path, sets: dict[str, Path], tasks: Sequence[str], system: str, progress: Progress | None
+    asker: Any, out: Path, sets: dict[str, Path], tasks: Sequence[str], system: str, progress: Progress | None
 ) -> None:
-    asker = load_model(model)
     for name, samples in sets.items():
 
         def advance(done: int, total: int, name: str = name) -> None:

@@ -59,7 +59,7 @@ class Engine:
         threads: of torch.
         init: checkpoint in the place of a foundation trained on D.
         adapt: whether the towers learn on from the foundation on each protocol's own training pictures.
-        models: general models by the row's name, as `predict --model` takes them.
+        models: general models by the row's name: a model as `predict --model` takes it, and its endpoint or None.
         only: systems to run, None = all.
         report: told what begins and ends.
     """
@@ -73,7 +73,7 @@ class Engine:
     threads: int = 2
     init: str | None = None
     adapt: bool = False
-    models: Mapping[str, str] = field(default_factory=dict)
+    models: Mapping[str, tuple[str, str | None]] = field(default_factory=dict)
     only: Sequence[str] | None = None
     report: Callable[[str], None] = lambda line: None
 
@@ -211,19 +211,20 @@ class Engine:
 
     def _general(self, name: str, protocol: Protocol) -> dict[str, Any]:
         if name not in self.models:
-            raise NotAvailable("published weights that are not here; give them as --model NAME=FOLDER")
+            raise NotAvailable("published weights that are not here; give them as --model NAME=FOLDER, or NAME=MODEL@ENDPOINT")
         scores = self.out / "runs" / protocol.folder / name / "scores"
-        return self._scored(f"{name} on {protocol.name}", self.models[name], scores, protocol, words_alone=True)
+        model, endpoint = self.models[name]
+        return self._scored(f"{name} on {protocol.name}", model, scores, protocol, words_alone=True, endpoint=endpoint)
 
     def _scored(
         self, what: str, model: str | Path, out: Path, protocol: Protocol, *, tasks: tuple[str, ...] = tuple(TASKS),
-        words_alone: bool = False,
+        words_alone: bool = False, endpoint: str | None = None,
     ) -> dict[str, Any]:  # fmt: skip
         dev = None if words_alone else self.bench.joined(protocol, "dev")
         test = self.bench.joined(protocol, "test")
 
         def work() -> None:
-            measure(model, out, test=test, dev=dev, tasks=tasks, system=what, store=False)
+            measure(model, out, test=test, dev=dev, tasks=tasks, system=what, endpoint=endpoint, store=False)
 
         self.step(f"score {what}", out / METRICS_FILE, work)
         return _read(out / METRICS_FILE)
