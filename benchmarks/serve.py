@@ -1,6 +1,7 @@
 """The service against the offline batch on the same weights: saturation, half load, overload, memory, a bomb.
 
 python benchmarks/serve.py [--model tiny] [--photos 24] [--overload-s 60] [--out FILE]
+python benchmarks/serve.py --endurance 10000 [--model tiny]     (good requests alone, and the memory they leave behind)
 
 The service runs in a process of its own on 127.0.0.1; clients are threads here. Both take core time from each other, as
 they do in the offline run that feeds itself. Everything is bounded in count and in time.
@@ -131,9 +132,57 @@ def arrive(service: Service, files: list[bytes], rate: float, seconds: float) ->
     return answers
 
 
+def endure(service: Service, files: list[bytes], count: int, clients: int) -> dict[str, Any]:
+    """Resident MiB after every tenth of so many good requests; the first tenth is the warm-up."""
+    resident, started = [], time.perf_counter()
+    with ThreadPoolExecutor(clients) as pool:
+        for _ in range(10):
+            answers = list(pool.map(service.inspect, (files[number % len(files)] for number in range(count // 10))))
+            assert all(status == 200 for status, _, _ in answers), Counter(status for status, _, _ in answers)
+            resident.append(service.resident_mib())
+    growth = resident[-1] / resident[0] - 1
+    return {"n": count // 10 * 10, "seconds": time.perf_counter() - started, "resident_mib": resident, "growth": growth}
+
+
 def high(values: list[float], share: float) -> float:
     """The quantile, of few values the next one above."""
     return sorted(values)[min(len(values) - 1, int(share * len(values)))]
+
+
+def measure(service: Service, files: list[bytes], options: argparse.Namespace) -> dict[str, Any]:
+    """Saturation, half load, overload and the bomb."""
+    found: dict[str, Any] = {}
+    shield = FaceShieldPredictor.from_pretrained(options.model)
+    shield.inspect(files[0])
+    found["single_s"] = statistics.median([_timed(shield, photo) for photo in files[:5]])
+    saturate(service, files[: options.batch], options.batch)
+    # Twice, in turns: the machine's other work changes from minute to minute.
+    rates = [(offline_rate(shield, files, options.batch), saturate(service, files, 2 * options.batch)) for _ in range(2)]
+    found["offline_per_s"], found["service_per_s"] = (statistics.mean(column) for column in zip(*rates, strict=True))
+    found["saturation_share"] = found["service_per_s"] / found["offline_per_s"]
+
+    answers = arrive(service, files, found["service_per_s"] / 2, options.half_load_s)
+    found["half_load"] = {"n": len(answers), "statuses": Counter(str(status) for status, _ in answers)}
+    times = [taken for _, taken in answers]
+    found["half_load"] |= {"p50_s": high(times, 0.5), "p99_s": high(times, 0.99)}
+    found["half_load"]["p99_over_single"] = high(times, 0.99) / found["single_s"]
+
+    before = service.resident_mib()
+    answers = arrive(service, files, 10 * found["service_per_s"], options.overload_s)
+    refused = [taken for status, taken in answers if status == 429]
+    found["overload"] = {
+        "n": len(answers),
+        "statuses": Counter(str(status) for status, _ in answers),
+        "refused_p50_ms": 1000 * high(refused, 0.5) if refused else None,
+        "refused_p99_ms": 1000 * high(refused, 0.99) if refused else None,
+        "refused_worst_ms": 1000 * max(refused) if refused else None,
+        "resident_mib": [before, service.resident_mib()],
+    }
+
+    before, data = service.resident_mib(), bomb(30_000)
+    status, _, taken = service.inspect(data)
+    found["bomb"] = {"status": status, "ms": 1000 * taken, "more_mib": service.resident_mib() - before}
+    return found
 
 
 def main() -> None:
@@ -143,46 +192,19 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--overload-s", type=float, default=60)
     parser.add_argument("--half-load-s", type=float, default=60)
+    parser.add_argument("--endurance", type=int, help="so many good requests alone, and nothing else")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the service ends too
     files = photos(options.photos)
     found: dict[str, Any] = {"model": options.model, "photos": options.photos, "batch": options.batch, "cores": os.cpu_count()}
 
-    shield = FaceShieldPredictor.from_pretrained(options.model)
-    shield.inspect(files[0])
-    found["single_s"] = statistics.median([_timed(shield, photo) for photo in files[:5]])
     service = Service(options.model, "--batch-size", str(options.batch), "--queue", str(max(16, 2 * options.batch)))
     try:
-        saturate(service, files[: options.batch], options.batch)
-        # Twice, in turns: the machine's other work changes from minute to minute.
-        rates = [
-            (offline_rate(shield, files, options.batch), saturate(service, files, 2 * options.batch)) for _ in range(2)
-        ]
-        found["offline_per_s"], found["service_per_s"] = (statistics.mean(column) for column in zip(*rates, strict=True))
-        found["saturation_share"] = found["service_per_s"] / found["offline_per_s"]
-
-        answers = arrive(service, files, found["service_per_s"] / 2, options.half_load_s)
-        found["half_load"] = {"n": len(answers), "statuses": Counter(str(status) for status, _ in answers)}
-        times = [taken for _, taken in answers]
-        found["half_load"] |= {"p50_s": high(times, 0.5), "p99_s": high(times, 0.99)}
-        found["half_load"]["p99_over_single"] = high(times, 0.99) / found["single_s"]
-
-        before = service.resident_mib()
-        answers = arrive(service, files, 10 * found["service_per_s"], options.overload_s)
-        refused = [taken for status, taken in answers if status == 429]
-        found["overload"] = {
-            "n": len(answers),
-            "statuses": Counter(str(status) for status, _ in answers),
-            "refused_p50_ms": 1000 * high(refused, 0.5) if refused else None,
-            "refused_p99_ms": 1000 * high(refused, 0.99) if refused else None,
-            "refused_worst_ms": 1000 * max(refused) if refused else None,
-            "resident_mib": [before, service.resident_mib()],
-        }
-
-        before, data = service.resident_mib(), bomb(30_000)
-        status, _, taken = service.inspect(data)
-        found["bomb"] = {"status": status, "ms": 1000 * taken, "more_mib": service.resident_mib() - before}
+        if options.endurance:
+            found["endurance"] = endure(service, files, options.endurance, 2 * options.batch)
+        else:
+            found |= measure(service, files, options)
     finally:
         found["exit_code"] = service.stop()
     text = json.dumps(found, indent=2)
