@@ -12,7 +12,7 @@ import importlib.util
 import logging
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -100,6 +100,29 @@ def start_engine(name: str = "local", *, workers: int | None = None, gpus: float
             raise ValueError("workers and GPUs of a cluster without one — expected the engine ray — give --engine ray")
         yield LOCAL
         return
+    with join_ray(cores=workers, gpus=gpus):
+        import ray
+
+        found = ray.cluster_resources()
+        able = found.get("GPU", 0.0) / gpus if gpus else found.get("CPU", 1.0)
+        yield RayEngine(workers or max(int(able), 1), gpus)
+
+
+@contextlib.contextmanager
+def join_ray(
+    *, cores: int | None = None, gpus: float = 0.0, variables: Mapping[str, str] | None = None
+) -> Iterator[None]:
+    """A cluster of Ray while the context lasts: the one that this process is in, or of RAY_ADDRESS, or one of its own.
+
+    Args:
+        cores: of a cluster of its own; None: this machine's.
+        gpus: that one worker will want.
+        variables: of the environment of all its workers.
+
+    Raises:
+        ValueError: Ray is not installed, or there is no such GPU.
+        ConnectionError: no cluster answers at RAY_ADDRESS.
+    """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
     # Ray makes its workers 15 nicer than the command: beside other work they would stand still, and look like a hang.
     os.environ.setdefault("RAY_worker_niceness", "0")
@@ -109,15 +132,15 @@ def start_engine(name: str = "local", *, workers: int | None = None, gpus: float
 
     joined = ray.is_initialized()
     if not joined:
-        local = {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": workers, "include_dashboard": False}
+        local = {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": cores, "include_dashboard": False}
+        given = {"runtime_env": {"env_vars": dict(variables)}} if variables else {}
         # Workers print nothing here: their tracebacks come back as errors, and libraries' words would tear the progress bar.
-        ray.init(log_to_driver=False, logging_level=logging.ERROR, **local)
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, **local, **given)
     try:
-        found = ray.cluster_resources()
-        able = found.get("GPU", 0.0) / gpus if gpus else found.get("CPU", 1.0)
-        if able < 1:
-            raise ValueError(f"{gpus:g} GPUs a worker — expected no more than the cluster's {found.get('GPU', 0):g} — lower it")
-        yield RayEngine(workers or int(able), gpus)
+        able = ray.cluster_resources().get("GPU", 0.0)
+        if gpus > able:
+            raise ValueError(f"{gpus:g} GPUs a worker — expected no more than the cluster's {able:g} — lower it")
+        yield
     finally:
         if not joined:
             ray.shutdown()

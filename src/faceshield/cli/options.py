@@ -77,6 +77,48 @@ class Engine:
         return start_engine(self.engine, workers=self.workers, gpus=self.worker_gpus)
 
 
+@dataclass(frozen=True)
+class Replicas:
+    """How often the service is there, on Ray Serve."""
+
+    engine: Annotated[
+        str, typer.Option(help="local: one process; or ray: replicas on the cluster of RAY_ADDRESS, or on one on this machine.")
+    ] = "local"
+    replicas: Annotated[
+        int, typer.Option(min=1, help="Of ray: processes with a model and a queue each; at least, with --max-replicas.")
+    ] = 1
+    max_replicas: Annotated[
+        int | None, typer.Option(min=1, help="Of ray: so many under load. Default: always --replicas.")
+    ] = None
+    target_requests: Annotated[
+        float | None, typer.Option(help="Of ray: requests a replica that scaling aims at. Default: --batch-size.")
+    ] = None
+    replica_cpus: Annotated[float, typer.Option(min=0, help="Of ray: cores of each replica.")] = 1
+    replica_gpus: Annotated[float, typer.Option(min=0, help="Of ray: GPUs of each replica, e.g. 1 or .5.")] = 0
+
+    def scale(self) -> Any:
+        """`serving.ray_app.Scale` of these options, or None for one process.
+
+        Raises:
+            ValueError: an unknown engine, Ray's options without it, or numbers that do not fit.
+        """
+        if self.engine not in ("local", "ray"):
+            raise ValueError(f"engine {self.engine!r} — expected local or ray — use one of them")
+        if self.engine == "local":
+            if self != Replicas():
+                raise ValueError("options of replicas without them — expected the engine ray — give --engine ray")
+            return None
+        from faceshield.serving.ray_app import Scale
+
+        return Scale(
+            replicas=self.replicas,
+            max_replicas=self.max_replicas,
+            target_requests=self.target_requests,
+            cpus=self.replica_cpus,
+            gpus=self.replica_gpus,
+        )
+
+
 def spread(verb: Callable[..., None]) -> Callable[..., None]:
     """The verb with one option for each field of those of its parameters that are groups."""
     hints = get_type_hints(verb, include_extras=True)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from faceshield.cli.options import Replicas, spread
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,6 +19,7 @@ _EXAMPLES = ("Bonafide", "Print", "Replay", "Rigid mask", "Partial Eye", "Makeup
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
+@spread
 def serve(
     model: Annotated[str, typer.Option(help="'tiny', a checkpoint folder, or a hub id.")] = "tiny",
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
@@ -36,15 +40,17 @@ def serve(
     ] = None,
     ui: Annotated[bool, typer.Option("--ui", help="Also a page for people, at /ui/ (needs the extra ui).")] = False,
     offline: Annotated[bool, typer.Option("--offline", help="Never reach for a hub, not even for the model.")] = False,
+    *,
+    replicas: Replicas,
 ) -> None:
     """Answer over HTTP: POST /v1/inspect, POST /v1/chat/completions, /healthz, /readyz, /metrics, /openapi.json."""
     if offline:  # before anything imports the hub's client
         os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
 
     from faceshield.serving import Settings, create_app
-    from faceshield.serving.server import run
     from faceshield.serving.settings import KEYS_VARIABLE, read_keys
 
+    scale = replicas.scale()
     keys = read_keys(api_keys, os.environ)
     if not keys and host not in _LOOPBACK and not without_keys:
         raise ValueError(
@@ -63,14 +69,29 @@ def serve(
         keys=keys,
     )
 
+    add_page = None
+    if ui:
+        if scale and scale.most > 1:
+            raise ValueError(
+                "--ui with several replicas — expected one: a visitor's photos live in one process — leave out --replicas and "
+                "--max-replicas, or serve the page by another command"
+            )
+        from faceshield.serving import page
+
+        add_page = functools.partial(page.add_page, examples=_examples())
+    if scale:
+        from faceshield.serving import ray_app
+
+        ray_app.run(
+            model, settings, scale, host=host, port=port, keep_tokens=keep_tokens, add_page=add_page, offline=offline
+        )
+        return
+
     from faceshield.predictor import FaceShieldPredictor
+    from faceshield.serving.server import run
 
     app = create_app(FaceShieldPredictor.from_pretrained(model, keep_tokens=keep_tokens), settings)
-    if ui:
-        from faceshield.serving.page import add_page
-
-        app = add_page(app, examples=_examples())
-    run(app, host=host, port=port)
+    run(app if add_page is None else add_page(app), host=host, port=port)
 
 
 def _examples() -> list[tuple[str, NDArray[np.uint8]]]:

@@ -5,9 +5,9 @@ Use: `app = create_app(FaceShieldPredictor.from_pretrained("tiny"))`, in any ASG
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
 from fastapi import FastAPI, Request, Response
@@ -15,7 +15,6 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, StreamingResponse
 
-from faceshield.predictor import FaceShieldPredictor
 from faceshield.serving import uploads
 from faceshield.serving.chat import Answer, ChatRequest, read_question
 from faceshield.serving.guard import Guard
@@ -24,6 +23,9 @@ from faceshield.serving.refusals import Refusal
 from faceshield.serving.schemas import FORM_SCHEMA, ErrorResponse, Health, InspectRequest, InspectResponse
 from faceshield.serving.service import Service
 from faceshield.serving.settings import Settings
+
+if TYPE_CHECKING:
+    from faceshield.predictor import FaceShieldPredictor
 
 _SAID = {
     400: "The body cannot be read.",
@@ -40,7 +42,12 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def create_app(predictor: FaceShieldPredictor, settings: Settings | None = None) -> FastAPI:
+def create_app(
+    predictor: FaceShieldPredictor,
+    settings: Settings | None = None,
+    *,
+    exposition: Callable[[], Awaitable[bytes]] | None = None,
+) -> FastAPI:
     """The application; its `state.service` is the `Service` behind it.
 
     No page of documentation comes with it, for those load scripts from other hosts; `/openapi.json` does.
@@ -48,6 +55,7 @@ def create_app(predictor: FaceShieldPredictor, settings: Settings | None = None)
     Args:
         predictor: a model, used by the application's own thread alone from here on.
         settings: limits and keys.
+        exposition: what /metrics answers, in Prometheus' text format; None: this application's own numbers.
     """
     service = Service(predictor, settings or Settings())
 
@@ -82,13 +90,13 @@ def create_app(predictor: FaceShieldPredictor, settings: Settings | None = None)
         refusal = Refusal(error.status_code, code, message, headers=error.headers)
         return await refuse(request, refusal)
 
-    _add_health(app, service)
+    _add_health(app, service, exposition)
     _add_inspect(app, service)
     _add_chat(app, service)
     return app
 
 
-def _add_health(app: FastAPI, service: Service) -> None:
+def _add_health(app: FastAPI, service: Service, exposition: Callable[[], Awaitable[bytes]] | None) -> None:
     @app.get("/healthz", response_model=Health, summary="The process is alive", tags=["operation"])
     async def healthz() -> Response:
         return JSONResponse({"status": "ok"})
@@ -112,7 +120,8 @@ def _add_health(app: FastAPI, service: Service) -> None:
         responses={401: REFUSALS[401]},
     )
     async def metrics() -> Response:
-        return Response(service.meters.exposition(), media_type=EXPOSITION)
+        numbers = await exposition() if exposition else service.meters.exposition()
+        return Response(numbers, media_type=EXPOSITION)
 
 
 def _add_inspect(app: FastAPI, service: Service) -> None:

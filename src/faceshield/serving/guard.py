@@ -5,6 +5,7 @@ Use: `app.add_middleware(Guard, service=service)`.
 
 from __future__ import annotations
 
+import asyncio
 import re
 import secrets
 import time
@@ -45,8 +46,7 @@ class Guard:
             return
         started = time.perf_counter()
         headers = Headers(scope=scope)
-        given = headers.get("x-request-id", "")
-        request_id = given if _ID.fullmatch(given) else secrets.token_hex(12)
+        request_id = request_id_of(headers)
         scope.setdefault("state", {})["request_id"] = request_id
         status = 0
 
@@ -66,9 +66,11 @@ class Guard:
                 await self._refuse_key(scope, receive, answer, request_id)
             else:
                 await self.app(scope, receive, answer)
-        except ClientDisconnect:
+        except (ClientDisconnect, asyncio.CancelledError) as gone:
             status = status or 499  # nobody hears it; the log's word for a client that went
             self.service.meters.abandoned.inc()
+            if isinstance(gone, asyncio.CancelledError):  # so tell servers that watch the connection themselves
+                raise
         except Exception:
             LOG.error("failed", exc_info=True, extra={"fields": {"request_id": request_id}})
             if status:
@@ -98,6 +100,12 @@ class Guard:
             **scope.get("state", {}).get("log", {}),
         }
         LOG.info("request", extra={"fields": fields})
+
+
+def request_id_of(headers: Headers) -> str:
+    """The client's own id where it is a plain word, which may stand in a log; else a new one."""
+    given = headers.get("x-request-id", "")
+    return given if _ID.fullmatch(given) else secrets.token_hex(12)
 
 
 def _key(headers: Headers) -> str | None:

@@ -17,7 +17,6 @@ from starlette.requests import ClientDisconnect, Request
 
 from faceshield.images import ImageError
 from faceshield.inspection import ALL_TASKS, InspectionReport, Task
-from faceshield.predictor import FaceShieldPredictor
 from faceshield.serving.batching import Abandoned, Batcher, QueueFull
 from faceshield.serving.observe import LOG, Meters
 from faceshield.serving.refusals import Refusal, busy
@@ -26,6 +25,7 @@ from faceshield.serving.uploads import BodyBudget, problem_of
 
 if TYPE_CHECKING:
     from faceshield.model.importance import ImportanceMaps
+    from faceshield.predictor import FaceShieldPredictor
 
 FaceMode = Literal["detect", "whole"]
 _BEFORE_THE_END = 1.0  # seconds left of the drain time for sending the last answers
@@ -82,6 +82,17 @@ class Service:
         if self._warm is None or not self._warm.done():
             return "warming up"
         return "the model failed on its first picture" if self._warm.exception() else None
+
+    async def ready(self) -> None:
+        """Waits until the first picture has gone through the model.
+
+        Raises:
+            RuntimeError: no request should be sent here.
+        """
+        if self._warm is not None:
+            await asyncio.wait({self._warm})
+        if trouble := self.trouble():
+            raise RuntimeError(trouble)
 
     def drain(self) -> None:
         """Take nothing new; what was accepted has `drain_s` to be answered, then it ends with an error."""

@@ -56,11 +56,12 @@ def _announced(request: Request, max_body: int) -> int:
     if not (length.isascii() and length.isdigit()):
         raise Refusal(400, "bad_length", "Content-Length is no number — expected the bytes of the body — correct it")
     if len(length) > 15 or int(length) > max_body:
-        raise _too_large(max_body)
+        raise too_large(max_body)
     return int(length)
 
 
-def _too_large(max_body: int) -> Refusal:
+def too_large(max_body: int) -> Refusal:
+    """413; the connection is closed, for the rest of the body is not read."""
     message = f"the body is too large — expected at most {max_body:,} bytes — send fewer or smaller photos"
     return Refusal(413, "body_too_large", message, headers={"Connection": "close"})
 
@@ -78,7 +79,7 @@ async def read_body(request: Request, settings: Settings) -> bytes:
         async for part in request.stream():
             size += len(part)
             if size > settings.max_body:
-                raise _too_large(settings.max_body)
+                raise too_large(settings.max_body)
             parts.append(part)
         return b"".join(parts)
 
