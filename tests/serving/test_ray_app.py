@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import queue
+import re
 import shutil
 import signal
 import subprocess
@@ -16,6 +17,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,7 +47,6 @@ class Served:
     process: subprocess.Popen[str]
     url: str
     logs: Path
-    lines: list[dict[str, Any]]
 
     def client(self) -> httpx.Client:
         return httpx.Client(base_url=self.url, headers=WITH_KEY, timeout=300)
@@ -55,19 +56,13 @@ class Served:
         return sorted(found for found in ray_cluster.processes("ray::ServeReplica") if found in below)
 
 
-@pytest.fixture(scope="module")
-def served(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    keys = tmp_path_factory.mktemp("keys") / "keys.txt"
-    keys.write_text(KEY)
+@contextmanager
+def running(*arguments: str) -> Iterator[Served]:
+    """Python with these arguments, once it listens; its cluster's files are in a folder of their own."""
     logs = Path(tempfile.mkdtemp(prefix="fs-ray-"))  # short: Ray puts sockets below it
-    command = [
-        *(sys.executable, "-m", "faceshield", "serve", "--engine", "ray", "--replicas", "2", "--port", "0", "--offline"),
-        *("--model", str(checkpoint), "--api-keys", str(keys), "--queue", str(OPTIONS["queue"])),
-        *("--max-body-mb", str(MAX_BODY / 2**20), "--max-megapixels", str(OPTIONS["max_pixels"] / 1e6)),
-    ]
-    environment = {**os.environ, "RAY_TMPDIR": str(logs), "RAY_BACKEND_LOG_LEVEL": "debug"}
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
-    lines: list[dict[str, Any]] = []
+    environment = {**os.environ, "RAY_TMPDIR": str(logs)}
+    environment.setdefault("RAY_worker_register_timeout_seconds", "600")  # this machine may do other things as well
+    process = subprocess.Popen([sys.executable, *arguments], stderr=subprocess.PIPE, text=True, env=environment)
     said: queue.Queue[str | None] = queue.Queue()
 
     def read() -> None:
@@ -78,18 +73,30 @@ def served(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
     threading.Thread(target=read, daemon=True).start()
     try:
-        text = []
-        while not lines or lines[-1]["event"] != "listening":
+        lines = []
+        while not lines or json.loads(lines[-1])["event"] != "listening":  # every line is JSON
             line = said.get(timeout=1200)
-            assert line is not None, "".join(text)
-            text.append(line)
-            lines.append(json.loads(line))  # every line is JSON, also here
-        yield Served(process, f"http://{lines[-1]['addresses'][0]}", logs, lines)
+            assert line is not None, "".join(lines)
+            lines.append(line)
+        yield Served(process, f"http://{json.loads(lines[-1])['addresses'][0]}", logs)
     finally:
         if process.poll() is None:
             process.terminate()
         process.wait(300)
         shutil.rmtree(logs, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def served(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    keys = tmp_path_factory.mktemp("keys") / "keys.txt"
+    keys.write_text(KEY)
+    command = [
+        *("-m", "faceshield", "serve", "--engine", "ray", "--replicas", "2", "--port", "0", "--offline"),
+        *("--model", str(checkpoint), "--api-keys", str(keys), "--queue", str(OPTIONS["queue"])),
+        *("--max-body-mb", str(MAX_BODY / 2**20), "--max-megapixels", str(OPTIONS["max_pixels"] / 1e6)),
+    ]
+    with running(*command) as found:
+        yield found
 
 
 def data_url(data: bytes) -> str:
@@ -262,6 +269,21 @@ def test_nothing_that_was_sent_is_in_rays_files(served: Served, face_jpeg: bytes
     assert not [(path, mark) for path, part in zip(files, text, strict=True) for mark in marks if mark in part]
 
 
+def test_photos_are_not_put_into_the_object_store_which_spills_to_disk(served: Served) -> None:
+    def created() -> list[str]:
+        """Bytes ever put there, as Ray tells once a minute."""
+        (file,) = served.logs.rglob("raylet.out")
+        return re.findall(r"num bytes created total: (\d+)", file.read_text(errors="replace"))
+
+    with served.client() as client:
+        for _ in range(4):
+            large = {"image": ("a", os.urandom(MAX_BODY - 1000))}
+            assert client.post("/v1/inspect", files=large).status_code == 422
+    told = len(created())
+    ray_cluster.wait_for(lambda: len(created()) > told, 200)
+    assert set(created()) == {"0"}
+
+
 def test_at_the_end_what_was_accepted_is_answered(served: Served, face_jpeg: bytes) -> None:
     with Load(served, face_jpeg) as load:
         ray_cluster.wait_for(lambda: load.answered() >= 10, 600)
@@ -275,3 +297,32 @@ def test_at_the_end_what_was_accepted_is_answered(served: Served, face_jpeg: byt
     gone = {"ConnectError", "ReadError", "RemoteProtocolError"}
     assert set(after) <= {"200 ok", "503 no_replica", "503 replica_lost"} | gone, after
     assert not served.replicas()
+
+
+SCALING = """
+import sys
+from faceshield.serving import Settings
+from faceshield.serving.ray_app import Scale, run
+scale = Scale(1, 2, target_requests=1, upscale_delay_s=1, downscale_delay_s=1)
+run(sys.argv[1], Settings(batch_size=1), scale, host="127.0.0.1", port=0)
+"""
+
+
+def test_more_replicas_come_with_load_and_go_without_losing_a_request(checkpoint: Path, face_jpeg: bytes) -> None:
+    with running("-c", SCALING, str(checkpoint)) as served:
+        assert len(served.replicas()) == 1
+        with Load(served, face_jpeg, clients=1) as one:
+            with Load(served, face_jpeg, clients=6) as more:
+                ray_cluster.wait_for(lambda: len(served.replicas()) == 2, 600)
+            ray_cluster.wait_for(lambda: len(served.replicas()) == 1, 900)
+            after = one.answered()
+            ray_cluster.wait_for(lambda: one.answered() > after + 3)
+    kinds = Counter(kind for load in (one, more) for _, kind, _ in load.outcomes)
+    assert set(kinds) == {"200 ok"}, kinds
+
+
+def test_a_model_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "faceshield", "serve", "--engine", "ray", "--port", "0", "--model", str(tmp_path / "none")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1200, check=False)
+    assert done.returncode == 2
+    assert "no replica starts" in done.stderr.splitlines()[-1] and "none" in done.stderr.splitlines()[-1]

@@ -233,6 +233,7 @@ def _variables(settings: Settings, scale: Scale, offline: bool) -> dict[str, str
         LIMITS_VARIABLE: f"{settings.max_body},{bodies}",
         # Photos go from process to process in messages: what is larger goes through Ray's object store, which spills to disk.
         "RAY_max_direct_call_object_size": str(2 * settings.max_body),
+        "RAY_task_rpc_inlined_bytes_limit": str(2 * settings.max_body),
         # On a busy machine a proxy needs longer to load Python than the few seconds after which Ray would kill it.
         "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": str(_SLOW_START_S),
         "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": str(_SLOW_START_S),

@@ -1,0 +1,47 @@
+"""`faceshield serve`: options that do not fit are one line each, before anything heavy is loaded."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import pytest
+from typer.testing import CliRunner
+
+from faceshield.cli import app
+
+HAS_RAY = importlib.util.find_spec("ray") is not None
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--engine", "slurm"], "expected local or ray"),
+        (["--replicas", "2"], "give --engine ray"),
+        (["--max-replicas", "2", "--replica-gpus", "1"], "give --engine ray"),
+        (["--host", "0.0.0.0"], "--without-keys"),
+    ],
+)
+def test_options_that_do_not_fit(options: list[str], says: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FACESHIELD_API_KEYS", raising=False)
+    error = CliRunner().invoke(app, ["serve", *options]).exception
+    assert isinstance(error, ValueError) and says in str(error) and " — " in str(error)
+
+
+@pytest.mark.skipif(HAS_RAY, reason="Ray is installed here")
+def test_without_ray_the_line_to_type_is_told() -> None:
+    error = CliRunner().invoke(app, ["serve", "--engine", "ray"]).exception
+    assert isinstance(error, ValueError) and 'pip install "faceshield[serve,ray]"' in str(error)
+
+
+@pytest.mark.slow  # Ray takes seconds to import
+@pytest.mark.skipif(not HAS_RAY, reason="Ray is not installed — type: pip install -e '.[serve,ray]'")
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--replicas", "3", "--max-replicas", "2"], "3 to 2 replicas"),
+        (["--ui", "--max-replicas", "2"], "--ui with several replicas"),
+    ],
+)
+def test_replicas_that_do_not_fit(options: list[str], says: str) -> None:
+    error = CliRunner().invoke(app, ["serve", "--engine", "ray", *options]).exception
+    assert isinstance(error, ValueError) and says in str(error)
