@@ -2,6 +2,7 @@
 
 python benchmarks/serve.py [--model tiny] [--photos 24] [--overload-s 60] [--out FILE]
 python benchmarks/serve.py --endurance 10000 [--model tiny]     (good requests alone, and the memory they leave behind)
+python benchmarks/serve.py --replicas [--model tiny]            (two replicas on Ray against one, of one thread each)
 
 The service runs in a process of its own on 127.0.0.1; clients are threads here. Both take core time from each other, as
 they do in the offline run that feeds itself. Everything is bounded in count and in time.
@@ -144,6 +145,21 @@ def endure(service: Service, files: list[bytes], count: int, clients: int) -> di
     return {"n": count // 10 * 10, "seconds": time.perf_counter() - started, "resident_mib": resident, "growth": growth}
 
 
+def replicate(files: list[bytes], options: argparse.Namespace) -> dict[str, Any]:
+    """Photos a second of one replica and of two, each kept full, in turns; the ratio of each turn."""
+    rates: dict[int, list[float]] = {1: [], 2: []}
+    for _ in range(2):
+        for count, found in rates.items():
+            many = ("--replicas", str(count), "--batch-size", str(options.batch), "--queue", str(max(16, 4 * options.batch)))
+            service = Service(options.model, "--engine", "ray", *many)
+            try:
+                saturate(service, files[: 2 * options.batch], 2 * options.batch)
+                found.append(saturate(service, files, 2 * options.batch * count))
+            finally:
+                service.stop()
+    return {"per_s": rates, "two_over_one": [two / one for one, two in zip(rates[1], rates[2], strict=True)]}
+
+
 def high(values: list[float], share: float) -> float:
     """The quantile, of few values the next one above."""
     return sorted(values)[min(len(values) - 1, int(share * len(values)))]
@@ -193,20 +209,25 @@ def main() -> None:
     parser.add_argument("--overload-s", type=float, default=60)
     parser.add_argument("--half-load-s", type=float, default=60)
     parser.add_argument("--endurance", type=int, help="so many good requests alone, and nothing else")
+    parser.add_argument("--replicas", action="store_true", help="two replicas on Ray against one alone, and nothing else")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the service ends too
     files = photos(options.photos)
     found: dict[str, Any] = {"model": options.model, "photos": options.photos, "batch": options.batch, "cores": os.cpu_count()}
 
-    service = Service(options.model, "--batch-size", str(options.batch), "--queue", str(max(16, 2 * options.batch)))
-    try:
-        if options.endurance:
-            found["endurance"] = endure(service, files, options.endurance, 2 * options.batch)
-        else:
-            found |= measure(service, files, options)
-    finally:
-        found["exit_code"] = service.stop()
+    if options.replicas:
+        found["replicas"] = replicate(files, options)
+    else:
+        service = Service(options.model, "--batch-size", str(options.batch), "--queue", str(max(16, 2 * options.batch)))
+        try:
+            if options.endurance:
+                found["endurance"] = endure(service, files, options.endurance, 2 * options.batch)
+            else:
+                found |= measure(service, files, options)
+        finally:
+            found["exit_code"] = service.stop()
+    found["load_at_the_end"] = os.getloadavg()[0]
     text = json.dumps(found, indent=2)
     print(text)
     if options.out:
