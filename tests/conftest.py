@@ -8,6 +8,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -91,21 +92,29 @@ def make_sample() -> SampleFactory:
     return _sample
 
 
-@pytest.fixture
-def samples(tmp_path: Path) -> list[Sample]:
-    """Two samples of every type, 64x80 pictures lying under `tmp_path / "data" / "images"`."""
+@pytest.fixture(scope="session")
+def drawn() -> list[tuple[Sample, bytes]]:
+    """Two samples of every type and their 64x80 pictures as PNG files; drawn once, laid where a test wants them."""
     rng = np.random.default_rng(0)
     rows = []
     for index, name in enumerate(PRESENTATION_TYPES * 2):
-        image = f"images/{index:03d}.png"
-        path = tmp_path / "data" / image
-        path.parent.mkdir(parents=True, exist_ok=True)
         picture = draw_face(rng, (64, 80))
         if name != BONAFIDE:
             picture[10:60, 8:40] //= 2
-        Image.fromarray(picture).save(path)
-        rows.append(_sample(name, id=f"s{index:03d}", image=image, subject=f"p{index % 5}"))
+        file = io.BytesIO()
+        Image.fromarray(picture).save(file, "PNG")
+        row = _sample(name, id=f"s{index:03d}", image=f"images/{index:03d}.png", subject=f"p{index % 5}")
+        rows.append((row, file.getvalue()))
     return rows
+
+
+@pytest.fixture
+def samples(tmp_path: Path, drawn: list[tuple[Sample, bytes]]) -> list[Sample]:
+    """Two samples of every type, 64x80 pictures lying under `tmp_path / "data" / "images"`."""
+    (tmp_path / "data" / "images").mkdir(parents=True)
+    for row, file in drawn:
+        (tmp_path / "data" / row.image).write_bytes(file)
+    return [row.model_copy(deep=True) for row, _ in drawn]
 
 
 @pytest.fixture
@@ -119,12 +128,16 @@ def samples_jsonl(tmp_path: Path, samples: list[Sample]) -> Path:
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory, toy_sizes: dict[str, dict[str, Any]]) -> Path:
     """A saved toy checkpoint with a threshold, random weights."""
+    import torch
+
     from faceshield.model import CheckpointInfo, build_tiny, save, train_tokenizer
     from faceshield.tasks import TASKS
 
     texts = [text for task in TASKS.values() for text in (*task.questions, *task.templates.values())]
     tokenizer = train_tokenizer([*texts, "The attack is at [12, 34, 567, 890]."], vocab_size=400)
     model, processor = build_tiny(tokenizer, seed=1, **toy_sizes)
+    with torch.no_grad():  # random weights would talk until they are stopped; so each answer ends, after a length of its own
+        model.lm_head.weight[processor.tokenizer.eos_token_id] *= 2
     info = CheckpointInfo(
         threshold=0.5,
         threshold_source={"dataset": "drawn", "n": 24, "criterion": "min-HTER"},
@@ -161,7 +174,9 @@ def face_photo() -> np.ndarray:
     return photo
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def blank() -> np.ndarray:
     """A grey wall, (120, 160, 3)."""
-    return np.full((120, 160, 3), 128, np.uint8)
+    wall = np.full((120, 160, 3), 128, np.uint8)
+    wall.setflags(write=False)
+    return wall

@@ -268,12 +268,22 @@ def test_batches_equal_single_pictures(shield: FaceShieldPredictor, face_photo: 
     assert shield.ask_many([], "Why?") == [] and shield.score_many([]) == []
 
 
+@pytest.fixture(scope="module")
+def pictures(face_photo: RGB, blank: RGB) -> list[RGB | str]:
+    """Five pictures and a file that is not there."""
+    return [face_photo, "gone.png", face_photo[:300], face_photo[::-1], blank, face_photo[:, 60:]]
+
+
+@pytest.fixture(scope="module")
+def alone(shield: FaceShieldPredictor, pictures: list[RGB | str]) -> list[InspectionReport]:
+    return [shield.inspect(picture, face="whole") for picture in pictures]
+
+
 @pytest.mark.parametrize("batch_size", [1, 2, 8])
 def test_reports_do_not_depend_on_the_batch(
-    shield: FaceShieldPredictor, face_photo: RGB, blank: RGB, tmp_path: Path, batch_size: int
+    shield: FaceShieldPredictor, pictures: list[RGB | str], alone: list[InspectionReport], batch_size: int
 ) -> None:
-    pictures = [face_photo, tmp_path / "gone.png", face_photo[:300], face_photo[::-1], blank, face_photo[:, 60:]]
-    alone = [shield.inspect(picture, face="whole") for picture in pictures]
+    assert len({report.reasoning for report in alone}) > 2  # they end at different words
     together = list(shield.inspect_many(iter(pictures), face="whole", batch_size=batch_size))
     assert [report.status for report in together] == [report.status for report in alone]
     for one, other in zip(alone, together, strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import cache
 
 import numpy as np
 import pytest
@@ -12,8 +13,11 @@ from faceshield.simulate.drawn_person import sample_identity, sample_shot, trait
 from faceshield.simulate.portrait import LANDMARKS, N_LANDMARKS, OUTLINE, Portrait
 
 
-def draw(person: int, shot: int = 0, style: str = "skin") -> Portrait:
+def draw_anew(person: int, shot: int = 0, style: str = "skin") -> Portrait:
     return draw_portrait(np.random.default_rng(person), np.random.default_rng(shot), f"p{person}", style)  # type: ignore[arg-type]
+
+
+draw = cache(draw_anew)  # several tests look at the same ones
 
 
 @pytest.mark.parametrize("person", range(8))
@@ -32,7 +36,7 @@ def test_layout_and_ranges(person: int) -> None:
 
 @pytest.mark.parametrize("person", range(8))
 def test_landmarks_are_in_anatomical_order(person: int) -> None:
-    points = draw(person, person + 7).landmarks
+    points = draw(person, person + 100).landmarks
     middle = {name: points[where].mean(axis=0) for name, where in LANDMARKS.items()}
     assert (
         middle["left_brow"][1]
@@ -59,8 +63,8 @@ def test_landmarks_are_in_anatomical_order(person: int) -> None:
 
 def test_pupils_are_the_dark_of_open_eyes() -> None:
     darker = []
-    for person in range(40):
-        portrait = draw(person, person)
+    for person in range(30):
+        portrait = draw(person, person + 100)
         if "closed eyes" in portrait.traits or "glasses" in portrait.traits:
             continue
         grey = portrait.image.mean(axis=2)
@@ -68,7 +72,7 @@ def test_pupils_are_the_dark_of_open_eyes() -> None:
             darker.append(
                 grey[y - 1 : y + 2, x - 1 : x + 2].mean() < np.median(grey[y - 12 : y + 18, x - 14 : x + 15])
             )
-    assert len(darker) > 30 and np.mean(darker) > 0.95
+    assert len(darker) > 20 and np.mean(darker) > 0.95
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -84,7 +88,7 @@ def test_picture_and_face_coordinates_undo_each_other(seed: int) -> None:
 
 
 def test_bit_for_bit_from_its_seeds() -> None:
-    first, second = draw(3, 4), draw(3, 4)
+    first, second = draw_anew(3, 4), draw_anew(3, 4)
     for name in ("image", "matte", "landmarks"):
         assert (
             hashlib.sha256(getattr(first, name).tobytes()).digest()
@@ -126,10 +130,11 @@ def test_variety_and_traits() -> None:
 
 
 def test_glasses_change_the_picture_around_the_eyes(monkeypatch: pytest.MonkeyPatch) -> None:
-    seed = next(s for s in range(60) if "glasses" in draw(s, s).traits)
-    with_glasses = draw(seed, seed)
+    seed = next(s for s in range(60) if sample_identity(np.random.default_rng(s)).glasses)
+    with_glasses = draw_anew(seed, seed)
+    assert "glasses" in with_glasses.traits
     monkeypatch.setattr("faceshield.simulate.drawn._lay_glasses", lambda *_: None)
-    change = np.abs(with_glasses.image - draw(seed, seed).image).max(axis=2)
+    change = np.abs(with_glasses.image - draw_anew(seed, seed).image).max(axis=2)
     top, bottom = with_glasses.landmarks[LANDMARKS["left_eye"], 1].mean() + np.array([-45.0, 50.0])
     assert change.max() > 0.1
     assert change[: int(top)].max() == 0.0 and change[int(bottom) :].max() < 0.02
@@ -155,7 +160,7 @@ def test_many_drawn_faces_are_found_by_the_bundled_detector() -> None:
     detector = Cascade(data.lbp_frontal_face_cascade_filename())
     hits, count = 0, 20
     for seed in range(count):
-        portrait = draw(seed + 5000, seed)
+        portrait = draw(seed, seed + 100)
         scene = portrait.image + (0.62 - portrait.image) * (1.0 - portrait.matte[..., None])
         found = detector.detect_multi_scale((scene * 255).astype(np.uint8), 1.15, 1, (80, 80), (300, 300))
         x, y = portrait.landmarks[LANDMARKS["nose"]].mean(axis=0)

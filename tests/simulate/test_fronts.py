@@ -9,7 +9,7 @@ import pytest
 
 from faceshield.simulate.attacks import attack
 from faceshield.simulate.drawn import draw_portrait
-from faceshield.simulate.fronts import _FRONTS, HAND, HEADSET, HEALTH_MASK
+from faceshield.simulate.fronts import _FRONTS, HAND, HEADSET, HEALTH_MASK, draw_front
 from faceshield.simulate.furnishings import desk, gallery
 from faceshield.simulate.portrait import CANVAS, LANDMARKS, Scene
 from faceshield.simulate.scene import ANYWHERE, Setting, compose_scene
@@ -70,13 +70,13 @@ def test_what_is_worn_lies_beneath_unless_nothing_of_it_were_left(scene: Scene) 
 
 
 def test_the_widest_setting_has_them_and_a_plain_one_never(scene: Scene) -> None:
-    wide, plain = [], []
-    for seed in range(90):
-        rng = np.random.default_rng(seed)
-        wide.append(compose_scene(scene.portrait, rng, ANYWHERE).front)
-        if seed < 10:
-            plain.append(compose_scene(scene.portrait, rng, Setting()).front)
-    assert 3 <= sum(front is not None for front in wide) <= 22 and not any(plain)
+    drawn = [draw_front(scene.image, scene.landmarks, scene.light_xy, np.random.default_rng(seed)) for seed in range(300)]
+    assert 18 <= sum(front is not None for front in drawn) <= 52
+    assert ANYWHERE.fronts == 1.0 and Setting().fronts == 0.0
+    for share, setting in ((30.0, replace(ANYWHERE, fronts=30.0)), (0.0, Setting())):
+        for seed in range(4):
+            made = compose_scene(scene.portrait, np.random.default_rng(seed), setting)
+            assert (made.front is not None) == (share > 0)
 
 
 @pytest.mark.parametrize("draw", [gallery, desk])

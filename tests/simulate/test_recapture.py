@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from types import ModuleType
 
 import numpy as np
@@ -14,6 +16,7 @@ from faceshield.simulate.portrait import (
     LANDMARKS,
     N_LANDMARKS,
     OUTLINE,
+    Attacked,
     Portrait,
     Scene,
     smooth_noise,
@@ -21,6 +24,7 @@ from faceshield.simulate.portrait import (
 
 BACKGROUND = np.full((CANVAS, CANVAS, 3), (0.1, 0.6, 0.1), np.float32)
 WHOLE_VIEW = (0.0, 0.0, float(CANVAS), float(CANVAS))
+AnyVariant = Callable[[ModuleType], list[Attacked]]
 CASES = [(module, variant) for module in (printed, replay) for variant in module.VARIANTS]
 
 
@@ -40,6 +44,12 @@ def scene() -> Scene:
         landmarks[LANDMARKS[name]] = (x, 115)
         image[(columns - x) ** 2 / 100 + (rows - 115) ** 2 / 25 < 1] = 0.1
     return Scene(image, landmarks, head, Portrait(image, landmarks, head, "someone", "drawn"))
+
+
+@pytest.fixture(scope="module")
+def any_variant(scene: Scene) -> AnyVariant:
+    """Forty results of a module, each of whatever variant it takes."""
+    return cache(lambda module: [module.apply(scene, np.random.default_rng(1000 + i), BACKGROUND) for i in range(40)])
 
 
 @pytest.mark.parametrize(("module", "variant"), CASES)
@@ -63,10 +73,8 @@ def test_result_is_well_formed_and_repeats(scene: Scene, module: ModuleType, var
 
 
 @pytest.mark.parametrize(("module", "edge"), [(printed, printed.EDGE), (replay, replay.BEZEL)])
-def test_views_without_an_edge_fill_the_canvas_and_say_so(
-    scene: Scene, module: ModuleType, edge: str
-) -> None:
-    results = [module.apply(scene, np.random.default_rng(1000 + i), BACKGROUND) for i in range(40)]
+def test_views_without_an_edge_fill_the_canvas_and_say_so(any_variant: AnyVariant, module: ModuleType, edge: str) -> None:
+    results = any_variant(module)
     tight = [r for r in results if r.extra["view"] == recapture.TIGHT]
     assert 0.25 < len(tight) / len(results) < 0.65
     weak = {printed.FADED, replay.BLUISH, replay.CLIPPED}
@@ -91,11 +99,10 @@ def test_background_shows_outside_the_box_only(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("module", [printed, replay])
-def test_landmarks_follow_the_picture(scene: Scene, module: ModuleType) -> None:
+def test_landmarks_follow_the_picture(any_variant: AnyVariant, module: ModuleType) -> None:
     """The eyes, black in the scene, are darker than the skin between them wherever they are now."""
     right = total = 0
-    for seed in range(30):
-        result = module.apply(scene, np.random.default_rng(seed), BACKGROUND)
+    for result in any_variant(module):
         eyes = [result.landmarks[LANDMARKS[name]].mean(axis=0) for name in ("left_eye", "right_eye")]
         places = [*eyes, (eyes[0] + eyes[1]) / 2]
         if not all(4 < v < CANVAS - 4 for place in places for v in place):
