@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -32,11 +34,18 @@ def tokenizer() -> PreTrainedTokenizerFast:
     return train_tokenizer(TEXTS * 10, vocab_size=400)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_pair(tokenizer, toy_sizes):
-    """Builds a small (model, processor); keyword arguments are `FaceShieldConfig` values."""
+    """Gives a small (model, processor) of one's own; keyword arguments are `FaceShieldConfig` values."""
+    built: dict[str, Pair] = {}
 
     def make(*, seed: int = 0, **values) -> Pair:
+        key = repr((seed, values))
+        if key not in built:
+            built[key] = build(seed, values)
+        return copy.deepcopy(built[key])
+
+    def build(seed: int, values) -> Pair:
         merged = {**toy_sizes, **values}
         for name in toy_sizes:
             merged[name] = {**toy_sizes[name], **values.get(name, {})}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,22 @@ from faceshield.model.tensor_files import TensorFolder, WeightsError
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
 
 
+@pytest.fixture(scope="module")
+def base(make_pair: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Nobody may write into it."""
+    return save(*make_pair(), tmp_path_factory.mktemp("checkpoint") / "base")
+
+
+@pytest.fixture(scope="module")
+def saved(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    adapted, processor = trained(base)
+    return save(adapted, processor, tmp_path_factory.mktemp("adapter") / "adapter", base=base)
+
+
 @pytest.fixture
-def base(pair: Any, tmp_path: Path) -> Path:
-    save(*pair, tmp_path / "base")
-    return tmp_path / "base"
+def adapter(saved: Path, tmp_path: Path) -> Path:
+    """A trained adapter's folder, to be spoilt."""
+    return Path(shutil.copytree(saved, tmp_path / "adapter"))
 
 
 def trained(folder: Path, *, seed: int = 0, steps: int = 2) -> tuple[Any, Any]:
@@ -96,15 +109,13 @@ def test_saved_it_is_one_small_file_and_loads_merged_or_not(base: Path, tmp_path
     assert (logits(merged.model, merged.processor) - beside).abs().max() <= 1e-4
 
 
-def test_training_goes_on_from_an_adapter(base: Path, tmp_path: Path) -> None:
-    adapted, processor = trained(base)
-    save(adapted, processor, tmp_path / "adapter", base=base)
-    again = load(tmp_path / "adapter", merge=False)
+def test_training_goes_on_from_an_adapter(base: Path, adapter: Path) -> None:
+    again, begun = load(adapter, merge=False), attach(load(base).model, r=4, alpha=8)
     trainable = {name for name, value in again.model.named_parameters() if value.requires_grad}
-    assert trainable == {name for name, value in adapted.named_parameters() if value.requires_grad}
-    before = logits(again.model, processor)
-    train(again.model, processor, steps=1)
-    assert not torch.allclose(logits(again.model, processor), before, atol=1e-4)
+    assert trainable == {name for name, value in begun.named_parameters() if value.requires_grad}
+    before = logits(again.model, again.processor)
+    train(again.model, again.processor, steps=1)
+    assert not torch.allclose(logits(again.model, again.processor), before, atol=1e-4)
 
 
 def test_its_configuration_is_its_own(make_pair: Any, tmp_path: Path) -> None:
@@ -119,9 +130,10 @@ def test_its_configuration_is_its_own(make_pair: Any, tmp_path: Path) -> None:
 
 
 def test_a_moved_base_is_given(base: Path, tmp_path: Path) -> None:
-    adapted, processor = trained(base)
-    save(adapted, processor, tmp_path / "adapter", base=base)
-    base.rename(tmp_path / "moved")
+    first = Path(shutil.copytree(base, tmp_path / "base"))
+    checkpoint = load(first)
+    save(attach(checkpoint.model, r=4, alpha=8), checkpoint.processor, tmp_path / "adapter", base=first)
+    first.rename(tmp_path / "moved")
     with pytest.raises(FileNotFoundError, match=r"an adapter on .*base.* pass base="):
         load(tmp_path / "adapter")
     load(tmp_path / "adapter", base=tmp_path / "moved")
@@ -135,20 +147,16 @@ def test_the_fingerprint_is_the_bases(base: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_it_loads_in_any_type(base: Path, tmp_path: Path, dtype: torch.dtype) -> None:
+def test_it_loads_in_any_type(adapter: Path, dtype: torch.dtype) -> None:
     """float16 rounds weights to values that bfloat16 does not have: the base is known by its file."""
-    adapted, processor = trained(base)
-    save(adapted, processor, tmp_path / "adapter", base=base)
-    model: Any = load(tmp_path / "adapter", dtype=dtype).model
+    model: Any = load(adapter, dtype=dtype).model
     assert model.dtype == dtype
 
 
-def test_another_base_is_refused(base: Path, make_pair: Any, tmp_path: Path) -> None:
-    adapted, processor = trained(base)
-    save(adapted, processor, tmp_path / "adapter", base=base)
+def test_another_base_is_refused(adapter: Path, make_pair: Any, tmp_path: Path) -> None:
     save(*make_pair(seed=1), tmp_path / "other")
     with pytest.raises(WeightsError, match="an adapter for the base .* load it with its own base"):
-        load(tmp_path / "adapter", base=tmp_path / "other")
+        load(adapter, base=tmp_path / "other")
 
 
 Edit = Callable[[dict[str, Tensor]], Any]
@@ -160,14 +168,13 @@ FAULTS: list[tuple[Edit, str]] = [
 
 
 @pytest.mark.parametrize(("edit", "message"), FAULTS)
-def test_faults_of_the_file_are_listed(base: Path, tmp_path: Path, edit: Edit, message: str) -> None:
-    adapted, processor = trained(base)
-    file = save(adapted, processor, tmp_path / "adapter", base=base) / "adapter_model.safetensors"
+def test_faults_of_the_file_are_listed(adapter: Path, edit: Edit, message: str) -> None:
+    file = adapter / "adapter_model.safetensors"
     state = load_file(file)
     edit(state)
     save_file(state, file)
     with pytest.raises(WeightsError, match=message):
-        load(tmp_path / "adapter")
+        load(adapter)
 
 
 def test_pickles_truncation_and_merged_ones_are_refused(base: Path, tmp_path: Path) -> None:
@@ -188,9 +195,8 @@ def test_pickles_truncation_and_merged_ones_are_refused(base: Path, tmp_path: Pa
         load(tmp_path / "adapter")
 
 
-def test_other_kinds_of_adapters_are_refused(base: Path, tmp_path: Path) -> None:
-    adapted, processor = trained(base)
-    path = save(adapted, processor, tmp_path / "adapter", base=base) / "adapter_config.json"
+def test_other_kinds_of_adapters_are_refused(adapter: Path) -> None:
+    path = adapter / "adapter_config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "peft_type": "IA3"}))
     with pytest.raises(ValueError, match="peft_type 'IA3' — expected 'LORA'"):
-        load(tmp_path / "adapter")
+        load(adapter)

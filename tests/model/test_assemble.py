@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any, get_args
 
@@ -31,22 +32,28 @@ def equal(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> None
         assert value.dtype == right[name].dtype and torch.equal(value, right[name]), name
 
 
-@pytest.fixture
-def siglip(tmp_path: Path) -> Path:
-    published.write_siglip(tmp_path / "siglip")
-    return tmp_path / "siglip"
+@pytest.fixture(scope="module")
+def originals(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("published")
+    published.write_siglip(folder / "siglip")
+    published.write_phi3(folder / "phi3")
+    published.write_bunny(folder / "bunny")
+    return folder
 
 
 @pytest.fixture
-def phi3(tmp_path: Path) -> Path:
-    published.write_phi3(tmp_path / "phi3")
-    return tmp_path / "phi3"
+def siglip(originals: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(originals / "siglip", tmp_path / "siglip"))
 
 
 @pytest.fixture
-def bunny(tmp_path: Path) -> Path:
-    published.write_bunny(tmp_path / "bunny")
-    return tmp_path / "bunny"
+def phi3(originals: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(originals / "phi3", tmp_path / "phi3"))
+
+
+@pytest.fixture
+def bunny(originals: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(originals / "bunny", tmp_path / "bunny"))
 
 
 # -- (a) SigLIP and Phi-3 --------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import random
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,7 @@ def write_json(path: Path, values: Any) -> None:
     path.write_text(json.dumps(values, indent=2), encoding="utf-8")
 
 
+@cache
 def sentencepiece_model(size: int, **options: Any) -> bytes:
     import sentencepiece
 
@@ -106,8 +108,8 @@ def write_siglip(folder: Path, *, seed: int = 0, dtype: torch.dtype = torch.floa
     return model
 
 
-def llama_tokenizer(*, add_bos: bool) -> Tokenizer:
-    """Phi-3's tokenizer.json: BPE with byte fallback, "▁" before every piece of text between special tokens."""
+@cache
+def _llama_pieces() -> str:
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
     tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
     tokenizer.pre_tokenizer = None
@@ -121,7 +123,12 @@ def llama_tokenizer(*, add_bos: bool) -> Tokenizer:
     tokenizer.train_from_iterator([word for line in corpus() for word in line.split()], trainer)
     values = json.loads(tokenizer.to_str())
     values["added_tokens"] = [row for row in values["added_tokens"] if not row["content"].startswith("<0x")]
-    tokenizer = Tokenizer.from_str(json.dumps(values))
+    return json.dumps(values)
+
+
+def llama_tokenizer(*, add_bos: bool) -> Tokenizer:
+    """Phi-3's tokenizer.json: BPE with byte fallback, "▁" before every piece of text between special tokens."""
+    tokenizer = Tokenizer.from_str(_llama_pieces())
     tokenizer.decoder = decoders.Sequence(
         [decoders.Replace(Regex("▁"), " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
     )
@@ -179,7 +186,7 @@ def projector(seed: int = 2) -> dict[str, Tensor]:
 def tower(seed: int) -> dict[str, Tensor]:
     """Bunny's own tower, tuned, and so another than SigLIP's."""
     vision = {**SIZES, "num_hidden_layers": 3, "image_size": 56, "patch_size": 14}
-    config = SiglipConfig(vision_config=vision, text_config=SIZES)
+    config = SiglipConfig(vision_config=vision, text_config={**SIZES, "num_hidden_layers": 1, "vocab_size": 96})
     torch.manual_seed(seed)
     state = SiglipModel(config).vision_model.state_dict()
     return {f"model.vision_tower.vision_tower.vision_model.{name}": value for name, value in state.items()}
