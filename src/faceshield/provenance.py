@@ -15,6 +15,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timezone
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,9 @@ def _names_and_sizes(folder: Path, inside: str = "") -> Iterator[tuple[str, int]
             yield below, (folder / below).stat().st_size
 
 
+@cache
 def _git_commit() -> str | None:
+    """Asked once: a process runs the code that it has loaded, whatever lies there when it ends."""
     here = Path(__file__).resolve()
 
     def git(*arguments: str) -> str:
@@ -86,6 +89,7 @@ def _git_commit() -> str | None:
         return None
 
 
+@cache
 def _versions() -> dict[str, str]:
     versions = {"python": platform.python_version()}
     for name in (
