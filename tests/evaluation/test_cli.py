@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
 from typer.testing import CliRunner, Result
 
 from faceshield.cli import app
@@ -106,22 +105,9 @@ def test_answers_alone_need_no_threshold_and_tables_show_it(tmp_path: Path) -> N
     assert "broken.json:2: not JSON" in str(broken.exception)
 
 
-@pytest.fixture
-def tiny_model(tmp_path: Path) -> Path:
-    """The real classes with random weights."""
-    from faceshield.model import CheckpointInfo, build_tiny, save, train_tokenizer
-    from faceshield.tasks import TASKS
-
-    texts = [text for task in TASKS.values() for text in (*task.questions, *task.templates.values())]
-    model, processor = build_tiny(train_tokenizer(texts * 3, vocab_size=512), seed=0)
-    source = {"dataset": "toy-dev", "n": 4, "criterion": "eer"}
-    info = CheckpointInfo(threshold=0.5, threshold_source=source)
-    return save(model, processor, tmp_path / "toy", info)
-
-
-def test_a_real_model_is_predicted_and_scored(tiny_model: Path, samples_jsonl: Path, tmp_path: Path) -> None:
+def test_a_real_model_is_predicted_and_scored(checkpoint: Path, samples_jsonl: Path, tmp_path: Path) -> None:
     out = tmp_path / "out" / "predictions.jsonl"
-    options = ["--model", tiny_model, "--tasks", "coarse,fine", "--batch-size", 2]
+    options = ["--model", checkpoint, "--tasks", "coarse,fine", "--batch-size", 2]
     result = run("predict", samples_jsonl, "--out", out, "--limit", 2, *options)
     assert result.exit_code == 0, result.output
     result = run("predict", samples_jsonl, "--out", out, "--limit", 3, *options)
@@ -130,10 +116,10 @@ def test_a_real_model_is_predicted_and_scored(tiny_model: Path, samples_jsonl: P
     assert [row["id"].split(":")[-1] for row in rows] == ["coarse", "fine"] * 3
     assert all(0 <= row["bonafide_score"] <= 1 and len(row["type_scores"]) == 12 for row in rows)
     metrics = out.parent / "metrics.json"
-    result = run("score", out, "--model", tiny_model, "--out", metrics, "--repeats", 10)
+    result = run("score", out, "--model", checkpoint, "--out", metrics, "--repeats", 10)
     assert result.exit_code == 0, result.output
     source = json.loads(metrics.read_text())["overall"]["coarse"]["by_score"]["threshold"]["source"]
-    assert source == {"model": str(tiny_model), "dataset": "toy-dev", "n": 4, "criterion": "eer"}
+    assert source == {"model": str(checkpoint), "dataset": "drawn", "n": 24, "criterion": "min-HTER"}
 
 
 def test_the_threshold_of_a_file_is_that_of_its_scores(tmp_path: Path) -> None:

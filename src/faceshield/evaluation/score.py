@@ -212,15 +212,7 @@ def _errors(correct: BoolArray, rows: Rows, rng: np.random.Generator, repeats: i
 
 
 def _ranking(curve: ScoreCurve, rows: Rows, rng: np.random.Generator, repeats: int) -> Section:
-    def statistic(weights: FloatArray | None = None) -> dict[str, float]:
-        limits: dict[str, float] = {}
-        for percent in LIMITS:
-            for worst, name in ((False, "apcer"), (True, "apcer_worst")):
-                limits[f"{name}_at_bpcer{percent}"] = curve.apcer_at_bpcer(percent / 100, weights, worst=worst)
-                limits[f"bpcer_at_{name}{percent}"] = curve.bpcer_at_apcer(percent / 100, weights, worst=worst)
-        return {"auc": curve.auc(weights), "eer": curve.eer(weights), **limits}
-
-    return _bootstrapped(statistic, rows, rng, repeats)
+    return _bootstrapped(lambda weights=None: curve.summary(LIMITS, weights), rows, rng, repeats)
 
 
 def _calibration(calibration: Calibration, rows: Rows, rng: np.random.Generator, repeats: int) -> Section:

@@ -14,7 +14,7 @@ from faceshield.evaluation.metrics.pad import (
     error_rates,
 )
 
-CASES = 250
+CASES = 120
 
 
 def cases(seed: int = 0):
@@ -190,8 +190,13 @@ def test_operating_points_of_the_worst_type_equal_a_search_over_every_threshold(
             found = error_rates(correct_by_score(scores, attack, threshold), attack, types)
             tried.append((found.apcer.value, found.apcer_worst.value, found.bpcer.value))
         np.testing.assert_allclose(curve.worst_apcer(), [worst for _, worst, _ in tried], atol=1e-12)
+        at_once = curve.summary((1, 5, 10, 30))
+        assert (at_once["auc"], at_once["eer"]) == (curve.auc(), curve.eer())
         for limit in (0.01, 0.05, 0.1, 0.3):
             for worst in (False, True):
+                name = f"apcer{'_worst' * worst}"
+                assert at_once[f"{name}_at_bpcer{100 * limit:g}"] == curve.apcer_at_bpcer(limit, worst=worst)
+                assert at_once[f"bpcer_at_{name}{100 * limit:g}"] == curve.bpcer_at_apcer(limit, worst=worst)
                 lowest_bpcer = min(rates[2] for rates in tried if rates[worst] <= limit + 1e-12)
                 lowest_apcer = min(rates[worst] for rates in tried if rates[2] <= limit + 1e-12)
                 assert curve.bpcer_at_apcer(limit, worst=worst) == pytest.approx(lowest_bpcer, abs=1e-12)

@@ -14,7 +14,7 @@ judged attacks. ACER = (worst APCER + BPCER) / 2. HTER = (pooled APCER + BPCER) 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -207,10 +207,7 @@ class ScoreCurve:
 
     def eer(self, weights: FloatArray | None = None) -> float:
         """(APCER + BPCER) / 2 where the two are nearest, bob's definition; of equally near ones the least."""
-        apcer, bpcer = self.rates(weights)
-        if math.isnan(apcer[0]) or math.isnan(bpcer[0]):
-            return math.nan
-        return float((apcer + bpcer)[nearest_rates(apcer, bpcer)] / 2)
+        return _equal_error_rate(*self.rates(weights))
 
     def apcer_at_bpcer(self, limit: float, weights: FloatArray | None = None, *, worst: bool = False) -> float:
         """The lowest APCER where BPCER <= ``limit`` (0..1); NaN without both classes."""
@@ -226,6 +223,18 @@ class ScoreCurve:
         apcer, bpcer = self.rates(weights)
         return (self.worst_apcer(weights) if worst else apcer), bpcer
 
+    def summary(self, percents: Iterable[int], weights: FloatArray | None = None) -> dict[str, float]:
+        """The curve in numbers, each rate worked out once: "auc", "eer" and, for each limit in percent, such as 5,
+        "apcer_at_bpcer5", "bpcer_at_apcer5", "apcer_worst_at_bpcer5" and "bpcer_at_apcer_worst5"."""
+        apcer, bpcer = self.rates(weights)
+        worst = self.worst_apcer(weights)
+        found = {"auc": self.auc(weights), "eer": _equal_error_rate(apcer, bpcer)}
+        for percent in percents:
+            for name, rate in (("apcer", apcer), ("apcer_worst", worst)):
+                found[f"{name}_at_bpcer{percent}"] = _lowest_within(rate, bpcer, percent / 100)
+                found[f"bpcer_at_{name}{percent}"] = _lowest_within(bpcer, rate, percent / 100)
+        return found
+
     def corners(self) -> tuple[FloatArray, FloatArray, FloatArray]:
         """(thresholds, APCER, BPCER) of the points where the curve turns, all that a drawing needs.
 
@@ -238,6 +247,12 @@ class ScoreCurve:
         turns = np.abs(step[0, 1:] * step[1, :-1] - step[0, :-1] * step[1, 1:]) > TOLERANCE
         kept = np.concatenate([[True], turns, [True]])[: len(apcer)]
         return self.thresholds[kept], apcer[kept], bpcer[kept]
+
+
+def _equal_error_rate(apcer: FloatArray, bpcer: FloatArray) -> float:
+    if math.isnan(apcer[0]) or math.isnan(bpcer[0]):
+        return math.nan
+    return float((apcer + bpcer)[nearest_rates(apcer, bpcer)] / 2)
 
 
 def _lowest_within(rate: FloatArray, other: FloatArray, limit: float) -> float:
