@@ -27,12 +27,12 @@ def task(item: int) -> int:
 
 
 def test_results_come_in_order_and_a_death_costs_one_item() -> None:
-    found = list(in_order(task, range(12), workers=2, timeout=8.0))
+    found = list(in_order(task, range(12), workers=2, timeout=3.0))
     assert [item for item, _ in found] == list(range(12))
     results = dict(found)
     assert results[3] == Crash("the decoder's process died (SIGSEGV)")
     assert results[5] == Crash("KeyError: 'five'")
-    assert results[7] == Crash("took more than 8 seconds")
+    assert results[7] == Crash("took more than 3 seconds")
     assert results[8] == Crash("the decoder's process died (exit code 9)")
     assert all(results[item] == item * item for item in range(12) if item not in (3, 5, 7, 8))
 

@@ -11,6 +11,7 @@ import signal
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, TypeVar
@@ -20,6 +21,8 @@ Result = TypeVar("Result")
 
 _AHEAD = 8  # items a worker may be ahead of the one that is waited for
 _GRACE = 5.0  # seconds for a worker to end by itself
+_START = 120.0  # seconds for a worker to be there; an item's own time begins then
+_ARRIVED: Any = object()
 
 
 @dataclass(frozen=True)
@@ -36,16 +39,21 @@ class _Worker(Generic[Item, Result]):
         self.process.start()
         there.close()
         self.index: int | None = None
+        self.ready = False
         self.since = 0.0
 
     def give(self, index: int, item: Item) -> None:
-        self.index, self.since = index, time.monotonic()
+        self.index, self.since = index, time.monotonic() + (0.0 if self.ready else _START)
         self.connection.send(item)
 
     def take(self) -> Result | Crash:
-        """The result; a `Crash` if the process is gone."""
+        """The result; a `Crash` if the process is gone; `_ARRIVED` where it has only said that it is there."""
         try:
-            return self.connection.recv()  # type: ignore[no-any-return]
+            message = self.connection.recv()
+            if self.ready:
+                return message  # type: ignore[no-any-return]
+            self.ready, self.since = True, time.monotonic()
+            return _ARRIVED  # type: ignore[no-any-return]
         except (EOFError, OSError):
             self.process.join(_GRACE)
             return Crash(f"the decoder's process died ({_cause(self.process.exitcode)})")
@@ -68,15 +76,10 @@ def _serve(connection: Connection, work: Callable[[Any], Any]) -> None:
     # What a decoder prints about a broken file would tear the progress bar.
     quiet = os.open(os.devnull, os.O_WRONLY)
     os.dup2(quiet, 2)
-    while True:
-        try:
-            item = connection.recv()
-        except (EOFError, OSError):
-            return
-        try:
-            connection.send(_safely(work, item))
-        except OSError:
-            return
+    with suppress(EOFError, OSError):  # the main process is gone, or wants no more
+        connection.send(None)  # here it is
+        while True:
+            connection.send(_safely(work, connection.recv()))
 
 
 def _safely(work: Callable[[Item], Result], item: Item) -> Result | Crash:
@@ -97,7 +100,7 @@ def in_order(
         work: a function at the top of a module; it and its results travel between processes.
         items: what to work on.
         workers: processes; 0 = none but this one, which must not die then.
-        timeout: seconds after which an item is given up and its process killed.
+        timeout: seconds after which an item is given up and its process killed; the start of a process is not counted.
     """
     if workers == 0:
         yield from ((item, _safely(work, item)) for item in items)
@@ -135,6 +138,8 @@ def in_order(
                 worker = busy[connection]  # type: ignore[index]
                 assert worker.index is not None
                 result = worker.take()
+                if result is _ARRIVED:
+                    continue
                 done[worker.index], worker.index = result, None
                 if not worker.process.is_alive():
                     worker.end()
