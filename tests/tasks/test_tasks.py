@@ -56,7 +56,7 @@ def test_questions_have_several_phrasings_and_no_verdict(task) -> None:
 @EVERY_TYPE
 def test_every_answer_is_read_back(task, name: str, make_sample) -> None:
     rng = np.random.default_rng([0, PRESENTATION_TYPES.index(name)])
-    for index in range(80):
+    for index in range(40):
         size = tuple(int(v) for v in rng.integers(20, 400, 2))
         boxes = [random_box(rng, size) for _ in range(rng.integers(1, 4))] if name != "Bonafide" else []
         meta = {"cues": ["a paper edge", "flat light", "a hand", "dots", "no depth"][: rng.integers(0, 6)]}

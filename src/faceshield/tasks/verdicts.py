@@ -40,7 +40,9 @@ _HEDGE = re.compile(
     r"(?:tell|say|determine|decide|judge|see|assess))(?![a-z])"
 )
 _CLAUSE_END = re.compile(r"[.,;:!?\n]|(?<![a-z])but(?![a-z])")
-_NAMED_ATTACK = rf"{_SEPARATOR}(?:presentation{_SEPARATOR})?attack"
+_NAMED_ATTACK = re.compile(rf"{_SEPARATOR}(?:presentation{_SEPARATOR})?attack")
+_OF_TYPE = re.compile(r"\b(?:type|class|category|kind)(?: is| of attack is|\s?[:=])?(?: an?)? ?'?$")
+_OF_TYPE_WINDOW = 40  # characters looked back, more than the longest of these
 
 
 def normalise(text: str) -> str:
@@ -106,10 +108,8 @@ def find_type(text: str) -> str | None:
         name
         for name, start, end in mentions
         if name == BONAFIDE
-        or re.match(_NAMED_ATTACK, text[end:])
-        or re.search(
-            r"\b(?:type|class|category|kind)(?: is| of attack is|\s?[:=])?(?: an?)? ?'?$", text[:start]
-        )
+        or _NAMED_ATTACK.match(text, end)
+        or _OF_TYPE.search(text[max(start - _OF_TYPE_WINDOW, 0) : start])
     }
     if False in verdicts:
         stated.add(BONAFIDE)
