@@ -11,13 +11,21 @@ import difflib
 import typing
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PrivateAttr, ValidationError
 from typing_extensions import Self
 
 KeyPath = tuple[str | int, ...]
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, (str, Path)) else value
+
+
+Paths = Annotated[list[Path], BeforeValidator(_listed)]
+"""Files; one alone may stand without brackets."""
 
 
 class ConfigError(ValueError):

@@ -17,10 +17,10 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field, field_validator
+from pydantic import Field
 from torch import nn
 
-from faceshield.config import Config
+from faceshield.config import Config, Paths
 from faceshield.model import load, save
 from faceshield.records import Dialogue, read_jsonl, write_run
 from faceshield.training.precision import autocast, device
@@ -47,7 +47,7 @@ class LanguageConfig(Config):
 
     stage: Literal["foundation-lm"] = "foundation-lm"
     init: Path
-    dialogues: list[Path] = Field(min_length=1)
+    dialogues: Paths = Field(min_length=1)
     out: Path
     steps: int = Field(1500, ge=1)
     minutes: float | None = Field(None, gt=0)
@@ -63,11 +63,6 @@ class LanguageConfig(Config):
     threads: int = Field(2, ge=1)
     bf16: bool | None = None
     seed: int = Field(0, ge=0)
-
-    @field_validator("dialogues", mode="before")
-    @classmethod
-    def _one_or_many(cls, value: Any) -> Any:
-        return [value] if isinstance(value, (str, Path)) else value
 
 
 def token_stream(dialogues: Iterable[Dialogue], processor: Any) -> NDArray[np.int64]:

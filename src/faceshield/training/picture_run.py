@@ -15,10 +15,10 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field, field_validator
+from pydantic import Field
 from torch import Tensor, nn
 
-from faceshield.config import Config
+from faceshield.config import Config, Paths
 from faceshield.training.heads import type_weights
 from faceshield.training.oversample import Oversample, repeats
 from faceshield.training.pictures import Pictures, cached_pixels
@@ -50,7 +50,7 @@ class PictureConfig(Config):
         bf16: autocast to bfloat16; None = where the hardware has it.
     """
 
-    data: list[Path] = Field(min_length=1)
+    data: Paths = Field(min_length=1)
     out: Path
     cache: Path | None = None
     pictures: int = Field(120_000, ge=1)
@@ -71,11 +71,6 @@ class PictureConfig(Config):
     threads: int = Field(2, ge=1)
     bf16: bool | None = None
     seed: int = Field(0, ge=0)
-
-    @field_validator("data", mode="before")
-    @classmethod
-    def _one_or_many(cls, value: Any) -> Any:
-        return [value] if isinstance(value, (str, Path)) else value
 
 
 class PictureRun:

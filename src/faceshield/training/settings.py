@@ -9,9 +9,9 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from faceshield.config import Config
+from faceshield.config import Config, Paths
 from faceshield.model import resolve_model
 from faceshield.training.oversample import Oversample
 
@@ -58,8 +58,8 @@ class StageConfig(Config):
 
     stage: Literal["pretrain", "sft"]
     init: str
-    dialogues: list[Path] = Field(min_length=1)
-    samples: list[Path] = Field(default_factory=list)
+    dialogues: Paths = Field(min_length=1)
+    samples: Paths = Field(default_factory=list)
     out: Path
     cache_features: bool = False
     cache: Path | None = None
@@ -93,11 +93,6 @@ class StageConfig(Config):
     threads: int = Field(2, ge=1)
     bf16: bool | None = None
     seed: int = Field(0, ge=0)
-
-    @field_validator("dialogues", "samples", mode="before")
-    @classmethod
-    def _one_or_many(cls, value: Any) -> Any:
-        return [value] if isinstance(value, (str, Path)) else value
 
 
 def inherited(config: StageConfig) -> tuple[StageConfig, dict[str, str]]:

@@ -12,9 +12,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from faceshield.config import Config
+from faceshield.config import Config, Paths
 from faceshield.model import read_info
 from faceshield.model.checkpoint import INFO_FILE
 from faceshield.records import Prediction, read_jsonl, write_text_atomic
@@ -31,15 +31,10 @@ class ThresholdConfig(Config):
     """
 
     stage: Literal["threshold"] = "threshold"
-    predictions: list[Path] = Field(min_length=1)
+    predictions: Paths = Field(min_length=1)
     out: Path
     criterion: str = "eer"
     dataset: str | None = None
-
-    @field_validator("predictions", mode="before")
-    @classmethod
-    def _one_or_many(cls, value: Any) -> Any:
-        return [value] if isinstance(value, (str, Path)) else value
 
 
 def store_threshold(config: ThresholdConfig, choose: Callable[..., dict[str, Any]]) -> float:

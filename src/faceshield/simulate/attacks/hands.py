@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from faceshield.simulate.attacks.recapture import Placement, chance
+from faceshield.simulate.attacks.paint import chance
+from faceshield.simulate.attacks.recapture import Placement
 from faceshield.simulate.limbs import SKINS, Limb, paint_limb
 from faceshield.simulate.portrait import CANVAS, Box
 

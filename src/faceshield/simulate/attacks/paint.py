@@ -208,7 +208,7 @@ def pick(rng: np.random.Generator, names: Sequence[str], given: str | None, weig
 
 
 def chance(rng: np.random.Generator, share: float) -> bool:
-    """True with probability `share`."""
+    """True with probability `share`; always consumes one draw."""
     return bool(rng.random() < share)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from faceshield.simulate.attacks import hands
+from faceshield.simulate.attacks import hands, paint
 from faceshield.simulate.attacks import recapture as rc
 from faceshield.simulate.portrait import (
     CANVAS,
@@ -115,14 +115,14 @@ def _fastenings(image: FloatImage, placement: rc.Placement, outer: Box, rng: np.
     x0, y0, x1, y1 = outer
     corners = np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], np.float32)
     middle = placement.to_canvas(corners.mean(axis=0, keepdims=True))[0]
-    pins, size = rc.chance(rng, 0.4), rng.uniform(9, 17)
+    pins, size = paint.chance(rng, 0.4), rng.uniform(9, 17)
     colour = rng.uniform(0.1, 0.95, 3) if pins else np.array([0.9, 0.86, 0.74]) * rng.uniform(0.7, 1.05)
     rows, columns = np.mgrid[0:CANVAS, 0:CANVAS].astype(np.float32)
     found = False
     for corner in placement.to_canvas(corners):
         inward = (middle - corner) / max(float(np.hypot(*(middle - corner))), 1e-6)
         at = corner + inward * (size * 0.7 if pins else 2.0)
-        if not np.all((at > 4) & (at < CANVAS - 4)) or rc.chance(rng, 0.2):
+        if not np.all((at > 4) & (at < CANVAS - 4)) or paint.chance(rng, 0.2):
             continue
         found = True
         dx, dy = columns - at[0], rows - at[1]
@@ -140,7 +140,7 @@ def _fastenings(image: FloatImage, placement: rc.Placement, outer: Box, rng: np.
 
 def _paper(scene: Scene, inked: FloatImage, view: str, white: FloatImage, rng: np.random.Generator) -> tuple[rc.Sheet, bool]:
     """The sheet and whether a white border was left around the picture."""
-    aspect, bordered = float(rng.choice(_ASPECTS)), rc.chance(rng, 0.55)
+    aspect, bordered = float(rng.choice(_ASPECTS)), paint.chance(rng, 0.55)
     thin, thick = rng.uniform(0.025, 0.08), rng.uniform(0.04, 0.3, 4)
     if view == rc.TIGHT:
         return rc.make_sheet(inked, (0, 0, CANVAS, CANVAS), (CANVAS, CANVAS), (0, 0, 0, 0), white), False
@@ -150,7 +150,7 @@ def _paper(scene: Scene, inked: FloatImage, view: str, white: FloatImage, rng: n
     margins = (0, 0, 0, 0)
     if bordered:
         # Photo borders are even; a picture on office paper sits anywhere on the sheet.
-        shares = thick if rc.chance(rng, 0.35) else np.full(4, thin)
+        shares = thick if paint.chance(rng, 0.35) else np.full(4, thin)
         left, top, right, bottom = (int(max(3, round(float(share) * width))) for share in shares)
         margins = (left, top, right, bottom)
     return rc.make_sheet(inked, crop, (width, height), margins, white), bordered
@@ -178,9 +178,7 @@ def apply(scene: Scene, rng: np.random.Generator, background: FloatImage, varian
     Raises:
         ValueError: for an unknown variant.
     """
-    variant = str(rng.choice(VARIANTS)) if variant is None else variant
-    if variant not in VARIANTS:
-        raise ValueError(f"unknown print variant ({variant!r}) — expected one of {', '.join(VARIANTS)} — name one")
+    variant = paint.pick(rng, VARIANTS, variant)
     kind, cues, light = variant.split("/")[1], [], rc.scene_light(scene, rng)
     view = rc.draw_view(rng)
     inked, faded = _inked(rc.inner_capture(scene.image, rng), kind, rng)
@@ -195,7 +193,7 @@ def apply(scene: Scene, rng: np.random.Generator, background: FloatImage, varian
     sheet, bordered = _paper(scene, inked, view, white, rng)
     outer: Box = (0.0, 0.0, float(sheet.size[0]), float(sheet.size[1]))
     on_sheet = sheet.from_scene(scene.landmarks)
-    stiff = rc.chance(rng, 0.5)
+    stiff = paint.chance(rng, 0.5)
     placement = rc.place(sheet, outer, on_sheet, view, rng, bow=0.0 if stiff else rng.uniform(8, 34))
     on_canvas = placement.to_canvas(on_sheet)
     s, t = placement.planes()
@@ -204,10 +202,10 @@ def apply(scene: Scene, rng: np.random.Generator, background: FloatImage, varian
     u, v = (s - sheet.size[0] / 2) * scale, (t - sheet.size[1] / 2) * scale
 
     # Which traces the paper bears: drawn first, so that a view without edges can be given one that is plain.
-    dotted = kind in ("laser", "newsprint-bw") and rc.chance(rng, 0.75)
-    streaked = kind in ("laser", "inkjet") and rc.chance(rng, 0.5)
-    creased = rc.chance(rng, 0.28 if kind == "newsprint-bw" else 0.16)
-    glossy = rc.chance(rng, {"photo-paper": 0.75, "laser": 0.3, "inkjet": 0.2, "newsprint-bw": 0.06}[kind])
+    dotted = kind in ("laser", "newsprint-bw") and paint.chance(rng, 0.75)
+    streaked = kind in ("laser", "inkjet") and paint.chance(rng, 0.5)
+    creased = paint.chance(rng, 0.28 if kind == "newsprint-bw" else 0.16)
+    glossy = paint.chance(rng, {"photo-paper": 0.75, "laser": 0.3, "inkjet": 0.2, "newsprint-bw": 0.06}[kind])
     curled = abs(placement.bow) > 7
     if view == rc.TIGHT and not (dotted or streaked or creased or glossy or curled):
         dotted, streaked, glossy = kind == "newsprint-bw", kind in ("laser", "inkjet"), kind == "photo-paper"
@@ -215,7 +213,7 @@ def apply(scene: Scene, rng: np.random.Generator, background: FloatImage, varian
     if dotted:
         period, strength = 2.0 + 3.2 * rng.beta(1.5, 1.8), np.float32(rng.uniform(0.3, 0.85))
         period = max(period, 2.8) if view == rc.TIGHT else period
-        dots = _halftone(ink, u, v, period, rc.chance(rng, 0.25), kind == "newsprint-bw", rng)
+        dots = _halftone(ink, u, v, period, paint.chance(rng, 0.25), kind == "newsprint-bw", rng)
         ink = ink + (dots * (white - 0.1) + 0.08 - ink) * strength * np.float32(min(1.0, 1.25 - 0.1 * period))
         if period > 2.7:
             cues.append(DOTS)
@@ -225,13 +223,13 @@ def apply(scene: Scene, rng: np.random.Generator, background: FloatImage, varian
         grain = rng.normal(0, 1, (CANVAS, CANVAS, 3)).astype(np.float32)
         ink = ink + grain * np.float32(rng.uniform(0.03, 0.1)) * np.sqrt((ink * (1 - ink)).clip(0, 1)) * 2
     if streaked:
-        ink = ink * _streaks(v if rc.chance(rng, 0.6) else u, kind, rng.uniform(0.025, 0.06), rng)[..., None]
+        ink = ink * _streaks(v if paint.chance(rng, 0.6) else u, kind, rng.uniform(0.025, 0.06), rng)[..., None]
         cues.append(STREAKS)
-    if kind in ("inkjet", "newsprint-bw") and rc.chance(rng, 0.7):
+    if kind in ("inkjet", "newsprint-bw") and paint.chance(rng, 0.7):
         fibre = rc.blurred(rng.normal(0.5, 0.3, (CANVAS, CANVAS)).astype(np.float32), 0.8) - 0.5
         ink = ink * (1 + fibre * np.float32(rng.uniform(0.1, 0.4)))[..., None]
     if creased:
-        shade, cracked = _creases(u, v, rc.chance(rng, 0.6), rng)
+        shade, cracked = _creases(u, v, paint.chance(rng, 0.6), rng)
         ink = (ink + (white - ink) * cracked[..., None]) * shade[..., None]
         cues.append(CREASED)
 
@@ -248,7 +246,7 @@ def apply(scene: Scene, rng: np.random.Generator, background: FloatImage, varian
     paper = ink * gain[..., None] * lamp
     if glossy:
         spot = rc.highlight(rng, (10.0, 50.0), near=on_canvas[OUTLINE].mean(axis=0)) * np.float32(rng.uniform(0.35, 0.8))
-        if curled or rc.chance(rng, 0.3):
+        if curled or paint.chance(rng, 0.3):
             spot = spot * (0.75 + 0.35 * smooth_noise(rng, cells=5)[..., 0])
         spot += np.float32(rng.uniform(0.0, 0.14))
         paper = paper + (lamp - paper) * spot.clip(0, 0.9)[..., None]
@@ -257,15 +255,15 @@ def apply(scene: Scene, rng: np.random.Generator, background: FloatImage, varian
 
     image, mask, held = paper, None, None
     if view == rc.TIGHT:
-        held = hands.fingertip_from_border(rng) if rc.chance(rng, 0.1) else None
+        held = hands.fingertip_from_border(rng) if paint.chance(rng, 0.1) else None
     else:
-        cut = rc.chance(rng, 0.07) and not bordered
+        cut = paint.chance(rng, 0.07) and not bordered
         mask = rc.rounded_rectangle(s, t, outer, rng.choice([0.0, 0.0, 4.0]), placement.scale)
         if cut:
             mask = mask * _cut_out(scene, sheet, s, t, rng)
             rim = (4 * mask * (1 - rc.blurred(mask, 2.5))).clip(0, 1) * mask
             paper = blend(paper, np.broadcast_to(white * np.float32(0.95), paper.shape), rim)
-        wanted = not rc.chance(rng, 0.45)
+        wanted = not paint.chance(rng, 0.45)
         held = hands.grip(placement, outer, rng.uniform(11, 24), rng) if wanted and not cut else None
         exposure = rng.uniform(0.75, 1.05)
         image = rc.cast_shadow(background, mask, rng, light)
@@ -277,7 +275,7 @@ def apply(scene: Scene, rng: np.random.Generator, background: FloatImage, varian
         cues.append(EDGE)
         if bordered:
             cues.append(BORDER)
-        if held is None and not cut and rc.chance(rng, 0.4) and _fastenings(image, placement, outer, rng):
+        if held is None and not cut and paint.chance(rng, 0.4) and _fastenings(image, placement, outer, rng):
             cues.append(TAPE)
     for limb in held.front if held else ():
         hands.paint_limb(image, limb, light, rng.uniform(0.8, 1.0))

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
+from faceshield.simulate.attacks.paint import chance
 from faceshield.simulate.portrait import CANVAS, OUTLINE, Box, FloatImage, Mask, Points, Scene, bounding_box
 
 Plane = NDArray[np.float32]
@@ -29,11 +30,6 @@ def draw_view(rng: np.random.Generator, whole: float = 0.22) -> str:
     (some edges).
     """
     return str(rng.choice([TIGHT, WHOLE, PARTIAL], p=[0.45, whole, 0.55 - whole]))
-
-
-def chance(rng: np.random.Generator, probability: float) -> bool:
-    """True with `probability`; always consumes one draw."""
-    return bool(rng.random() < probability)
 
 
 def to_bytes(image: NDArray[np.float32]) -> NDArray[np.uint8]:

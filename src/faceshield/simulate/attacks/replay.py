@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import convolve
 
-from faceshield.simulate.attacks import hands
+from faceshield.simulate.attacks import hands, paint
 from faceshield.simulate.attacks import recapture as rc
 from faceshield.simulate.attacks.controls import draw_controls
 from faceshield.simulate.portrait import (
@@ -60,14 +60,14 @@ def _panel(image: FloatImage, rng: np.random.Generator) -> tuple[FloatImage, lis
     what of it is plain.
     """
     gamma, gain = rng.uniform(0.85, 1.6), rng.uniform(0.6, 1.3)
-    blue = rng.uniform(0.02, 0.3) if rc.chance(rng, 0.6) else rng.uniform(-0.06, 0.04)
+    blue = rng.uniform(0.02, 0.3) if paint.chance(rng, 0.6) else rng.uniform(-0.06, 0.04)
     black = rng.uniform(0.0, 0.09)
     cast = np.array([1 - 0.9 * blue, 1 - rng.uniform(0.1, 0.4) * blue, 1 + 0.7 * blue], np.float32)
     lit = image.clip(0, 1) ** np.float32(gamma) * (np.float32(gain) * cast)
     lit = rc.saturate(lit, rng.uniform(0.75, 1.45))
-    if rc.chance(rng, 0.5):
+    if paint.chance(rng, 0.5):
         lit = lit + np.float32(rng.uniform(0.15, 0.55)) * rc.blurred((lit - 0.7).clip(0, 1), rng.uniform(4, 14))
-    if rc.chance(rng, 0.2):  # few bits: bands in what should be smooth
+    if paint.chance(rng, 0.2):  # few bits: bands in what should be smooth
         steps = np.float32(rng.integers(10, 28))
         lit = np.round(lit * steps) / steps
     cues = [BLUISH] if blue > 0.12 else []
@@ -80,9 +80,9 @@ def _screen(scene: Scene, shown: FloatImage, view: str, device: _Device, rng: np
     """The lit picture on the screen and (N, 2) sheet pixels where controls lie over it; N is 0 without
     controls.
     """
-    aspect, cover, shrink = float(rng.choice(device.aspects)), rc.chance(rng, 0.45), 1.0
-    controls = rc.chance(rng, 0.28 if view == rc.TIGHT else 0.38)
-    dark = rng.uniform(0.0, 0.05) if rc.chance(rng, 0.75) else rng.uniform(0.75, 0.95)
+    aspect, cover, shrink = float(rng.choice(device.aspects)), paint.chance(rng, 0.45), 1.0
+    controls = paint.chance(rng, 0.28 if view == rc.TIGHT else 0.38)
+    dark = rng.uniform(0.0, 0.05) if paint.chance(rng, 0.75) else rng.uniform(0.75, 0.95)
     fill = np.full(3, dark, np.float32)
     if view == rc.TIGHT:
         sheet = rc.make_sheet(shown, (0, 0, CANVAS, CANVAS), (CANVAS, CANVAS), (0, 0, 0, 0), fill)
@@ -96,7 +96,7 @@ def _screen(scene: Scene, shown: FloatImage, view: str, device: _Device, rng: np
         width, height = round((crop[2] - crop[0]) * shrink), round((crop[3] - crop[1]) * shrink)
         # What does not fit is filled by bars; the picture then need not be in the middle.
         across, down = max(0, round(height * aspect) - width), max(0, round(width / aspect) - height)
-        lean = rng.uniform(0.2, 0.8) if rc.chance(rng, 0.3) else 0.5
+        lean = rng.uniform(0.2, 0.8) if paint.chance(rng, 0.3) else 0.5
         margins = (
             round(across * lean),
             round(down * lean),
@@ -122,9 +122,9 @@ def _moire(u: rc.Plane, v: rc.Plane, rng: np.random.Generator) -> FloatImage:
     """
     factor = np.ones((CANVAS, CANVAS, 3), np.float32)
     warp = smooth_noise(rng, cells=2)[..., 0] * np.float32(rng.uniform(0.0, 1.2))
-    coloured = rng.uniform(0.0, 1.0) if rc.chance(rng, 0.7) else 0.0
-    for wave in range(1 + int(rc.chance(rng, 0.35))):
-        period = rng.uniform(5, 14) if rc.chance(rng, 0.6) else rng.uniform(14, 44)
+    coloured = rng.uniform(0.0, 1.0) if paint.chance(rng, 0.7) else 0.0
+    for wave in range(1 + int(paint.chance(rng, 0.35))):
+        period = rng.uniform(5, 14) if paint.chance(rng, 0.6) else rng.uniform(14, 44)
         angle, curve = rng.uniform(0, np.pi), rng.uniform(-1, 1) * 2.5e-4
         phase = (u * np.float32(np.cos(angle)) + v * np.float32(np.sin(angle))) / np.float32(period)
         phase = phase + np.float32(curve) * (v * v - 0.5 * u * u) / np.float32(period) * 12 + warp
@@ -231,7 +231,7 @@ def _flicker(rng: np.random.Generator) -> rc.Plane:
     """
     rows = np.arange(CANVAS) / rng.uniform(26, 150) + rng.uniform(0, 1)
     wave = np.cos(2 * np.pi * rows)
-    if rc.chance(rng, 0.5):
+    if paint.chance(rng, 0.5):
         wave = np.tanh(wave * rng.uniform(2, 6))
     bands = 1 - rng.uniform(0.05, 0.16) * (1 + wave)
     slope = (_COLUMNS * np.float32(rng.normal(0, 0.02)) + _ROWS).clip(0, CANVAS - 1).astype(np.int32)
@@ -251,7 +251,7 @@ def _body(
     """The device around the screen: its picture, its mask, and the mask of the lit part."""
     mask = rc.rounded_rectangle(s, t, outer, radius, scale)
     lit = rc.rounded_rectangle(s, t, screen, radius * rng.choice([0.0, 0.6]), scale)
-    pale = rc.chance(rng, device.pale)
+    pale = paint.chance(rng, device.pale)
     tone = rng.uniform(0.7, 0.95) if pale else rng.uniform(0.015, 0.14)
     colour = np.full(3, tone, np.float32) * (1 + rng.normal(0, 0.03, 3).astype(np.float32))
     rim = rc.rounded_rectangle(s, t, outer, radius, scale * 0.3) * 2 - 1
@@ -294,9 +294,7 @@ def apply(scene: Scene, rng: np.random.Generator, background: FloatImage, varian
     Raises:
         ValueError: for an unknown variant.
     """
-    variant = str(rng.choice(VARIANTS)) if variant is None else variant
-    if variant not in VARIANTS:
-        raise ValueError(f"unknown replay variant ({variant!r}) — expected one of {', '.join(VARIANTS)} — name one")
+    variant = paint.pick(rng, VARIANTS, variant)
     kind = variant.split("/")[1]
     device, light = _DEVICES[kind], rc.scene_light(scene, rng)
     view = rc.draw_view(rng, whole=0.3 if kind == "phone" else 0.14)
@@ -305,7 +303,7 @@ def apply(scene: Scene, rng: np.random.Generator, background: FloatImage, varian
 
     width, height = sheet.size
     edge = rng.uniform(*device.bezel) * min(width, height)
-    ends = edge * (rng.uniform(1.5, 4.0) if kind in ("phone", "tablet") and rc.chance(rng, 0.4) else 1.0)
+    ends = edge * (rng.uniform(1.5, 4.0) if kind in ("phone", "tablet") and paint.chance(rng, 0.4) else 1.0)
     chin = edge * rng.uniform(1.0, 2.5) if kind in ("monitor", "tv") else ends
     upright = height >= width
     sides, tops = (edge, ends) if upright else (ends if kind in ("phone", "tablet") else edge, edge)
@@ -326,16 +324,16 @@ def apply(scene: Scene, rng: np.random.Generator, background: FloatImage, varian
 
     # Which traces: drawn first, so that a view without bezel can be given one that is plain. Moire is no
     # must.
-    striped, gridded = rc.chance(rng, 0.36), rc.chance(rng, 0.2)
-    flickering, uneven = rc.chance(rng, 0.2), rc.chance(rng, 0.4)
-    glaring = rc.chance(rng, 0.5)
+    striped, gridded = paint.chance(rng, 0.36), paint.chance(rng, 0.2)
+    flickering, uneven = paint.chance(rng, 0.2), paint.chance(rng, 0.4)
+    glaring = paint.chance(rng, 0.5)
     if view == rc.TIGHT and not (striped or gridded or flickering or uneven or glaring or BUTTONS in cues):
-        glaring = rc.chance(rng, 0.5)
+        glaring = paint.chance(rng, 0.5)
         uneven = not glaring
 
     if kind == "laptop":
         gridded = False
-        beats, striped = _subpixels(u, v, rng) if striped or rc.chance(rng, 0.4) else (np.float32(1.0), False)
+        beats, striped = _subpixels(u, v, rng) if striped or paint.chance(rng, 0.4) else (np.float32(1.0), False)
         picture = picture * beats
     elif striped:
         picture = picture * _moire(u, v, rng)
@@ -366,25 +364,25 @@ def apply(scene: Scene, rng: np.random.Generator, background: FloatImage, varian
 
     image, mask, held = picture, None, None
     if view == rc.TIGHT:
-        held = hands.fingertip_from_border(rng) if rc.chance(rng, 0.06) else None
+        held = hands.fingertip_from_border(rng) if paint.chance(rng, 0.06) else None
     else:
         radius = device.rounding * rng.uniform(0.2, 1.4) * min(width, height)
         body, mask, lit = _body(s, t, outer, screen, radius, placement.scale, device, rng)
         room = background * np.float32(rng.uniform(0.65, 1.35))  # as bright as other classes' rooms, or it tells
         image = rc.cast_shadow(room, mask, rng, light)
-        if kind in ("monitor", "tv") and rc.chance(rng, 0.6):
+        if kind in ("monitor", "tv") and paint.chance(rng, 0.6):
             _stand(image, placement, outer, rng)
-        if kind == "laptop" and rc.chance(rng, 0.8):
+        if kind == "laptop" and paint.chance(rng, 0.8):
             _deck(image, placement, outer, rng)
-        grasp = rc.chance(rng, {"phone": 0.75, "tablet": 0.5}.get(kind, 0.0))
+        grasp = paint.chance(rng, {"phone": 0.75, "tablet": 0.5}.get(kind, 0.0))
         tall = kind == "phone" and upright
         width_cm = device.width_cm * (1.0 if upright else 1.6)
-        held = hands.grip(placement, outer, width_cm, rng, wrap=tall and rc.chance(rng, 0.6)) if grasp else None
+        held = hands.grip(placement, outer, width_cm, rng, wrap=tall and paint.chance(rng, 0.6)) if grasp else None
         for limb in held.behind if held else ():
             hands.paint_limb(image, limb, light, rng.uniform(0.5, 0.9))
         body = body + glare * np.float32(0.25)
         image = blend(image, blend(body, picture, lit), mask)
-        if rc.chance(rng, 0.4):
+        if paint.chance(rng, 0.4):
             # A bright panel lights what is near it.
             halo = rc.blurred(lit, 14) * (1 - mask) * np.float32(rng.uniform(0.08, 0.3))
             image = image + halo[..., None] * picture.mean(axis=(0, 1))
