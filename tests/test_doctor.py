@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from faceshield.cli import app
 from faceshield.doctor import Result, examine
-from faceshield.model import CheckpointInfo, build_tiny, save, train_tokenizer
+from faceshield.model import train_tokenizer
 from faceshield.model.checkpoint import TINY_FOLDER
 from faceshield.records import Dialogue, Sample, write_jsonl
 
@@ -22,13 +22,9 @@ NAMES = ["packages", "torch", "GPU", "faces", "files", "memory", "weights", "tok
 
 
 @pytest.fixture
-def model(tmp_path: Path, toy_sizes: dict[str, Any]) -> Path:
-    tokenizer = train_tokenizer(["Is this face bona fide? This is a bona fide face."] * 5, vocab_size=300)
-    return save(
-        *build_tiny(tokenizer, **toy_sizes),
-        tmp_path / "model",
-        CheckpointInfo(threshold=0.5, threshold_source={"dataset": "dev"}),
-    )
+def model(tmp_path: Path, checkpoint: Path) -> Path:
+    """A copy, to be spoilt."""
+    return Path(shutil.copytree(checkpoint, tmp_path / "model"))
 
 
 @pytest.fixture

@@ -139,7 +139,8 @@ def banned_faults(path: Path, source: str) -> list[str]:
     if not in_package:
         return faults
     for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute) and ast.unparse(node) in ("torch.load", "torch.hub"):
+        told = isinstance(node, ast.Attribute) and node.attr in ("load", "hub")  # to unparse them all takes long
+        if told and ast.unparse(node) in ("torch.load", "torch.hub"):
             faults.append(f"{path}:{node.lineno}: {ast.unparse(node)}, which can run code from files")
         if isinstance(node, ast.keyword) and node.arg in ("trust_remote_code", "allow_pickle"):
             is_false = isinstance(node.value, ast.Constant) and node.value.value is False
@@ -234,19 +235,18 @@ def python(code: str) -> str:
     return done.stdout.strip()
 
 
-@pytest.mark.parametrize(
-    "code",
-    [
+def test_light_parts_load_nothing_heavy() -> None:
+    heavy = "{'torch', 'transformers', 'peft', 'accelerate', 'matplotlib'}"
+    lines = ["import sys"]
+    for code in (
         "import faceshield",
         "import faceshield.cli",
         "from faceshield import InspectionReport",
-        "import faceshield.tasks, faceshield.data_engine, faceshield.evaluation",
         "import faceshield.records, faceshield.taxonomy, faceshield.config",
-    ],
-)
-def test_light_parts_load_nothing_heavy(code: str) -> None:
-    heavy = "{'torch', 'transformers', 'peft', 'accelerate', 'matplotlib'}"
-    assert python(f"import sys\n{code}\nprint(sorted({heavy} & set(sys.modules)))") == "[]"
+        "import faceshield.tasks, faceshield.data_engine, faceshield.evaluation",
+    ):
+        lines += [code, f"assert not {heavy} & set(sys.modules), {code!r}"]
+    python("\n".join(lines))
 
 
 def test_help_loads_neither_torch_nor_images() -> None:

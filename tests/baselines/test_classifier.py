@@ -59,7 +59,7 @@ def test_predict_threshold_and_score(stage_config: Make, domains_jsonl: Path, tm
 
 
 def test_calibrate_on_ones_own_photographs(stage_config: Make, face_photo: np.ndarray, tmp_path: Path) -> None:
-    config = stage_config("resnet", pictures=8)
+    config, face_photo = stage_config("resnet", pictures=8), face_photo[:240, 100:340]
     train_baseline(config)
     for number in range(3):
         photo = tmp_path / f"photos/real/p{number}/photo.png"
@@ -70,7 +70,7 @@ def test_calibrate_on_ones_own_photographs(stage_config: Make, face_photo: np.nd
     info = read_info(tmp_path / "own")
     assert info.threshold is not None and info.threshold_source["n_not_judged"] == 0 and read_info(config.out).threshold is None
     found = read_jsonl(tmp_path / "own.calibration/predictions.jsonl", Prediction)
-    x0, y0, x1, y1 = crop_box(BuiltInDetector().detect(face_photo)[0].box, (512, 512))
+    x0, y0, x1, y1 = crop_box(BuiltInDetector().detect(face_photo)[0].box, (240, 240))
     wanted = load_model(tmp_path / "own").score_many([face_photo[y0:y1, x0:x1]])[0][0]
     assert found[0].bonafide_score == pytest.approx(wanted, abs=1e-6), "the face was cut out first"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,18 +12,9 @@ from typer.testing import CliRunner, Result
 
 from faceshield.cli import app
 from faceshield.evaluation.metrics.pad import correct_by_score
-from faceshield.model import CheckpointInfo, build_tiny, read_info, save, train_tokenizer
+from faceshield.model import read_info
 from faceshield.records import Prediction, read_jsonl
-from faceshield.tasks import COARSE, TASKS
-
-
-@pytest.fixture(scope="module")
-def toy(tmp_path_factory: pytest.TempPathFactory, toy_sizes: dict[str, dict[str, Any]]) -> Path:
-    texts = [text for task in TASKS.values() for text in (*task.questions, *task.templates.values())]
-    model, processor = build_tiny(train_tokenizer(texts, vocab_size=400), seed=1, **toy_sizes)
-    source = {"dataset": "toy", "n": 4, "criterion": "eer"}
-    info = CheckpointInfo(0.5, source, {"coarse": COARSE.question}, extra={"crop_side": 64})
-    return save(model, processor, tmp_path_factory.mktemp("models") / "toy", info)
+from faceshield.tasks import COARSE
 
 
 def photograph(path: Path, seed: int) -> None:
@@ -48,12 +38,12 @@ def run(*arguments: object) -> Result:
     return CliRunner().invoke(app, ["calibrate", *map(str, arguments)])
 
 
-def test_a_copy_gets_the_threshold_and_its_evidence(toy: Path, photos: Path, tmp_path: Path) -> None:
-    before = {path.name: path.read_bytes() for path in toy.iterdir() if path.is_file()}
+def test_a_copy_gets_the_threshold_and_its_evidence(checkpoint: Path, photos: Path, tmp_path: Path) -> None:
+    before = {path.name: path.read_bytes() for path in checkpoint.iterdir() if path.is_file()}
     out = tmp_path / "mine"
-    result = run(photos, "--model", toy, "--out", out, "--face", "whole", "--name", "our door")
+    result = run(photos, "--model", checkpoint, "--out", out, "--face", "whole", "--name", "our door")
     assert result.exit_code == 0, result.output
-    assert before == {path.name: path.read_bytes() for path in toy.iterdir() if path.is_file()}
+    assert before == {path.name: path.read_bytes() for path in checkpoint.iterdir() if path.is_file()}
     info = read_info(out)
     source = info.threshold_source
     assert source["dataset"] == "our door" and source["criterion"] == "bpcer5" and source["face"] == "whole"
@@ -69,11 +59,11 @@ def test_a_copy_gets_the_threshold_and_its_evidence(toy: Path, photos: Path, tmp
 
 
 def test_bona_fides_alone_and_scores_that_are_kept(
-    toy: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    checkpoint: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for file in photos.glob("attack/*/*"):
         file.unlink()
-    first = run(photos, "--model", toy, "--out", tmp_path / "a", "--face", "whole", "--criterion", "bpcer10")
+    first = run(photos, "--model", checkpoint, "--out", tmp_path / "a", "--face", "whole", "--criterion", "bpcer10")
     assert first.exit_code == 0, first.output
     assert read_info(tmp_path / "a").threshold_source["apcer"] is None
     assert "no attacks" in first.stderr and "APCER            unknown" in first.stdout
@@ -82,33 +72,33 @@ def test_bona_fides_alone_and_scores_that_are_kept(
     from faceshield.predictor import FaceShieldPredictor
 
     monkeypatch.setattr(FaceShieldPredictor, "detect", lambda *_, **__: pytest.fail("scored twice"))
-    again = run(photos, "--model", toy, "--out", tmp_path / "b", "--face", "whole", "--criterion", "bpcer20")
+    again = run(photos, "--model", checkpoint, "--out", tmp_path / "b", "--face", "whole", "--criterion", "bpcer20")
     assert again.exit_code == 0, again.output
     assert read_info(tmp_path / "b").threshold_source["criterion"] == "bpcer20"
 
 
-def test_without_a_face_nothing_is_written(toy: Path, tmp_path: Path) -> None:
+def test_without_a_face_nothing_is_written(checkpoint: Path, tmp_path: Path) -> None:
     photograph(tmp_path / "photos/real/wall.png", 0)
-    result = run(tmp_path / "photos", "--model", toy, "--out", tmp_path / "mine")
+    result = run(tmp_path / "photos", "--model", checkpoint, "--out", tmp_path / "mine")
     assert "a face found in no bona fide one" in str(result.exception)
     assert not (tmp_path / "mine").exists()
 
 
-def test_nothing_that_is_there_is_written_over(toy: Path, photos: Path, tmp_path: Path) -> None:
+def test_nothing_that_is_there_is_written_over(checkpoint: Path, photos: Path, tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
-    with_what = {"there": tmp_path / "there", "inside": toy / "new"}
+    with_what = {"there": tmp_path / "there", "inside": checkpoint / "new"}
     for said, out in with_what.items():
-        result = run(photos, "--model", toy, "--out", out)
+        result = run(photos, "--model", checkpoint, "--out", out)
         assert isinstance(result.exception, ValueError) and said in str(result.exception)
-    wrong = run(photos, "--model", toy, "--out", tmp_path / "x", "--criterion", "best")
+    wrong = run(photos, "--model", checkpoint, "--out", tmp_path / "x", "--criterion", "best")
     assert "criterion 'best'" in str(wrong.exception) and not list(tmp_path.glob("x*"))
     empty = tmp_path / "empty"
     empty.mkdir()
-    assert "expected real/" in str(run(empty, "--model", toy, "--out", tmp_path / "y").exception)
+    assert "expected real/" in str(run(empty, "--model", checkpoint, "--out", tmp_path / "y").exception)
 
 
-def test_a_samples_file_does_as_well(toy: Path, samples_jsonl: Path, tmp_path: Path) -> None:
-    result = run(samples_jsonl, "--model", toy, "--out", tmp_path / "mine", "--face", "whole", "--criterion", "eer")
+def test_a_samples_file_does_as_well(checkpoint: Path, samples_jsonl: Path, tmp_path: Path) -> None:
+    result = run(samples_jsonl, "--model", checkpoint, "--out", tmp_path / "mine", "--face", "whole", "--criterion", "eer")
     assert result.exit_code == 0, result.output
     info = json.loads((tmp_path / "mine" / "faceshield.json").read_text())
     assert info["threshold_source"]["n_bonafide"] == 2 and info["questions"]["coarse"] == COARSE.question

@@ -7,11 +7,21 @@ from pathlib import Path
 import pytest
 
 from faceshield.data_engine.generate import GenerateConfig, generate
+from faceshield.records import Sample, write_jsonl
+
+
+@pytest.fixture(scope="session")
+def written(drawn: list[tuple[Sample, bytes]], tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """What `generate` makes of the shared samples; the pictures themselves are not looked at."""
+    folder = tmp_path_factory.mktemp("dialogues")
+    write_jsonl(folder / "samples.jsonl", [row for row, _ in drawn])
+    generate(folder / "samples.jsonl", folder / "dialogues.jsonl", GenerateConfig(per_task=2), seed=0)
+    return (folder / "dialogues.jsonl").read_bytes()
 
 
 @pytest.fixture
-def dialogues_jsonl(samples_jsonl: Path) -> Path:
+def dialogues_jsonl(samples_jsonl: Path, written: bytes) -> Path:
     """Two dialogues of every task about two samples of every type, in rich words, beside the samples."""
-    out = samples_jsonl.parent / "dialogues.jsonl"
-    generate(samples_jsonl, out, GenerateConfig(per_task=2), seed=0)
-    return out
+    path = samples_jsonl.with_name("dialogues.jsonl")
+    path.write_bytes(written)
+    return path

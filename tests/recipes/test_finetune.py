@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from typer.testing import CliRunner, Result
 
 from faceshield.cli import app
 from faceshield.cli.train import fixed_questions
+from faceshield.evaluation import score
 from faceshield.model import is_adapter, read_info
 from faceshield.predictor import FaceShieldPredictor
 from faceshield.recipes.finetune import FinetuneConfig, defaults, finetune, verdict
@@ -31,9 +33,10 @@ Folder = Callable[..., Path]
 
 
 @pytest.fixture(autouse=True)
-def few_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A model of random weights never comes to an end by itself."""
+def few_words_and_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the model says and how wide the intervals are is looked at elsewhere."""
     monkeypatch.setattr("faceshield.predictor._MAX_NEW_TOKENS", 2)
+    monkeypatch.setattr("faceshield.recipes.measure.score", partial(score, repeats=20))
 
 
 @pytest.fixture

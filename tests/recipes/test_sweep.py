@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from typer.testing import CliRunner, Result
 
 from faceshield.cli import app
 from faceshield.data_engine import TASK_NAMES, generate_dialogues
+from faceshield.evaluation import score
 from faceshield.evaluation.repeats import collected, mean_std
 from faceshield.evaluation.table import percent, table
 from faceshield.model import read_info
@@ -24,9 +26,10 @@ SMALL = {"max_steps": 1, "batch_size": 2, "threads": 1, "lora_r": 4, "lora_alpha
 
 
 @pytest.fixture(autouse=True)
-def few_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A model of random weights never comes to an end by itself."""
+def few_words_and_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the model says and how wide the intervals are is looked at elsewhere."""
     monkeypatch.setattr("faceshield.predictor._MAX_NEW_TOKENS", 2)
+    monkeypatch.setattr("faceshield.recipes.measure.score", partial(score, repeats=20))
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from faceshield.data_engine import TASK_NAMES, generate_dialogues
 from faceshield.model import build_tiny, save, train_tokenizer
-from faceshield.records import Dialogue, Sample, read_jsonl, write_jsonl
+from faceshield.records import Dialogue, Sample, write_jsonl
 
 TOY: dict[str, Any] = {
     "vision_config": {
@@ -38,25 +39,42 @@ TOY: dict[str, Any] = {
 }
 
 
-@pytest.fixture
-def splits_jsonl(samples: list[Sample], samples_jsonl: Path) -> Path:
+@pytest.fixture(scope="session")
+def split_samples(drawn: list[tuple[Sample, bytes]]) -> list[Sample]:
     """The shared samples, every third of split dev, the others of split train."""
-    rows = [row.model_copy(update={"split": "train" if i % 3 else "dev"}) for i, row in enumerate(samples)]
-    write_jsonl(samples_jsonl, rows)
+    return [row.model_copy(update={"split": "train" if i % 3 else "dev"}) for i, (row, _) in enumerate(drawn)]
+
+
+@pytest.fixture(scope="session")
+def dialogue_rows(split_samples: list[Sample]) -> list[Dialogue]:
+    """One dialogue of every task and a caption a sample."""
+    return list(generate_dialogues(split_samples, tasks=TASK_NAMES, seed=0))
+
+
+@pytest.fixture(scope="session")
+def made_toy(dialogue_rows: list[Dialogue], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint folder with random weights, made once; nobody may write into it."""
+    texts = [turn.value for row in dialogue_rows for turn in row.conversations]
+    model, processor = build_tiny(train_tokenizer(texts, vocab_size=320), seed=0, **TOY)
+    return save(model.eval(), processor, tmp_path_factory.mktemp("checkpoint") / "toy")
+
+
+@pytest.fixture
+def splits_jsonl(samples_jsonl: Path, split_samples: list[Sample]) -> Path:
+    """The shared samples in their splits, beside their pictures."""
+    write_jsonl(samples_jsonl, split_samples)
     return samples_jsonl
 
 
 @pytest.fixture
-def dialogues_jsonl(splits_jsonl: Path) -> Path:
-    """One dialogue of every task and a caption a sample, beside the samples."""
+def dialogues_jsonl(splits_jsonl: Path, dialogue_rows: list[Dialogue]) -> Path:
+    """`dialogue_rows`, beside the samples."""
     path = splits_jsonl.with_name("dialogues.jsonl")
-    write_jsonl(path, generate_dialogues(read_jsonl(splits_jsonl, Sample), tasks=TASK_NAMES, seed=0))
+    write_jsonl(path, dialogue_rows)
     return path
 
 
 @pytest.fixture
-def toy_folder(tmp_path: Path, dialogues_jsonl: Path) -> Path:
-    """A checkpoint folder with random weights."""
-    texts = [turn.value for row in read_jsonl(dialogues_jsonl, Dialogue) for turn in row.conversations]
-    model, processor = build_tiny(train_tokenizer(texts, vocab_size=320), seed=0, **TOY)
-    return save(model.eval(), processor, tmp_path / "toy")
+def toy_folder(tmp_path: Path, made_toy: Path) -> Path:
+    """A checkpoint folder of a test's own with random weights."""
+    return Path(shutil.copytree(made_toy, tmp_path / "toy"))

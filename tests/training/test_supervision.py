@@ -25,7 +25,7 @@ from faceshield.training.trainer import reporters
 from faceshield.training.watch import LOG_FILE, read_log
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
-PICTURES = 300
+PICTURES = 96
 
 
 class NoPictures:
