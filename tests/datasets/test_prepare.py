@@ -332,13 +332,14 @@ def test_the_command(tmp_path: Path) -> None:
     many(tmp_path / "mine", 4)
     invoke = CliRunner().invoke
     base = ["prepare", "folder", str(tmp_path / "mine"), "--out", str(tmp_path / "samples.jsonl")]
-    result = invoke(app, base)
+    result = invoke(app, base)  # in processes of its own, as a user has it; the others in this one
     assert result.exit_code == 0 and "Bonafide" in result.output and "unreadable 1" in result.output
     assert result.stdout.splitlines()[-1].startswith(f"samples: {tmp_path / 'samples.jsonl'} (4)")
-    assert invoke(app, [*base, "--strict"]).exit_code == 2
+    assert invoke(app, [*base, "--strict", "--workers", "0"]).exit_code == 2
     assert "did you mean 'wmca'" in str(invoke(app, ["prepare", "wcma", *base[2:]]).exception)
     (tmp_path / "empty").mkdir()
-    result = invoke(app, ["prepare", "folder", str(tmp_path / "empty"), "--out", str(tmp_path / "none.jsonl")])
+    again = ["prepare", "folder", str(tmp_path / "empty"), "--out", str(tmp_path / "none.jsonl"), "--workers", "0"]
+    result = invoke(app, again)
     assert "nothing that could be read" in str(result.exception)
 
 
