@@ -121,7 +121,7 @@ def join_ray(
 
     Raises:
         ValueError: Ray is not installed, or there is no such GPU.
-        ConnectionError: no cluster answers at RAY_ADDRESS.
+        ConnectionError: no cluster answers at RAY_ADDRESS, or none starts here.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
     # Ray makes its workers 15 nicer than the command: beside other work they would stand still, and look like a hang.
@@ -135,7 +135,14 @@ def join_ray(
         local = {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": cores, "include_dashboard": False}
         given = {"runtime_env": {"env_vars": dict(variables)}} if variables else {}
         # Workers print nothing here: their tracebacks come back as errors, and libraries' words would tear the progress bar.
-        ray.init(log_to_driver=False, logging_level=logging.ERROR, **local, **given)
+        try:
+            ray.init(log_to_driver=False, logging_level=logging.ERROR, **local, **given)
+        except (OSError, ValueError):
+            raise
+        except Exception as error:  # Ray has no kind of error for it
+            raise ConnectionError(
+                f"Ray does not start: {error} — expected it to within half a minute — try again when the machine is less busy"
+            ) from error
     try:
         able = ray.cluster_resources().get("GPU", 0.0)
         if gpus > able:

@@ -6,7 +6,6 @@ import base64
 import http.client
 import json
 import os
-import queue
 import re
 import shutil
 import signal
@@ -44,7 +43,7 @@ OPTIONS = {"queue": 16, "max_body": MAX_BODY, "max_pixels": 220 * 220}
 class Served:
     """A running `faceshield serve --engine ray`."""
 
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[bytes]
     url: str
     logs: Path
 
@@ -62,27 +61,27 @@ def running(*arguments: str) -> Iterator[Served]:
     logs = Path(tempfile.mkdtemp(prefix="fs-ray-"))  # short: Ray puts sockets below it
     environment = {**os.environ, "RAY_TMPDIR": str(logs)}
     environment.setdefault("RAY_worker_register_timeout_seconds", "600")  # this machine may do other things as well
-    process = subprocess.Popen([sys.executable, *arguments], stderr=subprocess.PIPE, text=True, env=environment)
-    said: queue.Queue[str | None] = queue.Queue()
+    said = logs / "said"
 
-    def read() -> None:
-        assert process.stderr is not None
-        for line in process.stderr:
-            said.put(line)
-        said.put(None)
+    def listening() -> list[Any]:
+        return [line for line in map(json.loads, said.read_text().splitlines()) if line["event"] == "listening"]
 
-    threading.Thread(target=read, daemon=True).start()
+    process = None
     try:
-        lines = []
-        while not lines or json.loads(lines[-1])["event"] != "listening":  # every line is JSON
-            line = said.get(timeout=1200)
-            assert line is not None, "".join(lines)
-            lines.append(line)
-        yield Served(process, f"http://{json.loads(lines[-1])['addresses'][0]}", logs)
+        # Ray gives its own processes half a minute to start, which is too little on a busy machine.
+        while process is None or (process.poll() is not None and "Ray does not start" in said.read_text()):
+            with said.open("w") as out:
+                process = subprocess.Popen([sys.executable, *arguments], stderr=out, env=environment)
+            ended = process.poll
+            ray_cluster.wait_for(lambda ended=ended: ended() is not None or "listening" in said.read_text(), 1200)
+        assert process.poll() is None, said.read_text()
+        (line,) = listening()  # and every other line is JSON too
+        yield Served(process, f"http://{line['addresses'][0]}", logs)
     finally:
-        if process.poll() is None:
-            process.terminate()
-        process.wait(300)
+        if process is not None:
+            if process.poll() is None:
+                process.terminate()
+            process.wait(300)
         shutil.rmtree(logs, ignore_errors=True)
 
 
