@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch.nn import functional
 from transformers import CLIPConfig, CLIPModel, PreTrainedTokenizerFast, SiglipConfig, SiglipModel
 
 from faceshield.baselines.base import COARSE, Batch, Design, load_baseline, new_baseline, read_weights
-from faceshield.baselines.cdcn import CentralDifferenceConv, contrasts, dome
+from faceshield.baselines.cdcn import CentralDifferenceConv, contrasts, dome, height_score
 from faceshield.baselines.coop import Coop, prompt_ids
 from faceshield.baselines.iadg import (
     DynamicKernels,
@@ -77,6 +78,13 @@ def test_depth_targets_and_contrasts() -> None:
     assert found[0, 2, 2] == 1 and found[0, 0, 0] == 0, "its upper left neighbour is the point"
 
 
+def test_a_map_outside_the_domes_range_still_has_its_place() -> None:
+    shares = torch.tensor([-0.4, -0.2, 0.0, 0.5, 1.0, 1.3, 1.6])
+    found = height_score(shares[:, None, None] * dome(16)).tolist()
+    assert found == sorted(set(found)) and found[3] == pytest.approx(0.5)
+    assert 0 < found[0] < found[2] < 0.03 and 0.97 < found[4] < found[-1] < 1
+
+
 # -- PatchNet
 
 
@@ -103,7 +111,17 @@ def test_patches_are_cut_not_resized_and_alike_patches_cost_nothing() -> None:
         new_baseline(Design("patchnet", COARSE, ("a",), 64, told), init=None, seed=0)
     del told["patch_size"]
     wide = new_baseline(Design("patchnet", COARSE, ("a",), 224, told), init=None, seed=0)
-    assert isinstance(wide, PatchNet) and wide.patch_size == 96
+    assert isinstance(wide, PatchNet) and wide.patch_size == 160
+
+
+def test_class_directions_turn_within_a_few_steps(stage_config: Make) -> None:
+    config = stage_config("patchnet", pictures=160, save_minutes=9.0, eval_every=10**6)
+    train_baseline(config)
+    after = load_baseline(config.out)
+    before = new_baseline(replace(after.design, settings=config.model), init=None, seed=config.seed)
+    assert isinstance(after, PatchNet) and isinstance(before, PatchNet)
+    cosine = functional.cosine_similarity(after.directions, before.directions).clamp(max=1)
+    assert torch.rad2deg(cosine.acos()).median() > 0.5
 
 
 # -- IADG

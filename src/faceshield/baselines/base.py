@@ -116,7 +116,7 @@ class Baseline(nn.Module):
 
     @classmethod
     def planned(cls, design: Design, init: Path | None) -> Design:
-        """The design with what `init` fixes: parts, picture size, normalisation."""
+        """The design with what `init` fixes: parts, picture size, normalisation; and with settings that follow from others."""
         if init is not None:
             return _with_parts_of(design, read_design(init))
         return design
@@ -222,7 +222,7 @@ def new_baseline(design: Design, *, init: Path | None, seed: int) -> Baseline:
     kind = method(design.name)
     planned = kind.planned(design, init)
     # With the defaults of today: a later version's may be others. The backbone's values are in the parts.
-    settings = kind.Settings.of(**design.settings).model_dump(mode="json", exclude={"backbone"})
+    settings = kind.Settings.of(**planned.settings).model_dump(mode="json", exclude={"backbone"})
     planned = replace(planned, settings=settings)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -91,15 +91,22 @@ class Cdcn(Baseline):
 
     def probabilities(self, pixels: Tensor) -> Tensor:
         depth, features = self(pixels)
-        # The published score is the map's mean; by the dome's own it lies in 0..1.
-        score = (depth.mean(dim=(1, 2)) / dome(self.side, depth.device).mean()).clamp(0, 1)
-        return self.kinds.probabilities(score, features)
+        return self.kinds.probabilities(height_score(depth), features)
 
 
 def dome(side: int, device: torch.device | str = "cpu") -> Tensor:
     """(side, side) the depth of a bona fide face: 1 in the middle, falling as an ellipsoid to 0, taller than wide."""
     line = (torch.arange(side, device=device) + 0.5) / side * 2 - 1
     return (1 - (line[None, :] / 0.8).square() - line[:, None].square()).clamp(min=0).sqrt()
+
+
+def height_score(depth: Tensor) -> Tensor:
+    """(B, s, s) -> (B,) bonafide_score: the map's mean, the published score, as a share of the dome's, through a logistic.
+
+    Nothing of a dome is 0.02, half of one 0.5, all of it 0.98; maps below nothing and above all keep their order.
+    """
+    share = depth.mean(dim=(1, 2)) / dome(depth.shape[-1], depth.device).mean()
+    return (8 * (share - 0.5)).sigmoid()
 
 
 def contrasts(depth: Tensor) -> Tensor:

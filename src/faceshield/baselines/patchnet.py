@@ -4,12 +4,15 @@ Two patches of a picture, cut without resizing, are each recognised as one of th
 the paper's material x camera) by an angular-margin softmax whose margin is larger for bona fide (asymmetric); a self-supervised
 term draws the two patches' embeddings together. A picture is scored by nine patches.
 Simplified: the domain stands for the camera, which samples do not name; margins 0.4 and 0.1 and scale 30 are those of public
-implementations; half of ResNet-18's width, from nothing, unless `init` says otherwise; patches of 96 pixels of a square of 224
+implementations; half of ResNet-18's width, from nothing, unless `init` says otherwise; patches of 160 pixels of a square of 224
 (published: 160 of the original picture).
 Use: `faceshield train configs/baseline/patchnet.yaml 'data=[samples.jsonl]' out=patchnet`.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -25,7 +28,8 @@ class PatchNetSettings(BackboneSettings):
     """Of PatchNet.
 
     Attributes:
-        patch_size: side of a patch in pixels of the square; None: three sevenths of it, at least 32.
+        patch_size: side of a patch in pixels of the square; None: five sevenths of it, at least 32. The smaller, the more
+            pictures it takes to learn anything (docs/baselines.md).
         margin_bonafide, margin_attack: taken off the cosine of the true class.
         scale: of the cosines.
         similarity: weight of the self-supervised term.
@@ -47,10 +51,18 @@ class PatchNet(BackboneBaseline):
     def __init__(self, design: Design) -> None:
         super().__init__(design)
         self.told = PatchNetSettings(**design.settings)
-        self.patch_size = self.told.patch_size or max(32, round(design.image_size * 3 / 7))
+        self.patch_size = self.told.patch_size or _patch_size(design)
         if self.patch_size > design.image_size:
             raise ValueError(f"patch_size {self.patch_size} of a square of {design.image_size} — expected at most that")
-        self.directions = nn.Parameter(torch.randn(len(design.types) * max(1, len(design.domains)), self.width))
+        # Of length 1: AdamW's steps have a size of their own, and a long vector they hardly turn.
+        start = torch.randn(len(design.types) * max(1, len(design.domains)), self.width)
+        self.directions = nn.Parameter(functional.normalize(start, dim=1))
+
+    @classmethod
+    def planned(cls, design: Design, init: Path | None) -> Design:
+        # Written down: the default of a later version may be another.
+        patch = design.settings.get("patch_size") or _patch_size(design)
+        return super().planned(replace(design, settings={**design.settings, "patch_size": patch}), init)
 
     def embed(self, patches: Tensor) -> Tensor:
         """(N, 3, P, P) in -1..1 -> (N, width) of length 1."""
@@ -83,6 +95,10 @@ class PatchNet(BackboneBaseline):
         patches = torch.cat([pixels[:, :, y : y + side, x : x + side] for y in corners for x in corners])
         fine = (self.cosines(self.embed(patches)) * self.told.scale).softmax(dim=1)
         return fine.unflatten(1, (-1, len(self.design.types))).sum(dim=1).unflatten(0, (9, -1)).mean(dim=0)
+
+
+def _patch_size(design: Design) -> int:
+    return max(32, round(design.image_size * 5 / 7))
 
 
 def margin_softmax(cosines: Tensor, truth: Tensor, margin: Tensor, scale: float, weights: Tensor) -> Tensor:
