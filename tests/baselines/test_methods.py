@@ -121,7 +121,7 @@ def test_class_directions_turn_within_a_few_steps(stage_config: Make) -> None:
     before = new_baseline(replace(after.design, settings=config.model), init=None, seed=config.seed)
     assert isinstance(after, PatchNet) and isinstance(before, PatchNet)
     cosine = functional.cosine_similarity(after.directions, before.directions).clamp(max=1)
-    assert torch.rad2deg(cosine.acos()).median() > 0.5
+    assert torch.rad2deg(cosine.acos()).median() > 1, "directions of length 5, the old start, turn by 0.3 degrees"
 
 
 # -- IADG
