@@ -388,7 +388,8 @@ def test_two_hundred_instructions_change_no_verdict(
         path.unlink()
 
 
-def test_inspecting_changes_no_global_state(shield: FaceShieldPredictor, face_photo: RGB) -> None:
+def test_inspecting_changes_no_global_state(make_shield: Make, face_photo: RGB) -> None:
+    shield = make_shield(detector=None)  # which searches for itself
     before = torch.get_rng_state().clone(), torch.get_num_threads(), np.random.get_state()[1].copy()  # type: ignore[union-attr,index]
     shield.inspect(face_photo)
     assert torch.equal(torch.get_rng_state(), before[0])
