@@ -148,6 +148,8 @@ def test_stage_2_merges_lora_and_keeps_the_towers(
     out = train_stage(config)
     before, after = load(toy_folder), load(out)
     assert before.model.state_dict().keys() == after.model.state_dict().keys()
+    told = [json.loads((folder / "config.json").read_text()).keys() for folder in (toy_folder, out)]
+    assert told[0] == told[1], "a setting of Trainer's own is kept"
     new = after.model.state_dict()
     changed = {k for k, v in before.model.state_dict().items() if not torch.equal(v, new[k])}
     assert not any("tower" in name for name in changed)

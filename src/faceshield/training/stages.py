@@ -226,6 +226,7 @@ def _faster(config: StageConfig, model: Any) -> None:
 
 def _finish(config: StageConfig, trainee: Trainee, steps: int, questions: Mapping[str, str] | None) -> None:
     checkpoint, processor, trained = trainee.checkpoint, trainee.processor, trainee.trained
+    vars(trainee.model.config).pop("use_cache", None)  # Trainer's own, for the length of its run
     info = CheckpointInfo(
         questions=dict(questions or checkpoint.info.questions),
         extra={**checkpoint.info.extra, "stage": config.stage, "steps": steps}
