@@ -191,10 +191,10 @@ def lines(shield: FaceShieldPredictor, cases: Sequence[Case], changed: int, only
     yield plain.line("as it is, all")
     yield from by_group(plain, cases)
     few, seen = cases[:changed], []
-    if only:
+    if only and few:
         seen.append(judge(shield, few, lambda picture: picture))
         yield seen[0].line("as it is, these")
-    for name in only:
+    for name in only if few else ():
         change, levels = SWEEPS[name]
         for level in levels:
             seen.append(judge(shield, few, lambda picture, change=change, level=level: change(picture, level)))  # type: ignore[misc]
@@ -235,7 +235,7 @@ def main() -> None:
     parser.add_argument("pictures", type=Path, help="a samples.jsonl, or a CSV of bona fide photographs")
     parser.add_argument("--model", default="tiny", help="tiny, a checkpoint folder or a hub id")
     parser.add_argument("--count", type=int, default=300, help="pictures as they are")
-    parser.add_argument("--changed", type=int, default=96, help="of them, how many go through the sweeps")
+    parser.add_argument("--changed", type=int, default=96, help="of them, how many go through the sweeps; 0: none")
     parser.add_argument("--match", default="", help="what a CSV's subjects start with")
     parser.add_argument("--only", nargs="*", choices=list(SWEEPS), default=list(SWEEPS), help="these sweeps alone, or none")
     parser.add_argument("--seed", type=int, default=0)
