@@ -115,7 +115,7 @@ def test_answers_are_the_predictors_own(served: Served, shield: FaceShieldPredic
         photo = {"type": "image_url", "image_url": {"url": data_url(face_jpeg)}}
         asked = {"model": "toy", "messages": [{"role": "user", "content": [question, photo]}]}
         answer = client.post("/v1/chat/completions", json=asked).json()["choices"][0]["message"]["content"]
-        assert answer == shield.ask(face_jpeg, question["text"])
+        assert answer == shield.ask(face_jpeg, question["text"], face="detect")
         with client.stream("POST", "/v1/chat/completions", json={**asked, "stream": True}) as streamed:
             events = [line.removeprefix("data: ") for line in streamed.iter_lines() if line]
         pieces = [json.loads(event)["choices"] for event in events[:-1]]
@@ -280,7 +280,8 @@ def test_photos_are_not_put_into_the_object_store_which_spills_to_disk(served: S
             assert client.post("/v1/inspect", files=large).status_code == 422
     told = len(created())
     ray_cluster.wait_for(lambda: len(created()) > told, 200)
-    assert set(created()) == {"0"}
+    # Ray and Serve put a few things of their own there (115 kB in all), but nothing as large as one of the four photos.
+    assert max(map(int, created())) < MAX_BODY - 1000
 
 
 def test_at_the_end_what_was_accepted_is_answered(served: Served, face_jpeg: bytes) -> None:
@@ -324,4 +325,5 @@ def test_a_model_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "faceshield", "serve", "--engine", "ray", "--port", "0", "--model", str(tmp_path / "none")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=1200, check=False)
     assert done.returncode == 2
-    assert "no replica starts" in done.stderr.splitlines()[-1] and "none" in done.stderr.splitlines()[-1]
+    (line,) = done.stderr.splitlines()
+    assert str(tmp_path / "none") in line and " — " in line
