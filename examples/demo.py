@@ -6,8 +6,8 @@ Everything runs here; nothing is downloaded. The astronaut (Eileen Collins, NASA
 
 python examples/demo.py [--out out/demo] [--model tiny] [--seed 8]
 
-Another seed attacks her otherwise: of the 27 attacks of the seeds 0 to 8 faceshield-tiny calls 19 attacks, and 14 by their type;
-8 is the first with all three by their type.
+Another seed attacks her otherwise: of the 27 attacks of the seeds 0 to 8 faceshield-tiny calls 19 attacks, and 14 by their
+type; 8 is the first with all three by their type.
 """
 
 from __future__ import annotations
