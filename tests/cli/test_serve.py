@@ -42,6 +42,7 @@ def test_without_ray_the_line_to_type_is_told() -> None:
         (["--ui", "--max-replicas", "2"], "--ui with several replicas"),
     ],
 )
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of Ray's own classes, as it is imported
 def test_replicas_that_do_not_fit(options: list[str], says: str) -> None:
     error = CliRunner().invoke(app, ["serve", "--engine", "ray", *options]).exception
     assert isinstance(error, ValueError) and says in str(error)
