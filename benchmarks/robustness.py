@@ -191,10 +191,11 @@ def lines(shield: FaceShieldPredictor, cases: Sequence[Case], changed: int, only
     yield plain.line("as it is, all")
     yield from by_group(plain, cases)
     few, seen = cases[:changed], []
-    if only and few:
+    only = only if few else ()
+    if only:
         seen.append(judge(shield, few, lambda picture: picture))
         yield seen[0].line("as it is, these")
-    for name in only if few else ():
+    for name in only:
         change, levels = SWEEPS[name]
         for level in levels:
             seen.append(judge(shield, few, lambda picture, change=change, level=level: change(picture, level)))  # type: ignore[misc]
