@@ -69,7 +69,9 @@ class Config(BaseModel):
         name = str(path) if path is not None else "config"
         values: dict[str, Any] = {}
         if path is not None:
-            values = _read_yaml(Path(path), origin, faults)
+            values = read_yaml(path)
+            root = yaml.compose(Path(path).read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+            _note_lines(root, (), str(path), origin, faults)
         for override in overrides:
             _apply_override(values, override, origin, faults)
         try:
@@ -99,11 +101,15 @@ class Config(BaseModel):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def _read_yaml(path: Path, origin: dict[KeyPath, str], faults: list[str]) -> dict[str, Any]:
-    text = path.read_text(encoding="utf-8")
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """The keys and values of a YAML file; none of an empty one.
+
+    Raises:
+        ConfigError: not YAML, or no `key: value` lines.
+        FileNotFoundError: no such file.
+    """
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        values = yaml.safe_load(text)
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark is not None else ""
@@ -117,13 +123,27 @@ def _read_yaml(path: Path, origin: dict[KeyPath, str], faults: list[str]) -> dic
         raise ConfigError(
             [f"{path}:1: a {type(values).__name__} — expected `key: value` lines at the top level"]
         )
-    if root is not None:
-        _note_lines(root, (), str(path), origin, faults)
     return values
 
 
+def read_override(override: str) -> tuple[str, Any]:
+    """The key ("a.b") and the value of "a.b=c"; the value is read as YAML.
+
+    Raises:
+        ConfigError: no such pair, or its value is not YAML.
+    """
+    key, equals, text = override.partition("=")
+    key = key.strip()
+    if not equals or not all(key.split(".")):
+        raise ConfigError([f"override {override!r} — expected key=value or a.b=value — correct it"])
+    try:
+        return key, yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError([f"override {override!r} — its value is not YAML — quote it"]) from None
+
+
 def _note_lines(
-    node: yaml.Node, prefix: KeyPath, name: str, origin: dict[KeyPath, str], faults: list[str]
+    node: yaml.Node | None, prefix: KeyPath, name: str, origin: dict[KeyPath, str], faults: list[str]
 ) -> None:
     if isinstance(node, yaml.MappingNode):
         for key_node, value_node in node.value:
@@ -145,17 +165,12 @@ def _note_lines(
 def _apply_override(
     values: dict[str, Any], override: str, origin: dict[KeyPath, str], faults: list[str]
 ) -> None:
-    key, equals, text = override.partition("=")
-    parts = key.strip().split(".")
-    if not equals or not all(parts):
-        faults.append(f"override {override!r} — expected key=value or a.b=value — correct it")
-        return
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        faults.append(f"override {override!r} — its value is not YAML — quote it")
+        key, value = read_override(override)
+    except ConfigError as error:
+        faults += error.faults
         return
-    place = values
+    parts, place = key.split("."), values
     for depth, part in enumerate(parts[:-1], start=1):
         inner = place.setdefault(part, {})
         if inner is None:

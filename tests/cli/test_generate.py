@@ -76,6 +76,21 @@ def test_errors_are_one_clear_line(samples_jsonl: Path, tmp_path: Path, monkeypa
     assert "Traceback" not in error
 
 
+def test_what_is_not_yaml_and_a_missing_extra_are_one_line_too(tmp_path: Path, monkeypatch, capsys) -> None:
+    config = tmp_path / "broken.yaml"
+    config.write_text("stage: [sft\n")
+    assert f"faceshield: {config}:2: not YAML" in fails(monkeypatch, capsys, "train", config)
+    for verb, first in (("finetune", tmp_path), ("train", "sft")):
+        assert "override 'epochs=[' — its value is not YAML" in fails(monkeypatch, capsys, verb, first, "epochs=[")
+
+    def export(**_: object) -> None:
+        raise ModuleNotFoundError('onnx not installed — expected for ONNX — pip install "faceshield[onnx]"')
+
+    monkeypatch.setattr("faceshield.cli.app", export)
+    error = fails(monkeypatch, capsys, "export")
+    assert error == 'faceshield: onnx not installed — expected for ONNX — pip install "faceshield[onnx]"\n'
+
+
 def test_an_empty_or_broken_input_writes_nothing(tmp_path: Path) -> None:
     samples = tmp_path / "samples.jsonl"
     samples.write_text("{}\n")

@@ -7,7 +7,6 @@ code 2; with FACESHIELD_TRACEBACK=1 in the environment it keeps its traceback.
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import os
 import sys
 from typing import Annotated
@@ -39,7 +38,7 @@ VERBS: tuple[str, ...] = (
     "export",
     "doctor",
 )
-"""All verbs, in the order of the work; a verb is registered when its file is there."""
+"""All verbs, in the order of the work."""
 
 app = typer.Typer(
     name="faceshield",
@@ -71,9 +70,7 @@ def _options(
 def _register() -> None:
     for verb in VERBS:
         name = verb.replace("-", "_")
-        module = f"{__name__}.{name}"
-        if importlib.util.find_spec(module) is not None:
-            app.command(verb)(getattr(importlib.import_module(module), name))
+        app.command(verb)(getattr(importlib.import_module(f"{__name__}.{name}"), name))
 
 
 _register()
@@ -89,7 +86,8 @@ def main() -> None:
     """Runs the command line; exit code 2 for errors that the user can mend."""
     try:
         app()
-    except (ValueError, OSError, FloatingPointError) as error:  # RecordError and ConfigError are ValueErrors
+    # RecordError and ConfigError are ValueErrors; a missing extra is an ImportError with the line to type.
+    except (ValueError, OSError, ImportError, FloatingPointError) as error:
         if os.environ.get("FACESHIELD_TRACEBACK"):
             raise
         print(f"faceshield: {_one_line(error)}", file=sys.stderr)

@@ -32,21 +32,15 @@ def finetune(
     seed: Annotated[int, typer.Option(min=0, help="Another seed, another division and training.")] = 0,
 ) -> None:
     """Adapt a checkpoint to your own pictures, and score it on people it has not seen; the same command goes on."""
-    import yaml
-
     from faceshield.cli.train import fixed_questions, print_row
+    from faceshield.config import read_override
     from faceshield.evaluation.table import table
     from faceshield.recipes.finetune import FinetuneConfig, verdict
     from faceshield.recipes.finetune import finetune as run
 
-    told = {}
-    for given in overrides or []:
-        key, equals, value = given.partition("=")
-        if not equals:
-            raise ValueError(f"{given!r} — expected key=value of stage sft — options begin with --")
-        told[key] = yaml.safe_load(value)
     config = FinetuneConfig.of(
-        folder=photos, out=out, init=model, face=face.value, criterion=criterion, settings=told, seed=seed,
+        folder=photos, out=out, init=model, face=face.value, criterion=criterion, seed=seed,
+        settings=dict(map(read_override, overrides or ())),
         tasks=None if tasks is None else [name.strip() for name in tasks.split(",") if name.strip()],
     )  # fmt: skip
 

@@ -96,10 +96,9 @@ def train(
 def _stage(config: Path, overrides: list[str]) -> str:
     import difflib
 
-    import yaml
+    from faceshield.config import read_yaml
 
-    values = yaml.safe_load(config.read_text(encoding="utf-8")) or {}
-    stage = values.get("stage") if isinstance(values, dict) else None
+    stage = read_yaml(config).get("stage")
     for override in overrides:
         key, _, value = override.partition("=")
         if key.strip() == "stage":
@@ -113,8 +112,7 @@ def _stage(config: Path, overrides: list[str]) -> str:
 
 def _sweep_of(stage: str, source: Path | None, given: list[str], **options: int | Path | None) -> SweepConfig:
     """The sweep of a config: its own, or one stage repeated."""
-    import yaml
-
+    from faceshield.config import read_override
     from faceshield.recipes.sweep import SweepConfig, override
     from faceshield.training.settings import StageConfig
 
@@ -124,8 +122,7 @@ def _sweep_of(stage: str, source: Path | None, given: list[str], **options: int 
     if stage not in ("pretrain", "sft"):
         raise ValueError(f"--repeat of stage {stage} — expected pretrain or sft, or a sweep — repeat it with seed=1, seed=2, …")
     one = StageConfig.load(source, given)  # its faults are told with their file and line
-    own = dict(item.split("=", 1) for item in given)
-    entry = {key: yaml.safe_load(value) for key, value in own.items()} | ({} if source is None else {"config": str(source)})
+    entry = dict(map(read_override, given)) | ({} if source is None else {"config": str(source)})
     values = {"init": one.init, "out": one.out, "seed": one.seed, "stages": {stage: entry}}
     return SweepConfig.load(None, [*(override(name, value) for name, value in values.items()), *told])
 
