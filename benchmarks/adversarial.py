@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from faceshield.evaluation.metrics.intervals import rate
-from faceshield.evaluation.predict import load_rgb
+from faceshield.images import load_rgb
 from faceshield.predictor import FaceShieldPredictor
 from faceshield.records import Sample, image_path, read_jsonl
 from faceshield.tasks import COARSE

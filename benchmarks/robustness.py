@@ -26,9 +26,8 @@ from PIL import Image, ImageFilter
 
 from faceshield.evaluation.metrics.intervals import Estimate, rate_of
 from faceshield.evaluation.metrics.pad import judged_attack
-from faceshield.evaluation.predict import load_rgb
 from faceshield.face import BuiltInDetector, crop_box
-from faceshield.images import open_picture
+from faceshield.images import load_rgb, open_picture
 from faceshield.predictor import FaceShieldPredictor
 from faceshield.records import Sample, image_path, read_jsonl
 from faceshield.simulate.drawn_person import SKINS, sample_identity

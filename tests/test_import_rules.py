@@ -35,12 +35,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "engines": set(),
     "records": {"taxonomy", "provenance"},
     "tasks": BASE,
-    "datasets": BASE | {"face"},  # a crop for training is the crop that is judged
+    "datasets": BASE | {"face", "images"},  # a crop for training is the crop that is judged, of the same pixels
     "simulate": BASE,
     "model": set(),
     "chat": BASE | {"images"},
     "data_engine": BASE | {"tasks", "datasets", "images", "chat"},  # of datasets, the coordinates of annotation tools
-    "training": BASE | {"model"},
+    "training": BASE | {"model", "images"},
     "evaluation": BASE | {"tasks", "chat", "images"},  # of chat, how it fails
     "baselines": BASE | {"tasks", "model", "training", "predictor", "images", "chat"},
     **{name: PICTURES for name in PICTURES},

@@ -136,16 +136,28 @@ def open_picture(source: object) -> Picture:
     if isinstance(source, np.ndarray):
         return Picture(_check_array(source), name)
     if isinstance(source, Image.Image):
-        return _decode(source, name, from_file=False)
+        return _decode(_of_fair_size(source, name), name, from_file=False)
     if isinstance(source, str | Path):
         with _open_file(Path(source)) as stream:
-            return _decode(_read_header(stream, name), name, from_file=True)
+            return _decode(_of_fair_size(_read_header(stream, name), name), name, from_file=True)
     if isinstance(source, bytes | bytearray):
-        return _decode(_read_header(io.BytesIO(source), name), name, from_file=True)
+        return _decode(_of_fair_size(_read_header(io.BytesIO(source), name), name), name, from_file=True)
     raise TypeError(
         f"picture is a {type(source).__name__} — expected a path, bytes, a PIL image or an (H, W, 3) uint8 "
         "RGB array — convert it first"
     )
+
+
+def load_rgb(path: str | Path) -> Image.Image:
+    """A picture file as upright 8-bit RGB: the pixels of `open_picture`, without its limits of size.
+
+    For the pictures of a data set: what a model learns on and is scored on must be what it is shown in use.
+
+    Raises:
+        ImageError: missing, unreadable, truncated, or not a picture.
+    """
+    with _open_file(Path(path)) as stream:
+        return Image.fromarray(_decode(_read_header(stream, str(path)), str(path), from_file=True).rgb)
 
 
 def check_picture(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
@@ -259,9 +271,14 @@ def _check_array(array: NDArray[Any]) -> RGB:
     return np.ascontiguousarray(array)
 
 
-def _decode(image: Image.Image, name: str, *, from_file: bool) -> Picture:
-    """Check the size, then decode, turn upright and convert."""
+def _of_fair_size(image: Image.Image, name: str) -> Image.Image:
+    """The picture, no pixel of which is decoded yet, if `_check_size` lets it pass."""
     _check_size(name, image.width, image.height)
+    return image
+
+
+def _decode(image: Image.Image, name: str, *, from_file: bool) -> Picture:
+    """Decode, turn upright and convert."""
     notes: list[str] = []
     try:
         frames = int(getattr(image, "n_frames", 1))

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from faceshield.images import MAX_PIXELS, ImageError, Picture, list_pictures, open_picture, source_name
+from faceshield.images import MAX_PIXELS, ImageError, Picture, list_pictures, load_rgb, open_picture, source_name
 
 
 def gradient(width: int = 60, height: int = 40) -> NDArray[np.uint8]:
@@ -112,6 +112,7 @@ def test_unusual_pictures_become_rgb(
     assert note in " ".join(picture.notes)
     assert picture.name == str(path)
     assert np.array_equal(open_picture(data).rgb, picture.rgb)
+    assert np.array_equal(np.asarray(load_rgb(path)), picture.rgb)
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
@@ -123,6 +124,16 @@ def test_transparency_is_laid_over_white(mode: str) -> None:
         (RGB if mode == "RGBA" else np.asarray(half_transparent("LA"))[..., :1].repeat(3, -1))[:, 30:],
     )
     assert "white" in picture.notes[0]
+
+
+def test_a_picture_of_a_data_set_may_be_small_but_not_broken(tmp_path: Path) -> None:
+    path = tmp_path / "small.png"
+    Image.fromarray(RGB[:9, :7]).save(path)
+    assert np.array_equal(np.asarray(load_rgb(path)), RGB[:9, :7])
+    path.write_bytes(path.read_bytes()[:60])
+    for broken in (path, tmp_path / "none.png"):
+        with pytest.raises(ImageError, match=str(broken)):
+            load_rgb(broken)
 
 
 def test_a_palette_with_a_transparent_colour_is_laid_over_white() -> None:

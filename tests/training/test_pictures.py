@@ -6,7 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from faceshield.datasets.media import open_upright
+from faceshield.images import open_picture
 from faceshield.model import load
 from faceshield.taxonomy import PRESENTATION_TYPES
 from faceshield.training.pictures import (
@@ -49,6 +52,18 @@ def test_cache_holds_the_processors_squares_and_is_found_again(
     assert len(calls) == 1
     processor.use_savp = False
     assert cached_pixels(paths[:2], processor, tmp_path / "cache").shape == (2, 1, 64, 64, 3)
+
+
+@pytest.mark.parametrize("kind", ["16-bit", "transparent"])
+def test_a_model_learns_on_the_pixels_that_it_is_shown_in_use(kind: str, tmp_path: Path) -> None:
+    path, levels = tmp_path / "picture.png", np.arange(64 * 64, dtype=np.uint16).reshape(64, 64)
+    if kind == "16-bit":
+        Image.fromarray(levels * 16).save(path)
+    else:
+        Image.fromarray(np.dstack([levels.astype(np.uint8)] * 4)).save(path)
+    seen = open_picture(path).rgb
+    assert np.array_equal(np.asarray(open_rgb(path)), seen)
+    assert np.array_equal(open_upright(path), seen)
 
 
 def test_unreadable_pictures_are_all_named(splits_jsonl: Path, toy_folder: Path, tmp_path: Path) -> None:

@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
 
 from faceshield.datasets.base import Unit
+from faceshield.images import ImageError, load_rgb
 
 RGB = NDArray[np.uint8]
 Frame = tuple[int | None, "RGB | Path"]
@@ -128,11 +128,9 @@ def open_upright(path: Path) -> RGB:
         MediaError: not a picture, or cut off.
     """
     try:
-        with Image.open(path) as picture:
-            upright = ImageOps.exif_transpose(picture)
-            return np.asarray(upright.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise MediaError(f"not a readable picture ({error})") from error
+        return np.asarray(load_rgb(path))
+    except ImageError as error:
+        raise MediaError(f"not a readable picture ({error.problem})") from error
 
 
 def _video(path: Path, count: int, options: Mapping[str, Any]) -> Iterator[Frame | Fault]:

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from faceshield.evaluation.asking import bonafide_scores
 from faceshield.evaluation.metrics.intervals import Estimate, FloatArray, bootstrap_intervals, rate
-from faceshield.evaluation.predict import Load, check_same_system, load_rgb
+from faceshield.evaluation.predict import Load, check_same_system
+from faceshield.images import load_rgb
 from faceshield.records import (
     Box,
     JsonlWriter,

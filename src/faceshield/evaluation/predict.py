@@ -19,13 +19,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from PIL import Image, ImageOps
+from PIL import Image
 
 from faceshield.chat import AssistantDown, NoCall
 from faceshield.engines import LOCAL, Engine
 from faceshield.evaluation import asking
 from faceshield.evaluation.archive import read_inputs
 from faceshield.evaluation.asking import SCORED, Said, Scores, answerable, attempt, can_ask, can_score, each, question_of
+from faceshield.images import load_rgb
 from faceshield.records import (
     JsonlWriter,
     Photo,
@@ -93,16 +94,6 @@ class _Outcome:
     answered: bool = False
     unreached: bool = False
     down: AssistantDown | None = None
-
-
-def load_rgb(path: Path) -> Image.Image:
-    """The picture as an upright RGB PIL image, fully decoded.
-
-    Raises:
-        OSError: missing, unreadable or truncated.
-    """
-    with Image.open(path) as picture:
-        return ImageOps.exif_transpose(picture).convert("RGB")
 
 
 def predict(

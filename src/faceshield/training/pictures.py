@@ -19,8 +19,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
+from faceshield.images import ImageError, load_rgb
 from faceshield.model.processing_faceshield import ImageInput, as_rgb, to_square
 from faceshield.records import Sample, image_path, read_jsonl
 
@@ -139,9 +140,8 @@ def pictures_key(paths: Sequence[Path], settings: dict[str, Any]) -> str:
 
 
 def open_rgb(path: Path, side: int | None = None) -> Image.Image:
-    """A picture file as upright 8-bit RGB; with `side` its longer side is brought to that, as the predictor does."""
-    with Image.open(path) as picture:
-        rgb = ImageOps.exif_transpose(picture).convert("RGB")
+    """A picture file as `images.load_rgb` has it; with `side` its longer side is brought to that, as the predictor does."""
+    rgb = load_rgb(path)
     longest = max(rgb.size)
     if side is None or side == longest:
         return rgb
@@ -187,8 +187,8 @@ def cached_pixels(
     def encode(path: Path) -> NDArray[np.uint8] | str:
         try:
             picture = open_rgb(path)
-        except (OSError, UnidentifiedImageError) as error:
-            return f"{path}: {error}"
+        except ImageError as error:
+            return str(error)
         return np.stack([square for square in processor.square_pixels(picture) if square is not None])
 
     # A part file gets its name once it is whole, so a run that was stopped never leaves half a cache.

@@ -26,6 +26,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from faceshield.images import ImageError
 from faceshield.records import write_text_atomic
 from faceshield.training.pictures import PictureError, Progress, open_rgb, pixel_settings
 
@@ -68,8 +69,8 @@ class LivePictures:
         path = self.paths[picture]
         try:
             found = self.processor.square_pixels(open_rgb(path, self.crop_side))
-        except OSError as error:
-            raise PictureError(f"{path}: {error} — expected a picture — repair or remove it") from error
+        except ImageError as error:
+            raise PictureError(str(error)) from error
         return [square for square in found if square is not None]
 
     def inputs(self, pictures: Sequence[int], *, joint: bool) -> dict[str, Tensor]:
