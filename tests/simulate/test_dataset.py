@@ -70,6 +70,17 @@ def test_another_configuration_in_the_same_folder_is_refused(made: Path) -> None
         simulate(made.parent, SimulateConfig("drawn", 24, seed=6))
 
 
+def test_a_command_that_failed_at_once_does_not_claim_the_folder(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(FileNotFoundError):
+        simulate(out, SimulateConfig(str(tmp_path / "misspelt"), 2, seed=5))
+    assert not out.exists()
+    out.mkdir()
+    (out / "plan.json").write_text('{"faces": "misspelt"}')  # as earlier versions left it
+    (out / "samples.partial.jsonl").touch()
+    assert len(read_jsonl(simulate(out, SimulateConfig("drawn", 2, seed=5, size=64), workers=1), Sample)) == 2
+
+
 def test_photographs_are_simulated_too_and_people_keep_to_their_split(tmp_path: Path) -> None:
     folder = tmp_path / "faces"
     folder.mkdir()

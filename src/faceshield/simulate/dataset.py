@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from faceshield.records import Sample, write_jsonl, write_run
+from faceshield.records import JsonlWriter, Sample, read_jsonl, write_jsonl, write_run, write_text_atomic
 from faceshield.simulate.attacks import VARIANTS, attack
 from faceshield.simulate.camera import capture, draw_settings
 from faceshield.simulate.domains import VERSION, Domain, domain_named, domain_schedule
@@ -134,21 +134,21 @@ def simulate(
         del described["domain"]  # as it was before there were domains: what was begun then goes on
     else:
         described["version"] = VERSION
-    (out / "images").mkdir(parents=True, exist_ok=True)
-    if plan.is_file() and json.loads(plan.read_text()) != described:
+    begun = any(file.is_file() and file.stat().st_size for file in (finished, partial))
+    if begun and plan.is_file() and json.loads(plan.read_text()) != described:
         raise ValueError(
             f"{out} holds a data set of another configuration ({plan}) — expected {described} — choose another --out"
         )
-    plan.write_text(json.dumps(described, indent=1))
     if finished.is_file():
         return finished
-    rows = _read_partial(partial)
-    portraits = _portraits(config, workers)
+    portraits = _portraits(config, workers)  # first: a folder that turns out to be the wrong one leaves no plan behind
     render = _Render(config, portraits, out)
-    with partial.open("a", encoding="utf-8") as handle:
+    (out / "images").mkdir(parents=True, exist_ok=True)
+    write_text_atomic(plan, json.dumps(described, indent=1))
+    with JsonlWriter(partial, resume=True) as writer:
+        rows = read_jsonl(partial, Sample)
         for row in _in_order(render, range(len(rows), config.count), workers):
-            handle.write(row.model_dump_json() + "\n")
-            handle.flush()
+            writer.write(row)
             rows.append(row)
             if progress:
                 progress(len(rows), config.count)
@@ -313,22 +313,6 @@ def _dataset_name(config: SimulateConfig) -> str:
     source = "drawn" if config.faces == "drawn" else "photo"
     tag = hashlib.sha256(json.dumps([config.types, config.split, config.size]).encode()).hexdigest()[:4]
     return f"sim-{source}-{config.seed}-{tag}"
-
-
-def _read_partial(path: Path) -> list[Sample]:
-    """Rows of an interrupted run; a torn last line is cut off the file."""
-    if not path.is_file():
-        return []
-    rows, whole = [], 0
-    data = path.read_bytes()
-    for line in data.splitlines(keepends=True):
-        if not line.endswith(b"\n"):
-            break
-        rows.append(Sample.model_validate_json(line))
-        whole += len(line)
-    if whole < len(data):
-        path.write_bytes(data[:whole])
-    return rows
 
 
 _RENDER: _Render | None = None
