@@ -67,6 +67,24 @@ def logits(model: Any, processor: Any) -> Tensor:
     return model(**inputs(processor)).logits
 
 
+def test_an_adapter_and_a_whole_model_take_each_others_place_in_a_folder(base: Path, tmp_path: Path) -> None:
+    adapted, processor = trained(base)
+    folder = Path(shutil.copytree(base, tmp_path / "folder"))
+    save(adapted, processor, folder, base=base)
+    assert is_adapter(folder) and torch.equal(logits(load(folder, merge=False).model, processor), logits(adapted, processor))
+    whole = load(base)
+    save(whole.model, processor, folder)
+    assert not is_adapter(folder) and torch.equal(logits(load(folder).model, processor), logits(whole.model, processor))
+
+
+def test_an_adapter_is_not_written_over_its_base(base: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(base, tmp_path / "folder"))
+    adapted, processor = trained(folder)
+    with pytest.raises(ValueError, match="would replace the base"):
+        save(adapted, processor, folder, base=folder)
+    load(folder)
+
+
 def test_a_new_adapter_changes_nothing_and_detached_everything_is_back(base: Path) -> None:
     checkpoint = load(base)
     before = {name: value.clone() for name, value in checkpoint.model.state_dict().items()}

@@ -53,6 +53,18 @@ def test_saving_again_keeps_the_info_and_other_files(folder, pair):
     assert not list(folder.glob(".saving-*"))
 
 
+def test_weights_of_another_layout_do_not_outlive_a_save(folder, pair):
+    model, processor = pair
+    (folder / "model.safetensors").unlink()
+    model.save_pretrained(folder, max_shard_size="200KB")
+    assert (folder / "model.safetensors.index.json").is_file()
+    with torch.no_grad():
+        model.get_parameter(WEIGHT).add_(1.0)
+    save(model, processor, folder)
+    assert sorted(path.name for path in folder.glob("model*")) == ["model.safetensors"]
+    assert torch.equal(load(folder).model.get_parameter(WEIGHT), model.get_parameter(WEIGHT))
+
+
 def _edit_weights(folder, change):
     tensors = load_file(folder / "model.safetensors")
     change(tensors)

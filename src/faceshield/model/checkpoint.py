@@ -13,7 +13,6 @@ import json
 import math
 import os
 import re
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -25,7 +24,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
-from .adapter import ADAPTER_CONFIG, read_adapter, read_settings, write_adapter
+from .adapter import ADAPTER_CONFIG, ADAPTER_STEM, read_adapter, read_settings, write_adapter
 from .configuration_faceshield import FaceShieldConfig
 from .modeling_faceshield import FaceShieldForConditionalGeneration
 from .processing_faceshield import SYSTEM, FaceShieldProcessor
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
 INFO_FILE = "faceshield.json"
 _SMALL = 500_000_000  # parameters
 TINY_FOLDER = Path(__file__).resolve().parent.parent / "assets" / "faceshield-tiny"
+_WEIGHT_FILES = ("model*.safetensors", "model.safetensors.index.json", f"{ADAPTER_STEM}.safetensors", ADAPTER_CONFIG)
 FETCHED = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "*.md"]
 
 # The toy size of DESIGN.md.
@@ -176,13 +176,14 @@ def save(
     Args:
         model: A whole model; or one with an adapter, of which the adapter alone is written.
         processor: Its processor.
-        directory: Made where it does not exist; other files in it are left alone.
+        directory: Made where it does not exist. Weights of another layout in it (shards, an adapter) go, or they would be
+            loaded in the place of these; other files are left alone.
         info: None keeps the faceshield.json that is there, or writes an empty one.
         dtype: Type of the stored weights, for instance `torch.bfloat16`; the model itself is not changed.
         base: Of an adapter: what it belongs on, as `resolve_model` takes it.
 
     Raises:
-        ValueError: An adapter without `base`.
+        ValueError: An adapter without `base`, or into its base's own folder.
     """
     adapted = None if isinstance(model, FaceShieldForConditionalGeneration) else model
     if adapted is not None and base is None:
@@ -190,6 +191,8 @@ def save(
     whole: Any = model if adapted is None else adapted.get_base_model()
     _check_pair(whole.config, processor)
     directory = Path(directory)
+    if adapted is not None and Path(str(base)).expanduser().resolve() == directory.resolve():
+        raise ValueError(f"{directory}: the adapter would replace the base that it belongs on — expected another folder")
     directory.mkdir(parents=True, exist_ok=True)
     if info is None:
         info = read_info(directory)
@@ -210,12 +213,14 @@ def save(
         processor.save_pretrained(fresh)
         text = json.dumps(asdict(info), indent=2, ensure_ascii=False)
         (fresh / INFO_FILE).write_text(text + "\n", encoding="utf-8")
-        for file in sorted(path for path in fresh.rglob("*") if path.is_file()):
-            target = directory / file.relative_to(fresh)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(file, target)
-        shutil.rmtree(fresh, ignore_errors=True)
-        fresh.mkdir()
+        written = sorted(path.relative_to(fresh) for path in fresh.rglob("*") if path.is_file())
+        for file in written:
+            (directory / file).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(fresh / file, directory / file)
+    for pattern in _WEIGHT_FILES:
+        for path in directory.glob(pattern):
+            if path.relative_to(directory) not in written:
+                path.unlink()
     return directory
 
 
