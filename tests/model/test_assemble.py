@@ -145,6 +145,7 @@ def test_prompts_are_siglips(siglip: Path, phi3: Path) -> None:
     """Lower case, no punctuation, end token, padded with it to 64: as SigLIP was trained."""
     _, processor, _ = assemble(siglip=siglip, language=phi3)
     ids = processor.encode_prompts(["Is this face bona fide?", "is this face, bona fide"])
+    assert processor.encode_prompts("face " * 100)[0, -1] == processor.prompt_tokenizer.eos_token_id  # cut, and ended
     assert ids.shape == (2, 64) and torch.equal(ids[0], ids[1])
     assert (ids[0, -40:] == 1).all() and ids[0, 0] != 1
 
