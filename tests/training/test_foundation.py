@@ -16,6 +16,7 @@ from faceshield.records import Prediction, read_jsonl
 from faceshield.training.foundation import train_towers
 from faceshield.training.foundation_lm import LanguageConfig, train_language
 from faceshield.training.foundation_towers import TowersConfig, TowerTexts
+from faceshield.training.watch import LOG_FILE, read_log
 
 from .conftest import TOY
 
@@ -131,3 +132,10 @@ def test_language_model_learns_the_wording(toy_folder: Path, dialogues_jsonl: Pa
     rows.clear()
     train_language(settings, lambda row: rows.append(dict(row)))
     assert [row["event"] for row in rows] == ["end"]
+    # Killed after step 32, last saved at 30: what is done again is logged once.
+    log = settings.out / LOG_FILE
+    with log.open("a") as lines:
+        lines.writelines(json.dumps({"step": step, "event": "step", "loss": 9.0}) + "\n" for step in (31, 32))
+    train_language(settings.model_copy(update={"steps": 33}))
+    steps = [row["step"] for row in read_log(log) if row["event"] == "step"]
+    assert steps == list(range(1, 34)) and 9.0 not in [row.get("loss") for row in read_log(log)]

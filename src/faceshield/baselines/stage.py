@@ -21,9 +21,10 @@ from faceshield.model.checkpoint import INFO_FILE
 from faceshield.records import Sample, write_run
 from faceshield.taxonomy import PRESENTATION_TYPES
 from faceshield.training.augment import colour_jitter, flip_and_shift, to_float
-from faceshield.training.picture_run import PictureConfig, PictureRun, Report
+from faceshield.training.picture_run import PictureConfig, PictureRun
 from faceshield.training.pictures import Pictures, RgbSquares, load_pictures
 from faceshield.training.precision import autocast, device
+from faceshield.training.watch import Report
 
 
 class BaselineConfig(PictureConfig):

@@ -18,7 +18,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from faceshield.model import CheckpointInfo, build_tiny, load, resolve_model, save, train_tokenizer
 from faceshield.records import write_run
 from faceshield.training.foundation_towers import TowersConfig, TowerTexts, TowerTrainer
-from faceshield.training.picture_run import Report
+from faceshield.training.watch import Report
 
 TOKENIZER_FOLDER = "tokenizer"
 

@@ -7,10 +7,9 @@ Use: `faceshield train configs/train/tiny-lm.yaml init=towers dialogues=[dialogu
 
 from __future__ import annotations
 
-import json
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,10 +25,9 @@ from faceshield.records import Dialogue, read_jsonl, write_run
 from faceshield.training.precision import autocast, device
 from faceshield.training.schedule import Clock, cosine_rate, progress
 from faceshield.training.state import load_state, save_state
+from faceshield.training.watch import Report, Watch
 
-Report = Callable[[Mapping[str, Any]], None]
 STATE_FILE = "state.safetensors"
-LOG_FILE = "log.jsonl"
 
 
 class LanguageConfig(Config):
@@ -86,7 +84,6 @@ def train_language(config: LanguageConfig, report: Report | None = None) -> dict
         ValueError: too little text for one batch.
         FloatingPointError: the loss is not finite.
     """
-    report = report or (lambda row: None)
     torch.set_num_threads(config.threads)
     config.out.mkdir(parents=True, exist_ok=True)
     checkpoint = load(config.init)
@@ -103,7 +100,7 @@ def train_language(config: LanguageConfig, report: Report | None = None) -> dict
             f"{len(stream)} + {len(held_out)} tokens — expected more than block={config.block} each — give more dialogues"
         )
     modules = {"language": model.model.language_model, "head": model.lm_head}
-    final = _fit(config, model, modules, stream, held_out, report)
+    final = _fit(config, model, modules, stream, held_out, Watch(config.out, report or (lambda row: None), bar=False))
     save(model.eval(), processor, config.out)
     write_run(config.out, config=config, seed=config.seed, inputs=[config.init, *config.dialogues])
     return final
@@ -115,7 +112,7 @@ def _fit(
     modules: Mapping[str, nn.Module],
     stream: NDArray[np.int64],
     held_out: NDArray[np.int64],
-    report: Report,
+    watch: Watch,
 ) -> dict[str, Any]:
     parameters = [value for module in modules.values() for value in module.parameters()]
     groups = [
@@ -127,13 +124,11 @@ def _fit(
     if state.exists():
         saved = load_state(state, modules, optimizer)
         step, clock = saved["step"], Clock(saved["elapsed"])
+    watch.forget_after(step)
     saved_at = time.monotonic()
 
     def log(row: dict[str, Any]) -> None:
-        row = {"step": step, "minutes": round(clock.elapsed() / 60, 2), **row}
-        with (config.out / LOG_FILE).open("a", encoding="utf-8") as out:
-            out.write(json.dumps(row) + "\n")
-        report(row)
+        watch.log({"step": step, "minutes": round(clock.elapsed() / 60, 2), **row})
 
     while (done := progress(step, config.steps, clock.elapsed(), config.minutes)) < 1:
         for group in optimizer.param_groups:

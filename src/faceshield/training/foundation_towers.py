@@ -20,11 +20,12 @@ from faceshield.model import pvtm
 from faceshield.records import Prediction, Truth, write_jsonl
 from faceshield.training.augment import colour_jitter, flip_and_shift, largest_box, to_float, token_coverage
 from faceshield.training.heads import AuxiliaryHeads, TowerOutput, TowerTargets, tower_losses
-from faceshield.training.picture_run import PictureRun, Report
+from faceshield.training.picture_run import PictureRun
 from faceshield.training.pictures import load_pictures
 from faceshield.training.precision import autocast, device
 from faceshield.training.tower_config import TowersConfig, TowerTexts, text_bank
 from faceshield.training.tower_metrics import box_iou, tower_figures
+from faceshield.training.watch import Report
 
 PREDICTIONS_FILE = "predictions.jsonl"
 

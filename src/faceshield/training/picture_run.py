@@ -7,8 +7,8 @@ Use: a subclass with `train_step` and `evaluate`, then `run()`.
 from __future__ import annotations
 
 import time
-from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,12 +25,9 @@ from faceshield.training.pictures import Pictures, cached_pixels
 from faceshield.training.precision import device
 from faceshield.training.schedule import Clock, cosine_rate, progress
 from faceshield.training.state import load_state, named_parameters, save_state
-from faceshield.training.watch import Watch
+from faceshield.training.watch import Report, Watch
 
 STATE_FILE = "state.safetensors"
-
-Report = Callable[[Mapping[str, Any]], None]
-"""Called with every row of the log."""
 
 
 class PictureConfig(Config):
@@ -73,7 +70,7 @@ class PictureConfig(Config):
     seed: int = Field(0, ge=0)
 
 
-class PictureRun:
+class PictureRun(ABC):
     """Trains modules on pictures; `run` goes on from the state file where there is one.
 
     Args:

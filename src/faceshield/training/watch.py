@@ -49,7 +49,7 @@ class Watch:
         for name, more in zip(self.counts, (samples, dialogues, tokens), strict=True):
             self.counts[name] += more
 
-    def step(self, done: int, total: int, loss: float | None = None) -> None:
+    def step(self, done: int, total: int) -> None:
         """Moves the bar."""
         self.bar.total = total
         self.bar.update(done - self.bar.n)
