@@ -15,6 +15,9 @@ Box = tuple[float, float, float, float]
 
 Status = Literal["ok", "no_face", "error"]
 
+FaceMode = Literal["detect", "whole"]
+"""What of a picture is judged: the largest face that is found, with a margin; or all of it, a face crop already."""
+
 Task = Literal["coarse", "fine", "reasoning", "localization"]
 """What can be asked about a picture; the verdict (coarse) always is."""
 

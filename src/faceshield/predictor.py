@@ -24,7 +24,7 @@ from torch import Tensor
 
 from faceshield.face import BuiltInDetector, FaceDetector, crop_box
 from faceshield.images import ImageError, Picture, open_picture, source_name
-from faceshield.inspection import ALL_TASKS, Box, InspectionReport, check_tasks
+from faceshield.inspection import ALL_TASKS, Box, FaceMode, InspectionReport, check_tasks
 from faceshield.quality import assess
 from faceshield.tasks import COARSE, FINE, LOCALIZATION, REASONING, TASKS
 from faceshield.taxonomy import ATTACK_TYPES, BONAFIDE
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 __all__ = ["FaceShieldPredictor", "InspectionReport"]
 
-FaceMode = Literal["detect", "whole"]
 Scores = tuple[float, dict[str, float]]
 """bonafide_score and type_scores."""
 Encoded = tuple[Tensor, Tensor | None]

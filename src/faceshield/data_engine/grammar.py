@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from faceshield.records import Sample
-from faceshield.tasks.base import choose, join_phrases, sentence_case
+from faceshield.tasks.base import choose, join_phrases, noun_phrases, sentence_case
 
 CAPTION_QUESTIONS: tuple[str, ...] = (
     "What does the picture show?",
@@ -43,13 +43,7 @@ def scene_phrases(sample: Sample) -> tuple[str, ...]:
     Raises:
         ValueError: `meta["scene"]` is not a list of phrases.
     """
-    own = sample.meta.get("scene") or ()
-    if isinstance(own, str) or not all(isinstance(phrase, str) for phrase in own):
-        raise ValueError(
-            f"meta.scene = {own!r} of sample {sample.id!r} — expected a list of noun phrases — correct it"
-        )
-    cleaned = [phrase.strip().rstrip(".") for phrase in own]
-    return tuple(dict.fromkeys(phrase for phrase in cleaned if phrase)) or _DEFAULT_SCENE
+    return noun_phrases(sample, "scene") or _DEFAULT_SCENE
 
 
 def caption_question(rng: np.random.Generator) -> str:

@@ -15,17 +15,15 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from faceshield.data_engine.contradictions import answer_faults
+from faceshield.data_engine.grammar import scene_phrases
 from faceshield.data_engine.rich_rules import ANSWERS, PERSPECTIVES, QUESTIONS
 from faceshield.records import Sample
 from faceshield.tasks import MAX_CUES, TASKS, boxes_in_words
-from faceshield.tasks.base import choose, join_phrases, sentence_case
+from faceshield.tasks.base import choose, join_phrases, noun_phrases, sentence_case
 from faceshield.tasks.verdicts import find_type, find_verdict
 from faceshield.taxonomy import describe
 
 Rules = Mapping[str, Sequence[str]]
-WORDINGS = ("plain", "rich")
-"""plain: the tasks' own few words, which faceshield-tiny was made for; rich: the rules of `rich_rules`."""
-
 FIXED_QUESTION_RATE = 0.2
 """How often the task's fixed question is asked: scores hang on it, so it stays the most frequent wording."""
 
@@ -98,11 +96,7 @@ def rich_answer(task: str, sample: Sample, rng: np.random.Generator) -> str:
 
 def seen_cues(sample: Sample) -> list[str]:
     """The cues that the sample itself brings, without those that read as a verdict or a type of their own."""
-    own = sample.meta.get("cues") or ()
-    if isinstance(own, str) or not all(isinstance(cue, str) for cue in own):
-        raise ValueError(f"meta.cues = {own!r} of sample {sample.id!r} — expected a list of noun phrases — correct it")
-    cleaned = dict.fromkeys(cue.strip().rstrip(".") for cue in own)
-    return [cue for cue in cleaned if cue and find_verdict(cue) is None and find_type(cue) is None]
+    return [cue for cue in noun_phrases(sample, "cues") if find_verdict(cue) is None and find_type(cue) is None]
 
 
 def place(sample: Sample) -> str:
@@ -163,8 +157,6 @@ def _aspects(cues: Sequence[str], rng: np.random.Generator) -> str:
 
 
 def _scene_facts(sample: Sample, rng: np.random.Generator) -> dict[str, str]:
-    from faceshield.data_engine.grammar import scene_phrases
-
     first, *others = scene_phrases(sample)
     rest = [others[i] for i in rng.permutation(len(others))]
     return {

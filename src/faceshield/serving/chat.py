@@ -14,10 +14,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from faceshield.inspection import FaceMode
 from faceshield.serving.refusals import Refusal
 from faceshield.serving.uploads import read_data_url
 
-FaceMode = Literal["detect", "whole"]
 _EXAMPLE: dict[str, Any] = {
     "model": "tiny",
     "messages": [

@@ -1,4 +1,4 @@
-"""The page of the service: a Gradio app on the same model and queue, for people (issue: `faceshield serve --ui`).
+"""The page of the service: a Gradio app on the same model and queue, for people (`faceshield serve --ui`).
 
 It loads nothing from other hosts. Photos go to the model through the service's own queue; what the browser uploads is
 deleted as soon as it is read and lives on in the visitor's session only, until the tab is closed.
@@ -25,9 +25,9 @@ from starlette.responses import RedirectResponse
 
 from faceshield.html_report import CARD_STYLE, COLOURS, card
 from faceshield.images import ImageError, open_picture
-from faceshield.inspection import InspectionReport
+from faceshield.inspection import FaceMode, InspectionReport
 from faceshield.serving.refusals import Refusal
-from faceshield.serving.service import FaceMode, Service
+from faceshield.serving.service import Service
 
 # Read when gradio is imported, and where it puts what is uploaded: a folder of our own, gone with the process.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"

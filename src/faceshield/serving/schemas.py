@@ -9,10 +9,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from faceshield.inspection import ALL_TASKS, Task, check_tasks
+from faceshield.inspection import ALL_TASKS, FaceMode, Task, check_tasks
 from faceshield.taxonomy import PRESENTATION_TYPES
 
-FaceMode = Literal["detect", "whole"]
 _DATA_URL = "data:image/jpeg;base64,/9j/4AAQSkZJRg…"
 _TASKS = "what is asked; the verdict (coarse) always is; without reasoning and localization it is several times faster"
 _FACE = "detect: the largest face, with a margin; whole: the picture is a face crop already"

@@ -16,7 +16,7 @@ import numpy as np
 from starlette.requests import ClientDisconnect, Request
 
 from faceshield.images import ImageError
-from faceshield.inspection import ALL_TASKS, InspectionReport, Task
+from faceshield.inspection import ALL_TASKS, FaceMode, InspectionReport, Task
 from faceshield.serving.batching import Abandoned, Batcher, QueueFull
 from faceshield.serving.observe import LOG, Meters
 from faceshield.serving.refusals import Refusal, busy
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from faceshield.model.importance import ImportanceMaps
     from faceshield.predictor import FaceShieldPredictor
 
-FaceMode = Literal["detect", "whole"]
 _BEFORE_THE_END = 1.0  # seconds left of the drain time for sending the last answers
 
 

@@ -101,6 +101,19 @@ def choose(rng: np.random.Generator, options: Sequence[str]) -> str:
     return options[int(rng.integers(len(options)))]
 
 
+def noun_phrases(sample: Sample, key: str) -> tuple[str, ...]:
+    """The phrases of a sample's `meta[key]` ("cues", "scene"), without blanks, full stops and repeats; none where it has none.
+
+    Raises:
+        ValueError: it is not a list of phrases.
+    """
+    own = sample.meta.get(key) or ()
+    if isinstance(own, str) or not all(isinstance(phrase, str) for phrase in own):
+        raise ValueError(f"meta.{key} = {own!r} of sample {sample.id!r} — expected a list of noun phrases — correct it")
+    cleaned = (phrase.strip().rstrip(".") for phrase in own)
+    return tuple(dict.fromkeys(phrase for phrase in cleaned if phrase))
+
+
 def join_phrases(phrases: Sequence[str]) -> str:
     """ "a", "a and b", "a, b and c"."""
     if len(phrases) < 2:

@@ -12,7 +12,7 @@ import re
 import numpy as np
 
 from faceshield.records import Sample
-from faceshield.tasks.base import Answer, Task, choose, join_phrases, sentence_case
+from faceshield.tasks.base import Answer, Task, choose, join_phrases, noun_phrases, sentence_case
 from faceshield.tasks.verdicts import find_type, find_verdict
 from faceshield.taxonomy import BONAFIDE, describe
 
@@ -36,13 +36,7 @@ _CONCLUSION = re.compile(
 
 def sample_cues(sample: Sample) -> tuple[str, ...]:
     """The sample's own cues without blanks and repeats, or the taxonomy's for its type."""
-    own = sample.meta.get("cues") or ()
-    if isinstance(own, str) or not all(isinstance(cue, str) for cue in own):
-        raise ValueError(
-            f"meta.cues = {own!r} of sample {sample.id!r} — expected a list of noun phrases — correct it"
-        )
-    cleaned = [cue.strip().rstrip(".") for cue in own]
-    return tuple(dict.fromkeys(cue for cue in cleaned if cue)) or describe(sample.presentation_type).cues
+    return noun_phrases(sample, "cues") or describe(sample.presentation_type).cues
 
 
 class ReasoningTask(Task):

@@ -126,7 +126,7 @@ def _cross(protocol: str, resnet: Any, patchnet: Any, iadg: Any, ours: Any) -> t
     )
 
 
-def _sweep(name: str, letter: str, values: tuple[float, ...], known: Mapping[float, str]) -> tuple[Row, ...]:
+def _sweep(letter: str, values: tuple[float, ...], known: Mapping[float, str]) -> tuple[Row, ...]:
     return tuple(Row(known.get(value, f"{letter}={value:g}"), f"{letter} = {100 * value:g}%", at=value) for value in values)
 
 
@@ -217,13 +217,13 @@ ENTRIES: dict[str, Entry] = {
         ),
         Entry(
             "fig7", "Figure 7: p, the share of unimportant tokens that PVTM masks (k = 10%)", (ACC, FINE, WHY_ACC, AP40, AP50),
-            _sweep("fig7", "p", MASK_RATIOS, {0.0: "SAVP", 0.05: "FaceShield"}),
+            _sweep("p", MASK_RATIOS, {0.0: "SAVP", 0.05: "FaceShield"}),
             kind="sweep",
             about="The paper's curves are drawn without numbers; best there: p = 5%.",
         ),
         Entry(
             "fig8", "Figure 8: k, the share of important tokens that PVTM keeps (p = 5%)", (ACC, FINE, WHY_ACC, AP40, AP50),
-            _sweep("fig8", "k", KEEP_RATIOS, {0.1: "FaceShield"}),
+            _sweep("k", KEEP_RATIOS, {0.1: "FaceShield"}),
             kind="sweep",
             about="The paper's curves are drawn without numbers; best there: k = 10%.",
         ),
