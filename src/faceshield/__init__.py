@@ -1,5 +1,4 @@
-"""FaceShield: says of a face picture whether it is bona fide or a presentation attack, of which type, why and
-where.
+"""FaceShield: says of a face picture whether it is bona fide or a presentation attack, of which type, why and where.
 
 An open implementation of FaceShield (arXiv 2505.09415). One line of use:
 `FaceShieldPredictor.from_pretrained("tiny").inspect("photo.jpg")`.

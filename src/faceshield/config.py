@@ -1,8 +1,7 @@
-"""Configs: one frozen pydantic class a stage, read from YAML plus `key=value` overrides, every fault reported
-at once.
+"""Configs: one frozen pydantic class a stage, read from YAML plus `key=value` overrides, every fault reported at once.
 
-A YAML file holds only what differs from the defaults. Use:
-`class SimulateConfig(Config): count: int = 100` and `SimulateConfig.load("simulate.yaml", ["count=20"])`.
+A YAML file holds only what differs from the defaults.
+Use: `class SimulateConfig(Config): count: int = 100` and `SimulateConfig.load("simulate.yaml", ["count=20"])`.
 """
 
 from __future__ import annotations
@@ -29,9 +28,7 @@ Paths = Annotated[list[Path], BeforeValidator(_listed)]
 
 
 class ConfigError(ValueError):
-    """A config that cannot be used; the message lists every fault with file:line or the override it came
-    from.
-    """
+    """A config that cannot be used; the message lists every fault with file:line or the override it came from."""
 
     def __init__(self, faults: Sequence[str]) -> None:
         self.faults = tuple(faults)
@@ -219,9 +216,7 @@ def _all_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 
 def _near(model: type[BaseModel], location: KeyPath) -> str:
-    """What to do about an unknown key: the near match among its siblings, else the same key elsewhere, else
-    the list.
-    """
+    """What to do about an unknown key: the near match among its siblings, else the same key elsewhere, else the list."""
     parent = _model_at(model, location[:-1])
     siblings = list(parent.model_fields) if parent is not None else []
     key = str(location[-1])

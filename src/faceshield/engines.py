@@ -1,7 +1,7 @@
 """Who does the work on many items: the threads of this process, or the workers of a Ray cluster; results in the items' order.
 
-What is done with an item is one function in both cases, so the output is the same whoever runs it. Use:
-`with start_engine("ray", workers=2) as engine: for result in engine(work, items): …`.
+What is done with an item is one function in both cases, so the output is the same whoever runs it.
+Use: `with start_engine("ray", workers=2) as engine: for result in engine(work, items): …`.
 """
 
 from __future__ import annotations

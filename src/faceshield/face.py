@@ -53,8 +53,7 @@ _TEMPLATE_SMALLEST, _TEMPLATE_LARGEST = 0.2, 1.1  # a face's side as a share of 
 
 @dataclass(frozen=True)
 class Face:
-    """A face that was found: its box in pixels of the searched picture, and a score (more is surer;
-    detector's own unit)."""
+    """A face that was found: its box in pixels of the searched picture, and a score (more is surer; detector's own unit)."""
 
     box: Box
     score: float
@@ -91,8 +90,7 @@ class CascadeDetector:
         return self._search(rgb, _working_scale(rgb))
 
     def detect_small(self, rgb: NDArray[np.uint8]) -> list[Face]:
-        """The search on a working copy twice as fine, four times the work; none where there are no more
-        pixels."""
+        """The search on a working copy twice as fine, four times the work; none where there are no more pixels."""
         scale = _working_scale(rgb) * _FINER
         return self._search(rgb, scale) if scale <= 1 else []
 
@@ -167,8 +165,7 @@ class TemplateDetector:
         return sorted(faces, key=lambda face: (-face.area, face.box))
 
     def candidates(self, rgb: NDArray[np.uint8]) -> list[tuple[float, float, float, float]]:
-        """The best window of each size, (x, y, side, score); more of a size where they are faces by their
-        score."""
+        """The best window of each size, (x, y, side, score); more of a size where they are faces by their score."""
         found = []
         for cells, scale, margin in gradient_pyramid(rgb):
             scores = self.scores(cells)
@@ -191,8 +188,7 @@ class TemplateDetector:
 
 
 class BuiltInDetector:
-    """What the predictor uses by default: the cascade, then the template, then the cascade on a finer
-    copy."""
+    """What the predictor uses by default: the cascade, then the template, then the cascade on a finer copy."""
 
     def __init__(self) -> None:
         self._cascade, self._template = CascadeDetector(), TemplateDetector()
@@ -207,8 +203,7 @@ class BuiltInDetector:
 def crop_box(face: Box, size_wh: tuple[int, int], margin: float = CROP_MARGIN) -> tuple[int, int, int, int]:
     """The square to judge: the face with `margin` times its longer side added on every side, in whole pixels.
 
-    A square that would leave the picture is pushed back inside, and shrunk only if the picture is smaller
-    than it.
+    A square that would leave the picture is pushed back inside, and shrunk only if the picture is smaller than it.
     """
     width, height = size_wh
     wanted = max(face[2] - face[0], face[3] - face[1]) * (1 + 2 * margin)
@@ -221,8 +216,7 @@ def crop_box(face: Box, size_wh: tuple[int, int], margin: float = CROP_MARGIN) -
 def gradient_pyramid(
     rgb: NDArray[np.uint8], step: float = _TEMPLATE_STEP
 ) -> Iterator[tuple[NDArray[np.float32], float, int]]:
-    """Maps of gradient cells for faces of every size: (cells, working pixels per picture pixel, margin in
-    working pixels)."""
+    """Maps of gradient cells for faces of every size: (cells, working pixels per picture pixel, margin in working pixels)."""
     height, width = rgb.shape[:2]
     grey = Image.fromarray(rgb).convert("L")
     side = max(_TEMPLATE_SMALLEST * max(height, width), 20.0)
@@ -238,8 +232,7 @@ def gradient_pyramid(
 
 
 def gradient_cells(grey: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Oriented gradients of an (H, W) grey picture, 0..255, in cells of 6 pixels: (H // 6, W // 6, 9),
-    0..0.6.
+    """Oriented gradients of an (H, W) grey picture, 0..255, in cells of 6 pixels: (H // 6, W // 6, 9), 0..0.6.
 
     Each cell's histogram is divided by the energy of its 3 x 3 neighbourhood, so that light matters little.
     """
@@ -267,8 +260,7 @@ def gradient_cells(grey: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def template_window(row: int, column: int, scale: float, margin: int) -> tuple[float, float, float]:
-    """The face (x, y, side) in pixels of the picture of a template that lies at a cell of
-    `gradient_pyramid`'s map."""
+    """The face (x, y, side) in pixels of the picture of a template that lies at a cell of `gradient_pyramid`'s map."""
     inset = (TEMPLATE_CELLS * CELL - TEMPLATE_FACE) / 2
     x, y = (column * CELL + inset - margin) / scale, (row * CELL + inset - margin) / scale
     return x, y, TEMPLATE_FACE / scale

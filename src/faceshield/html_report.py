@@ -107,8 +107,7 @@ class Page:
         self._models: dict[str, None] = {}
 
     def add(self, rgb: NDArray[np.uint8] | None, report: InspectionReport) -> None:
-        """One more card; `rgb` is the upright (H, W, 3) uint8 RGB picture, None where it could not be
-        read."""
+        """One more card; `rgb` is the upright (H, W, 3) uint8 RGB picture, None where it could not be read."""
         self._cards.append(card(rgb, report))
         self._verdicts[report.verdict] += 1
         if report.model:

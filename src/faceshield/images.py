@@ -24,8 +24,7 @@ RGB = NDArray[np.uint8]
 """(H, W, 3) uint8, red green blue."""
 
 ImageSource = str | Path | bytes | Image.Image | RGB
-"""What can be inspected: a path, the bytes of a picture file, a PIL image, or an (H, W, 3) uint8 RGB
-array."""
+"""What can be inspected: a path, the bytes of a picture file, a PIL image, or an (H, W, 3) uint8 RGB array."""
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
@@ -88,8 +87,7 @@ class Picture:
     Attributes:
         rgb: (H, W, 3) uint8 RGB, upright. Boxes of every report are pixels of this array.
         name: the path as it was given, or a description such as "<array 480x640>".
-        notes: what was done to it ("turned upright by its EXIF orientation 6", …); empty for a plain RGB
-            photo.
+        notes: what was done to it ("turned upright by its EXIF orientation 6", …); empty for a plain RGB photo.
     """
 
     rgb: RGB
@@ -211,8 +209,7 @@ def _open_file(path: Path) -> IO[bytes]:
 def _read_header(stream: IO[bytes], name: str) -> Image.Image:
     """Recognise one of `FORMATS` and parse its header; no pixel is decoded.
 
-    Not `Image.open`: that warns about, or refuses, large pictures by process-wide settings; our limit is our
-    own.
+    Not `Image.open`: that warns about, or refuses, large pictures by process-wide settings; our limit is our own.
     """
     Image.init()
     try:
@@ -323,8 +320,7 @@ def _to_rgb(image: Image.Image, notes: list[str]) -> Image.Image:
 
 
 def _to_eight_bits(levels: NDArray[Any], mode: str) -> NDArray[np.uint8]:
-    """Scale grey levels by the range they are stored in (never by their own contrast, which would change the
-    picture)."""
+    """Scale grey levels by the range they are stored in (never by their own contrast, which would change the picture)."""
     values = levels.astype(np.float64)
     if not np.isfinite(values).all():
         raise ValueError("grey levels are not finite")

@@ -1,5 +1,4 @@
-"""The report on one picture: what `FaceShieldPredictor.inspect` gives back and what `faceshield inspect
---json` prints.
+"""The report on one picture: what `FaceShieldPredictor.inspect` gives back and what `faceshield inspect --json` prints.
 
 Light on purpose (no torch): whatever shows a report imports this and not the predictor.
 """
@@ -43,22 +42,19 @@ class InspectionReport:
 
     Attributes:
         image: the path as given, or a description of the object.
-        status: "ok"; "no_face": the picture is fine but no face was found, so there is no verdict; "error":
-            see `error`.
+        status: "ok"; "no_face": the picture is fine but no face was found, so there is no verdict; "error": see `error`.
         error: what was wrong, what was expected, what to do; None unless status is "error".
         is_attack: the verdict, `bonafide_score < threshold`.
-        bonafide_score: 0..1, high = bona fide: the probability of the fixed bona fide answer against the
-            fixed attack answer.
+        bonafide_score: 0..1, high = bona fide: the probability of the fixed bona fide answer against the fixed attack answer.
         threshold: stored with the model, chosen on its development set.
         presentation_type: one of the twelve names, always in agreement with the verdict.
         type_scores: probability of each of the twelve names, sums to 1.
         boxes: attack regions; empty when bona fide, or when the model named none.
         reasoning: the model's own words; an explanation, never the source of the verdict.
         face: the face that was judged; None with `face="whole"`.
-        quality_reasons: why the picture is too bad to rely on the verdict: "too_small", "too_dark", "over_exposed",
-            "blurred", "turned_away"; empty for a good one. The status stays "ok" and the verdict is there, for a bad
-            picture is no proof of anything; who lets people in on a verdict should ask for another picture instead,
-            as with "no_face".
+        quality_reasons: why the picture is too bad to rely on the verdict: "too_small", "too_dark", "over_exposed", "blurred",
+            "turned_away"; empty for a good one. The status stays "ok" and the verdict is there, for a bad picture is no proof
+            of anything; who lets people in on a verdict should ask for another picture instead, as with "no_face".
         model: {"name", "hash"} of the checkpoint.
         meta: "size_wh" (pixels), "faces" (all that were found, largest first), "crop" (what the model was
             shown), "notes" (list of remarks), "localization" (the model's words for `boxes`), "quality" (what

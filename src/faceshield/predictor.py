@@ -50,8 +50,7 @@ _VERDICT = (COARSE.name,)
 class FaceShieldPredictor:
     """A model with its processor, threshold and face detector, ready to look at pictures.
 
-    The same picture gives the bit-identical report, on one machine. One predictor serves one thread at a
-    time.
+    The same picture gives the bit-identical report, on one machine. One predictor serves one thread at a time.
 
     Args:
         model: as `faceshield.model.load` gives it.
@@ -62,9 +61,8 @@ class FaceShieldPredictor:
         crop_side: pixels of a crop's longer side on which SAVP is computed; None: as the crop comes, at most
             twice the model's own picture side. A model trained on pictures of one size should see that size.
         detector: how faces are found; `face.BuiltInDetector` if None.
-        keep_tokens: vision tokens that the language model gets to read, those most important for the coarse question by
-            PVTM's ranking (§4.2); None: all. Fewer are faster and score a little otherwise (docs/speed.md): choose the
-            threshold anew.
+        keep_tokens: vision tokens that the language model gets to read, those most important for the coarse question by PVTM's
+            ranking (§4.2); None: all. Fewer are faster and score a little otherwise (docs/speed.md): choose the threshold anew.
     """
 
     def __init__(
@@ -110,19 +108,16 @@ class FaceShieldPredictor:
         """Load a checkpoint.
 
         Args:
-            model: "tiny" (shipped with the package), a checkpoint folder, or a hub id (the only one that
-                needs a network).
+            model: "tiny" (shipped with the package), a checkpoint folder, or a hub id (the only one that needs a network).
             device: "cpu", "cuda", …; a GPU where there is one by default.
             dtype: of the weights; None: float32 for a small model, bfloat16 for one of half a billion parameters.
             threshold: in the place of the one stored with the checkpoint.
-            pvtm: "off", or "paper": tokens are masked at inference too (§4.2), always the same ones for one
-                picture.
+            pvtm: "off", or "paper": tokens are masked at inference too (§4.2), always the same ones for one picture.
             detector, keep_tokens: see the class.
 
         Raises:
             FileNotFoundError: no such checkpoint; the message says what to run.
-            ValueError: no threshold stored and none given, one that was chosen with other questions, or
-                broken weights.
+            ValueError: no threshold stored and none given, one that was chosen with other questions, or broken weights.
         """
         from faceshield.model import checkpoint_hash, count_parameters, load, resolve_model, working_dtype
 
@@ -168,8 +163,7 @@ class FaceShieldPredictor:
 
         Args:
             image: a path, the bytes of a file, a PIL image, or an (H, W, 3) uint8 RGB array.
-            face: "detect": the largest face that is found, with a margin; "whole": the picture is a face crop
-                already.
+            face: "detect": the largest face that is found, with a margin; "whole": the picture is a face crop already.
             tasks: of "coarse", "fine", "reasoning", "localization"; the verdict (coarse) always comes. The last two
                 generate words, which takes most of the time.
 
@@ -363,8 +357,7 @@ class FaceShieldPredictor:
         return faces, crop_box(found[0].box, picture.size_wh) if found else None  # type: ignore[return-value]
 
     def _judge(self, crops: Sequence[NDArray[np.uint8]], tasks: Collection[str]) -> list[dict[str, Any]]:
-        """What the model finds in each crop; "located" is its answer to the question where, read in the crop's
-        pixels."""
+        """What the model finds in each crop; "located" is its answer to the question where, read in the crop's pixels."""
         reading = self._read(crops)
         rows: list[dict[str, Any]] = []
         for score, types in self._score(reading):
@@ -468,8 +461,7 @@ def _cut(rgb: NDArray[np.uint8], crop: tuple[int, int, int, int]) -> NDArray[np.
 
 
 def _boxes(findings: dict[str, Any], crop: tuple[int, int, int, int], meta: dict[str, Any]) -> list[Box]:
-    """The attack's boxes in pixels of the given picture; notes where the model's words and its verdict
-    disagree."""
+    """The attack's boxes in pixels of the given picture; notes where the model's words and its verdict disagree."""
     if "reasoning" in findings:
         said = REASONING.read(findings["reasoning"]).is_attack
         if said is not None and said != findings["is_attack"]:

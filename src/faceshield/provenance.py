@@ -23,9 +23,7 @@ from pydantic import BaseModel
 
 
 def write_text_atomic(path: str | Path, text: str | Iterable[str]) -> Path:
-    """Writes a text file so that a reader sees the old one or the whole new one, never a part; makes its
-    folder.
-    """
+    """Writes a text file so that a reader sees the old one or the whole new one, never a part; makes its folder."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
@@ -43,9 +41,7 @@ def write_text_atomic(path: str | Path, text: str | Iterable[str]) -> Path:
 
 
 def file_sha256(path: str | Path) -> str:
-    """SHA-256 of a file; of a folder, of the sorted relative names and sizes of its files (their bytes are
-    not read).
-    """
+    """SHA-256 of a file; of a folder, of the sorted relative names and sizes of its files (their bytes are not read)."""
     path = Path(path)
     digest = hashlib.sha256()
     if path.is_dir():

@@ -1,8 +1,7 @@
 """Is the picture of a face good enough to be judged? Five named reasons why not, each a number against a limit.
 
-A limit is the edge of what bona fide faces look like in the pictures that faceshield-tiny was trained on: beyond it the
-model would be asked about what it has never seen. `benchmarks/quality.py` prints how often each reason is given, and how
-rightly.
+A limit is the edge of what bona fide faces look like in the pictures that faceshield-tiny was trained on: beyond it the model
+would be asked about what it has never seen. `benchmarks/quality.py` prints how often each reason is given, and how rightly.
 One line of use: `assess(rgb, crop=(0, 0, 224, 224), face=None).reasons`, empty for a good picture.
 """
 

@@ -1,8 +1,7 @@
 """The rows that travel between the stages, and the one way of reading and writing them.
 
-`samples.jsonl -> dialogues.jsonl -> checkpoint/ -> predictions.jsonl -> metrics.json`: one JSON object a
-line, UTF-8, each stage with a `run.json` beside its output. Use: `samples = read_jsonl("samples.jsonl",
-Sample)`.
+`samples.jsonl -> dialogues.jsonl -> checkpoint/ -> predictions.jsonl -> metrics.json`: one JSON object a line, UTF-8, each
+stage with a `run.json` beside its output. Use: `samples = read_jsonl("samples.jsonl", Sample)`.
 """
 
 from __future__ import annotations
@@ -94,8 +93,7 @@ class Sample(Photo):
             kept); None for an attack whose type nobody noted.
         original_label: the data set's own label, as it was.
         split: "train", "dev", "test", …, or None.
-        boxes: regions of the attack in pixels, inside the picture; empty for bona fide and where nobody
-            annotated.
+        boxes: regions of the attack in pixels, inside the picture; empty for bona fide and where nobody annotated.
         size_wh: width and height of the picture in pixels, after EXIF rotation.
         meta: free; the simulator writes "cues", "scene" (noun phrases), "source" and "variant".
     """
@@ -369,16 +367,12 @@ class JsonlWriter:
 
 
 def image_path(row: Photo | Dialogue | Prediction, jsonl_path: str | Path) -> Path:
-    """Where the picture of a row lies: `row.image`, relative to the folder of the file that the row came
-    from.
-    """
+    """Where the picture of a row lies: `row.image`, relative to the folder of the file that the row came from."""
     return Path(jsonl_path).parent / row.image
 
 
 def rebase_image(image: str, source_jsonl: str | Path, target_jsonl: str | Path) -> str:
-    """The image entry of a row of `source_jsonl` as `target_jsonl` must write it; absolute paths stay as they
-    are.
-    """
+    """The image entry of a row of `source_jsonl` as `target_jsonl` must write it; absolute paths stay as they are."""
     if Path(image).is_absolute():
         return image
     absolute = Path(source_jsonl).resolve().parent / image

@@ -1,5 +1,4 @@
-"""The twelve presentation types of the paper (§3.1), one table with a sentence and the usual visible cues of
-each.
+"""The twelve presentation types of the paper (§3.1), one table with a sentence and the usual visible cues of each.
 
 Every data set maps its own labels into these names. Use: `resolve("paper_mask") == "Paper mask"`.
 """

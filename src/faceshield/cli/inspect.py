@@ -189,8 +189,7 @@ def _inspect_one(
 
 
 def _expand(photos: Iterable[Path]) -> Iterator[Path | ImageError]:
-    """Folders become the pictures inside them; one without any becomes an error, which gets a row like any
-    other."""
+    """Folders become the pictures inside them; one without any becomes an error, which gets a row like any other."""
     from faceshield.images import ImageError, list_pictures
 
     for photo in photos:

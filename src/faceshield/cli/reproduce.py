@@ -22,7 +22,7 @@ def reproduce(
         typer.Option(help="sim: FaceShield-Sim; or samples of WMCA, SiW-Mv2 and PADISI-Face, repeatable. Default: sim."),
     ] = None,
     repeat: Annotated[int, typer.Option(min=1, help="Trainings of every row, with the seeds seed, seed + 1, ….")] = 1,
-    scale: Annotated[str, typer.Option(help="How much: toy (minutes, shows nothing), small, full.")] = "small",
+    scale: Annotated[str, typer.Option(help="How much: toy (minutes, shows nothing), mini, small, full.")] = "small",
     out: Annotated[Path | None, typer.Option(help="Folder of all steps. Default: runs/reproduce/SCALE.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the trainings.")] = 0,
     data_seed: Annotated[int, typer.Option(min=0, help="Of the pictures.")] = 1,

@@ -1,7 +1,7 @@
 """The whole data engine from one configuration: generate, filter, review, augment, report (paper Fig. 3).
 
-Every step's output lies in the folder and is not made again; stop anywhere and start the same line again. Use:
-`faceshield build-dataset configs/data/sft45k.yaml samples=samples.jsonl out=sft45k`.
+Every step's output lies in the folder and is not made again; stop anywhere and start the same line again.
+Use: `faceshield build-dataset configs/data/sft45k.yaml samples=samples.jsonl out=sft45k`.
 """
 
 from __future__ import annotations

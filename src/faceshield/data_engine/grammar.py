@@ -1,9 +1,7 @@
-"""Text from rules and a generator: the plain descriptions that the first stage learns on (paper §3.2,
-FaceShield-pre10K).
+"""Text from rules and a generator: the plain descriptions that the first stage learns on (paper §3.2, FaceShield-pre10K).
 
-A description names what can be seen and never a verdict or a type: stage 1 aligns pictures with words, stage
-2 judges. The four tasks' own wordings live with the tasks, which must read them back. Use:
-`caption_answer(sample, rng)`.
+A description names what can be seen and never a verdict or a type: stage 1 aligns pictures with words, stage 2 judges. The four
+tasks' own wordings live with the tasks, which must read them back. Use: `caption_answer(sample, rng)`.
 """
 
 from __future__ import annotations

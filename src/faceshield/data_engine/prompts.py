@@ -1,8 +1,8 @@
 """What an assistant is asked: the system prompt, the label with a description of its class, few-shot examples, the task's
 instructions (paper §3.2, Fig. 3b), and the JSON that it must answer with.
 
-Paper is silent: its prompts are not printed beyond their parts; these are our own words. Use:
-`pairs_prompt(sample, "reasoning", 2)`.
+Paper is silent: its prompts are not printed beyond their parts; these are our own words.
+Use: `pairs_prompt(sample, "reasoning", 2)`.
 """
 
 from __future__ import annotations

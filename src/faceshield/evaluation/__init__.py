@@ -1,8 +1,6 @@
-"""predictions and metrics: ``predict`` asks, ``score`` measures, ``table`` shows (paper §5). Never imports a
-model.
+"""Predictions and metrics: ``predict`` asks, ``score`` measures, ``table`` shows (paper §5). Never imports a model.
 
-Anything with ``.ask(image, prompt)`` or ``.score(image)`` can be evaluated; the border is
-``predictions.jsonl``.
+Anything with ``.ask(image, prompt)`` or ``.score(image)`` can be evaluated; the border is ``predictions.jsonl``.
 """
 
 from __future__ import annotations

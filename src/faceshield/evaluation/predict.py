@@ -350,8 +350,7 @@ def _row(
     bonafide_score = with_words if bonafide_score is None else bonafide_score
     fields: dict[str, Any] = {"status": "error" if told else "parsed"}
     if text is not None and size_wh is not None:
-        # A score that failed beside a readable answer leaves the answer as it is; the missing score
-        # counts by itself.
+        # A score that failed beside a readable answer leaves the answer as it is; the missing score counts by itself.
         read: Answer = task.read(text, size_wh)
         fields = {
             "status": read.status,

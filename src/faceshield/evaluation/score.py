@@ -1,7 +1,6 @@
 """predictions.jsonl -> metrics.json: every number with its n and 95% interval (paper §5.1, Tables 1-5).
 
-Use: ``score(read_jsonl("predictions.jsonl", Prediction), threshold=threshold,
-rng=np.random.default_rng(0))``.
+Use: ``score(read_jsonl("predictions.jsonl", Prediction), threshold=threshold, rng=np.random.default_rng(0))``.
 
 An answer that cannot be read, and a picture that got none, count as errors in every metric and have rates of
 their own. Rates are in 0..1. Counted rates carry Wilson intervals; AUC, EER, AP, F1, BLEU and the like a
@@ -72,14 +71,12 @@ def score(
         predictions: rows of one system; those whose truth is unknown are counted and left out.
         threshold: judges ``bonafide_score``; None to judge by the answers' words alone.
         rng: for the bootstrap.
-        by: ``meta.KEY`` or KEY (a key of the samples' meta, "source" say), ``dataset`` or
-            ``presentation_type``.
+        by: ``meta.KEY`` or KEY (a key of the samples' meta, "source" say), ``dataset``, ``subject`` or ``presentation_type``.
         repeats: draws of the bootstrap.
         meteor: METEOR 1.5 of the reasoning too; needs Java and the extra ``meteor``.
 
     Returns:
-        What ``metrics.json`` holds: format, threshold, overall{coarse, fine, reasoning, localization, cues, …},
-        by, notes.
+        What ``metrics.json`` holds: format, threshold, overall{coarse, fine, reasoning, localization, cues, …}, by, notes.
 
     Raises:
         ValueError: no rows with a truth, or none of them has the key ``by``.

@@ -1,7 +1,6 @@
 """metrics.json files -> tables in the paper's shape (Tables 1-5), as plain text or markdown.
 
-Use: ``print(table({"FaceShield": metrics}))``. Numbers are percentages with their 95% intervals; "–" is "not
-measured".
+Use: ``print(table({"FaceShield": metrics}))``. Numbers are percentages with their 95% intervals; "–" is "not measured".
 """
 
 from __future__ import annotations
@@ -43,8 +42,7 @@ class Grid:
 
 
 def table(systems: Mapping[str, Metrics], *, form: Form = "text") -> str:
-    """All tables that the metrics have numbers for, one line a system (and one a group, where scored
-    ``--by``).
+    """All tables that the metrics have numbers for, one line a system (and one a group, where scored ``--by``).
 
     Args:
         systems: name -> content of a ``metrics.json``.

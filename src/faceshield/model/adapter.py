@@ -1,7 +1,7 @@
 """Adapters (paper §4.3, §5.2): LoRA on the language model and the projector, in one safetensors file.
 
 An adapter folder is a checkpoint without its base's weights: `load(folder)` puts the two together and merges.
-Use: `adapted = attach(model)`, train it, `save_adapter(adapted, processor, "adapter", base="tiny")`; back to the base's
+Use: `adapted = attach(model)`, train it, `checkpoint.save(adapted, processor, "adapter", base="tiny")`; back to the base's
 own weights: `detach(adapted)`; PEFT's `merge_adapter` and `unmerge_adapter` work in between.
 """
 

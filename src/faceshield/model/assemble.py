@@ -59,8 +59,7 @@ def assemble(
     """Builds FaceShield from published weights; folders, or hub ids (which need a network).
 
     Args:
-        siglip: a whole SigLIP model: the vision tower (unless Bunny's is taken) and PVTM's text tower, with its
-            tokenizer.
+        siglip: a whole SigLIP model: the vision tower (unless Bunny's is taken) and PVTM's text tower, with its tokenizer.
         language: Phi-3 with its tokenizer; not read for a merged Bunny checkpoint.
         bunny: None; or a merged Bunny checkpoint; or a Bunny LoRA folder (`adapter_config.json`,
             `adapter_model.safetensors`, `non_lora_trainables.safetensors`), which is merged into `language`.

@@ -39,7 +39,7 @@ TINY_FOLDER = Path(__file__).resolve().parent.parent / "assets" / "faceshield-ti
 _WEIGHT_FILES = ("model*.safetensors", "model.safetensors.index.json", f"{ADAPTER_STEM}.safetensors", ADAPTER_CONFIG)
 FETCHED = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "*.md"]
 
-# The toy size of DESIGN.md.
+# faceshield-tiny's size.
 TINY: dict[str, Any] = {
     "vision_config": {
         "model_type": "faceshield_vision",
@@ -116,8 +116,8 @@ def build(
     """A new model with random weights, and its processor.
 
     Args:
-        values: Keyword values of `FaceShieldConfig` ; the vocabulary and the ids of
-            end, pad and image tokens are filled in from the tokenizer.
+        values: Keyword values of `FaceShieldConfig`; the vocabulary and the ids of end, pad and image tokens are filled in
+            from the tokenizer.
         tokenizer: With an `<image>` token; both text towers use it.
         seed: Of the weights; the global generator is left as it was.
         system: The processor's system sentence; None = Bunny's.
@@ -150,8 +150,7 @@ def build_tiny(
     Args:
         tokenizer: See `tokenizer.train_tokenizer`.
         seed: Of the weights.
-        overrides: Values of `FaceShieldConfig` in the place of `TINY`'s; a sub-config's dict is merged into
-            TINY's.
+        overrides: Values of `FaceShieldConfig` in the place of `TINY`'s; a sub-config's dict is merged into TINY's.
     """
     values = copy.deepcopy(TINY)
     for name, value in overrides.items():

@@ -45,8 +45,7 @@ class FaceShieldProcessor(ProcessorMixin):
     Args:
         tokenizer: The language model's; it must know `image_token` as one token.
         prompt_tokenizer: The prompt tower's; None = the same one.
-        chat_template: Jinja text of the conversation format, for other tools; `__call__` builds the same
-            text itself.
+        chat_template: Jinja text of the conversation format, for other tools; `__call__` builds the same text itself.
         image_size: S, the side of the square that the tower sees, in pixels.
         patch_size: Side of a vision token in pixels.
         use_savp: Whether the second stream (§4.1) is made.
@@ -54,7 +53,7 @@ class FaceShieldProcessor(ProcessorMixin):
         system: Sentence before the conversation.
         prompt_length: Token ids of a prompt, SigLIP's 64.
         image_mean: Per-channel mean after scaling to 0..1; one value for all channels.
-        image_std: Deviation, likewise.
+        image_std: Standard deviation, likewise.
         pad_level: Grey level 0-255 that fills a picture to a square.
         savp_channels: See `savp.savp`.
         savp_lbp_method: See `savp.savp`.

@@ -1,6 +1,7 @@
 """Reading published weights: a folder's safetensors, one file or many shards, tensor by tensor, renamed.
 
-Use: `for name, tensor in TensorFolder("Phi-3-mini-4k-instruct").read({"model.": "language_model."}): …`.
+Use: `used, strange = folder.named({"model.": "language_model."})` of a `folder = TensorFolder("Phi-3-mini-4k-instruct")`, then
+`for name, tensor in folder.read(used): …`.
 Pickled weights (`*.bin`, `*.pt`) are refused: opening one can run code.
 """
 

@@ -28,8 +28,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int = 512) -> PreTrainedTo
             f"vocab_size {vocab_size} — expected at least 260, 256 bytes and 3 special pieces — raise it"
         )
     tokenizer = Tokenizer(models.BPE())
-    # Coordinates are read digit by digit: a number then costs as many pieces as it has digits, and near
-    # numbers share.
+    # Coordinates are read digit by digit: a number then costs as many pieces as it has digits, and near numbers share.
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
     )
@@ -40,8 +39,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int = 512) -> PreTrainedTo
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    # In a conversation nearly every text follows a space; trained without it, each first word would cost a
-    # piece more.
+    # In a conversation nearly every text follows a space; trained without it, each first word would cost a piece more.
     tokenizer.train_from_iterator((f" {text}" for text in texts), trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,

@@ -142,8 +142,7 @@ def _add_inspect(app: FastAPI, service: Service) -> None:
         tags=["inspection"],
     )
     async def inspect(request: Request) -> Response:
-        """A photo that cannot be used is a report with status "error", the others go on; if none can, the answer
-        is 422."""
+        """A photo that cannot be used is a report with status "error", the others go on; if none can, the answer is 422."""
         async with admitted(request, service) as data:
             photos, asked = await anyio.to_thread.run_sync(_read_inspect, request, data, service.settings)
             request.state.log = {"photos": len(photos), "bytes": len(data)}

@@ -1,8 +1,7 @@
 """Drawn bona fide faces: people that nobody is, as photograph-like as plain numpy gets in a few milliseconds.
 
-A head is a relief on an ellipsoid. It is painted and lit in its own coordinates (`drawn_skin`,
-`drawn_paint`), turned by a depth-dependent shift ("2.5-D"), and surrounded by layers in picture coordinates
-(`drawn_wear`).
+A head is a relief on an ellipsoid. It is painted and lit in its own coordinates (`drawn_skin`, `drawn_paint`), turned by a
+depth-dependent shift ("2.5-D"), and surrounded by layers in picture coordinates (`drawn_wear`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Who a drawn face is (identity) and how it was met (shot): every free parameter, sampled here.
 
-Lengths are in face units: 1 is half the width of the face, (0, 0) the point between the eyes, u right,
-v down, z to the viewer.
+Lengths are in face units: 1 is half the width of the face, (0, 0) the point between the eyes, u right, v down, z to the viewer.
 Colours are sRGB in 0..1.
 """
 

@@ -19,9 +19,7 @@ SKINS = (
 
 @dataclass(frozen=True)
 class Limb:
-    """A tapered capsule: a finger, a palm or a forearm. Points in canvas pixels, radii at both ends, colour
-    in 0..1.
-    """
+    """A tapered capsule: a finger, a palm or a forearm. Points in canvas pixels, radii at both ends, colour in 0..1."""
 
     start: tuple[float, float]
     end: tuple[float, float]

@@ -1,5 +1,4 @@
-"""The four tasks of the paper (§3.2), each of which asks a question, writes the true answer and reads any
-answer.
+"""The four tasks of the paper (§3.2), each of which asks a question, writes the true answer and reads any answer.
 
 Use: `COARSE.read(text).is_attack`, `TASKS["localization"].answer(sample)`.
 """

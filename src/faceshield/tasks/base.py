@@ -1,5 +1,4 @@
-"""What a task is: it asks a question, writes the true answer, and reads anybody's answer back (paper §3.2,
-four tasks).
+"""What a task is: it asks a question, writes the true answer, and reads anybody's answer back (paper §3.2, four tasks).
 
 Use: `TASKS["coarse"].read("This is a presentation attack.").is_attack is True`.
 """
@@ -18,9 +17,7 @@ import numpy as np
 from faceshield.records import Box, Sample
 
 FIXED_QUESTION_RATE = 0.5
-"""How often `ask` with a generator takes the fixed question: scores and inference hang on it, so it is
-practised most.
-"""
+"""How often `ask` with a generator takes the fixed question: scores and inference hang on it, so it is practised most."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +25,10 @@ class Answer:
     """What a text says.
 
     Attributes:
-        status: "parsed", or "unparsed" where the text does not answer the task's question or contradicts
-            itself.
+        status: "parsed", or "unparsed" where the text does not answer the task's question or contradicts itself.
         is_attack: the verdict, None where the text gives none.
         presentation_type: canonical name, None where the text names none.
-        boxes: attack regions (x0, y0, x1, y1), pixels of the picture; of the 0-999 square if no size was
-            given.
+        boxes: attack regions (x0, y0, x1, y1), pixels of the picture; of the 0-999 square if no size was given.
         text: the text as it was.
     """
 
@@ -50,9 +45,7 @@ class Task(ABC):
     name: str
     questions: tuple[str, ...]
     templates: dict[str, str]
-    """Fixed answers to the fixed question that are scored as a whole; empty for tasks that are only
-    generated.
-    """
+    """Fixed answers to the fixed question that are scored as a whole; empty for tasks that are only generated."""
 
     @property
     def question(self) -> str:
@@ -61,9 +54,7 @@ class Task(ABC):
 
     @property
     def version(self) -> str:
-        """Changes when the fixed question or a fixed answer does: a checkpoint's threshold holds for one
-        version.
-        """
+        """Changes when the fixed question or a fixed answer does: a checkpoint's threshold holds for one version."""
         content = json.dumps([self.question, self.templates], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:12]
 

@@ -54,8 +54,7 @@ def _padding(size_wh: tuple[int, int]) -> tuple[int, int, int]:
 
 
 def square_from_pixels(box: Box, size_wh: tuple[int, int]) -> SquareBox:
-    """Pixels of the picture -> integers 0-999 of the centre-padded square; never empty, rounded to the
-    nearest.
+    """Pixels of the picture -> integers 0-999 of the centre-padded square; never empty, rounded to the nearest.
 
     Raises:
         ValueError: the picture has no size.
@@ -151,9 +150,8 @@ class LocalizationTask(Task):
 def _quadruples(text: str) -> list[Box]:
     """All groups of exactly four numbers, corners in order, clipped to 0-999.
 
-    Four numbers of 0..1 with a decimal point are taken as fractions of the square, as some models write them.
-    A group whose bracket was opened and cut off at the text's end is not complete: its last number may have
-    lost digits.
+    Four numbers of 0..1 with a decimal point are taken as fractions of the square, as some models write them. A group whose
+    bracket was opened and cut off at the text's end is not complete: its last number may have lost digits.
     """
     found = [list(match.groups()) for match in _TWO_PAIRS.finditer(text)]
     rest = _TWO_PAIRS.sub(" ; ", text)

@@ -1,8 +1,6 @@
-"""Reasoning (paper §3.2): what can be seen, and the verdict that follows from it, in at most three short
-sentences.
+"""Reasoning (paper §3.2): what can be seen, and the verdict that follows from it, in at most three short sentences.
 
-The cues come from the sample's `meta["cues"]` (noun phrases of what was really rendered or annotated), else
-from the taxonomy.
+The cues come from the sample's `meta["cues"]` (noun phrases of what was really rendered or annotated), else from the taxonomy.
 """
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
-"""Light augmentation of processed squares: flips and shifts by indexing, colour by arithmetic; boxes move
-along.
+"""Light augmentation of processed squares: flips and shifts by indexing, colour by arithmetic; boxes move along.
 
 The simulator's camera already randomises what a camera does; here only the framing and the colour balance
 vary. B = batch, K = streams, S = side.
@@ -74,8 +73,7 @@ def colour_jitter(pictures: Tensor, strength: float, rng: np.random.Generator) -
 
 
 def token_coverage(boxes: Sequence[NDArray[np.float32]], grid: int) -> NDArray[np.float32]:
-    """(B, grid * grid) share 0..1 of each token's cell that lies inside an attack box, row by row of the
-    square.
+    """(B, grid * grid) share 0..1 of each token's cell that lies inside an attack box, row by row of the square.
 
     Where several boxes touch a cell the largest share counts.
     """

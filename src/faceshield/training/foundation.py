@@ -1,8 +1,7 @@
 """The foundation of faceshield-tiny: stage `foundation-towers`, then stage `foundation-lm`, from nothing or (towers)
 from a checkpoint.
 
-Use: `train_towers(TowersConfig.load("configs/train/tiny-towers.yaml", ["data=samples.jsonl", "out=towers"]),
-    texts, corpus)`.
+Use: `train_towers(TowersConfig.load("configs/train/tiny-towers.yaml", ["data=samples.jsonl", "out=towers"]), texts, corpus)`.
 """
 
 from __future__ import annotations
@@ -24,9 +23,7 @@ TOKENIZER_FOLDER = "tokenizer"
 
 
 def tokenizer_for(folder: Path | None, out: Path, corpus: Iterable[str], vocab_size: int) -> PreTrainedTokenizerBase:
-    """The tokenizer in `folder`; without one that of an earlier start in `out`, else a new one trained on the
-    corpus.
-    """
+    """The tokenizer in `folder`; without one that of an earlier start in `out`, else a new one trained on the corpus."""
     kept = out / TOKENIZER_FOLDER
     source = folder or (kept if (kept / "tokenizer.json").is_file() else None)
     if source is not None:

@@ -1,7 +1,6 @@
 """faceshield-tiny's language model from nothing: next token on the text of the dialogues, without pictures.
 
-The paper starts from Phi-3-mini; the tiny Phi-3 only has to know the wording before the two stages teach it
-to look.
+The paper starts from Phi-3-mini; the tiny Phi-3 only has to know the wording before the two stages teach it to look.
 Use: `faceshield train configs/train/tiny-lm.yaml init=towers dialogues=[dialogues.jsonl] out=lm`.
 """
 
@@ -74,8 +73,7 @@ def token_stream(dialogues: Iterable[Dialogue], processor: Any) -> NDArray[np.in
 
 
 def train_language(config: LanguageConfig, report: Report | None = None) -> dict[str, Any]:
-    """Stage `foundation-lm`: writes a checkpoint with the towers of `init` and a language model that knows
-    the wording.
+    """Stage `foundation-lm`: writes a checkpoint with the towers of `init` and a language model that knows the wording.
 
     Returns:
         {"loss", "perplexity"} per token on the held-out dialogues.

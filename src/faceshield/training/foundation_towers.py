@@ -1,9 +1,8 @@
-"""faceshield-tiny's two towers from nothing: sigmoid contrastive loss on pictures and captions (SigLIP's),
-auxiliary losses.
+"""faceshield-tiny's two towers from nothing: sigmoid contrastive loss on pictures and captions (SigLIP's), auxiliary losses.
 
-The paper starts from published SigLIP weights; the tiny model has none to start from. Both streams (RGB and
-SAVP, paper §4.1) go through the same tower as one batch of twice the size. Use: `faceshield train
-configs/train/tiny-towers.yaml`. B = batch, K = streams, T = tokens of all streams, Q = texts.
+The paper starts from published SigLIP weights; the tiny model has none to start from. Both streams (RGB and SAVP, paper §4.1)
+go through the same tower as one batch of twice the size.
+Use: `faceshield train configs/train/tiny-towers.yaml`. B = batch, K = streams, T = tokens of all streams, Q = texts.
 """
 
 from __future__ import annotations
@@ -148,9 +147,7 @@ class TowerTrainer(PictureRun):
     # -- evaluation -----------------------------------------------------------------------------------------
 
     def evaluate(self) -> dict[str, Any]:
-        """Figures on the dev pictures: class head, zero-shot by captions, coarse at 0.5, boxes, and PVTM's
-        direction.
-        """
+        """Figures on the dev pictures: class head, zero-shot by captions, coarse at 0.5, boxes, and PVTM's direction."""
         captions = np.concatenate(self.bank.own)
         owners = np.repeat(np.arange(len(self.types)), [len(own) for own in self.bank.own])
         text_ids = torch.cat([self.bank.ids[captions], self.bank.questions])

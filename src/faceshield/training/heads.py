@@ -1,11 +1,9 @@
-"""What trains the towers from nothing: the sigmoid contrastive loss, and auxiliary losses whose heads are
-thrown away.
+"""What trains the towers from nothing: the sigmoid contrastive loss, and auxiliary losses whose heads are thrown away.
 
-Contrast alone stays at chance for a small tower and a few ten thousand pictures; a class loss on the pooled
-vector, class and box losses on the tokens that the language model will read (`hidden_states[-2]`), and a
-patch-text loss in PVTM's space are what make it work. Without the last, PVTM (paper §4.2) ranks the
-background first. B = batch, T = tokens of all streams, D = width, C = presentation types (0 = bona fide), Q =
-texts.
+Contrast alone stays at chance for a small tower and a few ten thousand pictures; a class loss on the pooled vector, class and
+box losses on the tokens that the language model will read (`hidden_states[-2]`), and a patch-text loss in PVTM's space are what
+make it work. Without the last, PVTM (paper §4.2) ranks the background first.
+B = batch, T = tokens of all streams, D = width, C = presentation types (0 = bona fide), Q = texts.
 """
 
 from __future__ import annotations
@@ -94,9 +92,7 @@ class AuxiliaryHeads(nn.Module):
 
 
 def type_weights(counts: Tensor) -> Tensor:
-    """(C,) weights with which bona fide counts as much as all attacks together, and every attack type the
-    same.
-    """
+    """(C,) weights with which bona fide counts as much as all attacks together, and every attack type the same."""
     counts = counts.float()
     present = counts > 0
     share = torch.full_like(counts, 0.5) / max(1, int(present[1:].sum()))

@@ -1,9 +1,7 @@
 """Pictures for training: every file decoded and pre-processed once into one memory-mapped array of bytes.
 
-The towers see each picture many times; decoding, SAVP (paper §4.1) and resizing cost more than reading 220 kB
-from a map.
-Use: `pictures = load_pictures(["samples.jsonl"], types, size=192); pixels = cached_pixels(pictures,
-    processor, folder)`.
+The towers see each picture many times; decoding, SAVP (paper §4.1) and resizing cost more than reading 220 kB from a map.
+Use: `pixels = cached_pixels(load_pictures(["samples.jsonl"], PRESENTATION_TYPES).paths, processor, "cache")`.
 N = pictures, K = streams (RGB, SAVP), S = side of the processed square.
 """
 
@@ -74,9 +72,7 @@ class Pictures:
 
 
 def square_boxes(boxes: Sequence[Sequence[float]], size_wh: tuple[int, int]) -> NDArray[np.float32]:
-    """xyxy pixels of a picture -> (k, 4) in 0..1 of the square that the processor makes by padding its
-    centre.
-    """
+    """xyxy pixels of a picture -> (k, 4) in 0..1 of the square that the processor makes by padding its centre."""
     width, height = size_wh
     side = max(width, height)
     offset = np.array([(side - width) // 2, (side - height) // 2] * 2, dtype=np.float32)
@@ -126,9 +122,7 @@ class RgbSquares:
 
 
 def pictures_key(paths: Sequence[Path], settings: dict[str, Any]) -> str:
-    """A short name for these files (path, size, time of change) under these settings; equal names mean equal
-    bytes.
-    """
+    """A short name for these files (path, size, time of change) under these settings; equal names mean equal bytes."""
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
     for path in paths:
         try:
@@ -164,8 +158,7 @@ def cached_pixels(
     threads: int = 1,
     progress: Progress | None = None,
 ) -> NDArray[np.uint8]:
-    """(N, K, S, S, 3) bytes of the processed squares, read-only map; built on the first call, found again
-    later.
+    """(N, K, S, S, 3) bytes of the processed squares, read-only map; built on the first call, found again later.
 
     Args:
         paths: picture files.

@@ -29,9 +29,7 @@ def progress(seen: int, total: int, elapsed: float, minutes: float | None) -> fl
 
 
 def cosine_rate(done: float, warmup: float, floor: float = 0.0) -> float:
-    """Factor 0..1 on the learning rate: linear up during the share `warmup`, then a half cosine down to
-    `floor`.
-    """
+    """Factor 0..1 on the learning rate: linear up during the share `warmup`, then a half cosine down to `floor`."""
     if done < warmup:
         return max(done / warmup, 1e-3)
     share = (done - warmup) / max(1e-9, 1 - warmup)

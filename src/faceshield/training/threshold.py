@@ -1,5 +1,4 @@
-"""Chooses the checkpoint's threshold on development predictions and stores it with its origin in
-`faceshield.json`.
+"""Chooses the checkpoint's threshold on development predictions and stores it with its origin in `faceshield.json`.
 
 Use: `faceshield train threshold out=runs/tiny/sft predictions=dev/predictions.jsonl`.
 """
@@ -26,7 +25,7 @@ class ThresholdConfig(Config):
     Attributes:
         predictions: of the development sets, by this very checkpoint; rows of the task "coarse" are read.
         out: the checkpoint folder whose `faceshield.json` gets the threshold.
-        criterion: "eer", or "bpcerX" with X in percent.
+        criterion: "eer", "bpcerX" or "apcerX" with X in percent, see evaluation's `choose_threshold`.
         dataset: name of the development set, None = the predictions' paths.
     """
 

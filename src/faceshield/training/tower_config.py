@@ -27,8 +27,7 @@ class TowersConfig(PictureConfig):
             tokenizer, language model and projector stay; heads and optimizer start anew. None: a new tiny model.
         model: values of `FaceShieldConfig` in the place of the tiny model's, e.g. {use_savp: false}; not with `init`.
         tokenizer: folder of a tokenizer; None trains one of `vocab_size` pieces on the data's own dialogues.
-        low_size, low_share: the first share of the run sees squares of `low_size` pixels (cheaper); 0 =
-        never.
+        low_size, low_share: the first `low_share` (0..1) of the run sees squares of `low_size` pixels (cheaper); 0: none of it.
         weight_*: of the losses, see `heads.tower_losses`.
     """
 

@@ -1,6 +1,6 @@
 """transformers' Trainer with what the two stages need: a projector's rate of its own, a clock, exact going on, and guards.
 
-Use: `StageTrainer(config, arguments, rows=rows, vision=vision, model=model, processor=processor, report=report).train()`.
+Use: `StageTrainer(config, arguments, rows=rows, vision=vision, model=model, processor=processor, report=report).run()`.
 """
 
 from __future__ import annotations

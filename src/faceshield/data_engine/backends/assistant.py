@@ -146,7 +146,6 @@ class Assistant:
                 return
         raise NoAnswer(f"asked {self.config.asks} times; {fault}")
 
-
     def _request(self, prompt: Prompt, image: Path | None, seed: int) -> Request:
         form = None
         if prompt.schema is not None and self.config.structured != "text":

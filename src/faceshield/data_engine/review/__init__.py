@@ -1,8 +1,8 @@
 """People look at dialogues before anybody is trained on them (paper §3.2: human review of both sets).
 
 `queue` keeps what is to be reviewed, who has it and what was decided, in one SQLite file; `page` shows it in a browser;
-`export` writes what was accepted; `label_studio` takes the queue to that tool and its decisions back. Use:
-`faceshield review dialogues.jsonl --out accepted.jsonl`.
+`export` writes what was accepted; `label_studio` takes the queue to that tool and its decisions back.
+Use: `faceshield review dialogues.jsonl --out accepted.jsonl`.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """The review queue: one SQLite file that several reviewers, pages and processes work on at once.
 
-A dialogue is leased to a reviewer for some minutes, so that nobody else is shown it meanwhile; a decision is one row,
-on disk before `decide` returns; rows are only ever added, the last one of a reviewer counts. The dialogues themselves
-stay in their file, of which the queue knows the hash. Use: `item = queue.lease("ann")`, `queue.decide(item.position, "ann",
-"accept")`.
+A dialogue is leased to a reviewer for some minutes, so that nobody else is shown it meanwhile; a decision is one row, on disk
+before `decide` returns; rows are only ever added, the last one of a reviewer counts. The dialogues themselves stay in their
+file, of which the queue knows the hash. Use: `item = queue.lease("ann")`, `queue.decide(item.position, "ann", "accept")`.
 """
 
 from __future__ import annotations

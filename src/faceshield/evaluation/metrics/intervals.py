@@ -1,5 +1,4 @@
-"""Rates with their sample size and 95% interval: Wilson for counts, a bootstrap over subjects for everything
-else.
+"""Rates with their sample size and 95% interval: Wilson for counts, a bootstrap over subjects for everything else.
 
 Use: ``rate(errors, n).to_dict()`` and ``bootstrap_intervals(subjects, lambda w: {"auc": ...}, rng)``.
 
@@ -64,8 +63,7 @@ def rate_of(hits: NDArray[np.bool_]) -> Estimate:
 
 
 def mean_of_rates_interval(first: Estimate, second: Estimate) -> Interval | None:
-    """The interval of the mean of two independent rates from their own intervals (Zou & Donner's MOVER,
-    2008).
+    """The interval of the mean of two independent rates from their own intervals (Zou & Donner's MOVER, 2008).
 
     For HTER and ACER. Unlike the bootstrap it does not shrink to a point where no error was seen.
     """

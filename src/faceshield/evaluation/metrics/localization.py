@@ -1,7 +1,6 @@
 """Attack localization: AP at an IoU as COCO defines it, and the overlap of regions (paper §5.1, Table 5).
 
-Use: ``ap = AveragePrecision(found, confidences, true, iou=0.5); ap(), ap.recall()``, and
-``region_iou(found[0], true[0])``.
+Use: ``ap = AveragePrecision(found, confidences, true, iou=0.5); ap(), ap.recall()``, and ``region_iou(found[0], true[0])``.
 
 Boxes are xyxy in pixels of one picture; x1 and y1 are edges, not last pixels, so areas take no "+1".
 """
@@ -57,9 +56,8 @@ def _covers(boxes: Sequence[Box], x0: float, y0: float, x1: float, y1: float) ->
 class AveragePrecision:
     """COCO's 101-point average precision of one class at one IoU, over pictures with and without true boxes.
 
-    Boxes are ranked by confidence over all pictures, equal ones in the order of the pictures and in it as
-    written; each takes the free true box it overlaps most (of equal overlaps the last), if by at least
-    ``iou``.
+    Boxes are ranked by confidence over all pictures, equal ones in the order of the pictures and in it as written; each takes
+    the free true box it overlaps most (of equal overlaps the last), if by at least ``iou``.
 
     Paper is silent: what ranks the boxes of a text model. We give every box of a picture one confidence, the
     caller's (docs/paper_map.md): with equal confidences everywhere AP depends on the order of the pictures.

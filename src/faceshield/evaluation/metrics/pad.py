@@ -2,10 +2,9 @@
 
 Use: ``error_rates(correct, is_attack, types)`` for decisions, ``ScoreCurve(scores, is_attack)`` for scores.
 
-Polarity, once for the whole package: a high ``bonafide_score`` means bona fide, and a row is judged an attack
-when ``score < threshold``. A score exactly on the threshold is therefore judged bona fide: right for a bona
-fide row, wrong for an attack. A row without a decision or a score is an error of its own class, whichever
-that is.
+Polarity, once for the whole package: a high ``bonafide_score`` means bona fide, and a row is judged an attack when
+``score < threshold``. A score exactly on the threshold is therefore judged bona fide: right for a bona fide row, wrong for an
+attack. A row without a decision or a score is an error of its own class, whichever that is.
 
 APCER of a type: its attacks judged bona fide. APCER: that of the worst type (ISO). BPCER: bona fide rows
 judged attacks. ACER = (worst APCER + BPCER) / 2. HTER = (pooled APCER + BPCER) / 2, the paper's and bob's.

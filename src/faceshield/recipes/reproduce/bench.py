@@ -1,7 +1,8 @@
 """The pictures of a reproduction: FaceShield-Sim, or samples of one's own, by domain and split; protocols; scales.
 
 A protocol "W+S>P" is trained on the train splits of W and S and tested on the test split of P; its threshold comes from the
-development splits of W and S (paper §5.1). Use: `bench = simulated(Path("out/data"), SCALES["toy"], seed=0)`.
+development splits of W and S (paper §5.1).
+Use: `bench = simulated(Path("out/data"), SCALES["toy"], engine.step, seed=0, workers=2, foundation=True)`.
 """
 
 from __future__ import annotations

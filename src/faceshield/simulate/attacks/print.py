@@ -61,9 +61,7 @@ def _halftone(
     grey: bool,
     rng: np.random.Generator,
 ) -> FloatImage:
-    """Screen `ink` with dots or lines of `period` canvas pixels; u, v are canvas pixels measured on the
-    paper.
-    """
+    """Screen `ink` with dots or lines of `period` canvas pixels; u, v are canvas pixels measured on the paper."""
     angles = np.deg2rad([45.0] if grey else [15.0, 75.0, 0.0]) + rng.uniform(-0.3, 0.3)
     softness = np.float32(rng.uniform(0.12, 0.3))
     wave = np.float32(2 * np.pi / period)
@@ -83,9 +81,7 @@ def _rows(profile: np.ndarray, position: rc.Plane) -> rc.Plane:
 
 
 def _streaks(position: rc.Plane, kind: str, strength: float, rng: np.random.Generator) -> rc.Plane:
-    """Brightness factor of banding (laser) or of nozzle streaks (inkjet) across `position` in canvas
-    pixels.
-    """
+    """Brightness factor of banding (laser) or of nozzle streaks (inkjet) across `position` in canvas pixels."""
     noise = rng.normal(0, 1, 512)
     if kind == "laser":
         period = rng.uniform(9, 40)

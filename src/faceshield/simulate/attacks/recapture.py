@@ -26,9 +26,7 @@ _GRID = np.stack(np.meshgrid(np.linspace(0, CANVAS - 1, 13), np.linspace(0, CANV
 
 
 def draw_view(rng: np.random.Generator, whole: float = 0.22) -> str:
-    """How much of the medium the second camera sees: TIGHT (no edge, 45%), WHOLE (all of it) or PARTIAL
-    (some edges).
-    """
+    """How much of the medium the second camera sees: TIGHT (no edge, 45%), WHOLE (all of it) or PARTIAL (some edges)."""
     return str(rng.choice([TIGHT, WHOLE, PARTIAL], p=[0.45, whole, 0.55 - whole]))
 
 
@@ -64,8 +62,7 @@ def saturate(image: FloatImage, amount: float) -> FloatImage:
 
 
 def inner_capture(image: FloatImage, rng: np.random.Generator, sharpest: float = 1.0, softest: float = 0.35) -> FloatImage:
-    """The first capture, whose picture is later printed or shown: resolution loss, blur, contrast, colour,
-    compression.
+    """The first capture, whose picture is later printed or shown: resolution loss, blur, contrast, colour, compression.
 
     Args:
         image: (H, W, 3) in 0..1.
@@ -103,9 +100,7 @@ def face_box(landmarks: Points) -> Box:
 
 
 def crop_around_face(landmarks: Points, aspect: float, rng: np.random.Generator) -> Box:
-    """A crop of the scene that has `aspect` (width / height), lies in the canvas and holds the face where
-    that is possible.
-    """
+    """A crop of the scene that has `aspect` (width / height), lies in the canvas and holds the face where that is possible."""
     x0, y0, x1, y1 = face_box(landmarks)
     largest = float(min(CANVAS, CANVAS / aspect))
     smallest = min(max(y1 - y0, (x1 - x0) / aspect), largest)
@@ -198,8 +193,7 @@ class Placement:
         homogeneous = np.column_stack([points, np.ones(len(points))]) @ self.matrix.T
         x, y = homogeneous[:, 0] / homogeneous[:, 2], homogeneous[:, 1] / homogeneous[:, 2]
         if self.bow:
-            # The bow moves points at right angles to the axis it varies along, so one subtraction inverts
-            # it exactly.
+            # The bow moves points at right angles to the axis it varies along, so one subtraction inverts it exactly.
             move = self._bow(x, y)
             x, y = x + np.sin(self.angle) * move, y - np.cos(self.angle) * move
         return np.column_stack([x, y]).astype(np.float32)
@@ -226,9 +220,7 @@ def _pose(
     turn: tuple[float, float, float],
     distance: float,
 ) -> NDArray[np.float64]:
-    """Homography that shows the sheet, turned by (yaw, pitch, roll) about `anchor`, with the anchor at
-    `target`.
-    """
+    """Homography that shows the sheet, turned by (yaw, pitch, roll) about `anchor`, with the anchor at `target`."""
     (cy, cp, cr), (sy, sp, sr) = np.cos(turn), np.sin(turn)
     yaw = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
     pitch = np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])

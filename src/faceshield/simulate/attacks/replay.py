@@ -77,9 +77,7 @@ def _panel(image: FloatImage, rng: np.random.Generator) -> tuple[FloatImage, lis
 
 
 def _screen(scene: Scene, shown: FloatImage, view: str, device: _Device, rng: np.random.Generator) -> tuple[rc.Sheet, Points]:
-    """The lit picture on the screen and (N, 2) sheet pixels where controls lie over it; N is 0 without
-    controls.
-    """
+    """The lit picture on the screen and (N, 2) sheet pixels where controls lie over it; N is 0 without controls."""
     aspect, cover, shrink = float(rng.choice(device.aspects)), paint.chance(rng, 0.45), 1.0
     controls = paint.chance(rng, 0.28 if view == rc.TIGHT else 0.38)
     dark = rng.uniform(0.0, 0.05) if paint.chance(rng, 0.75) else rng.uniform(0.75, 0.95)
@@ -117,9 +115,7 @@ def _screen(scene: Scene, shown: FloatImage, view: str, device: _Device, rng: np
 
 
 def _moire(u: rc.Plane, v: rc.Plane, rng: np.random.Generator) -> FloatImage:
-    """Beat between the panel's and the sensor's grid: a factor per channel, curved and coloured; u, v in
-    canvas pixels.
-    """
+    """Beat between the panel's and the sensor's grid: a factor per channel, curved and coloured; u, v in canvas pixels."""
     factor = np.ones((CANVAS, CANVAS, 3), np.float32)
     warp = smooth_noise(rng, cells=2)[..., 0] * np.float32(rng.uniform(0.0, 1.2))
     coloured = rng.uniform(0.0, 1.0) if paint.chance(rng, 0.7) else 0.0
@@ -136,9 +132,7 @@ def _moire(u: rc.Plane, v: rc.Plane, rng: np.random.Generator) -> FloatImage:
 
 
 def _pixel_grid(u: rc.Plane, v: rc.Plane, rng: np.random.Generator) -> FloatImage:
-    """The panel's own pixels: dark gaps in both directions and, on some, the three stripes; u, v in canvas
-    pixels.
-    """
+    """The panel's own pixels: dark gaps in both directions and, on some, the three stripes; u, v in canvas pixels."""
     wave = np.float32(2 * np.pi / rng.uniform(2.5, 4.6))
     depth, stripes = np.float32(rng.uniform(0.12, 0.34)), np.float32(rng.uniform(0.0, 0.3))
     gaps = 1 - depth * (0.5 + 0.5 * np.cos(v * wave))
@@ -226,9 +220,7 @@ def _glare(background: FloatImage, face: np.ndarray, rng: np.random.Generator) -
 
 
 def _flicker(rng: np.random.Generator) -> rc.Plane:
-    """Bands of a rolling shutter before a pulsed backlight: a factor, constant along each row of the
-    canvas.
-    """
+    """Bands of a rolling shutter before a pulsed backlight: a factor, constant along each row of the canvas."""
     rows = np.arange(CANVAS) / rng.uniform(26, 150) + rng.uniform(0, 1)
     wave = np.cos(2 * np.pi * rows)
     if paint.chance(rng, 0.5):
@@ -322,8 +314,7 @@ def apply(scene: Scene, rng: np.random.Generator, background: FloatImage, varian
     if np.sum(np.all((on_view > 0) & (on_view < CANVAS - 1), axis=1)) > 0.3 * len(on_view):
         cues.append(BUTTONS)
 
-    # Which traces: drawn first, so that a view without bezel can be given one that is plain. Moire is no
-    # must.
+    # Which traces: drawn first, so that a view without bezel can be given one that is plain. Moire is no must.
     striped, gridded = paint.chance(rng, 0.36), paint.chance(rng, 0.2)
     flickering, uneven = paint.chance(rng, 0.2), paint.chance(rng, 0.4)
     glaring = paint.chance(rng, 0.5)
