@@ -275,8 +275,11 @@ class FaceShieldProcessor(ProcessorMixin):
         pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
         rows = torch.full((len(prompts), self.prompt_length), pad, dtype=torch.long)
         for row, prompt in enumerate(prompts):
-            # The tokenizer cuts, for it keeps its end token: SigLIP pools at the last position.
-            ids = tokenizer(prompt, truncation=True, max_length=self.prompt_length, split_special_tokens=True)["input_ids"]
+            ids = tokenizer(prompt, add_special_tokens=True, split_special_tokens=True)["input_ids"]
+            if len(ids) > self.prompt_length:
+                # Its end stays: SigLIP pools there. Not by the tokenizer's own truncation, which two threads must not set.
+                end = ids[-1:] if ids[-1] == tokenizer.eos_token_id else []
+                ids = [*ids[: self.prompt_length - len(end)], *end]
             rows[row, : len(ids)] = torch.tensor(ids, dtype=torch.long)
         return rows
 
