@@ -278,6 +278,13 @@ def test_the_cache_follows_the_content(toy: Checkpoint, dialogues_jsonl: Path, t
     assert done == [4]
 
 
+def test_no_picture_is_left_out_where_a_process_comes_late(toy: Checkpoint, dialogues_jsonl: Path, tmp_path: Path) -> None:
+    paths = DialogueRows.read([dialogues_jsonl], toy.processor, pack=True).paths[:8]
+    for rank in (0, 1):  # one after the other: the second finds the first one's part done
+        cache = VisionCache.build(paths, toy.model, toy.processor, tmp_path, bf16=False, joint=False, rank=rank, world=2)
+    assert cache.opened().rows(range(8)).shape[0] == 8
+
+
 def test_the_order_is_the_same_for_any_number_of_processes(toy: Checkpoint, dialogues_jsonl: Path) -> None:
     rows = DialogueRows.read([dialogues_jsonl], toy.processor, pack=False)
     one, four = (list(EpochOrder(rows, step, 16, 0)) for step in (8, 4))

@@ -188,6 +188,8 @@ def _vision(
     assert config.cache is not None
     if arguments.process_index == 0:
         clean(config.cache)
+    if arguments.world_size > 1:
+        torch.distributed.barrier()  # what another process is writing must not be cleaned away
     cache = VisionCache.build(
         rows.paths,
         trainee.model,

@@ -187,7 +187,8 @@ class VisionCache:
             stores = {key: Shards(place) for key, place in _places(model, live, Path(folder), bf16, joint).items()}
             first = {name: picture for picture, name in enumerate(names)}
             missing = [(name, at) for name, at in first.items() if any(name not in store for store in stores.values())]
-            mine = missing[rank::world]
+            # By the content, not by the place in the list: another process may have written some since it listed.
+            mine = [(name, at) for name, at in missing if int(name, 16) % world == rank]
             if mine:
                 _compute(mine, live, model, stores, bf16, batch_size, pool, rank, progress)
         return cls(names, stores).opened() if world == 1 else cls(names, stores)
