@@ -16,6 +16,7 @@ from faceshield.recipes.reproduce.bench import SCALES, Bench, Protocol, own
 from faceshield.recipes.reproduce.engine import Engine, NotAvailable, Outcome
 from faceshield.recipes.reproduce.paper import ACC, AP50, CROSS, ENTRIES, HTER, SYSTEMS, Entry, Row
 from faceshield.recipes.reproduce.show import BEGIN, END, cell, grid, notes, printed, put_into, values
+from faceshield.recipes.sweep import Results
 from faceshield.records import Dialogue, Sample, read_jsonl, write_jsonl
 from faceshield.simulate.domains import DOMAINS
 
@@ -171,6 +172,28 @@ def test_what_cannot_be_had_says_why(tmp_path: Path) -> None:
     ):  # fmt: skip
         with pytest.raises(NotAvailable, match=reason):
             engine.metrics(name, Protocol.of(protocol), 1)
+
+
+def test_a_training_that_failed_is_tried_again_though_a_later_one_is_done(tmp_path: Path, monkeypatch: Any) -> None:
+    bench = Bench(tmp_path / "data", ("W", "S", "P"))
+    engine = Engine(tmp_path / "out", bench, SCALES["toy"], tmp_path, lambda *given: None, init="tiny")
+    scores = [tmp_path / f"out/runs/WS-to-P/ours/FaceShield/seed-{seed}/scores/metrics.json" for seed in (0, 1)]
+    scores[1].parent.mkdir(parents=True)
+    scores[1].write_text("{}")
+    tries: list[list[dict[str, Any]]] = [[{"error": "loss nan"}, {}], [{}, {}]]
+
+    def sweep(*_: Any, **__: Any) -> Results:
+        results = Results(runs=tries.pop(0))
+        if not results.failed:
+            scores[0].parent.mkdir(parents=True)
+            scores[0].write_text("{}")
+        return results
+
+    monkeypatch.setattr("faceshield.recipes.reproduce.engine.run_sweep", sweep)
+    monkeypatch.setattr(Bench, "joined", lambda self, protocol, part: tmp_path / f"{part}.jsonl")
+    with pytest.raises(NotAvailable, match="loss nan"):
+        engine.metrics("FaceShield", Protocol.of("W+S>P"), 2)
+    assert engine.metrics("FaceShield", Protocol.of("W+S>P"), 2) == [{}, {}]
 
 
 # -- what is shown

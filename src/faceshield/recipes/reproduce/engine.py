@@ -170,6 +170,7 @@ class Engine:
             repeat=repeat, seed=self.seed, test=test, dev=dev,
         )  # fmt: skip
         seeds = [out / variant / f"seed-{seed}" for seed in range(self.seed, self.seed + repeat)]
+        wanted = [seed / "scores" / METRICS_FILE for seed in seeds]
         questions = {task.name: task.question for task in TASKS.values()}
 
         def work() -> None:
@@ -177,10 +178,10 @@ class Engine:
                 errors = [row["error"] for row in results.runs if "error" in row]
                 raise NotAvailable(f"training failed: {errors[0]}")
 
-        if not all((seed / "scores" / METRICS_FILE).is_file() for seed in seeds):
-            self.step(f"{variant} on {protocol.name}", seeds[-1] / "scores" / METRICS_FILE, work)
+        if missing := [file for file in wanted if not file.is_file()]:
+            self.step(f"{variant} on {protocol.name}", missing[0], work)
         if system.stage == "sft":
-            return [_read(seed / "scores" / METRICS_FILE) for seed in seeds]
+            return [_read(file) for file in wanted]
         what = f"{name} on {protocol.name}"
         return [self._scored(what, seed / "pretrain", seed / "pretrain-scores", protocol) for seed in seeds]
 
