@@ -30,14 +30,20 @@ def write_text_atomic(path: str | Path, text: str | Iterable[str]) -> Path:
     try:
         with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as out:
             out.writelines([text] if isinstance(text, str) else text)
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(name, 0o666 & ~umask)  # mkstemp makes private files; outputs follow the user's umask
+        os.chmod(name, 0o666 & ~_umask())  # mkstemp makes private files; outputs follow the user's umask
         os.replace(name, path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
     return path
+
+
+@cache
+def _umask() -> int:
+    """Asked once: it can only be read by setting it, for all threads."""
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask
 
 
 def file_sha256(path: str | Path) -> str:

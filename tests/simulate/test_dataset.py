@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections import Counter
 from dataclasses import replace
@@ -89,6 +90,7 @@ def test_photographs_are_simulated_too_and_people_keep_to_their_split(tmp_path: 
     samples = read_jsonl(path, Sample)
     assert {s.subject for s in samples} == {"a"} and {s.meta["source"] for s in samples} == {"photo"}
     assert {s.presentation_type for s in samples} == set(PRESENTATION_TYPES)
+    assert [read["path"] for read in json.loads((path.parent / "run.json").read_text())["inputs"]] == [str(folder)]
 
 
 def test_a_variant_can_be_left_out(tmp_path: Path) -> None:

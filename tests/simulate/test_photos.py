@@ -60,6 +60,17 @@ def test_a_folder_is_listed_by_its_csv_and_by_its_files(tmp_path: Path) -> None:
     assert len(load_portraits(folder, split=split_of("someone"))) == 2
 
 
+def test_a_table_beside_the_folder_that_lists_other_pictures_is_not_its_own(tmp_path: Path) -> None:
+    for name in ("faces", "others"):
+        (tmp_path / name).mkdir()
+        Image.fromarray(astronaut()).save(tmp_path / name / "a.jpg")
+    (tmp_path / "faces.csv").write_text("file,subject\nfaces/a.jpg,someone\n")
+    assert [photo.path for photo in list_photos(tmp_path / "others")] == [tmp_path / "others" / "a.jpg"]
+    (tmp_path / "faces.csv").write_text("path,person\nfaces/a.jpg,someone\n")
+    with pytest.raises(ValueError, match="no column file, subject"):
+        list_photos(tmp_path / "faces")
+
+
 def test_an_empty_or_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="holds no picture"):
         list_photos(tmp_path)

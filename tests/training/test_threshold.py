@@ -26,7 +26,7 @@ def test_it_is_stored_with_its_origin(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "dev.jsonl", rows)
     (tmp_path / "model").mkdir()
     config = ThresholdConfig(predictions=tmp_path / "dev.jsonl", out=tmp_path / "model", dataset="toy dev")
-    value = store_threshold(config, lambda *a, **k: choose_threshold(*a, **k).to_dict())
+    value = store_threshold(config, choose_threshold)
     assert 0.19 < value < 0.8
     info = read_info(tmp_path / "model")
     assert info.threshold == value
@@ -37,4 +37,15 @@ def test_nothing_to_choose_on(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "dev.jsonl", [prediction(0, 0.5, True, task="fine")])
     config = ThresholdConfig(predictions=tmp_path / "dev.jsonl", out=tmp_path)
     with pytest.raises(ValueError, match="no coarse row"):
-        store_threshold(config, lambda *a, **k: {})
+        store_threshold(config, choose_threshold)
+
+
+def test_a_criterion_that_only_refusing_everything_meets_is_an_error(tmp_path: Path) -> None:
+    """Stored as 1.0, the threshold would let the attacks that score 1.0 in, against its own evidence."""
+    rows = [prediction(i, 1.0, is_attack=i < 5) for i in range(10)]
+    write_jsonl(tmp_path / "dev.jsonl", rows)
+    (tmp_path / "model").mkdir()
+    config = ThresholdConfig(predictions=tmp_path / "dev.jsonl", out=tmp_path / "model", criterion="apcer1")
+    with pytest.raises(ValueError, match="only by refusing every picture"):
+        store_threshold(config, choose_threshold)
+    assert read_info(tmp_path / "model").threshold is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -37,7 +38,7 @@ def calibrate(
     """Choose the threshold on your own bona fide (and attack) photographs; the model's own is never touched."""
     from dataclasses import asdict
 
-    from faceshield.evaluation.threshold import bpcer_limit, choose_threshold
+    from faceshield.evaluation.threshold import Threshold, bpcer_limit, choose_threshold
     from faceshield.model.checkpoint import read_info, resolve_model
     from faceshield.records import Prediction, read_jsonl
     from faceshield.training.threshold import ThresholdConfig, store_threshold
@@ -55,10 +56,9 @@ def calibrate(
             "in real/… — add some, or pass --face whole for face crops"
         )
 
-    def choose(scores: Any, is_attack: Any, wanted: str, *, dataset: str) -> dict[str, Any]:
-        chosen = choose_threshold(scores, is_attack, wanted, dataset=dataset).to_dict()
-        chosen["source"] |= {"face": face.value, "n_not_judged": len(rows) - len(judged)}
-        return chosen
+    def choose(scores: Any, is_attack: Any, wanted: str, *, dataset: str) -> Threshold:
+        chosen = choose_threshold(scores, is_attack, wanted, dataset=dataset)
+        return Threshold(chosen.value, chosen.source | {"face": face.value, "n_not_judged": len(rows) - len(judged)})
 
     with _copied(source, out) as fresh:
         config = ThresholdConfig(predictions=[predictions], out=fresh, criterion=criterion, dataset=name or photos.name)
@@ -165,28 +165,20 @@ class _Cropped:
         return float(self._system.score_many([rgb])[0][0])
 
 
-class _copied:
+@contextmanager
+def _copied(source: Path, out: Path) -> Iterator[Path]:
     """A copy of the checkpoint that is there whole or not at all: made beside `out`, renamed at the end."""
+    import os
+    import shutil
 
-    def __init__(self, source: Path, out: Path) -> None:
-        self._source, self._out = source, out
-        self._fresh = out.with_name(f".{out.name}.part")
-
-    def __enter__(self) -> Path:
-        import shutil
-
-        shutil.rmtree(self._fresh, ignore_errors=True)
-        shutil.copytree(self._source, self._fresh)
-        return self._fresh
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        import os
-        import shutil
-
-        if kind is None:
-            os.replace(self._fresh, self._out)
-        else:
-            shutil.rmtree(self._fresh, ignore_errors=True)
+    fresh = out.with_name(f".{out.name}.part")
+    shutil.rmtree(fresh, ignore_errors=True)
+    try:
+        shutil.copytree(source, fresh)
+        yield fresh
+        os.replace(fresh, out)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
 
 
 def _evidence(judged: Sequence[Prediction], threshold: float) -> Iterator[str]:

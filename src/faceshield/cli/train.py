@@ -77,7 +77,7 @@ def train(
         from faceshield.training.threshold import ThresholdConfig, store_threshold
 
         wanted = ThresholdConfig.load(source, given)
-        value = store_threshold(wanted, lambda *args, **kwargs: choose_threshold(*args, **kwargs).to_dict())
+        value = store_threshold(wanted, choose_threshold)
         typer.echo(f"threshold {value:.6f}, stored in {wanted.out}/faceshield.json")
         out = wanted.out
     else:

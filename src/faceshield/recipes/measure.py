@@ -79,7 +79,7 @@ def measure(
         threshold = _threshold(out / "dev.jsonl", criterion, str(dev))
         if store:
             config = ThresholdConfig(predictions=[out / "dev.jsonl"], out=Path(model), criterion=criterion, dataset=str(dev))
-            store_threshold(config, lambda *args, **kwargs: choose_threshold(*args, **kwargs).to_dict())
+            store_threshold(config, choose_threshold)
     rows = read_jsonl(out / "test.jsonl", Prediction)
     metrics = score(rows, threshold=threshold, rng=np.random.default_rng(seed))
     target = write_text_atomic(out / METRICS_FILE, json.dumps(metrics, indent=1, ensure_ascii=False, allow_nan=False) + "\n")

@@ -154,7 +154,7 @@ def simulate(
                 progress(len(rows), config.count)
     write_jsonl(finished, rows)
     partial.unlink()
-    write_run(finished, config=described, seed=config.seed, inputs=[])
+    write_run(finished, config=described, seed=config.seed, inputs=[] if config.faces == "drawn" else [config.faces])
     return finished
 
 

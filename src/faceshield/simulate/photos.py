@@ -61,21 +61,24 @@ def split_of(subject: str) -> str:
 
 
 def list_photos(folder: Path, landmarks_csv: Path | None = None) -> list[Photo]:
-    """Lists a folder's photographs, from its `faces.csv` (columns file, subject) or, without one, every picture below it.
+    """Lists a folder's photographs, with the subjects of its `faces.csv`; or, without one, every picture below it.
+
+    The table (columns file, subject; file relative to the table) lies in the folder or beside it; its rows elsewhere do
+    not count.
 
     Raises:
         FileNotFoundError: the folder is not there or holds no picture.
+        ValueError: a table without its columns.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is not a folder — expected bona fide photographs — give an existing folder")
-    table = next((t for t in (folder / "faces.csv", folder.parent / "faces.csv") if t.is_file()), None)
-    if table is None:
+    own, beside = folder / "faces.csv", folder.parent / "faces.csv"
+    table: Path | None = own if own.is_file() else beside
+    rows = _listed(table, folder)
+    if not rows and table is beside:  # it is another folder's, or there is none
+        table = None
         files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURE_SUFFIXES)
         rows = [(path, path.relative_to(folder).with_suffix("").as_posix()) for path in files]
-    else:
-        with table.open(newline="") as handle:
-            rows = [(table.parent / row["file"], row["subject"]) for row in csv.DictReader(handle)]
-        rows = [(path, subject) for path, subject in rows if path.is_file()]
     if not rows:
         raise FileNotFoundError(f"{folder} holds no picture — expected {', '.join(sorted(PICTURE_SUFFIXES))} files")
     if landmarks_csv is None and table is not None and (table.parent / "landmarks.csv").is_file():
@@ -84,6 +87,18 @@ def list_photos(folder: Path, landmarks_csv: Path | None = None) -> list[Photo]:
     base = landmarks_csv.parent if landmarks_csv else folder
     return [Photo(path, subject, known.get(path.relative_to(base).as_posix())) if path.is_relative_to(base)
             else Photo(path, subject, None) for path, subject in rows]  # fmt: skip
+
+
+def _listed(table: Path, folder: Path) -> list[tuple[Path, str]]:
+    """A table's pictures that are there, below the folder, each with its subject."""
+    if not table.is_file():
+        return []
+    with table.open(newline="") as handle:
+        reader = csv.DictReader(handle)
+        if missing := {"file", "subject"} - set(reader.fieldnames or ()):
+            raise ValueError(f"{table}: no column {', '.join(sorted(missing))} — expected file and subject — add them")
+        rows = [(table.parent / row["file"], row["subject"]) for row in reader]
+    return [(path, subject) for path, subject in rows if path.is_relative_to(folder) and path.is_file()]
 
 
 def load_portraits(

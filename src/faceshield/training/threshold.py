@@ -36,18 +36,18 @@ class ThresholdConfig(Config):
     dataset: str | None = None
 
 
-def store_threshold(config: ThresholdConfig, choose: Callable[..., dict[str, Any]]) -> float:
+def store_threshold(config: ThresholdConfig, choose: Callable[..., Any]) -> float:
     """Chooses and stores the threshold and returns it.
 
     Args:
         config: the settings.
-        choose: (scores, is_attack, criterion, *, dataset) -> {"value", "source"}; evaluation's
-            `choose_threshold`. It comes as an argument because training does not know evaluation.
+        choose: evaluation's `choose_threshold`; an argument because training does not know evaluation.
 
     The question that the scores answer is stored with it: asked another one, the model gives other scores.
 
     Raises:
-        ValueError: no coarse predictions with a score and a truth, or predictions of more than one question.
+        ValueError: no coarse predictions with a score and a truth, or predictions of more than one question; or
+            a criterion that only a threshold above every score meets.
     """
     rows = [
         row
@@ -63,9 +63,14 @@ def store_threshold(config: ThresholdConfig, choose: Callable[..., dict[str, Any
         raise ValueError(f"{names}: scores of the questions {questions} — expected one — predict again with one version")
     scores, truth = [row.bonafide_score for row in rows], [row.truth.is_attack for row in rows]
     chosen = choose(scores, truth, config.criterion, dataset=config.dataset or names)
-    value = min(1.0, max(0.0, float(chosen["value"])))
+    value = float(chosen.value)
+    if value > 1:
+        raise ValueError(
+            f"{names}: {config.criterion} is met only by refusing every picture, for attacks score 1 — expected a threshold "
+            "of at most 1 — choose another criterion"
+        )
     info = read_info(config.out)
     asked = {**info.questions, "coarse": questions[0]}
-    info = replace(info, threshold=value, threshold_source=chosen["source"], questions=asked)
+    info = replace(info, threshold=value, threshold_source=chosen.source, questions=asked)
     write_text_atomic(config.out / INFO_FILE, json.dumps(asdict(info), indent=2, ensure_ascii=False) + "\n")
     return value

@@ -19,6 +19,7 @@ from faceshield.recipes.reproduce.paper import Entry
 from faceshield.recipes.reproduce.show import values
 from faceshield.records import Sample, image_path, read_jsonl
 from faceshield.tasks import FINE, LOCALIZATION, Task
+from faceshield.training.pictures import square_boxes
 
 CLASSIFIED, LOCATED = ("Bonafide", "Print", "Rigid mask"), ("Partial Eye", "Partial Mouth", "Glasses")
 COUNTED = 100
@@ -84,7 +85,7 @@ def importance(model: str | Path, test: Path, path: Path) -> list[str]:
         for axes, (picture, title) in zip(line, pictures, strict=False):
             axes.imshow(picture)
             axes.set_title(title, fontsize=8)
-            for x0, y0, x1, y1 in _on_square(row, maps.rgb.shape[0]):
+            for x0, y0, x1, y1 in square_boxes(row.boxes, row.size_wh) * maps.rgb.shape[0]:
                 axes.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor="red", linewidth=1))
     for axes in panels.flat:
         axes.set_axis_off()
@@ -119,21 +120,11 @@ def _first(rows: Sequence[Sample], kind: str) -> list[Sample]:
     return next(([row] for row in rows if row.presentation_type == kind), [])
 
 
-def _on_square(row: Sample, side: int) -> list[tuple[float, float, float, float]]:
-    """Boxes in pixels of the centre-padded square."""
-    width, height = row.size_wh
-    longest = max(width, height)
-    left, top = (longest - width) // 2, (longest - height) // 2
-    factor = side / longest
-    placed = [(x0 + left, y0 + top, x1 + left, y1 + top) for x0, y0, x1, y1 in row.boxes]
-    return [(x0 * factor, y0 * factor, x1 * factor, y1 * factor) for x0, y0, x1, y1 in placed]
-
-
 def _covered(row: Sample, grid: int) -> np.ndarray:
     """(grid, grid) bool: tokens whose middle lies inside a true box."""
     middle = np.arange(grid) + 0.5
     found = np.zeros((grid, grid), dtype=bool)
-    for x0, y0, x1, y1 in _on_square(row, grid):
+    for x0, y0, x1, y1 in square_boxes(row.boxes, row.size_wh) * grid:
         found |= ((middle >= y0) & (middle < y1))[:, None] & ((middle >= x0) & (middle < x1))[None, :]
     return found
 
