@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,20 @@ def test_cache_holds_the_processors_squares_and_is_found_again(
     assert len(calls) == 1
     processor.use_savp = False
     assert cached_pixels(paths[:2], processor, tmp_path / "cache").shape == (2, 1, 64, 64, 3)
+
+
+def test_two_runs_may_build_one_cache_at_a_time(
+    splits_jsonl: Path, toy_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    processor = load(toy_folder).processor
+    paths = load_pictures([splits_jsonl], PRESENTATION_TYPES).paths
+
+    def another(*_: int) -> None:
+        monkeypatch.setattr(os, "getpid", lambda: 1)
+        cached_pixels(paths, processor, tmp_path / "cache")
+
+    assert len(cached_pixels(paths, processor, tmp_path / "cache", progress=another)) == 24
+    assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".npy"]
 
 
 @pytest.mark.parametrize("kind", ["16-bit", "transparent"])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -184,27 +185,28 @@ def cached_pixels(
             return str(error)
         return np.stack([square for square in processor.square_pixels(picture) if square is not None])
 
-    # A part file gets its name once it is whole, so a run that was stopped never leaves half a cache.
-    part = folder / f".{target.name}.part"
+    # The file gets its name once it is whole; runs that are started together each make their own, and the last one stays.
+    part = folder / f".{target.name}.{os.getpid()}.part"
     store: np.memmap | None = None
     faults: list[str] = []
-    with ThreadPoolExecutor(max_workers=max(1, threads)) as pool:
-        for start in range(0, len(paths), BATCH):
-            for index, pixels in enumerate(pool.map(encode, paths[start : start + BATCH]), start=start):
-                if isinstance(pixels, str):
-                    faults.append(pixels)
-                    continue
-                if store is None:
-                    shape = (len(paths), *pixels.shape)
-                    store = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
-                store[index] = pixels
-            if progress is not None:
-                progress(min(start + BATCH, len(paths)), len(paths))
-    if faults or store is None:
+    try:
+        with ThreadPoolExecutor(max_workers=max(1, threads)) as pool:
+            for start in range(0, len(paths), BATCH):
+                for index, pixels in enumerate(pool.map(encode, paths[start : start + BATCH]), start=start):
+                    if isinstance(pixels, str):
+                        faults.append(pixels)
+                        continue
+                    if store is None:
+                        shape = (len(paths), *pixels.shape)
+                        store = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
+                    store[index] = pixels
+                if progress is not None:
+                    progress(min(start + BATCH, len(paths)), len(paths))
+        if faults or store is None:
+            shown = "\n".join(faults[:_FAULTS_SHOWN]) + (f"\n… {len(faults)} in all" if len(faults) > _FAULTS_SHOWN else "")
+            raise PictureError(f"{len(faults)} of {len(paths)} pictures cannot be read — repair or remove them:\n{shown}")
+        store.flush()
+        part.replace(target)
+    finally:
         part.unlink(missing_ok=True)
-        shown = "\n".join(faults[:_FAULTS_SHOWN]) + (f"\n… {len(faults)} in all" if len(faults) > _FAULTS_SHOWN else "")
-        raise PictureError(f"{len(faults)} of {len(paths)} pictures cannot be read — repair or remove them:\n{shown}")
-    store.flush()
-    del store
-    part.replace(target)
     return np.load(target, mmap_mode="r")  # type: ignore[no-any-return]
