@@ -111,7 +111,7 @@ def main() -> None:
             row([*cells, f"{100 * found.auc:.1f}", f"{100 * found.fine:.1f}"])
     if parsed.pictures:
         print("of other people; one answer for all: AUC 50, fine the share of the bona fides")
-        heading("numbers", "AUC train", "AUC test (95% CI)", "fine train", "fine test")
+        heading("parameters", "AUC train", "AUC test (95% CI)", "fine train", "fine test")
         for name, own in settings.items():
             folder, cells = trained(name, parsed.train, parsed.out, parsed.pictures, own)
             numbers = sum(value.numel() for value in read_weights(folder).values())

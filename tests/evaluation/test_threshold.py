@@ -57,7 +57,7 @@ def test_bona_fides_alone_give_the_highest_threshold_allowed() -> None:
     assert chosen.source["apcer"] is None and chosen.source["apcer_ci95"] is None and chosen.source["n_attack"] == 0
     low, high = chosen.source["bpcer_ci95"]
     assert low < 0.05 < high
-    with pytest.raises(ValueError, match="0 bona fides — expected some of the latter"):
+    with pytest.raises(ValueError, match="0 bona fide rows — expected some of the latter"):
         choose_threshold(scores, [True] * 40, "bpcer5", dataset="mine")
 
 
@@ -94,9 +94,9 @@ def test_unknown_criteria_are_refused(criterion: str) -> None:
 @pytest.mark.parametrize(
     ("scores", "attack", "said"),
     [
-        ([0.1, 0.9], [True, True], "2 attacks and 0 bona fides"),
-        ([0.1, 0.9], [False, False], "0 attacks and 2 bona fides"),
-        ([], [], "0 attacks and 0 bona fides"),
+        ([0.1, 0.9], [True, True], "2 attack and 0 bona fide rows"),
+        ([0.1, 0.9], [False, False], "0 attack and 2 bona fide rows"),
+        ([], [], "0 attack and 0 bona fide rows"),
         ([0.1, math.nan], [True, False], "1 of 2"),
         ([0.1, math.inf], [True, False], "infinite"),
     ],

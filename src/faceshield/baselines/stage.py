@@ -93,7 +93,7 @@ def train_baseline(config: BaselineConfig, report: Report | None = None) -> dict
     kinds = set((pictures.types[rows] > 0).tolist())
     if len(kinds) < 2:
         raise ValueError(
-            f"{', '.join(map(str, config.data))}: only {'attacks' if True in kinds else 'bona fides'} in split 'train' — "
+            f"{', '.join(map(str, config.data))}: only {'attacks' if True in kinds else 'bona fide'} in split 'train' — "
             "expected both — add the others' samples file to data"
         )
     domains = tuple(sorted({domain_of(pictures.samples[row]) for row in rows}))

@@ -33,9 +33,7 @@ class Threshold:
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.value):
-            raise ValueError(
-                f"threshold {self.value} — expected a finite number — choose it on a development set"
-            )
+            raise ValueError(f"threshold {self.value} — expected a finite number — choose it on a development set")
         if not self.source:
             raise ValueError(
                 f"threshold {self.value} without a source — expected the development set it came from — "
@@ -62,8 +60,8 @@ def choose_threshold(scores: ArrayLike, is_attack: ArrayLike, criterion: str, *,
         bpcer, and their Wilson 95% intervals apcer_ci95, bpcer_ci95; those of the attacks are None where there are none.
 
     Raises:
-        ValueError: for an unknown criterion, a missing or non-finite score, a set without bona fides, or, but for
-            ``bpcerX``, without attacks.
+        ValueError: for an unknown criterion, a missing or non-finite score, a set without bona fide rows, or, but
+            for ``bpcerX``, without attacks.
     """
     values, attack = np.asarray(scores, dtype=np.float64), np.asarray(is_attack, dtype=bool)
     limited, limit = _limit(criterion)
@@ -76,8 +74,7 @@ def choose_threshold(scores: ArrayLike, is_attack: ArrayLike, criterion: str, *,
     bona_fides_suffice = limited == "bpcer"
     if attack.all() or (not bona_fides_suffice and not attack.any()):
         raise ValueError(
-            f"development set {dataset!r} has {int(attack.sum())} attacks and {int((~attack).sum())} bona "
-            "fides — "
+            f"development set {dataset!r} has {int(attack.sum())} attack and {int((~attack).sum())} bona fide rows — "
             f"expected some of {'the latter' if bona_fides_suffice else 'both'} — add the missing class"
         )
     apcer, bpcer = curve.rates()

@@ -59,7 +59,7 @@ def measure(
         The content of `metrics.json`.
 
     Raises:
-        ValueError: a picture in both sets, or a development set without bona fides or attacks.
+        ValueError: a picture in both sets, or a development set without bona fide pictures or attacks.
     """
     out, test = Path(out), Path(test)
     sets = {"test": test} if dev is None else {"dev": Path(dev), "test": test}

@@ -2,7 +2,7 @@
 
 Use: ``calibration = Calibration(scores, is_attack); calibration.error(), calibration.brier()``.
 
-Both are of the set's own mix of bona fides and attacks: a score that is calibrated on one mix is not on another.
+Both are of the set's own mix of bona fide and attack: a score that is calibrated on one mix is not on another.
 """
 
 from __future__ import annotations

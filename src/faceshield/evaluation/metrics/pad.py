@@ -159,7 +159,7 @@ class ScoreCurve:
         # One row of counts for each type; bona fide rows have none.
         numbers = {name: index for index, name in enumerate(self._names)}
         self._type = np.array([numbers[name] if a else -1 for name, a in zip(named, attack, strict=False)], dtype=int)
-        # Missing bona fides lie at -inf and missing attacks at +inf: the thresholds that would
+        # Missing bona fide rows lie at -inf and missing attacks at +inf: the thresholds that would
         # forgive them are left out.
         first = int(bool((missing & ~attack).any()))
         last = len(self.distinct) + int(not (missing & attack).any())
@@ -167,7 +167,7 @@ class ScoreCurve:
         self.thresholds: FloatArray = np.append(self.distinct, np.inf)[self._kept]
 
     def counts(self, weights: FloatArray | None = None) -> tuple[FloatArray, FloatArray]:
-        """(attacks, bona fides) at each distinct score, ascending; ``weights`` (rows,) counts rows."""
+        """(attacks, bona fide) at each distinct score, ascending; ``weights`` (rows,) counts rows."""
         rows = np.ones(len(self._attack)) if weights is None else weights
         size = len(self.distinct)
         return (

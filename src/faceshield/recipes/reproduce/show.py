@@ -62,7 +62,7 @@ def printed(number: Number) -> str:
 
 
 def tested(outcome: Outcome) -> str:
-    """How many bona fides and attacks it was tested on."""
+    """How many bona fide pictures and attacks it was tested on."""
     if not outcome.runs:
         return NONE
     section = outcome.runs[0]["overall"]["coarse"]
