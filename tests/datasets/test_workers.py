@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import multiprocessing
 import os
 import signal
 import time
@@ -40,6 +41,18 @@ def test_results_come_in_order_and_a_death_costs_one_item() -> None:
 def test_who_hangs_is_given_up_and_the_others_have_their_turn() -> None:
     hung, other = in_order(task, [7, 1], workers=1, timeout=1.0)
     assert hung == (7, Crash("took more than 1 seconds")) and other[0] == 1
+
+
+def test_a_process_that_dies_between_two_items_costs_one_item() -> None:
+    def items() -> Iterator[int]:
+        yield 1
+        for process in multiprocessing.active_children():
+            process.kill()
+            process.join()
+        yield from (2, 4)
+
+    found = dict(in_order(task, items(), workers=1))
+    assert found == {1: 1, 2: Crash("the decoder's process died (SIGKILL)"), 4: 16}
 
 
 def test_items_are_drawn_as_they_are_needed() -> None:

@@ -54,7 +54,7 @@ def test_a_folder_is_listed_by_its_csv_and_by_its_files(tmp_path: Path) -> None:
     for name in ("a", "b"):
         Image.fromarray(astronaut()).save(folder / f"{name}.jpg")
     assert [photo.subject for photo in list_photos(folder)] == ["a", "b"]
-    (tmp_path / "faces.csv").write_text("file,subject\nfaces/a.jpg,someone\nfaces/b.jpg,someone\n")
+    (tmp_path / "faces.csv").write_text("file,subject\nfaces/a.jpg,someone\nfaces/b.jpg,someone\n", encoding="utf-8-sig")
     assert {photo.subject for photo in list_photos(folder)} == {"someone"}
     assert len(load_portraits(folder)) == 2
     assert len(load_portraits(folder, split=split_of("someone"))) == 2

@@ -44,7 +44,8 @@ class _Worker(Generic[Item, Result]):
 
     def give(self, index: int, item: Item) -> None:
         self.index, self.since = index, time.monotonic() + (0.0 if self.ready else _START)
-        self.connection.send(item)
+        with suppress(OSError):  # it died while it had nothing to do: `take` says so
+            self.connection.send(item)
 
     def take(self) -> Result | Crash:
         """The result; a `Crash` if the process is gone; `_ARRIVED` where it has only said that it is there."""

@@ -290,7 +290,7 @@ def draw_portrait(identity: np.random.Generator, shot: np.random.Generator, subj
         canvas.shade(locks[1][1], now, 4.0, 0.35, around_at)
         canvas.over(*locks[1], around_at)
     if scarf is not None or now.hat:
-        layer = scarf[1] if scarf is not None else wear.hat(who, now, around)
+        layer = scarf[1] if scarf is not None else wear.hat(now, around)
         canvas.shade(layer[1], now, 7.0, 0.40, around_at)
         canvas.over(*layer, around_at)
     if who.glasses and now.wear_glasses:

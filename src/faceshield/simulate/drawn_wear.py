@@ -143,7 +143,7 @@ def hair(who: Identity, shot: Shot, around: Around, style: str) -> tuple[Layer, 
     return (colour * 0.42, behind), (colour, front.astype(np.float32))
 
 
-def hat(who: Identity, shot: Shot, around: Around) -> Layer:
+def hat(shot: Shot, around: Around) -> Layer:
     """A cap, knitted hat or brimmed hat."""
     u, v = around.u, around.v
     rng = np.random.default_rng(shot.seed ^ 0x1F)

@@ -103,7 +103,7 @@ def _hand(image: FloatImage, points: Points, light_xy: tuple[float, float], rng:
     span = float(np.hypot(*(jaw[0] - jaw[8])))
     side = 1 if rng.random() < 0.5 else -1  # the viewer's right or left
     at = (jaw[int(rng.integers(0, 3))] if side > 0 else jaw[8 - int(rng.integers(0, 3))]).astype(np.float64)
-    skin = _skin(image, points, span)
+    skin = _skin(image, points)
     radius = span * rng.uniform(0.065, 0.085)
     palm = at + np.array([side * 0.02, 0.22]) * span
     wrist = palm + np.array([side * rng.uniform(0.05, 0.4), 0.5]) * span
@@ -162,7 +162,7 @@ def _headset(image: FloatImage, points: Points, light_xy: tuple[float, float], r
     return Front(HEADSET, np.repeat(1 - mask[..., None], 3, axis=2).astype(np.float32), add)
 
 
-def _skin(image: FloatImage, points: Points, span: float) -> tuple[float, float, float]:
+def _skin(image: FloatImage, points: Points) -> tuple[float, float, float]:
     """Median colour of the cheeks."""
     eyes, jaw = points[LANDMARKS["pupils"]], points[LANDMARKS["jaw"]]
     found: list[NDArray[np.float32]] = []

@@ -93,7 +93,7 @@ def _listed(table: Path, folder: Path) -> list[tuple[Path, str]]:
     """A table's pictures that are there, below the folder, each with its subject."""
     if not table.is_file():
         return []
-    with table.open(newline="") as handle:
+    with table.open(newline="", encoding="utf-8-sig") as handle:
         reader = csv.DictReader(handle)
         if missing := {"file", "subject"} - set(reader.fieldnames or ()):
             raise ValueError(f"{table}: no column {', '.join(sorted(missing))} — expected file and subject — add them")
@@ -299,7 +299,7 @@ def _read_landmarks(path: Path) -> dict[str, Points]:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not there — expected a CSV with columns file, point, x, y")
     points: dict[str, dict[int, tuple[float, float]]] = {}
-    with path.open(newline="") as handle:
+    with path.open(newline="", encoding="utf-8-sig") as handle:
         for row in csv.DictReader(handle):
             points.setdefault(row["file"], {})[int(row["point"])] = (float(row["x"]), float(row["y"]))
     return {

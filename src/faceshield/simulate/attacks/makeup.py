@@ -273,7 +273,7 @@ def apply(scene: Scene, rng: np.random.Generator, *, variant: str | None = None)
     outline = bounding_box(fill_polygon(frame.landmarks[OUTLINE], soften=0.0))
     local = bounding_box(c.painted, 0.35)
     # Paper is silent: painted skin counts as the region; whole-face make-up gets the outline of the face.
-    box = local if name in ("makeup/dazzle",) and local else outline or local
+    box = local if name == "makeup/dazzle" and local else outline or local
     boxes: tuple[Box, ...] = (box,) if box else ()
     image = c.image.clip(0, 1).astype(np.float32)
     return Attacked(image, boxes, paint.unique(c.cues), name, scene.landmarks)

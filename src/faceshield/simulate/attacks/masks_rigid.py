@@ -133,7 +133,7 @@ def _albedo(name: str, scene: Scene, frame: Frame, mask: Mask, rng: np.random.Ge
     return base, [COLOUR]
 
 
-def _clear(scene: Scene, frame: Frame, height: Plane, mask: Mask, rng: np.random.Generator) -> FloatImage:
+def _clear(scene: Scene, frame: Frame, height: Plane, rng: np.random.Generator) -> FloatImage:
     """The face through clear plastic: milky, a little soft, with hard highlights and reflections of the room."""
     finish = moulded.Finish(gloss=rng.uniform(0.75, 1.2), shininess=rng.uniform(20, 60), hard=0.6, ambient=0.5, speckle=0.0)
     milk = paint.colour(rng, ((0.85, 0.9, 0.95), (0.9, 0.9, 0.9), (0.9, 0.86, 0.8)), 0.02)
@@ -183,7 +183,7 @@ def apply(scene: Scene, rng: np.random.Generator, *, variant: str | None = None)
     if strap:
         image = _strap(image, frame, level, rng)
     if clear:
-        surface = _clear(scene, frame, height, mask, rng)
+        surface = _clear(scene, frame, height, rng)
         cues = [CLEAR, GLOSS, FOG, *cues]
     else:
         albedo, named = _albedo(name, scene, frame, mask, rng)
