@@ -5,7 +5,7 @@
 #   runs/tiny.sh PATH/TO/PORTRAITS    and a folder of bona fide portraits (faces.csv, landmarks.csv: see `simulate --help`)
 #
 # Every step is skipped once its output is complete and goes on where it was stopped; times are in $OUT/times.log.
-# With INIT=CHECKPOINT its towers and language model go on instead (a second cycle): no language stage, no stage 1.
+# With INIT=CHECKPOINT its towers and language model go on instead (a further cycle): no language stage, no stage 1.
 # Environment: OUT (runs/tiny), SIZE=full|short|toy, SEED (0, added to those of the pictures), THREADS (2), WORKERS (2),
 # TOWER_MINUTES, SFT_MINUTES, ABLATIONS=1 for the two trainings without SAVP and without PVTM, PYTHON.
 set -euo pipefail
@@ -20,7 +20,7 @@ THREADS=${THREADS:-2}
 WORKERS=${WORKERS:-2}
 PYTHON=${PYTHON:-$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python3)}
 case $SIZE in
-  full) TRAIN=(9000 13000) DEV=(400 600) TEST=(1000 1200); TOWER_MINUTES=${TOWER_MINUTES:-100}; LM_MINUTES=3; SFT_MINUTES=${SFT_MINUTES:-35}
+  full) TRAIN=(9000 11000) DEV=(2000 2000) TEST=(2000 2000); TOWER_MINUTES=${TOWER_MINUTES:-100}; LM_MINUTES=3; SFT_MINUTES=${SFT_MINUTES:-35}
         TOWER=() STAGE=() ;;
   short) TRAIN=(4500 6500) DEV=(600 600) TEST=(400 400); TOWER_MINUTES=${TOWER_MINUTES:-59}; LM_MINUTES=3; SFT_MINUTES=${SFT_MINUTES:-30}
         TOWER=() STAGE=(cache_features=false) ;;  # a third of an epoch: a cache would never be read twice
@@ -28,10 +28,12 @@ case $SIZE in
         TOWER=(batch_size=16 eval_pictures=48) STAGE=(batch_size=4) ;;
   *) echo "SIZE=$SIZE: expected full, short or toy" >&2; exit 2 ;;
 esac
-# A second cycle starts from features that are good: no small pictures, gentler steps, and adapters of a quarter of the size.
-[ -n "$INIT" ] && TOWER+=(init="$INIT" low_share=0 learning_rate=7e-4 warmup=0.05) && STAGE+=(lora_r=32 lora_alpha=64)
+# A further cycle starts from features that are good: no small pictures, a longer warm-up, and adapters of a quarter of the size.
+[ -n "$INIT" ] && TOWER+=(init="$INIT" low_share=0 warmup=0.05) && STAGE+=(lora_r=32 lora_alpha=64)
 # Waiting threads must not burn the cores that simulation and decoding use.
 export OMP_NUM_THREADS=$THREADS OMP_WAIT_POLICY=PASSIVE
+# glibc gives large blocks back at once and asks for them again in the next layer; kept, steps are shorter (benchmarks/towers.py).
+export GLIBC_TUNABLES=glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=8589934592:glibc.malloc.trim_threshold=17179869184
 mkdir -p "$OUT"
 
 faceshield() { "$PYTHON" -m faceshield "$@"; }
