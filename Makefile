@@ -25,6 +25,7 @@ test: lint
 
 lint: $(READY_DEV)
 	$(BIN)/ruff check --no-cache .
+	$(BIN)/ruff format --check --no-cache .
 	$(BIN)/mypy
 
 slow: $(READY_DEV)

@@ -36,9 +36,7 @@ def timed(work: Callable[[], object], repeats: int) -> str:
 
 def command(*arguments: str) -> Callable[[], object]:
     """A cold run of the command line, without its `inspect` output."""
-    return lambda: subprocess.run(
-        [sys.executable, "-m", "faceshield", *arguments], check=True, capture_output=True
-    )
+    return lambda: subprocess.run([sys.executable, "-m", "faceshield", *arguments], check=True, capture_output=True)
 
 
 def main() -> None:
@@ -48,16 +46,10 @@ def main() -> None:
     options = parser.parse_args()
     photo, detector = astronaut(), BuiltInDetector()
     shield = FaceShieldPredictor.from_pretrained(options.model, detector=detector)
-    print(
-        f"threads: {torch.get_num_threads()}, model {shield.model_info['name']} ({shield.model_info['hash']})"
-    )
-    print(
-        f"one photo, all four tasks (target 1.5 s): {timed(lambda: shield.inspect(photo), options.repeats)}"
-    )
+    print(f"threads: {torch.get_num_threads()}, model {shield.model_info['name']} ({shield.model_info['hash']})")
+    print(f"one photo, all four tasks (target 1.5 s): {timed(lambda: shield.inspect(photo), options.repeats)}")
     print(f"one photo, verdict alone:                 {timed(lambda: shield.detect(photo), options.repeats)}")
-    print(
-        f"finding the face alone:                   {timed(lambda: detector.detect(photo), options.repeats)}"
-    )
+    print(f"finding the face alone:                   {timed(lambda: detector.detect(photo), options.repeats)}")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "photo.png"
         Image.fromarray(photo).save(path)

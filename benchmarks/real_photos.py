@@ -143,9 +143,7 @@ def judge(photos: Sequence[Photo], root: Path, model: str, face: Face) -> tuple[
 
 def main() -> None:
     """Reads the arguments, judges, prints."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", type=Path, help="the CSV")
     parser.add_argument("--root", type=Path, help="folder that its files are relative to")
     parser.add_argument("--model", default="tiny", help="tiny, a checkpoint folder or a hub id")

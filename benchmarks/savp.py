@@ -68,9 +68,7 @@ def main() -> None:
     same = (lbp(level) == oracle_lbp()).mean()
     together = np.corrcoef(hog_picture(level).ravel(), oracle_hog().ravel())[0, 1]
     off = np.abs(level - rgb @ np.array([0.299, 0.587, 0.114])).max()
-    print(
-        f"lbp equal on {same:.4%} of pixels, hog correlation {together:.5f}, gray within {off:.3f} of Eq. 4"
-    )
+    print(f"lbp equal on {same:.4%} of pixels, hog correlation {together:.5f}, gray within {off:.3f} of Eq. 4")
 
     torch.set_num_threads(2)
     batch = torch.from_numpy(np.stack([np.roll(rgb, shift, 1) for shift in range(32)]))

@@ -13,8 +13,6 @@ for path in sys.argv[1:]:
     if report.status != "ok":
         print(f"{path}: {report.status} {report.error or ''}")
         continue
-    print(
-        f"{path}: {report.verdict}, {report.presentation_type} (bona fide score {report.bonafide_score:.3f})"
-    )
+    print(f"{path}: {report.verdict}, {report.presentation_type} (bona fide score {report.bonafide_score:.3f})")
     print(f"  why: {report.reasoning}")
     print(f"  where: {report.boxes or 'nowhere'}")

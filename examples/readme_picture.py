@@ -1,6 +1,6 @@
 """Makes docs/report.png: four drawn faces, one bona fide and three attacked, inspected and annotated by the shipped model.
 
-    python examples/readme_picture.py [--model tiny] [--out docs/report.png] [--seed 3]
+Use: `python examples/readme_picture.py [--model tiny] [--out docs/report.png] [--seed 3]`.
 """
 
 from __future__ import annotations

@@ -58,9 +58,7 @@ def face_window(landmarks: NDArray[np.float32]) -> Window:
     return float(corner[0]), float(corner[1]), side
 
 
-def simulate(
-    seed: int, count: int, portraits: Sequence[Portrait]
-) -> list[tuple[NDArray[np.uint8], str, Window]]:
+def simulate(seed: int, count: int, portraits: Sequence[Portrait]) -> list[tuple[NDArray[np.uint8], str, Window]]:
     """Pictures of every type with their faces."""
     made = []
     for index in range(count):
@@ -173,16 +171,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=TEMPLATE_FILE)
     options = parser.parse_args()
     rng = np.random.default_rng(options.seed)
-    people = {
-        split: load_portraits(options.portraits, split=split) if options.portraits else []
-        for split in ("train", "dev")
-    }
+    people = {split: load_portraits(options.portraits, split=split) if options.portraits else [] for split in ("train", "dev")}
     pictures = simulate(options.seed, options.count, people["train"])
     faces = np.stack([positive(p, w, rng, mirror) for p, _, w in pictures for mirror in (False, True)])
     crowded: list[tuple[NDArray[np.uint8], Window | None]] = [(p, w) for p, _, w in pictures]
-    empty: list[tuple[NDArray[np.uint8], Window | None]] = [
-        (p, None) for p in empty_scenes(options.seed, options.count // 4)
-    ]
+    empty: list[tuple[NDArray[np.uint8], Window | None]] = [(p, None) for p in empty_scenes(options.seed, options.count // 4)]
     others = np.concatenate([negatives(crowded, 2, rng), negatives(empty, 6, rng)])
     detector = fit(faces, others, options.out)
     for turn in range(2):

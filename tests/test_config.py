@@ -37,9 +37,7 @@ def faults(tmp_path: Path, text: str, *overrides: str) -> tuple[str, ...]:
 def test_defaults_file_and_overrides_in_this_order(tmp_path: Path) -> None:
     assert Example.load() == Example()
     assert load(tmp_path, "") == Example()
-    config = load(
-        tmp_path, "epochs: 2\noptimizer: {lr: 5e-4}\n", "optimizer.lr=1e-2", "tags=[a, b]", "stage=pre"
-    )
+    config = load(tmp_path, "epochs: 2\noptimizer: {lr: 5e-4}\n", "optimizer.lr=1e-2", "tags=[a, b]", "stage=pre")
     assert config == Example(epochs=2, optimizer=Optimizer(lr=1e-2), tags=["a", "b"], stage="pre")
 
 

@@ -81,9 +81,7 @@ LOADERS: dict[str, Callable[[Path], None]] = {
 
 def test_there_are_configs() -> None:
     assert len(FILES) > 0
-    assert {path.relative_to(CONFIGS).parts[0] for path in FILES} <= set(LOADERS), (
-        "a new folder — add its loader here"
-    )
+    assert {path.relative_to(CONFIGS).parts[0] for path in FILES} <= set(LOADERS), "a new folder — add its loader here"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(CONFIGS)))

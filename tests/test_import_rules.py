@@ -16,11 +16,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "faceshield"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
-EVERYTHING = [
-    path
-    for folder in ("src", "tests", "examples", "benchmarks")
-    for path in sorted((ROOT / folder).rglob("*.py"))
-]
+EVERYTHING = [path for folder in ("src", "tests", "examples", "benchmarks") for path in sorted((ROOT / folder).rglob("*.py"))]
 
 BASE = {"records", "taxonomy", "config", "provenance", "engines"}
 # What shows or prepares pictures for the predictor; light, and free of tasks and model.
@@ -52,9 +48,7 @@ MAY_IMPORT["recipes"] = set(MAY_IMPORT) - {"__main__", "doctor", "serving"}  # t
 MAY_IMPORT["cli"] = set(MAY_IMPORT) | {"cli"}
 
 # Parts that a machine without torch can use.
-WITHOUT_TORCH = (
-    BASE | PICTURES | {"tasks", "datasets", "simulate", "chat", "data_engine", "evaluation", "__init__", "__main__"}
-)
+WITHOUT_TORCH = BASE | PICTURES | {"tasks", "datasets", "simulate", "chat", "data_engine", "evaluation", "__init__", "__main__"}
 HEAVY = {"torch", "transformers", "peft", "accelerate"}
 # Files of those parts that serve users who have torch: they import it inside functions, and nobody imports them at the top.
 TORCH_WHEN_CALLED = {"chat/local.py", "data_engine/similarity.py"}
@@ -146,11 +140,7 @@ def banned_faults(path: Path, source: str) -> list[str]:
             is_false = isinstance(node.value, ast.Constant) and node.value.value is False
             if not is_false:
                 faults.append(f"{path}:{node.value.lineno}: {node.arg} that is not False")
-        if (
-            isinstance(node, ast.Call)
-            and isinstance(node.func, ast.Name)
-            and node.func.id in ("eval", "exec", "print")
-        ):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("eval", "exec", "print"):
             inside_cli = part_of(path) == "cli"
             if node.func.id != "print" or not inside_cli:
                 faults.append(f"{path}:{node.lineno}: calls {node.func.id}")

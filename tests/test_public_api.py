@@ -94,9 +94,7 @@ def test_the_package_exports_what_it_always_did() -> None:
         _ = faceshield.Predictor  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize(
-    ("function", "expected"), SIGNATURES, ids=lambda value: getattr(value, "__qualname__", "")
-)
+@pytest.mark.parametrize(("function", "expected"), SIGNATURES, ids=lambda value: getattr(value, "__qualname__", ""))
 def test_signatures_stay(function: Any, expected: str) -> None:
     assert shape(function) == expected
 

@@ -26,9 +26,7 @@ README = ROOT / "README.md"
 TEXT = README.read_text(encoding="utf-8") if README.exists() else ""
 BLOCKS = [
     (f"line{TEXT[: match.start()].count(chr(10)) + 1}", match["language"], match["body"])
-    for match in re.finditer(
-        r"^```(?P<language>\w*)[^\n]*\n(?P<body>.*?)^```", TEXT, re.MULTILINE | re.DOTALL
-    )
+    for match in re.finditer(r"^```(?P<language>\w*)[^\n]*\n(?P<body>.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
 ]
 SHELL = [(name, body) for name, language, body in BLOCKS if language in ("bash", "sh", "shell", "console")]
 PYTHON = [(name, body) for name, language, body in BLOCKS if language == "python"]
@@ -68,11 +66,7 @@ def check(words: list[str]) -> None:
     if words[0] == "make":
         asked = {word for word in words[1:] if "=" not in word and not word.startswith("-")}
         assert asked <= targets(), f"{words}: no such target"
-    if (
-        words[0] in ("bash", "sh", "python", "python3")
-        and len(words) > 1
-        and words[1].endswith((".py", ".sh"))
-    ):
+    if words[0] in ("bash", "sh", "python", "python3") and len(words) > 1 and words[1].endswith((".py", ".sh")):
         assert (ROOT / words[1]).is_file(), f"{words}: no such file"
     program = words[0].rsplit("/", 1)[-1]
     if program != "faceshield" or len(words) < 2 or words[1].startswith("-"):
@@ -111,9 +105,7 @@ def test_python_blocks_run(name: str, body: str, tmp_path: Path, monkeypatch: py
 
 
 def test_pictures_and_links_lead_somewhere() -> None:
-    for target in re.findall(r"\]\((?!https?://|#|mailto:)([^)#\s]+)", TEXT) + re.findall(
-        r'src="(?!http)([^"]+)"', TEXT
-    ):
+    for target in re.findall(r"\]\((?!https?://|#|mailto:)([^)#\s]+)", TEXT) + re.findall(r'src="(?!http)([^"]+)"', TEXT):
         assert (ROOT / target).exists(), f"README links to {target}"
 
 

@@ -96,9 +96,7 @@ def test_a_dialogue_is_written_as_llava_writes_it(tmp_path: Path) -> None:
     assert read_jsonl(path, Dialogue) == [dialogue()]
 
 
-@pytest.mark.parametrize(
-    "changes", [{"bonafide_score": 1.5}, {"status": "maybe"}, {"bonafide_score": float("nan")}]
-)
+@pytest.mark.parametrize("changes", [{"bonafide_score": 1.5}, {"status": "maybe"}, {"bonafide_score": float("nan")}])
 def test_a_prediction_refuses_nonsense(changes: dict) -> None:
     values = {
         "id": "s:coarse",
@@ -204,16 +202,12 @@ def test_the_writer_refuses_a_file_it_cannot_continue(tmp_path: Path) -> None:
     assert path.read_text() == "no json\n"
 
 
-def test_images_are_found_from_another_folder(
-    samples: list[Sample], samples_jsonl: Path, tmp_path: Path
-) -> None:
+def test_images_are_found_from_another_folder(samples: list[Sample], samples_jsonl: Path, tmp_path: Path) -> None:
     target = tmp_path / "other" / "place" / "dialogues.jsonl"
     moved = rebase_image(samples[0].image, samples_jsonl, target)
     assert moved == "../../data/images/000.png"
     target.parent.mkdir(parents=True)
-    assert (
-        image_path(dialogue(image=moved), target).resolve() == image_path(samples[0], samples_jsonl).resolve()
-    )
+    assert image_path(dialogue(image=moved), target).resolve() == image_path(samples[0], samples_jsonl).resolve()
     absolute = str(tmp_path / "x.png")
     assert rebase_image(absolute, samples_jsonl, target) == absolute
     assert image_path(dialogue(image=absolute), target) == Path(absolute)

@@ -59,9 +59,7 @@ def test_resolve_is_idempotent(name: str) -> None:
     assert resolve(resolve(name.upper().replace(" ", "_"))) == name
 
 
-@pytest.mark.parametrize(
-    ("given", "near"), [("replai", "Replay"), ("Prints", "Print"), ("riggid mask", "Rigid mask")]
-)
+@pytest.mark.parametrize(("given", "near"), [("replai", "Replay"), ("Prints", "Print"), ("riggid mask", "Rigid mask")])
 def test_an_unknown_type_names_its_near_match(given: str, near: str) -> None:
     with pytest.raises(ValueError, match=f"did you mean '{near}'"):
         resolve(given)

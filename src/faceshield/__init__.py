@@ -26,9 +26,7 @@ def __getattr__(name: str) -> Any:
         from faceshield.inspection import InspectionReport
 
         return InspectionReport
-    raise AttributeError(
-        f"module 'faceshield' has no attribute {name!r} — expected one of {', '.join(__all__)}"
-    )
+    raise AttributeError(f"module 'faceshield' has no attribute {name!r} — expected one of {', '.join(__all__)}")
 
 
 def __dir__() -> list[str]:

@@ -15,9 +15,7 @@ from faceshield.inspection import Box, InspectionReport
 COLOURS = {"attack": "#c5352b", "bona fide": "#2b7a4b"}
 NEUTRAL = "#5b6470"
 
-_SHOWN_SIDE = (
-    720  # of the finished picture's longer side: small crops are enlarged so that their labels can be read
-)
+_SHOWN_SIDE = 720  # of the finished picture's longer side: small crops are enlarged so that their labels can be read
 _MOST_ENLARGED = 4.0
 _LEAST_WIDTH = 360
 _STRIP = 64
@@ -56,9 +54,7 @@ def annotate(rgb: NDArray[np.uint8], report: InspectionReport) -> Image.Image:
     return canvas
 
 
-def _frame(
-    draw: ImageDraw.ImageDraw, box: tuple[float, float, float, float], colour: str, width: int
-) -> None:
+def _frame(draw: ImageDraw.ImageDraw, box: tuple[float, float, float, float], colour: str, width: int) -> None:
     if box[0] > box[2] or box[1] > box[3]:
         return
     dark = (

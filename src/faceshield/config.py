@@ -111,15 +111,11 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark is not None else ""
         problem = getattr(error, "problem", None) or "unreadable"
-        raise ConfigError(
-            [f"{path}{line}: not YAML ({problem}) — expected `key: value` lines — correct the line"]
-        ) from None
+        raise ConfigError([f"{path}{line}: not YAML ({problem}) — expected `key: value` lines — correct the line"]) from None
     if values is None:
         return {}
     if not isinstance(values, dict):
-        raise ConfigError(
-            [f"{path}:1: a {type(values).__name__} — expected `key: value` lines at the top level"]
-        )
+        raise ConfigError([f"{path}:1: a {type(values).__name__} — expected `key: value` lines at the top level"])
     return values
 
 
@@ -139,17 +135,13 @@ def read_override(override: str) -> tuple[str, Any]:
         raise ConfigError([f"override {override!r} — its value is not YAML — quote it"]) from None
 
 
-def _note_lines(
-    node: yaml.Node | None, prefix: KeyPath, name: str, origin: dict[KeyPath, str], faults: list[str]
-) -> None:
+def _note_lines(node: yaml.Node | None, prefix: KeyPath, name: str, origin: dict[KeyPath, str], faults: list[str]) -> None:
     if isinstance(node, yaml.MappingNode):
         for key_node, value_node in node.value:
             where = f"{name}:{key_node.start_mark.line + 1}"
             key = (*prefix, str(key_node.value))
             if key in origin:
-                faults.append(
-                    f"{where}: key {_dotted(key)!r} twice — first at {origin[key]} — remove one of them"
-                )
+                faults.append(f"{where}: key {_dotted(key)!r} twice — first at {origin[key]} — remove one of them")
             origin[key] = where
             _note_lines(value_node, key, name, origin, faults)
     elif isinstance(node, yaml.SequenceNode):
@@ -159,9 +151,7 @@ def _note_lines(
             _note_lines(item, place, name, origin, faults)
 
 
-def _apply_override(
-    values: dict[str, Any], override: str, origin: dict[KeyPath, str], faults: list[str]
-) -> None:
+def _apply_override(values: dict[str, Any], override: str, origin: dict[KeyPath, str], faults: list[str]) -> None:
     try:
         key, value = read_override(override)
     except ConfigError as error:
@@ -173,9 +163,7 @@ def _apply_override(
         if inner is None:
             inner = place[part] = {}
         if not isinstance(inner, dict):
-            faults.append(
-                f"override {override!r} — {'.'.join(parts[:depth])} is a value, not a group of keys"
-            )
+            faults.append(f"override {override!r} — {'.'.join(parts[:depth])} is a value, not a group of keys")
             return
         place = inner
         origin.setdefault(tuple(parts[:depth]), f"override {override!r}")
@@ -229,14 +217,10 @@ def _near(model: type[BaseModel], location: KeyPath) -> str:
     return f"expected one of {', '.join(siblings)}"
 
 
-def _explain(
-    model: type[BaseModel], error: ValidationError, origin: dict[KeyPath, str], name: str
-) -> Iterator[str]:
+def _explain(model: type[BaseModel], error: ValidationError, origin: dict[KeyPath, str], name: str) -> Iterator[str]:
     for fault in error.errors(include_url=False):
         location: KeyPath = fault["loc"]
-        where = next(
-            (origin[location[:n]] for n in range(len(location), 0, -1) if location[:n] in origin), name
-        )
+        where = next((origin[location[:n]] for n in range(len(location), 0, -1) if location[:n] in origin), name)
         key = _dotted(location)
         if fault["type"] == "extra_forbidden":
             yield f"{where}: unknown key {key!r} — {_near(model, location)}"

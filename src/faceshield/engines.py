@@ -109,9 +109,7 @@ def start_engine(name: str = "local", *, workers: int | None = None, gpus: float
 
 
 @contextlib.contextmanager
-def join_ray(
-    *, cores: int | None = None, gpus: float = 0.0, variables: Mapping[str, str] | None = None
-) -> Iterator[None]:
+def join_ray(*, cores: int | None = None, gpus: float = 0.0, variables: Mapping[str, str] | None = None) -> Iterator[None]:
     """A cluster of Ray while the context lasts: the one that this process is in, or of RAY_ADDRESS, or one of its own.
 
     Args:

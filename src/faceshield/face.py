@@ -195,9 +195,7 @@ class BuiltInDetector:
 
     def detect(self, rgb: NDArray[np.uint8]) -> list[Face]:
         """Faces in an (H, W, 3) uint8 RGB picture, the largest first; boxes are clipped to the picture."""
-        return (
-            self._cascade.detect_large(rgb) or self._template.detect(rgb) or self._cascade.detect_small(rgb)
-        )
+        return self._cascade.detect_large(rgb) or self._template.detect(rgb) or self._cascade.detect_small(rgb)
 
 
 def crop_box(face: Box, size_wh: tuple[int, int], margin: float = CROP_MARGIN) -> tuple[int, int, int, int]:
@@ -213,9 +211,7 @@ def crop_box(face: Box, size_wh: tuple[int, int], margin: float = CROP_MARGIN) -
     return x0, y0, x0 + side, y0 + side
 
 
-def gradient_pyramid(
-    rgb: NDArray[np.uint8], step: float = _TEMPLATE_STEP
-) -> Iterator[tuple[NDArray[np.float32], float, int]]:
+def gradient_pyramid(rgb: NDArray[np.uint8], step: float = _TEMPLATE_STEP) -> Iterator[tuple[NDArray[np.float32], float, int]]:
     """Maps of gradient cells for faces of every size: (cells, working pixels per picture pixel, margin in working pixels)."""
     height, width = rgb.shape[:2]
     grey = Image.fromarray(rgb).convert("L")

@@ -131,9 +131,7 @@ class Page:
         )
 
 
-def render(
-    items: Iterable[tuple[NDArray[np.uint8] | None, InspectionReport]], *, title: str = "FaceShield report"
-) -> str:
+def render(items: Iterable[tuple[NDArray[np.uint8] | None, InspectionReport]], *, title: str = "FaceShield report") -> str:
     """The page about these (picture, report) pairs, see `Page.add`."""
     page = Page(title)
     for rgb, report in items:

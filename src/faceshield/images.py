@@ -177,18 +177,12 @@ def list_pictures(folder: Path) -> list[Path]:
         ImageError: none there, or the folder cannot be read.
     """
     try:
-        found = sorted(
-            p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")
-        )
+        found = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
     except OSError as error:
-        raise ImageError(
-            str(folder), f"the folder cannot be read ({error.strerror}) — check its permissions"
-        ) from error
+        raise ImageError(str(folder), f"the folder cannot be read ({error.strerror}) — check its permissions") from error
     if not found:
         kinds = " ".join(sorted(SUFFIXES))
-        raise ImageError(
-            str(folder), f"no pictures in this folder — expected {kinds} directly inside it — give another"
-        )
+        raise ImageError(str(folder), f"no pictures in this folder — expected {kinds} directly inside it — give another")
     return found
 
 
@@ -198,9 +192,7 @@ def _open_file(path: Path) -> IO[bytes]:
     except FileNotFoundError as error:
         raise ImageError(str(path), "no such file — expected a picture — check the path") from error
     except IsADirectoryError as error:
-        raise ImageError(
-            str(path), "is a folder — expected one picture — give the pictures inside it"
-        ) from error
+        raise ImageError(str(path), "is a folder — expected one picture — give the pictures inside it") from error
     except (OSError, ValueError) as error:  # ValueError: a null character in the path
         reason = getattr(error, "strerror", None) or str(error)
         raise ImageError(str(path), f"cannot be opened ({reason}) — check its permissions") from error
@@ -215,9 +207,7 @@ def _read_header(stream: IO[bytes], name: str) -> Image.Image:
     try:
         prefix = stream.read(16)
         if not prefix:
-            raise ImageError(
-                name, "the file is empty (0 bytes) — expected a picture — copy or download it again"
-            )
+            raise ImageError(name, "the file is empty (0 bytes) — expected a picture — copy or download it again")
         for format_name in FORMATS:
             factory, accept = Image.OPEN[format_name]
             if accept is not None and accept(prefix) is not True:
@@ -231,16 +221,12 @@ def _read_header(stream: IO[bytes], name: str) -> Image.Image:
         raise
     except _DECODER_ERRORS as error:
         raise ImageError(name, _unreadable(error)) from error
-    raise ImageError(
-        name, f"not a picture that can be read — expected {', '.join(FORMATS)} — convert it to JPEG or PNG"
-    )
+    raise ImageError(name, f"not a picture that can be read — expected {', '.join(FORMATS)} — convert it to JPEG or PNG")
 
 
 def _unreadable(error: BaseException) -> str:
     reason = " ".join(str(error).split())[:120] or type(error).__name__
-    return (
-        f"damaged or truncated ({reason}) — expected a whole picture file — copy, download or export it again"
-    )
+    return f"damaged or truncated ({reason}) — expected a whole picture file — copy, download or export it again"
 
 
 def _check_size(name: str, width: int, height: int, max_pixels: int = MAX_PIXELS) -> None:
@@ -253,8 +239,7 @@ def _check_size(name: str, width: int, height: int, max_pixels: int = MAX_PIXELS
     if min(width, height) < MIN_SIDE:
         raise ImageError(
             name,
-            f"{width} x {height} pixels is too small — expected at least {MIN_SIDE} x {MIN_SIDE} — "
-            "give a larger picture",
+            f"{width} x {height} pixels is too small — expected at least {MIN_SIDE} x {MIN_SIDE} — give a larger picture",
         )
 
 
@@ -326,11 +311,7 @@ def _to_eight_bits(levels: NDArray[Any], mode: str) -> NDArray[np.uint8]:
         raise ValueError("grey levels are not finite")
     highest = values.max()
     full_scale = 65535.0
-    if not mode.startswith(
-        "I;16"
-    ):  # 32-bit modes say nothing of their range: take the smallest usual one that fits
-        full_scale = next(
-            (s for s in (1.0 if mode == "F" else 255.0, 255.0, 65535.0) if highest <= s), float(highest)
-        )
+    if not mode.startswith("I;16"):  # 32-bit modes say nothing of their range: take the smallest usual one that fits
+        full_scale = next((s for s in (1.0 if mode == "F" else 255.0, 255.0, 65535.0) if highest <= s), float(highest))
     scaled: NDArray[np.uint8] = np.clip(np.rint(values * (255.0 / full_scale)), 0, 255).astype(np.uint8)
     return scaled

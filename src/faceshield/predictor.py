@@ -156,9 +156,7 @@ class FaceShieldPredictor:
 
     # -- one picture, or several ---------------------------------------------------------------------------
 
-    def inspect(
-        self, image: object, *, face: FaceMode = "detect", tasks: Collection[str] = ALL_TASKS
-    ) -> InspectionReport:
+    def inspect(self, image: object, *, face: FaceMode = "detect", tasks: Collection[str] = ALL_TASKS) -> InspectionReport:
         """All four tasks on one picture, which is looked at once.
 
         Args:

@@ -82,9 +82,7 @@ def _git_commit() -> str | None:
         return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
 
     try:
-        git(
-            "ls-files", "--error-unmatch", here.name
-        )  # else an environment inside somebody else's repository would count
+        git("ls-files", "--error-unmatch", here.name)  # else an environment inside somebody else's repository would count
         commit = git("rev-parse", "HEAD")
         return f"{commit}+changes" if git("status", "--porcelain", "--untracked-files=no") else commit
     except (OSError, subprocess.SubprocessError):

@@ -124,18 +124,12 @@ class Sample(Photo):
             )
         width, height = self.size_wh
         if width < 1 or height < 1:
-            raise ValueError(
-                f"size_wh={list(self.size_wh)} — expected two positive integers — give width and height"
-            )
+            raise ValueError(f"size_wh={list(self.size_wh)} — expected two positive integers — give width and height")
         if self.boxes and not self.is_attack:
-            raise ValueError(
-                f"boxes={self.boxes} on a bona fide picture — expected none: boxes are attack regions"
-            )
+            raise ValueError(f"boxes={self.boxes} on a bona fide picture — expected none: boxes are attack regions")
         tolerance = _EDGE_TOLERANCE
         for x0, y0, x1, y1 in self.boxes:
-            inside = (
-                -tolerance <= x0 < x1 <= width + tolerance and -tolerance <= y0 < y1 <= height + tolerance
-            )
+            inside = -tolerance <= x0 < x1 <= width + tolerance and -tolerance <= y0 < y1 <= height + tolerance
             if not inside:
                 raise ValueError(
                     f"box [{x0:g}, {y0:g}, {x1:g}, {y1:g}] — expected 0 <= x0 < x1 <= {width} and "
@@ -176,9 +170,7 @@ class Dialogue(Record):
             raise ValueError(f"speakers {speakers} — expected human, gpt, human, gpt, … — reorder the turns")
         first = self.conversations[0].value
         if not first.startswith("<image>\n"):
-            raise ValueError(
-                f"first human turn {first[:40]!r} — expected it to start with '<image>\\n' — prepend it"
-            )
+            raise ValueError(f"first human turn {first[:40]!r} — expected it to start with '<image>\\n' — prepend it")
         return self
 
 
@@ -279,9 +271,7 @@ def read_jsonl(path: str | Path, model: type[RecordT]) -> list[RecordT]:
             continue
         row_id = getattr(row, "id", None)
         if row_id is not None and first_line.setdefault(row_id, number) != number:
-            faults.append(
-                f"{path}:{number}: id {row_id!r} — already used in line {first_line[row_id]} — make it unique"
-            )
+            faults.append(f"{path}:{number}: id {row_id!r} — already used in line {first_line[row_id]} — make it unique")
             continue
         rows.append(row)
     if faults:
@@ -339,9 +329,7 @@ class JsonlWriter:
                 try:
                     self.ids.add(str(json.loads(raw)["id"]))
                 except (ValueError, KeyError, TypeError):
-                    faults.append(
-                        f"{self.path}:{number}: not a row with an id — repair the line or start afresh"
-                    )
+                    faults.append(f"{self.path}:{number}: not a row with an id — repair the line or start afresh")
         if faults:
             raise RecordError(faults)
         os.truncate(self.path, end)
@@ -360,9 +348,7 @@ class JsonlWriter:
     def __enter__(self) -> JsonlWriter:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
 

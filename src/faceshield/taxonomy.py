@@ -121,9 +121,7 @@ def resolve(name: str) -> str:
         return _BY_KEY[key]
     near = difflib.get_close_matches(key, _BY_KEY, n=1, cutoff=0.5)
     hint = f"did you mean {_BY_KEY[near[0]]!r}?" if near else "use one of them"
-    raise ValueError(
-        f"unknown presentation type {name!r} — expected one of {', '.join(PRESENTATION_TYPES)} — {hint}"
-    )
+    raise ValueError(f"unknown presentation type {name!r} — expected one of {', '.join(PRESENTATION_TYPES)} — {hint}")
 
 
 def describe(name: str | None) -> PresentationType:

@@ -104,7 +104,7 @@ def test_boxes_are_asked_of_the_readers_square(shape: tuple[int, int, int]) -> N
     assert told == list(square_from_pixels((5, 10, 25, 30), (shape[1], shape[0])))
     chat = Said(Completion(str(told)))
     asked = Mllm(chat)
-    (text, score), = asked.ask_many([image], asked.question("localization"))
+    ((text, score),) = asked.ask_many([image], asked.question("localization"))
     assert chat.asked[0].picture.shape == square.shape and not chat.asked[0].alternatives and score is None
     assert LOCALIZATION.read(text, (shape[1], shape[0])).boxes[0] == pytest.approx((5, 10, 25, 30), abs=0.2)
     asked.ask_many([image], asked.question("coarse"))

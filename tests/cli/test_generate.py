@@ -27,9 +27,7 @@ def fails(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *
 
 def test_dialogues_find_their_pictures_from_another_folder(samples_jsonl: Path, tmp_path: Path) -> None:
     out = tmp_path / "made" / "dialogues.jsonl"
-    result = run(
-        "generate", samples_jsonl, "--out", out, "--tasks", "coarse,fine", "--tasks", "caption", "--seed", 3
-    )
+    result = run("generate", samples_jsonl, "--out", out, "--tasks", "coarse,fine", "--tasks", "caption", "--seed", 3)
     assert result.exit_code == 0, result.output
     rows = read_jsonl(out, Dialogue)
     assert len(rows) == 24 * 3 and {row.task for row in rows} == {"coarse", "fine", "caption"}
@@ -42,10 +40,7 @@ def test_dialogues_find_their_pictures_from_another_folder(samples_jsonl: Path, 
 def test_the_same_seed_writes_the_same_bytes(samples_jsonl: Path, tmp_path: Path) -> None:
     written = []
     for name in ("a", "b"):
-        assert (
-            run("generate", samples_jsonl, "--out", tmp_path / f"{name}.jsonl", "--per-task", 2).exit_code
-            == 0
-        )
+        assert run("generate", samples_jsonl, "--out", tmp_path / f"{name}.jsonl", "--per-task", 2).exit_code == 0
         written.append((tmp_path / f"{name}.jsonl").read_bytes())
     assert written[0] == written[1]
 

@@ -21,6 +21,7 @@ pytestmark = pytest.mark.slow
 
 SMALL = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
 
+
 def tokenizer(length: int) -> Any:
     from faceshield.model.tokenizer import train_tokenizer
 

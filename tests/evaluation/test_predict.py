@@ -40,16 +40,10 @@ class Oracle:
             return FINE.templates["Bonafide" if bright else "Print"]
         if prompt == TASKS["localization"].question:
             return "There is no attack region." if bright else "The attack is at [0, 0, 499, 999]."
-        return (
-            "so this face is bona fide."
-            if bright
-            else "A paper edge, so this is a presentation attack of type Print."
-        )
+        return "so this face is bona fide." if bright else "A paper edge, so this is a presentation attack of type Print."
 
     def score_many(self, images: list[Image.Image]) -> list[tuple[float, dict[str, float]]]:
-        return [
-            (0.9, {"Bonafide": 1.0}) if self._bright(image) else (0.1, {"Print": 1.0}) for image in images
-        ]
+        return [(0.9, {"Bonafide": 1.0}) if self._bright(image) else (0.1, {"Print": 1.0}) for image in images]
 
 
 LEVELS = (200, 20, 210, 30, 220)
@@ -82,9 +76,7 @@ def samples(tmp_path: Path) -> Path:
 def test_every_task_of_every_sample_gets_a_row(samples: Path, tmp_path: Path) -> None:
     out = tmp_path / "elsewhere" / "predictions.jsonl"
     seen: list[tuple[int, int]] = []
-    summary = predict(
-        samples, Oracle(), out, system="oracle", batch_size=2, progress=lambda *n: seen.append(n)
-    )
+    summary = predict(samples, Oracle(), out, system="oracle", batch_size=2, progress=lambda *n: seen.append(n))
     assert (summary.written, summary.kept, summary.errors, summary.unparsed) == (20, 0, 0, 0)
     assert seen == [(0, 5), (2, 5), (4, 5), (5, 5)]
     rows = read_jsonl(out, Prediction)
@@ -163,9 +155,7 @@ def test_what_cannot_be_read_or_is_no_answer_is_a_row(samples: Path, tmp_path: P
     summary = predict(samples, Odd(), out, tasks=["coarse"])
     assert (summary.unparsed, summary.errors) == (4, 1)
     rows = {row.sample_id: row for row in read_jsonl(out, Prediction)}
-    assert (
-        rows["s0"].status == "unparsed" and rows["s0"].is_attack is None and rows["s0"].bonafide_score == 0.7
-    )
+    assert rows["s0"].status == "unparsed" and rows["s0"].is_attack is None and rows["s0"].bonafide_score == 0.7
     # The score is out of range: the answer stays what it is, the missing score counts by itself.
     assert rows["s1"].status == "unparsed" and rows["s1"].bonafide_score is None
     assert "expected a number in 0..1" in (rows["s1"].error or "")

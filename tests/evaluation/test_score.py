@@ -14,9 +14,7 @@ HALF = (0.0, 0.0, 10.0, 5.0)
 DEV = Threshold(0.5, {"dataset": "dev", "criterion": "eer", "n": 10})
 
 
-def row(
-    sample: str, task: str, kind: str, *, source: str = "drawn", reference: str | None = None, **fields: Any
-) -> Prediction:
+def row(sample: str, task: str, kind: str, *, source: str = "drawn", reference: str | None = None, **fields: Any) -> Prediction:
     attack = kind != "Bonafide"
     return Prediction(
         id=f"{sample}:{task}",
@@ -41,9 +39,7 @@ def row(
 
 def coarse(sample: str, kind: str, says: bool | None, value: float | None, **more: Any) -> Prediction:
     status = "parsed" if says is not None else "unparsed"
-    return row(
-        sample, "coarse", kind, is_attack=says, answer="…", bonafide_score=value, status=status, **more
-    )
+    return row(sample, "coarse", kind, is_attack=says, answer="…", bonafide_score=value, status=status, **more)
 
 
 COARSE = [
@@ -91,9 +87,7 @@ def test_coarse_by_answer_and_by_score_by_hand() -> None:
 
 def test_a_flipped_score_is_seen_and_noted() -> None:
     flipped = [
-        item.model_copy(
-            update={"bonafide_score": None if item.bonafide_score is None else 1 - item.bonafide_score}
-        )
+        item.model_copy(update={"bonafide_score": None if item.bonafide_score is None else 1 - item.bonafide_score})
         for item in COARSE[:7]
     ]
     right, wrong = scored(COARSE[:7]), scored(flipped)
@@ -201,9 +195,7 @@ def test_boxes_are_ranked_by_the_coarse_score_where_they_have_none() -> None:
 
 
 def test_a_system_without_words_has_no_decisions_by_answer() -> None:
-    rows = [
-        item.model_copy(update={"answer": None, "is_attack": None, "status": "parsed"}) for item in COARSE
-    ]
+    rows = [item.model_copy(update={"answer": None, "is_attack": None, "status": "parsed"}) for item in COARSE]
     assert scored(rows)["overall"]["coarse"]["by_answer"] is None
 
 

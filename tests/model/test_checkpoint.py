@@ -27,9 +27,7 @@ def test_save_then_load_gives_the_same_logits(folder, pair, pictures):
     model, processor = pair
     loaded = load(folder)
     inputs = processor(images=pictures, text="Why?")
-    loaded.model.set_attn_implementation(
-        {"vision_config": "eager", "prompt_config": "eager", "text_config": "sdpa"}
-    )
+    loaded.model.set_attn_implementation({"vision_config": "eager", "prompt_config": "eager", "text_config": "sdpa"})
     with torch.inference_mode():
         assert torch.equal(model(**inputs).logits, loaded.model(**inputs).logits)
     assert loaded.info == INFO and not loaded.model.training
@@ -113,9 +111,7 @@ def test_tokenizer_without_image_token_is_refused(folder):
         load(folder)
 
 
-@pytest.mark.parametrize(
-    "name", ["config.json", "processor_config.json", "tokenizer.json", "model.safetensors"]
-)
+@pytest.mark.parametrize("name", ["config.json", "processor_config.json", "tokenizer.json", "model.safetensors"])
 def test_missing_files_are_named(folder, name):
     (folder / name).unlink()
     with pytest.raises(FileNotFoundError, match=name):

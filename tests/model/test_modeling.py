@@ -151,9 +151,7 @@ def test_generate_from_cached_features_and_several_sequences(pair, batch):
     model, _ = pair
     wanted = model.generate(**batch, max_new_tokens=5, do_sample=False, num_beams=2)
     features, joint = model.encode_images(batch.pop("pixel_values"), batch.pop("savp_values"))
-    got = model.generate(
-        **batch, vision_features=features, vision_joint=joint, max_new_tokens=5, do_sample=False, num_beams=2
-    )
+    got = model.generate(**batch, vision_features=features, vision_joint=joint, max_new_tokens=5, do_sample=False, num_beams=2)
     assert torch.equal(wanted, got)
 
 
@@ -233,9 +231,7 @@ def test_small_tower_is_siglips_but_for_the_stem(pair):
     alone = tower(pixels[:1]).pooler_output
     torch.testing.assert_close(tower(pixels).pooler_output[:1], alone, atol=1e-5, rtol=1e-5)
     blocks = [m for m in tower.modules() if type(m).__name__ == "ResidualBlock"]
-    assert len(blocks) == 3 and all(
-        block.conv_2.weight.std() < 0.01 < block.conv_1.weight.std() for block in blocks
-    )
+    assert len(blocks) == 3 and all(block.conv_2.weight.std() < 0.01 < block.conv_1.weight.std() for block in blocks)
 
 
 def test_siglip_itself_fits_as_tower(make_pair, tokenizer, pictures, tmp_path):
@@ -253,17 +249,13 @@ def test_siglip_itself_fits_as_tower(make_pair, tokenizer, pictures, tmp_path):
     assert type(model.model.vision_tower) is SiglipVisionModel
     inputs = processor(images=pictures, text="Why?")
     save(model.eval(), processor, tmp_path)
-    torch.testing.assert_close(
-        logits(load(tmp_path).model, inputs), logits(model, inputs), atol=1e-5, rtol=1e-5
-    )
+    torch.testing.assert_close(logits(load(tmp_path).model, inputs), logits(model, inputs), atol=1e-5, rtol=1e-5)
 
 
 def test_transformers_auto_classes_load_the_checkpoint(tmp_path, pair):
     model, _ = pair
     model.save_pretrained(tmp_path)
-    assert isinstance(
-        AutoModelForImageTextToText.from_pretrained(tmp_path), FaceShieldForConditionalGeneration
-    )
+    assert isinstance(AutoModelForImageTextToText.from_pretrained(tmp_path), FaceShieldForConditionalGeneration)
     assert isinstance(AutoModel.from_pretrained(tmp_path), FaceShieldModel)
 
 

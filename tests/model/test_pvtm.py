@@ -97,9 +97,7 @@ def test_masked_features_are_zero_in_place_before_the_projector(encoded):
     )
     projector = model.model.multi_modal_projector
     torch.testing.assert_close(torch.stack(out.pooler_output), projector(masked))
-    torch.testing.assert_close(
-        torch.stack(out.pooler_output)[~keep], projector(torch.zeros(48)).expand(int((~keep).sum()), -1)
-    )
+    torch.testing.assert_close(torch.stack(out.pooler_output)[~keep], projector(torch.zeros(48)).expand(int((~keep).sum()), -1))
 
 
 def test_off_is_the_identity(encoded):
@@ -144,11 +142,7 @@ def test_every_option_masks_and_repeats(encoded, option, value):
     assert keep.sum(1).tolist() == [8, 8, 8]
     if option == "pvtm_scope":
         assert keep.view(3, 2, 16).sum(-1).eq(4).all()
-    filler = (
-        features.mean(1, keepdim=True).expand_as(features)
-        if option == "pvtm_mask"
-        else torch.zeros_like(features)
-    )
+    filler = features.mean(1, keepdim=True).expand_as(features) if option == "pvtm_mask" else torch.zeros_like(features)
     torch.testing.assert_close(masked[~keep], filler[~keep])
     assert torch.equal(keep, model.model.mask_features(features, joint, prompts, torch.arange(3))[1])
 

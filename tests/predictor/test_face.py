@@ -33,9 +33,7 @@ def scaled(photo: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
 
 
 @pytest.mark.parametrize("side", [200, 512, 1500])
-def test_the_astronaut_is_found_at_every_size(
-    detector: CascadeDetector, face_photo: NDArray[np.uint8], side: int
-) -> None:
+def test_the_astronaut_is_found_at_every_size(detector: CascadeDetector, face_photo: NDArray[np.uint8], side: int) -> None:
     faces = detector.detect(scaled(face_photo, side))
     assert len(faces) == 1
     box = tuple(value * 512 / side for value in faces[0].box)
@@ -59,9 +57,7 @@ def test_where_nobody_is_nobody_is_found(detector: CascadeDetector, picture: NDA
     assert detector.detect(picture) == []
 
 
-def test_of_two_faces_the_larger_comes_first(
-    detector: CascadeDetector, face_photo: NDArray[np.uint8]
-) -> None:
+def test_of_two_faces_the_larger_comes_first(detector: CascadeDetector, face_photo: NDArray[np.uint8]) -> None:
     two = np.full((512, 900, 3), 200, np.uint8)
     two[100:400, :300] = scaled(face_photo, 300)
     two[:, 388:] = face_photo
@@ -84,9 +80,7 @@ def test_a_face_with_hidden_eyes_is_found(face_photo: NDArray[np.uint8]) -> None
 
 @pytest.mark.parametrize("make", [CascadeDetector, TemplateDetector, BuiltInDetector])
 @pytest.mark.parametrize("shape", [(32, 32), (32, 700), (700, 32), (230, 310)])
-def test_no_detector_minds_a_shape_or_sees_a_face_in_a_ramp(
-    make: Callable[[], FaceDetector], shape: tuple[int, int]
-) -> None:
+def test_no_detector_minds_a_shape_or_sees_a_face_in_a_ramp(make: Callable[[], FaceDetector], shape: tuple[int, int]) -> None:
     ramp = np.linspace(0, 255, shape[0] * shape[1]).reshape(shape).astype(np.uint8)
     assert make().detect(np.repeat(ramp[..., None], 3, axis=-1)) == []
 
@@ -96,9 +90,7 @@ def test_a_missing_template_is_a_missing_file(tmp_path: Path) -> None:
         TemplateDetector(tmp_path / "none.safetensors")
 
 
-def test_the_same_picture_gives_the_same_faces(
-    detector: CascadeDetector, face_photo: NDArray[np.uint8]
-) -> None:
+def test_the_same_picture_gives_the_same_faces(detector: CascadeDetector, face_photo: NDArray[np.uint8]) -> None:
     assert detector.detect(face_photo) == CascadeDetector().detect(face_photo.copy())
 
 
@@ -112,7 +104,5 @@ def test_the_same_picture_gives_the_same_faces(
         ((-5, -5, 40, 40), (32, 32), (0, 0, 32, 32)),
     ],
 )
-def test_the_crop_is_a_square_inside_the_picture(
-    face: Box, size_wh: tuple[int, int], wanted: tuple[int, ...]
-) -> None:
+def test_the_crop_is_a_square_inside_the_picture(face: Box, size_wh: tuple[int, int], wanted: tuple[int, ...]) -> None:
     assert crop_box(face, size_wh, margin=0.5) == wanted

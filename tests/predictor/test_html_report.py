@@ -108,9 +108,7 @@ def test_everything_is_escaped() -> None:
     error = InspectionReport(EVIL, "error", error=EVIL)
     page = Checker(render([(PICTURE, report), (None, error)], title=EVIL))
     assert page.named("script") == [] and len(page.named("img")) == 1
-    assert (
-        page.words.count(EVIL) == 11
-    )  # title, heading, model and hash, 2 x name, badge, type, reasoning, note, error
+    assert page.words.count(EVIL) == 11  # title, heading, model and hash, 2 x name, badge, type, reasoning, note, error
     assert not any("onerror" in attributes for _, attributes in page.tags)
 
 

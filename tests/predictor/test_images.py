@@ -19,9 +19,7 @@ from faceshield.images import MAX_PIXELS, ImageError, Picture, list_pictures, lo
 def gradient(width: int = 60, height: int = 40) -> NDArray[np.uint8]:
     """Red grows to the right, green downwards, blue is 64."""
     y, x = np.mgrid[:height, :width]
-    return np.stack([x * 255 // (width - 1), y * 255 // (height - 1), np.full_like(x, 64)], -1).astype(
-        np.uint8
-    )
+    return np.stack([x * 255 // (width - 1), y * 255 // (height - 1), np.full_like(x, 64)], -1).astype(np.uint8)
 
 
 RGB = gradient()
@@ -165,9 +163,7 @@ def test_exif_orientation_is_undone(orientation: int) -> None:
     picture = open_picture(data)
     assert np.array_equal(picture.rgb, RGB)
     assert picture.size_wh == (60, 40)
-    assert picture.notes == (
-        () if orientation == 1 else (f"turned upright by its EXIF orientation {orientation}",)
-    )
+    assert picture.notes == (() if orientation == 1 else (f"turned upright by its EXIF orientation {orientation}",))
     assert np.array_equal(open_picture(Image.open(io.BytesIO(data))).rgb, RGB)
 
 
@@ -202,9 +198,7 @@ BAD: list[tuple[str, bytes, tuple[str, ...]]] = [
 
 
 @pytest.mark.parametrize(("name", "data", "words"), BAD, ids=[row[0] for row in BAD])
-def test_bad_files_are_refused_in_one_clear_line(
-    name: str, data: bytes, words: tuple[str, ...], tmp_path: Path
-) -> None:
+def test_bad_files_are_refused_in_one_clear_line(name: str, data: bytes, words: tuple[str, ...], tmp_path: Path) -> None:
     path = tmp_path / "picture.jpg"
     path.write_bytes(data)
     with pytest.raises(ImageError) as caught:

@@ -104,9 +104,7 @@ def test_no_picture_is_written_over(run: Run, photos: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_without_write_permission_is_said_before_loading(
-    run: Run, photos: Path, tmp_path: Path
-) -> None:
+def test_a_folder_without_write_permission_is_said_before_loading(run: Run, photos: Path, tmp_path: Path) -> None:
     locked = tmp_path / "locked"
     locked.mkdir(mode=0o555)
     code, out, err = run("inspect", photos / "face.png", "--out", locked, model="no-such-model")
@@ -114,13 +112,9 @@ def test_a_folder_without_write_permission_is_said_before_loading(
 
 
 def test_an_output_that_cannot_be_is_said_before_loading(run: Run, photos: Path) -> None:
-    code, out, err = run(
-        "inspect", photos / "face.png", "--out", photos / "notes.txt" / "deeper", model="no-such-model"
-    )
+    code, out, err = run("inspect", photos / "face.png", "--out", photos / "notes.txt" / "deeper", model="no-such-model")
     assert code == 2 and out == ""
-    assert (
-        err.startswith("faceshield: --out ") and "cannot be written to" in err and len(err.splitlines()) == 1
-    )
+    assert err.startswith("faceshield: --out ") and "cannot be written to" in err and len(err.splitlines()) == 1
 
 
 def test_an_unknown_model_is_one_line(run: Run, photos: Path) -> None:

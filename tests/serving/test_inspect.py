@@ -31,6 +31,7 @@ def data_url(data: bytes, kind: str = "image/jpeg") -> str:
 
 def png_header(width: int, height: int) -> bytes:
     """The beginning of a PNG file that claims to be so large."""
+
     def chunk(name: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 

@@ -33,8 +33,15 @@ def write(folder: Path, *, shortcut: bool = False, box: tuple[float, float, floa
         picture.save(folder / name, quality=90)
         rows.append(
             Sample(
-                id=str(number), image=name, dataset="noise", is_attack=kind != BONAFIDE, presentation_type=kind,
-                original_label=kind, subject=f"p{number // 3}", size_wh=(64, 64), boxes=[box] if kind != BONAFIDE else [],
+                id=str(number),
+                image=name,
+                dataset="noise",
+                is_attack=kind != BONAFIDE,
+                presentation_type=kind,
+                original_label=kind,
+                subject=f"p{number // 3}",
+                size_wh=(64, 64),
+                boxes=[box] if kind != BONAFIDE else [],
             )  # fmt: skip
         )
     write_jsonl(folder / "samples.jsonl", rows)

@@ -38,21 +38,9 @@ def test_layout_and_ranges(person: int) -> None:
 def test_landmarks_are_in_anatomical_order(person: int) -> None:
     points = draw(person, person + 100).landmarks
     middle = {name: points[where].mean(axis=0) for name, where in LANDMARKS.items()}
-    assert (
-        middle["left_brow"][1]
-        < middle["left_eye"][1]
-        < middle["nose"][1]
-        < middle["mouth"][1]
-        < points[18, 1]
-    )
+    assert middle["left_brow"][1] < middle["left_eye"][1] < middle["nose"][1] < middle["mouth"][1] < points[18, 1]
     assert middle["right_brow"][1] < middle["right_eye"][1]
-    assert (
-        middle["left_side"][0]
-        < middle["left_eye"][0]
-        < middle["nose"][0]
-        < middle["right_eye"][0]
-        < middle["right_side"][0]
-    )
+    assert middle["left_side"][0] < middle["left_eye"][0] < middle["nose"][0] < middle["right_eye"][0] < middle["right_side"][0]
     assert points[26, 0] < points[30, 0] < points[34, 0] < points[38, 0], "eye corners run from left to right"
     assert points[42, 0] < points[47, 0] < points[48, 0] < points[53, 0], "brows run from left to right"
     assert points[65, 0] < points[71, 0] and points[74, 1] > points[68, 1]
@@ -69,9 +57,7 @@ def test_pupils_are_the_dark_of_open_eyes() -> None:
             continue
         grey = portrait.image.mean(axis=2)
         for x, y in portrait.landmarks[LANDMARKS["pupils"]].round().astype(int):
-            darker.append(
-                grey[y - 1 : y + 2, x - 1 : x + 2].mean() < np.median(grey[y - 12 : y + 18, x - 14 : x + 15])
-            )
+            darker.append(grey[y - 1 : y + 2, x - 1 : x + 2].mean() < np.median(grey[y - 12 : y + 18, x - 14 : x + 15]))
     assert len(darker) > 20 and np.mean(darker) > 0.95
 
 
@@ -91,8 +77,7 @@ def test_bit_for_bit_from_its_seeds() -> None:
     first, second = draw_anew(3, 4), draw_anew(3, 4)
     for name in ("image", "matte", "landmarks"):
         assert (
-            hashlib.sha256(getattr(first, name).tobytes()).digest()
-            == hashlib.sha256(getattr(second, name).tobytes()).digest()
+            hashlib.sha256(getattr(first, name).tobytes()).digest() == hashlib.sha256(getattr(second, name).tobytes()).digest()
         )
     assert not np.array_equal(first.image, draw(3, 5).image)
     assert not np.array_equal(first.image, draw(4, 4).image)

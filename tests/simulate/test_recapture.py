@@ -33,9 +33,7 @@ def scene() -> Scene:
     """A drawn head with eyes and mouth on a wall."""
     rows, columns = np.mgrid[0:CANVAS, 0:CANVAS].astype(np.float32)
     head = (((columns - 150) / 52) ** 2 + ((rows - 130) / 70) ** 2 < 1).astype(np.float32)
-    image = np.full((CANVAS, CANVAS, 3), 0.55, np.float32) + 0.05 * smooth_noise(
-        np.random.default_rng(0), channels=3
-    )
+    image = np.full((CANVAS, CANVAS, 3), 0.55, np.float32) + 0.05 * smooth_noise(np.random.default_rng(0), channels=3)
     image = np.where(head[..., None] > 0, np.array([0.8, 0.6, 0.5], np.float32), image).astype(np.float32)
     landmarks = np.full((N_LANDMARKS, 2), (150, 150), np.float32)
     turn = np.linspace(np.pi, 3 * np.pi, OUTLINE.stop, endpoint=False)
@@ -63,11 +61,7 @@ def test_result_is_well_formed_and_repeats(scene: Scene, module: ModuleType, var
         (x0, y0, x1, y1) = first.boxes[0]
         assert 0 <= x0 < x1 <= CANVAS and 0 <= y0 < y1 <= CANVAS
         again = module.apply(scene, np.random.default_rng(seed), BACKGROUND, variant)
-        assert (
-            np.array_equal(first.image, again.image)
-            and first.cues == again.cues
-            and first.boxes == again.boxes
-        )
+        assert np.array_equal(first.image, again.image) and first.cues == again.cues and first.boxes == again.boxes
         other = module.apply(scene, np.random.default_rng(seed + 99), BACKGROUND, variant)
         assert not np.array_equal(first.image, other.image)
 
@@ -107,9 +101,7 @@ def test_landmarks_follow_the_picture(any_variant: AnyVariant, module: ModuleTyp
         places = [*eyes, (eyes[0] + eyes[1]) / 2]
         if not all(4 < v < CANVAS - 4 for place in places for v in place):
             continue
-        left, other, skin = (
-            result.image[int(y) - 2 : int(y) + 3, int(x) - 2 : int(x) + 3].mean() for x, y in places
-        )
+        left, other, skin = (result.image[int(y) - 2 : int(y) + 3, int(x) - 2 : int(x) + 3].mean() for x, y in places)
         total += 1
         right += bool(max(left, other) < skin)
     assert total >= 20 and right >= 0.85 * total
@@ -132,9 +124,7 @@ def test_sample_reproduces_pixels_and_clamps(scene: Scene) -> None:
     rows, columns = np.mgrid[0:CANVAS, 0:CANVAS].astype(np.float32)
     inner = (slice(0, CANVAS - 1), slice(0, CANVAS - 1))
     assert np.allclose(recapture.sample(scene.image, columns, rows)[inner], scene.image[inner], atol=1e-6)
-    assert np.allclose(
-        recapture.sample(scene.image, columns - 1e4, rows * 0)[0, 0], scene.image[0, 0], atol=1e-6
-    )
+    assert np.allclose(recapture.sample(scene.image, columns - 1e4, rows * 0)[0, 0], scene.image[0, 0], atol=1e-6)
 
 
 def test_a_grip_needs_an_edge_in_view(scene: Scene) -> None:

@@ -265,9 +265,7 @@ def test_no_text_makes_a_reader_raise(task) -> None:
 
 
 @pytest.mark.timeout(20)
-@pytest.mark.parametrize(
-    "piece", ["1, ", "[", "not ", "so, ", "bona ", " ", "attack ", "not print attack ", "so x. "]
-)
+@pytest.mark.parametrize("piece", ["1, ", "[", "not ", "so, ", "bona ", " ", "attack ", "not print attack ", "so x. "])
 def test_long_texts_are_read_in_time(piece: str) -> None:
     for task in TASKS.values():
         task.read(piece * 3000, (100, 100))

@@ -93,11 +93,7 @@ def test_the_fixed_question_always_gets_the_fixed_answer(task, name: str, make_s
 def test_reasoning_names_the_first_four_cues_in_their_order_and_ends_with_the_verdict(name: str, make_sample) -> None:
     rng = np.random.default_rng(2)
     cues = ["a paper edge", "flat light", "a hand", "dots", "no depth"]
-    end = (
-        "so this face is bona fide."
-        if name == "Bonafide"
-        else f"so this is a presentation attack of type {name}."
-    )
+    end = "so this face is bona fide." if name == "Bonafide" else f"so this is a presentation attack of type {name}."
     texts = set()
     for _ in range(50):
         text = REASONING.answer(make_sample(name, meta={"cues": cues}), rng)

@@ -38,9 +38,7 @@ def test_a_box_that_leaves_the_square_is_dropped() -> None:
 
 
 def test_coverage_is_the_share_of_each_cell() -> None:
-    coverage = token_coverage(
-        [np.array([[0.0, 0.0, 0.5, 0.25]], np.float32), np.zeros((0, 4), np.float32)], 2
-    )
+    coverage = token_coverage([np.array([[0.0, 0.0, 0.5, 0.25]], np.float32), np.zeros((0, 4), np.float32)], 2)
     np.testing.assert_allclose(coverage, [[0.5, 0, 0, 0], [0, 0, 0, 0]])
     two = np.array([[0, 0, 0.25, 0.5], [0, 0, 0.5, 0.5]], np.float32)
     np.testing.assert_allclose(token_coverage([two], 2), [[1, 0, 0, 0]])

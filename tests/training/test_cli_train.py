@@ -30,9 +30,7 @@ def test_an_unknown_key_names_the_near_one(tmp_path: Path) -> None:
 def test_a_stage_by_name(toy_folder: Path, dialogues_jsonl: Path, tmp_path: Path) -> None:
     out = tmp_path / "lm"
     given = [f"init={toy_folder}", f"dialogues=[{dialogues_jsonl}]", f"out={out}", "steps=2", "batch_size=2"]
-    result = CliRunner().invoke(
-        app, ["train", "foundation-lm", *given, "block=16", "held_out=0.1", "threads=1"]
-    )
+    result = CliRunner().invoke(app, ["train", "foundation-lm", *given, "block=16", "held_out=0.1", "threads=1"])
     assert result.exception is None, result.exception
     assert result.output.strip().endswith(f"checkpoint: {out}")
 

@@ -44,9 +44,7 @@ def config(data: Path, out: Path, **changes: Any) -> TowersConfig:
 
 def test_towers_train_and_write_a_checkpoint(splits_jsonl: Path, tmp_path: Path) -> None:
     rows: list[dict[str, Any]] = []
-    figures = train_towers(
-        config(splits_jsonl, tmp_path / "towers"), tower_texts(), CORPUS, lambda row: rows.append(dict(row))
-    )
+    figures = train_towers(config(splits_jsonl, tmp_path / "towers"), tower_texts(), CORPUS, lambda row: rows.append(dict(row)))
     assert figures["n"] == 8 and 0 <= figures["fine"] <= 1 and 0 <= figures["box_50"] <= 1
     assert [row["size"] for row in rows if row["event"] == "step"] == [32, 32, 64, 64]
     assert [row["seen"] for row in rows if row["event"] == "dev"] == [16, 32]
@@ -80,9 +78,7 @@ def test_a_stopped_run_of_towers_goes_on_to_the_same_weights(splits_jsonl: Path,
     events: list[str] = []
     train_towers(again, texts, CORPUS, lambda row: events.append(row["event"]))
     assert "resume" in events
-    first, second = (
-        load(tmp_path / name).model.model.vision_tower.state_dict() for name in ("whole", "again")
-    )
+    first, second = (load(tmp_path / name).model.model.vision_tower.state_dict() for name in ("whole", "again"))
     for name, value in first.items():
         torch.testing.assert_close(value, second[name], rtol=1e-3, atol=1e-4)
 
@@ -105,9 +101,7 @@ def test_a_second_cycle_goes_on_from_a_checkpoints_towers(splits_jsonl: Path, to
 
 
 def test_the_clock_ends_a_run(splits_jsonl: Path, tmp_path: Path) -> None:
-    figures = train_towers(
-        config(splits_jsonl, tmp_path / "towers", pictures=10**9, minutes=1e-4), tower_texts(), CORPUS
-    )
+    figures = train_towers(config(splits_jsonl, tmp_path / "towers", pictures=10**9, minutes=1e-4), tower_texts(), CORPUS)
     assert figures["n"] == 8
 
 

@@ -24,9 +24,7 @@ def batch(known: bool = True) -> tuple[TowerOutput, TowerTargets]:
     def normal(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator, requires_grad=True)
 
-    output = TowerOutput(
-        normal(4, WIDTH), normal(4, TOKENS, WIDTH), normal(4, TOKENS, WIDTH), normal(5, WIDTH)
-    )
+    output = TowerOutput(normal(4, WIDTH), normal(4, TOKENS, WIDTH), normal(4, TOKENS, WIDTH), normal(5, WIDTH))
     types = torch.tensor([0, 1, 2, 1])
     has_box = torch.tensor([False, True, True, False]) & known
     coverage = torch.zeros(4, TOKENS)

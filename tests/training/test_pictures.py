@@ -37,15 +37,11 @@ def test_load_pictures(splits_jsonl: Path) -> None:
         pictures.of_split("test")
 
 
-def test_cache_holds_the_processors_squares_and_is_found_again(
-    splits_jsonl: Path, toy_folder: Path, tmp_path: Path
-) -> None:
+def test_cache_holds_the_processors_squares_and_is_found_again(splits_jsonl: Path, toy_folder: Path, tmp_path: Path) -> None:
     processor = load(toy_folder).processor
     paths = load_pictures([splits_jsonl], PRESENTATION_TYPES).paths
     calls: list[tuple[int, int]] = []
-    pixels = cached_pixels(
-        paths, processor, tmp_path / "cache", threads=2, progress=lambda *done: calls.append(done)
-    )
+    pixels = cached_pixels(paths, processor, tmp_path / "cache", threads=2, progress=lambda *done: calls.append(done))
     assert pixels.shape == (24, 2, 64, 64, 3) and calls == [(24, 24)]
     for stream, square in enumerate(processor.square_pixels(open_rgb(paths[5]))):
         assert (pixels[5, stream] == square).all()

@@ -46,9 +46,7 @@ def grouped(path: Path) -> list[list[Dialogue]]:
     return list(groups.values())
 
 
-def test_a_packed_row_equals_its_dialogues_apart(
-    toy: Checkpoint, dialogues_jsonl: Path, tmp_path: Path
-) -> None:
+def test_a_packed_row_equals_its_dialogues_apart(toy: Checkpoint, dialogues_jsonl: Path, tmp_path: Path) -> None:
     """Same loss and same logits: the questions of a row cannot see each other."""
     dialogues = grouped(dialogues_jsonl)[1]
     paths = [image_path(dialogues[0], dialogues_jsonl)]
@@ -77,9 +75,7 @@ def test_apart() -> None:
     assert seen == [[0], [0, 1], [0, 1, 2], [0, 1, 3], [0, 1, 3, 4], [5]]
 
 
-def test_the_cache_is_encode_images_and_serves_both_ablations(
-    toy: Checkpoint, dialogues_jsonl: Path, tmp_path: Path
-) -> None:
+def test_the_cache_is_encode_images_and_serves_both_ablations(toy: Checkpoint, dialogues_jsonl: Path, tmp_path: Path) -> None:
     rows = DialogueRows.read([dialogues_jsonl], toy.processor, pack=True)
     build = dict(bf16=False, batch_size=7)
     cache = VisionCache.build(rows.paths, toy.model, toy.processor, tmp_path / "cache", **build)  # type: ignore[arg-type]
@@ -141,9 +137,7 @@ def test_stage_1_trains_the_projector_alone(toy_folder: Path, dialogues_jsonl: P
     assert json.loads((out / "run.json").read_text())["config"]["stage"] == "pretrain"
 
 
-def test_stage_2_merges_lora_and_keeps_the_towers(
-    toy_folder: Path, dialogues_jsonl: Path, tmp_path: Path
-) -> None:
+def test_stage_2_merges_lora_and_keeps_the_towers(toy_folder: Path, dialogues_jsonl: Path, tmp_path: Path) -> None:
     config = stage("sft", toy_folder, dialogues_jsonl, tmp_path / "two", pack=True, projector_lr=5e-3)
     out = train_stage(config)
     before, after = load(toy_folder), load(out)
@@ -170,9 +164,7 @@ def test_stage_2_as_an_adapter_and_on_from_there(toy_folder: Path, dialogues_jso
     assert not any("tower" in name or "norm" in name or "embed" in name for name in changed)
 
 
-def test_a_stopped_stage_goes_on_with_the_same_command(
-    toy_folder: Path, dialogues_jsonl: Path, tmp_path: Path
-) -> None:
+def test_a_stopped_stage_goes_on_with_the_same_command(toy_folder: Path, dialogues_jsonl: Path, tmp_path: Path) -> None:
     class Stop(Exception):
         pass
 
@@ -194,9 +186,7 @@ def test_a_stopped_stage_goes_on_with_the_same_command(
     assert losses[0] == losses[1] and len(losses[0]) == 4
 
 
-def test_ablations_are_written_into_the_checkpoint(
-    toy_folder: Path, dialogues_jsonl: Path, tmp_path: Path
-) -> None:
+def test_ablations_are_written_into_the_checkpoint(toy_folder: Path, dialogues_jsonl: Path, tmp_path: Path) -> None:
     config = stage(
         "sft", toy_folder, dialogues_jsonl, tmp_path / "bare", max_steps=1,
         model={"use_savp": False, "pvtm_mask_ratio": 0.0},
@@ -267,13 +257,23 @@ def test_the_cache_follows_the_content(toy: Checkpoint, dialogues_jsonl: Path, t
     moved = [path.rename(path.with_name(f"moved-{path.name}")) for path in paths]
     done: list[int] = []
     again = VisionCache.build(
-        moved, toy.model, toy.processor, tmp_path / "cache", progress=lambda n, _: done.append(n), **build  # type: ignore[arg-type]
+        moved,
+        toy.model,
+        toy.processor,
+        tmp_path / "cache",
+        progress=lambda n, _: done.append(n),
+        **build,  # type: ignore[arg-type]
     )
     assert not done and torch.equal(first.rows([0, 3]), again.rows([0, 3]))
     with torch.no_grad():
         next(toy.model.model.vision_tower.parameters()).add_(0.1)
     VisionCache.build(
-        moved, toy.model, toy.processor, tmp_path / "cache", progress=lambda n, _: done.append(n), **build  # type: ignore[arg-type]
+        moved,
+        toy.model,
+        toy.processor,
+        tmp_path / "cache",
+        progress=lambda n, _: done.append(n),
+        **build,  # type: ignore[arg-type]
     )
     assert done == [4]
 

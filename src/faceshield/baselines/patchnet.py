@@ -78,9 +78,7 @@ class PatchNet(BackboneBaseline):
         first, second = self.embed(views).chunk(2)
         margin = torch.where(batch.types == 0, told.margin_bonafide, told.margin_attack)
         fine = batch.domains * len(self.design.types) + batch.types
-        recognition = [
-            margin_softmax(self.cosines(view), fine, margin, told.scale, batch.weights) for view in (first, second)
-        ]
+        recognition = [margin_softmax(self.cosines(view), fine, margin, told.scale, batch.weights) for view in (first, second)]
         alike = (first - second).square().sum(dim=1).mean()
         return {"patch": recognition[0] + recognition[1], "similarity": told.similarity * alike}
 

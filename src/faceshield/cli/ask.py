@@ -14,9 +14,7 @@ def ask(
     photo: Annotated[Path, typer.Argument(help="A picture.")],
     question: Annotated[str, typer.Argument(help="What to ask.")],
     model: Annotated[str, typer.Option(help="'tiny', a checkpoint folder, or a hub id.")] = "tiny",
-    face: Annotated[
-        FaceMode, typer.Option(help="Show the model the largest face, or the whole picture.")
-    ] = FaceMode.detect,
+    face: Annotated[FaceMode, typer.Option(help="Show the model the largest face, or the whole picture.")] = FaceMode.detect,
 ) -> None:
     """Ask the model a free question about one photo."""
     from faceshield.images import open_picture

@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 def calibrate(
     photos: Annotated[
         Path,
-        typer.Argument(
-            help="Folder with real/… and, if there are any, attack/<type>/…; or a samples.jsonl.", metavar="FOLDER"
-        ),
+        typer.Argument(help="Folder with real/… and, if there are any, attack/<type>/…; or a samples.jsonl.", metavar="FOLDER"),
     ],
     out: Annotated[
         Path, typer.Option(help="The new checkpoint; scores go to OUT.calibration beside it, and are not made twice.")

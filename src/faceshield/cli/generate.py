@@ -17,8 +17,7 @@ def generate(
     tasks: Annotated[
         list[str] | None,
         typer.Option(
-            help="coarse, fine, reasoning, localization or caption; commas or repeats for several. "
-            "Default: the four tasks.",
+            help="coarse, fine, reasoning, localization or caption; commas or repeats for several. Default: the four tasks.",
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Everything random comes from it.")] = 0,

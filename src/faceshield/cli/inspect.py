@@ -31,16 +31,10 @@ class FaceMode(str, Enum):
 
 
 def inspect(
-    photos: Annotated[
-        list[Path], typer.Argument(help="Pictures, or folders with pictures.", metavar="PHOTO...")
-    ],
+    photos: Annotated[list[Path], typer.Argument(help="Pictures, or folders with pictures.", metavar="PHOTO...")],
     model: Annotated[str, typer.Option(help="'tiny', a checkpoint folder, or a hub id.")] = "tiny",
-    face: Annotated[
-        FaceMode, typer.Option(help="Find the largest face, or judge the whole picture.")
-    ] = FaceMode.detect,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON object a line instead of the table.")
-    ] = False,
+    face: Annotated[FaceMode, typer.Option(help="Find the largest face, or judge the whole picture.")] = FaceMode.detect,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line instead of the table.")] = False,
     tasks: Annotated[
         str, typer.Option(help="What is asked; without reasoning and localization it is several times faster.")
     ] = ",".join(ALL_TASKS),
@@ -129,9 +123,7 @@ class _Saver:
 
     def __init__(self, folder: Path, inputs: list[Path]) -> None:
         self._folder = folder
-        self._taken = {
-            path.resolve() for path in inputs
-        }  # never over an input, nor over another picture of this run
+        self._taken = {path.resolve() for path in inputs}  # never over an input, nor over another picture of this run
         from faceshield.html_report import Page
 
         self._page = Page()
@@ -169,8 +161,7 @@ def ensure_writable(folder: Path) -> None:
     except OSError as error:
         reason = error.strerror or str(error)
         raise PermissionError(
-            f"--out {folder}: cannot be written to ({reason}) — expected a folder with write permission — "
-            "choose another"
+            f"--out {folder}: cannot be written to ({reason}) — expected a folder with write permission — choose another"
         ) from error
 
 

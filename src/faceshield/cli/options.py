@@ -33,9 +33,7 @@ class Assistant:
     concurrency: Annotated[int, typer.Option(min=1, help="Calls in flight at most.")] = 8
     settings: Annotated[
         list[str] | None,
-        typer.Option(
-            "--set", help="Further settings of the backend, key=value: timeout, retries, asks, temperature, style …"
-        ),
+        typer.Option("--set", help="Further settings of the backend, key=value: timeout, retries, asks, temperature, style …"),
     ] = None
     cache: Annotated[Path | None, typer.Option(help="SQLite file of answers; by default answers.sqlite at the output.")] = None
 
@@ -87,9 +85,7 @@ class Replicas:
     replicas: Annotated[
         int, typer.Option(min=1, help="Of ray: processes with a model and a queue each; at least, with --max-replicas.")
     ] = 1
-    max_replicas: Annotated[
-        int | None, typer.Option(min=1, help="Of ray: so many under load. Default: always --replicas.")
-    ] = None
+    max_replicas: Annotated[int | None, typer.Option(min=1, help="Of ray: the most under load. Default: --replicas.")] = None
     target_requests: Annotated[
         float | None, typer.Option(help="Of ray: requests a replica that scaling aims at. Default: --batch-size.")
     ] = None

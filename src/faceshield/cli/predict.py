@@ -22,9 +22,7 @@ def predict(
             "or what an --endpoint calls it."
         ),
     ] = "tiny",
-    out: Annotated[Path, typer.Option(help="Where to write; a file begun earlier is continued.")] = Path(
-        "predictions.jsonl"
-    ),
+    out: Annotated[Path, typer.Option(help="Where to write; a file begun earlier is continued.")] = Path("predictions.jsonl"),
     tasks: Annotated[
         str | None, typer.Option(help="Comma-separated: coarse, fine, reasoning, localization. Default: all it can answer.")
     ] = None,
@@ -45,12 +43,8 @@ def predict(
         list[str] | None,
         typer.Option("--set", help="Of a general model: further settings, key=value: max_tokens, timeout, retries, dtype …"),
     ] = None,
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Start again instead of continuing the file.")
-    ] = False,
-    retry_errors: Annotated[
-        bool, typer.Option("--retry-errors", help="Ask again what ended as an error in the file.")
-    ] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start again instead of continuing the file.")] = False,
+    retry_errors: Annotated[bool, typer.Option("--retry-errors", help="Ask again what ended as an error in the file.")] = False,
     *,
     engine: Engine,
 ) -> None:
@@ -97,8 +91,7 @@ def predict(
             progress=advance,
         )
     typer.echo(
-        f"{summary.written} answers written ({summary.kept} kept, {summary.unparsed} unparsed, "
-        f"{summary.errors} failed): {out}"
+        f"{summary.written} answers written ({summary.kept} kept, {summary.unparsed} unparsed, {summary.errors} failed): {out}"
     )
     if summary.errors:
         raise typer.Exit(2)

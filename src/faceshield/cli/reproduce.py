@@ -35,7 +35,9 @@ def reproduce(
     only: Annotated[list[str] | None, typer.Option(help="A system to run, e.g. FaceShield; repeatable. Default: all.")] = None,
     model: Annotated[
         list[str] | None,
-        typer.Option(help="A general model for the row of its name: LLaVA=FOLDER, or an endpoint's, LLaVA=MODEL@http://HOST/v1."),
+        typer.Option(
+            help="A general model for the row of its name: LLaVA=FOLDER, or an endpoint's, LLaVA=MODEL@http://HOST/v1."
+        ),
     ] = None,
     configs: Annotated[Path, typer.Option(help="Folder of the recipes.")] = Path("configs"),
     threads: Annotated[int, typer.Option(min=1, help="Of the trainings.")] = 2,

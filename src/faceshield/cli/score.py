@@ -17,24 +17,14 @@ if TYPE_CHECKING:
 def score(
     predictions: Annotated[Path, typer.Argument(help="A predictions.jsonl.")],
     out: Annotated[Path, typer.Option(help="Where to write the metrics.")] = Path("metrics.json"),
-    model: Annotated[
-        str | None, typer.Option(help="Threshold shipped with a model: tiny, or its folder.")
-    ] = None,
+    model: Annotated[str | None, typer.Option(help="Threshold shipped with a model: tiny, or its folder.")] = None,
     threshold_from: Annotated[
         Path | None, typer.Option(help="Choose the threshold on these predictions, of a development set.")
     ] = None,
-    criterion: Annotated[
-        str | None, typer.Option(help="With --threshold-from: eer, bpcerX or apcerX (X percent).")
-    ] = None,
-    answer: Annotated[
-        bool, typer.Option("--answer", help="No threshold: judge by the answers' words alone.")
-    ] = False,
-    by: Annotated[
-        str | None, typer.Option(help="Also score each value of a key apart: source, dataset, …")
-    ] = None,
-    meteor: Annotated[
-        bool, typer.Option("--meteor", help="METEOR 1.5 too; needs Java and the extra meteor.")
-    ] = False,
+    criterion: Annotated[str | None, typer.Option(help="With --threshold-from: eer, bpcerX or apcerX (X percent).")] = None,
+    answer: Annotated[bool, typer.Option("--answer", help="No threshold: judge by the answers' words alone.")] = False,
+    by: Annotated[str | None, typer.Option(help="Also score each value of a key apart: source, dataset, …")] = None,
+    meteor: Annotated[bool, typer.Option("--meteor", help="METEOR 1.5 too; needs Java and the extra meteor.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
     repeats: Annotated[int, typer.Option(min=0, help="Draws of the bootstrap.")] = 1000,
 ) -> None:
@@ -53,9 +43,7 @@ def score(
             "--threshold-from, --answer — a threshold has no default"
         )
     if (criterion is None) != (threshold_from is None):
-        raise ValueError(
-            "--criterion and --threshold-from go together — expected both or neither — try --criterion eer"
-        )
+        raise ValueError("--criterion and --threshold-from go together — expected both or neither — try --criterion eer")
     rows = read_jsonl(predictions, Prediction)
     threshold, inputs = None, [predictions]
     if threshold_from is not None and criterion is not None:

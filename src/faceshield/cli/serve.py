@@ -84,9 +84,7 @@ def serve(
         from faceshield.serving import ray_app
 
         resolve_model(model)  # what is not here is said at once, in words of its own: Ray would only say that no replica starts
-        ray_app.run(
-            model, settings, scale, host=host, port=port, keep_tokens=keep_tokens, add_page=add_page, offline=offline
-        )
+        ray_app.run(model, settings, scale, host=host, port=port, keep_tokens=keep_tokens, add_page=add_page, offline=offline)
         return
 
     from faceshield.predictor import FaceShieldPredictor

@@ -30,9 +30,7 @@ def table(
         try:
             systems[name] = json.loads(path.read_text(encoding="utf-8"))
         except json.JSONDecodeError as error:
-            raise ValueError(
-                f"{path}:{error.lineno}: not JSON — expected a metrics.json — score again"
-            ) from None
+            raise ValueError(f"{path}:{error.lineno}: not JSON — expected a metrics.json — score again") from None
     text = render(systems, form="markdown" if markdown else "text")
     typer.echo(text, nl=False)
     if out is not None:

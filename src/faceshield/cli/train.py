@@ -19,9 +19,7 @@ _CORPUS_SAMPLES = 4000
 
 
 def train(
-    config: Annotated[
-        Path, typer.Argument(help="A YAML file with a stage, or a stage's name (all values from key=value).")
-    ],
+    config: Annotated[Path, typer.Argument(help="A YAML file with a stage, or a stage's name (all values from key=value).")],
     overrides: Annotated[
         list[str] | None, typer.Argument(help="key=value in the place of the file's, e.g. out=runs/tiny/sft.")
     ] = None,

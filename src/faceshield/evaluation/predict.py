@@ -174,9 +174,7 @@ def predict(
     return PredictSummary(sum(counts.values()), kept, counts["error"], counts["unparsed"])
 
 
-def _work_on(
-    batches: Iterable[T], work: Callable[[T], _Outcome], workers: int, halt: threading.Event
-) -> Iterator[_Outcome]:
+def _work_on(batches: Iterable[T], work: Callable[[T], _Outcome], workers: int, halt: threading.Event) -> Iterator[_Outcome]:
     """The outcomes as they come, at most `workers` batches being worked on; once told to halt, of those begun alone."""
     going = itertools.takewhile(lambda _: not halt.is_set(), batches)
     if workers == 1:
@@ -255,14 +253,10 @@ def _check(asker: Any, tasks: Sequence[str], batch_size: int, limit: int | None)
         faults.append(f"limit {limit} — expected at least 1")
     if not can_ask(asker):
         if not can_score(asker):
-            faults.append(
-                f"a {type(asker).__name__} to ask — expected ask_many, ask, score_many or score — write one"
-            )
+            faults.append(f"a {type(asker).__name__} to ask — expected ask_many, ask, score_many or score — write one")
         words = sorted(set(tasks) & set(TASKS) - set(SCORED))
         if words:
-            faults.append(
-                f"{', '.join(words)} of a system that only scores — expected ask or ask_many — leave them out"
-            )
+            faults.append(f"{', '.join(words)} of a system that only scores — expected ask or ask_many — leave them out")
     beyond = sorted(set(tasks) & set(SCORED) - set(answerable(asker)))
     if beyond:
         faults.append(f"{', '.join(beyond)} of a system that was told only bona fide or attack — leave it out")
@@ -294,9 +288,7 @@ def check_same_system(out: Path, config: Mapping[str, Any]) -> None:
             )
 
 
-def _predict_batch(
-    batch: Sequence[tuple[Photo, list[str]]], *, asker: Any, samples: Path, out: Path, load: Load
-) -> _Outcome:
+def _predict_batch(batch: Sequence[tuple[Photo, list[str]]], *, asker: Any, samples: Path, out: Path, load: Load) -> _Outcome:
     images = [attempt(partial(load, image_path(row, samples))) for row, _ in batch]
     usable = [index for index, (_, fault) in enumerate(images) if fault is None]
     scores: dict[int, tuple[Scores | None, Exception | None]] = {}

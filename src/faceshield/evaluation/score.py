@@ -84,10 +84,7 @@ def score(
     """
     known = [row for row in predictions if row.truth.is_attack is not None]
     if not known:
-        raise ValueError(
-            f"{len(predictions)} predictions, none with a truth — expected some — predict samples that have "
-            "one"
-        )
+        raise ValueError(f"{len(predictions)} predictions, none with a truth — expected some — predict samples that have one")
     # Of the whole file, so that a cue counts as one in every group: what the samples bring, and the taxonomy's.
     cues = CueReader([cue for row in known for cue in own_cues(row)] + [cue for kind in TAXONOMY for cue in kind.cues])
     result: Section = {
@@ -223,9 +220,7 @@ def _calibration(calibration: Calibration, rows: Rows, rng: np.random.Generator,
 
 def _fine(rows: Rows, rng: np.random.Generator, repeats: int) -> Section:
     typed = [row for row in rows if row.truth.presentation_type is not None]
-    fine = FineScores(
-        _types(typed), [row.presentation_type if row.status == "parsed" else None for row in typed]
-    )
+    fine = FineScores(_types(typed), [row.presentation_type if row.status == "parsed" else None for row in typed])
     f1 = _bootstrapped(lambda weights=None: {"macro_f1": fine.macro_f1(weights)}, typed, rng, repeats)
     return {
         **_readability(typed),
@@ -253,18 +248,13 @@ def _reasoning(rows: Rows, rng: np.random.Generator, repeats: int, with_meteor: 
     return section
 
 
-def _localization(
-    rows: Rows, coarse_scores: Mapping[str, float | None], rng: np.random.Generator, repeats: int
-) -> Section:
+def _localization(rows: Rows, coarse_scores: Mapping[str, float | None], rng: np.random.Generator, repeats: int) -> Section:
     """An attack that nobody annotated is left out (and counted): any box in it may be right."""
     annotated = [row for row in rows if row.truth.boxes or not row.truth.is_attack]
     attack = _attacks(annotated)
     found = [row.boxes if row.status == "parsed" else [] for row in annotated]
     true = [row.truth.boxes for row in annotated]
-    own = [
-        coarse_scores.get(row.sample_id) if row.bonafide_score is None else row.bonafide_score
-        for row in annotated
-    ]
+    own = [coarse_scores.get(row.sample_id) if row.bonafide_score is None else row.bonafide_score for row in annotated]
     scored = any(value is not None for value in own)
     confidences = [-1.0 if value is None else 1.0 - value for value in own]
     curves = {f"ap{iou}": AveragePrecision(found, confidences, true, iou=iou / 100) for iou in IOUS}
@@ -280,9 +270,7 @@ def _localization(
         return {**{name: curve(weights) for name, curve in curves.items()}, **recalls}
 
     # No box is right on a bona fide face only where the answer says so: an unread one is an error too.
-    false_boxes = np.array([row.status != "parsed" or bool(row.boxes) for row in annotated], dtype=bool)[
-        ~attack
-    ]
+    false_boxes = np.array([row.status != "parsed" or bool(row.boxes) for row in annotated], dtype=bool)[~attack]
     types = np.array(_types(attacked), dtype=object)
     return {
         **_readability(annotated),
@@ -291,9 +279,7 @@ def _localization(
         **_bootstrapped(precisions, annotated, rng, repeats),
         **_bootstrapped(mean_iou, attacked, rng, repeats),
         **{f"hit{iou}": rate_of(on_attacks >= iou / 100).to_dict() for iou in IOUS},
-        "hit50_by_type": {
-            name: rate_of(on_attacks[types == name] >= 0.5).to_dict() for name in sorted(set(types))
-        },
+        "hit50_by_type": {name: rate_of(on_attacks[types == name] >= 0.5).to_dict() for name in sorted(set(types))},
         "false_boxes": rate_of(false_boxes).to_dict(),
     }
 
@@ -319,20 +305,16 @@ def _cues(rows: Rows, reader: CueReader, rng: np.random.Generator, repeats: int)
         "names_none": rate_of(named.named == 0).to_dict(),
         "precision_where_type_is_right": rate(int(named.right[typed].sum()), int(named.named[typed].sum())).to_dict(),
         "precision_by_type": {
-            kind: rate(int(named.right[types == kind].sum()), int(named.named[types == kind].sum())).to_dict()
-            for kind in kinds
+            kind: rate(int(named.right[types == kind].sum()), int(named.named[types == kind].sum())).to_dict() for kind in kinds
         },
         "recall_by_type": {
-            kind: rate(int(named.right[types == kind].sum()), int(named.true[types == kind].sum())).to_dict()
-            for kind in kinds
+            kind: rate(int(named.right[types == kind].sum()), int(named.true[types == kind].sum())).to_dict() for kind in kinds
         },
         "false_cues_on_bonafide": rate_of(alarms.named > alarms.right).to_dict(),
     }
 
 
-def _bootstrapped(
-    statistic: Callable[..., Mapping[str, float]], rows: Rows, rng: np.random.Generator, repeats: int
-) -> Section:
+def _bootstrapped(statistic: Callable[..., Mapping[str, float]], rows: Rows, rng: np.random.Generator, repeats: int) -> Section:
     drawn = bootstrap_intervals(_subjects(rows), statistic, rng, repeats=repeats) if rows else {}
     values = statistic()
     return {name: _estimate(value, len(rows), drawn.get(name)) for name, value in values.items()}
@@ -353,10 +335,7 @@ def _types(rows: Rows) -> list[str]:
 
 
 def _subjects(rows: Rows) -> list[Hashable]:
-    return [
-        ("sample", row.sample_id) if row.truth.subject is None else (row.truth.dataset, row.truth.subject)
-        for row in rows
-    ]
+    return [("sample", row.sample_id) if row.truth.subject is None else (row.truth.dataset, row.truth.subject) for row in rows]
 
 
 def _notes(result: Section) -> list[str]:

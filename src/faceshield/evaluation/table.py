@@ -57,12 +57,8 @@ def table(systems: Mapping[str, Metrics], *, form: Form = "text") -> str:
         raise ValueError("no metrics — expected at least one metrics.json — make one with faceshield score")
     for name, metrics in systems.items():
         if not isinstance(metrics, Mapping) or "overall" not in metrics:
-            raise ValueError(
-                f"{name}: no 'overall' in it — expected a metrics.json — make one with faceshield score"
-            )
-    groups = [
-        (name, metrics) for system, content in systems.items() for name, metrics in _groups(system, content)
-    ]
+            raise ValueError(f"{name}: no 'overall' in it — expected a metrics.json — make one with faceshield score")
+    groups = [(name, metrics) for system, content in systems.items() for name, metrics in _groups(system, content)]
     grids = [_coarse(groups), _detection(groups), _operating_points(groups), _fine(groups), _recall(groups)]
     grids += [*_confusions(groups), _reasoning(groups)]
     grids += [_cues(groups), _localization(groups), _unread(groups)]
@@ -225,10 +221,7 @@ def _localization(groups: Sequence[tuple[str, Metrics]]) -> Grid:
 
 
 def _unread(groups: Sequence[tuple[str, Metrics]]) -> Grid:
-    rows = [
-        [name, percent(group["unparsed"]), percent(group["error"]), str(group["rows"])]
-        for name, group in groups
-    ]
+    rows = [[name, percent(group["unparsed"]), percent(group["error"]), str(group["rows"])] for name, group in groups]
     return Grid("Answers that count as errors because", ["Method", "unparsed(%) ↓", "failed(%) ↓", "n"], rows)
 
 

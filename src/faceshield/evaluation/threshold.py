@@ -123,9 +123,7 @@ def _limit(criterion: str) -> tuple[str, float]:
         return "eer", 0.0
     match = re.fullmatch(r"(bpcer|apcer)(\d+(?:\.\d+)?)", criterion)
     if match is None or not 0 <= float(match[2]) <= 100:
-        raise ValueError(
-            f"criterion {criterion!r} — expected eer, or bpcerX or apcerX with X in percent — try eer or bpcer5"
-        )
+        raise ValueError(f"criterion {criterion!r} — expected eer, or bpcerX or apcerX with X in percent — try eer or bpcer5")
     return match[1], float(match[2]) / 100
 
 

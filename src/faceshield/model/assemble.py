@@ -186,9 +186,7 @@ class _Parts:
         if self.faults:
             raise WeightsError(f"weights do not fit: {'; '.join(self.faults)} — expected SigLIP's, Phi-3's or Bunny's layout")
 
-    def into(
-        self, config: FaceShieldConfig, dtype: torch.dtype, seed: int, new: str
-    ) -> FaceShieldForConditionalGeneration:
+    def into(self, config: FaceShieldConfig, dtype: torch.dtype, seed: int, new: str) -> FaceShieldForConditionalGeneration:
         """The model with these tensors; those whose names begin with `new` may be missing."""
         with torch.device("meta"):
             empty = FaceShieldForConditionalGeneration(config)

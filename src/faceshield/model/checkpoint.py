@@ -91,13 +91,9 @@ class CheckpointInfo:
 
     def __post_init__(self) -> None:
         if self.threshold is not None and not 0.0 <= self.threshold <= 1.0:
-            raise ValueError(
-                f"threshold {self.threshold} — expected a score between 0 and 1 — choose it on dev data"
-            )
+            raise ValueError(f"threshold {self.threshold} — expected a score between 0 and 1 — choose it on dev data")
         if self.threshold is not None and not self.threshold_source:
-            raise ValueError(
-                f"threshold {self.threshold} without threshold_source — expected dataset, n, criterion"
-            )
+            raise ValueError(f"threshold {self.threshold} without threshold_source — expected dataset, n, criterion")
 
 
 @dataclass(frozen=True)
@@ -197,10 +193,7 @@ def save(
         info = read_info(directory)
     state = None
     if dtype is not None and adapted is None:
-        state = {
-            name: value.to(dtype) if value.is_floating_point() else value
-            for name, value in whole.state_dict().items()
-        }
+        state = {name: value.to(dtype) if value.is_floating_point() else value for name, value in whole.state_dict().items()}
     with tempfile.TemporaryDirectory(dir=directory, prefix=".saving-") as name:
         fresh = Path(name)
         with quiet():
@@ -317,14 +310,10 @@ def _check_files(directory: Path, base: Path) -> None:
         )
     for name in ("config.json", "processor_config.json", "tokenizer.json"):
         if not (directory / name).is_file():
-            raise FileNotFoundError(
-                f"{directory}: no {name} — expected a folder that faceshield saved — copy the file in"
-            )
+            raise FileNotFoundError(f"{directory}: no {name} — expected a folder that faceshield saved — copy the file in")
     kind = json.loads((directory / "config.json").read_text(encoding="utf-8")).get("model_type")
     if kind != FaceShieldConfig.model_type:
-        raise ValueError(
-            f"{directory}: model_type {kind!r} — expected {FaceShieldConfig.model_type!r} — give its folder"
-        )
+        raise ValueError(f"{directory}: model_type {kind!r} — expected {FaceShieldConfig.model_type!r} — give its folder")
     TensorFolder(base)  # every file there and whole
 
 
@@ -333,13 +322,9 @@ def _check_pair(config: FaceShieldConfig, processor: FaceShieldProcessor) -> Non
     if processor.image_token_id != config.image_token_id:
         faults.append(f"image token id {processor.image_token_id} against config's {config.image_token_id}")
     if processor.tokens_per_stream != config.tokens_per_stream:
-        faults.append(
-            f"{processor.tokens_per_stream} tokens a stream against the tower's {config.tokens_per_stream}"
-        )
+        faults.append(f"{processor.tokens_per_stream} tokens a stream against the tower's {config.tokens_per_stream}")
     if processor.image_size != config.vision_config.image_size:
-        faults.append(
-            f"image_size {processor.image_size} against the tower's {config.vision_config.image_size}"
-        )
+        faults.append(f"image_size {processor.image_size} against the tower's {config.vision_config.image_size}")
     if processor.use_savp != config.use_savp:
         faults.append(f"use_savp {processor.use_savp} against config's {config.use_savp}")
     if config.pvtm_space == "llm_embed" and processor.prompt_tokenizer.get_vocab() != processor.tokenizer.get_vocab():
@@ -347,9 +332,7 @@ def _check_pair(config: FaceShieldConfig, processor: FaceShieldProcessor) -> Non
     if len(processor.tokenizer) > config.text_config.vocab_size:
         faults.append(f"{len(processor.tokenizer)} pieces against vocab_size {config.text_config.vocab_size}")
     if faults:
-        raise ValueError(
-            f"processor and model differ: {'; '.join(faults)} — expected a pair — save them together"
-        )
+        raise ValueError(f"processor and model differ: {'; '.join(faults)} — expected a pair — save them together")
 
 
 def read_config(directory: str | Path) -> FaceShieldConfig:
@@ -378,9 +361,7 @@ def read_info(directory: str | Path) -> CheckpointInfo:
     try:
         return CheckpointInfo(**json.loads(path.read_text(encoding="utf-8")))
     except (TypeError, json.JSONDecodeError) as error:
-        raise ValueError(
-            f"{path}: {error} — expected the keys of CheckpointInfo — correct the file"
-        ) from error
+        raise ValueError(f"{path}: {error} — expected the keys of CheckpointInfo — correct the file") from error
 
 
 def resolve_model(name: str | Path) -> Path:
@@ -391,30 +372,21 @@ def resolve_model(name: str | Path) -> Path:
     """
     if str(name) == "tiny":
         if not TINY_FOLDER.is_dir():
-            raise FileNotFoundError(
-                f"no shipped model in {TINY_FOLDER} — expected faceshield-tiny — train it: runs/tiny.sh"
-            )
+            raise FileNotFoundError(f"no shipped model in {TINY_FOLDER} — expected faceshield-tiny — train it: runs/tiny.sh")
         return TINY_FOLDER
     path = Path(name).expanduser()
     if path.is_dir():
         return path
-    if (
-        re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", str(name))
-        and not path.exists()
-        and not path.parent.is_dir()
-    ):
+    if re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", str(name)) and not path.exists() and not path.parent.is_dir():
         from huggingface_hub import snapshot_download
 
         try:
             return Path(snapshot_download(str(name), allow_patterns=FETCHED))
         except (OSError, ValueError) as error:
             raise FileNotFoundError(
-                f"model {str(name)!r} — expected 'tiny', a folder or a hub id that can be reached ({error}) "
-                "— check the name"
+                f"model {str(name)!r} — expected 'tiny', a folder or a hub id that can be reached ({error}) — check the name"
             ) from error
-    raise FileNotFoundError(
-        f"model {str(name)!r} — expected 'tiny', a folder or a hub id 'owner/name' — check the spelling"
-    )
+    raise FileNotFoundError(f"model {str(name)!r} — expected 'tiny', a folder or a hub id 'owner/name' — check the spelling")
 
 
 def checkpoint_hash(directory: str | Path) -> str:

@@ -54,18 +54,15 @@ class FaceShieldVisionConfig(SiglipVisionConfig):
             )
         if not self.stem_channels or self.stem_channels[-1] != self.hidden_size:
             faults.append(
-                f"stem_channels {self.stem_channels} — expected the last to be hidden_size "
-                f"{self.hidden_size} — change one"
+                f"stem_channels {self.stem_channels} — expected the last to be hidden_size {self.hidden_size} — change one"
             )
         if len(self.stem_blocks) != len(self.stem_channels):
             faults.append(
-                f"stem_blocks {self.stem_blocks} — expected one number per stage of {self.stem_channels} — "
-                "match them"
+                f"stem_blocks {self.stem_blocks} — expected one number per stage of {self.stem_channels} — match them"
             )
         if any(width % self.stem_norm_groups for width in self.stem_channels):
             faults.append(
-                f"stem_norm_groups {self.stem_norm_groups} — expected a divisor of every width in "
-                f"{self.stem_channels}"
+                f"stem_norm_groups {self.stem_norm_groups} — expected a divisor of every width in {self.stem_channels}"
             )
         if faults:
             raise ValueError("; ".join(faults))
@@ -117,9 +114,7 @@ class FaceShieldConfig(PreTrainedConfig):
                 "eos_token_id": None,
             },
         ),
-        "text_config": SubConfigSpec(
-            config_class=AutoConfig, model_type="phi3", init_kwargs={"sliding_window": 2047}
-        ),
+        "text_config": SubConfigSpec(config_class=AutoConfig, model_type="phi3", init_kwargs={"sliding_window": 2047}),
     }
 
     vision_config: Any = None
@@ -151,9 +146,7 @@ class FaceShieldConfig(PreTrainedConfig):
         faults = []
         for name in ("pvtm_keep_ratio", "pvtm_mask_ratio"):
             if not 0.0 <= getattr(self, name) <= 1.0:
-                faults.append(
-                    f"{name} {getattr(self, name)} — expected a share between 0 and 1 — 10% is 0.10"
-                )
+                faults.append(f"{name} {getattr(self, name)} — expected a share between 0 and 1 — 10% is 0.10")
         if self.pvtm_mask == "attention" and self.pvtm_inference != "off":
             faults.append(
                 "pvtm_mask 'attention' with pvtm_inference 'paper' — expected 'off', generation attends to every "
@@ -169,14 +162,10 @@ class FaceShieldConfig(PreTrainedConfig):
             )
         ends = self.text_config.eos_token_id
         if self.image_token_id in (ends if isinstance(ends, list) else [ends]):
-            faults.append(
-                f"image_token_id {self.image_token_id} — expected another id than eos — add an image token"
-            )
+            faults.append(f"image_token_id {self.image_token_id} — expected another id than eos — add an image token")
         layers = self.vision_config.num_hidden_layers + 1
         if not -layers <= self.vision_feature_layer < layers:
-            faults.append(
-                f"vision_feature_layer {self.vision_feature_layer} — expected within ±{layers} states"
-            )
+            faults.append(f"vision_feature_layer {self.vision_feature_layer} — expected within ±{layers} states")
         if self.vision_config.hidden_size != self.prompt_config.projection_size:
             faults.append(
                 f"prompt_config.projection_size {self.prompt_config.projection_size} — expected "

@@ -239,9 +239,7 @@ class FaceShieldModel(FaceShieldPreTrainedModel):
             filler = learned.to(features.dtype)
         return torch.where(keep.unsqueeze(-1), features, filler), keep
 
-    def token_scores(
-        self, features: Tensor, joint: Tensor, prompt_input_ids: Tensor, seeds: Tensor | None = None
-    ) -> Tensor:
+    def token_scores(self, features: Tensor, joint: Tensor, prompt_input_ids: Tensor, seeds: Tensor | None = None) -> Tensor:
         """(B, T) importance of each vision token for the question (Eq. 7-8), a row summing to 1; of `pvtm_ranking`
         "random", random numbers. Arguments as of `mask_features`."""
         config = self.config

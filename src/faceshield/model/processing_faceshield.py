@@ -94,12 +94,8 @@ class FaceShieldProcessor(ProcessorMixin):
                 f"tokenizer.add_special_tokens({{'additional_special_tokens': ['{image_token}']}})"
             )
         if tokenizer.eos_token_id is None:
-            raise ValueError(
-                "tokenizer without an eos token — expected one to end answers — set tokenizer.eos_token"
-            )
-        super().__init__(
-            tokenizer, prompt_tokenizer or tokenizer, chat_template=chat_template or CHAT_TEMPLATE
-        )
+            raise ValueError("tokenizer without an eos token — expected one to end answers — set tokenizer.eos_token")
+        super().__init__(tokenizer, prompt_tokenizer or tokenizer, chat_template=chat_template or CHAT_TEMPLATE)
         self.image_size, self.patch_size, self.use_savp = image_size, patch_size, use_savp
         self.image_token, self.system = image_token, system
         self.image_token_id: int = image_token_id
@@ -220,8 +216,7 @@ class FaceShieldProcessor(ProcessorMixin):
         before, both = self._cached("ASSISTANT:"), self._ids(f"ASSISTANT: {answer}")
         if both[: len(before)] != before:
             raise ValueError(
-                f"answer {answer!r} — the tokenizer joins it with 'ASSISTANT:' — expected one that splits "
-                "before a space"
+                f"answer {answer!r} — the tokenizer joins it with 'ASSISTANT:' — expected one that splits before a space"
             )
         return [*both[len(before) :], self.eos_token_id]
 
@@ -246,10 +241,7 @@ class FaceShieldProcessor(ProcessorMixin):
             speaker, value = _turn(turn)
             expected = "gpt" if number % 2 else "human"
             if speaker != expected:
-                raise ValueError(
-                    f"turn {number} is from {speaker!r} — expected {expected!r}, they alternate — reorder "
-                    "them"
-                )
+                raise ValueError(f"turn {number} is from {speaker!r} — expected {expected!r}, they alternate — reorder them")
             if speaker == "human":
                 image = number == 0 and value.startswith(self.image_token)
                 question = value[len(self.image_token) :].lstrip("\n") if image else value
@@ -260,9 +252,7 @@ class FaceShieldProcessor(ProcessorMixin):
                 labels += piece
             ids += piece
         if all(label == IGNORED for label in labels):
-            raise ValueError(
-                f"dialogue of {len(turns)} turns has no answer to learn — expected a gpt turn — drop the row"
-            )
+            raise ValueError(f"dialogue of {len(turns)} turns has no answer to learn — expected a gpt turn — drop the row")
         return ids, labels
 
     def encode_prompts(self, prompts: str | Sequence[str]) -> Tensor:
@@ -285,9 +275,7 @@ class FaceShieldProcessor(ProcessorMixin):
 
     # -- both
 
-    def collate(
-        self, ids: Sequence[Sequence[int]], labels: Sequence[Sequence[int]] | None = None
-    ) -> dict[str, Tensor]:
+    def collate(self, ids: Sequence[Sequence[int]], labels: Sequence[Sequence[int]] | None = None) -> dict[str, Tensor]:
         """Rows of ids to (B, L) tensors: padded on the left to answer, on the right with labels to learn."""
         longest = max(map(len, ids))
         batch = {
@@ -329,8 +317,7 @@ class FaceShieldProcessor(ProcessorMixin):
         """
         if return_tensors != "pt" or kwargs:
             raise ValueError(
-                f"return_tensors={return_tensors!r}, {sorted(kwargs)} — expected 'pt' and no other option — "
-                "leave them out"
+                f"return_tensors={return_tensors!r}, {sorted(kwargs)} — expected 'pt' and no other option — leave them out"
             )
         pictures = None if images is None else _listed(images, (Image.Image, np.ndarray))
         questions = [] if text is None else _listed(text, (str,))
@@ -346,10 +333,7 @@ class FaceShieldProcessor(ProcessorMixin):
             if len(questions) == 1:
                 questions = questions * len(pictures)
             if questions and len(questions) != len(pictures):
-                raise ValueError(
-                    f"{len(questions)} questions for {len(pictures)} pictures — expected one each, or one — "
-                    "match"
-                )
+                raise ValueError(f"{len(questions)} questions for {len(pictures)} pictures — expected one each, or one — match")
         if questions:
             if pictures is None:
                 rows = [self.encode_question(question, image=False) for question in questions]
@@ -359,9 +343,7 @@ class FaceShieldProcessor(ProcessorMixin):
             if answers is not None:
                 listed = _listed(answers, (str,))
                 if len(listed) != len(rows):
-                    raise ValueError(
-                        f"{len(listed)} answers for {len(rows)} questions — expected one each — match them"
-                    )
+                    raise ValueError(f"{len(listed)} answers for {len(rows)} questions — expected one each — match them")
                 ends = [self.encode_answer(answer) for answer in listed]
                 labels = [[IGNORED] * len(row) + end for row, end in zip(rows, ends, strict=True)]
                 rows = [row + end for row, end in zip(rows, ends, strict=True)]
@@ -411,8 +393,7 @@ def as_rgb(image: ImageInput) -> np.ndarray:
     picture = np.asarray(image)
     if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
         raise ValueError(
-            f"picture {picture.dtype} {picture.shape} — expected uint8 (H, W, 3) RGB or a PIL picture — "
-            "convert it"
+            f"picture {picture.dtype} {picture.shape} — expected uint8 (H, W, 3) RGB or a PIL picture — convert it"
         )
     return picture
 

@@ -33,9 +33,7 @@ def joint_tokens(tower: Any, last: Tensor, feature: Tensor, space: str) -> Tenso
         return feature
     head = getattr(tower, "head", None)
     if head is None:
-        raise ValueError(
-            f"pvtm_space {space!r} needs the tower's pooling head — expected vision_use_head=True — or 'raw'"
-        )
+        raise ValueError(f"pvtm_space {space!r} needs the tower's pooling head — expected vision_use_head=True — or 'raw'")
     if space == "trim_literal":
         last = tower.post_layernorm(feature)
     elif space not in ("map_head", "map_head_no_mlp"):
@@ -121,6 +119,4 @@ def hide(attention_mask: Tensor | None, where: Tensor, attended: Tensor) -> Tens
 def seeded_uniform(seeds: Tensor, tokens: int) -> Tensor:
     """(B, tokens) uniform numbers in [0, 1) on the CPU, row b from a generator seeded with `seeds[b]`."""
     generator = torch.Generator()
-    return torch.stack(
-        [torch.rand(tokens, generator=generator.manual_seed(int(seed))) for seed in seeds.tolist()]
-    )
+    return torch.stack([torch.rand(tokens, generator=generator.manual_seed(int(seed))) for seed in seeds.tolist()])

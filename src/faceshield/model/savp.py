@@ -86,9 +86,7 @@ def lbp(gray: Picture, method: LbpMethod = "default") -> Picture:
 def code_table(method: str) -> Picture:
     """256 entries: Eq. 3's code -> the code of another method, as it is shown."""
     if method not in get_args(LbpMethod):
-        raise ValueError(
-            f"LBP method {method!r} — expected one of {get_args(LbpMethod)} — choose one of them"
-        )
+        raise ValueError(f"LBP method {method!r} — expected one of {get_args(LbpMethod)} — choose one of them")
     codes = np.arange(256)
     if method == "default":
         return codes.astype(np.uint8)
@@ -224,17 +222,13 @@ def plgf(gray: Picture) -> Picture:
 
 def check_hog(orientations: int, cell: int) -> None:
     if orientations < 1 or cell < 4:
-        raise ValueError(
-            f"HOG orientations {orientations}, cell {cell} — expected at least 1 and 4 — use larger numbers"
-        )
+        raise ValueError(f"HOG orientations {orientations}, cell {cell} — expected at least 1 and 4 — use larger numbers")
 
 
 def check_channels(channels: Sequence[str]) -> None:
     unknown = [name for name in channels if name not in get_args(Channel)]
     if unknown or len(channels) != 3:
-        raise ValueError(
-            f"SAVP channels {tuple(channels)} — expected three of {get_args(Channel)} — correct the names"
-        )
+        raise ValueError(f"SAVP channels {tuple(channels)} — expected three of {get_args(Channel)} — correct the names")
 
 
 def savp(
@@ -262,9 +256,7 @@ def savp(
         ValueError: Not an (H, W, 3) uint8 array, or an unknown channel.
     """
     if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
-        raise ValueError(
-            f"picture {rgb.dtype} {rgb.shape} — expected uint8 (H, W, 3) RGB — use .convert('RGB')"
-        )
+        raise ValueError(f"picture {rgb.dtype} {rgb.shape} — expected uint8 (H, W, 3) RGB — use .convert('RGB')")
     check_channels(channels)
     # Paper is silent: on which picture descriptors are computed; here the crop itself, before resampling.
     level = gray(rgb)

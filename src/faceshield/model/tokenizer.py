@@ -24,9 +24,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int = 512) -> PreTrainedTo
         ValueError: A vocabulary too small for the bytes.
     """
     if vocab_size < 260:
-        raise ValueError(
-            f"vocab_size {vocab_size} — expected at least 260, 256 bytes and 3 special pieces — raise it"
-        )
+        raise ValueError(f"vocab_size {vocab_size} — expected at least 260, 256 bytes and 3 special pieces — raise it")
     tokenizer = Tokenizer(models.BPE())
     # Coordinates are read digit by digit: a number then costs as many pieces as it has digits, and near numbers share.
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(

@@ -41,9 +41,7 @@ class ResidualStem(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         width = config.num_channels
-        for stage, (channels, blocks) in enumerate(
-            zip(config.stem_channels, config.stem_blocks, strict=True)
-        ):
+        for stage, (channels, blocks) in enumerate(zip(config.stem_channels, config.stem_blocks, strict=True)):
             if stage:
                 layers += [nn.GroupNorm(config.stem_norm_groups, width), nn.ReLU()]
             layers.append(nn.Conv2d(width, channels, 3, stride=2, padding=1))

@@ -153,9 +153,7 @@ def _said(value: Any) -> str:
     return json.dumps(value) if isinstance(value, (bool, list)) else str(value)
 
 
-def run_sweep(
-    config: SweepConfig, *, questions: Mapping[str, str] | None = None, report: Report | None = None
-) -> Results:
+def run_sweep(config: SweepConfig, *, questions: Mapping[str, str] | None = None, report: Report | None = None) -> Results:
     """Trains and scores every run that is not done, and collects all.
 
     A run whose loss is not finite is noted as failed, and the others go on.

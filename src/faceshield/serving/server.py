@@ -24,9 +24,7 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
         self.loop = asyncio.get_running_loop()
         await super().startup(sockets)  # type: ignore[arg-type]
-        addresses = [
-            "{}:{}".format(*bound.getsockname()[:2]) for server in self.servers for bound in server.sockets
-        ]
+        addresses = ["{}:{}".format(*bound.getsockname()[:2]) for server in self.servers for bound in server.sockets]
         LOG.info("listening", extra={"fields": {"addresses": addresses}})
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:

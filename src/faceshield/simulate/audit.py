@@ -212,9 +212,7 @@ def _told(
 
     told = np.empty_like(kinds)
     for train, test in folds:
-        forest = RandomForestClassifier(
-            _TREES, min_samples_leaf=3, class_weight="balanced", random_state=_seed(rng), n_jobs=1
-        )
+        forest = RandomForestClassifier(_TREES, min_samples_leaf=3, class_weight="balanced", random_state=_seed(rng), n_jobs=1)
         told[test] = forest.fit(table[train], kinds[train]).predict(table[test])
     return told
 

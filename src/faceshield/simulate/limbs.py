@@ -17,6 +17,7 @@ SKINS = (
     (0.3, 0.2, 0.16),
 )
 
+
 @dataclass(frozen=True)
 class Limb:
     """A tapered capsule: a finger, a palm or a forearm. Points in canvas pixels, radii at both ends, colour in 0..1."""

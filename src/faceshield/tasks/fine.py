@@ -22,11 +22,7 @@ _ATTACK_WORDINGS = ("This is a {} attack.", "This face is a {} attack.", "The ty
 
 
 def _wordings(name: str) -> tuple[str, ...]:
-    return (
-        _BONAFIDE_WORDINGS
-        if name == BONAFIDE
-        else tuple(wording.format(name) for wording in _ATTACK_WORDINGS)
-    )
+    return _BONAFIDE_WORDINGS if name == BONAFIDE else tuple(wording.format(name) for wording in _ATTACK_WORDINGS)
 
 
 class FineTask(Task):

@@ -46,9 +46,7 @@ def _padding(size_wh: tuple[int, int]) -> tuple[int, int, int]:
     """Side of the square and where the picture's left top corner lies in it, as the processor pads."""
     width, height = size_wh
     if width < 1 or height < 1:
-        raise ValueError(
-            f"size_wh = {list(size_wh)} — expected two positive integers — give width and height"
-        )
+        raise ValueError(f"size_wh = {list(size_wh)} — expected two positive integers — give width and height")
     side = max(width, height)
     return side, (side - width) // 2, (side - height) // 2
 
@@ -121,9 +119,7 @@ class LocalizationTask(Task):
 
     def answer(self, sample: Sample, rng: np.random.Generator | None = None) -> str:
         if not self.applies(sample):
-            raise ValueError(
-                f"sample {sample.id!r} is an attack without boxes — expected boxes — leave out this task"
-            )
+            raise ValueError(f"sample {sample.id!r} is an attack without boxes — expected boxes — leave out this task")
         if not sample.is_attack:
             return _NONE_WORDINGS[0] if rng is None else choose(rng, _NONE_WORDINGS)
         text = boxes_in_words(sample.boxes, sample.size_wh)

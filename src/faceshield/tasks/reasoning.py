@@ -27,9 +27,7 @@ _TWO_SENTENCES = (
     "The picture shows {first}. {Rest} can be seen too, {verdict}",
     "I see {first}. I also see {rest}, {verdict}",
 )
-_CONCLUSION = re.compile(
-    r"(?:^|[\s,.;])(?:so|therefore|thus|hence|in conclusion|overall)(?:,?\s)", re.IGNORECASE
-)
+_CONCLUSION = re.compile(r"(?:^|[\s,.;])(?:so|therefore|thus|hence|in conclusion|overall)(?:,?\s)", re.IGNORECASE)
 
 
 def sample_cues(sample: Sample) -> tuple[str, ...]:

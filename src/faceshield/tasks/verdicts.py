@@ -29,9 +29,7 @@ _VERDICT = re.compile(
     rf"|(?P<bonafide>bona{_SEPARATOR}fide|genuine|authentic|real|live)"
     r")(?![a-z])"
 )
-_NEGATION = re.compile(
-    r"(?<![a-z])(?:not|no|non|never|without|neither|nor|cannot|\w+n't|nothing|free of)(?![a-z])"
-)
+_NEGATION = re.compile(r"(?<![a-z])(?:not|no|non|never|without|neither|nor|cannot|\w+n't|nothing|free of)(?![a-z])")
 _NEGATION_REACH = 4  # words between a negation and what it denies: "no sign of an attack"
 _NEGATION_WINDOW = 200  # characters looked back; keeps long texts linear
 _HEDGE = re.compile(
@@ -47,9 +45,7 @@ _OF_TYPE_WINDOW = 40  # characters looked back, more than the longest of these
 
 def normalise(text: str) -> str:
     """Lower case, plain apostrophes and dashes, single spaces (line ends stay)."""
-    text = (
-        text.lower().replace("’", "'").replace("–", "-").replace("—", ", ").replace("*", "").replace('"', "")
-    )
+    text = text.lower().replace("’", "'").replace("–", "-").replace("—", ", ").replace("*", "").replace('"', "")
     return re.sub(r"[^\S\n]+", " ", text).strip()
 
 
@@ -107,9 +103,7 @@ def find_type(text: str) -> str | None:
     stated = {
         name
         for name, start, end in mentions
-        if name == BONAFIDE
-        or _NAMED_ATTACK.match(text, end)
-        or _OF_TYPE.search(text[max(start - _OF_TYPE_WINDOW, 0) : start])
+        if name == BONAFIDE or _NAMED_ATTACK.match(text, end) or _OF_TYPE.search(text[max(start - _OF_TYPE_WINDOW, 0) : start])
     }
     if False in verdicts:
         stated.add(BONAFIDE)

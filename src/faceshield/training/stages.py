@@ -175,9 +175,7 @@ def _configure(model: Any, processor: Any, config: StageConfig) -> None:
         projector.add_mask_token()
 
 
-def _vision(
-    config: StageConfig, arguments: TrainingArguments, rows: DialogueRows, trainee: Trainee, report: Report
-) -> Vision:
+def _vision(config: StageConfig, arguments: TrainingArguments, rows: DialogueRows, trainee: Trainee, report: Report) -> Vision:
     if not config.cache_features:
         return LivePictures(rows.paths, trainee.processor, config.crop_side)
 

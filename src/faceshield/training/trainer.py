@@ -99,9 +99,7 @@ class _Pace(TrainerCallback):
             control.should_training_stop = True
             control.should_save = True
 
-    def on_log(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **_: Any
-    ) -> None:
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **_: Any) -> None:
         trainer, values = self.trainer, dict(logs or {})
         if "loss" not in values:  # Trainer's own summary at the end counts from the last start
             return

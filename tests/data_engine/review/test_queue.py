@@ -219,9 +219,10 @@ def test_label_studio_there_and_back(few: Path, tmp_path: Path) -> None:
     queue = ReviewQueue(few, tmp_path / "q.sqlite")
     assert label_studio.write_tasks(queue, tmp_path / "tasks.json", image_prefix="/data/local-files/?d=") == 6
     tasks = json.loads((tmp_path / "tasks.json").read_text())
-    assert tasks[0]["data"]["image"].startswith("/data/local-files/?d=") and '<Choices name="verdict"' in (
-        tmp_path / "tasks.config.xml"
-    ).read_text()
+    assert (
+        tasks[0]["data"]["image"].startswith("/data/local-files/?d=")
+        and '<Choices name="verdict"' in (tmp_path / "tasks.config.xml").read_text()
+    )
     attack = next(task for task in tasks if task["predictions"])
     boxes = attack["predictions"][0]["result"]
 

@@ -81,9 +81,7 @@ def test_nothing_true_nothing_found() -> None:
     assert AveragePrecision([[]], [1.0], [[A]], iou=0.5)() == 0.0
 
 
-def coco(
-    found: list, confidences: list[float], true: list, ious: list[float]
-) -> tuple[list[float], list[float]]:
+def coco(found: list, confidences: list[float], true: list, ious: list[float]) -> tuple[list[float], list[float]]:
     """The oracle's AP and recall: faster-coco-eval, bit-identical to pycocotools; -1 without a true box."""
     from faster_coco_eval import COCO, COCOeval_faster
 
@@ -104,11 +102,7 @@ def coco(
         }
         ground.createIndex()
         results = [
-            {
-                key: value
-                for key, value in entry(0, picture, box).items()
-                if key not in ("id", "area", "iscrowd")
-            }
+            {key: value for key, value in entry(0, picture, box).items() if key not in ("id", "area", "iscrowd")}
             | {"score": confidences[picture - 1]}
             for picture, boxes in enumerate(found, 1)
             for box in boxes
@@ -136,16 +130,9 @@ def test_average_precision_equals_coco() -> None:
             count = int(rng.integers(0, 3)) if case % 20 else 0  # no true box anywhere
             corners = rng.integers(0, 60, (count, 2))
             sizes = rng.integers(5, 40, (count, 2))
-            boxes = [
-                (float(x), float(y), float(x + w), float(y + h))
-                for (x, y), (w, h) in zip(corners, sizes, strict=True)
-            ]
+            boxes = [(float(x), float(y), float(x + w), float(y + h)) for (x, y), (w, h) in zip(corners, sizes, strict=True)]
             true.append(boxes)
-            near = [
-                tuple(np.array(box) + rng.integers(-4, 5, 4) * [1, 1, 0, 0])
-                for box in boxes
-                if rng.random() < 0.8
-            ]
+            near = [tuple(np.array(box) + rng.integers(-4, 5, 4) * [1, 1, 0, 0]) for box in boxes if rng.random() < 0.8]
             far = [(70.0, 70.0, 90.0, 95.0)] * int(rng.integers(0, 2))
             found.append([tuple(map(float, box)) for box in near + far] if case % 15 else [])  # no box found
         empty += not any(true) or not any(found)

@@ -122,9 +122,7 @@ def test_eer_and_apcer_at_bpcer_equal_a_search_over_every_threshold() -> None:
         curve = ScoreCurve(scores, attack)
         assert curve.eer() == pytest.approx(expected, abs=1e-12)
         limit = float(rng.choice([0.0, 0.01, 0.05, 0.1, 0.5]))
-        assert curve.apcer_at_bpcer(limit) == pytest.approx(
-            min(a for a, b in tried if b <= limit + 1e-12), abs=1e-12
-        )
+        assert curve.apcer_at_bpcer(limit) == pytest.approx(min(a for a, b in tried if b <= limit + 1e-12), abs=1e-12)
 
 
 def test_weights_count_like_repeated_rows() -> None:
@@ -140,9 +138,7 @@ def test_weights_count_like_repeated_rows() -> None:
         types = np.where(attack, rng.choice(["Print", "Replay"], len(scores)), "Bonafide")
         correct = correct_by_score(scores, attack, 0.5)
         drawn = WeightedErrors(correct, attack, types.tolist())(floats)
-        plain = error_rates(
-            np.repeat(correct, weights), np.repeat(attack, weights), np.repeat(types, weights).tolist()
-        )
+        plain = error_rates(np.repeat(correct, weights), np.repeat(attack, weights), np.repeat(types, weights).tolist())
         assert drawn["hter"] == pytest.approx(plain.hter.value, abs=1e-12)
         assert drawn["acer"] == pytest.approx(plain.acer.value, abs=1e-12)
 

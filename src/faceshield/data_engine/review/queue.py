@@ -141,10 +141,7 @@ class ReviewQueue:
         db.executemany("INSERT INTO about VALUES (?, ?)", about.items())
         db.executemany(
             "INSERT INTO items VALUES (?, ?, ?, ?, ?, ?)",
-            [
-                (i, rows[i].id, rows[i].task, len(rows[i].conversations) // 2, starts[i], 2 if i in twice else 1)
-                for i in chosen
-            ],
+            [(i, rows[i].id, rows[i].task, len(rows[i].conversations) // 2, starts[i], 2 if i in twice else 1) for i in chosen],
         )
 
     def _check(self, found: dict[str, str], expected: dict[str, str]) -> None:

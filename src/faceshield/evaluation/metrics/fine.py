@@ -33,17 +33,14 @@ class FineScores:
     def __init__(self, true_types: Sequence[str], answered_types: Sequence[str | None]) -> None:
         if len(true_types) != len(answered_types):
             raise ValueError(
-                f"{len(true_types)} true types and {len(answered_types)} answers — expected one each — pass "
-                "equal lists"
+                f"{len(true_types)} true types and {len(answered_types)} answers — expected one each — pass equal lists"
             )
         numbers = {name: index for index, name in enumerate(COLUMNS)}
         foreign = sorted(set(true_types) - set(PRESENTATION_TYPES))
         if foreign:
             raise ValueError(f"true type {foreign[0]!r} — expected one of {', '.join(PRESENTATION_TYPES)}")
         self._true = np.array([numbers[name] for name in true_types], dtype=np.int64)
-        self._answered = np.array(
-            [numbers.get(name or UNREAD, numbers[UNREAD]) for name in answered_types], dtype=int
-        )
+        self._answered = np.array([numbers.get(name or UNREAD, numbers[UNREAD]) for name in answered_types], dtype=int)
 
     def accuracy(self) -> Estimate:
         """The share of rows answered with their type."""
@@ -53,11 +50,7 @@ class FineScores:
         """The share found of each type that occurs, in the taxonomy's order."""
         matrix = self.confusion()
         counts = matrix.sum(axis=1)
-        return {
-            name: rate(int(matrix[i, i]), int(counts[i]))
-            for i, name in enumerate(PRESENTATION_TYPES)
-            if counts[i]
-        }
+        return {name: rate(int(matrix[i, i]), int(counts[i])) for i, name in enumerate(PRESENTATION_TYPES) if counts[i]}
 
     def confusion(self, weights: FloatArray | None = None) -> FloatArray:
         """(12, 13) counts: rows the true types, columns the answered ones and ``unparsed`` last."""
@@ -71,6 +64,4 @@ class FineScores:
         hits = np.diagonal(matrix)
         true, answered = matrix.sum(axis=1), matrix.sum(axis=0)[: len(hits)]
         present = true > 0
-        return (
-            float((2 * hits / np.maximum(true + answered, 1))[present].mean()) if present.any() else math.nan
-        )
+        return float((2 * hits / np.maximum(true + answered, 1))[present].mean()) if present.any() else math.nan

@@ -41,9 +41,7 @@ def wilson(k: int, n: int, z: float = Z95) -> Interval:
         ValueError: for n < 1 or k outside 0..n.
     """
     if n < 1 or not 0 <= k <= n:
-        raise ValueError(
-            f"count of {k} in {n} — expected 0 <= k <= n and n >= 1 — leave the rate out where n is 0"
-        )
+        raise ValueError(f"count of {k} in {n} — expected 0 <= k <= n and n >= 1 — leave the rate out where n is 0")
     share = k / n
     scale = 1.0 + z * z / n
     centre = (share + z * z / (2 * n)) / scale

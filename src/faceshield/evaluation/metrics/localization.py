@@ -86,9 +86,7 @@ class AveragePrecision:
                 "true boxes — expected one each a picture — pass equal lists"
             )
         if any(math.isnan(value) for value in confidences):
-            raise ValueError(
-                "a confidence is NaN — expected a number a picture — give pictures without one the lowest"
-            )
+            raise ValueError("a confidence is NaN — expected a number a picture — give pictures without one the lowest")
         pictures: list[int] = []
         hits: list[bool] = []
         for picture, (boxes, true_boxes) in enumerate(zip(found, true, strict=True)):

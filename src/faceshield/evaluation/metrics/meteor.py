@@ -44,9 +44,7 @@ class MeteorScores:
 
     def __init__(self, candidates: Sequence[str], references: Sequence[str]) -> None:
         if len(candidates) != len(references):
-            raise ValueError(
-                f"{len(candidates)} texts for {len(references)} references — expected one each — pass equal lists"
-            )
+            raise ValueError(f"{len(candidates)} texts for {len(references)} references — expected one each — pass equal lists")
         self._counts = count_matches(candidates, references)
 
     def score(self, weights: FloatArray | None = None) -> float:

@@ -106,9 +106,7 @@ class WeightedErrors:
         names = sorted({name for name, a in zip(types, attack, strict=True) if a})
         numbers = {name: index for index, name in enumerate(names)}
         # Bona fide rows share the last bin, so one bincount counts every type and the bona fide rows.
-        self._bins = np.array(
-            [numbers[t] if a else len(names) for t, a in zip(types, attack, strict=True)], dtype=int
-        )
+        self._bins = np.array([numbers[t] if a else len(names) for t, a in zip(types, attack, strict=True)], dtype=int)
         self._size = len(names) + 1
 
     def __call__(self, weights: FloatArray) -> dict[str, float]:
@@ -141,15 +139,12 @@ class ScoreCurve:
         values, attack = np.array(scores, dtype=np.float64), np.asarray(is_attack, dtype=bool)
         if values.shape != attack.shape or values.ndim != 1:
             raise ValueError(
-                f"scores {values.shape} and truths {attack.shape} — expected two (rows,) arrays — pass one "
-                "score a row"
+                f"scores {values.shape} and truths {attack.shape} — expected two (rows,) arrays — pass one score a row"
             )
         if types is not None and len(types) != len(attack):
             raise ValueError(f"{len(types)} types for {len(attack)} rows — expected one a row — pass equal lists")
         if np.isinf(values).any():
-            raise ValueError(
-                "infinite bonafide_score — expected a number in 0..1, or none — repair the predictions"
-            )
+            raise ValueError("infinite bonafide_score — expected a number in 0..1, or none — repair the predictions")
         missing = np.isnan(values)
         values[missing & attack], values[missing & ~attack] = np.inf, -np.inf
         self.distinct, self._inverse = np.unique(values, return_inverse=True)

@@ -43,10 +43,7 @@ class TextScores:
 
     def __init__(self, candidates: Sequence[str], references: Sequence[str]) -> None:
         if len(candidates) != len(references):
-            raise ValueError(
-                f"{len(candidates)} texts for {len(references)} references — expected one each — "
-                "pass equal lists"
-            )
+            raise ValueError(f"{len(candidates)} texts for {len(references)} references — expected one each — pass equal lists")
         self.n = len(candidates)
         # Columns: matches of order 1..4, n-grams of order 1..4, length of candidate and reference.
         self._counts = np.zeros((self.n, 2 * ORDERS + 2))

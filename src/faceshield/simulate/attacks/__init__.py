@@ -43,9 +43,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
 }
 """Of each attack type, its renderers' variants."""
 CUES: tuple[str, ...] = tuple(
-    dict.fromkeys(
-        cue for part in (print, replay, fakehead, glasses, masks, partial, makeup, tattoo) for cue in part.CUES
-    )
+    dict.fromkeys(cue for part in (print, replay, fakehead, glasses, masks, partial, makeup, tattoo) for cue in part.CUES)
 )
 """Every trace that a renderer may leave, by its phrase."""
 
