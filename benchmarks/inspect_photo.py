@@ -1,5 +1,4 @@
-"""How long one photo takes: all four tasks after loading, the face finder alone, a cold command, and
-`--help`.
+"""How long one photo takes: all four tasks after loading, the face finder alone, a cold command, and `--help`.
 
 python benchmarks/inspect_photo.py [--model tiny] [--repeats 10]
 """

@@ -7,9 +7,8 @@ the same by groups of people; and whether `quality_reasons` are given where the 
 Samples are judged as whole pictures, half bona fide and half attacks of all types as far as there are, drawn by --seed. Of a
 CSV (columns file and subject; gender, ethnicity and age where it has them) every row is bona fide, and its face is found once,
 before any change. --count pictures are judged as they are, and the first --changed of them at every level of every sweep, so
-that the levels see the same ones. Groups of drawn people are those that they were drawn as; "split" is the
-one that runs/tiny.sh puts a photographed person in. Rates are percent with 95%
-Wilson intervals and n; nothing is chosen here.
+that the levels see the same ones. Groups of drawn people are those that they were drawn as; "split" is the one that
+runs/tiny.sh puts a photographed person in. Rates are percent with 95% Wilson intervals and n; nothing is chosen here.
 """
 
 from __future__ import annotations

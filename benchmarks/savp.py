@@ -1,9 +1,8 @@
 """Speed of SAVP beside scikit-image on one core, and in batches: `python benchmarks/savp.py [--side 384] [--repeats 30]`.
 
-Prints milliseconds (best of the repeats) of each descriptor, ours and scikit-image's, their ratio, and how
-far the two agree; then what a picture of a batch of 32 costs on two cores and, where there is one, on a GPU, against
-one picture on one core in the same run. The targets: 5 ms and 25 times for one, 4 times more in a batch, so 100 times
-scikit-image.
+Prints milliseconds (best of the repeats) of each descriptor, ours and scikit-image's, their ratio, and how far the two agree;
+then what a picture of a batch of 32 costs on two cores and, where there is one, on a GPU, against one picture on one core in
+the same run. The targets: 5 ms and 25 times for one, 4 times more in a batch, so 100 times scikit-image.
 """
 
 from __future__ import annotations

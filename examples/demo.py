@@ -1,5 +1,4 @@
-"""`make demo`: scikit-image's astronaut as she is, and attacked by the simulator as a print, a replay and
-with false eyes.
+"""`make demo`: scikit-image's astronaut as she is, and attacked by the simulator as a print, a replay and with false eyes.
 
 Writes the four pictures, their annotated copies and `report.html` into out/demo and prints the table.
 Everything runs here; nothing is downloaded. The astronaut (Eileen Collins, NASA) is in the public domain.

@@ -1,6 +1,4 @@
-"""Every YAML under configs/ loads through its real class, has no key that the class does not know, and says
-what it is.
-"""
+"""Every YAML under configs/ loads through its real class, has no key that the class does not know, and says what it is."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""The public face: names, signatures and defaults that others rely on; a change here is a change for every
-user.
-"""
+"""The public face: names, signatures and defaults that others rely on; a change here is a change for every user."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""The README's blocks: every `faceshield` line uses verbs and options that exist, every python block runs on
-the astronaut.
+"""The README's blocks: every `faceshield` line uses verbs and options that exist, every python block runs on the astronaut.
 
 A block that only shows something (output, a file) has another language or none. A python block that needs
 what a reader has and we have not (a data set, a GPU) starts with the comment `# not run`.

@@ -200,9 +200,7 @@ def test_unfrozen_tower_gets_gradients_and_checkpointing_keeps_them(pair, pictur
 
 
 def test_packed_questions_equal_separate_ones(pair, pictures):
-    """One picture, two questions in one row: a 4-D mask and restarted positions, as the trainer packs
-    them.
-    """
+    """One picture, two questions in one row: a 4-D mask and restarted positions, as the trainer packs them."""
     model, processor = pair
     pixels = processor(images=pictures[0])
     whole = [processor.encode_question(q) for q in QUESTIONS[:2]]
