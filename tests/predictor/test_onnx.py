@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -103,6 +104,35 @@ def test_without_the_extra_the_line_to_type_is_said(
     monkeypatch.setattr("faceshield.model.onnx.find_spec", lambda name: None)
     with pytest.raises(ModuleNotFoundError, match=r'pip install "faceshield\[onnx\]"'):
         shield.export_onnx(tmp_path / "scorer.onnx")
+
+
+def test_exporting_leaves_the_model_as_it_is_and_no_half_file(
+    make_shield: Callable[..., FaceShieldPredictor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved: list[str] = []
+
+    class Program:
+        model = SimpleNamespace(metadata_props={})
+
+        def save(self, file: Path, *, external_data: bool) -> None:
+            file.write_text("half")
+            if not saved:
+                saved.append("not yet")
+                raise OSError("no room")
+
+    def export(scorer: FixedScorer, **_: Any) -> Program:
+        assert next(scorer.model.parameters()).dtype == torch.float32
+        return Program()
+
+    monkeypatch.setattr("faceshield.model.onnx.find_spec", lambda name: True)
+    monkeypatch.setattr(torch.onnx, "export", export)
+    shield, file = make_shield(), tmp_path / "new" / "scorer.onnx"
+    shield.model.to(torch.bfloat16)
+    with pytest.raises(OSError, match="no room"):
+        shield.export_onnx(file)
+    assert list(file.parent.iterdir()) == []
+    assert shield.export_onnx(file).read_text() == "half"
+    assert next(shield.model.parameters()).dtype == torch.bfloat16
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ B = pictures, S = picture side, K = answers. Use: `export_scorer(model, processo
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -92,7 +93,7 @@ def export_scorer(
     names: Sequence[str],
     metadata: Mapping[str, str],
 ) -> Path:
-    """Write the graph; batches of any size go through it.
+    """Write the graph, whole or not at all; batches of any size go through it.
 
     Args:
         model, processor, asked: see `FixedScorer`.
@@ -106,7 +107,9 @@ def export_scorer(
     missing = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
     if missing:
         raise ModuleNotFoundError(f'{", ".join(missing)} not installed — expected for ONNX — pip install "faceshield[onnx]"')
-    scorer = FixedScorer(model.float().eval(), processor, asked).eval()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    own: Any = copy.deepcopy(model)  # the caller's stays on its device, in its precision
+    scorer = FixedScorer(own.to("cpu", torch.float32), processor, asked).eval()
     inputs = {"pixel_values": torch.zeros(2, 3, processor.image_size, processor.image_size)}
     if processor.use_savp:
         inputs["savp_values"] = inputs["pixel_values"].clone()
@@ -122,5 +125,10 @@ def export_scorer(
         )
     assert program is not None
     program.model.metadata_props.update(metadata)
-    program.save(file, external_data=False)
+    part = file.with_name(f".{file.stem}.part.onnx")
+    try:
+        program.save(part, external_data=False)
+        part.replace(file)
+    finally:
+        part.unlink(missing_ok=True)
     return file
