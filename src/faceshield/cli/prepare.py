@@ -79,6 +79,6 @@ def prepare(
     count = sum(summary.rows.values())
     typer.echo(f"samples: {out} ({count:,}), problems: {rejects_path(out)} ({sum(summary.problems.values()):,})")
     if count == 0:
-        raise ValueError(f"{root}: nothing that could be read — expected {dataset}'s files — see {rejects_path(out)}")
+        raise ValueError(f"{root}: nothing that could be read — expected a copy of {dataset!r} — see {rejects_path(out)}")
     if strict and summary.lost:
         raise typer.Exit(2)

@@ -39,8 +39,8 @@ def score(
 
     if sum([model is not None, threshold_from is not None, answer]) != 1:
         raise ValueError(
-            "where the threshold comes from is not said, or said twice — expected one of --model, "
-            "--threshold-from, --answer — a threshold has no default"
+            "no threshold, or more than one — expected exactly one of --model, --threshold-from and --answer — the threshold "
+            "has no default"
         )
     if (criterion is None) != (threshold_from is None):
         raise ValueError("--criterion and --threshold-from go together — expected both or neither — try --criterion eer")

@@ -114,7 +114,7 @@ def generate(
 
 
 def plan(samples: Sequence[Sample], tasks: Sequence[str], per_task: int, count: int | None, seed: int) -> Plan:
-    """How many dialogues of each task every sample gets; with `count` no sample gets two more than another."""
+    """How many dialogues of each task every sample gets; with `count` no sample gets two more of a task than another."""
     if count is None:
         return {(index, task): per_task for index in range(len(samples)) for task in tasks}
     chosen: dict[tuple[int, str], int] = {}

@@ -144,7 +144,7 @@ class DataSet:
         self.root, self._beside = Path(root), None if lists is None else Path(lists)
         for folder in (self.root, self._beside):
             if folder is not None and not folder.is_dir():
-                raise FileNotFoundError(f"no folder {folder} — expected {self.name}'s files in it — check the path")
+                raise FileNotFoundError(f"no folder {folder} — expected it to hold the data set {self.name!r} — check the path")
         self.ignored: Counter[str] = Counter()
         self.lists = Lists()
         self.labels: dict[str, str] = {}

@@ -199,7 +199,7 @@ def _hint(config: FinetuneConfig, rows: list[Sample], where: str) -> str:
     more = f"add some as {config.folder}/{where}…"
     if not any(row.is_attack for row in rows) and rows:
         more += f", or make some: faceshield simulate --faces {config.folder}/real --count 200 --out simulated"
-    lost = f"; {sum(reasons.values())} files were left out, see {rejects}" if reasons else ""
+    lost = f"; {sum(reasons.values())} left out, see {rejects}" if reasons else ""
     return f"{more}{lost}; {again}"
 
 
