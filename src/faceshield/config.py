@@ -98,7 +98,7 @@ class Config(BaseModel):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def read_yaml(path: str | Path) -> dict[str, Any]:
+def read_yaml(path: str | Path, loader: Any = yaml.SafeLoader) -> dict[str, Any]:
     """The keys and values of a YAML file; none of an empty one.
 
     Raises:
@@ -106,7 +106,9 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         FileNotFoundError: no such file.
     """
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        values = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=loader)
+    except UnicodeDecodeError:
+        raise ConfigError([f"{path}: not UTF-8 — expected a text file — save it as UTF-8"]) from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark is not None else ""

@@ -18,7 +18,7 @@ from skimage.data import astronaut
 from typer.testing import CliRunner
 
 from faceshield.cli import app
-from faceshield.datasets import DATASETS, PrepareConfig, Summary, prepare, rejects_path
+from faceshield.datasets import DATASETS, PrepareConfig, Summary, prepare, read_types, rejects_path
 from faceshield.datasets.media import MediaError, as_rgb, evenly, gaps
 from faceshield.predictor import FaceShieldPredictor
 from faceshield.records import Sample, read_jsonl
@@ -314,9 +314,31 @@ def test_killed_and_run_again_it_is_the_same_file(tmp_path: Path, monkeypatch: p
 
 def test_other_settings_do_not_go_on(tmp_path: Path) -> None:
     many(tmp_path / "mine", 3)
-    (tmp_path / ".samples.jsonl.journal").write_text('{"data": "other"}\n')
+    (tmp_path / ".samples.jsonl.journal").write_text('{"data": "other"}\n1 0 0\n')
     with pytest.raises(ValueError, match="a stopped run with other settings"):
         run("folder", tmp_path / "mine", tmp_path / "samples.jsonl")
+
+
+def test_a_command_that_failed_at_once_does_not_bind_the_next(tmp_path: Path) -> None:
+    many(tmp_path / "mine", 3)
+    (tmp_path / "boxes.json").write_text("{")
+    with pytest.raises(ValueError, match="boxes.json"):
+        run("folder", tmp_path / "mine", tmp_path / "samples.jsonl", boxes=tmp_path / "boxes.json")
+    samples, _, _ = run("folder", tmp_path / "mine", tmp_path / "samples.jsonl")
+    assert samples
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [(b"3_05: [1\n", "types.yaml:2: not YAML"), (b"\xff", "types.yaml: not UTF-8"), (b"- a\n", "types.yaml:1: a list")],
+)
+def test_a_table_of_types_that_is_none_is_told_in_one_line(content: bytes, told: str, tmp_path: Path) -> None:
+    (tmp_path / "types.yaml").write_bytes(content)
+    with pytest.raises(ValueError, match=told) as caught:
+        read_types(tmp_path / "types.yaml")
+    assert "\n" not in str(caught.value)
+    (tmp_path / "types.yaml").write_text("3_05: Print\n2_01: null\n")
+    assert read_types(tmp_path / "types.yaml") == {"3_05": "Print", "2_01": None}
 
 
 def test_known_pictures_are_duplicates(tmp_path: Path) -> None:

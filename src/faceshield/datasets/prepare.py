@@ -27,7 +27,7 @@ from PIL import Image
 from pydantic import Field
 
 from faceshield import taxonomy
-from faceshield.config import Config
+from faceshield.config import Config, read_yaml
 from faceshield.datasets.base import Box, DataSet, Problem, Unit, pictures_folder
 from faceshield.datasets.boxes import Drawn, assign, read_boxes
 from faceshield.datasets.media import RGB, Fault, MediaError, need, open_upright, read
@@ -141,11 +141,11 @@ def read_types(file: str | Path) -> dict[str, str | None]:
     """Own label -> presentation type out of a YAML file; null = left out.
 
     Raises:
-        ValueError: not a mapping of labels to names.
+        ValueError: not YAML, or not a mapping of labels to names.
     """
     # As text: to YAML itself, the code 3_05 is the number 305.
-    values = yaml.load(Path(file).read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
-    if not isinstance(values, dict) or not all(isinstance(name, str) for name in values.values()):
+    values = read_yaml(file, yaml.BaseLoader)
+    if not all(isinstance(name, str) for name in values.values()):
         raise ValueError(f"{file}: not a mapping — expected lines of `own label: presentation type` — correct it")
     return {str(label): None if name in ("", "~", "null") else name for label, name in values.items()}
 
@@ -415,15 +415,15 @@ class _Journal:
         if self.file.exists():
             with self.file.open("rb") as lines:
                 head = lines.readline()
-                if head.strip() and head.decode().rstrip("\n") != self.head:
-                    raise ValueError(
-                        f"{self.file}: a stopped run with other settings — expected the same command — "
-                        "repeat it, or delete this file to start afresh"
-                    )
                 for line in lines:
                     if not line.endswith(b"\n"):
                         break
                     self.units, *lengths = (int(number) for number in line.split())
+            if self.units and head.decode().rstrip("\n") != self.head:
+                raise ValueError(
+                    f"{self.file}: a stopped run with other settings — expected the same command — "
+                    "repeat it, or delete this file to start afresh"
+                )
         for part, length in zip(self.parts, lengths, strict=True):
             with part.open("ab") as end:
                 end.truncate(length)
