@@ -131,7 +131,7 @@ def test_codes_in_yaml_are_text_and_one_that_meets_nothing_is_told(tmp_path: Pat
     assert [(problem["reason"], problem["path"][-4:]) for problem in problems] == [("left out", "hdf5"), ("types", "2_99")]
     mapping.write_text("- 2_01\n")
     result = CliRunner().invoke(app, ["prepare", "wmca", str(root), "--out", str(out), "--types", str(mapping)])
-    assert "expected lines of `own label: presentation type`" in str(result.exception)
+    assert "expected `key: value` lines" in str(result.exception)
 
 
 def test_a_missing_package_is_named_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

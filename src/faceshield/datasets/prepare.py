@@ -166,17 +166,16 @@ def prepare(data: DataSet, config: PrepareConfig, progress: Progress | None = No
     folder = pictures_folder(config.out, data.name)
     if config.crop == "detect":
         _detector(config.detector)
+    (drawn, faults), (faces, others) = (
+        ({}, []) if source is None else assign(read_boxes(source), data.walk(), data.name)
+        for source in (config.boxes, config.faces)
+    )
     journal = _Journal(data, config)
     seen = _Seen()
     for file in config.known:
         for row in iter_jsonl(file, Sample):
             seen.add(row)
     summary = journal.recover(seen)
-
-    (drawn, faults), (faces, others) = (
-        ({}, []) if source is None else assign(read_boxes(source), data.walk(), data.name)
-        for source in (config.boxes, config.faces)
-    )
     met: set[str] = set()
 
     def met_labels() -> Iterator[Unit | Problem]:
