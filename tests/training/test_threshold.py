@@ -33,6 +33,14 @@ def test_it_is_stored_with_its_origin(tmp_path: Path) -> None:
     assert info.threshold_source["dataset"] == "toy dev" and info.threshold_source["n"] == 20
 
 
+def test_a_misspelt_checkpoint_is_told_and_no_folder_is_made(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "dev.jsonl", [prediction(0, 0.9, False), prediction(1, 0.1, True)])
+    config = ThresholdConfig(predictions=tmp_path / "dev.jsonl", out=tmp_path / "modle")
+    with pytest.raises(FileNotFoundError, match="modle: no such folder"):
+        store_threshold(config, choose_threshold)
+    assert not (tmp_path / "modle").exists()
+
+
 def test_nothing_to_choose_on(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "dev.jsonl", [prediction(0, 0.5, True, task="fine")])
     config = ThresholdConfig(predictions=tmp_path / "dev.jsonl", out=tmp_path)

@@ -67,8 +67,11 @@ class Pictures:
         """
         found = np.flatnonzero(np.array([name == split for name in self.splits], dtype=bool))
         if not found.size:
-            have = ", ".join(sorted({name or "(none)" for name in self.splits}))
-            raise ValueError(f"no picture of split {split!r} — expected some among {have} — simulate with --split {split}")
+            have = ", ".join(sorted({name or "no split" for name in self.splits}))
+            raise ValueError(
+                f"no picture of split {split!r}, only of {have} — expected some — divide them with faceshield split, or "
+                f"simulate with --split {split}"
+            )
         return found
 
 

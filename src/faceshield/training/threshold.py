@@ -46,6 +46,7 @@ def store_threshold(config: ThresholdConfig, choose: Callable[..., Any]) -> floa
     The question that the scores answer is stored with it: asked another one, the model gives other scores.
 
     Raises:
+        FileNotFoundError: no such checkpoint.
         ValueError: no coarse predictions with a score and a truth, or predictions of more than one question; or
             a criterion that only a threshold above every score meets.
     """
@@ -63,6 +64,8 @@ def store_threshold(config: ThresholdConfig, choose: Callable[..., Any]) -> floa
         raise ValueError(f"{names}: scores of the questions {questions} — expected one — predict again with one version")
     scores, truth = [row.bonafide_score for row in rows], [row.truth.is_attack for row in rows]
     chosen = choose(scores, truth, config.criterion, dataset=config.dataset or names)
+    if not config.out.is_dir():
+        raise FileNotFoundError(f"{config.out}: no such folder — expected the checkpoint that was scored — check the path")
     value = float(chosen.value)
     if value > 1:
         raise ValueError(
