@@ -268,7 +268,7 @@ def _config(
     text = {key: value for key, value in phi3.items() if key in known - foreign}
     text |= {"vocab_size": len(parts.state[_VOCABULARY[0]]), "eos_token_id": tokenizer.eos_token_id, "pad_token_id": pad}
     prompt = {**towers.text_config.to_dict(), "bos_token_id": None, "eos_token_id": None}
-    return FaceShieldConfig(
+    return FaceShieldConfig.checked(
         **{
             "vision_config": towers.vision_config.to_dict(),
             "prompt_config": prompt,

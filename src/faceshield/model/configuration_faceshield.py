@@ -8,6 +8,7 @@ Use: `FaceShieldConfig(pvtm_mask_ratio=0.0)` is the ablation "without PVTM".
 from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
+from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, PreTrainedConfig, SiglipVisionConfig
 from transformers.configuration_utils import SubConfigSpec
 
@@ -174,6 +175,18 @@ class FaceShieldConfig(PreTrainedConfig):
             )
         if faults:
             raise ValueError("; ".join(faults))
+
+    @classmethod
+    def checked(cls, **values: Any) -> "FaceShieldConfig":
+        """The configuration of values that a user wrote.
+
+        Raises:
+            ValueError: one of them does not fit.
+        """
+        try:
+            return cls(**values)
+        except StrictDataclassError as error:
+            raise ValueError(f"{error.__cause__ or error} — correct it") from None
 
     @property
     def tokens_per_stream(self) -> int:

@@ -85,8 +85,6 @@ class FaceShieldProcessor(ProcessorMixin):
         savp_hog_cell: int = 8,
         savp_at: Literal["crop", "square"] = "crop",
     ) -> None:
-        if savp_at not in ("crop", "square"):
-            raise ValueError(f"savp_at {savp_at!r} — expected 'crop' or 'square' — choose one of them")
         image_token_id: Any = tokenizer.convert_tokens_to_ids(image_token)
         if image_token_id is None or image_token_id == tokenizer.unk_token_id:
             raise ValueError(
@@ -108,6 +106,17 @@ class FaceShieldProcessor(ProcessorMixin):
         pad = tokenizer.pad_token_id
         self.pad_token_id: int = self.eos_token_id if pad is None else pad
         self._pieces: dict[str, list[int]] = {}
+        self.check_savp()
+
+    def check_savp(self) -> None:
+        """For whoever sets the options of SAVP afterwards.
+
+        Raises:
+            ValueError: one of them is none.
+        """
+        if self.savp_at not in ("crop", "square"):
+            raise ValueError(f"savp_at {self.savp_at!r} — expected 'crop' or 'square' — choose one of them")
+        self._descriptors(np.zeros((8, 8, 3), np.uint8))
 
     # -- sizes
 
@@ -146,14 +155,16 @@ class FaceShieldProcessor(ProcessorMixin):
         square = self._square(rgb)
         if not (self.use_savp if savp is None else savp):
             return square, None
-        second = descriptors(
-            rgb if self.savp_at == "crop" else square,
+        return square, self._square(self._descriptors(rgb if self.savp_at == "crop" else square))
+
+    def _descriptors(self, rgb: np.ndarray) -> np.ndarray:
+        return descriptors(
+            rgb,
             channels=self.savp_channels,
             lbp_method=self.savp_lbp_method,
             hog_orientations=self.savp_hog_orientations,
             hog_cell=self.savp_hog_cell,
         )
-        return square, self._square(second)
 
     def _square(self, picture: np.ndarray) -> np.ndarray:
         return to_square(picture, self.image_size, self.pad_level)

@@ -164,11 +164,12 @@ def _configure(model: Any, processor: Any, config: StageConfig) -> None:
             raise ValueError(f"{group}.{name} — expected one of {', '.join(sorted(changeable))} — {hint}")
     if config.model.get("use_savp") and not model.config.use_savp:
         raise ValueError(f"use_savp=true, but {config.init} has no second stream — start from a checkpoint that has it")
-    checked = FaceShieldConfig(**{**model.config.to_dict(), **config.model})
+    checked = FaceShieldConfig.checked(**{**model.config.to_dict(), **config.model})
     for name in config.model:
         setattr(model.config, name, getattr(checked, name))
     for name, value in config.processor.items():
         setattr(processor, name, value)
+    processor.check_savp()
     processor.use_savp = model.config.use_savp
     projector = model.model.multi_modal_projector
     if model.config.pvtm_mask == "learned" and projector.mask_token is None:
