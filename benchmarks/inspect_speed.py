@@ -76,7 +76,13 @@ class Plain:
                 chances = self.model(**inputs).logits[0, :-1].double().log_softmax(-1)
                 spoken = labels != -100
                 totals.append(chances[spoken].gather(-1, labels[spoken, None]).sum())
-            found.append(torch.stack(totals).softmax(0).tolist())
+            chances = torch.stack(totals)
+            if task is COARSE:
+                scale, offset = self.shield.score_map
+                score = torch.sigmoid(scale * (chances[0] - chances[1]) + offset).item()
+                found.append([score, 1 - score])
+            else:
+                found.append(chances.softmax(0).tolist())
         return found
 
 

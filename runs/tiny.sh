@@ -110,7 +110,7 @@ evaluate() {
   local dev=("${SOURCES[@]/#/$model/dev/}")
   step "predict $name dev" "$model/dev/done" predict_split "$name" dev coarse
   faceshield train threshold out="$model" predictions="$(yaml_list "${dev[@]/%/.jsonl}")" \
-    dataset="simulated dev (${SOURCES[*]})" criterion=bpcer5
+    dataset="simulated dev (${SOURCES[*]})" criterion=bpcer5 calibrate=true
   step "predict $name test" "$model/test/done" predict_split "$name" test coarse,fine,reasoning,localization
   for source in "${SOURCES[@]}"; do
     faceshield score "$model/test/$source.jsonl" --model "$model" --out "$OUT/scores/$name-$source.json"

@@ -56,6 +56,7 @@ class FaceShieldPredictor:
         model: as `faceshield.model.load` gives it.
         processor: the one saved with the model.
         threshold: an attack is `bonafide_score < threshold`; 0..1, chosen on a development set.
+        score_map: (scale, offset) of the log-odds, fitted on a development set; as the model says them by default.
         name: of the checkpoint, for reports.
         model_hash: of the checkpoint's content, for reports.
         crop_side: pixels of a crop's longer side on which SAVP is computed; None: as the crop comes, at most
@@ -71,6 +72,7 @@ class FaceShieldPredictor:
         processor: FaceShieldProcessor,
         *,
         threshold: float,
+        score_map: tuple[float, float] = (1.0, 0.0),
         name: str = "",
         model_hash: str = "",
         crop_side: int | None = None,
@@ -85,6 +87,7 @@ class FaceShieldPredictor:
         self.model = model.eval()
         self.processor = processor
         self.threshold = float(threshold)
+        self.score_map = score_map
         self.model_info = {"name": name, "hash": model_hash}
         self.crop_side = crop_side
         self._detector = detector
@@ -147,6 +150,7 @@ class FaceShieldPredictor:
             loaded.model,
             loaded.processor,
             threshold=threshold,
+            score_map=loaded.info.score_map,
             name=str(model),
             model_hash=checkpoint_hash(folder),
             crop_side=loaded.info.extra.get("crop_side"),
@@ -246,7 +250,8 @@ class FaceShieldPredictor:
     def settings(self) -> dict[str, str]:
         """What decides its answers beyond the model itself, for a run's record."""
         kept = {} if self.keep_tokens is None else {"keep_tokens": str(self.keep_tokens)}
-        return {"pvtm": self.model.config.pvtm_inference, **kept}
+        calibrated = {} if self.score_map == (1.0, 0.0) else {"score_map": "{}, {}".format(*self.score_map)}
+        return {"pvtm": self.model.config.pvtm_inference, **kept, **calibrated}
 
     def score_many(self, images: Sequence[object]) -> list[Scores]:
         """(bonafide_score, type_scores) of each whole picture; raises as `ask`."""
@@ -283,7 +288,8 @@ class FaceShieldPredictor:
             "crop_side": str(self.crop_side or ""),
             **self.model_info,
         }
-        return export_scorer(self.model, self.processor, self._templates, file, (COARSE.name, FINE.name), metadata)
+        names = (COARSE.name, FINE.name)
+        return export_scorer(self.model, self.processor, self._templates, file, names, metadata, score_map=self.score_map)
 
     # -- how -----------------------------------------------------------------------------------------------
 
@@ -428,10 +434,13 @@ class FaceShieldPredictor:
         return torch.stack([row[0] for row in rows]), torch.stack(asked) if asked else None
 
     def _score(self, reading: Reading) -> list[Scores]:
-        """Probability of the fixed bona fide answer and of each type's, of one pass whatever was asked for: the same
-        picture gives the same bits."""
-        coarse, fine = (chances.double().softmax(-1).tolist() for chances in reading.score(self._templates))
-        return [(row[0], dict(zip(FINE.templates, types, strict=True))) for row, types in zip(coarse, fine, strict=True)]
+        """Probability of the fixed bona fide answer, calibrated, and of each type's, of one pass whatever was asked for: the
+        same picture gives the same bits."""
+        scale, offset = self.score_map
+        coarse, fine = (chances.double() for chances in reading.score(self._templates))
+        scores = torch.sigmoid(scale * (coarse[:, 0] - coarse[:, 1]) + offset).tolist()
+        types = fine.softmax(-1).tolist()
+        return [(score, dict(zip(FINE.templates, row, strict=True))) for score, row in zip(scores, types, strict=True)]
 
     def _face_to_ask_about(self, image: object, prompt: str, face: str) -> NDArray[np.uint8]:
         self._check_question(prompt)

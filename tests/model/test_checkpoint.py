@@ -146,6 +146,8 @@ def test_info_is_checked(tmp_path):
         CheckpointInfo(threshold=1.5, threshold_source={"dataset": "dev"})
     with pytest.raises(ValueError, match="without threshold_source"):
         CheckpointInfo(threshold=0.5)
+    with pytest.raises(ValueError, match="calibration scale 0.0"):
+        CheckpointInfo(calibration={"scale": 0, "offset": 1})
     (tmp_path / "faceshield.json").write_text('{"treshold": 0.5}')
     with pytest.raises(ValueError, match="faceshield.json"):
         read_info(tmp_path)

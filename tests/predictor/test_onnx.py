@@ -38,10 +38,15 @@ def tensors(shield: FaceShieldPredictor, pictures: list[np.ndarray]) -> list[tor
     return [torch.stack(stream) for stream in zip(*encoded, strict=True) if stream[0] is not None]
 
 
-def test_the_graph_scores_as_the_predictor(shield: FaceShieldPredictor, face_photo: np.ndarray) -> None:
+@pytest.mark.parametrize("score_map", [(1.0, 0.0), (0.7, -1.3)])
+def test_the_graph_scores_as_the_predictor(
+    shield: FaceShieldPredictor, face_photo: np.ndarray, score_map: tuple[float, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shield, "score_map", score_map)
     pictures = crops(face_photo)
     with torch.inference_mode():
-        coarse, fine = FixedScorer(shield.model, shield.processor, shield._templates)(*tensors(shield, pictures))
+        scorer = FixedScorer(shield.model, shield.processor, shield._templates, score_map)
+        coarse, fine = scorer(*tensors(shield, pictures))
     for row, picture in enumerate(pictures):
         wanted = shield.classify(picture, face="whole")
         assert float(coarse[row, 0]) == pytest.approx(wanted.bonafide_score, abs=1e-5)

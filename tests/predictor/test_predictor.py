@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -113,6 +114,20 @@ def test_the_score_is_the_share_of_the_fixed_answers(shield: FaceShieldPredictor
     assert shield.score(face_photo) == pytest.approx(wanted, rel=1e-4)
     assert shield.detect(face_photo, face="whole").bonafide_score == shield.score(face_photo)
     assert tuple(TASKS) == ALL_TASKS
+
+
+def test_a_calibrated_score_is_the_mapped_one(
+    shield: FaceShieldPredictor, checkpoint: Path, tmp_path: Path, face_photo: RGB
+) -> None:
+    folder = shutil.copytree(checkpoint, tmp_path / "calibrated")
+    info = json.loads((folder / "faceshield.json").read_text())
+    (folder / "faceshield.json").write_text(json.dumps(info | {"calibration": {"scale": 0.5, "offset": -0.7}}))
+    calibrated = FaceShieldPredictor.from_pretrained(folder, device="cpu")
+    score, types = shield.score_many([face_photo])[0]
+    mapped, same_types = calibrated.score_many([face_photo])[0]
+    assert mapped == pytest.approx(1 / (1 + math.exp(-(0.5 * math.log(score / (1 - score)) - 0.7))), abs=1e-9)
+    assert types == same_types
+    assert "score_map" not in shield.settings and calibrated.settings["score_map"] == "0.5, -0.7"
 
 
 def test_nothing_but_pixels_moves_the_verdict(shield: FaceShieldPredictor, face_photo: RGB, tmp_path: Path) -> None:

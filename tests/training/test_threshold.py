@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from faceshield.evaluation.metrics.calibration import fit_score_map
 from faceshield.evaluation.threshold import choose_threshold
 from faceshield.model import read_info
 from faceshield.records import Prediction, write_jsonl
@@ -57,3 +59,48 @@ def test_a_criterion_that_only_refusing_everything_meets_is_an_error(tmp_path: P
     with pytest.raises(ValueError, match="only by refusing every picture"):
         store_threshold(config, choose_threshold)
     assert read_info(tmp_path / "model").threshold is None
+
+
+def overconfident(name: str, folder: Path, seed: int) -> Path:
+    """Predictions whose true log-odds are half of those stated, less one."""
+    rng = np.random.default_rng(seed)
+    odds = rng.normal(0, 4, 4000)
+    attack = rng.random(4000) > 1 / (1 + np.exp(-(0.5 * odds - 1)))
+    rows = [prediction(i, 1 / (1 + np.exp(-x)), bool(a)) for i, (x, a) in enumerate(zip(odds, attack, strict=True))]
+    write_jsonl(folder / name, rows)
+    return folder / name
+
+
+def test_calibrated_scores_are_probabilities_and_the_threshold_decides_as_before(tmp_path: Path) -> None:
+    dev = overconfident("dev.jsonl", tmp_path, 0)
+    plain, fitted = tmp_path / "plain", tmp_path / "fitted"
+    for folder in (plain, fitted):
+        folder.mkdir()
+    before = store_threshold(ThresholdConfig(predictions=dev, out=plain), choose_threshold)
+    config = ThresholdConfig(predictions=dev, out=fitted, calibrate=True)
+    value = store_threshold(config, choose_threshold, fit_score_map)
+    info = read_info(fitted)
+    scale, offset = info.score_map
+    assert scale == pytest.approx(0.5, abs=0.05) and offset == pytest.approx(-1, abs=0.15)
+    assert value == pytest.approx(1 / (1 + np.exp(-(scale * np.log(before / (1 - before)) + offset))), abs=1e-3)
+    assert info.threshold_source["apcer"] == read_info(plain).threshold_source["apcer"]
+    store_threshold(config, choose_threshold, fit_score_map)
+    assert read_info(fitted) == info, "the same call again changes nothing"
+    store_threshold(ThresholdConfig(predictions=dev, out=fitted), choose_threshold)
+    assert read_info(fitted).threshold == value, "the rows of the fit are known to be older than it"
+
+
+def test_a_second_calibration_is_of_the_scores_of_the_first(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    first = overconfident("dev.jsonl", tmp_path, 0)
+    store_threshold(ThresholdConfig(predictions=first, out=tmp_path / "model", calibrate=True), choose_threshold, fit_score_map)
+    before = read_info(tmp_path / "model").score_map
+    second = overconfident("other.jsonl", tmp_path, 1)
+    config = ThresholdConfig(predictions=second, out=tmp_path / "model", calibrate=True)
+    store_threshold(config, choose_threshold, fit_score_map)
+    after = read_info(tmp_path / "model").score_map
+    assert after[0] == pytest.approx(before[0] * 0.5, abs=0.03)
+    assert after[1] == pytest.approx(before[1] * 0.5 - 1, abs=0.15)
+    config = ThresholdConfig(predictions=[first, second], out=tmp_path / "model")
+    with pytest.raises(ValueError, match="some were made before the calibration"):
+        store_threshold(config, choose_threshold)

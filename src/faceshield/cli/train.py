@@ -71,11 +71,15 @@ def train(
         train_baseline(rival, print_row)
         out = rival.out
     elif stage == "threshold":
+        from faceshield.baselines import BASELINE_FILE
+        from faceshield.evaluation.metrics.calibration import fit_score_map
         from faceshield.evaluation.threshold import choose_threshold
         from faceshield.training.threshold import ThresholdConfig, store_threshold
 
         wanted = ThresholdConfig.load(source, given)
-        value = store_threshold(wanted, choose_threshold)
+        if wanted.calibrate and (wanted.out / BASELINE_FILE).is_file():
+            raise ValueError(f"calibrate=true of the baseline {wanted.out} — expected a model of ours — leave it out")
+        value = store_threshold(wanted, choose_threshold, fit_score_map)
         typer.echo(f"threshold {value:.6f}, stored in {wanted.out}/faceshield.json")
         out = wanted.out
     else:

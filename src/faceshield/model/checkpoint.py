@@ -80,12 +80,15 @@ class CheckpointInfo:
     Attributes:
         threshold: A picture is an attack where its `bonafide_score` is below this (0..1); None = not chosen.
         threshold_source: Where it comes from: dataset, n, criterion, and the rates there.
+        calibration: `scale` and `offset` that make a probability of the model's own log-odds, fitted on a development set
+            (Platt 1999), with its origin; empty: the log-odds as they are.
         questions: The exact fixed question per task that scores were trained and chosen with.
         extra: Anything else worth keeping: training data, PVTM's direction, date.
     """
 
     threshold: float | None = None
     threshold_source: Mapping[str, Any] = field(default_factory=dict)
+    calibration: Mapping[str, Any] = field(default_factory=dict)
     questions: Mapping[str, str] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
 
@@ -94,6 +97,14 @@ class CheckpointInfo:
             raise ValueError(f"threshold {self.threshold} — expected a score between 0 and 1 — choose it on dev data")
         if self.threshold is not None and not self.threshold_source:
             raise ValueError(f"threshold {self.threshold} without threshold_source — expected dataset, n, criterion")
+        scale, offset = self.score_map
+        if not (0 < scale < math.inf and math.isfinite(offset)):
+            raise ValueError(f"calibration scale {scale}, offset {offset} — expected finite, the scale above 0 — fit it again")
+
+    @property
+    def score_map(self) -> tuple[float, float]:
+        """(scale, offset): `bonafide_score` = sigmoid(scale * log-odds + offset)."""
+        return float(self.calibration.get("scale", 1.0)), float(self.calibration.get("offset", 0.0))
 
 
 @dataclass(frozen=True)

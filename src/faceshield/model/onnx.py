@@ -29,6 +29,7 @@ class FixedScorer(nn.Module):
         model: in eval mode, float32.
         processor: its processor.
         asked: to each question the token ids of its answers (`encode_answer`).
+        score_map: (scale, offset) of the first question's log-odds, its first answer against the second.
     """
 
     def __init__(
@@ -36,9 +37,11 @@ class FixedScorer(nn.Module):
         model: FaceShieldForConditionalGeneration,
         processor: FaceShieldProcessor,
         asked: Mapping[str, Sequence[Sequence[int]]],
+        score_map: tuple[float, float] = (1.0, 0.0),
     ) -> None:
         super().__init__()
         self.model = model
+        scale, offset = score_map
         prefix = processor.encode_prefix()
         starts = {question: processor.encode_question(question)[len(prefix) :] for question in asked}
         sequences = [[*starts[question], *answer[:-1]] for question, answers in asked.items() for answer in answers]
@@ -66,6 +69,8 @@ class FixedScorer(nn.Module):
             "places": places,
             "pairs": which * model.config.text_config.vocab_size + wanted,
             "owners": nn.functional.one_hot(owner, len(spoken)).float(),
+            "scale": torch.tensor([scale] * self.sizes[0] + [1.0] * sum(self.sizes[1:])),
+            "offset": torch.tensor([offset] + [0.0] * (len(spoken) - 1)),
         }
         for name, value in constants.items():
             self.register_buffer(name, value, persistent=False)
@@ -81,7 +86,7 @@ class FixedScorer(nn.Module):
             inputs_embeds=row, attention_mask=self.mask, position_ids=self.positions, use_cache=False
         ).last_hidden_state
         chances = self.model.lm_head(hidden[:, self.places]).log_softmax(-1)
-        totals = chances.flatten(1)[:, self.pairs] @ self.owners
+        totals = chances.flatten(1)[:, self.pairs] @ self.owners * self.scale + self.offset
         return tuple(part.softmax(-1) for part in totals.split(self.sizes, dim=1))
 
 
@@ -92,11 +97,13 @@ def export_scorer(
     file: Path,
     names: Sequence[str],
     metadata: Mapping[str, str],
+    *,
+    score_map: tuple[float, float] = (1.0, 0.0),
 ) -> Path:
     """Write the graph, whole or not at all; batches of any size go through it.
 
     Args:
-        model, processor, asked: see `FixedScorer`.
+        model, processor, asked, score_map: see `FixedScorer`.
         file: `*.onnx`; everything is in it, weights too.
         names: of the outputs, one a question.
         metadata: words kept in the file.
@@ -109,7 +116,7 @@ def export_scorer(
         raise ModuleNotFoundError(f'{", ".join(missing)} not installed — expected for ONNX — pip install "faceshield[onnx]"')
     file.parent.mkdir(parents=True, exist_ok=True)
     own: Any = copy.deepcopy(model)  # the caller's stays on its device, in its precision
-    scorer = FixedScorer(own.to("cpu", torch.float32), processor, asked).eval()
+    scorer = FixedScorer(own.to("cpu", torch.float32), processor, asked, score_map).eval()
     inputs = {"pixel_values": torch.zeros(2, 3, processor.image_size, processor.image_size)}
     if processor.use_savp:
         inputs["savp_values"] = inputs["pixel_values"].clone()

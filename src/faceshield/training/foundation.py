@@ -56,7 +56,7 @@ def train_towers(
         begun = load(resolve_model(config.init))
         model, processor = begun.model, begun.processor
         # A threshold belongs to the scores of the towers it was chosen with.
-        info, inputs = replace(begun.info, threshold=None, threshold_source={}), [begun.path, *inputs]
+        info, inputs = replace(begun.info, threshold=None, threshold_source={}, calibration={}), [begun.path, *inputs]
     else:
         tokenizer = tokenizer_for(config.tokenizer, config.out, corpus, config.vocab_size)
         model, processor = build_tiny(tokenizer, seed=config.seed, **config.model)

@@ -6,17 +6,18 @@ Use: `faceshield train threshold out=runs/tiny/sft predictions=dev/predictions.j
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from pydantic import Field
 
 from faceshield.config import Config, Paths
 from faceshield.model import read_info
-from faceshield.model.checkpoint import INFO_FILE
-from faceshield.records import Prediction, read_jsonl, write_text_atomic
+from faceshield.model.checkpoint import INFO_FILE, CheckpointInfo
+from faceshield.records import Prediction, file_sha256, read_jsonl, write_text_atomic
 
 
 class ThresholdConfig(Config):
@@ -25,6 +26,8 @@ class ThresholdConfig(Config):
     Attributes:
         predictions: of the development sets, by this very checkpoint; rows of the task "coarse" are read.
         out: the checkpoint folder whose `faceshield.json` gets the threshold.
+        calibrate: whether the scores shall become probabilities too: scale and offset of their log-odds are fitted on the same
+            rows, stored, and the threshold is in the new scores.
         criterion: "eer", "bpcerX" or "apcerX" with X in percent, see evaluation's `choose_threshold`.
         dataset: name of the development set, None = the predictions' paths.
     """
@@ -32,23 +35,29 @@ class ThresholdConfig(Config):
     stage: Literal["threshold"] = "threshold"
     predictions: Paths = Field(min_length=1)
     out: Path
+    calibrate: bool = False
     criterion: str = "eer"
     dataset: str | None = None
 
 
-def store_threshold(config: ThresholdConfig, choose: Callable[..., Any]) -> float:
+FitScoreMap = Callable[[list[float], list[bool]], tuple[float, float]]
+
+
+def store_threshold(config: ThresholdConfig, choose: Callable[..., Any], fit: FitScoreMap | None = None) -> float:
     """Chooses and stores the threshold and returns it.
 
     Args:
         config: the settings.
-        choose: evaluation's `choose_threshold`; an argument because training does not know evaluation.
+        choose, fit: evaluation's `choose_threshold` and, for `calibrate`, its `fit_score_map`; arguments because training does
+            not know evaluation.
 
-    The question that the scores answer is stored with it: asked another one, the model gives other scores.
+    The question that the scores answer is stored with it: asked another one, the model gives other scores. The predictions
+    that a calibration was fitted on are known by their hash to be older than it, so the same call can be made again.
 
     Raises:
         FileNotFoundError: no such checkpoint.
-        ValueError: no coarse predictions with a score and a truth, or predictions of more than one question; or
-            a criterion that only a threshold above every score meets.
+        ValueError: no coarse predictions with a score and a truth, or predictions of more than one question; some made before
+            a calibration and some after; or a criterion that only a threshold above every score meets.
     """
     rows = [
         row
@@ -62,18 +71,51 @@ def store_threshold(config: ThresholdConfig, choose: Callable[..., Any]) -> floa
     questions = sorted({row.question for row in rows})
     if len(questions) > 1:
         raise ValueError(f"{names}: scores of the questions {questions} — expected one — predict again with one version")
-    scores, truth = [row.bonafide_score for row in rows], [row.truth.is_attack for row in rows]
-    chosen = choose(scores, truth, config.criterion, dataset=config.dataset or names)
     if not config.out.is_dir():
         raise FileNotFoundError(f"{config.out}: no such folder — expected the checkpoint that was scored — check the path")
+    truth = [bool(row.truth.is_attack) for row in rows]
+    info = read_info(config.out)
+    scores, calibration = _calibrated(config, info, [float(row.bonafide_score or 0.0) for row in rows], truth, fit)
+    chosen = choose(scores, truth, config.criterion, dataset=config.dataset or names)
     value = float(chosen.value)
     if value > 1:
         raise ValueError(
             f"{names}: {config.criterion} is met only by refusing every picture, for attacks score 1 — expected a threshold "
             "of at most 1 — choose another criterion"
         )
-    info = read_info(config.out)
     asked = {**info.questions, "coarse": questions[0]}
-    info = replace(info, threshold=value, threshold_source=chosen.source, questions=asked)
+    info = replace(info, threshold=value, threshold_source=chosen.source, calibration=calibration, questions=asked)
     write_text_atomic(config.out / INFO_FILE, json.dumps(asdict(info), indent=2, ensure_ascii=False) + "\n")
     return value
+
+
+def _calibrated(
+    config: ThresholdConfig, info: CheckpointInfo, scores: list[float], truth: list[bool], fit: FitScoreMap | None
+) -> tuple[list[float], Mapping[str, Any]]:
+    """The scores as the checkpoint will give them, and its calibration."""
+    hashes = sorted(file_sha256(file) for file in config.predictions)
+    older = [name in info.calibration.get("predictions", ()) for name in hashes]
+    if any(older) and not all(older):
+        raise ValueError(
+            f"{', '.join(map(str, config.predictions))}: some were made before the calibration in {config.out}, some after — "
+            "expected one kind — predict again"
+        )
+    if not config.calibrate:
+        return (_mapped(scores, *info.score_map) if all(older) else scores), info.calibration
+    if fit is None:
+        raise TypeError("calibrate without fit — expected evaluation's fit_score_map — pass it")
+    scale, offset = fit(scores, truth)
+    before = (1.0, 0.0) if all(older) else info.score_map
+    calibration = {
+        "scale": scale * before[0],
+        "offset": scale * before[1] + offset,
+        "dataset": config.dataset or ", ".join(map(str, config.predictions)),
+        "n": len(scores),
+        "predictions": hashes,
+    }
+    return _mapped(scores, scale, offset), calibration
+
+
+def _mapped(scores: list[float], scale: float, offset: float) -> list[float]:
+    values = np.clip(np.asarray(scores, dtype=np.float64), np.finfo(float).tiny, 1 - np.finfo(float).eps)
+    return [float(value) for value in 1 / (1 + np.exp(-(scale * (np.log(values) - np.log1p(-values)) + offset)))]

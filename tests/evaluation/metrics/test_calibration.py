@@ -7,7 +7,7 @@ import pytest
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss
 
-from faceshield.evaluation.metrics.calibration import BINS, Calibration
+from faceshield.evaluation.metrics.calibration import BINS, Calibration, fit_score_map
 
 
 def test_equals_scikit_learn() -> None:
@@ -47,3 +47,23 @@ def test_missing_scores_and_faults() -> None:
         Calibration([1.2], [True])
     with pytest.raises(ValueError, match="expected two"):
         Calibration([0.2, 0.3], [True])
+
+
+def test_the_fitted_map_is_the_one_the_scores_were_made_with() -> None:
+    """Scores that say log-odds x where the truth is 0.6 x - 1.2; 1 and 0 among them do no harm."""
+    rng = np.random.default_rng(3)
+    odds = rng.normal(1, 3, 40_000)
+    scores, chance = 1 / (1 + np.exp(-odds)), 1 / (1 + np.exp(-(0.6 * odds - 1.2)))
+    attack = rng.random(len(odds)) > chance
+    scale, offset = fit_score_map(scores, attack)
+    assert scale == pytest.approx(0.6, abs=0.02) and offset == pytest.approx(-1.2, abs=0.05)
+    mended = 1 / (1 + np.exp(-(scale * odds + offset)))
+    assert Calibration(scores, attack).error() > 0.1 and Calibration(mended, attack).error() < 0.01
+    assert all(map(math.isfinite, fit_score_map([0.0, 1.0, 0.0, 1.0, 0.5], [True, False, False, True, False])))
+
+
+def test_no_map_mends_one_class_or_scores_upside_down() -> None:
+    with pytest.raises(ValueError, match="expected both kinds"):
+        fit_score_map([0.2, 0.8], [True, True])
+    with pytest.raises(ValueError, match="do not tell bona fides from attacks"):
+        fit_score_map([0.2, 0.3, 0.8, 0.6], [False, False, True, True])

@@ -1,6 +1,6 @@
 """Calibration: is a bonafide_score of 0.9 right nine times in ten? (asked for beside the paper's tables)
 
-Use: ``calibration = Calibration(scores, is_attack); calibration.error(), calibration.brier()``.
+Use: ``calibration = Calibration(scores, is_attack); calibration.error(), calibration.brier()``; ``fit_score_map`` mends it.
 
 Both are of the set's own mix of bona fide and attack: a score that is calibrated on one mix is not on another.
 """
@@ -56,3 +56,27 @@ class Calibration:
         """Mean squared distance of the scores from the truth (Brier 1950), 0..1; NaN for no scores."""
         rows = self._there * (np.ones(len(self._there)) if weights is None else weights)
         return ratio(float((rows * (self._scores - self._bonafide) ** 2).sum()), float(rows.sum()))
+
+
+def fit_score_map(scores: ArrayLike, is_attack: ArrayLike) -> tuple[float, float]:
+    """The (scale, offset) by which the scores' log-odds become those of a probability (Platt 1999).
+
+    Args:
+        scores: (rows,) bonafide_score in 0..1; 0 and 1 are taken as 1e-9 from the end.
+        is_attack: (rows,) the truth; both must be there.
+
+    Raises:
+        ValueError: one class alone, or scores that do not rank bona fides above attacks, which no calibration mends.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    values = np.clip(np.asarray(scores, dtype=np.float64), 1e-9, 1 - 1e-9)
+    bonafide = ~np.asarray(is_attack, dtype=bool)
+    if bonafide.all() or not bonafide.any():
+        raise ValueError(f"{int(bonafide.sum())} of {bonafide.size} rows are bona fide — expected both kinds — add the others")
+    odds = np.log(values) - np.log1p(-values)
+    fitted = LogisticRegression(C=np.inf, tol=1e-8, max_iter=1000).fit(odds[:, None], bonafide)
+    scale, offset = float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
+    if scale <= 0:
+        raise ValueError(f"scale {scale:.3g} — expected above 0 — these scores do not tell bona fides from attacks")
+    return scale, offset
