@@ -182,3 +182,13 @@ def test_begun_with_something_else(tmp_path: Path) -> None:
     begun(tmp_path / "a", {"seed": 0, "path": "x"})
     with pytest.raises(ValueError, match="begun with seed 0, now 1"):
         begun(tmp_path / "a", {"seed": 1, "path": "x"})
+
+
+@pytest.mark.parametrize(("test", "told"), [("dev", "are in .* too"), ("nowhere", "nowhere.jsonl")])
+def test_faults_in_the_sets_are_told_before_anything_is_trained(
+    test: str, told: str, sets: dict[str, Path], checkpoint: Path, tmp_path: Path
+) -> None:
+    files = {"dev": sets["dev"], "test": sets["dev"].with_name(f"{test}.jsonl")}
+    with pytest.raises((ValueError, FileNotFoundError), match=told):
+        run_sweep(sweep(sets, checkpoint, tmp_path / "out", **files))
+    assert not (tmp_path / "out").exists()

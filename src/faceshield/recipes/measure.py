@@ -64,7 +64,7 @@ def measure(
     out, test = Path(out), Path(test)
     sets = {"test": test} if dev is None else {"dev": Path(dev), "test": test}
     if dev is not None:
-        _apart(Path(dev), test)
+        check_apart(Path(dev), test)
     with contextlib.ExitStack() as stack:
         asker = load_model(model, endpoint=endpoint)
         if hasattr(asker, "close"):
@@ -88,7 +88,8 @@ def measure(
     return metrics
 
 
-def _apart(dev: Path, test: Path) -> None:
+def check_apart(dev: Path, test: Path) -> None:
+    """Raises ValueError where a picture is in both samples files."""
     tested = {image_path(row, test).resolve() for row in iter_jsonl(test, Sample)}
     shared = [row.id for row in iter_jsonl(dev, Sample) if image_path(row, dev).resolve() in tested]
     if shared:

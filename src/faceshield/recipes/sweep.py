@@ -22,8 +22,8 @@ from faceshield.config import Config
 from faceshield.evaluation.repeats import collected, mean_std
 from faceshield.evaluation.table import table
 from faceshield.recipes.begun import begun
-from faceshield.recipes.measure import METRICS_FILE, measure
-from faceshield.records import write_run, write_text_atomic
+from faceshield.recipes.measure import METRICS_FILE, check_apart, measure
+from faceshield.records import Sample, read_jsonl, write_run, write_text_atomic
 from faceshield.tasks import TASKS
 from faceshield.training.settings import StageConfig
 from faceshield.training.stages import train_stage
@@ -164,9 +164,14 @@ def run_sweep(config: SweepConfig, *, questions: Mapping[str, str] | None = None
         report: told every row of the stages' logs, and a row with the event "run" before each run.
 
     Raises:
-        ValueError: a run's folder was begun with other settings.
+        ValueError: a run's folder was begun with other settings, or a picture is in both sets.
+        RecordError, FileNotFoundError: the sets cannot be read.
     """
     tell = report or (lambda row: None)
+    if config.test is not None:  # faults in the sets are told now, not after the first training
+        read_jsonl(config.test, Sample)
+        if config.dev is not None:
+            check_apart(config.dev, config.test)
     results = Results()
     runs = list(plan(config))
     scored: dict[str, list[dict[str, Any]]] = {}
