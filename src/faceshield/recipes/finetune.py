@@ -1,8 +1,8 @@
 """A checkpoint made to know somebody's own pictures: from their folder to an adapter and a report on people it has not seen.
 
-Prepare, split (no person in two parts), generate, train (stage `sft` of the paper, §4.3, as an adapter), choose the threshold
-on the development part, score on the test part, beside the checkpoint as it was with a threshold chosen the same way. Each
-step is kept once it is done. Use: `result = finetune(FinetuneConfig(folder="mine", out="my-model"))`.
+Prepare, split (no person in two parts), generate, train (stage `sft` of the paper, §4.3, as an adapter), choose on the
+development part how much of what was learnt to keep, and the threshold; score on the test part, beside the checkpoint as it was
+with a threshold chosen the same way. Each step is kept once it is done. Use: `result = finetune(FinetuneConfig(folder="mine", out="my-model"))`.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ from faceshield.datasets import DATASETS, PrepareConfig, prepare, rejects_path
 from faceshield.datasets.splits import SPLITS, SplitConfig, split
 from faceshield.evaluation.table import table
 from faceshield.evaluation.threshold import bpcer_limit
-from faceshield.model import count_parameters, read_info, resolve_model
+from faceshield.model import count_parameters, is_adapter, read_info, resolve_model
 from faceshield.model.checkpoint import weights_folder
 from faceshield.recipes.begun import begun
+from faceshield.recipes.keep import SHARES, keep_best
 from faceshield.recipes.measure import METRICS_FILE, measure
 from faceshield.recipes.sweep import MACHINE, override
 from faceshield.records import Prediction, Sample, file_sha256, iter_jsonl, read_jsonl, write_text_atomic
@@ -47,7 +48,7 @@ class FinetuneConfig(Config):
 
     Attributes:
         folder: pictures as `prepare folder` reads them: `real/…` and `attack/<type>/…`, or a list; or a samples file.
-        out: folder of all; the adapter is `out/model`.
+        out: folder of all; the adapter is `out/model`, all that was learnt `out/trained`.
         init: checkpoint to adapt: "tiny", a folder, or a hub id.
         face: "detect": cut out the largest face, as `inspect` does; "whole": the pictures are face crops.
         tasks: to learn and to score; None = those that both the bona fide pictures and the attacks have true answers for.
@@ -75,11 +76,13 @@ class Finetuned:
 
     Attributes:
         model: the adapter's folder, with its threshold.
+        kept: share of what was learnt that the adapter holds, and what was seen of each share, see `keep_best`.
         metrics: of the test part: "before" (the checkpoint as it was, with a threshold of the same development part), "after".
         report: a page of markdown with both.
     """
 
     model: Path
+    kept: dict[str, Any]
     metrics: dict[str, dict[str, Any]]
     report: Path
 
@@ -139,21 +142,26 @@ def finetune(config: FinetuneConfig, *, questions: Mapping[str, str] | None = No
     stage = _stage(config, dialogues, read_jsonl(parts["train"], Sample))
     if not (stage.out / "run.json").is_file():
         train_stage(stage, questions=questions, report=tell)
+    model = config.out / "model"
+    # Where an adapter was trained on, the way back from it leads to its base, not to what it was.
+    shares = (1.0,) if is_adapter(resolve_model(config.init)) else SHARES
+    kept = keep_best(stage.out, model, dev=parts["dev"], shares=shares)
+    tell({"event": "kept", "share of what was learnt": kept["share"]})
 
     def progress(name: str, done: int, total: int) -> None:
         if done == total:
             tell({"event": "predicted", "part": name, "pictures": total})
 
     metrics = {}
-    for name, model in (("before", config.init), ("after", str(stage.out))):
+    for name, asked in (("before", config.init), ("after", str(model))):
         scores = config.out / "scores" / name
         file = scores / METRICS_FILE
         metrics[name] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else measure(
-            model, scores, test=parts["test"], dev=parts["dev"], tasks=tasks, criterion=config.criterion, system=name,
+            asked, scores, test=parts["test"], dev=parts["dev"], tasks=tasks, criterion=config.criterion, system=name,
             store=name == "after", seed=config.seed, progress=progress,
         )  # fmt: skip
-    page = write_text_atomic(config.out / REPORT_FILE, "\n".join(_page(config, parts, stage, metrics)) + "\n")
-    return Finetuned(stage.out, metrics, page)
+    page = write_text_atomic(config.out / REPORT_FILE, "\n".join(_page(config, parts, kept, metrics)) + "\n")
+    return Finetuned(model, kept, metrics, page)
 
 
 def _check(config: FinetuneConfig) -> None:
@@ -257,7 +265,7 @@ def _stage(config: FinetuneConfig, dialogues: Path, rows: list[Sample]) -> Stage
     values: dict[str, Any] = {
         **defaults(config.init, len(rows)), "oversample": _evened(rows), "seed": config.seed, "cache": config.out / "cache",
         **config.settings,
-        "stage": "sft", "init": config.init, "dialogues": [str(dialogues)], "out": config.out / "model", "save": "adapter",
+        "stage": "sft", "init": config.init, "dialogues": [str(dialogues)], "out": config.out / "trained", "save": "adapter",
     }  # fmt: skip
     return StageConfig.load(None, [override(name, value) for name, value in values.items()])
 
@@ -275,8 +283,9 @@ def _evened(rows: list[Sample]) -> dict[str, float]:
 
 
 def _page(
-    config: FinetuneConfig, parts: Mapping[str, Path], stage: StageConfig, metrics: Mapping[str, dict[str, Any]]
+    config: FinetuneConfig, parts: Mapping[str, Path], kept: Mapping[str, Any], metrics: Mapping[str, dict[str, Any]]
 ) -> Iterator[str]:
+    model, trained = config.out / "model", config.out / "trained"
     named = {f"{config.init} as it was" if name == "before" else "fine-tuned": found for name, found in metrics.items()}
     yield f"# {config.folder.name}, fine-tuned from {config.init}"
     yield ""
@@ -289,6 +298,7 @@ def _page(
         yield ""
     yield f"Scored on the part test, nobody of train or dev. Both thresholds are chosen on the part dev ({config.criterion})."
     yield verdict(metrics)
+    yield _share(kept)
     yield "Numbers are percent with 95% intervals; of few pictures the intervals are wide, and they are what to believe."
     yield ""
     yield table(named, form="markdown")
@@ -299,9 +309,18 @@ def _page(
     yield ""
     yield "## Next"
     yield ""
-    yield f"- look at pictures: `faceshield inspect PHOTO… --model {stage.out} --out look`"
-    yield f"- another working point: `faceshield calibrate PHOTOS --model {stage.out} --out another`"
-    yield f"- serve it: `faceshield serve --model {stage.out}`; how it was trained: `{stage.out}/README.md`"
+    yield f"- look at pictures: `faceshield inspect PHOTO… --model {model} --out look`"
+    yield f"- another working point: `faceshield calibrate PHOTOS --model {model} --out another`"
+    yield f"- serve it: `faceshield serve --model {model}`; how it was trained: `{trained}/README.md`"
+
+
+def _share(kept: Mapping[str, Any]) -> str:
+    """What part of the training is in the adapter, and why."""
+    seen = ", ".join(f"{100 * one['share']:g}%: {100 * one['auc']:.1f}" for one in kept["tried"])
+    return (
+        f"Of what was learnt {100 * kept['share']:g}% is kept: the weights between the checkpoint and its trained self that rank "
+        f"the part dev best (AUC {seen})."
+    )
 
 
 def verdict(metrics: Mapping[str, dict[str, Any]]) -> str:

@@ -1,0 +1,99 @@
+"""How much of what an adapter has learnt to keep: the best point between its base and it, on a development set.
+
+Weights between a model and its fine-tuned self are often better than either (WiSE-FT, Wortsman et al. 2022); of few pictures an
+adapter learns more than is true. Nothing is trained here: each share is one look at the development set, and 0, the base as it
+was, is among them. Use: `shares = keep_best("trained", "model", dev="dev.jsonl")`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from faceshield.evaluation.metrics.pad import ScoreCurve
+from faceshield.model import load, save
+from faceshield.model.adapter import PROJECTOR, read_settings
+from faceshield.predictor import FaceShieldPredictor
+from faceshield.records import Sample, image_path, read_jsonl, write_run
+
+SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
+ADAPTER = "default"  # PEFT's name of the only one
+
+
+def keep_best(trained: str | Path, out: str | Path, *, dev: str | Path, shares: Sequence[float] = SHARES) -> dict[str, Any]:
+    """Writes the adapter at the share that ranks the development pictures best, and says what was seen.
+
+    Args:
+        trained: an adapter's folder.
+        out: folder of the adapter to write; done before, it is left as it is.
+        dev: samples with bona fides and attacks, nobody of those trained on.
+        shares: to try, 0..1 of the way from the base to the adapter.
+
+    Returns:
+        `share`, and `tried`: share, AUC and log loss (each class counts half) of each. The best AUC wins, then the lowest
+        loss.
+    """
+    trained, out, dev = Path(trained), Path(out), Path(dev)
+    if (out / "run.json").is_file():
+        found: dict[str, Any] = json.loads((out / "run.json").read_text(encoding="utf-8"))["config"]
+        return found
+    loaded = load(trained, merge=False)
+    adapted: Any = loaded.model
+    scaled = _Scaled(adapted)
+    shield = FaceShieldPredictor(
+        adapted.get_base_model(), loaded.processor, threshold=0.5, crop_side=loaded.info.extra.get("crop_side")
+    )
+    rows = read_jsonl(dev, Sample)
+    attack = np.array([row.is_attack for row in rows])
+    tried = []
+    for share in shares:
+        scaled.to(share)
+        scores = np.array([score for score, _ in shield.score_many([image_path(row, dev) for row in rows])])
+        tried.append({"share": share, "auc": ScoreCurve(scores, attack).auc(), "log_loss": _log_loss(scores, attack)})
+    best = min(tried, key=lambda one: (-one["auc"], one["log_loss"]))
+    scaled.to(best["share"])
+    scaled.settle()
+    info = replace(loaded.info, extra={**loaded.info.extra, "kept": best["share"]})
+    save(adapted, loaded.processor, out, info, base=read_settings(trained)["base_model_name_or_path"])
+    told = {"stage": "keep", "share": best["share"], "tried": tried}
+    write_run(out, config=told, seed=None, inputs=[trained, dev])
+    return told
+
+
+class _Scaled:
+    """An adapter beside its base, at any share of the way: LoRA is linear, and of the projector both ends are there."""
+
+    def __init__(self, adapted: Any) -> None:
+        self.layers = [module for module in adapted.modules() if ADAPTER in getattr(module, "lora_B", {})]
+        self.whole = [layer.scaling[ADAPTER] for layer in self.layers]
+        self.share = 1.0
+        wrapper = next(module for name, module in adapted.named_modules() if name.endswith(PROJECTOR))
+        self.base = list(wrapper.original_module.parameters())
+        self.now = list(wrapper.modules_to_save[ADAPTER].parameters())
+        self.learnt = [value.detach().clone() for value in self.now]
+
+    @torch.no_grad()
+    def to(self, share: float) -> None:
+        self.share = share
+        for layer, whole in zip(self.layers, self.whole, strict=True):
+            layer.scaling[ADAPTER] = share * whole
+        for now, base, learnt in zip(self.now, self.base, self.learnt, strict=True):
+            now.copy_(base.lerp(learnt, share))
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        """The share goes from LoRA's scale, which an adapter's file does not have, into its second factor."""
+        for layer, whole in zip(self.layers, self.whole, strict=True):
+            layer.lora_B[ADAPTER].weight.mul_(self.share)
+            layer.scaling[ADAPTER] = whole
+
+
+def _log_loss(scores: Any, attack: Any) -> float:
+    right = np.clip(np.where(attack, 1 - scores, scores), 1e-12, None)
+    return float(-(np.log(right[attack]).mean() + np.log(right[~attack]).mean()) / 2)
