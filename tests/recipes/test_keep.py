@@ -1,4 +1,4 @@
-"""An adapter at a share of the way from its base: the weights between both, and the share that ranks development pictures best."""
+"""An adapter at a share of the way from its base: the weights between both, the share that ranks best."""
 
 from __future__ import annotations
 

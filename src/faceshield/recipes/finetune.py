@@ -2,7 +2,8 @@
 
 Prepare, split (no person in two parts), generate, train (stage `sft` of the paper, §4.3, as an adapter), choose on the
 development part how much of what was learnt to keep, and the threshold; score on the test part, beside the checkpoint as it was
-with a threshold chosen the same way. Each step is kept once it is done. Use: `result = finetune(FinetuneConfig(folder="mine", out="my-model"))`.
+with a threshold chosen the same way. Each step is kept once it is done.
+Use: `result = finetune(FinetuneConfig(folder="mine", out="my-model"))`.
 """
 
 from __future__ import annotations
@@ -318,8 +319,8 @@ def _share(kept: Mapping[str, Any]) -> str:
     """What part of the training is in the adapter, and why."""
     seen = ", ".join(f"{100 * one['share']:g}%: {100 * one['auc']:.1f}" for one in kept["tried"])
     return (
-        f"Of what was learnt {100 * kept['share']:g}% is kept: the weights between the checkpoint and its trained self that rank "
-        f"the part dev best (AUC {seen})."
+        f"Of what was learnt {100 * kept['share']:g}% is kept: the weights between the checkpoint and its trained self that "
+        f"rank the part dev best (AUC {seen})."
     )
 
 
