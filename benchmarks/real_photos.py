@@ -2,7 +2,7 @@
 
 python benchmarks/real_photos.py photos.csv [--root FOLDER] [--model tiny] [--face detect|tight|whole] [--out FILE]
 
-Framed three ways: "detect", as `inspect` does, the face with half of its side around it; "tight", with a tenth; "whole", all of it.
+Framed three ways: "detect", as `inspect` does, half of the face's side around it; "tight", a tenth; "whole", all there is.
 The CSV has the columns file (relative to --root, by default the CSV's folder) and kind (bonafide or attack),
 and may have presentation_type and subject. Only measure here: a threshold, an epoch or a setting chosen on
 these photographs makes them training data.
