@@ -106,7 +106,7 @@ class OpenAIServer:
             reply["choices"][0]["message"]["content"] = text  # type: ignore[index]
             if body.get("logprobs") and self.logprobs is not None:
                 reply["choices"][0]["logprobs"] = {"content": self.logprobs(body)}  # type: ignore[index]
-            status = {"429": 429, "500": 500}.get(kind, self.status or 200)
+            status = int(kind) if kind.isdigit() else self.status or 200
             why = self.refusal(body) if self.refusal is not None else None
             status = 400 if why else status
             said = why or f"no: {dict(handler.headers)}"
