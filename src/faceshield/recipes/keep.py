@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.metrics import log_loss
+from sklearn.utils.class_weight import compute_sample_weight
 
 from faceshield.evaluation.metrics.pad import ScoreCurve
 from faceshield.model import load, save
@@ -51,11 +53,13 @@ def keep_best(trained: str | Path, out: str | Path, *, dev: str | Path, shares: 
     )
     rows = read_jsonl(dev, Sample)
     attack = np.array([row.is_attack for row in rows])
+    even = compute_sample_weight("balanced", attack)
     tried = []
     for share in shares:
         scaled.to(share)
         scores = np.array([score for score, _ in shield.score_many([image_path(row, dev) for row in rows])])
-        tried.append({"share": share, "auc": ScoreCurve(scores, attack).auc(), "log_loss": _log_loss(scores, attack)})
+        loss = float(log_loss(~attack, scores, sample_weight=even))
+        tried.append({"share": share, "auc": ScoreCurve(scores, attack).auc(), "log_loss": loss})
     best = min(tried, key=lambda one: (-one["auc"], one["log_loss"]))
     scaled.to(best["share"])
     scaled.settle()
@@ -92,8 +96,3 @@ class _Scaled:
         for layer, whole in zip(self.layers, self.whole, strict=True):
             layer.lora_B[ADAPTER].weight.mul_(self.share)
             layer.scaling[ADAPTER] = whole
-
-
-def _log_loss(scores: Any, attack: Any) -> float:
-    right = np.clip(np.where(attack, 1 - scores, scores), 1e-12, None)
-    return float(-(np.log(right[attack]).mean() + np.log(right[~attack]).mean()) / 2)
