@@ -85,7 +85,7 @@ SCALES: dict[str, Scale] = {
     "small": Scale(
         0.2, 400, foundation_share=0.4,
         towers={"pictures": 48_000, "eval_every": 12_000},
-        adapt={"pictures": 8_000, "eval_every": 8_000, "low_share": 0.0, "learning_rate": 3e-4},
+        adapt={"pictures": 16_000, "eval_every": 16_000, "low_share": 0.0},
         language={"steps": 300},
         pretrain={"epochs": 0.5},
         sft={"epochs": 2},
