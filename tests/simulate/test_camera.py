@@ -8,7 +8,7 @@ import numpy as np
 from skimage.data import astronaut
 from skimage.transform import resize
 
-from faceshield.simulate.camera import capture, draw_settings
+from faceshield.simulate.camera import capture, draw_settings, draw_severity
 from faceshield.simulate.portrait import CANVAS, FloatImage
 
 
@@ -67,3 +67,12 @@ def test_rare_faults_have_their_shares() -> None:
     assert 0.03 < shares["enlarged"] < 0.10 and shares["over-exposed"] > 0.005 and 0.08 < shares["smoothed"] < 0.16
     plain = draw_settings(np.random.default_rng(3), severity=0.0)
     assert plain.resolution == 1 and plain.saturation == 1 and plain.balance == (1, 1, 1) and plain.smoothing == 0
+
+
+def test_four_of_ten_cameras_are_good_ones() -> None:
+    rng = np.random.default_rng(0)
+    severities = np.array([draw_severity(rng) for _ in range(2000)])
+    good = severities < 1
+    assert 0.36 < good.mean() < 0.44 and severities[good].min() >= 0.2 and severities[good].max() <= 0.6
+    mild, full = (np.mean([draw_settings(np.random.default_rng(i), hard).noise for i in range(200)]) for hard in (0.4, 1))
+    assert mild < 0.5 * full

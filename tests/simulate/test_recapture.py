@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from types import ModuleType
 
 import numpy as np
 import pytest
 
-from faceshield.simulate.attacks import hands, recapture, replay
+from faceshield.simulate.attacks import attack, hands, recapture, replay
 from faceshield.simulate.attacks import print as printed
+from faceshield.simulate.attacks.holder import draw_holder
 from faceshield.simulate.portrait import (
     CANVAS,
     LANDMARKS,
@@ -21,6 +23,7 @@ from faceshield.simulate.portrait import (
     Scene,
     smooth_noise,
 )
+from faceshield.simulate.scene import ANYWHERE, Setting
 
 BACKGROUND = np.full((CANVAS, CANVAS, 3), (0.1, 0.6, 0.1), np.float32)
 WHOLE_VIEW = (0.0, 0.0, float(CANVAS), float(CANVAS))
@@ -145,3 +148,54 @@ def test_faces_at_the_border_and_unknown_variants(scene: Scene, module: ModuleTy
             assert module.apply(moved, np.random.default_rng(seed), BACKGROUND).cues
     with pytest.raises(ValueError, match="expected one of"):
         module.apply(scene, np.random.default_rng(0), BACKGROUND, "print/woodcut")
+
+
+HELD = [(printed, "print/photo-paper"), (replay, "replay/phone"), (replay, "replay/tablet")]
+
+
+@pytest.mark.parametrize(("module", "variant"), HELD)
+def test_a_holder_is_seen_around_the_medium_and_has_hands_on_it(scene: Scene, module: ModuleType, variant: str) -> None:
+    seen = gripped = 0
+    for seed in range(12):
+        holder = draw_holder(BACKGROUND, np.random.default_rng([7, seed]))
+        result = module.apply(scene, np.random.default_rng(seed), BACKGROUND, variant, holder)
+        if result.extra["view"] == recapture.TIGHT:  # nothing of it can be seen
+            alone = module.apply(scene, np.random.default_rng(seed), BACKGROUND, variant)
+            assert np.array_equal(result.image, alone.image)
+            continue
+        seen += 1
+        gripped += bool({printed.FINGERS, replay.FINGERS} & set(result.cues))
+        x0, y0, x1, y1 = (int(value) for value in result.boxes[0])
+        outside = np.ones((CANVAS, CANVAS), bool)
+        outside[max(0, y0 - 4) : y1 + 4, max(0, x0 - 4) : x1 + 4] = False
+        cloth = np.abs(holder.image - BACKGROUND).max(axis=2) > 0.1
+        if (outside & cloth).sum() > 500:
+            shown = result.image[outside & cloth]
+            to_body, to_wall = (np.abs(shown - what[outside & cloth]).mean() for what in (holder.image, BACKGROUND))
+            assert to_body < to_wall, "the wall shows where the holder should be"
+    assert seen >= 3 and gripped >= seen / 2
+
+
+def test_nobody_holds_what_stands(scene: Scene) -> None:
+    holder = draw_holder(BACKGROUND, np.random.default_rng(3))
+    for seed in range(6):
+        alone = replay.apply(scene, np.random.default_rng(seed), BACKGROUND, "replay/tv")
+        held = replay.apply(scene, np.random.default_rng(seed), BACKGROUND, "replay/tv", holder)
+        assert np.array_equal(alone.image, held.image)
+
+
+def test_a_body_fills_the_lower_half_and_leaves_what_is_behind_it() -> None:
+    for seed in range(8):
+        holder = draw_holder(BACKGROUND, np.random.default_rng(seed))
+        body = np.abs(holder.image - BACKGROUND).max(axis=2) > 0.03
+        assert body[CANVAS * 2 // 3 :].mean() > 0.45
+        again = draw_holder(BACKGROUND, np.random.default_rng(seed))
+        assert np.array_equal(holder.image, again.image) and holder.skin == again.skin
+
+
+def test_shares_of_the_setting_decide_whether_somebody_holds_it(scene: Scene) -> None:
+    """The domains' settings have none: their pictures stay what they were."""
+    assert ANYWHERE.holder > 0 and Setting().holder == 0
+    with_none = attack(scene, "Print", np.random.default_rng(5), setting=replace(ANYWHERE, holder=0.0))
+    with_one = attack(scene, "Print", np.random.default_rng(5), setting=replace(ANYWHERE, holder=1.0))
+    assert not np.array_equal(with_none.image, with_one.image)

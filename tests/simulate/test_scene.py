@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from faceshield.simulate.drawn import draw_portrait
+from faceshield.simulate.furnishings import company
 from faceshield.simulate.portrait import CANVAS, LANDMARKS, OUTLINE, Scene
 from faceshield.simulate.scene import compose_scene, draw_background
 
@@ -51,3 +52,11 @@ def test_backgrounds_fill_the_canvas() -> None:
     for seed in range(20):
         image, phrase = draw_background(np.random.default_rng(seed))
         assert image.shape == (CANVAS, CANVAS, 3) and np.isfinite(image).all() and phrase
+
+
+def test_other_people_stand_beside_and_not_where_the_face_is() -> None:
+    room = np.full((CANVAS, CANVAS, 3), 0.5, np.float32)
+    filled = [company(room, np.random.default_rng(seed)) for seed in range(40)]
+    changed = np.mean([np.abs(image - room).max(axis=2) > 0.02 for image in filled], axis=0)
+    middle, sides = changed[:, CANVAS * 2 // 5 : CANVAS * 3 // 5].mean(), changed[:, : CANVAS // 5].mean()
+    assert sides > 0.2 and middle < sides

@@ -107,6 +107,14 @@ class Camera:
         )
 
 
+_GOOD_CAMERAS = 0.4
+
+
+def draw_severity(rng: np.random.Generator) -> float:
+    """How hard a picture's camera is on it, for `draw_settings`: the full range, or in four of ten pictures a good camera's."""
+    return float(rng.uniform(0.2, 0.6)) if rng.random() < _GOOD_CAMERAS else 1.0
+
+
 def draw_settings(rng: np.random.Generator, severity: float = 1.0) -> CameraSettings:
     """Draws the settings of one exposure; `severity` 0 is a nearly perfect camera, 1 the full range.
 

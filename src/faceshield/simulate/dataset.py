@@ -23,7 +23,7 @@ from PIL import Image
 
 from faceshield.records import JsonlWriter, Sample, read_jsonl, write_jsonl, write_run, write_text_atomic
 from faceshield.simulate.attacks import VARIANTS, attack
-from faceshield.simulate.camera import capture, draw_settings
+from faceshield.simulate.camera import capture, draw_settings, draw_severity
 from faceshield.simulate.domains import VERSION, Domain, domain_named, domain_schedule
 from faceshield.simulate.drawn import draw_portrait
 from faceshield.simulate.photos import SPLIT_SHARES, load_portraits, portrait_of
@@ -227,7 +227,7 @@ class _Render:
             variant = self.left[name][int(rng.integers(len(self.left[name])))]
         attacked = attack(scene, name, rng, variant=variant, setting=setting)
         camera = None if domain is None else domain.draw_camera(rng)
-        settings = draw_settings(rng) if camera is None else camera.draw(rng)
+        settings = draw_settings(rng, draw_severity(rng)) if camera is None else camera.draw(rng)
         if camera is None and name == BONAFIDE and rng.random() < _GREY_BESIDES:
             settings = replace(settings, saturation=0.0)
         if settings.saturation == 0:

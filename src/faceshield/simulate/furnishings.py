@@ -1,4 +1,4 @@
-"""Framed pictures and lit screens behind a person: what looks like an attack's medium and is none.
+"""Framed pictures, lit screens and other people behind a person: what looks like an attack's medium and is none.
 
 A frame's edge, a face in a frame, a glowing panel: bona fide pictures hold them too, and so must every class, or a model
 learns that an edge or a second face is an attack.
@@ -26,9 +26,9 @@ def _tone(rng: np.random.Generator, low: float = 0.05, high: float = 0.95) -> tu
     return red, green, blue
 
 
-def _somebody(rng: np.random.Generator) -> Image.Image:
-    """A head and shoulders in a few strokes, as a small portrait looks from across the room."""
-    picture = Image.new("RGB", (_SIDE, _SIDE), _tone(rng))
+def _somebody(rng: np.random.Generator, before: Image.Image | None = None) -> Image.Image:
+    """A head and shoulders in a few strokes, as a small portrait looks from across the room; before one colour, or `before`."""
+    picture = Image.new("RGB", (_SIDE, _SIDE), _tone(rng)) if before is None else before.copy()
     pen = ImageDraw.Draw(picture)
     skin = np.asarray(SKINS[int(rng.integers(len(SKINS)))]) * rng.uniform(0.8, 1.05)
     face, shade = (tuple(int(255 * v) for v in (skin * factor).clip(0, 1)) for factor in (1.0, 0.6))
@@ -127,6 +127,22 @@ def _matted(picture: Image.Image, share: float) -> Image.Image:
     mat = Image.new("RGB", (_SIDE, _SIDE), (240, 238, 232))
     mat.paste(picture.resize((_SIDE - 2 * inset, _SIDE - 2 * inset)), (inset, inset))
     return mat
+
+
+def company(image: FloatImage, rng: np.random.Generator) -> FloatImage:
+    """`image` with one to three people in it: who stands or sits further back than the one whom the camera is for."""
+    room = Image.fromarray((image.clip(0, 1) * 255).astype(np.uint8))
+    for _ in range(int(rng.integers(1, 4))):
+        side = round(CANVAS * rng.uniform(0.25, 0.7))
+        x = round(CANVAS * (rng.uniform(-0.15, 0.2) if rng.random() < 0.5 else rng.uniform(0.65, 0.95)) - side * 0.25)
+        y = round(CANVAS * rng.uniform(-0.1, 0.5))
+        box = (x, y, x + side, y + side)
+        figure = _somebody(rng, before=room.crop(box).resize((_SIDE, _SIDE), Image.Resampling.BILINEAR))
+        room.paste(figure.resize((side, side), Image.Resampling.BICUBIC), box)
+        if y + side < CANVAS:  # the body goes on to the floor
+            below = room.crop((x, y + side - 2, x + side, y + side - 1)).resize((side, CANVAS - y - side))
+            room.paste(below, (x, y + side))
+    return np.asarray(room, np.float32) / 255.0
 
 
 def desk(rng: np.random.Generator) -> FloatImage:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
 from faceshield.simulate.fronts import draw_front
-from faceshield.simulate.furnishings import desk, gallery
+from faceshield.simulate.furnishings import company, desk, gallery
 from faceshield.simulate.portrait import CANVAS, OUTLINE, FloatImage, Mask, Points, Portrait, Scene, blend, smooth_noise
 
 _Y, _X = np.mgrid[0:CANVAS, 0:CANVAS].astype(np.float32) / CANVAS
@@ -130,9 +130,15 @@ def _desk(rng: np.random.Generator) -> tuple[FloatImage, str]:
     return desk(rng), "lit screens"
 
 
+def _company(rng: np.random.Generator) -> tuple[FloatImage, str]:
+    room, _ = (_room, _wall, _window)[int(rng.integers(3))](rng)
+    return company(room, rng), "other people"
+
+
 _BACKGROUNDS: dict[str, Callable[[np.random.Generator], tuple[FloatImage, str]]] = {
     "wall": _wall, "curtain": _curtain, "room": _room, "window": _window, "outdoors": _outdoors, "clutter": _clutter,
     "tiles": _tiles, "lights": _lights, "gallery": _gallery, "desk": _desk,
+    "company": _company,
 }  # fmt: skip
 
 
@@ -146,11 +152,12 @@ class Setting:
         light_x, light_y: direction towards the main light, -1..1 (x right, y down).
         shade: how much darker the far side is, 0..1.
         back_light: share of the scenes in which the person is darker than what is behind.
-        half_body, close_up: shares in which the face is smaller or larger than `face_height` says: 0.28 to 0.40, 0.80 to 1.05.
+        half_body, close_up: shares in which the face is smaller or larger than `face_height` says: 0.28 to 0.40, 0.80 to 1.25.
         hard_light: share with one lamp from a side, the other half of the face in its shadow.
         coloured_light: share in which the person's light is plainly coloured: a screen, a shop, a sunset.
         veil: share with a bright haze over all, as a low sun or a window makes in a lens.
         fronts: share of `fronts.draw_front`'s own rates at which something is before the face.
+        holder: of prints and of what is shown on phones and tablets, the share held before a person's chest.
     """
 
     backgrounds: tuple[str, ...] = ("wall", "wall", "curtain", "room", "room", "window", "outdoors", "clutter")
@@ -165,13 +172,15 @@ class Setting:
     coloured_light: float = 0.0
     veil: float = 0.0
     fronts: float = 0.0
+    holder: float = 0.0
 
 
 ANYWHERE = Setting(
     backgrounds=(
         "wall", "wall", "curtain", "room", "room", "window", "outdoors", "clutter", "tiles", "lights", "gallery", "desk",
+        "company", "company",
     ),
-    half_body=0.10, close_up=0.15, hard_light=0.10, coloured_light=0.12, veil=0.06, fronts=1.0,
+    half_body=0.10, close_up=0.2, hard_light=0.10, coloured_light=0.12, veil=0.06, fronts=1.0, holder=0.45,
 )  # fmt: skip
 
 
@@ -224,7 +233,7 @@ def _framing(portrait: Portrait, rng: np.random.Generator, setting: Setting) -> 
     if setting.half_body and _happens(rng, setting.half_body):
         share = rng.uniform(0.28, 0.40)
     elif setting.close_up and _happens(rng, setting.close_up):
-        share = rng.uniform(0.80, 1.05)
+        share = rng.uniform(0.80, 1.25)
     scale = share * CANVAS / face_height
     angle = np.deg2rad(rng.normal(0, 5))
     stretch = rng.normal(1.0, 0.04)

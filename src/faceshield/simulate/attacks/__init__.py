@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from faceshield.simulate.attacks import fakehead, glasses, makeup, masks, partial, print, replay, tattoo
+from faceshield.simulate.attacks.holder import draw_holder
 from faceshield.simulate.portrait import Attacked, FloatImage, Front, Scene
 from faceshield.simulate.scene import ANYWHERE, Setting, draw_background
 from faceshield.taxonomy import BONAFIDE, resolve
@@ -78,7 +79,9 @@ def attack(
     if name == BONAFIDE:
         return Attacked(scene.image, (), (), "bonafide/live", scene.landmarks, phrases=phrases)
     behind = draw_background(rng, setting)[0] if background is None else background
-    return replace(_SHOWN[name](scene, rng, behind, variant), phrases=phrases)
+    held = bool(setting.holder) and rng.random() < setting.holder
+    holder = draw_holder(behind, rng) if held else None
+    return replace(_SHOWN[name](scene, rng, behind, variant, holder), phrases=phrases)
 
 
 _MOST_HIDDEN = 0.45

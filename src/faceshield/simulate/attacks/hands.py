@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from faceshield.simulate.attacks.holder import Colour
 from faceshield.simulate.attacks.paint import chance
 from faceshield.simulate.attacks.recapture import Placement
 from faceshield.simulate.limbs import SKINS, Limb, paint_limb
 from faceshield.simulate.portrait import CANVAS, Box
 
-__all__ = ["Grip", "fingertip_from_border", "grip", "paint_limb"]
+__all__ = ["Grip", "fingertip_from_border", "grip", "grip_both_sides", "paint_limb"]
 
 _SIDES = ("bottom", "left", "right", "top")
 
@@ -92,6 +93,45 @@ def grip(placement: Placement, outer: Box, width_cm: float, rng: np.random.Gener
             break
         if hands == 0:
             break
+    return Grip(tuple(behind), tuple(front)) if front else None
+
+
+def grip_both_sides(
+    placement: Placement, outer: Box, width_cm: float, skin: Colour, sleeve: Colour, rng: np.random.Generator
+) -> Grip | None:
+    """The hands of a holder left and right of the medium, or one of them; None when neither side is in view.
+
+    Three or four fingers lie before the edge with the thumb behind, or the thumb before it. Arguments as in `grip`; `skin` and
+    `sleeve` are the holder's.
+    """
+    radius = float(np.clip(0.95 * (outer[2] - outer[0]) * placement.scale / width_cm, 7.0, 21.0)) * rng.uniform(0.85, 1.1)
+    height, fingers_before = rng.uniform(0.3, 0.85), chance(rng, 0.6)
+    behind: list[Limb] = []
+    front: list[Limb] = []
+    for side in _SIDES[1:3]:
+        if chance(rng, 0.12):
+            continue
+        for share in np.clip(height + rng.normal(0, [0.05, 0.12, 0.2, 0.3]), 0.05, 0.95):
+            edge, out = _edge(placement, outer, side, float(share))
+            if np.all((edge > 3) & (edge < CANVAS - 3)):
+                break
+        else:
+            continue
+        down = np.array([-out[1], out[0]]) * (1 if out[0] > 0 else -1)  # along the edge, towards the ground
+        palm = edge + out * radius * rng.uniform(1.6, 2.6)
+        wrist = palm + (out * rng.uniform(0.5, 1.1) + np.array([0.0, rng.uniform(0.6, 1.3)])) * radius * 3.2
+        elbow = wrist + (wrist - palm) / max(float(np.hypot(*(wrist - palm))), 1e-6) * 1.6 * CANVAS
+        behind.append(Limb(_point(wrist), _point(elbow), radius * 1.8, radius * 2.7, sleeve))
+        behind.append(Limb(_point(palm), _point(wrist), radius * 2.4, radius * 1.8, skin))
+        if fingers_before:
+            for step in range(int(rng.integers(3, 5))):
+                knuckle = edge + down * radius * (1.75 * step - 2.6) + out * radius * rng.uniform(1.6, 2.4)
+                tip = knuckle - out * radius * rng.uniform(2.4, 5.0) + down * radius * rng.uniform(-0.4, 0.5)
+                front.append(Limb(_point(knuckle), _point(tip), radius, radius * 0.82, skin, nail=chance(rng, 0.5)))
+        else:
+            lean = -out * np.cos(lift := rng.uniform(-0.2, 0.9)) - down * np.sin(lift)
+            tip = edge + lean * radius * rng.uniform(1.2, 3.2)
+            front.append(Limb(_point(palm), _point(tip), radius * 1.25, radius * 0.95, skin, nail=True))
     return Grip(tuple(behind), tuple(front)) if front else None
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from faceshield.simulate.attacks import hands, paint
 from faceshield.simulate.attacks import recapture as rc
+from faceshield.simulate.attacks.holder import Holder
 from faceshield.simulate.portrait import (
     CANVAS,
     OUTLINE,
@@ -162,7 +163,13 @@ def _cut_out(scene: Scene, sheet: rc.Sheet, s: rc.Plane, t: rc.Plane, rng: np.ra
     return held[..., 0]
 
 
-def apply(scene: Scene, rng: np.random.Generator, background: FloatImage, variant: str | None = None) -> Attacked:
+def apply(
+    scene: Scene,
+    rng: np.random.Generator,
+    background: FloatImage,
+    variant: str | None = None,
+    holder: Holder | None = None,
+) -> Attacked:
     """A print of `scene` held before `background`.
 
     Args:
@@ -170,6 +177,7 @@ def apply(scene: Scene, rng: np.random.Generator, background: FloatImage, varian
         rng: source of all randomness.
         background: (CANVAS, CANVAS, 3), what lies behind the paper.
         variant: one of `VARIANTS`; None draws one.
+        holder: who holds it before the chest; None: held from somewhere, taped, or lying there.
 
     Raises:
         ValueError: for an unknown variant.
@@ -253,16 +261,19 @@ def apply(scene: Scene, rng: np.random.Generator, background: FloatImage, varian
     if view == rc.TIGHT:
         held = hands.fingertip_from_border(rng) if paint.chance(rng, 0.1) else None
     else:
-        cut = paint.chance(rng, 0.07) and not bordered
+        cut = paint.chance(rng, 0.07) and not bordered and holder is None
         mask = rc.rounded_rectangle(s, t, outer, rng.choice([0.0, 0.0, 4.0]), placement.scale)
         if cut:
             mask = mask * _cut_out(scene, sheet, s, t, rng)
             rim = (4 * mask * (1 - rc.blurred(mask, 2.5))).clip(0, 1) * mask
             paper = blend(paper, np.broadcast_to(white * np.float32(0.95), paper.shape), rim)
         wanted = not paint.chance(rng, 0.45)
-        held = hands.grip(placement, outer, rng.uniform(11, 24), rng) if wanted and not cut else None
+        if holder is not None:
+            held = hands.grip_both_sides(placement, outer, rng.uniform(9, 24), holder.skin, holder.sleeve, rng)
+        else:
+            held = hands.grip(placement, outer, rng.uniform(11, 24), rng) if wanted and not cut else None
         exposure = rng.uniform(0.75, 1.05)
-        image = rc.cast_shadow(background, mask, rng, light)
+        image = rc.cast_shadow(background if holder is None else holder.image, mask, rng, light)
         for limb in held.behind if held else ():
             hands.paint_limb(image, limb, light, exposure)
         # The sheet's own thickness shows as a thin bright or dark line.

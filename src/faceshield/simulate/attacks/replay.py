@@ -11,6 +11,7 @@ from scipy.ndimage import convolve
 from faceshield.simulate.attacks import hands, paint
 from faceshield.simulate.attacks import recapture as rc
 from faceshield.simulate.attacks.controls import draw_controls
+from faceshield.simulate.attacks.holder import Holder
 from faceshield.simulate.portrait import (
     CANVAS,
     OUTLINE,
@@ -274,7 +275,13 @@ def _stand(image: FloatImage, placement: rc.Placement, outer: Box, rng: np.rando
         image += (tone - image) * mask[..., None]
 
 
-def apply(scene: Scene, rng: np.random.Generator, background: FloatImage, variant: str | None = None) -> Attacked:
+def apply(
+    scene: Scene,
+    rng: np.random.Generator,
+    background: FloatImage,
+    variant: str | None = None,
+    holder: Holder | None = None,
+) -> Attacked:
     """A picture of `scene` shown on a screen before `background`.
 
     Args:
@@ -282,12 +289,15 @@ def apply(scene: Scene, rng: np.random.Generator, background: FloatImage, varian
         rng: source of all randomness.
         background: (CANVAS, CANVAS, 3), what lies behind the device and, faintly, in its glass.
         variant: one of `VARIANTS`; None draws one.
+        holder: who holds a phone or a tablet before the chest; of no use to the others, which stand.
 
     Raises:
         ValueError: for an unknown variant.
     """
     variant = paint.pick(rng, VARIANTS, variant)
     kind = variant.split("/")[1]
+    if kind not in ("phone", "tablet"):
+        holder = None
     device, light = _DEVICES[kind], rc.scene_light(scene, rng)
     view = rc.draw_view(rng, whole=0.3 if kind == "phone" else 0.14)
     shown, cues = _panel(rc.inner_capture(scene.image, rng, softest=0.28), rng)
@@ -359,7 +369,8 @@ def apply(scene: Scene, rng: np.random.Generator, background: FloatImage, varian
     else:
         radius = device.rounding * rng.uniform(0.2, 1.4) * min(width, height)
         body, mask, lit = _body(s, t, outer, screen, radius, placement.scale, device, rng)
-        room = background * np.float32(rng.uniform(0.65, 1.35))  # as bright as other classes' rooms, or it tells
+        seen = background if holder is None else holder.image
+        room = seen * np.float32(rng.uniform(0.65, 1.35))  # as bright as other classes' rooms, or it tells
         image = rc.cast_shadow(room, mask, rng, light)
         if kind in ("monitor", "tv") and paint.chance(rng, 0.6):
             _stand(image, placement, outer, rng)
@@ -368,7 +379,10 @@ def apply(scene: Scene, rng: np.random.Generator, background: FloatImage, varian
         grasp = paint.chance(rng, {"phone": 0.75, "tablet": 0.5}.get(kind, 0.0))
         tall = kind == "phone" and upright
         width_cm = device.width_cm * (1.0 if upright else 1.6)
-        held = hands.grip(placement, outer, width_cm, rng, wrap=tall and paint.chance(rng, 0.6)) if grasp else None
+        if holder is not None:
+            held = hands.grip_both_sides(placement, outer, width_cm, holder.skin, holder.sleeve, rng)
+        else:
+            held = hands.grip(placement, outer, width_cm, rng, wrap=tall and paint.chance(rng, 0.6)) if grasp else None
         for limb in held.behind if held else ():
             hands.paint_limb(image, limb, light, rng.uniform(0.5, 0.9))
         body = body + glare * np.float32(0.25)
