@@ -6,7 +6,7 @@
 #
 # Every step is skipped once its output is complete and goes on where it was stopped; times are in $OUT/times.log.
 # With INIT=CHECKPOINT its towers and language model go on instead (a further cycle): no language stage, no stage 1.
-# Environment: OUT (runs/tiny), SIZE=full|short|toy, SEED (0, added to those of the pictures), THREADS (2), WORKERS (2),
+# Environment: OUT (runs/tiny), SIZE=full|short|cycle|toy, SEED (0, added to those of the pictures), THREADS (2), WORKERS (2),
 # TOWER_MINUTES, SFT_MINUTES, ABLATIONS=1 for the two trainings without SAVP and without PVTM, PYTHON.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -24,10 +24,13 @@ case $SIZE in
         TOWER=() STAGE=() ;;
   short) TRAIN=(4500 6500) DEV=(600 600) TEST=(400 400); TOWER_MINUTES=${TOWER_MINUTES:-59}; LM_MINUTES=3; SFT_MINUTES=${SFT_MINUTES:-30}
         TOWER=() STAGE=(cache_features=false) ;;  # a third of an epoch: a cache would never be read twice
+  cycle) TRAIN=(6500 7500) DEV=(2000 2000) TEST=(2000 2000); TOWER_MINUTES=${TOWER_MINUTES:-50}; SFT_MINUTES=${SFT_MINUTES:-20}
+        TOWER=() STAGE=(cache_features=false) ;;  # one more, from what was learnt before: give INIT
   toy)  TRAIN=(96 96) DEV=(48 48) TEST=(36 36); TOWER_MINUTES=${TOWER_MINUTES:-0.3}; LM_MINUTES=0.2; SFT_MINUTES=${SFT_MINUTES:-0.3}
         TOWER=(batch_size=16 eval_pictures=48) STAGE=(batch_size=4) ;;
-  *) echo "SIZE=$SIZE: expected full, short or toy" >&2; exit 2 ;;
+  *) echo "SIZE=$SIZE: expected full, short, cycle or toy" >&2; exit 2 ;;
 esac
+[ "$SIZE" != cycle ] || [ -n "$INIT" ] || { echo "SIZE=cycle goes on from a checkpoint: give it as INIT" >&2; exit 2; }
 # A further cycle starts from features that are good: no small pictures, a longer warm-up, and adapters of a quarter of the size.
 [ -n "$INIT" ] && TOWER+=(init="$INIT" low_share=0 warmup=0.05) && STAGE+=(lora_r=32 lora_alpha=64)
 # Waiting threads must not burn the cores that simulation and decoding use.
