@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from faceshield.training.collate import ABOUT, apart, collate
 from faceshield.training.dataset import DialogueRows, EpochOrder, SupervisionError, make_row, seed_of
 from faceshield.training.settings import StageConfig, inherited
 from faceshield.training.stages import train_stage
-from faceshield.training.vision_cache import LivePictures, VisionCache
+from faceshield.training.vision_cache import LivePictures, Shards, VisionCache, clean
 from faceshield.training.watch import LOG_FILE, read_log
 
 # Released libraries warn about their own next version; the product silences or avoids what it can.
@@ -318,3 +319,24 @@ def test_show_batch_marks_what_is_learnt(toy_folder: Path, dialogues_jsonl: Path
     assert f"[[ {answers[0]}<" in result.output and "<image x 32>" in result.output
     assert f"{len(answers)} dialogues in 24 rows: 0 rows without a supervised token, 0 whose" in result.output
     assert not (tmp_path / "out").exists()
+
+
+def test_two_runs_that_fill_a_cache_at_once_keep_each_others_features(tmp_path: Path) -> None:
+    """Both looked into the empty folder before either wrote: neither may replace the other's file."""
+    first, second = Shards(tmp_path), Shards(tmp_path)
+    first.write({"a": torch.zeros(2), "b": torch.ones(2)}, rank=0)
+    second.write({"b": torch.ones(2), "c": torch.full((2,), 2.0)}, rank=0)
+    second.write({"b": torch.ones(2), "c": torch.full((2,), 2.0)}, rank=0)  # once more is no other file
+    both = Shards(tmp_path)
+    assert [float(both[name][0]) for name in "abc"] == [0.0, 1.0, 2.0]
+    assert len(list(tmp_path.glob("*.safetensors"))) == 2
+
+
+def test_only_what_was_left_behind_long_ago_is_cleaned_away(tmp_path: Path) -> None:
+    old, young = tmp_path / "rgb" / ".x.safetensors.1-0.part", tmp_path / "rgb" / ".y.safetensors.2-0.part"
+    old.parent.mkdir()
+    for part in (old, young):
+        part.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    clean(tmp_path)
+    assert young.is_file() and not old.exists()

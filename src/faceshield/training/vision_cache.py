@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -33,6 +34,7 @@ from faceshield.training.pictures import PictureError, Progress, open_rgb, pixel
 STREAMS = ("rgb", "savp")
 KINDS = ("features", "joint")
 SHARD_BYTES = 256 << 20
+_LEFT_BEHIND = 3600.0  # seconds: a file of that size is written in a fraction
 
 
 class Vision(Protocol):
@@ -104,9 +106,10 @@ class Shards:
         """
         if not tensors:
             return
-        number = len(list(self.folder.glob(f"{rank:03d}-*.safetensors")))
-        target = self.folder / f"{rank:03d}-{number:05d}.safetensors"
-        part = target.with_name(f".{target.name}.part")
+        # Named by what is in it: two runs that compute the same pictures write the same file, others another one.
+        held = hashlib.sha256("".join(sorted(tensors)).encode()).hexdigest()[:16]
+        target = self.folder / f"{held}.safetensors"
+        part = target.with_name(f".{target.name}.{os.getpid()}-{rank}.part")
         try:
             save_file(dict(tensors), part)
             part.replace(target)
@@ -295,6 +298,7 @@ def _compute(
 
 
 def clean(folder: Path) -> None:
-    """Removes what a stopped run left half written."""
+    """Removes what a stopped run left half written; what is younger than an hour may be another run's that goes on."""
     for part in folder.glob("*/.*.part"):
-        os.unlink(part)
+        if time.time() - part.stat().st_mtime > _LEFT_BEHIND:
+            part.unlink(missing_ok=True)
