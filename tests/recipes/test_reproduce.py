@@ -142,11 +142,11 @@ def test_the_foundation_and_every_baseline_start_see_d_alone(tmp_path: Path) -> 
     engine = Engine(tmp_path / "out", Bench(tmp_path / "data", ("W", "S", "P", "D")), SCALES["toy"], configs, train)
     engine._scored = lambda *args, **kwargs: {}  # type: ignore[method-assign,assignment]
     protocol = Protocol.of("W+S>P")
-    assert engine.foundation(protocol) == str(tmp_path / "out/foundation/lm")
+    assert engine.foundation(protocol) == str(tmp_path / "out/foundation/sft")
     engine.metrics("ResNet", protocol, 2)
     data = {out.removeprefix(f"{tmp_path}/out/"): next((o for o in given if o.startswith(("data=", "dialogues="))), "")
             for out, given in asked.items()}  # fmt: skip
-    assert set(data) == {"foundation/towers", "foundation/lm", "foundation/resnet",
+    assert set(data) == {"foundation/towers", "foundation/lm", "foundation/pretrain", "foundation/sft", "foundation/resnet",
                          "runs/WS-to-P/resnet/seed-0/model", "runs/WS-to-P/resnet/seed-1/model"}  # fmt: skip
     for out, files in data.items():
         seen = {name for name in DOMAINS if f"/data/{name}/" in files}
@@ -156,7 +156,7 @@ def test_the_foundation_and_every_baseline_start_see_d_alone(tmp_path: Path) -> 
     engine.adapt = True
     assert engine.foundation(protocol) == str(tmp_path / "out/runs/WS-to-P/towers")
     given = " ".join(asked[f"{tmp_path}/out/runs/WS-to-P/towers"])
-    assert f"init={tmp_path}/out/foundation/lm" in given and "/data/W/" in given and "/data/S/" in given
+    assert f"init={tmp_path}/out/foundation/sft" in given and "/data/W/" in given and "/data/S/" in given
     assert "/data/P/" not in given and "/data/D/" not in given
     engine.adapt = False
     with pytest.raises(ValueError, match="begun with"):  # another scale in the same folder would mix two runs

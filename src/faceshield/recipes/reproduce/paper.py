@@ -213,7 +213,7 @@ ENTRIES: dict[str, Entry] = {
             ),
             kind="gain",
             about="The paper's numbers are Bunny's, from Tables 1, 3, 4 and 6; LLaVA's after training are only drawn there. "
-            "Before, ours has seen descriptions of pictures and no question of the four tasks.",
+            "Before, ours knows the four tasks from D's pictures, and descriptions of the sources'.",
         ),
         Entry(
             "fig7", "Figure 7: p, the share of unimportant tokens that PVTM masks (k = 10%)", (ACC, FINE, WHY_ACC, AP40, AP50),
