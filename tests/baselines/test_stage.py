@@ -105,6 +105,19 @@ def test_coarse_truth_alone(stage_config: Make, domains_jsonl: Path) -> None:
         assert found.shape == (2, 2)
 
 
+def test_a_threshold_stays_with_the_weights_it_was_chosen_with(stage_config: Make) -> None:
+    config = stage_config("resnet", pictures=16)
+    train_baseline(config)
+    chosen = json.dumps({"threshold": 0.4, "threshold_source": {"dataset": "dev"}})
+    (config.out / "faceshield.json").write_text(chosen)
+    train_baseline(config)
+    assert (config.out / "faceshield.json").read_text() == chosen
+    rows: list[Mapping[str, Any]] = []
+    train_baseline(stage_config("resnet", pictures=32), rows.append)
+    assert not (config.out / "faceshield.json").exists() and rows[-1]["event"] == "warning"
+    assert (config.out / "faceshield.json.before").read_text() == chosen
+
+
 def test_a_start_from_a_baseline_of_ours(stage_config: Make) -> None:
     first = trained(stage_config("resnet", "first"))
     init = str(stage_config("resnet", "first").out)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from safetensors import safe_open
 from typer.testing import CliRunner
 
 from faceshield.cli import app
-from faceshield.model import Checkpoint, base_name, is_adapter, load
+from faceshield.model import Checkpoint, base_name, is_adapter, load, read_info
+from faceshield.model.checkpoint import INFO_FILE
 from faceshield.records import Dialogue, image_path, read_jsonl
 from faceshield.training.collate import ABOUT, apart, collate
 from faceshield.training.dataset import DialogueRows, EpochOrder, SupervisionError, make_row, seed_of
@@ -185,6 +187,31 @@ def test_a_stopped_stage_goes_on_with_the_same_command(toy_folder: Path, dialogu
     assert all(torch.equal(value, second[name]) for name, value in first.items())
     losses = [[row["loss"] for row in read_log(out / LOG_FILE)] for out in (whole, again.out)]
     assert losses[0] == losses[1] and len(losses[0]) == 4
+
+
+def test_a_finished_run_is_left_as_it_is_with_the_threshold_that_was_chosen(
+    toy_folder: Path, dialogues_jsonl: Path, tmp_path: Path
+) -> None:
+    config = stage("pretrain", toy_folder, dialogues_jsonl, tmp_path / "done", max_steps=2)
+    out = train_stage(config)
+    chosen = replace(
+        read_info(out), threshold=0.4, threshold_source={"dataset": "dev"}, calibration={"scale": 2.0, "offset": 0.1}
+    )
+    (out / INFO_FILE).write_text(json.dumps(asdict(chosen)))
+    before = {file: file.read_bytes() for file in out.rglob("*") if file.is_file()}
+    rows: list[Any] = []
+    train_stage(config.model_copy(update={"threads": 2, "log_every": 5}), report=rows.append)
+    assert {file: file.read_bytes() for file in out.rglob("*") if file.is_file()} == before
+    assert any("finished before" in row.get("", "") for row in rows)
+    longer: list[Any] = []
+    train_stage(config.model_copy(update={"max_steps": 3}), report=longer.append)
+    assert read_info(out).threshold is None and not read_info(out).calibration, "other weights, other scores"
+    assert json.loads((out / f"{INFO_FILE}.before").read_text())["threshold"] == 0.4
+    assert any(f"{INFO_FILE}.before" in row.get("", "") for row in longer)
+    before = {file: file.read_bytes() for file in out.glob("*.safetensors")}
+    next(iter(before)).unlink()
+    train_stage(config.model_copy(update={"max_steps": 3}))
+    assert {file: file.read_bytes() for file in out.glob("*.safetensors")} == before, "what is lost is made again"
 
 
 def test_ablations_are_written_into_the_checkpoint(toy_folder: Path, dialogues_jsonl: Path, tmp_path: Path) -> None:

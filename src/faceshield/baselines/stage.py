@@ -6,6 +6,7 @@ Use: `faceshield train configs/baseline/resnet.yaml 'data=[samples.jsonl]' out=r
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -15,10 +16,21 @@ from pydantic import Field, field_validator, model_validator
 from sklearn.metrics import roc_auc_score
 from typing_extensions import Self
 
-from faceshield.baselines.base import COARSE, METHODS, Baseline, Batch, Design, method, new_baseline, save_baseline
+from faceshield.baselines import BASELINE_FILE
+from faceshield.baselines.base import (
+    COARSE,
+    METHODS,
+    WEIGHTS_FILE,
+    Baseline,
+    Batch,
+    Design,
+    method,
+    new_baseline,
+    save_baseline,
+)
 from faceshield.model import resolve_model
-from faceshield.model.checkpoint import INFO_FILE
-from faceshield.records import Sample, write_run
+from faceshield.model.checkpoint import set_info_aside
+from faceshield.records import Sample, file_sha256, write_run
 from faceshield.taxonomy import PRESENTATION_TYPES
 from faceshield.training.augment import colour_jitter, flip_and_shift, to_float
 from faceshield.training.picture_run import PictureConfig, PictureRun
@@ -101,11 +113,17 @@ def train_baseline(config: BaselineConfig, report: Report | None = None) -> dict
     design = Design(config.baseline, config.types, domains, config.image_size, config.model)
     model = new_baseline(design, init=init, seed=config.seed)
     figures = BaselineRun(config, model, pictures, report).run()
+    before = _content(config.out)
     save_baseline(model, config.out)
-    # A threshold belongs to the scores of the weights it was chosen with.
-    (config.out / INFO_FILE).unlink(missing_ok=True)
+    if _content(config.out) != before and (kept := set_info_aside(config.out)) and report is not None:
+        report({"event": "warning", "": f"other weights: their threshold is to be chosen anew, the earlier one is in {kept}"})
     write_run(config.out, config=config, seed=config.seed, inputs=[*([init] if init else []), *config.data])
     return figures
+
+
+def _content(folder: Path) -> list[str]:
+    """What the scores of a baseline hang on, by its hash."""
+    return [file_sha256(file) for file in (folder / BASELINE_FILE, folder / WEIGHTS_FILE) if file.is_file()]
 
 
 def domain_of(sample: Sample) -> str:

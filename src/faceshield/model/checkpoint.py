@@ -375,6 +375,22 @@ def read_info(directory: str | Path) -> CheckpointInfo:
         raise ValueError(f"{path}: {error} — expected the keys of CheckpointInfo — correct the file") from error
 
 
+def set_info_aside(directory: str | Path) -> Path | None:
+    """Takes a threshold or a calibration out of use before other weights come: it belongs to those it was chosen with.
+
+    Returns:
+        Where the folder's `faceshield.json` is now; None where it holds no such choice, and stays.
+    """
+    path = Path(directory) / INFO_FILE
+    try:
+        info = read_info(directory)
+        if info.threshold is None and not info.calibration:
+            return None
+    except ValueError:  # whatever somebody wrote there
+        pass
+    return path.replace(path.with_name(f"{INFO_FILE}.before"))
+
+
 def resolve_model(name: str | Path) -> Path:
     """Folder of a model as users name it: "tiny" (shipped), a folder, or a hub id "owner/name" (fetched).
 

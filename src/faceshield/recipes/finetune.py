@@ -29,11 +29,11 @@ from faceshield.model.checkpoint import weights_folder
 from faceshield.recipes.begun import begun
 from faceshield.recipes.keep import SHARES, keep_best
 from faceshield.recipes.measure import METRICS_FILE, measure
-from faceshield.recipes.sweep import MACHINE, override
+from faceshield.recipes.sweep import override
 from faceshield.records import Prediction, Sample, file_sha256, iter_jsonl, read_jsonl, write_text_atomic
 from faceshield.tasks import COARSE, TASKS
 from faceshield.taxonomy import BONAFIDE, UNTYPED
-from faceshield.training.settings import StageConfig
+from faceshield.training.settings import MACHINE, StageConfig
 from faceshield.training.stages import train_stage
 from faceshield.training.watch import Report
 

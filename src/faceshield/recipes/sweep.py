@@ -25,13 +25,11 @@ from faceshield.recipes.begun import begun
 from faceshield.recipes.measure import METRICS_FILE, check_apart, measure
 from faceshield.records import Sample, read_jsonl, write_run, write_text_atomic
 from faceshield.tasks import TASKS
-from faceshield.training.settings import StageConfig
+from faceshield.training.settings import MACHINE, StageConfig
 from faceshield.training.stages import train_stage
 from faceshield.training.watch import LOG_FILE, Report, read_log
 
 RESULTS_FILE, TABLE_FILE = "results.json", "results.md"
-# Of the machine and of what is shown; two runs that differ in these alone are the same run.
-MACHINE = {"threads", "workers", "report_to", "log_every", "save_steps", "cache", "liger"}
 
 
 class SweepConfig(Config):

@@ -22,6 +22,8 @@ INHERITED = (
     "samples", "cache", "cache_features", "processor", "crop_side", "oversample", "activation_checkpointing", "fsdp",
     "liger", "workers", "report_to", "save_dtype", "threads", "bf16", "seed",
 )  # fmt: skip
+# Of the machine and of what is shown; two runs that differ in these alone are the same run.
+MACHINE = {"threads", "workers", "report_to", "log_every", "save_steps", "cache", "liger"}
 
 
 class StageConfig(Config):

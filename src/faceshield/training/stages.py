@@ -8,6 +8,7 @@ Use: `faceshield train configs/train/tiny-sft.yaml init=pretrain dialogues=[dial
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,12 +29,12 @@ from faceshield.model import (
     resolve_model,
     save,
 )
-from faceshield.model.checkpoint import count_parameters, working_dtype
-from faceshield.records import Sample, image_path, read_jsonl, write_run
+from faceshield.model.checkpoint import count_parameters, set_info_aside, working_dtype
+from faceshield.records import Sample, file_sha256, image_path, read_jsonl, write_run
 from faceshield.training.card import write_card
 from faceshield.training.dataset import DialogueRows
 from faceshield.training.precision import uses_bf16
-from faceshield.training.settings import RATES, StageConfig, inherited
+from faceshield.training.settings import MACHINE, RATES, StageConfig, inherited
 from faceshield.training.sharding import shard
 from faceshield.training.state import load_weights
 from faceshield.training.trainer import STATE_FILE, StageTrainer, arguments_of
@@ -67,6 +68,9 @@ class Trainee:
 def train_stage(config: StageConfig, *, questions: Mapping[str, str] | None = None, report: Report | None = None) -> Path:
     """Trains one of the paper's stages and writes its checkpoint, whole or (`save`) as an adapter.
 
+    A run that was finished is left as it is, with whatever was chosen since; where another one is to take its place, its
+    threshold and calibration are set aside in `faceshield.json.before`.
+
     Args:
         config: the settings; what they do not tell comes from the run of `init`, see `settings.inherited`.
         questions: the fixed question per task, kept in the checkpoint's `faceshield.json`.
@@ -87,6 +91,9 @@ def train_stage(config: StageConfig, *, questions: Mapping[str, str] | None = No
     report = report if report is not None and arguments.process_index == 0 else lambda row: None
     for name, origin in origins.items():
         report({"event": "setting", name: getattr(config, name), "from": origin})
+    if _finished(config):
+        report({"event": "finished", "": f"{config.out}: finished before — remove its run.json to write it again"})
+        return config.out
     trainee = _prepared(config)
     trainee.model.to(arguments.device)
     rows = read_rows(config, trainee.processor, pvtm=trainee.model.config.pvtm_mask_ratio > 0)
@@ -109,7 +116,7 @@ def train_stage(config: StageConfig, *, questions: Mapping[str, str] | None = No
             trainee = _prepared(config)
             state = trainer.folder / f"checkpoint-{steps}" / STATE_FILE
             load_weights(state, {"model": trainee.trained})
-        _finish(config, trainee, steps, questions)
+        _finish(config, trainee, steps, questions, report)
     trainer.accelerator.wait_for_everyone()
     return config.out
 
@@ -225,7 +232,21 @@ def _faster(config: StageConfig, model: Any) -> None:
     apply_liger_kernel_to_phi3(cross_entropy=False, fused_linear_cross_entropy=False, model=model.model.language_model)
 
 
-def _finish(config: StageConfig, trainee: Trainee, steps: int, questions: Mapping[str, str] | None) -> None:
+def _finished(config: StageConfig) -> bool:
+    """Whether `out` holds, whole, what these settings and these dialogues came to."""
+    try:
+        run = json.loads((config.out / "run.json").read_text(encoding="utf-8"))
+        run = run if run["output"] == "." else run["earlier"]["."]
+        told, read = run["config"], [one["sha256"] for one in run["inputs"][1:]]
+        count_parameters(config.out)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    now = config.model_dump(mode="json")
+    same = all(told.get(name) == now[name] for name in now.keys() - MACHINE)
+    return same and read == [file_sha256(file) for file in config.dialogues]
+
+
+def _finish(config: StageConfig, trainee: Trainee, steps: int, questions: Mapping[str, str] | None, report: Report) -> None:
     checkpoint, processor, trained = trainee.checkpoint, trainee.processor, trainee.trained
     vars(trainee.model.config).pop("use_cache", None)  # Trainer's own, for the length of its run
     info = CheckpointInfo(
@@ -233,6 +254,8 @@ def _finish(config: StageConfig, trainee: Trainee, steps: int, questions: Mappin
         extra={**checkpoint.info.extra, "stage": config.stage, "steps": steps}
         | ({"crop_side": config.crop_side} if config.crop_side else {}),
     )
+    if kept := set_info_aside(config.out):
+        report({"event": "warning", "": f"other weights: their threshold is to be chosen anew, the earlier one is in {kept}"})
     if config.stage == "sft" and config.save == "adapter":
         save(trained.eval(), processor, config.out, info, base=trainee.adapts)
     else:
