@@ -42,6 +42,7 @@ Encoded = tuple[Tensor, Tensor | None]
 """A picture's features, and where PVTM is on its joint tokens."""
 
 _MAX_NEW_TOKENS = 160  # our longest answers need about 130; some pictures make a model talk for ever
+_TOKEN_CHARACTERS = 16  # more than any text has a token
 _REMEMBERED = 32  # pictures whose encoded form is kept between the questions of an evaluation
 _EVALUATION_BATCH = 16
 _VERDICT = (COARSE.name,)
@@ -454,6 +455,8 @@ class FaceShieldPredictor:
         if not isinstance(prompt, str) or not prompt.strip():
             raise ValueError(f"question {prompt!r} — expected some words — ask something")
         room = self.model.config.text_config.max_position_embeddings - _MAX_NEW_TOKENS
+        if len(prompt) > room * _TOKEN_CHARACTERS:  # not even counted: of megabytes that would take a minute
+            raise ValueError(f"question of {len(prompt)} characters — expected at most {room * _TOKEN_CHARACTERS} — shorten it")
         length = len(self.processor.encode_question(prompt))
         if length > room:
             raise ValueError(

@@ -75,3 +75,15 @@ def test_an_over_long_question_and_another_type_are_refused(client: TestClient, 
     response = client.post("/v1/chat/completions", json=body)
     assert response.status_code == 422 and "shorten it" in response.json()["error"]["message"]
     assert client.post("/v1/chat/completions", content=b"{}", headers={"content-type": "text/plain"}).status_code == 415
+
+
+def test_megabytes_of_words_do_not_keep_the_model_from_others(
+    client: TestClient, shield: FaceShieldPredictor, wall_png: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def counted(question: str) -> list[int]:
+        raise AssertionError("ten million characters take the tokenizer half a minute of the model's thread")
+
+    monkeypatch.setattr(shield.processor, "encode_question", counted)
+    body = {"messages": [message(wall_png, "why " * 2**18)], "face": "whole"}
+    response = client.post("/v1/chat/completions", json=body)
+    assert response.status_code == 422 and "shorten it" in response.json()["error"]["message"]

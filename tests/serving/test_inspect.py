@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import json
 import logging
 import struct
+import tracemalloc
 import zlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,9 +20,12 @@ pytest.importorskip("fastapi", reason='pip install -e ".[dev]"')
 
 from fastapi.testclient import TestClient
 from PIL import Image
+from starlette.requests import Request
 
 from faceshield.predictor import FaceShieldPredictor
 from faceshield.serving.observe import JsonLines
+from faceshield.serving.settings import Settings, hash_key, read_keys
+from faceshield.serving.uploads import BodyBudget, discard_body
 
 MakeClient = Callable[..., Any]
 KEY, OTHER_KEY = "k" * 24, "another-key-of-24-chars!"
@@ -102,6 +108,7 @@ def test_what_is_refused(make_client: MakeClient, face_jpeg: bytes, wall_png: by
     refused(client.post("/v1/inspect", files=photo, data={"size": "all"}), 422, "unknown_field")
     refused(client.post("/v1/inspect", files={"x": ("a", wall_png)}), 422, "unknown_field")
     refused(client.post("/v1/inspect", files=photo, data={"face": "left"}), 422, "bad_fields")
+    refused(client.post("/v1/inspect", files=photo, data={"tasks": ["coarse", "fine"]}), 422, "repeated_field")
     refused(client.post("/v1/inspect", files={"image": (None, b"abc")}), 422, "photo_as_text")
     refused(client.post("/v1/inspect", json={"images": []}), 422, "no_photo")
     refused(client.post("/v1/inspect", json={"image": "https://example.org/a.jpg"}), 422, "no_data_url")
@@ -129,6 +136,40 @@ def test_bytes_are_counted_whether_announced_or_not(make_client: MakeClient) -> 
     assert client.app.state.service.bodies.held == 0  # type: ignore[attr-defined]
 
 
+def test_a_length_beside_chunks_is_not_believed() -> None:
+    """By HTTP the chunks decide: with `Content-Length: 1` beside them, any number of bodies would fit into the budget."""
+    headers = [(b"content-length", b"1"), (b"transfer-encoding", b"chunked")]
+    budget = BodyBudget(Settings(max_body=5000, max_bodies=6000))
+    with budget.hold(Request({"type": "http", "headers": headers})):
+        assert budget.held == 5000
+
+
+def test_of_a_refused_body_nothing_is_kept() -> None:
+    """Whoever has no key could else fill the memory, which no budget counts."""
+    left = 64
+
+    async def receive() -> dict[str, Any]:
+        nonlocal left
+        left -= 1
+        return {"type": "http.request", "body": bytes(100_000), "more_body": left > 0}
+
+    request = Request({"type": "http", "headers": []}, receive)
+    tracemalloc.start()
+    try:
+        asyncio.run(discard_body(request, Settings()))
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert left == 0 and most < 1_000_000
+
+
+def test_a_key_with_a_number_sign_is_taken_whole(tmp_path: Path) -> None:
+    """Cut off there, a shorter key would let people in, and the one that was given would not."""
+    file = tmp_path / "keys.txt"
+    file.write_text(f"# ours\n{KEY}#tail  # of the door\n\t# theirs\n")
+    assert read_keys(file, {}) == (hash_key(f"{KEY}#tail"),)
+
+
 def test_a_bomb_is_refused_by_its_header(client: TestClient) -> None:
     response = client.post("/v1/inspect", files={"image": ("a", png_header(30_000, 30_000))})
     assert "30,000 x 30,000 pixels is too large" in refused(response, 422, "bad_photo")
@@ -136,8 +177,6 @@ def test_a_bomb_is_refused_by_its_header(client: TestClient) -> None:
 
 
 def test_every_route_but_health_wants_a_key(make_client: MakeClient, wall_png: bytes) -> None:
-    from faceshield.serving.settings import hash_key
-
     client = make_client(keys=(hash_key(KEY), hash_key(OTHER_KEY)))
     paths = {route.path for route in client.app.routes}  # type: ignore[attr-defined]
     assert {"/v1/inspect", "/metrics", "/openapi.json", "/healthz", "/readyz"} <= paths

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,7 +84,9 @@ def hash_key(key: str) -> bytes:
 
 
 def read_keys(file: Path | None, environment: Mapping[str, str]) -> tuple[bytes, ...]:
-    """API keys from a file (one a line, `#` begins a comment) and from FACESHIELD_API_KEYS (separated by commas).
+    """API keys from a file (one a line) and from FACESHIELD_API_KEYS (separated by commas).
+
+    In the file `#` begins a comment, at a line's beginning or after a space: a key may have one inside.
 
     Raises:
         ValueError: a key that is too short or has spaces inside, or a file without any; the key is not repeated.
@@ -92,7 +95,7 @@ def read_keys(file: Path | None, environment: Mapping[str, str]) -> tuple[bytes,
     found: list[tuple[str, str]] = []
     if file is not None:
         lines = file.read_text(encoding="utf-8").splitlines()
-        found += [(f"{file}:{number}", line.split("#")[0].strip()) for number, line in enumerate(lines, 1)]
+        found += [(f"{file}:{number}", re.split(r"(?:^|\s)#", line)[0].strip()) for number, line in enumerate(lines, 1)]
         found = [(place, key) for place, key in found if key]
         if not found:
             raise ValueError(f"{file}: no key in it — expected one a line — add one, or leave the option out")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from urllib.parse import unquote_to_bytes
 
@@ -51,7 +51,7 @@ class BodyBudget:
 
 def _announced(request: Request, max_body: int) -> int:
     length = request.headers.get("content-length")
-    if length is None:
+    if length is None or "transfer-encoding" in request.headers:  # which decides, whatever length stands beside it
         return max_body
     if not (length.isascii() and length.isdigit()):
         raise Refusal(400, "bad_length", "Content-Length is no number — expected the bytes of the body — correct it")
@@ -74,27 +74,35 @@ async def read_body(request: Request, settings: Settings) -> bytes:
         ClientDisconnect: the client went.
     """
 
-    async def read() -> bytes:
-        parts, size = [], 0
+    parts: list[bytes] = []
+    await _receive(request, settings, parts.append)
+    return b"".join(parts)
+
+
+async def _receive(request: Request, settings: Settings, take: Callable[[bytes], None]) -> None:
+    async def read() -> None:
+        size = 0
         async for part in request.stream():
             size += len(part)
             if size > settings.max_body:
                 raise too_large(settings.max_body)
-            parts.append(part)
-        return b"".join(parts)
+            take(part)
 
     try:
-        return await asyncio.wait_for(read(), settings.body_timeout_s)
+        await asyncio.wait_for(read(), settings.body_timeout_s)
     except (asyncio.TimeoutError, TimeoutError):
         message = f"the body did not arrive in {settings.body_timeout_s:g} s — expected it faster — send smaller photos"
         raise Refusal(408, "body_timeout", message, headers={"Connection": "close"}) from None
 
 
 async def discard_body(request: Request, settings: Settings) -> None:
-    """Read and forget what a refused client is still sending, or its answer would be lost in a reset connection."""
+    """Read and forget what a refused client is still sending, or its answer would be lost in a reset connection.
+
+    Nothing of it is kept: it may have no key, and counts against no budget.
+    """
     try:
         _announced(request, settings.max_body)
-        await read_body(request, settings)
+        await _receive(request, settings, lambda part: None)
     except (Refusal, ClientDisconnect):
         return
 
@@ -125,6 +133,8 @@ def read_form(content_type: str, body: bytes, settings: Settings) -> tuple[list[
             raise Refusal(422, "photo_as_text", message)
         if name not in ("face", "tasks"):
             raise Refusal(422, "unknown_field", "an unknown field — expected image, face and tasks — leave it out")
+        if name in fields:
+            raise Refusal(422, "repeated_field", f"{name} twice — expected it once, several tasks with commas — join them")
         fields[name] = (field.value or b"").decode("utf-8", "replace")
 
     _, options = parse_options_header(content_type)
