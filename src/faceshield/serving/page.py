@@ -11,8 +11,10 @@ import base64
 import csv
 import io
 import os
+import shutil
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -191,23 +193,22 @@ def build(service: Service, examples: Sequence[Example]) -> gr.Blocks:
         async def all_of(paths: list[str] | None, is_crop: bool) -> AsyncIterator[list[Any]]:
             """[table, files], growing."""
             names = [Path(path).name for path in paths or []]
-            if len(names) > _MOST_PHOTOS:
-                for path in paths or []:
-                    _take(path)
-                told = f"{len(names)} photos are too many: at most {_MOST_PHOTOS}. For more, use: faceshield predict"
-                yield [_told(told), None]
-                return
             rows: list[tuple[str, InspectionReport]] = []
             step = min(service.settings.batch_size, service.settings.max_photos)
-            for start in range(0, len(names), step):
-                data = [_take(path) or b"" for path in (paths or [])[start : start + step]]
-                try:
-                    reports = await service.inspect(None, data, face(is_crop))
-                except Refusal as refusal:
-                    yield [_told(refusal.message) + _table(rows, len(names)), None]
+            with _held(paths or []) as held:
+                if len(names) > _MOST_PHOTOS:
+                    told = f"{len(names)} photos are too many: at most {_MOST_PHOTOS}. For more, use: faceshield predict"
+                    yield [_told(told), None]
                     return
-                rows += zip(names[start:], reports, strict=False)
-                yield [_table(rows, len(names)), gr.skip()]
+                for start in range(0, len(names), step):
+                    data = [_take(path) or b"" for path in held[start : start + step]]
+                    try:
+                        reports = await service.inspect(None, data, face(is_crop))
+                    except Refusal as refusal:
+                        yield [_told(refusal.message) + _table(rows, len(names)), None]
+                        return
+                    rows += zip(names[start:], reports, strict=False)
+                    yield [_table(rows, len(names)), gr.skip()]
             if names:
                 yield [_table(rows, len(names)), None]
 
@@ -230,9 +231,29 @@ def _take(path: str | None) -> bytes | None:
         return None
     file = Path(path)
     data = file.read_bytes()
+    _forget(file)
+    return data
+
+
+def _forget(file: Path) -> None:
     if file.is_relative_to(Path(_UPLOADS.name).resolve()) or file.is_relative_to(_UPLOADS.name):
         file.unlink()
-    return data
+
+
+@contextmanager
+def _held(paths: Sequence[str]) -> Iterator[list[str]]:
+    """Uploaded files in a folder of our own, one each: gradio clears its own away while the model is still busy with the first
+    ones, and gives two uploads of the same picture one path. What nobody took is gone at the end."""
+    with tempfile.TemporaryDirectory(dir=_UPLOADS.name, prefix="held-") as folder:
+        held = [str(Path(folder, str(number))) for number in range(len(paths))]
+        for path, own in zip(paths, held, strict=True):
+            try:
+                os.link(path, own)
+            except OSError:  # a file system without links, or another one
+                shutil.copyfile(path, own)
+        for path in set(paths):
+            _forget(Path(path))
+        yield held
 
 
 def _head(service: Service) -> str:
