@@ -52,7 +52,7 @@ def file_sha256(path: str | Path) -> str:
     digest = hashlib.sha256()
     if path.is_dir():
         for name, size in _names_and_sizes(path):
-            digest.update(f"{name}\0{size}\n".encode())
+            digest.update(f"{name}\0{size}\n".encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
     with path.open("rb") as data:
         while block := data.read(1 << 20):
@@ -107,6 +107,14 @@ def _versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return versions
+
+
+def check_not_read(outputs: Iterable[str | Path], inputs: Iterable[str | Path | None]) -> None:
+    """Raises ValueError where an output would take the place of a file that it is made from."""
+    read = {Path(path).resolve() for path in inputs if path is not None}
+    for output in map(Path, outputs):
+        if output.resolve() in read:
+            raise ValueError(f"{output} would be written over what is read — expected another file — choose another --out")
 
 
 def write_run(

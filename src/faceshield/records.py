@@ -23,7 +23,7 @@ from pydantic import (
     model_validator,
 )
 
-from faceshield.provenance import file_sha256, write_run, write_text_atomic
+from faceshield.provenance import check_not_read, file_sha256, write_run, write_text_atomic
 from faceshield.taxonomy import BONAFIDE, resolve
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
     "Status",
     "Truth",
     "Turn",
+    "check_not_read",
     "file_sha256",
     "image_path",
     "iter_jsonl",

@@ -46,6 +46,14 @@ def stage(folder: Path, work, **options):
     return run_stage(folder / "out.jsonl", ITEMS, work, config={"a": 1}, seed=0, inputs=[source], **options)
 
 
+def test_its_own_input_is_no_output(tmp_path: Path) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_text("in")
+    with pytest.raises(ValueError, match="over what is read"):
+        run_stage(source, ITEMS, Work(), config={}, seed=0, inputs=[source])
+    assert source.read_text() == "in"
+
+
 def test_order_is_the_inputs_and_concurrency_is_bounded(tmp_path: Path) -> None:
     one, many = Work(), Work(slow=0.02)
     result = stage(tmp_path / "one", one)

@@ -158,7 +158,9 @@ def test_a_list_of_ones_own(tmp_path: Path) -> None:
     assert [(s.id, s.split, s.boxes) for s in samples] == [
         ("folder:a.png", "train", [(10, 20, 50, 40), (60, 20, 100, 40)]), ("folder:b.png", "test", []),
     ]  # fmt: skip
-    assert [p["reason"] for p in problems] == ["absent", "manifest"]
+    assert [(p["reason"], p["detail"].split(": ")[0]) for p in problems] == [
+        ("absent", "samples.csv:5"), ("manifest", "samples.csv:6"),
+    ]  # fmt: skip
 
 
 def test_a_list_of_json_lines(tmp_path: Path) -> None:
@@ -317,6 +319,58 @@ def test_other_settings_do_not_go_on(tmp_path: Path) -> None:
     (tmp_path / ".samples.jsonl.journal").write_text('{"data": "other"}\n1 0 0\n')
     with pytest.raises(ValueError, match="a stopped run with other settings"):
         run("folder", tmp_path / "mine", tmp_path / "samples.jsonl")
+
+
+@pytest.mark.parametrize("change", ["comes", "goes"])
+def test_a_stopped_run_of_another_copy_does_not_go_on(tmp_path: Path, change: str) -> None:
+    """It would count its way to where it was: pass a new file over, or read another one twice."""
+    root, out = tmp_path / "mine", tmp_path / "samples.jsonl"
+    for number in (1, 2, 3):
+        picture(root / "real" / f"{number}.png", seed=number)
+
+    class Stop(Exception):
+        pass
+
+    def stop(done: int) -> None:
+        if done == 2:
+            raise Stop
+
+    with pytest.raises(Stop):
+        prepare(DATASETS["folder"](root), PrepareConfig(out=out, workers=0), stop)
+    if change == "comes":
+        picture(root / "real" / "0.png", seed=9)
+    else:
+        shutil.rmtree(root / "real")
+        picture(root / "real" / "1.png", seed=1)
+    with pytest.raises(ValueError, match="files have come or gone"):
+        run("folder", root, out)
+
+
+def test_bytes_that_are_no_utf_8_in_a_name_cost_that_file_alone(tmp_path: Path) -> None:
+    """As archives of other systems leave them."""
+    root = tmp_path / "mine"
+    picture(root / "real" / "a.png")
+    picture(root / "real" / os.fsdecode(b"M\xfcller.png"), SKY)
+    samples, problems, _ = run("folder", root, tmp_path / "samples.jsonl")
+    assert [row.id for row in samples] == ["folder:real/a.png"]
+    assert [(p["reason"], p["path"]) for p in problems] == [("name", r"real/M\udcfcller.png")]
+    (root / "samples.csv").write_text("image,presentation_type\nreal/a.png,Bonafide\n")
+    samples, problems, _ = run("folder", root, tmp_path / "listed.jsonl")
+    assert len(samples) == 1 and [p["reason"] for p in problems] == ["unlisted"]
+
+
+def test_a_list_of_ones_own_is_not_written_over(tmp_path: Path) -> None:
+    root = tmp_path / "mine"
+    picture(root / "a.png")
+    words = json.dumps({"image": "a.png", "presentation_type": "Print", "subject": 0}) + "\n"
+    (root / "samples.jsonl").write_text(words)
+    with pytest.raises(ValueError, match="a list of your own"):
+        run("folder", root, root / "samples.jsonl")
+    assert (root / "samples.jsonl").read_text() == words
+    samples, _, _ = run("folder", root, tmp_path / "samples.jsonl")
+    assert [row.subject for row in samples] == ["0"], "who is number 0 is somebody"
+    with pytest.raises(ValueError, match="over what is read"):
+        run("folder", root, tmp_path / "samples.jsonl", known=[tmp_path / "samples.jsonl"])
 
 
 def test_a_command_that_failed_at_once_does_not_bind_the_next(tmp_path: Path) -> None:

@@ -46,6 +46,16 @@ def three_sets() -> list[Sample]:
     return rows
 
 
+@pytest.mark.parametrize("name", ["train", "test"])
+def test_what_is_read_is_not_written_over(name: str, tmp_path: Path) -> None:
+    """Once train.jsonl was written, what the other splits get of it would be gone."""
+    write_jsonl(tmp_path / f"{name}.jsonl", three_sets())
+    before = (tmp_path / f"{name}.jsonl").read_bytes()
+    with pytest.raises(ValueError, match="over what is read"):
+        split([tmp_path / f"{name}.jsonl"], SplitConfig(out=tmp_path))
+    assert (tmp_path / f"{name}.jsonl").read_bytes() == before
+
+
 ROWS = [Row.of(row) for row in three_sets()]
 BY_ID = {row.id: row for row in ROWS}
 

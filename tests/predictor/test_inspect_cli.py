@@ -49,6 +49,14 @@ def photos(tmp_path: Path, face_photo: NDArray[np.uint8], blank: NDArray[np.uint
     return folder
 
 
+def test_a_name_that_is_no_utf_8_is_a_row_like_any_other(run: Run, tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"M\xfcller.png")).write_text("no picture")
+    code, out, _ = run("inspect", tmp_path, tmp_path / "gone.png", "--json", "--out", tmp_path / "out")
+    rows = [json.loads(line) for line in out.encode().splitlines()]
+    assert os.fsencode(rows[0]["image"]).endswith(b"M\xfcller.png") and len(rows) == 2 and code == 2
+    assert "ller.png" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
 def test_json_is_one_object_a_line_and_errors_are_rows(run: Run, photos: Path) -> None:
     code, out, _ = run("inspect", photos, photos / "gone.png", "--json")
     rows = [json.loads(line) for line in out.splitlines()]

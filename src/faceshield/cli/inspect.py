@@ -82,7 +82,7 @@ def inspect_all(
     for item in items:
         picture, report = _inspect_one(shield, item, face, tasks)
         errors += report.status == "error"
-        typer.echo(json.dumps(report.to_dict(), ensure_ascii=False) if as_json else table.row(report))
+        typer.echo(_json(report) if as_json else table.row(report))
         if saver is not None:
             saver.add(picture, report)
     if saver is not None:
@@ -144,7 +144,7 @@ class _Saver:
 
     def finish(self) -> str:
         target = self._folder / "report.html"
-        target.write_text(self._page.html(), encoding="utf-8")
+        target.write_text(self._page.html(), encoding="utf-8", errors="backslashreplace")
         return f"annotated pictures and {target}"
 
 
@@ -191,6 +191,11 @@ def _expand(photos: Iterable[Path]) -> Iterator[Path | ImageError]:
             yield from list_pictures(photo)
         except ImageError as error:
             yield error
+
+
+def _json(report: InspectionReport) -> str:
+    """One line; bytes of a file's name that are not UTF-8 stay in it as JSON's own escapes."""
+    return json.dumps(report.to_dict(), ensure_ascii=False).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _printable(text: str) -> str:

@@ -29,7 +29,9 @@ def review(
 ) -> None:
     """Review dialogues in the browser; every decision is stored at once. Ctrl-C writes OUT."""
     from faceshield.data_engine.review import ReviewConfig, ReviewQueue, export, label_studio
+    from faceshield.records import check_not_read
 
+    check_not_read([out], [dialogues])  # the queue hangs on the dialogues as they are
     config = ReviewConfig.of(sample=_share(sample), overlap=_share(overlap), seed=seed)
     work = ReviewQueue(dialogues, queue or out.with_suffix(".review.sqlite"), config, lease_s=60 * lease_minutes)
     if to_label_studio is not None:

@@ -19,7 +19,7 @@ from typing import Any, Protocol, TypeVar
 from faceshield.chat import AssistantDown
 from faceshield.data_engine.backends.base import Backend
 from faceshield.engines import LOCAL, Engine
-from faceshield.records import Dialogue, Record, file_sha256, write_run, write_text_atomic
+from faceshield.records import Dialogue, Record, check_not_read, file_sha256, write_run, write_text_atomic
 
 Item = TypeVar("Item")
 
@@ -105,9 +105,11 @@ def run_stage(
         engine: runs `work`; the output does not depend on it.
 
     Raises:
+        ValueError: `out` is one of the inputs.
         AssistantDown: the assistant cannot be used; what was done is kept.
     """
     out = Path(out)
+    check_not_read([out], inputs)
     config = {**config, "backend": backend.settings if backend is not None else None}
     config["fingerprint"] = fingerprint(config, seed, inputs)
     found = _finished(out, config["fingerprint"])

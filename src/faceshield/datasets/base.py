@@ -163,6 +163,8 @@ class DataSet:
             found = self.look(path)
             if found is None:
                 self.ignored[path.suffix.lower() or "(none)"] += 1
+            elif (told := in_utf8(path)) != str(path):
+                yield Problem("name", told, "not UTF-8, which a samples file is written in — expected it — rename the file")
             else:
                 yield found
 
@@ -185,6 +187,11 @@ class DataSet:
 
     def close(self) -> None:
         """Puts away what a reader has kept beside the output; a run that was stopped needs it again."""
+
+
+def in_utf8(path: PurePosixPath) -> str:
+    """A path as text that can be written; bytes of other encodings, as old archives have them, are spelt out."""
+    return str(path).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def pictures_folder(output: Path, name: str) -> Path:

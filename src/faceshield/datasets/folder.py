@@ -16,7 +16,7 @@ from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from faceshield.datasets.base import Box, DataSet, Found, Problem, Unit
+from faceshield.datasets.base import Box, DataSet, Found, Problem, Unit, in_utf8
 from faceshield.taxonomy import BONAFIDE, PRESENTATION_TYPES, UNTYPED, resolve
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
@@ -34,9 +34,14 @@ class Folder(DataSet):
     def walk(self) -> Iterator[Found]:
         self.ignored.clear()
         for name, rows in ((LIST, self._table), (LINES, self._lines)):
-            if (self.root / name).is_file() and self.output != (self.root / name).resolve():
+            file = self.root / name
+            if file.is_file() and self.output == file.resolve() and not _is_output(file):
+                raise ValueError(
+                    f"{file}: a list of your own would be written over — expected another file — choose another --out"
+                )
+            if file.is_file() and self.output != file.resolve():
                 named = set()
-                for found in rows(self.root / name):
+                for found in rows(file):
                     named.add(hash(found.path))
                     yield found
                 yield from self._unlisted(named)
@@ -48,7 +53,7 @@ class Folder(DataSet):
             if path.suffix.lower() not in (*PICTURES, *VIDEOS):
                 self.ignored[path.suffix.lower() or "(none)"] += 1
             elif hash(str(path)) not in named:
-                yield Problem("unlisted", str(path), "in the folder, not in its list", dropped=False)
+                yield Problem("unlisted", in_utf8(path), "in the folder, not in its list", dropped=False)
 
     def look(self, path: PurePosixPath) -> Found | None:
         suffix = path.suffix.lower()
@@ -74,10 +79,12 @@ class Folder(DataSet):
                 raise ValueError(
                     f"{file}:1: no column {', '.join(sorted(missing))} — expected image, presentation_type — add it"
                 )
-            for image, group in groupby(rows, key=lambda row: row["image"]):
-                same = list(group)
+            numbered = ((rows.line_num, row) for row in rows)
+            for image, group in groupby(numbered, key=lambda one: one[1]["image"]):
+                (line, _), *_ = listed = list(group)
+                same = [row for _, row in listed]
                 corners = [[row.get(name) for name in ("x0", "y0", "x1", "y1")] for row in same if row.get("x0")]
-                yield self._listed({**same[0], "image": image, "boxes": corners}, f"{LIST}:{rows.line_num}")
+                yield self._listed({**same[0], "image": image, "boxes": corners}, f"{LIST}:{line}")
 
     def _lines(self, file: Path) -> Iterator[Found]:
         with file.open("rb") as lines:
@@ -103,8 +110,19 @@ class Folder(DataSet):
             boxes = tuple(_box(corners) for corners in row.get("boxes") or ())
         except (TypeError, ValueError) as error:
             return Problem("manifest", image, f"{place}: {error}")
-        subject, split, video = (None if not row.get(name) else str(row[name]) for name in ("subject", "split", "video"))
+        told = {name: str(row[name]) for name in ("subject", "split", "video") if row.get(name) not in (None, "")}
+        subject, split, video = map(told.get, ("subject", "split", "video"))
         return _unit(image, label, subject, split, boxes, video)
+
+
+def _is_output(file: Path) -> bool:
+    """Whether an earlier `prepare` wrote it; of an empty file nothing is lost."""
+    with file.open("rb") as lines:
+        first = next((line for line in lines if line.strip()), b"")
+    try:
+        return not first or {"id", "dataset", "original_label"} <= set(json.loads(first))
+    except (ValueError, TypeError):
+        return False
 
 
 def _label(name: str) -> str:

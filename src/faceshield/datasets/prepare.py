@@ -12,7 +12,7 @@ import importlib
 import json
 import os
 import sqlite3
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
@@ -33,7 +33,7 @@ from faceshield.datasets.boxes import Drawn, assign, read_boxes
 from faceshield.datasets.media import RGB, Fault, MediaError, need, open_upright, read
 from faceshield.datasets.workers import Crash, in_order
 from faceshield.face import CROP_MARGIN, crop_box
-from faceshield.records import Sample, iter_jsonl, write_run
+from faceshield.records import Sample, check_not_read, iter_jsonl, write_run
 
 Progress = Callable[[int], None]
 """Called with the number of units done."""
@@ -159,8 +159,10 @@ def prepare(data: DataSet, config: PrepareConfig, progress: Progress | None = No
     """Reads a copy to the end, going on where an earlier run was stopped.
 
     Raises:
-        ValueError: an unknown type in `types`, a stopped run with other settings, or a package that is missing.
+        ValueError: an unknown type in `types`, a stopped run with other settings or of another copy, a package that is
+            missing, or an output that would be written over what is read.
     """
+    check_not_read([config.out], [*config.known, config.boxes, config.faces])
     types = {**data.types, **{label: name and _target(name) for label, name in config.types.items()}}
     data.output = config.out.resolve()
     folder = pictures_folder(config.out, data.name)
@@ -187,8 +189,19 @@ def prepare(data: DataSet, config: PrepareConfig, progress: Progress | None = No
         for label in sorted(config.types.keys() - met):
             yield Problem("types", label, "no file has this label", dropped=False)
 
+    walked, marks = hashlib.sha256(), deque[str]()
+
+    def walk(found: Unit | Problem) -> None:
+        walked.update(f"{getattr(found, 'id', '')}\0{found.path}\n".encode("utf-8", "backslashreplace"))
+
     def tasks() -> Iterator[_Task]:
-        for found in islice(chain(met_labels(), faults, others), journal.units, None):
+        found_all = chain(met_labels(), faults, others)
+        for found in islice(found_all, journal.units):
+            walk(found)
+        journal.check(walked.hexdigest())
+        for found in found_all:
+            walk(found)
+            marks.append(walked.hexdigest())
             own, face = (by.get(found.id, {}) if isinstance(found, Unit) else {} for by in (drawn, faces))
             yield _Task(_checked(found, types), data.root, folder, config, own, face)
 
@@ -207,7 +220,7 @@ def prepare(data: DataSet, config: PrepareConfig, progress: Progress | None = No
                     problems.append(Problem("duplicate", task.unit.path, detail))
                     continue
                 rows.append(row)
-            journal.write(rows, problems)
+            journal.write(rows, problems, marks.popleft())
             for row in rows:
                 summary.rows[row.split or "-", row.presentation_type or taxonomy.UNTYPED] += 1
             summary.count(asdict(problem) for problem in problems)
@@ -397,7 +410,10 @@ def _cropped(rgb: RGB, boxes: tuple[Box, ...], face: Box, margin: float) -> tupl
 
 
 class _Journal:
-    """Samples and rejects in the making; a line after each unit says how long both are: what is behind is cut off."""
+    """Samples and rejects in the making; a line after each unit says how long both are, and a mark of the walk so far.
+
+    What is behind the last line is cut off; another walk than the one that was stopped is refused.
+    """
 
     def __init__(self, data: DataSet, config: PrepareConfig) -> None:
         self.out, self.rejects = config.out, rejects_path(config.out)
@@ -405,7 +421,7 @@ class _Journal:
         self.file = config.out.with_name(f".{config.out.name}.journal")
         settings = config.model_dump(mode="json", exclude={"workers", "timeout", "out"})
         self.head = json.dumps({"data": data.name, "root": str(data.root.resolve()), **settings}, sort_keys=True)
-        self.units = 0
+        self.units, self.mark = 0, ""
         config.out.parent.mkdir(parents=True, exist_ok=True)
 
     def recover(self, seen: _Seen) -> Summary:
@@ -417,7 +433,8 @@ class _Journal:
                 for line in lines:
                     if not line.endswith(b"\n"):
                         break
-                    self.units, *lengths = (int(number) for number in line.split())
+                    units, samples, rejects, *mark = line.split()
+                    self.units, lengths, self.mark = int(units), [int(samples), int(rejects)], b"".join(mark).decode()
             if self.units and head.decode().rstrip("\n") != self.head:
                 raise ValueError(
                     f"{self.file}: a stopped run with other settings — expected the same command — "
@@ -431,18 +448,31 @@ class _Journal:
             seen.add(row)
         with self.parts[1].open(encoding="utf-8") as lines_:
             summary.count(json.loads(line) for line in lines_)
-        self.file.write_text(f"{self.head}\n{self.units} {lengths[0]} {lengths[1]}\n", encoding="utf-8")
+        last = f"{self.units} {lengths[0]} {lengths[1]} {self.mark}\n" if self.units else ""
+        self.file.write_text(f"{self.head}\n{last}", encoding="utf-8")
         self._files = [path.open("ab") for path in (*self.parts, self.file)]
         return summary
 
-    def write(self, rows: list[Sample], problems: list[Problem]) -> None:
+    def check(self, mark: str) -> None:
+        """Whether the walk is the stopped run's up to its last unit.
+
+        Raises:
+            ValueError: it is not: what came since would be passed over, or done twice.
+        """
+        if self.mark and mark != self.mark:
+            raise ValueError(
+                f"{self.file}: files have come or gone since this run was stopped — expected the same copy — "
+                "delete this file to start afresh"
+            )
+
+    def write(self, rows: list[Sample], problems: list[Problem], mark: str) -> None:
         samples, rejects, journal = self._files
         samples.write(b"".join(row.model_dump_json().encode() + b"\n" for row in rows))
         rejects.write(b"".join(json.dumps(asdict(problem), ensure_ascii=False).encode() + b"\n" for problem in problems))
         samples.flush()
         rejects.flush()
         self.units += 1
-        journal.write(f"{self.units} {samples.tell()} {rejects.tell()}\n".encode())
+        journal.write(f"{self.units} {samples.tell()} {rejects.tell()} {mark}\n".encode())
         journal.flush()
 
     def close(self) -> None:

@@ -21,7 +21,7 @@ from typing import Any, Literal, NamedTuple
 from pydantic import Field, model_validator
 
 from faceshield.config import Config
-from faceshield.records import Sample, iter_jsonl, rebase_image, write_jsonl, write_run, write_text_atomic
+from faceshield.records import Sample, check_not_read, iter_jsonl, rebase_image, write_jsonl, write_run, write_text_atomic
 from faceshield.taxonomy import BONAFIDE, UNTYPED
 
 SPLITS = ("train", "dev", "test")
@@ -148,8 +148,10 @@ def split(files: Sequence[str | Path], config: SplitConfig) -> Report:
     """Divides the rows of samples files; see `SplitConfig` for what is written.
 
     Raises:
-        ValueError: an id twice, an unknown protocol, data set or attack, or an empty train or test split.
+        ValueError: an id twice, an unknown protocol, data set or attack, an empty train or test split, or a file that would
+            be written over itself.
     """
+    check_not_read([config.out / f"{name}.jsonl" for name in SPLITS], files)
     rows: dict[str, Row] = {}
     for file in files:
         for sample in iter_jsonl(file, Sample):
