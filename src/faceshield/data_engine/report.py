@@ -22,7 +22,7 @@ from faceshield.data_engine.contradictions import contradictions
 from faceshield.data_engine.generate import TASK_NAMES
 from faceshield.images import open_picture
 from faceshield.records import Dialogue, image_path, iter_jsonl, write_text_atomic
-from faceshield.taxonomy import PRESENTATION_TYPES
+from faceshield.taxonomy import PRESENTATION_TYPES, UNTYPED
 
 _BINS = (0, 5, 10, 15, 20, 30, 45, 60, 90, 120, 10**9)
 _SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"))
@@ -103,7 +103,7 @@ class _Counts:
 
     def add(self, row: Dialogue) -> None:
         self.rows += 1
-        kind = str(row.meta.get("presentation_type", "unknown"))
+        kind = _kind(row)
         self.by["task"][row.task] += 1
         self.by["type"][kind] += 1
         self.by["source"][str(row.meta.get("dataset", "unknown"))] += 1
@@ -116,9 +116,7 @@ class _Counts:
         self.answers[row.task] += [turn.value for turn in row.conversations[1::2]]
         if isinstance(row.meta.get("similarity"), float):
             self.similarities.append(row.meta["similarity"])
-        if len(self.examples[row.task]) < self.wanted and all(
-            one.meta.get("presentation_type") != kind for one in self.examples[row.task]
-        ):
+        if len(self.examples[row.task]) < self.wanted and all(_kind(one) != kind for one in self.examples[row.task]):
             self.examples[row.task].append(row)
 
     def numbers(self) -> dict[str, Any]:
@@ -198,13 +196,18 @@ def _card(config: ReportConfig, numbers: dict[str, Any], examples: dict[str, lis
         lines += [f"Picture-text cosine of what passed: least, 5%, 25%, 50%, 75%, most = {values}.", ""]
     lines += ["## Samples", ""]
     rows = [
-        [row.task, row.meta.get("presentation_type", ""), *(_cell(turn.value) for turn in row.conversations[:2])]
+        [row.task, _kind(row), *(_cell(turn.value) for turn in row.conversations[:2])]
         for task in tasks for row in examples.get(task, ())
     ]  # fmt: skip
     lines += _table(["task", "type", "question", "answer"], rows)
     if sheet is not None:
         lines += [f"![Pictures with their boxes]({sheet.name})", ""]
     return "\n".join(lines)
+
+
+def _kind(row: Dialogue) -> str:
+    """The presentation type; of an attack whose type nobody noted that it is one."""
+    return str(row.meta.get("presentation_type") or (UNTYPED if row.meta.get("is_attack") else "unknown"))
 
 
 def _bin_names() -> list[str]:
@@ -227,7 +230,7 @@ def _sheet(dialogues: Path, path: Path, count: int) -> None:
     chosen: dict[str, list[Dialogue]] = defaultdict(list)
     seen: set[str] = set()
     for row in iter_jsonl(dialogues, Dialogue):
-        kind = str(row.meta.get("presentation_type", ""))
+        kind = _kind(row)
         if row.image not in seen and len(chosen[kind]) < -(-count // len(PRESENTATION_TYPES)):
             seen.add(row.image)
             chosen[kind].append(row)

@@ -20,6 +20,7 @@ from openai_server import OpenAIServer, truthful
 pytest.importorskip("openai", reason="needs: pip install -e '.[openai]'")
 
 from faceshield.data_engine.backends import BackendConfig, make_backend
+from faceshield.data_engine.backends.assistant import _clean
 from faceshield.data_engine.generate import GenerateConfig, generate
 from faceshield.data_engine.stage import AssistantDown, rejects_path
 from faceshield.records import Dialogue, Sample, read_jsonl, write_jsonl
@@ -212,3 +213,7 @@ def test_kill_9_at_any_moment_and_resume_gives_the_same_file(few: Path, tmp_path
         whole, cut = tmp_path / "whole" / name, tmp_path / "cut" / name
         assert whole.exists() == cut.exists()
         assert not whole.exists() or whole.read_bytes() == cut.read_bytes()
+
+
+def test_marks_that_only_join_once_others_are_gone_are_gone_too() -> None:
+    assert _clean("An <im<image>age>attack<|<|x|>end|>.") == "An attack."

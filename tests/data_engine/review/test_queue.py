@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from faceshield.cli import app
 from faceshield.data_engine import generate_dialogues
 from faceshield.data_engine.contradictions import contradictions
+from faceshield.data_engine.report import report
 from faceshield.data_engine.review import Decision, ReviewConfig, ReviewQueue, agreement, export, label_studio
 from faceshield.data_engine.review.queue import edited, texts
 from faceshield.datasets.boxes import to_percent
@@ -260,6 +261,19 @@ def test_label_studio_there_and_back(few: Path, tmp_path: Path) -> None:
         label_studio.read_decisions(queue, tmp_path / "done.json")
 
 
+def test_an_attack_whose_type_nobody_noted_is_called_one(few: Path, tmp_path: Path) -> None:
+    """A box named "None" is none of the labelling config's, and Label Studio refuses it."""
+    rows = read_jsonl(few, Dialogue)
+    attack = next(row for row in rows if row.meta["boxes"])
+    write_jsonl(few, [attack.model_copy(update={"meta": {**attack.meta, "presentation_type": None}})])
+    label_studio.write_tasks(ReviewQueue(few, tmp_path / "q.sqlite"), tmp_path / "tasks.json")
+    (task,) = json.loads((tmp_path / "tasks.json").read_text())
+    (name,) = task["predictions"][0]["result"][0]["value"]["rectanglelabels"]
+    assert name == task["data"]["presentation_type"] == "attack"
+    assert f'<Label value="{name}"/>' in (tmp_path / "tasks.config.xml").read_text()
+    assert set(report(few, tmp_path / "card.md")["counts"]["type"]) == {"attack"}
+
+
 def test_the_verb_without_a_page(few: Path, tmp_path: Path) -> None:
     def run(*more: object):
         return CliRunner().invoke(app, ["review", str(few), "--out", str(tmp_path / "a.jsonl"), *map(str, more)])
@@ -268,4 +282,5 @@ def test_the_verb_without_a_page(few: Path, tmp_path: Path) -> None:
     ReviewQueue(few, tmp_path / "a.review.sqlite").decide(0, "ann", "accept")
     result = run("--no-page")
     assert result.exit_code == 0 and result.stdout.splitlines()[0] == "accepted 1 (0 of them edited), rejected 0, open 5"
+    assert "over what is read" in str(run("--out", few).exception)
     assert "5O%" in str(run("--sample", "5O%").exception) and "password" in str(run("--host", "0.0.0.0").exception)

@@ -25,6 +25,7 @@ from faceshield.records import Dialogue, Sample, file_sha256
 SchemaT = TypeVar("SchemaT", bound=BaseModel)
 
 _FENCE = re.compile(r"^\s*```(?:json)?\s*|\s*```\s*$")
+_MARKS = re.compile(r"<image>|<\|[^|>]*\|>")
 _THOUGHTS = re.compile(r"<think>.*?</think>", re.DOTALL)
 
 
@@ -166,7 +167,9 @@ def _parse(text: str, schema: type[SchemaT]) -> SchemaT:
 
 def _clean(text: str) -> str:
     """Without the picture's mark and special tokens, which no user's text may bring in."""
-    return re.sub(r"<image>|<\|[^|>]*\|>", "", text).strip()
+    while (without := _MARKS.sub("", text)) != text:  # what is left may join to one
+        text = without
+    return text.strip()
 
 
 def _normal(text: str) -> str:

@@ -16,7 +16,7 @@ from faceshield.data_engine.contradictions import contradictions, true_regions
 from faceshield.data_engine.review.queue import ReviewQueue, edited, texts
 from faceshield.datasets.boxes import from_percent, to_percent
 from faceshield.records import rebase_image, write_text_atomic
-from faceshield.taxonomy import ATTACK_TYPES
+from faceshield.taxonomy import ATTACK_TYPES, UNTYPED
 
 _MOVED = 1.0  # pixels by which a box may differ before it counts as moved: tools round percentages
 
@@ -34,7 +34,7 @@ def write_tasks(queue: ReviewQueue, out: str | Path, *, image_prefix: str = "") 
     for position in queue.positions().values():
         dialogue = queue.item(position, "export").dialogue
         size_wh = dialogue.meta.get("size_wh")
-        kind = str(dialogue.meta.get("presentation_type", "attack"))
+        kind = str(dialogue.meta.get("presentation_type") or UNTYPED)
         data: dict[str, Any] = {"id": dialogue.id, "task": dialogue.task, "presentation_type": kind}
         data["image"] = image_prefix + rebase_image(dialogue.image, queue.dialogues, out)
         data |= dict(zip(_fields(len(dialogue.conversations)), texts(dialogue), strict=True))
@@ -52,7 +52,7 @@ def _fields(turns: int) -> list[str]:
 
 
 def _config(pairs: int) -> str:
-    labels = "".join(f"<Label value={quoteattr(name)}/>" for name in ATTACK_TYPES)
+    labels = "".join(f"<Label value={quoteattr(name)}/>" for name in (*ATTACK_TYPES, UNTYPED))
     areas = "\n".join(
         f'  <Header value="{name}"/><TextArea name="{name}" toName="image" value="${name}" maxSubmissions="1" editable="true"/>'
         for name in _fields(2 * pairs)

@@ -263,7 +263,7 @@ def _facts(item: Item) -> str:
     attack = bool(meta["is_attack"]) if "is_attack" in meta else None
     verdict = {True: ("attack", "attack"), False: ("bonafide", "bona fide"), None: ("", "no label")}[attack]
     said = [f'<li class="{verdict[0]}">{verdict[1]}</li>']
-    said += [f"<li>{escape(str(meta['presentation_type']))}</li>"] if attack and "presentation_type" in meta else []
+    said += [f"<li>{escape(str(meta['presentation_type']))}</li>"] if attack and meta.get("presentation_type") else []
     said += [f"<li>{escape(text)}</li>" for text in (dialogue.task, dialogue.source, dialogue.id)]
     faults = "".join(f'<p class="told">Contradiction: {escape(fault)}.</p>' for fault in contradictions(dialogue))
     earlier = f"<p>You decided: {item.earlier.verdict}.</p>" if item.earlier else ""
