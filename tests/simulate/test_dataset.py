@@ -110,7 +110,7 @@ def test_a_variant_can_be_left_out(tmp_path: Path) -> None:
 def test_a_picture_without_colour_names_no_colour(saturation: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(CUES) >= dataset._COLOUR_CUES
     monkeypatch.setattr(dataset, "draw_settings", lambda rng, hard: replace(draw_settings(rng, hard), saturation=saturation))
-    path = simulate(tmp_path, SimulateConfig("drawn", 8, 3, types=("Paper mask",), size=48), workers=1)
+    path = simulate(tmp_path, SimulateConfig("drawn", 24, 3, types=("Paper mask",), size=48), workers=1)
     named = sum("a grey paper print" in sample.meta["cues"] for sample in read_jsonl(path, Sample))
     assert named == 0 if saturation == 0 else named > 0
 
