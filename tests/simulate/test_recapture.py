@@ -19,6 +19,7 @@ from faceshield.simulate.portrait import (
     N_LANDMARKS,
     OUTLINE,
     Attacked,
+    Box,
     Portrait,
     Scene,
     smooth_noise,
@@ -199,3 +200,18 @@ def test_shares_of_the_setting_decide_whether_somebody_holds_it(scene: Scene) ->
     with_none = attack(scene, "Print", np.random.default_rng(5), setting=replace(ANYWHERE, holder=0.0))
     with_one = attack(scene, "Print", np.random.default_rng(5), setting=replace(ANYWHERE, holder=1.0))
     assert not np.array_equal(with_none.image, with_one.image)
+
+
+@pytest.mark.parametrize("module", [printed, replay])
+@pytest.mark.parametrize("window", [(0.0, 63.0, 288.0, 225.0), (63.0, 0.0, 225.0, 288.0)])
+def test_a_medium_is_placed_in_what_the_camera_sees(scene: Scene, module: ModuleType, window: Box) -> None:
+    """Where all four edges are meant to be seen three are at least, and where some are one is, as on the whole canvas."""
+    narrow = replace(scene, window=window)
+    seen = {}
+    for seed in range(40):
+        made = module.apply(narrow, np.random.default_rng(seed), BACKGROUND)
+        (x0, y0, x1, y1), view = made.boxes[0], made.extra["view"]
+        inside = (x0 > window[0], y0 > window[1], x1 < window[2], y1 < window[3])
+        seen.setdefault(view, []).append(sum(inside))
+    assert np.mean([count >= 3 for count in seen["whole"]]) > 0.8
+    assert np.mean([count >= 1 for count in seen["partial"]]) > 0.9

@@ -7,10 +7,11 @@ from functools import cache
 import numpy as np
 import pytest
 
+from faceshield.simulate.clothes import below_the_face, dress, shoulders
 from faceshield.simulate.drawn import draw_portrait
-from faceshield.simulate.furnishings import company
-from faceshield.simulate.portrait import CANVAS, LANDMARKS, OUTLINE, Scene
-from faceshield.simulate.scene import compose_scene, draw_background
+from faceshield.simulate.furnishings import company, disorder
+from faceshield.simulate.portrait import CANVAS, LANDMARKS, OUTLINE, WHOLE_CANVAS, Scene, room_for_a_face
+from faceshield.simulate.scene import Setting, compose_scene, draw_background
 
 
 def compose(seed: int) -> Scene:
@@ -27,7 +28,7 @@ def test_face_is_framed_and_left_stays_left(seed: int) -> None:
     assert made.image.shape == (CANVAS, CANVAS, 3) and made.image.dtype == np.float32
     assert made.image.min() >= 0 and made.image.max() <= 1
     outline = made.landmarks[OUTLINE]
-    assert 0.25 * CANVAS < np.ptp(outline[:, 1]) < 1.1 * CANVAS
+    assert 0.25 < np.ptp(outline[:, 1]) / room_for_a_face(made.window) < 1.3
     left, right = made.landmarks[LANDMARKS["pupils"]]
     assert left[0] < right[0]
     for name, pupil in (("left_eye", left), ("right_eye", right)):
@@ -41,6 +42,19 @@ def test_some_scenes_are_mirrored_and_spectacled_and_the_same_seed_gives_the_sam
     assert any("glasses" in made.phrases and "glasses" not in made.portrait.traits for made in many)
     assert len({made.phrases[0] for made in many}) >= 4
     assert np.array_equal(compose(3).image, many[3].image)
+
+
+def test_windows_are_of_many_shapes_and_hold_the_face() -> None:
+    shapes = []
+    for seed in range(24):
+        made = scene(seed)
+        x0, y0, x1, y1 = made.window
+        assert max(x1 - x0, y1 - y0) == CANVAS and all(value == int(value) for value in made.window)
+        middle = made.landmarks[OUTLINE].mean(axis=0)
+        assert x0 < middle[0] < x1 and y0 < middle[1] < y1
+        shapes.append((x1 - x0) / (y1 - y0))
+    assert min(shapes) < 0.8 and max(shapes) > 1.25 and 2 <= shapes.count(1.0) <= 16
+    assert all(compose_scene(scene(0).portrait, np.random.default_rng(s), Setting()).window == WHOLE_CANVAS for s in range(6))
 
 
 def test_bodies_reach_the_lower_edge() -> None:
@@ -60,3 +74,31 @@ def test_other_people_stand_beside_and_not_where_the_face_is() -> None:
     changed = np.mean([np.abs(image - room).max(axis=2) > 0.02 for image in filled], axis=0)
     middle, sides = changed[:, CANVAS * 2 // 5 : CANVAS * 3 // 5].mean(), changed[:, : CANVAS // 5].mean()
     assert sides > 0.2 and middle < sides
+
+
+def test_another_shirt_covers_the_body_and_leaves_the_face() -> None:
+    made = scene(1)
+    dressed = [dress(made.image, made.matte, made.landmarks, np.random.default_rng(seed)) for seed in range(8)]
+    changed = np.mean([np.abs(image - made.image).max(axis=2) > 0.03 for image in dressed], axis=0)
+    rows, columns = np.mgrid[0:CANVAS, 0:CANVAS].astype(np.float32)
+    along, _ = below_the_face(columns, rows, made.landmarks)
+    assert changed[(along > 0.4) & (made.matte > 0.9)].mean() > 0.6
+    assert changed[along < 0].max() == 0 and changed[made.matte == 0].max() == 0
+
+
+def test_shoulders_fall_away_from_the_neck_and_end() -> None:
+    along, across = np.meshgrid(np.linspace(-0.5, 3, 36), np.linspace(-2, 2, 81), indexing="ij")
+    body = shoulders(along.astype(np.float32), across.astype(np.float32))
+    assert body[along < 0].max() == 0 and body[np.abs(across) > 1.7].max() == 0
+    assert body[(along > 1) & (np.abs(across) < 1)].min() == 1
+    highest = [along[:, column][body[:, column] > 0.5].min() for column in (40, 55, 65)]  # neck, shoulder, its end
+    assert highest[0] < highest[1] < highest[2]
+
+
+def test_disorder_has_edges_at_every_scale() -> None:
+    """Halving the picture keeps the mean step between neighbours, as of photographs; smooth noise would double it."""
+    images = [disorder(np.random.default_rng(seed)) for seed in range(12)]
+    full = np.mean([np.abs(np.diff(image[::1, ::1], axis=1)).mean() for image in images])
+    halves = [image.reshape(CANVAS // 4, 4, CANVAS // 4, 4, 3).mean(axis=(1, 3)) for image in images]
+    coarse = np.mean([np.abs(np.diff(image, axis=1)).mean() for image in halves])
+    assert full > 0.015 and coarse < 4 * full

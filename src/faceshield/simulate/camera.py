@@ -174,20 +174,23 @@ def capture(
     """Photographs a canvas.
 
     Args:
-        image: (H, H, 3) float32 sRGB in 0..1.
-        size: side of the finished picture in pixels.
+        image: (H, W, 3) float32 sRGB in 0..1.
+        size: longer side of the finished picture in pixels.
         settings: drawn from `rng` if None; `rng` also makes the noise.
 
     Returns:
-        (size, size, 3) uint8 RGB, as decoded from the camera's JPEG.
+        (h, w, 3) uint8 RGB of the canvas' shape, as decoded from the camera's JPEG.
     """
     camera = settings or draw_settings(rng)
     lens = Image.fromarray((image.clip(0, 1) * 255 + 0.5).astype(np.uint8))
-    blur = camera.defocus * image.shape[0] / size
+    longer = max(lens.size)
+    finished = (round(lens.width * size / longer), round(lens.height * size / longer))
+    blur = camera.defocus * longer / size
     if blur > 0.25:
         lens = lens.filter(ImageFilter.GaussianBlur(blur))
     sensor_side = max(32, round(size * camera.resolution))
-    sensor = np.asarray(lens.resize((sensor_side, sensor_side), Image.Resampling.BOX), np.float32) / 255.0
+    pixels = (max(16, round(finished[0] * sensor_side / size)), max(16, round(finished[1] * sensor_side / size)))
+    sensor = np.asarray(lens.resize(pixels, Image.Resampling.BOX), np.float32) / 255.0
     if camera.motion > 1:
         sensor = _motion_blur(sensor, camera.motion * sensor_side / size, camera.motion_angle)
     sensor = _expose(sensor, camera)
@@ -197,17 +200,16 @@ def capture(
     picture = Image.fromarray((sensor.clip(0, 1) * 255 + 0.5).astype(np.uint8))
     if camera.quality_before is not None:
         picture = _jpeg(picture, camera.quality_before)
-    if sensor_side != size:
-        picture = picture.resize((size, size), Image.Resampling.BICUBIC)
+    if pixels != finished:
+        picture = picture.resize(finished, Image.Resampling.BICUBIC)
     if camera.sharpen:
         picture = picture.filter(ImageFilter.UnsharpMask(1.2, camera.sharpen, 2))
     return np.asarray(_jpeg(picture, camera.quality))
 
 
 def _expose(light: FloatImage, camera: CameraSettings) -> FloatImage:
-    side = light.shape[0]
-    axis = np.linspace(-1, 1, side, dtype=np.float32)
-    corner = 1 - camera.vignette * 0.5 * (axis[:, None] ** 2 + axis[None, :] ** 2)
+    down, across = (np.linspace(-1, 1, side, dtype=np.float32) for side in light.shape[:2])
+    corner = 1 - camera.vignette * 0.5 * (down[:, None] ** 2 + across[None, :] ** 2)
     toned = np.power(light.clip(1e-4, 1), np.float32(camera.gamma))
     if camera.saturation == 0:  # the balance then tones the greys, as old paper and night cameras do
         toned[:] = (toned @ _LUMA)[..., None]
@@ -238,7 +240,7 @@ def _smooth(image: FloatImage, strength: float) -> FloatImage:
     """Takes away what is both fine and faint (pores, noise, wrinkles) and leaves edges."""
     from scipy.ndimage import gaussian_filter
 
-    radius = 0.012 * image.shape[0]
+    radius = 0.012 * max(image.shape)
     soft = gaussian_filter(image, (radius, radius, 0))
     faint = np.exp(-((np.abs(image - soft).mean(axis=2, keepdims=True) / 0.05) ** 2))
     return (image + strength * faint * (soft - image)).astype(np.float32)

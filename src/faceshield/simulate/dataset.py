@@ -27,7 +27,7 @@ from faceshield.simulate.camera import capture, draw_settings, draw_severity
 from faceshield.simulate.domains import VERSION, Domain, domain_named, domain_schedule
 from faceshield.simulate.drawn import draw_portrait
 from faceshield.simulate.photos import SPLIT_SHARES, load_portraits, portrait_of
-from faceshield.simulate.portrait import CANVAS, OUTLINE, Attacked, Box, Portrait, Scene
+from faceshield.simulate.portrait import CANVAS, OUTLINE, WHOLE_CANVAS, Attacked, Box, Portrait, Scene
 from faceshield.simulate.scene import ANYWHERE, compose_scene
 from faceshield.taxonomy import ATTACK_TYPES, BONAFIDE, PRESENTATION_TYPES, resolve
 
@@ -50,7 +50,7 @@ class SimulateConfig:
         types: presentation types in equal shares; empty: all twelve, a quarter of them bona fide.
         split: written into every sample; of a folder of photographs, only people of this split are used.
         landmarks: CSV of landmarks for the photographs (default: `landmarks.csv` beside their `faces.csv`).
-        size: side of the pictures in pixels.
+        size: longer side of the pictures in pixels.
         without_variants: of the attacks' renderers, "print/laser": never drawn, the others of the type in equal shares.
         domain: of FaceShield-Sim, "W", "S", "P" or "D": faces are drawn, and types and splits are the domain's.
 
@@ -232,7 +232,10 @@ class _Render:
             settings = replace(settings, saturation=0.0)
         if settings.saturation == 0:
             attacked = replace(attacked, cues=_without_colour(attacked.cues))
-        picture = capture(attacked.image, rng, size=self.config.size, settings=settings)
+        x0, y0, x1, y1 = (int(value) for value in _seen(scene, attacked))
+        picture = capture(attacked.image[y0:y1, x0:x1], rng, size=self.config.size, settings=settings)
+        boxes = [_scaled((a - x0, b - y0, c - x0, d - y0), picture) for a, b, c, d in attacked.boxes]
+        attacked = replace(attacked, boxes=tuple(boxes))
         of_domain = {} if camera is None else {"domain": self.config.domain, "version": VERSION, "camera": camera.name}
         return self._save(index, name, scene, attacked, picture, split, of_domain)
 
@@ -264,7 +267,6 @@ class _Render:
         split: str | None,
         of_domain: dict[str, Any],
     ) -> Sample:
-        size = self.config.size
         name_of_file = f"images/{index:06d}.jpg"
         Image.fromarray(picture).save(self.out / name_of_file, quality=95, subsampling=0)
         meta: dict[str, Any] = {
@@ -285,8 +287,8 @@ class _Render:
             video=None,
             frame=None,
             split=split,
-            boxes=[_scaled(box, size / CANVAS, size) for box in attacked.boxes],
-            size_wh=(size, size),
+            boxes=list(attacked.boxes),
+            size_wh=(picture.shape[1], picture.shape[0]),
             meta=meta,
         )
 
@@ -302,8 +304,23 @@ def _without_colour(cues: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(cue for cue in cues if cue not in _COLOUR_CUES) or cues
 
 
-def _scaled(box: Box, factor: float, size: int) -> Box:
-    x0, y0, x1, y1 = (round(min(max(v * factor, 0.0), float(size)), 1) for v in box)
+def _seen(scene: Scene, attacked: Attacked) -> Box:
+    """The part of the canvas that is photographed: the scene's window, or all where it would hide most of an attack."""
+    window = scene.window
+    for x0, y0, x1, y1 in attacked.boxes:
+        width, height = min(x1, window[2]) - max(x0, window[0]), min(y1, window[3]) - max(y0, window[1])
+        if max(width, 0) * max(height, 0) < 0.3 * (x1 - x0) * (y1 - y0):
+            return WHOLE_CANVAS
+    return window
+
+
+def _scaled(box: Box, picture: NDArray[np.uint8]) -> Box:
+    """A box of the canvas' pixels, counted from the picture's corner, in the picture's, clipped to it."""
+    height, width = picture.shape[:2]
+    factor = max(width, height) / CANVAS
+    x0, y0, x1, y1 = (
+        round(min(max(v * factor, 0.0), float(side)), 1) for v, side in zip(box, (width, height) * 2, strict=True)
+    )
     return x0, y0, x1, y1
 
 

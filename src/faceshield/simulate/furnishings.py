@@ -1,4 +1,4 @@
-"""Framed pictures, lit screens and other people behind a person: what looks like an attack's medium and is none.
+"""Framed pictures, lit screens, other people and disorder behind a person: what looks like an attack's medium and is none.
 
 A frame's edge, a face in a frame, a glowing panel: bona fide pictures hold them too, and so must every class, or a model
 learns that an edge or a second face is an attack.
@@ -143,6 +143,43 @@ def company(image: FloatImage, rng: np.random.Generator) -> FloatImage:
             below = room.crop((x, y + side - 2, x + side, y + side - 1)).resize((side, CANVAS - y - side))
             room.paste(below, (x, y + side))
     return np.asarray(room, np.float32) / 255.0
+
+
+def disorder(rng: np.random.Generator) -> FloatImage:
+    """Things of all sizes before one another, few large and many small: edges and fine detail everywhere, as photographs have.
+
+    The dead leaves model (Lee, Mumford and Huang, 2001): radii r with a density of r^-3 give the scale invariance of natural
+    images. Some leaves carry stripes, lines of text or foliage.
+    """
+    colours = np.asarray([_tone(rng) for _ in range(int(rng.integers(3, 7)))], np.float32)
+    palette = colours + (colours.mean(axis=1, keepdims=True) - colours) * np.float32(rng.uniform(0.0, 0.9))  # rooms are pale
+    picture = Image.new("RGB", (CANVAS, CANVAS), tuple(int(v) for v in palette[0].clip(0, 255)))  # type: ignore[arg-type]
+    pen = ImageDraw.Draw(picture)
+    smallest, largest, square = CANVAS * rng.uniform(0.008, 0.03), CANVAS * rng.uniform(0.2, 0.6), rng.uniform(0.1, 0.9)
+    for _ in range(int(rng.integers(150, 500))):
+        share = rng.random()
+        radius = smallest / np.sqrt(1 - share * (1 - (smallest / largest) ** 2))
+        x, y = rng.uniform(-0.1, 1.1, 2) * CANVAS
+        fill = palette[int(rng.integers(len(palette)))] * rng.uniform(0.6, 1.3) + rng.normal(0, 12, 3)
+        ink = tuple(int(v) for v in fill.clip(0, 255))
+        half = radius * rng.uniform(0.5, 1.6, 2)
+        box = (x - half[0], y - half[1], x + half[0], y + half[1])
+        if rng.random() < square:
+            lean = rng.normal(0, 0.04) if rng.random() < 0.6 else rng.uniform(0, np.pi)
+            corners = np.asarray([(-1, -1), (1, -1), (1, 1), (-1, 1)]) * half
+            turned = corners @ np.asarray([[np.cos(lean), np.sin(lean)], [-np.sin(lean), np.cos(lean)]]) + (x, y)
+            pen.polygon([(float(a), float(b)) for a, b in turned], fill=ink)
+        else:
+            pen.ellipse(box, fill=ink)
+        if radius > 0.06 * CANVAS and rng.random() < 0.5:
+            other = tuple(int(v) for v in palette[int(rng.integers(len(palette)))].clip(0, 255))
+            step, text = rng.uniform(3, 9), rng.random() < 0.5
+            for row in np.arange(box[1] + step, box[3] - step, step):
+                end = box[2] - (2 * half[0] * rng.uniform(0, 0.7) if text else 0)
+                pen.line(
+                    (box[0] + 2, row, max(box[0] + 3, end - 2), row), fill=other, width=1 if text else max(1, int(step / 2))
+                )
+    return np.asarray(picture, np.float32) / 255.0
 
 
 def desk(rng: np.random.Generator) -> FloatImage:

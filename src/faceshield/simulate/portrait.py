@@ -22,6 +22,7 @@ Box = tuple[float, float, float, float]
 
 CANVAS = 288
 """Side of the square on which scenes are composed, in pixels."""
+WHOLE_CANVAS: Box = (0.0, 0.0, float(CANVAS), float(CANVAS))
 
 # One layout for drawn faces, given landmarks and the mean shape. "left" and "right" are the viewer's.
 LANDMARKS: dict[str, slice] = {
@@ -97,6 +98,7 @@ class Scene:
         light_xy: unit-free direction towards the main light in the image plane, each in -1..1 (x right, y down).
         phrases: noun phrases that describe the scene without a verdict ("a plain grey wall").
         front: what the person wears or holds before the face; not in `image` yet, for an attack may lie beneath it.
+        window: what the camera sees of the canvas, whole pixels; its longer side is the canvas'.
     """
 
     image: FloatImage
@@ -106,6 +108,7 @@ class Scene:
     light_xy: tuple[float, float] = (0.0, -0.5)
     phrases: tuple[str, ...] = ()
     front: Front | None = None
+    window: Box = WHOLE_CANVAS
 
 
 @dataclass(frozen=True)
@@ -128,6 +131,11 @@ class Attacked:
     landmarks: Points
     extra: dict[str, float | str] = field(default_factory=dict)
     phrases: tuple[str, ...] = ()
+
+
+def room_for_a_face(window: Box) -> float:
+    """The height in pixels that a face may take to fill `window`: of a narrow one, what its width allows."""
+    return min(window[3] - window[1], (window[2] - window[0]) / 0.75)
 
 
 def bounding_box(mask: Mask, threshold: float = 0.5) -> Box | None:

@@ -15,9 +15,23 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
+from faceshield.simulate.clothes import below_the_face, dress, shoulders
 from faceshield.simulate.fronts import draw_front
-from faceshield.simulate.furnishings import company, desk, gallery
-from faceshield.simulate.portrait import CANVAS, OUTLINE, FloatImage, Mask, Points, Portrait, Scene, blend, smooth_noise
+from faceshield.simulate.furnishings import company, desk, disorder, gallery
+from faceshield.simulate.portrait import (
+    CANVAS,
+    OUTLINE,
+    WHOLE_CANVAS,
+    Box,
+    FloatImage,
+    Mask,
+    Points,
+    Portrait,
+    Scene,
+    blend,
+    room_for_a_face,
+    smooth_noise,
+)
 
 _Y, _X = np.mgrid[0:CANVAS, 0:CANVAS].astype(np.float32) / CANVAS
 
@@ -135,10 +149,14 @@ def _company(rng: np.random.Generator) -> tuple[FloatImage, str]:
     return company(room, rng), "other people"
 
 
+def _disorder(rng: np.random.Generator) -> tuple[FloatImage, str]:
+    return disorder(rng), "a cluttered place"
+
+
 _BACKGROUNDS: dict[str, Callable[[np.random.Generator], tuple[FloatImage, str]]] = {
     "wall": _wall, "curtain": _curtain, "room": _room, "window": _window, "outdoors": _outdoors, "clutter": _clutter,
     "tiles": _tiles, "lights": _lights, "gallery": _gallery, "desk": _desk,
-    "company": _company,
+    "company": _company, "disorder": _disorder,
 }  # fmt: skip
 
 
@@ -148,7 +166,10 @@ class Setting:
 
     Attributes:
         backgrounds: names out of `_BACKGROUNDS`, in equal shares; one that stands twice is twice as likely.
-        face_height: of the canvas' height, 0..1.
+        face_height: of the picture's height, 0..1 (of a narrow picture, of 4/3 of its width).
+        dressed: share in which the person wears another shirt than in the portrait.
+        blown: of the scenes with back light, the share in which what is behind burns out.
+        other_shapes: share of the pictures that are wider or higher than square.
         light_x, light_y: direction towards the main light, -1..1 (x right, y down).
         shade: how much darker the far side is, 0..1.
         back_light: share of the scenes in which the person is darker than what is behind.
@@ -173,14 +194,18 @@ class Setting:
     veil: float = 0.0
     fronts: float = 0.0
     holder: float = 0.0
+    other_shapes: float = 0.0
+    dressed: float = 0.0
+    blown: float = 0.0
 
 
 ANYWHERE = Setting(
     backgrounds=(
         "wall", "wall", "curtain", "room", "room", "window", "outdoors", "clutter", "tiles", "lights", "gallery", "desk",
-        "company", "company",
+        "company", "company", "disorder", "disorder", "disorder",
     ),
     half_body=0.10, close_up=0.2, hard_light=0.10, coloured_light=0.12, veil=0.06, fronts=1.0, holder=0.45,
+    other_shapes=0.65, dressed=0.3, blown=0.3,
 )  # fmt: skip
 
 
@@ -207,6 +232,8 @@ def _place(portrait: Portrait, matrix: NDArray[np.float64]) -> tuple[FloatImage,
     rgb = np.pad((portrait.image.clip(0, 1) * 255).astype(np.uint8), ((pad, pad), (pad, pad), (0, 0)), mode="edge")
     matte = np.pad((portrait.matte * 255).astype(np.uint8), ((0, pad), (pad, pad)), mode="edge")
     matte = np.pad(matte, ((pad, 0), (0, 0)))  # hair cut off above is cut off: it does not grow
+    if portrait.source == "photo" and portrait.matte.min() < 0.5:
+        matte = _within_shoulders(matte, portrait, pad)
     back = np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))[:2]
     coefficients = (back + np.asarray([[0, 0, pad], [0, 0, pad]])).ravel().tolist()
     size = (CANVAS, CANVAS)
@@ -220,11 +247,33 @@ def _place(portrait: Portrait, matrix: NDArray[np.float64]) -> tuple[FloatImage,
     return np.asarray(image, np.float32) / 255.0, np.asarray(placed, np.float32) / 255.0, points.astype(np.float32)
 
 
+def _within_shoulders(matte: NDArray[np.uint8], portrait: Portrait, pad: int) -> NDArray[np.uint8]:
+    """A padded matte whose added part is the body's: shoulders that the photograph cuts off end, and do not run on."""
+    height, width = portrait.matte.shape
+    y, x = np.mgrid[-pad : height + pad, -pad : width + pad].astype(np.float32)
+    body = shoulders(*below_the_face(x, y, portrait.landmarks))
+    body[pad : pad + height, pad : pad + width] = 1
+    return (matte * body).astype(np.uint8)
+
+
 def _happens(rng: np.random.Generator, rate: float) -> bool:
     return bool(rng.random() < rate)
 
 
-def _framing(portrait: Portrait, rng: np.random.Generator, setting: Setting) -> NDArray[np.float64]:
+_SHAPES = (4 / 3, 4 / 3, 3 / 4, 3 / 4, 3 / 2, 2 / 3, 16 / 9, 9 / 16)
+"""Width by height: webcams and cameras, phones held upright, and the same turned."""
+
+
+def _draw_window(rng: np.random.Generator, setting: Setting) -> Box:
+    """What the camera sees of the canvas: all, a usual shape in its middle, or any, as crops have it."""
+    if not setting.other_shapes or not _happens(rng, setting.other_shapes):
+        return WHOLE_CANVAS
+    shape = float(np.exp(rng.uniform(-0.6, 0.6))) if _happens(rng, 0.35) else float(rng.choice(_SHAPES))
+    cut_x, cut_y = (round(CANVAS * max(0.0, 1 - part) / 2) for part in (shape, 1 / shape))
+    return float(cut_x), float(cut_y), float(CANVAS - cut_x), float(CANVAS - cut_y)
+
+
+def _framing(portrait: Portrait, rng: np.random.Generator, setting: Setting, window: Box) -> NDArray[np.float64]:
     """Affine map that shows the face as high as the setting says, turned a little, mirrored half the time."""
     outline = portrait.landmarks[OUTLINE]
     middle = (outline.min(axis=0) + outline.max(axis=0)) / 2
@@ -234,7 +283,7 @@ def _framing(portrait: Portrait, rng: np.random.Generator, setting: Setting) -> 
         share = rng.uniform(0.28, 0.40)
     elif setting.close_up and _happens(rng, setting.close_up):
         share = rng.uniform(0.80, 1.25)
-    scale = share * CANVAS / face_height
+    scale = share * room_for_a_face(window) / face_height
     angle = np.deg2rad(rng.normal(0, 5))
     stretch = rng.normal(1.0, 0.04)
     shear = rng.normal(0, 0.03)
@@ -242,7 +291,8 @@ def _framing(portrait: Portrait, rng: np.random.Generator, setting: Setting) -> 
     linear = linear @ np.asarray([[stretch, shear], [0.0, 1.0]])
     if rng.random() < 0.5:
         linear = linear @ np.diag([-1.0, 1.0])
-    target = CANVAS * (np.asarray([0.5, 0.5]) + rng.normal(0, 0.05, 2))
+    centre = np.asarray([window[0] + window[2], window[1] + window[3]]) / (2 * CANVAS)
+    target = CANVAS * (centre + rng.normal(0, 0.05, 2))
     return np.hstack([linear, (target - linear @ middle)[:, None]])
 
 
@@ -277,6 +327,8 @@ def _light(
     shade = 1 + strength * (nx * light_x + 0.6 * ny * light_y)
     if rng.random() < setting.back_light:  # back light: the person darker than the wall
         shade *= rng.uniform(0.45, 0.8)
+        if setting.blown and _happens(rng, setting.blown):
+            image = image * (1 + rng.uniform(0.3, 1.6) * (1 - matte))[..., None]
     if setting.hard_light and _happens(rng, setting.hard_light):
         # The terminator of a rounded thing: from full light to what the room gives back, within a nose's breadth.
         across = nx * np.sign(light_x) + rng.uniform(-0.3, 0.4) * ny + rng.uniform(-0.15, 0.35)
@@ -331,7 +383,8 @@ def _spectacles(image: FloatImage, points: Points, rng: np.random.Generator) -> 
 
 def compose_scene(portrait: Portrait, rng: np.random.Generator, setting: Setting = ANYWHERE) -> Scene:
     """Puts a portrait before a random background, framed, lit and now and then bespectacled."""
-    matrix = _framing(portrait, rng, setting)
+    window = _draw_window(rng, setting)
+    matrix = _framing(portrait, rng, setting, window)
     image, matte, points = _place(portrait, matrix)
     if np.linalg.det(matrix[:, :2]) < 0:
         points = _mirror_landmarks(points)
@@ -339,6 +392,8 @@ def compose_scene(portrait: Portrait, rng: np.random.Generator, setting: Setting
     traits = list(portrait.traits)
     if portrait.matte.min() > 0.5 or (portrait.source == "photo" and rng.random() < 0.2):
         phrase, matte = "a studio background", np.ones_like(matte)  # the photograph's own, which has no matte or keeps it
+    if setting.dressed and _happens(rng, setting.dressed):
+        image = dress(image, matte, points, rng)
     image = blend(background, image, matte)
     if rng.random() < 0.14 and "glasses" not in traits:
         image = _spectacles(image, points, rng)
@@ -347,4 +402,4 @@ def compose_scene(portrait: Portrait, rng: np.random.Generator, setting: Setting
     phrases = ("a face before " + phrase, *traits)
     image = image.clip(0.0, 1.0).astype(np.float32)
     front = draw_front(image, points, light, rng, setting.fronts) if setting.fronts else None
-    return Scene(image, points, matte, portrait, light, phrases, front)
+    return Scene(image, points, matte, portrait, light, phrases, front, window)

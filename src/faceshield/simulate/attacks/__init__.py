@@ -80,7 +80,7 @@ def attack(
         return Attacked(scene.image, (), (), "bonafide/live", scene.landmarks, phrases=phrases)
     behind = draw_background(rng, setting)[0] if background is None else background
     held = bool(setting.holder) and rng.random() < setting.holder
-    holder = draw_holder(behind, rng) if held else None
+    holder = draw_holder(behind, rng, scene.window) if held else None
     return replace(_SHOWN[name](scene, rng, behind, variant, holder), phrases=phrases)
 
 

@@ -10,7 +10,7 @@ from faceshield.simulate.attacks.holder import Colour
 from faceshield.simulate.attacks.paint import chance
 from faceshield.simulate.attacks.recapture import Placement
 from faceshield.simulate.limbs import SKINS, Limb, paint_limb
-from faceshield.simulate.portrait import CANVAS, Box
+from faceshield.simulate.portrait import CANVAS, WHOLE_CANVAS, Box
 
 __all__ = ["Grip", "fingertip_from_border", "grip", "grip_both_sides", "paint_limb"]
 
@@ -69,7 +69,7 @@ def grip(placement: Placement, outer: Box, width_cm: float, rng: np.random.Gener
     for side in order:
         for share in rng.uniform(0.12, 0.9, 4):
             edge, out = _edge(placement, outer, side, float(share))
-            if not np.all((edge > 6) & (edge < CANVAS - 6)):
+            if not placement.in_view(edge, 6):
                 continue
             lean = rng.uniform(-0.6, 0.6)
             turned = np.array([out[0] * np.cos(lean) - out[1] * np.sin(lean), out[0] * np.sin(lean) + out[1] * np.cos(lean)])
@@ -113,7 +113,7 @@ def grip_both_sides(
             continue
         for share in np.clip(height + rng.normal(0, [0.05, 0.12, 0.2, 0.3]), 0.05, 0.95):
             edge, out = _edge(placement, outer, side, float(share))
-            if np.all((edge > 3) & (edge < CANVAS - 3)):
+            if placement.in_view(edge, 3):
                 break
         else:
             continue
@@ -135,12 +135,13 @@ def grip_both_sides(
     return Grip(tuple(behind), tuple(front)) if front else None
 
 
-def fingertip_from_border(rng: np.random.Generator) -> Grip:
-    """One or two fingertips that reach into a view without edges, from the canvas border."""
+def fingertip_from_border(rng: np.random.Generator, window: Box = WHOLE_CANVAS) -> Grip:
+    """One or two fingertips that reach into a view without edges, from the border of what the camera sees."""
     tone = np.array(SKINS[int(rng.integers(len(SKINS)))]) * rng.uniform(0.92, 1.06, 3)
     skin = (float(tone[0]), float(tone[1]), float(tone[2]))
     side, radius = int(rng.integers(4)), rng.uniform(12, 24)
-    position, lean = rng.uniform(0.1, 0.9) * CANVAS, rng.uniform(-0.5, 0.5)
+    wide, high = window[2] - window[0], window[3] - window[1]
+    position, lean = rng.uniform(0.1, 0.9) * (high if side >= 2 else wide), rng.uniform(-0.5, 0.5)
     front: list[Limb] = []
     for step in range(1 + int(chance(rng, 0.4))):
         depth, at = rng.uniform(24, 52), position + step * radius * 2.1
@@ -148,6 +149,7 @@ def fingertip_from_border(rng: np.random.Generator) -> Grip:
         if side >= 2:
             near, far = (near[1], near[0]), (far[1], far[0])
         if side % 2:
-            near, far = (CANVAS - near[0], CANVAS - near[1]), (CANVAS - far[0], CANVAS - far[1])
+            near, far = (wide - near[0], high - near[1]), (wide - far[0], high - far[1])
+        near, far = ((x + window[0], y + window[1]) for x, y in (near, far))
         front.append(Limb(far, near, radius * 1.2, radius * 0.9, skin, nail=True))
     return Grip((), tuple(front))

@@ -13,11 +13,21 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from faceshield.simulate.attacks.paint import chance
+from faceshield.simulate.clothes import draw_cloth
 from faceshield.simulate.limbs import SKINS, Limb, paint_limb
-from faceshield.simulate.portrait import CANVAS, FloatImage, Mask, Points, blend, fill_polygon, smooth_noise
+from faceshield.simulate.portrait import (
+    CANVAS,
+    WHOLE_CANVAS,
+    Box,
+    FloatImage,
+    Mask,
+    Points,
+    blend,
+    fill_polygon,
+)
 
 Colour = tuple[float, float, float]
-_ROWS, _COLUMNS = np.mgrid[0:CANVAS, 0:CANVAS].astype(np.float32)
+_COLUMNS = np.arange(CANVAS, dtype=np.float32)[None]
 
 
 @dataclass(frozen=True)
@@ -34,12 +44,13 @@ class Holder:
     sleeve: Colour
 
 
-def draw_holder(background: FloatImage, rng: np.random.Generator) -> Holder:
-    """A body in clothes before `background`, its shoulders near the upper edge of the view."""
+def draw_holder(background: FloatImage, rng: np.random.Generator, window: Box = WHOLE_CANVAS) -> Holder:
+    """A body in clothes before `background`, its shoulders near the upper edge of `window`, which the camera sees."""
     tone = np.array(SKINS[int(rng.integers(len(SKINS)))]) * rng.uniform(0.92, 1.06, 3)
     exposure = rng.uniform(0.65, 1.1)
-    cloth, plain = _cloth(rng)
-    middle, shoulders = CANVAS * rng.uniform(0.36, 0.64), CANVAS * rng.uniform(-0.25, 0.12)
+    cloth, plain = draw_cloth(rng)
+    wide, high = window[2] - window[0], window[3] - window[1]
+    middle, shoulders = window[0] + wide * rng.uniform(0.36, 0.64), window[1] + high * rng.uniform(-0.25, 0.12)
     half, neck = CANVAS * rng.uniform(0.34, 0.62), CANVAS * rng.uniform(0.07, 0.11)
     light = (float(rng.uniform(-1, 1)), float(rng.uniform(-1, 0.2)))
     image = background.copy()
@@ -61,34 +72,6 @@ def draw_holder(background: FloatImage, rng: np.random.Generator) -> Holder:
 def _colour(values: np.ndarray) -> Colour:
     red, green, blue = (float(np.clip(value, 0, 1)) for value in values)
     return red, green, blue
-
-
-def _cloth(rng: np.random.Generator) -> tuple[FloatImage, np.ndarray]:
-    """A canvas of cloth with its folds, and its plain colour, pale in four of ten; some striped, checked or flowered."""
-
-    def dye() -> np.ndarray:
-        level = rng.uniform(0.03, 0.85)
-        return np.clip(level * (1 + rng.uniform(-0.5, 0.5, 3)), 0.01, 1).astype(np.float32)
-
-    plain = np.float32(rng.uniform(0.72, 1.0)) * (1 + rng.uniform(-0.05, 0.05, 3)).astype(np.float32)
-    plain = plain if chance(rng, 0.4) else dye()
-    image = np.broadcast_to(plain, (CANVAS, CANVAS, 3)).astype(np.float32)
-    bend = smooth_noise(rng, cells=5)[..., 0] * 6
-    pattern = int(rng.choice(4, p=[0.55, 0.18, 0.13, 0.14]))
-    second, period = dye(), rng.uniform(8, 40)
-    if pattern in (1, 2):
-        angle = rng.choice([0.0, np.pi / 2]) + rng.normal(0, 0.1)
-        for turn in (angle, angle + np.pi / 2)[:pattern]:
-            wave = np.sin((_COLUMNS * np.cos(turn) + _ROWS * np.sin(turn) + bend) * (2 * np.pi / period))
-            image = blend(image, second, ((wave - rng.uniform(0, 0.8)) * 6).clip(0, 1) * (1.0 if pattern == 1 else 0.6))
-    elif pattern == 3:
-        blobs = smooth_noise(rng, cells=int(rng.integers(10, 32)))[..., 0]
-        image = blend(image, second, ((blobs - rng.uniform(0.1, 0.4)) * 8).clip(0, 1))
-    # Folds run down and slantwise, and are sharper on one side.
-    folds = smooth_noise(rng, cells=int(rng.integers(4, 10)))[..., 0] * rng.uniform(0.08, 0.3)
-    slant = np.sin((_COLUMNS + rng.uniform(-1, 1) * _ROWS + 3 * bend) * (2 * np.pi / rng.uniform(40, 120)))
-    folds += np.abs(slant) * rng.uniform(0.0, 0.12)
-    return (image * (1 + folds - folds.mean())[..., None]).clip(0, 1).astype(np.float32), plain
 
 
 def _outline(middle: float, shoulders: float, half: float, neck: float, rng: np.random.Generator) -> Mask:

@@ -119,7 +119,7 @@ def _fastenings(image: FloatImage, placement: rc.Placement, outer: Box, rng: np.
     for corner in placement.to_canvas(corners):
         inward = (middle - corner) / max(float(np.hypot(*(middle - corner))), 1e-6)
         at = corner + inward * (size * 0.7 if pins else 2.0)
-        if not np.all((at > 4) & (at < CANVAS - 4)) or paint.chance(rng, 0.2):
+        if not placement.in_view(at, 4) or paint.chance(rng, 0.2):
             continue
         found = True
         dx, dy = columns - at[0], rows - at[1]
@@ -198,7 +198,7 @@ def apply(
     outer: Box = (0.0, 0.0, float(sheet.size[0]), float(sheet.size[1]))
     on_sheet = sheet.from_scene(scene.landmarks)
     stiff = paint.chance(rng, 0.5)
-    placement = rc.place(sheet, outer, on_sheet, view, rng, bow=0.0 if stiff else rng.uniform(8, 34))
+    placement = rc.place(sheet, outer, on_sheet, view, rng, bow=0.0 if stiff else rng.uniform(8, 34), window=scene.window)
     on_canvas = placement.to_canvas(on_sheet)
     s, t = placement.planes()
     ink = rc.sample(sheet.picture, s, t)
@@ -259,7 +259,7 @@ def apply(
 
     image, mask, held = paper, None, None
     if view == rc.TIGHT:
-        held = hands.fingertip_from_border(rng) if paint.chance(rng, 0.1) else None
+        held = hands.fingertip_from_border(rng, scene.window) if paint.chance(rng, 0.1) else None
     else:
         cut = paint.chance(rng, 0.07) and not bordered and holder is None
         mask = rc.rounded_rectangle(s, t, outer, rng.choice([0.0, 0.0, 4.0]), placement.scale)

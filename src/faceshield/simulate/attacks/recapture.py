@@ -15,14 +15,24 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from faceshield.simulate.attacks.paint import chance
-from faceshield.simulate.portrait import CANVAS, OUTLINE, Box, FloatImage, Mask, Points, Scene, bounding_box
+from faceshield.simulate.portrait import (
+    CANVAS,
+    OUTLINE,
+    WHOLE_CANVAS,
+    Box,
+    FloatImage,
+    Mask,
+    Points,
+    Scene,
+    bounding_box,
+    room_for_a_face,
+)
 
 Plane = NDArray[np.float32]
 """(CANVAS, CANVAS) float32."""
 
 TIGHT, PARTIAL, WHOLE = "tight", "partial", "whole"
 _ROWS, _COLUMNS = np.mgrid[0:CANVAS, 0:CANVAS].astype(np.float32)
-_GRID = np.stack(np.meshgrid(np.linspace(0, CANVAS - 1, 13), np.linspace(0, CANVAS - 1, 13)), -1).reshape(-1, 2)
 
 
 def draw_view(rng: np.random.Generator, whole: float = 0.22) -> str:
@@ -176,6 +186,7 @@ class Placement:
         bow: largest sideways move in canvas pixels; 0 for a flat medium.
         angle: direction (radians) along which the bow varies; points move at right angles to it.
         reach: distance in canvas pixels from the bow's crest to where it is zero.
+        window: what the camera sees of the canvas.
     """
 
     matrix: NDArray[np.float64]
@@ -183,6 +194,11 @@ class Placement:
     bow: float = 0.0
     angle: float = 0.0
     reach: float = 200.0
+    window: Box = WHOLE_CANVAS
+
+    def in_view(self, point: NDArray[np.floating], inset: float) -> bool:
+        """Whether the camera sees a canvas pixel, `inset` pixels or more from the picture's edge."""
+        return bool(np.all((point > np.add(self.window[:2], inset)) & (point < np.subtract(self.window[2:], inset))))
 
     def _bow(self, x: NDArray[np.floating], y: NDArray[np.floating]) -> NDArray[np.floating]:
         along = (x - CANVAS / 2) * np.cos(self.angle) + (y - CANVAS / 2) * np.sin(self.angle)
@@ -239,6 +255,7 @@ def place(
     rng: np.random.Generator,
     tilt: float = 0.32,
     bow: float = 0.0,
+    window: Box = WHOLE_CANVAS,
 ) -> Placement:
     """Draw a pose for `sheet` that gives the wanted view.
 
@@ -250,6 +267,7 @@ def place(
         rng: source of all randomness.
         tilt: largest turn about the vertical axis, radians.
         bow: largest bend in canvas pixels.
+        window: what the camera sees of the canvas.
     """
     x0, y0, x1, y1 = (float(v) for v in (*landmarks[OUTLINE].min(axis=0), *landmarks[OUTLINE].max(axis=0)))
     face = np.clip(((x0 + x1) / 2, (y0 + y1) / 2), sheet.content[:2], sheet.content[2:])
@@ -264,17 +282,20 @@ def place(
         float(rng.choice([0.0, np.pi / 2]) + rng.normal(0, 0.2)),
         float(rng.uniform(150, 260)),
     )
-    middle = CANVAS / 2 - 0.5
+    wide, tall = window[2] - window[0], window[3] - window[1]
+    middle = np.array([window[0] + window[2], window[1] + window[3]]) / 2 - 0.5
+    across, down = np.linspace(window[0], window[2] - 1, 13), np.linspace(window[1], window[3] - 1, 13)
+    grid = np.stack(np.meshgrid(across, down), -1).reshape(-1, 2)
     jitter = rng.normal(0, 1, 2)
     size, fit = rng.uniform(0, 1), rng.uniform(0.72, 0.98)
     anchor = face
     if view == WHOLE:
         anchor = np.array([(outer[0] + outer[2]) / 2, (outer[1] + outer[3]) / 2])
-        scale = fit * CANVAS / max(outer[2] - outer[0], outer[3] - outer[1])
+        scale = fit * CANVAS / max((outer[2] - outer[0]) * (CANVAS / wide), (outer[3] - outer[1]) * (CANVAS / tall))
         target = middle + jitter * 10
     else:
         share = 0.36 + 0.34 * size if view == PARTIAL else 0.42 + 0.5 * size
-        scale = share * CANVAS / max(y1 - y0, 24.0)
+        scale = share * room_for_a_face(window) / max(y1 - y0, 24.0)
         target = middle + jitter * (26 if view == PARTIAL else 14)
     limits = sheet.content if view == TIGHT else outer
     centre = np.array([(limits[0] + limits[2]) / 2, (limits[1] + limits[3]) / 2])
@@ -282,8 +303,8 @@ def place(
     placement = Placement(np.eye(3), 1.0)
     for _ in range(40):
         matrix = _pose((anchor[0], anchor[1]), (target[0], target[1]), scale, turn, distance)
-        placement = Placement(matrix, float(scale), *bend)
-        s, t = placement.to_sheet(_GRID[:, 0], _GRID[:, 1])
+        placement = Placement(matrix, float(scale), *bend, window)
+        s, t = placement.to_sheet(grid[:, 0], grid[:, 1])
         outside = np.mean((s < low[0]) | (t < low[1]) | (s > high[0]) | (t > high[1]))
         if view == TIGHT and outside > 0:
             scale, anchor = scale * 1.05, anchor + 0.15 * (centre - anchor)
@@ -357,8 +378,7 @@ def ramp(rng: np.random.Generator, low: float, high: float) -> Plane:
 
 def visible_box(mask: Mask | None) -> Box:
     """Box of the medium in view; the whole canvas when it fills the view (`mask` None)."""
-    whole = (0.0, 0.0, float(CANVAS), float(CANVAS))
-    return whole if mask is None else bounding_box(mask) or whole
+    return WHOLE_CANVAS if mask is None else bounding_box(mask) or WHOLE_CANVAS
 
 
 def scene_light(scene: Scene, rng: np.random.Generator) -> tuple[float, float]:

@@ -312,7 +312,7 @@ def apply(
     screen: Box = (0.0, 0.0, float(width), float(height))
     outer: Box = (-sides, -tops, width + sides, height + (chin if kind in ("monitor", "tv") else tops))
     on_sheet = sheet.from_scene(scene.landmarks)
-    placement = rc.place(sheet, outer, on_sheet, view, rng, tilt=0.38)
+    placement = rc.place(sheet, outer, on_sheet, view, rng, tilt=0.38, window=scene.window)
     on_canvas = placement.to_canvas(on_sheet)
     face = on_canvas[OUTLINE].mean(axis=0)
     s, t = placement.planes()
@@ -321,7 +321,7 @@ def apply(
     u, v = (s - width / 2) * scale, (t - height / 2) * scale
 
     on_view = placement.to_canvas(controls)
-    if np.sum(np.all((on_view > 0) & (on_view < CANVAS - 1), axis=1)) > 0.3 * len(on_view):
+    if np.sum(np.all((on_view > scene.window[:2]) & (on_view < np.subtract(scene.window[2:], 1)), axis=1)) > 0.3 * len(on_view):
         cues.append(BUTTONS)
 
     # Which traces: drawn first, so that a view without bezel can be given one that is plain. Moire is no must.
@@ -365,7 +365,7 @@ def apply(
 
     image, mask, held = picture, None, None
     if view == rc.TIGHT:
-        held = hands.fingertip_from_border(rng) if paint.chance(rng, 0.06) else None
+        held = hands.fingertip_from_border(rng, scene.window) if paint.chance(rng, 0.06) else None
     else:
         radius = device.rounding * rng.uniform(0.2, 1.4) * min(width, height)
         body, mask, lit = _body(s, t, outer, screen, radius, placement.scale, device, rng)
