@@ -15,7 +15,7 @@ from faceshield.training.heads import (
     type_weights,
 )
 
-WIDTH, TYPES, TOKENS = 16, 3, 8
+WIDTH, TYPES, TOKENS, CUES = 16, 3, 8, 2
 
 
 def batch(known: bool = True) -> tuple[TowerOutput, TowerTargets]:
@@ -40,6 +40,8 @@ def batch(known: bool = True) -> tuple[TowerOutput, TowerTargets]:
         matches=matches,
         regional=torch.tensor([False, True, True, True, True]),
         questions=torch.tensor([False, False, False, True, True]),
+        cues=torch.tensor([[False, False], [True, False], [False, False], [True, True]]),
+        cued=torch.tensor([True, True, False, True]) & known,
     )
     return output, target
 
@@ -47,9 +49,9 @@ def batch(known: bool = True) -> tuple[TowerOutput, TowerTargets]:
 @pytest.mark.parametrize("known", [True, False])
 def test_all_losses_are_finite_and_differentiable(known: bool) -> None:
     output, target = batch(known)
-    heads = AuxiliaryHeads(WIDTH, TYPES)
+    heads = AuxiliaryHeads(WIDTH, TYPES, CUES)
     losses = tower_losses(heads, output, target, torch.ones(TYPES), 0.0)
-    assert set(losses) == {"contrastive", "type", "coarse", "token", "box", "dense"}
+    assert set(losses) == {"contrastive", "type", "coarse", "token", "box", "dense", "cue"}
     total = torch.stack(list(losses.values())).sum()
     assert torch.isfinite(total)
     total.backward()
@@ -59,7 +61,7 @@ def test_all_losses_are_finite_and_differentiable(known: bool) -> None:
 
 def test_training_on_the_losses_solves_a_batch() -> None:
     output, target = batch()
-    heads = AuxiliaryHeads(WIDTH, TYPES)
+    heads = AuxiliaryHeads(WIDTH, TYPES, CUES)
     tensors = [output.image, output.feature, output.joint, output.text]
     optimizer = torch.optim.Adam([*tensors, *heads.parameters()], lr=0.05)
     first = {name: float(value.detach()) for name, value in losses_of(heads, output, target).items()}
@@ -93,3 +95,26 @@ def test_giou_loss() -> None:
     assert giou_loss(box, box).item() == pytest.approx(0, abs=1e-6)
     assert 1 < giou_loss(box, far).item() < 2
     assert giou_loss(box[:, [2, 3, 0, 1]], box).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_a_trace_on_one_token_is_found_and_unknown_traces_teach_nothing() -> None:
+    output, target = batch()
+    heads = AuxiliaryHeads(WIDTH, TYPES, CUES)
+    loss = losses_of(heads, output, target)["cue"]
+    loss.backward()
+    assert output.feature.grad is not None
+    assert output.feature.grad[2].abs().max() == 0 and output.feature.grad[1].abs().max() > 0
+    feature = torch.zeros(1, TOKENS, WIDTH)
+    with torch.no_grad():
+        heads.token_cue.weight.zero_()
+        heads.token_cue.bias.zero_()
+        heads.token_cue.weight[0, 0] = 10.0
+        absent = heads.cues(feature)
+        feature[0, 5, 0] = 1.0
+        present = heads.cues(feature)
+    assert (absent < 0).all() and present[0, 0] > 0 > present[0, 1]
+
+
+def test_without_cues_there_is_no_cue_loss() -> None:
+    output, target = batch()
+    assert losses_of(AuxiliaryHeads(WIDTH, TYPES), output, target)["cue"] == 0

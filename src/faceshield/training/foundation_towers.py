@@ -55,13 +55,16 @@ class TowerTrainer(PictureRun):
         self.bank = text_bank(texts, processor).to(device())
         self.vision, self.prompt = model.model.vision_tower, model.model.prompt_tower
         self.grid = processor.image_size // processor.patch_size
+        pictures = load_pictures(config.data, texts.types)
+        named = [sample.meta.get("cues", ()) for sample in pictures.samples]
+        self.cues = sorted({cue for cues in named for cue in cues})
+        self.bears = np.array([[cue in cues for cue in self.cues] for cues in named], dtype=bool).reshape(len(named), -1)
         # Only towers and heads draw weights here, so the seed fixes them whatever was built before.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            self.heads = AuxiliaryHeads(model.config.vision_config.hidden_size, len(texts.types)).to(device())
+            self.heads = AuxiliaryHeads(model.config.vision_config.hidden_size, len(texts.types), len(self.cues)).to(device())
         self.vision.to(memory_format=torch.channels_last)
         modules = {"vision": self.vision, "prompt": self.prompt, "heads": self.heads}
-        pictures = load_pictures(config.data, texts.types)
         super().__init__(config, texts.types, modules, pictures, processor, betas=(0.9, 0.98), report=report)
         if self.device.type == "cpu":
             # With a few hundred tokens a stream, the fused attention's backward there costs a third of the step.
@@ -106,6 +109,8 @@ class TowerTrainer(PictureRun):
             matches=torch.from_numpy(matches),
             regional=torch.from_numpy(of_attack),
             questions=torch.from_numpy(is_question),
+            cues=torch.from_numpy(self.bears[rows]),
+            cued=torch.from_numpy((types == 0) | self.bears[rows].any(axis=1)),
         ).to(self.device)
 
     # -- one step -------------------------------------------------------------------------------------------
@@ -186,6 +191,7 @@ class TowerTrainer(PictureRun):
         with autocast(self.config.bf16):
             class_logits = self.heads.type_head(output.image).float().cpu()
             predicted, _ = self.heads.boxes(output.feature)
+            cues = self.heads.cues(output.feature)
         by_text = self.heads.similarity(output.image, output.text[: len(owners)]).cpu()
         by_type = torch.stack([by_text[:, torch.from_numpy(owners == t)].mean(dim=1) for t in range(len(self.types))], dim=1)
         coverage = torch.from_numpy(np.tile(token_coverage(boxes, self.grid), (1, output.joint.shape[1] // self.grid**2)))
@@ -199,6 +205,8 @@ class TowerTrainer(PictureRun):
             "bonafide": class_logits.softmax(dim=1)[:, 0].numpy(),
             "iou": box_iou(predicted.float().cpu().numpy(), truth),
             "has_box": has_box,
+            "cues": self.bears[rows],
+            "cues_named": np.zeros_like(self.bears[rows]) if cues is None else (cues > 0).cpu().numpy(),
             "top_inside": coverage.gather(1, top).mean(dim=1).numpy(),
             "base_inside": coverage.mean(dim=1).numpy(),
         }

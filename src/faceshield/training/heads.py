@@ -2,8 +2,9 @@
 
 Contrast alone stays at chance for a small tower and a few ten thousand pictures; a class loss on the pooled vector, class and
 box losses on the tokens that the language model will read (`hidden_states[-2]`), and a patch-text loss in PVTM's space are what
-make it work. Without the last, PVTM (paper §4.2) ranks the background first.
-B = batch, T = tokens of all streams, D = width, C = presentation types (0 = bona fide), Q = texts.
+make it work. Without the last, PVTM (paper §4.2) ranks the background first. A cue loss asks the same tokens for the traces
+that reasoning will name, where they are known.
+B = batch, T = tokens of all streams, D = width, C = presentation types (0 = bona fide), Q = texts, U = cues.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+_CUES_ARE_RARE = 3.0  # log-odds against one, before anything is learnt
 _CELL_OF_ATTACK = 0.5  # share of a cell above which its token must know the box
 
 
@@ -47,6 +49,8 @@ class TowerTargets:
         matches: (B, Q) bool, the text is true of the picture; questions are true of none.
         regional: (Q,) bool, texts that belong to the attack's region: attack captions and questions.
         questions: (Q,) bool.
+        cues: (B, U) bool, the traces that a picture bears.
+        cued: (B,) where they are known: bona fide, or an attack with some.
     """
 
     types: Tensor
@@ -57,6 +61,8 @@ class TowerTargets:
     matches: Tensor
     regional: Tensor
     questions: Tensor
+    cues: Tensor
+    cued: Tensor
 
     def to(self, device: torch.device) -> TowerTargets:
         return TowerTargets(**{name: value.to(device) for name, value in vars(self).items()})
@@ -65,18 +71,25 @@ class TowerTargets:
 class AuxiliaryHeads(nn.Module):
     """Everything trainable besides the two towers."""
 
-    def __init__(self, width: int, types: int) -> None:
+    def __init__(self, width: int, types: int, cues: int = 0) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
         self.type_head = nn.Linear(width, types)
         self.token_type = nn.Linear(width, types)
         self.token_weight = nn.Linear(width, 1)
         self.token_box = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, 4))
+        self.token_cue = nn.Linear(width, cues) if cues else None
         # Starting points of the two sigmoid losses: scale 10, and a bias near the log-odds of a random pair.
         self.scale = nn.Parameter(torch.tensor(math.log(10.0)))
         self.bias = nn.Parameter(torch.tensor(-3.0))
         self.dense_scale = nn.Parameter(torch.tensor(math.log(10.0)))
         self.dense_bias = nn.Parameter(torch.tensor(0.0))
+
+    def cues(self, feature: Tensor) -> Tensor | None:
+        """(B, T, D) -> (B, U) logits: a picture bears a trace where some of its tokens do; None without cues."""
+        if self.token_cue is None:
+            return None
+        return self.token_cue(self.norm(feature)).float().logsumexp(dim=1) - math.log(feature.shape[1]) - _CUES_ARE_RARE
 
     def boxes(self, feature: Tensor) -> tuple[Tensor, Tensor]:
         """(B, T, D) -> one box a picture (B, 4), and each token's own opinion (B, T, 4); xyxy in 0..1."""
@@ -117,7 +130,7 @@ def giou_loss(predicted: Tensor, target: Tensor) -> Tensor:
 def tower_losses(
     heads: AuxiliaryHeads, output: TowerOutput, target: TowerTargets, weights: Tensor, label_smoothing: float
 ) -> dict[str, Tensor]:
-    """The losses by name, unweighted: contrastive, type, coarse, token, box, dense.
+    """The losses by name, unweighted: contrastive, type, coarse, token, box, dense, cue.
 
     Args:
         heads: the auxiliary heads.
@@ -133,6 +146,7 @@ def tower_losses(
     losses["token"] = _token(heads, output, target)
     losses["box"] = _box(heads, output, target)
     losses["dense"] = _dense(heads, output, target)
+    losses["cue"] = _cue(heads, output, target)
     return losses
 
 
@@ -189,3 +203,11 @@ def _dense(heads: AuxiliaryHeads, output: TowerOutput, target: TowerTargets) -> 
     true_text = (target.matches | target.questions[None])[target.known][:, regional]
     positive = target.coverage[target.known][:, :, None] * true_text[:, None].float()
     return _balanced(-functional.logsigmoid(logits), positive, -functional.logsigmoid(-logits), 1 - positive)
+
+
+def _cue(heads: AuxiliaryHeads, output: TowerOutput, target: TowerTargets) -> Tensor:
+    logits = heads.cues(output.feature[target.cued]) if target.cued.any() else None
+    if logits is None:
+        return output.feature.sum() * 0
+    truth = target.cues[target.cued].float()
+    return functional.binary_cross_entropy_with_logits(logits, truth, reduction="none").sum(dim=1).mean()

@@ -37,6 +37,8 @@ def tower_figures(found: Mapping[str, NDArray[Any]], names: Sequence[str]) -> di
         "box_50": share(found["iou"][has_box] > 0.5),
         "pvtm_top": share(found["top_inside"][has_box]),
         "pvtm_base": share(found["base_inside"][has_box]),
+        "cue_precision": share(found["cues"][found["cues_named"]]),
+        "cue_recall": share(found["cues_named"][found["cues"]]),
         "recall": {
             name: round(float((found["head"][types == i] == i).mean()), 3) for i, name in enumerate(names) if (types == i).any()
         },
