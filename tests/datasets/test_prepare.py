@@ -263,6 +263,14 @@ def test_a_list_cannot_send_pictures_elsewhere(tmp_path: Path) -> None:
     assert all((tmp_path / "out" / s.image).is_file() and s.image.startswith("images/folder/elsewhere/") for s in samples)
 
 
+def test_pictures_that_differ_by_a_second_suffix_have_crops_of_their_own(tmp_path: Path) -> None:
+    root = tmp_path / "mine"
+    for name, colour in (("a.jpg", RED), ("a.jpg.png", SKY)):
+        picture(root / "real" / name, colour)
+    samples, _, _ = run("folder", root, tmp_path / "samples.jsonl", crop="detect", detector="detectors:Middle")
+    assert len({s.image for s in samples}) == 2
+
+
 # -- faults, resuming, the command -----------------------------------------------------------------------------------------
 
 

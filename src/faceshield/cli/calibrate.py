@@ -165,14 +165,17 @@ class _Cropped:
 
 @contextmanager
 def _copied(source: Path, out: Path) -> Iterator[Path]:
-    """A copy of the checkpoint that is there whole or not at all: made beside `out`, renamed at the end."""
+    """A copy of the checkpoint that is there whole or not at all: made beside `out`, renamed at the end.
+
+    What only a training that goes on needs stays behind.
+    """
     import os
     import shutil
 
     fresh = out.with_name(f".{out.name}.part")
     shutil.rmtree(fresh, ignore_errors=True)
     try:
-        shutil.copytree(source, fresh)
+        shutil.copytree(source, fresh, ignore=shutil.ignore_patterns("trainer", "state.safetensors"))
         yield fresh
         os.replace(fresh, out)
     finally:

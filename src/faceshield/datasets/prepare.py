@@ -358,11 +358,12 @@ def _of(drawn: Mapping[int | None, tuple[Drawn, ...]], number: int | None) -> li
 
 
 def _below(name: str) -> PurePosixPath:
-    """A sample's name as the path of its picture: never out of the folder, whatever a list of the user's says."""
+    """A sample's name as the path of its picture: its own alone, and never out of the folder, whatever a user's list says."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts:
         path = PurePosixPath("elsewhere", hashlib.sha256(name.encode()).hexdigest()[:16], path.name)
-    return path if path.suffix == ".png" else path.with_name(f"{path.name}.png")
+    own = path.suffix == ".png" and not PurePosixPath(path.stem).suffix  # a.jpg.png is not a.jpg's
+    return path if own else path.with_name(f"{path.name}.png")
 
 
 def _inside(drawn: Iterable[Drawn], rgb: RGB, place: str, problems: list[Problem]) -> tuple[Box, ...]:
