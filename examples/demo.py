@@ -3,10 +3,10 @@
 Writes the four pictures, their annotated copies and `report.html` into out/demo and prints the table.
 Everything runs here; nothing is downloaded. The astronaut (Eileen Collins, NASA) is in the public domain.
 
-python examples/demo.py [--out out/demo] [--model tiny] [--seed 2]
+python examples/demo.py [--out out/demo] [--model tiny] [--seed 8]
 
-Another seed attacks her otherwise: of the 27 attacks of the seeds 0 to 8 faceshield-tiny calls 21 attacks, each by its
-type, lets 3 in and finds no face in 3; 2 is one with all three by their type.
+Another seed attacks her otherwise: of the 27 attacks of the seeds 0 to 8 faceshield-tiny calls 18 attacks, 16 of them by their
+type, lets 5 in and finds no face in 4; 8 is the one with all three by their type.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Inspect the astronaut and three simulated attacks of her.")
     parser.add_argument("--out", type=Path, default=Path("out/demo"))
     parser.add_argument("--model", default="tiny")
-    parser.add_argument("--seed", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=8)
     options = parser.parse_args()
     ensure_writable(options.out)
     paths = make_photos(options.out / "photos", options.seed)

@@ -1,7 +1,7 @@
 """Makes docs/report.png: four drawn faces, one bona fide and three attacked, inspected and annotated by the shipped model.
 
-Use: `python examples/readme_picture.py [--model tiny] [--out docs/report.png] [--seed 3]`. 3 and 4 have all
-verdicts right; with 5 the rigid mask is let in.
+Use: `python examples/readme_picture.py [--model tiny] [--out docs/report.png] [--seed 3]`. 3 and 5 have all
+verdicts right; with 4 the false eyes are let in.
 """
 
 from __future__ import annotations
