@@ -70,7 +70,6 @@ def reproduce(
     out = out or Path("runs/reproduce") / scale
     about: dict[str, Any] = {"data": ", ".join(map(str, files)) or f"FaceShield-Sim, seed {data_seed}", "scale": scale}
     about["foundation"] = (init or "trained on D") + (", towers adapted to the sources" if adapt_towers else "")
-    about["wording"] = benches.WORDING
     begun(out, about)
 
     def say(line: str) -> None:

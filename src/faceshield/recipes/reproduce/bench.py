@@ -10,18 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from faceshield.data_engine.backends.base import BackendConfig
 from faceshield.data_engine.generate import GenerateConfig, generate
 from faceshield.datasets.splits import SplitConfig, split
 from faceshield.records import Sample, read_jsonl, rebase_image, write_jsonl
 from faceshield.simulate.dataset import SimulateConfig, simulate
 from faceshield.simulate.domains import DOMAINS
-from faceshield.tasks import TASKS
 
 FOUNDATION = "D"
-WORDING: Literal["plain"] = "plain"
 DATASETS = {"wmca": "W", "siw-mv2": "S", "padisi": "P"}
 """Names of data sets as `prepare` gives them -> letter of the protocols."""
 Step = Callable[[str, Path, Callable[[], Any]], None]
@@ -202,12 +199,9 @@ def _divided(samples: Path, protocol: str, seed: int) -> None:
 
 
 def _written(folder: Path, step: Step, name: str, seed: int) -> None:
-    """Questions and answers about the training pictures alone; captions for stage 1.
-
-    In the plain words that the tests' own answers and the scored answers have: a model that was taught others is marked down.
-    """
-    for file, tasks in (("dialogues", tuple(TASKS)), ("captions", ("caption",))):
-        config = GenerateConfig(tasks=tasks, backend=BackendConfig(wording=WORDING))
+    """Questions and answers about the training pictures alone; captions for stage 1."""
+    for file, tasks in (("dialogues", None), ("captions", ("caption",))):
+        config = GenerateConfig() if tasks is None else GenerateConfig(tasks=tasks)
         target = folder / f"{file}.jsonl"
 
         def write(target: Path = target, config: GenerateConfig = config) -> None:
