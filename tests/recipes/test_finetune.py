@@ -118,7 +118,7 @@ def test_attacks_without_a_type(photos: Folder, checkpoint: Path, tmp_path: Path
     assert result.exit_code == 0, result.output
     assert "learnt and scored coarse\n" in result.output and "fine-tuned" in result.output
     assert result.output.strip().splitlines()[-1] == f"adapter: {tmp_path / 'out/model'}; report: {tmp_path / 'out/report.md'}"
-    stage = json.loads((tmp_path / "out/model/run.json").read_text())["config"]
+    stage = json.loads((tmp_path / "out/trained/run.json").read_text())["config"]
     assert set(stage["oversample"]) == {"attack"} and stage["oversample"]["attack"] > 1
     assert "Who is shown is not known of 12 of 36 pictures" in (tmp_path / "out/report.md").read_text()
 
