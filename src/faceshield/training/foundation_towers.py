@@ -58,7 +58,7 @@ class TowerTrainer(PictureRun):
         pictures = load_pictures(config.data, texts.types)
         named = [sample.meta.get("cues", ()) for sample in pictures.samples]
         self.cues = sorted({cue for cues in named for cue in cues})
-        self.bears = np.array([[cue in cues for cue in self.cues] for cues in named], dtype=bool).reshape(len(named), -1)
+        self.bears = np.array([[cue in cues for cue in self.cues] for cues in named], dtype=bool)
         # Only towers and heads draw weights here, so the seed fixes them whatever was built before.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
