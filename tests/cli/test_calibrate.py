@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from faceshield.cli import app
+from faceshield.cli.calibrate import _copied
 from faceshield.evaluation.metrics.pad import correct_by_score
 from faceshield.model import read_info
 from faceshield.records import Prediction, read_jsonl
@@ -56,6 +58,17 @@ def test_a_copy_gets_the_threshold_and_its_evidence(checkpoint: Path, photos: Pa
     assert "21 bona fide photographs are too few for BPCER 5%" in result.stderr and "at least 59" in result.stderr
     assert "7 people" in result.stderr and "unreadable 1" in result.stderr
     assert "Paper mask" in result.stdout and str(out) in result.stdout.splitlines()[-1]
+
+
+def test_what_a_training_goes_on_from_is_not_copied(checkpoint: Path, tmp_path: Path) -> None:
+    trained = tmp_path / "trained"
+    shutil.copytree(checkpoint, trained)
+    (trained / "trainer").mkdir()
+    for name in ("trainer/optimizer.bin", "state.safetensors"):
+        (trained / name).write_bytes(b"only a resumed run reads this")
+    with _copied(trained, tmp_path / "mine") as fresh:
+        assert {path.name for path in fresh.iterdir()} == {path.name for path in checkpoint.iterdir()}
+    assert (trained / "state.safetensors").is_file() and (tmp_path / "mine" / "model.safetensors").is_file()
 
 
 def test_bona_fides_alone_and_scores_that_are_kept(
