@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from itertools import combinations
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from faceshield.cli import app
@@ -39,6 +41,16 @@ def test_same_seed_same_bytes_whatever_the_workers_and_another_seed_other_people
         assert (again.parent / "images" / picture.name).read_bytes() == picture.read_bytes()
     first, other = (sample_identity(np.random.default_rng([VERSION, 2, seed, 3, 0, 0])) for seed in (1, 2))
     assert first.jaw != other.jaw and first.eye_u != other.eye_u
+
+
+def test_pictures_are_still_those_of_this_version(made: dict[str, Path]) -> None:
+    """What is changed for other pictures must not move the benchmark's: else raise VERSION, and write the file anew."""
+    assert VERSION == 1
+    for name, expected in json.loads((Path(__file__).parent / "faceshield_sim_1.json").read_text(encoding="utf-8")).items():
+        for sample, row in zip(read_jsonl(made[name], Sample), expected, strict=True):
+            assert (sample.meta["variant"], len(sample.boxes), sample.meta["cues"]) == (row["variant"], row["boxes"], row["cues"])
+            picture = Image.open(made[name].parent / sample.image).convert("RGB").resize((2, 2), Image.Resampling.BOX)
+            assert np.asarray(picture, dtype=float).ravel() == pytest.approx(row["rgb"], abs=2.5), sample.id
 
 
 def test_domains_and_splits_share_nobody(made: dict[str, Path]) -> None:

@@ -202,6 +202,64 @@ def test_shares_of_the_setting_decide_whether_somebody_holds_it(scene: Scene) ->
     assert not np.array_equal(with_none.image, with_one.image)
 
 
+GOOD = [(module, variant) for module, variant in CASES if variant != "print/newsprint-bw"]
+
+
+@pytest.mark.parametrize(("module", "variant"), GOOD)
+def test_a_good_copy_is_nearer_to_what_it_shows(scene: Scene, module: ModuleType, variant: str) -> None:
+    """Less noise and texture of its own, judged where the scene is flat, and more of the scene's contrast."""
+    texture: dict[bool, list[float]] = {True: [], False: []}
+    cues: dict[bool, list[str]] = {True: [], False: []}
+    for seed in range(24):
+        for good in (True, False):
+            made = module.apply(scene, np.random.default_rng(seed), BACKGROUND, variant, good=good)
+            cues[good] += made.cues
+            x, y = made.landmarks[OUTLINE].mean(axis=0)
+            if 40 < x < CANVAS - 40 and 40 < y < CANVAS - 40:
+                cheek = recapture.luma(made.image)[int(y) + 8 : int(y) + 24, int(x) - 12 : int(x) + 12]
+                texture[good].append(float(np.abs(np.diff(cheek, axis=1)).mean()))
+    assert np.median(texture[True]) < np.median(texture[False])
+    plain = {printed.DOTS, printed.STREAKS, replay.GRID, replay.FLICKER}
+    assert not plain & set(cues[True])
+    assert plain & set(cues[False]) or variant == "print/photo-paper"  # whose makers know the craft already
+
+
+def test_newsprint_cannot_be_good(scene: Scene) -> None:
+    either = [printed.apply(scene, np.random.default_rng(3), BACKGROUND, "print/newsprint-bw", good=good) for good in (True, False)]
+    assert np.array_equal(either[0].image, either[1].image)
+
+
+def test_good_copies_fill_the_view_half_as_often() -> None:
+    shares = [np.mean([recapture.draw_view(np.random.default_rng(seed), good=good) == recapture.TIGHT for seed in range(600)])
+              for good in (False, True)]  # fmt: skip
+    assert shares[0] == pytest.approx(0.45, abs=0.06) and shares[1] == pytest.approx(0.225, abs=0.05)
+
+
+def test_shares_of_the_setting_decide_whether_a_copy_is_good(scene: Scene) -> None:
+    """The domains' settings have none: their pictures stay what they were."""
+    assert ANYWHERE.good_copy > 0 and Setting().good_copy == 0
+    for name, variant in (("Print", "print/laser"), ("Replay", "replay/phone")):
+        poor, good = (
+            attack(scene, name, np.random.default_rng(5), variant=variant, setting=replace(ANYWHERE, good_copy=share))
+            for share in (0.0, 1.0)
+        )
+        assert not np.array_equal(poor.image, good.image)
+
+
+def test_a_holder_uses_one_hand_or_two_of_its_own_skin(scene: Scene) -> None:
+    holder = draw_holder(BACKGROUND, np.random.default_rng(3))
+    sheet = recapture.make_sheet(scene.image, (0, 0, CANVAS, CANVAS), (120, 160), (0, 0, 0, 0), (1, 1, 1))
+    outer, drawn = (0.0, 0.0, 120.0, 160.0), set()
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        placement = recapture.place(sheet, outer, sheet.from_scene(scene.landmarks), recapture.WHOLE, rng)
+        held = hands.grip_of_holder(placement, outer, 12.0, holder, rng)
+        assert held is not None
+        assert {limb.colour for limb in held.front} == {holder.skin}
+        drawn.add(sum(limb.colour == holder.skin and limb.start_radius > limb.end_radius for limb in held.behind))
+    assert len(drawn) > 1
+
+
 @pytest.mark.parametrize("module", [printed, replay])
 @pytest.mark.parametrize("window", [(0.0, 63.0, 288.0, 225.0), (63.0, 0.0, 225.0, 288.0)])
 def test_a_medium_is_placed_in_what_the_camera_sees(scene: Scene, module: ModuleType, window: Box) -> None:

@@ -179,6 +179,8 @@ class Setting:
         veil: share with a bright haze over all, as a low sun or a window makes in a lens.
         fronts: share of `fronts.draw_front`'s own rates at which something is before the face.
         holder: of prints and of what is shown on phones and tablets, the share held before a person's chest.
+        good_copy: of prints and screens, the share whose maker knew the craft: no trace but where the medium ends, who holds
+            it, and a little less contrast. Newsprint has none.
     """
 
     backgrounds: tuple[str, ...] = ("wall", "wall", "curtain", "room", "room", "window", "outdoors", "clutter")
@@ -194,6 +196,7 @@ class Setting:
     veil: float = 0.0
     fronts: float = 0.0
     holder: float = 0.0
+    good_copy: float = 0.0
     other_shapes: float = 0.0
     dressed: float = 0.0
     blown: float = 0.0
@@ -205,7 +208,7 @@ ANYWHERE = Setting(
         "company", "company", "disorder", "disorder", "disorder",
     ),
     half_body=0.10, close_up=0.2, hard_light=0.10, coloured_light=0.12, veil=0.06, fronts=1.0, holder=0.45,
-    other_shapes=0.65, dressed=0.3, blown=0.3,
+    good_copy=0.6, other_shapes=0.65, dressed=0.3, blown=0.3,
 )  # fmt: skip
 
 

@@ -46,7 +46,7 @@ class TowersConfig(PictureConfig):
     weight_token: float = Field(1.0, ge=0)
     weight_box: float = Field(1.0, ge=0)
     weight_dense: float = Field(0.5, ge=0)
-    weight_cue: float = Field(0.5, ge=0)
+    weight_cue: float = Field(0.1, ge=0)
 
     @model_validator(mode="after")
     def _one_beginning(self) -> Self:

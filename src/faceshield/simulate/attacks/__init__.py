@@ -81,7 +81,8 @@ def attack(
     behind = draw_background(rng, setting)[0] if background is None else background
     held = bool(setting.holder) and rng.random() < setting.holder
     holder = draw_holder(behind, rng, scene.window) if held else None
-    return replace(_SHOWN[name](scene, rng, behind, variant, holder), phrases=phrases)
+    good = bool(setting.good_copy) and rng.random() < setting.good_copy
+    return replace(_SHOWN[name](scene, rng, behind, variant, holder, good=good), phrases=phrases)
 
 
 _MOST_HIDDEN = 0.45

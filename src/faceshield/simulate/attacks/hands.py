@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from faceshield.simulate.attacks.holder import Colour
+from faceshield.simulate.attacks.holder import Colour, Holder
 from faceshield.simulate.attacks.paint import chance
 from faceshield.simulate.attacks.recapture import Placement
 from faceshield.simulate.limbs import SKINS, Limb, paint_limb
 from faceshield.simulate.portrait import CANVAS, WHOLE_CANVAS, Box
 
-__all__ = ["Grip", "fingertip_from_border", "grip", "grip_both_sides", "paint_limb"]
+__all__ = ["Grip", "fingertip_from_border", "grip", "grip_both_sides", "grip_of_holder", "paint_limb"]
 
 _SIDES = ("bottom", "left", "right", "top")
 
@@ -45,7 +45,14 @@ def _point(xy: np.ndarray) -> tuple[float, float]:
     return float(xy[0]), float(xy[1])
 
 
-def grip(placement: Placement, outer: Box, width_cm: float, rng: np.random.Generator, wrap: bool = False) -> Grip | None:
+def grip(
+    placement: Placement,
+    outer: Box,
+    width_cm: float,
+    rng: np.random.Generator,
+    wrap: bool = False,
+    colours: tuple[Colour, Colour] | None = None,
+) -> Grip | None:
     """Draw one or two hands on those edges of the medium that are in view; None when no edge is.
 
     Args:
@@ -54,11 +61,14 @@ def grip(placement: Placement, outer: Box, width_cm: float, rng: np.random.Gener
         width_cm: true width of the medium; fingers are drawn to that measure.
         rng: source of all randomness.
         wrap: fingertips come round the opposite side too (a hand around a phone).
+        colours: skin and sleeve; None draws them.
     """
     tone = np.array(SKINS[int(rng.integers(len(SKINS)))]) * rng.uniform(0.92, 1.06, 3)
     skin = (float(tone[0]), float(tone[1]), float(tone[2]))
     cloth = rng.uniform(0.05, 0.75, 3)
     sleeve = (float(cloth[0]), float(cloth[1]), float(cloth[2])) if chance(rng, 0.5) else skin
+    if colours is not None:
+        skin, sleeve = colours
     radius = float(np.clip(0.95 * (outer[2] - outer[0]) * placement.scale / width_cm, 7.0, 21.0)) * rng.uniform(0.85, 1.1)
     order = (
         list(rng.permutation(_SIDES[1:3])) if wrap else list(rng.choice(_SIDES, 4, replace=False, p=[0.4, 0.27, 0.27, 0.06]))
@@ -94,6 +104,13 @@ def grip(placement: Placement, outer: Box, width_cm: float, rng: np.random.Gener
         if hands == 0:
             break
     return Grip(tuple(behind), tuple(front)) if front else None
+
+
+def grip_of_holder(placement: Placement, outer: Box, width_cm: float, holder: Holder, rng: np.random.Generator) -> Grip | None:
+    """How a holder has the medium before the chest: by both sides (three in five), or with one or two hands anywhere."""
+    if chance(rng, 0.6):
+        return grip_both_sides(placement, outer, width_cm, holder.skin, holder.sleeve, rng)
+    return grip(placement, outer, width_cm, rng, colours=(holder.skin, holder.sleeve))
 
 
 def grip_both_sides(

@@ -29,6 +29,22 @@ CUES: tuple[str, ...] = (EDGE, BORDER, DOTS, STREAKS, FADED, SHEEN, BENT, CREASE
 _ASPECTS = (0.68, 0.75, 0.8, 1.0, 1.33)
 
 
+def _well_inked(image: FloatImage, rng: np.random.Generator) -> FloatImage:
+    """A print as a shop makes it: inks that show almost everything, blacks that the room's light lifts a little."""
+    shading = rc.blurred(image, 24.0)
+    image = image - np.float32(rng.uniform(0.0, 0.15)) * (shading - shading.mean(axis=(0, 1)))
+    toned = rc.saturate(image.clip(0, 1) ** np.float32(rng.uniform(0.85, 1.15)), rng.uniform(0.8, 1.08))
+    black = np.float32(rng.uniform(0.04, 0.13)) * (1 + rng.uniform(-0.15, 0.15, 3).astype(np.float32))
+    return (black + (np.float32(rng.uniform(0.86, 1.0)) - black) * toned).astype(np.float32)
+
+
+def _before_a_plain_ground(scene: Scene, rng: np.random.Generator) -> FloatImage:
+    """The person as a photographer's studio shows people for papers: before white, grey, blue or red, evenly lit."""
+    tone = np.array(rc.GROUNDS[int(rng.integers(len(rc.GROUNDS)))], np.float32) * np.float32(rng.uniform(0.85, 1.05))
+    ground = tone * rc.ramp(rng, rng.uniform(0.85, 1.0), 1.0)[..., None]
+    return blend(ground, scene.image, scene.matte)
+
+
 def _inked(image: FloatImage, kind: str, rng: np.random.Generator) -> tuple[FloatImage, bool]:
     """What the printer's inks can show of `image`: less contrast, less colour, lifted blacks. Also says
     whether that is plain.
@@ -169,6 +185,8 @@ def apply(
     background: FloatImage,
     variant: str | None = None,
     holder: Holder | None = None,
+    *,
+    good: bool = False,
 ) -> Attacked:
     """A print of `scene` held before `background`.
 
@@ -178,15 +196,21 @@ def apply(
         background: (CANVAS, CANVAS, 3), what lies behind the paper.
         variant: one of `VARIANTS`; None draws one.
         holder: who holds it before the chest; None: held from somewhere, taped, or lying there.
+        good: made well, so that ink, streaks and folds are not seen; newsprint cannot be.
 
     Raises:
         ValueError: for an unknown variant.
     """
     variant = paint.pick(rng, VARIANTS, variant)
     kind, cues, light = variant.split("/")[1], [], rc.scene_light(scene, rng)
-    view = rc.draw_view(rng)
-    inked, faded = _inked(rc.inner_capture(scene.image, rng), kind, rng)
-    if kind == "inkjet":
+    good = good and kind != "newsprint-bw"
+    view = rc.draw_view(rng, good=good)
+    if good:
+        taken = _before_a_plain_ground(scene, rng) if paint.chance(rng, 0.35) else scene.image
+        inked, faded = _well_inked(rc.inner_capture(taken, rng, softest=0.55), rng), False
+    else:
+        inked, faded = _inked(rc.inner_capture(scene.image, rng), kind, rng)
+    if kind == "inkjet" and not good:
         spread = rc.blurred(inked, rng.uniform(0.5, 1.1))
         inked = np.minimum(inked, spread) * np.float32(0.5) + spread * np.float32(0.5)
     tint = np.array([1.0, 0.985, 0.94] if kind == "newsprint-bw" else [1.0, 0.995, 0.98], np.float32)
@@ -211,7 +235,9 @@ def apply(
     creased = paint.chance(rng, 0.28 if kind == "newsprint-bw" else 0.16)
     glossy = paint.chance(rng, {"photo-paper": 0.75, "laser": 0.3, "inkjet": 0.2, "newsprint-bw": 0.06}[kind])
     curled = abs(placement.bow) > 7
-    if view == rc.TIGHT and not (dotted or streaked or creased or glossy or curled):
+    if good:
+        dotted, streaked, creased, glossy = False, False, creased and paint.chance(rng, 0.3), glossy and paint.chance(rng, 0.5)
+    elif view == rc.TIGHT and not (dotted or streaked or creased or glossy or curled):
         dotted, streaked, glossy = kind == "newsprint-bw", kind in ("laser", "inkjet"), kind == "photo-paper"
 
     if dotted:
@@ -223,13 +249,13 @@ def apply(
             cues.append(DOTS)
         else:  # too fine to be told from grain
             faded = True
-    if kind == "inkjet" or (kind == "laser" and not dotted):
+    if not good and (kind == "inkjet" or (kind == "laser" and not dotted)):
         grain = rng.normal(0, 1, (CANVAS, CANVAS, 3)).astype(np.float32)
         ink = ink + grain * np.float32(rng.uniform(0.03, 0.1)) * np.sqrt((ink * (1 - ink)).clip(0, 1)) * 2
     if streaked:
         ink = ink * _streaks(v if paint.chance(rng, 0.6) else u, kind, rng.uniform(0.025, 0.06), rng)[..., None]
         cues.append(STREAKS)
-    if kind in ("inkjet", "newsprint-bw") and paint.chance(rng, 0.7):
+    if not good and kind in ("inkjet", "newsprint-bw") and paint.chance(rng, 0.7):
         fibre = rc.blurred(rng.normal(0.5, 0.3, (CANVAS, CANVAS)).astype(np.float32), 0.8) - 0.5
         ink = ink * (1 + fibre * np.float32(rng.uniform(0.1, 0.4)))[..., None]
     if creased:
@@ -269,7 +295,7 @@ def apply(
             paper = blend(paper, np.broadcast_to(white * np.float32(0.95), paper.shape), rim)
         wanted = not paint.chance(rng, 0.45)
         if holder is not None:
-            held = hands.grip_both_sides(placement, outer, rng.uniform(9, 24), holder.skin, holder.sleeve, rng)
+            held = hands.grip_of_holder(placement, outer, rng.uniform(9, 24), holder, rng)
         else:
             held = hands.grip(placement, outer, rng.uniform(11, 24), rng) if wanted and not cut else None
         exposure = rng.uniform(0.75, 1.05)

@@ -32,12 +32,18 @@ Plane = NDArray[np.float32]
 """(CANVAS, CANVAS) float32."""
 
 TIGHT, PARTIAL, WHOLE = "tight", "partial", "whole"
+GROUNDS = ((0.97, 0.97, 0.97), (0.9, 0.92, 0.95), (0.72, 0.73, 0.75), (0.55, 0.7, 0.88), (0.25, 0.45, 0.75), (0.75, 0.12, 0.12))
+"""Colours that photographers put behind people for papers, in 0..1 RGB."""
 _ROWS, _COLUMNS = np.mgrid[0:CANVAS, 0:CANVAS].astype(np.float32)
 
 
-def draw_view(rng: np.random.Generator, whole: float = 0.22) -> str:
-    """How much of the medium the second camera sees: TIGHT (no edge, 45%), WHOLE (all of it) or PARTIAL (some edges)."""
-    return str(rng.choice([TIGHT, WHOLE, PARTIAL], p=[0.45, whole, 0.55 - whole]))
+def draw_view(rng: np.random.Generator, whole: float = 0.22, good: bool = False) -> str:
+    """How much of the medium the second camera sees: TIGHT (no edge, 45%), WHOLE (all of it) or PARTIAL (some edges).
+
+    Of a good copy half as many are TIGHT: there, hardly anything is left to tell.
+    """
+    view = str(rng.choice([TIGHT, WHOLE, PARTIAL], p=[0.45, whole, 0.55 - whole]))
+    return PARTIAL if good and view == TIGHT and chance(rng, 0.5) else view
 
 
 def to_bytes(image: NDArray[np.float32]) -> NDArray[np.uint8]:

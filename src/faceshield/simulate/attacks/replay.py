@@ -56,6 +56,16 @@ _DEVICES: dict[str, _Device] = {
 _ROWS, _COLUMNS = np.mgrid[0:CANVAS, 0:CANVAS].astype(np.float32)
 
 
+def _good_panel(image: FloatImage, rng: np.random.Generator) -> FloatImage:
+    """A panel of today that the camera exposes rightly: nearly the picture itself, a little bluer, its black not quite black."""
+    blue = rng.uniform(0.0, 0.11)
+    cast = np.array([1 - 0.9 * blue, 1 - rng.uniform(0.1, 0.4) * blue, 1 + 0.7 * blue], np.float32)
+    lit = image.clip(0, 1) ** np.float32(rng.uniform(0.9, 1.25)) * (np.float32(rng.uniform(0.85, 1.12)) * cast)
+    lit = rc.saturate(lit, rng.uniform(0.9, 1.25)).clip(0, 1)
+    black = np.float32(rng.uniform(0.0, 0.05))
+    return (black * cast + (1 - black) * lit).astype(np.float32)
+
+
 def _panel(image: FloatImage, rng: np.random.Generator) -> tuple[FloatImage, list[str]]:
     """Response of the panel and of the camera's exposure for it: contrast, blue cast, clipping, bloom; and
     what of it is plain.
@@ -281,6 +291,8 @@ def apply(
     background: FloatImage,
     variant: str | None = None,
     holder: Holder | None = None,
+    *,
+    good: bool = False,
 ) -> Attacked:
     """A picture of `scene` shown on a screen before `background`.
 
@@ -290,6 +302,7 @@ def apply(
         background: (CANVAS, CANVAS, 3), what lies behind the device and, faintly, in its glass.
         variant: one of `VARIANTS`; None draws one.
         holder: who holds a phone or a tablet before the chest; of no use to the others, which stand.
+        good: a bright, fine panel, exposed rightly: stripes, pixels and bands are seldom seen, and weak.
 
     Raises:
         ValueError: for an unknown variant.
@@ -299,8 +312,11 @@ def apply(
     if kind not in ("phone", "tablet"):
         holder = None
     device, light = _DEVICES[kind], rc.scene_light(scene, rng)
-    view = rc.draw_view(rng, whole=0.3 if kind == "phone" else 0.14)
-    shown, cues = _panel(rc.inner_capture(scene.image, rng, softest=0.28), rng)
+    view = rc.draw_view(rng, whole=0.3 if kind == "phone" else 0.14, good=good)
+    if good:
+        shown, cues = _good_panel(rc.inner_capture(scene.image, rng, softest=0.55), rng), []
+    else:
+        shown, cues = _panel(rc.inner_capture(scene.image, rng, softest=0.28), rng)
     sheet, controls = _screen(scene, shown, view, device, rng)
 
     width, height = sheet.size
@@ -328,6 +344,10 @@ def apply(
     striped, gridded = paint.chance(rng, 0.36), paint.chance(rng, 0.2)
     flickering, uneven = paint.chance(rng, 0.2), paint.chance(rng, 0.4)
     glaring = paint.chance(rng, 0.5)
+    weak = np.float32(1.0)
+    if good:
+        weak, striped, gridded, flickering = np.float32(0.5), striped and paint.chance(rng, 0.3), False, False
+        uneven, glaring = uneven and paint.chance(rng, 0.5), glaring and paint.chance(rng, 0.6)
     if view == rc.TIGHT and not (striped or gridded or flickering or uneven or glaring or BUTTONS in cues):
         glaring = paint.chance(rng, 0.5)
         uneven = not glaring
@@ -335,9 +355,9 @@ def apply(
     if kind == "laptop":
         gridded = False
         beats, striped = _subpixels(u, v, rng) if striped or paint.chance(rng, 0.4) else (np.float32(1.0), False)
-        picture = picture * beats
+        picture = picture * (1 + weak * (beats - 1))
     elif striped:
-        picture = picture * _moire(u, v, rng)
+        picture = picture * (1 + weak * (_moire(u, v, rng) - 1))
     if striped:
         cues.append(MOIRE)
     if gridded:
@@ -351,7 +371,7 @@ def apply(
         # Seen at an angle a panel dims and its colours turn.
         fall = rc.ramp(rng, rng.uniform(0.25, 0.6), rng.uniform(1.0, 1.15))
         turn = rng.uniform(0.0, 0.25, 3).astype(np.float32)
-        picture = picture * fall[..., None] ** (1 + turn)
+        picture = picture * fall[..., None] ** (weak * (1 + turn))
         cues.append(UNEVEN)
     glare = np.zeros((1, 1, 3), np.float32)
     if glaring:
@@ -361,7 +381,7 @@ def apply(
             glare = glare + (rc.highlight(rng, (10.0, 40.0), near=face) * np.float32(0.4))[..., None]
         if plain:
             cues.append(GLARE)
-    picture = picture + glare * (1 - 0.6 * picture)
+    picture = picture + glare * weak * (1 - 0.6 * picture)
 
     image, mask, held = picture, None, None
     if view == rc.TIGHT:
@@ -380,7 +400,7 @@ def apply(
         tall = kind == "phone" and upright
         width_cm = device.width_cm * (1.0 if upright else 1.6)
         if holder is not None:
-            held = hands.grip_both_sides(placement, outer, width_cm, holder.skin, holder.sleeve, rng)
+            held = hands.grip_of_holder(placement, outer, width_cm, holder, rng)
         else:
             held = hands.grip(placement, outer, width_cm, rng, wrap=tall and paint.chance(rng, 0.6)) if grasp else None
         for limb in held.behind if held else ():
