@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from faceshield.cli import app
 from faceshield.records import Sample, read_jsonl
 from faceshield.simulate import dataset
-from faceshield.simulate.attacks import CUES, VARIANTS
+from faceshield.simulate.attacks import CUES, VARIANTS, typical_first
 from faceshield.simulate.camera import draw_settings
 from faceshield.simulate.dataset import SimulateConfig, attack_photo, left_variants, schedule, simulate
 from faceshield.taxonomy import ATTACK_TYPES, PRESENTATION_TYPES
@@ -107,9 +107,20 @@ def test_a_variant_can_be_left_out(tmp_path: Path) -> None:
         SimulateConfig("drawn", 1, 0, without_variants=VARIANTS["Print"])
 
 
+def test_traces_are_named_from_the_most_typical_on(tmp_path: Path) -> None:
+    """So that whoever names the first few names what is surest; as many as the renderers gave, whatever their order."""
+    assert typical_first("Print", ("printed dots", "fingers holding paper", "a visible paper edge")) == (
+        "a visible paper edge", "fingers holding paper", "printed dots",
+    )  # fmt: skip
+    path = simulate(tmp_path, SimulateConfig("drawn", 44, 3, types=ATTACK_TYPES, size=48), workers=1)
+    for sample in read_jsonl(path, Sample):
+        order = [CUES[str(sample.presentation_type)].index(cue) for cue in sample.meta["cues"]]
+        assert order and order == sorted(set(order)), sample.id
+
+
 @pytest.mark.parametrize("saturation", [0.0, 1.0])
 def test_a_picture_without_colour_names_no_colour(saturation: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert set(CUES) >= dataset._COLOUR_CUES
+    assert {cue for cues in CUES.values() for cue in cues} >= dataset._COLOUR_CUES
     monkeypatch.setattr(dataset, "draw_settings", lambda rng, hard: replace(draw_settings(rng, hard), saturation=saturation))
     path = simulate(tmp_path, SimulateConfig("drawn", 24, 3, types=("Paper mask",), size=48), workers=1)
     named = sum("a grey paper print" in sample.meta["cues"] for sample in read_jsonl(path, Sample))

@@ -225,8 +225,11 @@ def test_a_good_copy_is_nearer_to_what_it_shows(scene: Scene, module: ModuleType
 
 
 def test_newsprint_cannot_be_good(scene: Scene) -> None:
-    either = [printed.apply(scene, np.random.default_rng(3), BACKGROUND, "print/newsprint-bw", good=good) for good in (True, False)]
-    assert np.array_equal(either[0].image, either[1].image)
+    either = (
+        printed.apply(scene, np.random.default_rng(3), BACKGROUND, "print/newsprint-bw", good=good).image
+        for good in (True, False)
+    )
+    assert np.array_equal(*either)
 
 
 def test_good_copies_fill_the_view_half_as_often() -> None:

@@ -17,9 +17,9 @@ Apply = Callable[..., Attacked]
 GROUPS: tuple[tuple[str, Apply, tuple[str, ...], tuple[str, ...]], ...] = (
     ("fakehead", fakehead.apply, fakehead.VARIANTS, fakehead.CUES),
     ("glasses", glasses.apply, glasses.VARIANTS, glasses.CUES),
-    ("paper-mask", masks.apply_paper, masks.PAPER_VARIANTS, masks.CUES),
-    ("flexible-mask", masks.apply_flexible, masks.FLEXIBLE_VARIANTS, masks.CUES),
-    ("rigid-mask", masks.apply_rigid, masks.RIGID_VARIANTS, masks.CUES),
+    ("paper-mask", masks.apply_paper, masks.PAPER_VARIANTS, masks.PAPER_CUES),
+    ("flexible-mask", masks.apply_flexible, masks.FLEXIBLE_VARIANTS, masks.FLEXIBLE_CUES),
+    ("rigid-mask", masks.apply_rigid, masks.RIGID_VARIANTS, masks.RIGID_CUES),
     ("partial-eye", partial.apply_eye, partial.EYE_VARIANTS, partial.CUES),
     ("partial-mouth", partial.apply_mouth, partial.MOUTH_VARIANTS, partial.CUES),
     ("makeup", makeup.apply, makeup.VARIANTS, makeup.CUES),

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from faceshield.records import JsonlWriter, Sample, read_jsonl, write_jsonl, write_run, write_text_atomic
-from faceshield.simulate.attacks import VARIANTS, attack
+from faceshield.simulate.attacks import VARIANTS, attack, typical_first
 from faceshield.simulate.camera import capture, draw_settings, draw_severity
 from faceshield.simulate.domains import VERSION, Domain, domain_named, domain_schedule
 from faceshield.simulate.drawn import draw_portrait
@@ -230,6 +230,8 @@ class _Render:
         settings = draw_settings(rng, draw_severity(rng)) if camera is None else camera.draw(rng)
         if camera is None and name == BONAFIDE and rng.random() < _GREY_BESIDES:
             settings = replace(settings, saturation=0.0)
+        if domain is None and name != BONAFIDE:  # FaceShield-Sim 1 keeps the renderers' order
+            attacked = replace(attacked, cues=typical_first(name, attacked.cues))
         if settings.saturation == 0:
             attacked = replace(attacked, cues=_without_colour(attacked.cues))
         x0, y0, x1, y1 = (int(value) for value in _seen(scene, attacked))

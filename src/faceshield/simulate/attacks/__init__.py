@@ -5,7 +5,7 @@ attacked = attack(scene, "Print", rng)
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -43,10 +43,25 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "Tattoo": tattoo.VARIANTS,
 }
 """Of each attack type, its renderers' variants."""
-CUES: tuple[str, ...] = tuple(
-    dict.fromkeys(cue for part in (print, replay, fakehead, glasses, masks, partial, makeup, tattoo) for cue in part.CUES)
-)
-"""Every trace that a renderer may leave, by its phrase."""
+CUES: dict[str, tuple[str, ...]] = {
+    "Fakehead": fakehead.CUES,
+    "Print": print.CUES,
+    "Glasses": glasses.CUES,
+    "Replay": replay.CUES,
+    "Paper mask": masks.PAPER_CUES,
+    "Flexible mask": masks.FLEXIBLE_CUES,
+    "Rigid mask": masks.RIGID_CUES,
+    "Partial Eye": partial.CUES,
+    "Partial Mouth": partial.CUES,
+    "Makeup": makeup.CUES,
+    "Tattoo": tattoo.CUES,
+}
+"""Of each attack type, every trace that its renderers may leave, by its phrase: what nearly all bear first."""
+
+
+def typical_first(presentation_type: str, cues: Sequence[str]) -> tuple[str, ...]:
+    """The cues of an attack in the order of `CUES`: whoever names the first few names what is surest."""
+    return tuple(sorted(cues, key=CUES[presentation_type].index))
 
 
 def attack(

@@ -16,7 +16,7 @@ VARIANTS: tuple[str, ...] = (
 HEAD, UNIFORM, PAINTED, BLANK = "a mannequin head", "uniform plastic skin", "painted eyes", "moulded blank eyes"
 WIG, STIFF, GLOSS, PLASTER = "a wig", "stiff moulded hair", "glossy highlights", "matt plaster skin"
 BALD, LIPS, FOAM, SEAM, BUST = "a bald smooth head", "painted lips", "white foam skin", "a mould seam", "a plastic neck"
-CUES: tuple[str, ...] = (HEAD, UNIFORM, PAINTED, BLANK, WIG, STIFF, GLOSS, PLASTER, BALD, LIPS, FOAM, SEAM, BUST)
+CUES: tuple[str, ...] = (HEAD, UNIFORM, PAINTED, LIPS, GLOSS, BALD, BLANK, WIG, BUST, PLASTER, FOAM, STIFF, SEAM)
 
 _COARSE = 8
 """Canvas pixels a cell, a side, where the background behind the person is guessed."""

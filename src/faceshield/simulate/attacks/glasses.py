@@ -21,7 +21,7 @@ PRINTED, DRAWN, PAPER = "printed eyes on glasses", "drawn eyes on glasses", "pap
 CARD, THICK, SHINE, HIDDEN = "flat card frame", "a thick plastic frame", "shiny lens highlights", "hidden real eyes"
 SHAPED, HOLES = "a funny lens shape", "cut holes for eyes"
 CUES: tuple[str, ...] = (
-    OPAQUE, FALSE_EYES, BULGING, PRINTED, DRAWN, PAPER, CARD, THICK, SHINE, HIDDEN, SHAPED, HOLES,
+    HIDDEN, SHINE, THICK, OPAQUE, PAPER, CARD, DRAWN, PRINTED, FALSE_EYES, BULGING, SHAPED, HOLES,
 )  # fmt: skip
 
 _PLASTIC = (

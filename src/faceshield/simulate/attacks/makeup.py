@@ -32,7 +32,7 @@ WHITE, PALE, BLUSH, CONTOUR = "a white painted face", "grey painted skin", "stro
 WRINKLES, BLOCKS, BEARD, POWDER = "drawn wrinkle lines", "painted colour blocks", "a painted beard", "thick powdered skin"
 DARK_EYES = "dark painted sockets"
 CUES: tuple[str, ...] = (
-    BROWS, SHADOW, LINER, LIPS, WHITE, PALE, BLUSH, CONTOUR, WRINKLES, BLOCKS, BEARD, POWDER, DARK_EYES,
+    LIPS, BROWS, CONTOUR, SHADOW, LINER, BLUSH, DARK_EYES, POWDER, BLOCKS, PALE, WRINKLES, WHITE, BEARD,
 )  # fmt: skip
 
 _SHADOWS = (

@@ -11,7 +11,7 @@ PAPER_VARIANTS = masks_paper.VARIANTS
 FLEXIBLE_VARIANTS = masks_soft.VARIANTS
 RIGID_VARIANTS = masks_rigid.VARIANTS
 VARIANTS: tuple[str, ...] = PAPER_VARIANTS + FLEXIBLE_VARIANTS + RIGID_VARIANTS
-CUES: tuple[str, ...] = tuple(dict.fromkeys(masks_paper.CUES + masks_soft.CUES + masks_rigid.CUES))
+PAPER_CUES, FLEXIBLE_CUES, RIGID_CUES = masks_paper.CUES, masks_soft.CUES, masks_rigid.CUES
 
 apply_paper = masks_paper.apply
 apply_flexible = masks_soft.apply

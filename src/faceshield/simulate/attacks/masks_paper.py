@@ -19,7 +19,7 @@ VARIANTS: tuple[str, ...] = (
 PRINTED, EDGE, HOLES, FOLDS = "a printed paper face", "a cut paper edge", "cut eye holes", "paper folds"
 CRUMPLED, FACETS, CARD, STRING = "crumpled paper", "flat paper facets", "plain paper skin", "an elastic string"
 DRAWN, GREY, FLAT, TAPE = "a drawn face", "a grey paper print", "flat printed skin", "tape on the paper"
-CUES: tuple[str, ...] = (PRINTED, EDGE, HOLES, FOLDS, CRUMPLED, FACETS, CARD, STRING, DRAWN, GREY, FLAT, TAPE)
+CUES: tuple[str, ...] = (EDGE, PRINTED, FLAT, HOLES, STRING, FOLDS, CARD, FACETS, DRAWN, GREY, TAPE, CRUMPLED)
 
 _CARDS = ((0.95, 0.94, 0.91), (0.95, 0.94, 0.91), (0.78, 0.62, 0.45), (0.9, 0.82, 0.6), (0.85, 0.65, 0.55), (0.7, 0.8, 0.9))
 _KNOTS = (

@@ -16,7 +16,7 @@ HOLES, RIM, STRAP, PAINTED = "deep eye holes", "a stiff mask edge", "a mask stra
 RESIN, HALF, SKULL, MOUTH = "a hard printed face", "a half face mask", "a skull face", "a mouth slit"
 COLOUR, BREATH = "one even mask colour", "small breathing holes"
 CUES: tuple[str, ...] = (
-    HARD, GLOSS, CLEAR, FOG, HOLES, RIM, STRAP, PAINTED, RESIN, HALF, SKULL, MOUTH, COLOUR, BREATH,
+    RIM, HOLES, GLOSS, HARD, MOUTH, STRAP, PAINTED, RESIN, CLEAR, FOG, COLOUR, HALF, BREATH, SKULL,
 )  # fmt: skip
 
 _PLASTIC = (

@@ -15,7 +15,7 @@ VARIANTS: tuple[str, ...] = (
 WAXY, EVEN, SEAMS, MOUTH_SEAM = "smooth waxy skin", "too even skin", "seams at the eyes", "a mouth seam"
 FOLDS, NECK, SCALP, EDGE = "rubber folds", "a mask edge below", "a rubber scalp", "a soft mask edge"
 HAIR, ODD, SHEEN = "glued hair", "an odd rubber colour", "a dull rubber sheen"
-CUES: tuple[str, ...] = (WAXY, EVEN, SEAMS, MOUTH_SEAM, FOLDS, NECK, SCALP, EDGE, HAIR, ODD, SHEEN)
+CUES: tuple[str, ...] = (WAXY, SEAMS, EVEN, NECK, FOLDS, HAIR, MOUTH_SEAM, SHEEN, SCALP, EDGE, ODD)
 
 _FLESH = ((0.88, 0.68, 0.57), (0.8, 0.58, 0.45), (0.93, 0.78, 0.69), (0.55, 0.37, 0.27), (0.36, 0.24, 0.18), (0.75, 0.6, 0.5))
 _ODD = ((0.45, 0.6, 0.35), (0.55, 0.55, 0.6), (0.8, 0.45, 0.3), (0.4, 0.45, 0.65), (0.85, 0.83, 0.75), (0.5, 0.2, 0.2))

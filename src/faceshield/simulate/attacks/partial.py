@@ -24,7 +24,7 @@ EYES, MOUTH, STRAIGHT, ROUND = "printed paper eyes", "a printed paper mouth", "s
 BORDER, SHADOW, FINGERS, TAPE = "a white paper border", "shadow under the paper", "fingers holding paper", "tape on the paper"
 GREY, OFF, FLAT, CREASE = "a grey paper print", "features out of place", "flat printed skin", "a paper crease"
 TONE = "another skin colour"
-CUES: tuple[str, ...] = (EYES, MOUTH, STRAIGHT, ROUND, BORDER, SHADOW, FINGERS, TAPE, GREY, OFF, FLAT, CREASE, TONE)
+CUES: tuple[str, ...] = (EYES, MOUTH, SHADOW, FLAT, STRAIGHT, TONE, BORDER, FINGERS, ROUND, CREASE, OFF, GREY, TAPE)
 
 
 @dataclass

@@ -24,7 +24,7 @@ VARIANTS: tuple[str, ...] = ("print/photo-paper", "print/laser", "print/inkjet",
 EDGE, BORDER, DOTS, STREAKS = "a visible paper edge", "a white paper border", "printed dots", "print streaks"
 FADED, SHEEN, BENT, CREASED = "faded print colours", "a glossy sheen", "bent paper", "paper creases"
 FINGERS, TAPE = "fingers holding paper", "tape or pins"
-CUES: tuple[str, ...] = (EDGE, BORDER, DOTS, STREAKS, FADED, SHEEN, BENT, CREASED, FINGERS, TAPE)
+CUES: tuple[str, ...] = (EDGE, FINGERS, BORDER, BENT, SHEEN, DOTS, CREASED, STREAKS, TAPE, FADED)
 
 _ASPECTS = (0.68, 0.75, 0.8, 1.0, 1.33)
 

@@ -30,7 +30,7 @@ VARIANTS: tuple[str, ...] = ("replay/phone", "replay/tablet", "replay/monitor", 
 BEZEL, MOIRE, GRID, GLARE = "a screen bezel", "moire stripes", "a pixel grid", "screen glare"
 FLICKER, BLUISH, CLIPPED = "flicker bands", "bluish screen colours", "clipped bright colours"
 BUTTONS, FINGERS, UNEVEN = "player buttons", "fingers holding screen", "uneven screen brightness"
-CUES: tuple[str, ...] = (BEZEL, MOIRE, GRID, GLARE, FLICKER, BLUISH, CLIPPED, BUTTONS, FINGERS, UNEVEN)
+CUES: tuple[str, ...] = (BEZEL, BUTTONS, MOIRE, GLARE, FINGERS, UNEVEN, BLUISH, GRID, FLICKER, CLIPPED)
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ _ROWS, _COLUMNS = np.mgrid[0:CANVAS, 0:CANVAS].astype(np.float32)
 
 
 def _good_panel(image: FloatImage, rng: np.random.Generator) -> FloatImage:
-    """A panel of today that the camera exposes rightly: nearly the picture itself, a little bluer, its black not quite black."""
+    """A panel of today, rightly exposed: nearly the picture itself, a little bluer, its black not quite black."""
     blue = rng.uniform(0.0, 0.11)
     cast = np.array([1 - 0.9 * blue, 1 - rng.uniform(0.1, 0.4) * blue, 1 + 0.7 * blue], np.float32)
     lit = image.clip(0, 1) ** np.float32(rng.uniform(0.9, 1.25)) * (np.float32(rng.uniform(0.85, 1.12)) * cast)
@@ -313,8 +313,9 @@ def apply(
         holder = None
     device, light = _DEVICES[kind], rc.scene_light(scene, rng)
     view = rc.draw_view(rng, whole=0.3 if kind == "phone" else 0.14, good=good)
+    cues: list[str] = []
     if good:
-        shown, cues = _good_panel(rc.inner_capture(scene.image, rng, softest=0.55), rng), []
+        shown = _good_panel(rc.inner_capture(scene.image, rng, softest=0.55), rng)
     else:
         shown, cues = _panel(rc.inner_capture(scene.image, rng, softest=0.28), rng)
     sheet, controls = _screen(scene, shown, view, device, rng)

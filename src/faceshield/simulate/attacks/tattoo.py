@@ -16,7 +16,7 @@ TRIBAL, LETTERS, STARS, WEB = "curved ink blades", "inked letters", "inked stars
 SYMBOL, BARS, SPIRAL, SHEEN = "an inked symbol", "inked lines", "ink spirals", "shiny tattoo film"
 ON_CHEEK, ON_FOREHEAD, ON_NOSE, ON_CHIN = "ink on the cheek", "ink on the forehead", "ink on the nose", "ink on the chin"
 CUES: tuple[str, ...] = (
-    DARK, COLOURED, TRIBAL, LETTERS, STARS, WEB, SYMBOL, BARS, SPIRAL, SHEEN, ON_CHEEK, ON_FOREHEAD, ON_NOSE, ON_CHIN,
+    DARK, ON_CHEEK, ON_FOREHEAD, COLOURED, SHEEN, SYMBOL, WEB, SPIRAL, BARS, STARS, LETTERS, TRIBAL, ON_CHIN, ON_NOSE,
 )  # fmt: skip
 
 Marks = tuple[list[NDArray[np.float64]], list[tuple[NDArray[np.float64], float]]]
