@@ -32,7 +32,7 @@ from faceshield.taxonomy import ATTACK_TYPES, BONAFIDE
 if TYPE_CHECKING:
     from faceshield.model import FaceShieldForConditionalGeneration, FaceShieldProcessor
     from faceshield.model.importance import ImportanceMaps
-    from faceshield.model.reading import Reading
+    from faceshield.model.reading import Reading, Words
 
 __all__ = ["FaceShieldPredictor", "InspectionReport"]
 
@@ -216,8 +216,13 @@ class FaceShieldPredictor:
         """Verdict and `boxes`; see `inspect`."""
         return self._report(image, face, (LOCALIZATION.name,))
 
-    def ask(self, image: object, prompt: str, *, face: FaceMode = "whole") -> str:
+    def ask(self, image: object, prompt: str, *, face: FaceMode = "whole", max_new_tokens: int | None = None) -> Words:
         """The model's answer to a free question about one picture; not a verdict, only words.
+
+        Args:
+            image, face: as `inspect` takes them.
+            prompt: the question.
+            max_new_tokens: where to stop, at most 160, which None means; `cut` of the answer says that it was stopped.
 
         Raises:
             ImageError: the picture cannot be read, or no face was found in it.
@@ -226,7 +231,8 @@ class FaceShieldPredictor:
         """
         crop = self._face_to_ask_about(image, prompt, face)
         with torch.inference_mode():
-            return self._read([crop]).answer([prompt], max_new_tokens=_MAX_NEW_TOKENS)[0][0]
+            limit = min(max_new_tokens or _MAX_NEW_TOKENS, _MAX_NEW_TOKENS)
+            return self._read([crop]).answer([prompt], max_new_tokens=limit)[0][0]
 
     def importance(self, image: object, prompt: str, *, face: FaceMode = "whole") -> ImportanceMaps:
         """Where PVTM finds the picture important for a question, and the two streams that the tower sees; raises as `ask`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from typing import Any
 
 import pytest
@@ -36,6 +37,21 @@ def test_openais_client_gets_the_predictors_words_whole_and_streamed(
     assert {chunk.id for chunk in chunks} == {chunks[0].id} != {answer.id}
     with pytest.raises(openai.UnprocessableEntityError, match="no face was found"):
         there.chat.completions.create(**{**asked, "extra_body": {}})
+
+
+def test_an_answer_that_was_cut_says_so(client: TestClient, shield: FaceShieldPredictor, wall_png: bytes) -> None:
+    """Cut where the client asks for it, by either name of the option, the smaller of them; streamed too."""
+    whole = shield.ask(wall_png, "Is there a paper edge?", face="whole")
+    limit = len(shield.processor.encode_answer(whole)) - 3
+    assert limit > 3
+    for options in ({"max_tokens": 3}, {"max_completion_tokens": 3}, {"max_tokens": limit, "max_completion_tokens": 3}):
+        asked = {"messages": [message(wall_png)], "face": "whole", **options}
+        choice = client.post("/v1/chat/completions", json=asked).json()["choices"][0]
+        assert choice["finish_reason"] == "length"
+        assert whole.startswith(choice["message"]["content"].strip()) and len(choice["message"]["content"]) < len(whole)
+        events = client.post("/v1/chat/completions", json={**asked, "stream": True}).text.split("\n\n")
+        ends = [json.loads(event[6:])["choices"][0]["finish_reason"] for event in events if event.startswith("data: {")]
+        assert ends[-1] == "length" and set(ends[:-1]) == {None}
 
 
 def test_the_last_question_is_asked_about_the_newest_photo(

@@ -24,6 +24,12 @@ from .token_tree import TokenTree
 _ROOM = 256  # tokens for which a cache has room beyond what it holds
 
 
+class Words(str):
+    """An answer; `cut` says that it had not come to its end when it was stopped."""
+
+    cut: bool = False
+
+
 class Reading:
     """B pictures, read.
 
@@ -105,14 +111,14 @@ class Reading:
         return list(totals.split([len(answers) for answers in asked.values()], dim=1))
 
     @torch.inference_mode()
-    def answer(self, questions: Sequence[str], *, max_new_tokens: int) -> list[list[str]]:
-        """Greedy answers, the words of `generate`: for each picture one text a question."""
+    def answer(self, questions: Sequence[str], *, max_new_tokens: int) -> list[list[Words]]:
+        """Greedy answers, the words of `generate`: for each picture one text a question, cut after `max_new_tokens`."""
         if not self.masks_by_question:
             return self._answer(questions, max_new_tokens) if questions else [[] for _ in self.features]
         columns = [self._answer([question], max_new_tokens) for question in questions]
         return [[answer for part in row for answer in part] for row in zip(*columns, strict=True)]
 
-    def _answer(self, questions: Sequence[str], max_new_tokens: int) -> list[list[str]]:
+    def _answer(self, questions: Sequence[str], max_new_tokens: int) -> list[list[Words]]:
         """All questions about a picture in one row: each step feeds the newest token of each, blind to the others'."""
         end, device, count = self.processor.eos_token_id, self.model.device, len(questions)
         tree = TokenTree.of([self._rest(question) for question in questions])
@@ -141,9 +147,14 @@ class Reading:
         _rewind(cache, length)
         spoken = (made == end).long().cumsum(-1) == 0
         return [
-            [self.processor.decode_answer(answer[before]) for answer, before in zip(row, befores, strict=True)]
+            [self._words(answer, before) for answer, before in zip(row, befores, strict=True)]
             for row, befores in zip(made, spoken, strict=True)
         ]
+
+    def _words(self, tokens: Tensor, spoken: Tensor) -> Words:
+        words = Words(self.processor.decode_answer(tokens[spoken]))
+        words.cut = bool(spoken.all())
+        return words
 
     def _rest(self, question: str) -> list[int]:
         return self.processor.encode_question(question, savp=self.savp)[len(self.prefix) :]

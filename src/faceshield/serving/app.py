@@ -174,9 +174,9 @@ def _add_chat(app: FastAPI, service: Service) -> None:
             question = await anyio.to_thread.run_sync(read_question, asked, service.model_name)
             request.state.log = {"photos": 1, "bytes": len(data), "stream": asked.stream}
             del data
-            text = await service.ask(request, question.photo, question.prompt, question.face)
-        usage = service.count_tokens(question.prompt, text)
-        answer = Answer(request.state.request_id, service.model_name, text, usage)
+            words = await service.ask(request, question.photo, question.prompt, question.face, question.max_tokens)
+        usage = service.count_tokens(question.prompt, words)
+        answer = Answer(request.state.request_id, service.model_name, words, usage, "length" if words.cut else "stop")
         if not asked.stream:
             return JSONResponse(answer.whole())
         include_usage = asked.stream_options is not None and asked.stream_options.include_usage

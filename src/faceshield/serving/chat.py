@@ -64,7 +64,10 @@ class StreamOptions(BaseModel):
 
 
 class ChatRequest(BaseModel):
-    """The part of OpenAI's request that this model can follow; sampling options are taken and change nothing."""
+    """The part of OpenAI's request that this model can follow; sampling options are taken and change nothing.
+
+    Of `max_tokens` and its newer name `max_completion_tokens` the smaller counts.
+    """
 
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
@@ -73,6 +76,8 @@ class ChatRequest(BaseModel):
     stream: bool = False
     stream_options: StreamOptions | None = None
     n: int = Field(1, ge=1, le=1, description="answers are greedy: one is all there is")
+    max_tokens: int | None = Field(None, ge=1, description="where to stop; 160 at most")
+    max_completion_tokens: int | None = Field(None, ge=1, description="the newer name of max_tokens")
     face: FaceMode = Field("detect", description="as in /v1/inspect")
 
 
@@ -83,6 +88,7 @@ class Question:
     prompt: str
     photo: bytes
     face: FaceMode
+    max_tokens: int | None = None
 
 
 def read_question(asked: ChatRequest, served: str) -> Question:
@@ -103,7 +109,8 @@ def read_question(asked: ChatRequest, served: str) -> Question:
             message = "several photos in one message — expected one — ask about each on its own"
             raise Refusal(422, "too_many_photos", message)
         if urls:
-            return Question(words, read_data_url(urls[0]), asked.face)
+            limits = [value for value in (asked.max_tokens, asked.max_completion_tokens) if value is not None]
+            return Question(words, read_data_url(urls[0]), asked.face, min(limits, default=None))
     message = "no photo in the conversation — expected one — add an image_url part with a data URL"
     raise Refusal(422, "no_photo", message)
 
@@ -117,17 +124,19 @@ class Answer:
         model: its name.
         text: the words.
         usage: tokens of question and answer.
+        finish_reason: "length" for words that were cut.
     """
 
     request_id: str
     model: str
     text: str
     usage: tuple[int, int]
+    finish_reason: Literal["stop", "length"] = "stop"
 
     def whole(self) -> dict[str, Any]:
         """The answer in one piece."""
         message = {"role": "assistant", "content": self.text, "refusal": None}
-        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
+        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": self.finish_reason}
         return {**self._frame("chat.completion"), "choices": [choice], "usage": self._usage()}
 
     def stream(self, *, include_usage: bool) -> Iterator[str]:
@@ -138,7 +147,7 @@ class Answer:
         deltas += [{"content": word if number == 0 else f" {word}"} for number, word in enumerate(words)]
         for delta in deltas:
             yield _event({**frame, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]})
-        yield _event({**frame, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+        yield _event({**frame, "choices": [{"index": 0, "delta": {}, "finish_reason": self.finish_reason}]})
         if include_usage:
             yield _event({**frame, "choices": [], "usage": self._usage()})
         yield "data: [DONE]\n\n"

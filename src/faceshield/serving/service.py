@@ -25,6 +25,7 @@ from faceshield.serving.uploads import BodyBudget, problem_of
 
 if TYPE_CHECKING:
     from faceshield.model.importance import ImportanceMaps
+    from faceshield.model.reading import Words
     from faceshield.predictor import FaceShieldPredictor
 
 _BEFORE_THE_END = 1.0  # seconds left of the drain time for sending the last answers
@@ -32,11 +33,13 @@ _BEFORE_THE_END = 1.0  # seconds left of the drain time for sending the last ans
 
 @dataclass(frozen=True, eq=False)
 class _Question:
-    """A key of its own, so that each free question goes through the model alone; `about` names the predictor's method."""
+    """A key of its own, so that each free question goes through the model alone; `about` names the predictor's method, and
+    `options` are what it is told besides."""
 
     prompt: str
     face: FaceMode
     about: Literal["ask", "importance"] = "ask"
+    options: tuple[tuple[str, Any], ...] = ()
 
 
 class Service:
@@ -140,9 +143,12 @@ class Service:
             reports.append(report)
         return reports
 
-    async def ask(self, request: Request | None, photo: bytes, prompt: str, face: FaceMode) -> str:
+    async def ask(
+        self, request: Request | None, photo: bytes, prompt: str, face: FaceMode, max_tokens: int | None = None
+    ) -> Words:
         """The model's words to a free question; raises as `inspect`, and 422 for the photo or the question."""
-        answer: str = await self._ask(request, photo, _Question(prompt, face))
+        question = _Question(prompt, face, options=(("max_new_tokens", max_tokens),))
+        answer: Words = await self._ask(request, photo, question)
         return answer
 
     async def importance(self, request: Request | None, photo: bytes, prompt: str, face: FaceMode) -> ImportanceMaps:
@@ -204,7 +210,7 @@ class Service:
         answers: list[Any] = []
         for photo in items:
             try:
-                answers.append(getattr(self.predictor, key.about)(photo, key.prompt, face=key.face))
+                answers.append(getattr(self.predictor, key.about)(photo, key.prompt, face=key.face, **dict(key.options)))
             except ImageError as error:
                 answers.append(Refusal(422, "bad_photo", error.problem))
             except ValueError as error:
