@@ -27,6 +27,15 @@ FINGERS, TAPE = "fingers holding paper", "tape or pins"
 CUES: tuple[str, ...] = (EDGE, FINGERS, BORDER, BENT, SHEEN, DOTS, CREASED, STREAKS, TAPE, FADED)
 
 _ASPECTS = (0.68, 0.75, 0.8, 1.0, 1.33)
+_GROUNDS = (
+    (0.97, 0.97, 0.97),
+    (0.9, 0.92, 0.95),
+    (0.72, 0.73, 0.75),
+    (0.55, 0.7, 0.88),
+    (0.25, 0.45, 0.75),
+    (0.75, 0.12, 0.12),
+)
+"""What stands behind people on pictures for papers."""
 
 
 def _well_inked(image: FloatImage, rng: np.random.Generator) -> FloatImage:
@@ -40,7 +49,7 @@ def _well_inked(image: FloatImage, rng: np.random.Generator) -> FloatImage:
 
 def _before_a_plain_ground(scene: Scene, rng: np.random.Generator) -> FloatImage:
     """The person as a photographer's studio shows people for papers: before white, grey, blue or red, evenly lit."""
-    tone = np.array(rc.GROUNDS[int(rng.integers(len(rc.GROUNDS)))], np.float32) * np.float32(rng.uniform(0.85, 1.05))
+    tone = np.array(_GROUNDS[int(rng.integers(len(_GROUNDS)))], np.float32) * np.float32(rng.uniform(0.85, 1.05))
     ground = tone * rc.ramp(rng, rng.uniform(0.85, 1.0), 1.0)[..., None]
     return blend(ground, scene.image, scene.matte)
 

@@ -32,8 +32,6 @@ Plane = NDArray[np.float32]
 """(CANVAS, CANVAS) float32."""
 
 TIGHT, PARTIAL, WHOLE = "tight", "partial", "whole"
-GROUNDS = ((0.97, 0.97, 0.97), (0.9, 0.92, 0.95), (0.72, 0.73, 0.75), (0.55, 0.7, 0.88), (0.25, 0.45, 0.75), (0.75, 0.12, 0.12))
-"""Colours that photographers put behind people for papers, in 0..1 RGB."""
 _ROWS, _COLUMNS = np.mgrid[0:CANVAS, 0:CANVAS].astype(np.float32)
 
 

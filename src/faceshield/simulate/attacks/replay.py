@@ -142,6 +142,11 @@ def _moire(u: rc.Plane, v: rc.Plane, rng: np.random.Generator) -> FloatImage:
     return factor
 
 
+def _faint(factor: FloatImage, share: np.float32) -> FloatImage:
+    """A share of what a factor changes; all of it bit for bit."""
+    return factor if share == 1 else 1 + share * (factor - 1)
+
+
 def _pixel_grid(u: rc.Plane, v: rc.Plane, rng: np.random.Generator) -> FloatImage:
     """The panel's own pixels: dark gaps in both directions and, on some, the three stripes; u, v in canvas pixels."""
     wave = np.float32(2 * np.pi / rng.uniform(2.5, 4.6))
@@ -356,9 +361,9 @@ def apply(
     if kind == "laptop":
         gridded = False
         beats, striped = _subpixels(u, v, rng) if striped or paint.chance(rng, 0.4) else (np.float32(1.0), False)
-        picture = picture * (1 + weak * (beats - 1))
+        picture = picture * _faint(beats, weak)
     elif striped:
-        picture = picture * (1 + weak * (_moire(u, v, rng) - 1))
+        picture = picture * _faint(_moire(u, v, rng), weak)
     if striped:
         cues.append(MOIRE)
     if gridded:
