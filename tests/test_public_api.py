@@ -42,7 +42,7 @@ SIGNATURES: list[tuple[Any, str]] = [
     (FaceShieldPredictor.classify, "self image *face="),
     (FaceShieldPredictor.explain, "self image *face="),
     (FaceShieldPredictor.locate, "self image *face="),
-    (FaceShieldPredictor.ask, "self image prompt *face="),
+    (FaceShieldPredictor.ask, "self image prompt *face= *max_new_tokens="),
     (FaceShieldPredictor.score, "self image"),
     (generate_dialogues, "samples *tasks *seed *per_task= *on_skip="),
 ]
