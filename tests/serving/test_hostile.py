@@ -108,7 +108,7 @@ def test_a_hundred_hostile_files(client: TestClient) -> None:
 def test_ten_thousand_hostile_files(make_client: Callable[..., TestClient]) -> None:
     # Files of 81 megapixels are among them, sixteen in a request: a slow machine may take its time.
     seen = throw(make_client(timeout_s=3600), 10_000, seed=2, side=9000)
-    assert seen["error"] > 3000 and seen["no_face"] + seen["ok"] > 1000, seen
+    assert seen["error"] > 3000 and seen["no_face"] + seen["ok"] > 500, seen
 
 
 def test_hostile_forms(client: TestClient, wall_png: bytes) -> None:
