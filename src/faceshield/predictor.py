@@ -219,19 +219,18 @@ class FaceShieldPredictor:
     def ask(self, image: object, prompt: str, *, face: FaceMode = "whole", max_new_tokens: int | None = None) -> Words:
         """The model's answer to a free question about one picture; not a verdict, only words.
 
-        Args:
-            image, face: as `inspect` takes them.
-            prompt: the question.
-            max_new_tokens: where to stop, at most 160, which None means; `cut` of the answer says that it was stopped.
+        After `max_new_tokens` (at most 160, which None means) it is stopped, and the answer's `cut` says so.
 
         Raises:
             ImageError: the picture cannot be read, or no face was found in it.
             TypeError: `image` is of no known kind.
-            ValueError: an empty or over-long question, or unknown `face`.
+            ValueError: an empty or over-long question, unknown `face`, or a `max_new_tokens` below one.
         """
+        limit = _MAX_NEW_TOKENS if max_new_tokens is None else min(max_new_tokens, _MAX_NEW_TOKENS)
+        if limit < 1:
+            raise ValueError(f"max_new_tokens={max_new_tokens} — expected 1 or more — or leave it out")
         crop = self._face_to_ask_about(image, prompt, face)
         with torch.inference_mode():
-            limit = min(max_new_tokens or _MAX_NEW_TOKENS, _MAX_NEW_TOKENS)
             return self._read([crop]).answer([prompt], max_new_tokens=limit)[0][0]
 
     def importance(self, image: object, prompt: str, *, face: FaceMode = "whole") -> ImportanceMaps:

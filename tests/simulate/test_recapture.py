@@ -207,7 +207,7 @@ GOOD = [(module, variant) for module, variant in CASES if variant != "print/news
 
 @pytest.mark.parametrize(("module", "variant"), GOOD)
 def test_a_good_copy_is_nearer_to_what_it_shows(scene: Scene, module: ModuleType, variant: str) -> None:
-    """Less noise and texture of its own, judged where the scene is flat, and more of the scene's contrast."""
+    """Less noise and texture of its own, judged where the scene is flat, and no trace that only poor ones have."""
     texture: dict[bool, list[float]] = {True: [], False: []}
     cues: dict[bool, list[str]] = {True: [], False: []}
     for seed in range(24):

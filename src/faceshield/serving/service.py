@@ -6,10 +6,10 @@ Use: `service = Service(predictor, Settings())`, `service.start()`, `await servi
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
 import numpy as np
@@ -33,13 +33,9 @@ _BEFORE_THE_END = 1.0  # seconds left of the drain time for sending the last ans
 
 @dataclass(frozen=True, eq=False)
 class _Question:
-    """A key of its own, so that each free question goes through the model alone; `about` names the predictor's method, and
-    `options` are what it is told besides."""
+    """A key of its own, so that each free question goes through the model alone; `put` asks the predictor about a photo."""
 
-    prompt: str
-    face: FaceMode
-    about: Literal["ask", "importance"] = "ask"
-    options: tuple[tuple[str, Any], ...] = ()
+    put: Callable[[FaceShieldPredictor, bytes], Any]
 
 
 class Service:
@@ -147,13 +143,14 @@ class Service:
         self, request: Request | None, photo: bytes, prompt: str, face: FaceMode, max_tokens: int | None = None
     ) -> Words:
         """The model's words to a free question; raises as `inspect`, and 422 for the photo or the question."""
-        question = _Question(prompt, face, options=(("max_new_tokens", max_tokens),))
+        question = _Question(lambda predictor, data: predictor.ask(data, prompt, face=face, max_new_tokens=max_tokens))
         answer: Words = await self._ask(request, photo, question)
         return answer
 
     async def importance(self, request: Request | None, photo: bytes, prompt: str, face: FaceMode) -> ImportanceMaps:
         """Where PVTM finds a photo important for a question; raises as `ask`."""
-        maps: ImportanceMaps = await self._ask(request, photo, _Question(prompt, face, "importance"))
+        question = _Question(lambda predictor, data: predictor.importance(data, prompt, face=face))
+        maps: ImportanceMaps = await self._ask(request, photo, question)
         return maps
 
     async def _ask(self, request: Request | None, photo: bytes, question: _Question) -> Any:
@@ -210,7 +207,7 @@ class Service:
         answers: list[Any] = []
         for photo in items:
             try:
-                answers.append(getattr(self.predictor, key.about)(photo, key.prompt, face=key.face, **dict(key.options)))
+                answers.append(key.put(self.predictor, photo))
             except ImageError as error:
                 answers.append(Refusal(422, "bad_photo", error.problem))
             except ValueError as error:

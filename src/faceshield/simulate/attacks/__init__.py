@@ -56,7 +56,7 @@ CUES: dict[str, tuple[str, ...]] = {
     "Makeup": makeup.CUES,
     "Tattoo": tattoo.CUES,
 }
-"""Of each attack type, every trace that its renderers may leave, by its phrase: what nearly all bear first."""
+"""Of each attack type, every trace that its renderers may leave, by its phrase: the commonest and plainest first."""
 
 
 def typical_first(presentation_type: str, cues: Sequence[str]) -> tuple[str, ...]:
