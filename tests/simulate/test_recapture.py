@@ -12,7 +12,7 @@ import pytest
 
 from faceshield.simulate.attacks import attack, hands, recapture, replay
 from faceshield.simulate.attacks import print as printed
-from faceshield.simulate.attacks.holder import draw_holder
+from faceshield.simulate.holder import draw_holder
 from faceshield.simulate.portrait import (
     CANVAS,
     LANDMARKS,

@@ -7,11 +7,13 @@ from functools import cache
 import numpy as np
 import pytest
 
+from faceshield.simulate import skin_marks
+from faceshield.simulate.attacks import tattoo
 from faceshield.simulate.clothes import below_the_face, dress, shoulders
 from faceshield.simulate.drawn import draw_portrait
 from faceshield.simulate.furnishings import company, disorder
 from faceshield.simulate.portrait import CANVAS, LANDMARKS, OUTLINE, WHOLE_CANVAS, Scene, room_for_a_face, smooth_noise
-from faceshield.simulate.scene import Setting, compose_scene, draw_background
+from faceshield.simulate.scene import ANYWHERE, Setting, _dapples, compose_scene, draw_background
 
 
 def compose(seed: int) -> Scene:
@@ -106,3 +108,42 @@ def test_disorder_has_edges_at_every_scale() -> None:
     drawn = growth([disorder(np.random.default_rng(seed)) for seed in range(8)])
     smooth = growth([smooth_noise(np.random.default_rng(seed), channels=3) for seed in range(8)])
     assert drawn < 0.9 * smooth
+
+
+@pytest.mark.parametrize("kind", skin_marks._KINDS)
+def test_marks_lie_on_the_skin_and_change_little(kind) -> None:
+    """What a bona fide face bears is true to its seed and small: nothing that hides who it is."""
+    made = scene(4)
+    skin = skin_marks._Skin(made.image, made.landmarks)
+    first, again = (kind(made.image, skin, np.random.default_rng(3)) for _ in range(2))
+    assert np.array_equal(first, again) and first.dtype == np.float32 and 0 <= first.min() and first.max() <= 1
+    changed = np.abs(first - made.image).max(axis=2) > 0.02
+    face = np.ptp(made.landmarks[OUTLINE], axis=0).prod()
+    assert 0 < changed.sum() < 0.25 * face
+
+
+def test_a_face_out_of_view_bears_no_mark() -> None:
+    made = scene(4)
+    away = made.landmarks + 3 * CANVAS
+    assert skin_marks.draw_marks(made.image, away, np.random.default_rng(0)) is made.image
+
+
+def test_dapples_darken_in_places() -> None:
+    for seed in range(6):
+        factor = _dapples(np.random.default_rng(seed))
+        assert factor.shape == (CANVAS, CANVAS) and factor.dtype == np.float32
+        assert 0.3 < factor.min() < 0.9 < factor.max() <= 1
+
+
+@pytest.mark.parametrize("variant", tattoo.VARIANTS)
+def test_a_tattoo_is_large_enough_for_the_camera(variant: str) -> None:
+    """However small the face, its marks are seen; without the floor they shrink with it."""
+    setting = Setting(face_height=(0.28, 0.3))
+    portrait = scene(1).portrait
+    widest = {0.0: [], ANYWHERE.least_ink: []}
+    for seed in range(4):
+        made = compose_scene(portrait, np.random.default_rng(seed), setting)
+        for least, found in widest.items():
+            inked = tattoo.apply(made, np.random.default_rng(seed), variant=variant, least=least)
+            found.append(max(max(x1 - x0, y1 - y0) for x0, y0, x1, y1 in inked.boxes) / CANVAS)
+    assert min(widest[ANYWHERE.least_ink]) > 0.09 and min(widest[0.0]) < min(widest[ANYWHERE.least_ink])

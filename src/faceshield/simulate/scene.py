@@ -18,6 +18,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from faceshield.simulate.clothes import below_the_face, dress, shoulders
 from faceshield.simulate.fronts import draw_front
 from faceshield.simulate.furnishings import company, desk, disorder, gallery
+from faceshield.simulate.holder import draw_holder
 from faceshield.simulate.portrait import (
     CANVAS,
     OUTLINE,
@@ -32,6 +33,7 @@ from faceshield.simulate.portrait import (
     room_for_a_face,
     smooth_noise,
 )
+from faceshield.simulate.skin_marks import draw_marks
 
 _Y, _X = np.mgrid[0:CANVAS, 0:CANVAS].astype(np.float32) / CANVAS
 
@@ -153,10 +155,16 @@ def _disorder(rng: np.random.Generator) -> tuple[FloatImage, str]:
     return disorder(rng), "a cluttered place"
 
 
+def _close_by(rng: np.random.Generator) -> tuple[FloatImage, str]:
+    """Whoever holds a print is seen at its sides; so are people in a queue, a parent, a crowd at the sides of a face."""
+    room, _ = (_room, _wall, _disorder)[int(rng.integers(3))](rng)
+    return draw_holder(room, rng).image, "somebody close behind"
+
+
 _BACKGROUNDS: dict[str, Callable[[np.random.Generator], tuple[FloatImage, str]]] = {
     "wall": _wall, "curtain": _curtain, "room": _room, "window": _window, "outdoors": _outdoors, "clutter": _clutter,
     "tiles": _tiles, "lights": _lights, "gallery": _gallery, "desk": _desk,
-    "company": _company, "disorder": _disorder,
+    "company": _company, "disorder": _disorder, "close-by": _close_by,
 }  # fmt: skip
 
 
@@ -181,6 +189,9 @@ class Setting:
         holder: of prints and of what is shown on phones and tablets, the share held before a person's chest.
         good_copy: of prints and screens, the share whose maker knew the craft: no trace but where the medium ends, who holds
             it, and a little less contrast. Newsprint has none.
+        marks: share of the people with `skin_marks` on their face.
+        dappled: share on whom the light falls through leaves, a blind or a fence.
+        least_ink: a tattoo's mark is as large at least, in parts of the canvas: what the camera cannot resolve is no attack.
     """
 
     backgrounds: tuple[str, ...] = ("wall", "wall", "curtain", "room", "room", "window", "outdoors", "clutter")
@@ -200,15 +211,19 @@ class Setting:
     other_shapes: float = 0.0
     dressed: float = 0.0
     blown: float = 0.0
+    marks: float = 0.0
+    dappled: float = 0.0
+    least_ink: float = 0.0
 
 
 ANYWHERE = Setting(
     backgrounds=(
         "wall", "wall", "curtain", "room", "room", "window", "outdoors", "clutter", "tiles", "lights", "gallery", "desk",
-        "company", "company", "disorder", "disorder", "disorder",
+        "company", "company", "disorder", "disorder", "disorder", "close-by", "close-by",
     ),
     half_body=0.10, close_up=0.2, hard_light=0.10, coloured_light=0.12, veil=0.06, fronts=1.0, holder=0.45,
     good_copy=0.6, other_shapes=0.65, dressed=0.3, blown=0.3,
+    marks=0.4, dappled=0.06, least_ink=0.14,
 )  # fmt: skip
 
 
@@ -316,6 +331,17 @@ def _mirror_landmarks(points: Points) -> Points:
     return points[order]
 
 
+def _dapples(rng: np.random.Generator) -> Mask:
+    """(CANVAS, CANVAS) factor of what falls through leaves (patches), or through a blind or a fence (stripes)."""
+    if _happens(rng, 0.5):
+        falls = smooth_noise(rng, cells=int(rng.integers(4, 12)))[..., 0] * 2 + rng.uniform(-0.5, 0.5)
+    else:
+        angle = rng.uniform(0, np.pi)
+        falls = np.sin((_X * np.cos(angle) + _Y * np.sin(angle)) * rng.uniform(25, 90)) + rng.uniform(-0.5, 0.5)
+    dark = rng.uniform(0.35, 0.75)
+    return (dark + (1 - dark) / (1 + np.exp(-falls * rng.uniform(2, 8)))).astype(np.float32)
+
+
 def _light(
     image: FloatImage, matte: Mask, points: Points, rng: np.random.Generator, setting: Setting
 ) -> tuple[FloatImage, tuple[float, float]]:
@@ -344,6 +370,8 @@ def _light(
         hue = (hue - hue.mean()) / max(float(np.abs(hue - hue.mean()).max()), 1e-3)
         falls = np.float32(rng.uniform(0.1, 0.4)) * (0.6 + 0.4 * nx * np.sign(light_x))
         person_light = person_light * (1 + hue * falls[..., None])
+    if setting.dappled and _happens(rng, setting.dappled):
+        person_light = person_light * _dapples(rng)[..., None]
     ramp = 1 + rng.uniform(-0.35, 0.35) * (_X - 0.5) + rng.uniform(-0.35, 0.35) * (_Y - 0.5)
     lit = image * (1 + (person_light - 1) * matte[..., None]) * ramp[..., None]
     if setting.veil and _happens(rng, setting.veil):
@@ -398,6 +426,8 @@ def compose_scene(portrait: Portrait, rng: np.random.Generator, setting: Setting
     if setting.dressed and _happens(rng, setting.dressed):
         image = dress(image, matte, points, rng)
     image = blend(background, image, matte)
+    if setting.marks and _happens(rng, setting.marks):
+        image = draw_marks(image, points, rng)
     if rng.random() < 0.14 and "glasses" not in traits:
         image = _spectacles(image, points, rng)
         traits.append("glasses")

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from faceshield.simulate.attacks import fakehead, glasses, makeup, masks, partial, print, replay, tattoo
-from faceshield.simulate.attacks.holder import draw_holder
+from faceshield.simulate.holder import draw_holder
 from faceshield.simulate.portrait import Attacked, FloatImage, Front, Scene
 from faceshield.simulate.scene import ANYWHERE, Setting, draw_background
 from faceshield.taxonomy import BONAFIDE, resolve
@@ -86,7 +86,8 @@ def attack(
     """
     name = resolve(presentation_type)
     if name in _WORN:
-        return _beneath(scene.front, scene, _WORN[name](scene, rng, variant=variant))
+        own = {"least": setting.least_ink} if name == "Tattoo" else {}
+        return _beneath(scene.front, scene, _WORN[name](scene, rng, variant=variant, **own))
     phrases: tuple[str, ...] = ()
     if scene.front is not None:  # the first capture saw it too
         phrases = (scene.front.phrase,)

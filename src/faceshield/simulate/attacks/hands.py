@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from faceshield.simulate.attacks.holder import Colour, Holder
 from faceshield.simulate.attacks.paint import chance
 from faceshield.simulate.attacks.recapture import Placement
+from faceshield.simulate.holder import Colour, Holder
 from faceshield.simulate.limbs import SKINS, Limb, paint_limb
 from faceshield.simulate.portrait import CANVAS, WHOLE_CANVAS, Box
 

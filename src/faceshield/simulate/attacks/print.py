@@ -6,7 +6,7 @@ import numpy as np
 
 from faceshield.simulate.attacks import hands, paint
 from faceshield.simulate.attacks import recapture as rc
-from faceshield.simulate.attacks.holder import Holder
+from faceshield.simulate.holder import Holder
 from faceshield.simulate.portrait import (
     CANVAS,
     OUTLINE,

@@ -11,7 +11,7 @@ from scipy.ndimage import convolve
 from faceshield.simulate.attacks import hands, paint
 from faceshield.simulate.attacks import recapture as rc
 from faceshield.simulate.attacks.controls import draw_controls
-from faceshield.simulate.attacks.holder import Holder
+from faceshield.simulate.holder import Holder
 from faceshield.simulate.portrait import (
     CANVAS,
     OUTLINE,

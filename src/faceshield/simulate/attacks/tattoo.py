@@ -169,11 +169,12 @@ def _lay(frame: Frame, shape: NDArray[np.float64], at: tuple[float, float], size
     return frame.px(np.asarray(at) + local * size)
 
 
-def apply(scene: Scene, rng: np.random.Generator, *, variant: str | None = None) -> Attacked:
+def apply(scene: Scene, rng: np.random.Generator, *, variant: str | None = None, least: float = 0.0) -> Attacked:
     """Tattoos the face.
 
     Args:
         variant: one of `VARIANTS`, random if None.
+        least: a mark is as wide at least, in parts of the canvas.
 
     Returns:
         The scene with ink on the skin and one box around all of it.
@@ -198,7 +199,7 @@ def apply(scene: Scene, rng: np.random.Generator, *, variant: str | None = None)
     widths: list[float] = []
     for i, ((u, v, _, room), flip) in enumerate(places):
         filled, bare = drawn if i == 0 or pair else design(rng)
-        reach = max(size * room, 0.26)
+        reach = max(size * room, 0.26, 0.5 * least * CANVAS / frame.span)
         way = flip * turn if i == 0 or pair else rng.normal(0, 0.35)
         at = (u + rng.normal(0, 0.03), v + rng.normal(0, 0.03))
         polygons += [_lay(frame, shape, at, reach, way, flip) for shape in filled]

@@ -1,4 +1,4 @@
-"""Who holds a print or a phone before the camera: a body in clothes behind it, and the skin and sleeves of the hands.
+"""Who stands close behind what the camera is for: a body in clothes, and the skin and sleeves of hands that may hold it.
 
 Seen by a webcam, most prints lie before their holder's chest: a shirt runs on where paper ends, and there is no room in view.
 
@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageFilter
 
-from faceshield.simulate.attacks.paint import chance
 from faceshield.simulate.clothes import draw_cloth
 from faceshield.simulate.limbs import SKINS, Limb, paint_limb
 from faceshield.simulate.portrait import (
@@ -61,12 +60,12 @@ def draw_holder(background: FloatImage, rng: np.random.Generator, window: Box = 
     across = ((_COLUMNS - middle) / half).clip(-1.2, 1.2)
     round_shade = 1 - 0.22 * across**2 + 0.15 * light[0] * across
     image = blend(image, cloth * np.float32(exposure) * round_shade[..., None], body)
-    if chance(rng, 0.3):
+    if rng.random() < 0.3:
         _long_hair(image, middle, shoulders, neck, light, rng)
     if (blur := float(rng.choice([0.0, 0.7, 1.4, 2.5]))) > 0:  # behind what is in focus
         picture = Image.fromarray((image.clip(0, 1) * 255 + 0.5).astype(np.uint8)).filter(ImageFilter.GaussianBlur(blur))
         image = np.asarray(picture, np.float32) / 255.0
-    return Holder(image.clip(0, 1).astype(np.float32), skin, skin if chance(rng, 0.5) else _colour(plain))
+    return Holder(image.clip(0, 1).astype(np.float32), skin, skin if rng.random() < 0.5 else _colour(plain))
 
 
 def _colour(values: np.ndarray) -> Colour:
