@@ -116,7 +116,7 @@ def test_marks_lie_on_the_skin_and_change_little(kind) -> None:
     made = scene(4)
     skin = skin_marks._Skin(made.image, made.landmarks)
     first, again = (kind(made.image, skin, np.random.default_rng(3)) for _ in range(2))
-    assert np.array_equal(first, again) and first.dtype == np.float32 and 0 <= first.min() and first.max() <= 1
+    assert np.array_equal(first, again) and first.dtype == np.float32 and first.min() >= 0 and first.max() <= 1
     changed = np.abs(first - made.image).max(axis=2) > 0.02
     face = np.ptp(made.landmarks[OUTLINE], axis=0).prod()
     assert 0 < changed.sum() < 0.25 * face
