@@ -1,11 +1,12 @@
 """How a model does on real photographs: ACC, HTER at the shipped threshold, AUC, no-face rate, each with n.
 
-python benchmarks/real_photos.py photos.csv [--root FOLDER] [--model tiny] [--face detect|tight|whole] [--out FILE]
+python benchmarks/real_photos.py photos.csv [--root FOLDER] [--model tiny] [--face detect|close|tight|whole] [--out FILE]
 
-Framed three ways: "detect", as `inspect` does, half of the face's side around it; "tight", a tenth; "whole", all there is.
-The CSV has the columns file (relative to --root, by default the CSV's folder) and kind (bonafide or attack),
-and may have presentation_type and subject. Only measure here: a threshold, an epoch or a setting chosen on
-these photographs makes them training data.
+"detect" is what `inspect` does: two looks, one with half of the face's side around it, one with all of it. Of one look:
+"close", the first of those alone; "tight", a tenth of the side around it; "whole", all there is.
+The CSV has the columns file (relative to --root, by default the CSV's folder) and kind (bonafide or attack), and may have
+presentation_type and subject; a samples file (.jsonl) will do too. Only measure here: a threshold, an epoch or a setting
+chosen on these photographs makes them training data.
 """
 
 from __future__ import annotations
@@ -30,10 +31,12 @@ from faceshield.evaluation.metrics.intervals import (
     wider,
 )
 from faceshield.evaluation.metrics.pad import ScoreCurve, WeightedErrors, error_rates
+from faceshield.face import CROP_MARGIN
+from faceshield.records import Sample, read_jsonl
 
-Face = Literal["detect", "tight", "whole"]
+Face = Literal["detect", "close", "tight", "whole"]
 KINDS = ("bonafide", "attack")
-TIGHT = 0.1  # of the face's longer side, added on every side
+MARGINS = {"close": CROP_MARGIN, "tight": 0.1}  # of the face's longer side, added on every side
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,12 @@ class Photo:
 
 
 def read_photos(path: Path, limit: int | None = None) -> list[Photo]:
-    """The rows of the CSV; all faults at once, with file:line."""
+    """The rows of the CSV, or of a samples file; all faults at once, with file:line."""
+    if path.suffix == ".jsonl":
+        return [
+            Photo(row.image, row.is_attack, row.presentation_type or "unknown", row.subject or row.id)
+            for row in read_jsonl(path, Sample)[:limit]
+        ]
     with path.open(encoding="utf-8", newline="") as lines:
         reader = csv.DictReader(lines)
         missing = {"file", "kind"} - set(reader.fieldnames or ())
@@ -132,13 +140,13 @@ def judge(photos: Sequence[Photo], root: Path, model: str, face: Face) -> tuple[
     judged = []
     for photo in tqdm(photos, file=sys.stderr, unit="photo"):
         picture: object = root / photo.file
-        if face == "tight":
+        if face in MARGINS:
             rgb = open_picture(root / photo.file).rgb
             if found := detector.detect(rgb):
                 largest = max(found, key=lambda one: one.area)
-                left, top, right, bottom = crop_box(largest.box, (rgb.shape[1], rgb.shape[0]), TIGHT)
+                left, top, right, bottom = crop_box(largest.box, (rgb.shape[1], rgb.shape[0]), MARGINS[face])
                 picture = np.ascontiguousarray(rgb[top:bottom, left:right])
-        # Without a face, "tight" is "detect", which says so.
+        # Without a face, all but "whole" is "detect", which says so.
         report = shield.detect(picture, face="detect" if isinstance(picture, Path) and face != "whole" else "whole")
         judged.append(
             Photo(
@@ -157,10 +165,10 @@ def judge(photos: Sequence[Photo], root: Path, model: str, face: Face) -> tuple[
 def main() -> None:
     """Reads the arguments, judges, prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("photos", type=Path, help="the CSV")
+    parser.add_argument("photos", type=Path, help="the CSV, or a samples file")
     parser.add_argument("--root", type=Path, help="folder that its files are relative to")
     parser.add_argument("--model", default="tiny", help="tiny, a checkpoint folder or a hub id")
-    parser.add_argument("--face", choices=["detect", "tight", "whole"], default="detect")
+    parser.add_argument("--face", choices=["detect", "close", "tight", "whole"], default="detect")
     parser.add_argument("--limit", type=int, help="only so many photographs, drawn by --seed")
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap and of --limit")
     parser.add_argument("--out", type=Path, help="write the verdict on each photograph here (JSON lines)")

@@ -29,6 +29,10 @@ CROP_MARGIN = 0.5
 """Added on every side of the face, as a share of its width: hair, chin, and the edge of a paper or a screen
 if there is one."""
 
+SURROUNDINGS_MARGIN = 1.0
+"""Likewise of the second look at a face, which sees more of what is around it and less of its skin."""
+_MORE_TO_SEE = 1.15  # a second look at nearly the same pixels would tell nothing
+
 # Limits of the working copy's sides; the second is larger because wide pictures hold several people.
 _WORKING_SHORT, _WORKING_LONG = 256, 400
 _FINER = 2.0  # a second, finer search for small faces, only if the first finds nothing
@@ -209,6 +213,22 @@ def crop_box(face: Box, size_wh: tuple[int, int], margin: float = CROP_MARGIN) -
     x0 = min(max(round((face[0] + face[2]) / 2 - side / 2), 0), width - side)
     y0 = min(max(round((face[1] + face[3]) / 2 - side / 2), 0), height - side)
     return x0, y0, x0 + side, y0 + side
+
+
+def surroundings_box(face: Box, size_wh: tuple[int, int]) -> tuple[int, int, int, int] | None:
+    """The face with `SURROUNDINGS_MARGIN` times its longer side added on every side, as far as the picture goes.
+
+    Returns:
+        Whole pixels; None where that is hardly more than `crop_box`.
+    """
+    width, height = size_wh
+    reach = max(face[2] - face[0], face[3] - face[1]) * (0.5 + SURROUNDINGS_MARGIN)
+    x, y = (face[0] + face[2]) / 2, (face[1] + face[3]) / 2
+    x0, y0 = max(round(x - reach), 0), max(round(y - reach), 0)
+    x1, y1 = min(round(x + reach), width), min(round(y + reach), height)
+    left, top, right, bottom = crop_box(face, size_wh)
+    more = (x1 - x0) * (y1 - y0) > _MORE_TO_SEE * (right - left) * (bottom - top)
+    return (x0, y0, x1, y1) if more else None
 
 
 def gradient_pyramid(rgb: NDArray[np.uint8], step: float = _TEMPLATE_STEP) -> Iterator[tuple[NDArray[np.float32], float, int]]:

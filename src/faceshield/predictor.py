@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from faceshield.face import BuiltInDetector, FaceDetector, crop_box
+from faceshield.face import BuiltInDetector, FaceDetector, crop_box, surroundings_box
 from faceshield.images import ImageError, Picture, open_picture, source_name
 from faceshield.inspection import ALL_TASKS, Box, FaceMode, InspectionReport, check_tasks
 from faceshield.quality import assess
@@ -38,6 +38,8 @@ __all__ = ["FaceShieldPredictor", "InspectionReport"]
 
 Scores = tuple[float, dict[str, float]]
 """bonafide_score and type_scores."""
+Evidence = tuple[Tensor, Tensor]
+"""(B,) log-odds of bona fide and (B, 12) log-probabilities of the types up to a constant, float64."""
 Encoded = tuple[Tensor, Tensor | None]
 """A picture's features, and where PVTM is on its joint tokens."""
 
@@ -166,7 +168,8 @@ class FaceShieldPredictor:
 
         Args:
             image: a path, the bytes of a file, a PIL image, or an (H, W, 3) uint8 RGB array.
-            face: "detect": the largest face that is found, with a margin; "whole": the picture is a face crop already.
+            face: "detect": the largest face that is found. Its scores are those of two looks, close and with its surroundings,
+                their log-odds averaged; words and boxes are the first's. "whole": the picture is a face crop already.
             tasks: of "coarse", "fine", "reasoning", "localization"; the verdict (coarse) always comes. The last two
                 generate words, which takes most of the time.
 
@@ -244,7 +247,7 @@ class FaceShieldPredictor:
         """`bonafide_score` of a whole picture, 0..1; raises as `ask`."""
         picture = open_picture(image)
         with torch.inference_mode():
-            return self._score(self._read([picture.rgb]))[0][0]
+            return self._scores(*self._evidence(self._read([picture.rgb])))[0][0]
 
     def failed(self, error: ImageError) -> InspectionReport:
         """The report on a picture that could not be inspected."""
@@ -264,7 +267,7 @@ class FaceShieldPredictor:
         found: list[Scores] = []
         with torch.inference_mode():
             for batch in _batches(images, _EVALUATION_BATCH):
-                found += self._score(self._reading(self._encode_remembered(batch)))
+                found += self._scores(*self._evidence(self._reading(self._encode_remembered(batch))))
         return found
 
     def ask_many(self, images: Sequence[object], prompt: str) -> list[str]:
@@ -311,6 +314,7 @@ class FaceShieldPredictor:
         tasks = check_tasks(tasks)
         reports: list[InspectionReport | None] = []
         crops: list[NDArray[np.uint8]] = []
+        surroundings: list[NDArray[np.uint8] | None] = []
         waiting: list[tuple[int, dict[str, Any], Box | None, tuple[int, int, int, int]]] = []
         for image in images:
             try:
@@ -322,10 +326,12 @@ class FaceShieldPredictor:
                 reports.append(self.failed(ImageError(source_name(image), str(error))))
                 continue
             faces, crop = self._find_face(picture, face)
+            around = surroundings_box(faces[0], picture.size_wh) if faces else None
             meta: dict[str, Any] = {
                 "size_wh": list(picture.size_wh),
                 "faces": [list(box) for box in faces],
                 "crop": None if crop is None else list(crop),
+                "surroundings": None if around is None else list(around),
                 "notes": list(picture.notes),
             }
             common: dict[str, Any] = {"image": picture.name, "model": dict(self.model_info), "meta": meta}
@@ -339,9 +345,10 @@ class FaceShieldPredictor:
                 meta["notes"].append(f"{len(faces)} faces were found; the largest was judged")
             waiting.append((len(reports), common, faces[0] if faces else None, crop))
             crops.append(_cut(picture.rgb, crop))
+            surroundings.append(None if around is None else _cut(picture.rgb, around))
             reports.append(None)
         with torch.inference_mode():
-            judged = self._judge(crops, tasks) if crops else []
+            judged = self._judge(crops, surroundings, tasks) if crops else []
         for (place, common, found, crop), findings in zip(waiting, judged, strict=True):
             reports[place] = InspectionReport(
                 status="ok",
@@ -366,11 +373,19 @@ class FaceShieldPredictor:
         faces = [tuple(round(float(value), 1) for value in one.box) for one in found]
         return faces, crop_box(found[0].box, picture.size_wh) if found else None  # type: ignore[return-value]
 
-    def _judge(self, crops: Sequence[NDArray[np.uint8]], tasks: Collection[str]) -> list[dict[str, Any]]:
-        """What the model finds in each crop; "located" is its answer to the question where, read in the crop's pixels."""
+    def _judge(
+        self, crops: Sequence[NDArray[np.uint8]], surroundings: Sequence[NDArray[np.uint8] | None], tasks: Collection[str]
+    ) -> list[dict[str, Any]]:
+        """What the model finds in each crop, of scores with its surroundings, where there are some; "located" is its answer to
+        the question where, read in the crop's pixels."""
         reading = self._read(crops)
+        odds, types_odds = self._evidence(reading)
+        seen = {place: around for place, around in enumerate(surroundings) if around is not None}
+        if seen:
+            for own, beside in zip((odds, types_odds), self._evidence(self._read(list(seen.values()))), strict=True):
+                own[list(seen)] = (own[list(seen)] + beside) / 2
         rows: list[dict[str, Any]] = []
-        for score, types in self._score(reading):
+        for score, types in self._scores(odds, types_odds):
             row: dict[str, Any] = {"bonafide_score": score, "is_attack": score < self.threshold}
             if FINE.name in tasks:
                 row["type_scores"] = types
@@ -439,13 +454,16 @@ class FaceShieldPredictor:
         asked = [row[1] for row in rows if row[1] is not None]
         return torch.stack([row[0] for row in rows]), torch.stack(asked) if asked else None
 
-    def _score(self, reading: Reading) -> list[Scores]:
-        """Probability of the fixed bona fide answer, calibrated, and of each type's, of one pass whatever was asked for: the
-        same picture gives the same bits."""
-        scale, offset = self.score_map
+    def _evidence(self, reading: Reading) -> Evidence:
+        """Of the fixed answers, in one pass whatever was asked for: the same picture gives the same bits."""
         coarse, fine = (chances.double() for chances in reading.score(self._templates))
-        scores = torch.sigmoid(scale * (coarse[:, 0] - coarse[:, 1]) + offset).tolist()
-        types = fine.softmax(-1).tolist()
+        return coarse[:, 0] - coarse[:, 1], fine
+
+    def _scores(self, odds: Tensor, types_odds: Tensor) -> list[Scores]:
+        """Probability of the fixed bona fide answer, calibrated, and of each type's."""
+        scale, offset = self.score_map
+        scores = torch.sigmoid(scale * odds + offset).tolist()
+        types = types_odds.softmax(-1).tolist()
         return [(score, dict(zip(FINE.templates, row, strict=True))) for score, row in zip(scores, types, strict=True)]
 
     def _face_to_ask_about(self, image: object, prompt: str, face: str) -> NDArray[np.uint8]:

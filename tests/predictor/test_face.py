@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from faceshield.face import Box, BuiltInDetector, CascadeDetector, FaceDetector, TemplateDetector, crop_box
+from faceshield.face import Box, BuiltInDetector, CascadeDetector, FaceDetector, TemplateDetector, crop_box, surroundings_box
 
 FACE = (175.0, 70.0, 268.0, 163.0)  # where scikit-image's own merging puts the astronaut's face
 
@@ -55,6 +55,19 @@ def test_a_tight_crop_is_found(detector: CascadeDetector, face_photo: NDArray[np
 )
 def test_where_nobody_is_nobody_is_found(detector: CascadeDetector, picture: NDArray[np.uint8]) -> None:
     assert detector.detect(picture) == []
+
+
+@pytest.mark.parametrize(
+    ("face", "size_wh", "wanted"),
+    [
+        ((200, 200, 300, 300), (640, 480), (100, 100, 400, 400)),  # the face with its own width on every side
+        ((50, 200, 150, 300), (640, 480), (0, 100, 250, 400)),  # as far as the picture goes
+        ((40, 40, 160, 160), (200, 200), None),  # a face crop already
+        ((10, 10, 100, 110), (110, 120), None),
+    ],
+)
+def test_surroundings_reach_as_far_as_the_picture(face, size_wh, wanted) -> None:
+    assert surroundings_box(face, size_wh) == wanted
 
 
 def test_of_two_faces_the_larger_comes_first(detector: CascadeDetector, face_photo: NDArray[np.uint8]) -> None:
