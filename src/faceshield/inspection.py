@@ -15,7 +15,7 @@ Box = tuple[float, float, float, float]
 Status = Literal["ok", "no_face", "error"]
 
 FaceMode = Literal["detect", "whole"]
-"""What of a picture is judged: the largest face that is found, close and with its surroundings; or all, a face crop already."""
+"""What of a picture is judged: the largest face that is found, with a margin; or all of it, a face crop already."""
 
 Task = Literal["coarse", "fine", "reasoning", "localization"]
 """What can be asked about a picture; the verdict (coarse) always is."""
@@ -57,9 +57,9 @@ class InspectionReport:
             of anything; who lets people in on a verdict should ask for another picture instead, as with "no_face".
         model: {"name", "hash"} of the checkpoint.
         meta: "size_wh" (pixels), "faces" (all that were found, largest first), "crop" (what the model was shown),
-            "surroundings" (what it was shown besides, for the scores alone; None where there is no more to see), "notes"
-            (list of remarks), "localization" (the model's words for `boxes`), "quality" (what was measured for
-            `quality_reasons`, see `quality.Quality`).
+            "surroundings" (what it was shown besides, for the scores alone; None where there is no more to see, or it
+            has not learnt from such pictures), "notes" (list of remarks), "localization" (the model's words for
+            `boxes`), "quality" (what was measured for `quality_reasons`, see `quality.Quality`).
     """
 
     image: str

@@ -64,6 +64,8 @@ class FaceShieldPredictor:
         model_hash: of the checkpoint's content, for reports.
         crop_side: pixels of a crop's longer side on which SAVP is computed; None: as the crop comes, at most
             twice the model's own picture side. A model trained on pictures of one size should see that size.
+        surroundings: whether a face that was found is looked at twice for the scores, close and with its surroundings; for
+            models that were trained on pictures of both kinds.
         detector: how faces are found; `face.BuiltInDetector` if None.
         keep_tokens: vision tokens that the language model gets to read, those most important for the coarse question by PVTM's
             ranking (§4.2); None: all. Fewer are faster and score a little otherwise (docs/speed.md): choose the threshold anew.
@@ -79,6 +81,7 @@ class FaceShieldPredictor:
         name: str = "",
         model_hash: str = "",
         crop_side: int | None = None,
+        surroundings: bool = False,
         detector: FaceDetector | None = None,
         keep_tokens: int | None = None,
     ) -> None:
@@ -93,6 +96,7 @@ class FaceShieldPredictor:
         self.score_map = score_map
         self.model_info = {"name": name, "hash": model_hash}
         self.crop_side = crop_side
+        self.surroundings = surroundings
         self._detector = detector
         self._templates = {
             task.question: [processor.encode_answer(answer) for answer in task.templates.values()] for task in (COARSE, FINE)
@@ -157,6 +161,7 @@ class FaceShieldPredictor:
             name=str(model),
             model_hash=checkpoint_hash(folder),
             crop_side=loaded.info.extra.get("crop_side"),
+            surroundings=bool(loaded.info.extra.get("surroundings")),
             detector=detector,
             keep_tokens=keep_tokens,
         )
@@ -168,8 +173,9 @@ class FaceShieldPredictor:
 
         Args:
             image: a path, the bytes of a file, a PIL image, or an (H, W, 3) uint8 RGB array.
-            face: "detect": the largest face that is found. Its scores are those of two looks, close and with its surroundings,
-                their log-odds averaged; words and boxes are the first's. "whole": the picture is a face crop already.
+            face: "detect": the largest face that is found, with a margin. Of a model trained for it (faceshield-tiny is) the
+                scores are those of two looks, the second with more of the surroundings, their log-odds averaged; words and
+                boxes are the first's. "whole": the picture is a face crop already.
             tasks: of "coarse", "fine", "reasoning", "localization"; the verdict (coarse) always comes. The last two
                 generate words, which takes most of the time.
 
@@ -326,7 +332,7 @@ class FaceShieldPredictor:
                 reports.append(self.failed(ImageError(source_name(image), str(error))))
                 continue
             faces, crop = self._find_face(picture, face)
-            around = surroundings_box(faces[0], picture.size_wh) if faces else None
+            around = surroundings_box(faces[0], picture.size_wh) if faces and self.surroundings else None
             meta: dict[str, Any] = {
                 "size_wh": list(picture.size_wh),
                 "faces": [list(box) for box in faces],

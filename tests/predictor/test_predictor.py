@@ -133,6 +133,8 @@ def test_a_calibrated_score_is_the_mapped_one(
 def test_a_found_face_is_scored_close_and_with_its_surroundings(make_shield: Make, face_photo: RGB) -> None:
     """The log-odds of the two looks are averaged, verdict and types; one look where there is no more to see."""
     shield = make_shield(detector=Faces((200.0, 150.0, 300.0, 250.0)))
+    assert shield.classify(face_photo).meta["surroundings"] is None, "not unless the checkpoint says so"
+    shield.surroundings = True
     found = shield.classify(face_photo)
     (x0, y0, x1, y1), (left, top, right, bottom) = found.meta["crop"], found.meta["surroundings"]
     assert left <= x0 < x1 <= right and top <= y0 < y1 <= bottom
@@ -143,7 +145,9 @@ def test_a_found_face_is_scored_close_and_with_its_surroundings(make_shield: Mak
     types = np.exp(np.mean([np.log(list(chances.values())) for _, chances in looks], axis=0))
     assert list(found.type_scores.values()) == pytest.approx(list(types / types.sum()), abs=1e-5)
     close = face_photo[y0:y1, x0:x1]
-    again = make_shield(detector=Faces((50.0, 50.0, 150.0, 150.0))).classify(close)
+    tight = make_shield(detector=Faces((50.0, 50.0, 150.0, 150.0)))
+    tight.surroundings = True
+    again = tight.classify(close)
     assert again.meta["surroundings"] is None and again.bonafide_score == pytest.approx(looks[0][0], abs=1e-5)
     assert shield.inspect(face_photo, face="whole").meta["surroundings"] is None
 

@@ -13,6 +13,7 @@ import torch
 from safetensors import safe_open
 from typer.testing import CliRunner
 
+from faceshield import FaceShieldPredictor
 from faceshield.cli import app
 from faceshield.model import Checkpoint, base_name, is_adapter, load, read_info
 from faceshield.model.checkpoint import INFO_FILE
@@ -198,6 +199,9 @@ def test_a_finished_run_is_left_as_it_is_with_the_threshold_that_was_chosen(
         read_info(out), threshold=0.4, threshold_source={"dataset": "dev"}, calibration={"scale": 2.0, "offset": 0.1}
     )
     (out / INFO_FILE).write_text(json.dumps(asdict(chosen)))
+    record = json.loads((out / "run.json").read_text())
+    del record["config"]["surroundings"]  # as a run of before there was the setting
+    (out / "run.json").write_text(json.dumps(record))
     before = {file: file.read_bytes() for file in out.rglob("*") if file.is_file()}
     rows: list[Any] = []
     train_stage(config.model_copy(update={"threads": 2, "log_every": 5}), report=rows.append)
@@ -293,6 +297,16 @@ def test_stage_2_inherits_and_says_from_where(toy_folder: Path, dialogues_jsonl:
     assert origins["epochs"] == "default" and config.learning_rate == 2e-4 and "the paper's" in origins["learning_rate"]
     card = (one / "README.md").read_text()
     assert "stage 1 of the paper" in card and "crop_side | `64`" in card and (one / "loss.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("surroundings", [True, False])
+def test_whether_the_predictor_looks_twice_is_the_training_pictures_matter(
+    toy_folder: Path, dialogues_jsonl: Path, tmp_path: Path, surroundings: bool
+) -> None:
+    begun = train_stage(stage("sft", toy_folder, dialogues_jsonl, tmp_path / "a", max_steps=1, surroundings=True))
+    out = train_stage(stage("sft", begun, dialogues_jsonl, tmp_path / "b", max_steps=1, surroundings=surroundings))
+    assert FaceShieldPredictor.from_pretrained(begun, threshold=0.5).surroundings
+    assert FaceShieldPredictor.from_pretrained(out, threshold=0.5).surroundings == surroundings
 
 
 def test_the_cache_follows_the_content(toy: Checkpoint, dialogues_jsonl: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from faceshield.taxonomy import PRESENTATION_TYPES
 
 _DATA_URL = "data:image/jpeg;base64,/9j/4AAQSkZJRg…"
 _TASKS = "what is asked; the verdict (coarse) always is; without reasoning and localization it is several times faster"
-_FACE = "detect: the largest face, close and with its surroundings; whole: the picture is a face crop already"
+_FACE = "detect: the largest face, with a margin; whole: the picture is a face crop already"
 
 
 class InspectRequest(BaseModel):

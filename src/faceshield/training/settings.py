@@ -53,6 +53,8 @@ class StageConfig(Config):
         workers: processes that decode pictures without `cache_features`.
         report_to: what else is told the log ("tensorboard", "wandb", …); None = TensorBoard where installed.
         crop_side: side in pixels of the training pictures; the predictor brings face crops to it.
+        surroundings: whether the training pictures show faces from close and with much around them too, as the simulator's do:
+            the predictor then looks at a face in both ways.
         save: sft's result as a whole model ("merged"), or as "adapter": LoRA and projector alone, on `init`.
         save_dtype: of the weights in the final checkpoint; None = float32 for a small model, bfloat16 for a large.
         bf16: autocast to bfloat16; None = where the hardware has it.
@@ -88,6 +90,7 @@ class StageConfig(Config):
     workers: int = Field(0, ge=0)
     save_steps: int = Field(200, ge=1)
     crop_side: int | None = Field(None, ge=32)
+    surroundings: bool = False
     save: Literal["merged", "adapter"] = "merged"
     save_dtype: Literal["float32", "bfloat16"] | None = None
     log_every: int = Field(20, ge=1)

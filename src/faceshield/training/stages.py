@@ -242,7 +242,8 @@ def _finished(config: StageConfig) -> bool:
     except (OSError, ValueError, KeyError, TypeError):
         return False
     now = config.model_dump(mode="json")
-    same = all(told.get(name) == now[name] for name in now.keys() - MACHINE)
+    before = {name: field.get_default(call_default_factory=True) for name, field in StageConfig.model_fields.items()} | told
+    same = all(before.get(name) == now[name] for name in now.keys() - MACHINE)  # a setting that is new had its default then
     return same and read == [file_sha256(file) for file in config.dialogues]
 
 
@@ -252,7 +253,8 @@ def _finish(config: StageConfig, trainee: Trainee, steps: int, questions: Mappin
     info = CheckpointInfo(
         questions=dict(questions or checkpoint.info.questions),
         extra={**checkpoint.info.extra, "stage": config.stage, "steps": steps}
-        | ({"crop_side": config.crop_side} if config.crop_side else {}),
+        | ({"crop_side": config.crop_side} if config.crop_side else {})
+        | {"surroundings": config.surroundings},
     )
     if kept := set_info_aside(config.out):
         report({"event": "warning", "": f"other weights: their threshold is to be chosen anew, the earlier one is in {kept}"})
