@@ -253,7 +253,7 @@ class FaceShieldPredictor:
         """`bonafide_score` of a whole picture, 0..1; raises as `ask`."""
         picture = open_picture(image)
         with torch.inference_mode():
-            return self._scores(*self._evidence(self._read([picture.rgb])))[0][0]
+            return self._score(self._read([picture.rgb]))[0][0]
 
     def failed(self, error: ImageError) -> InspectionReport:
         """The report on a picture that could not be inspected."""
@@ -273,7 +273,7 @@ class FaceShieldPredictor:
         found: list[Scores] = []
         with torch.inference_mode():
             for batch in _batches(images, _EVALUATION_BATCH):
-                found += self._scores(*self._evidence(self._reading(self._encode_remembered(batch))))
+                found += self._score(self._reading(self._encode_remembered(batch)))
         return found
 
     def ask_many(self, images: Sequence[object], prompt: str) -> list[str]:
@@ -459,6 +459,10 @@ class FaceShieldPredictor:
             self._remembered.popitem(last=False)
         asked = [row[1] for row in rows if row[1] is not None]
         return torch.stack([row[0] for row in rows]), torch.stack(asked) if asked else None
+
+    def _score(self, reading: Reading) -> list[Scores]:
+        """Of one look at each picture."""
+        return self._scores(*self._evidence(reading))
 
     def _evidence(self, reading: Reading) -> Evidence:
         """Of the fixed answers, in one pass whatever was asked for: the same picture gives the same bits."""
