@@ -227,7 +227,7 @@ def surroundings_box(face: Box, size_wh: tuple[int, int]) -> tuple[int, int, int
     x0, y0 = max(round(x - reach), 0), max(round(y - reach), 0)
     x1, y1 = min(round(x + reach), width), min(round(y + reach), height)
     left, top, right, bottom = crop_box(face, size_wh)
-    more = (x1 - x0) * (y1 - y0) > _MORE_TO_SEE * (right - left) * (bottom - top)
+    more = max(x1 - x0, 0) * max(y1 - y0, 0) > _MORE_TO_SEE * (right - left) * (bottom - top)
     return (x0, y0, x1, y1) if more else None
 
 

@@ -64,6 +64,7 @@ def test_where_nobody_is_nobody_is_found(detector: CascadeDetector, picture: NDA
         ((50, 200, 150, 300), (640, 480), (0, 100, 250, 400)),  # as far as the picture goes
         ((40, 40, 160, 160), (200, 200), None),  # a face crop already
         ((10, 10, 100, 110), (110, 120), None),
+        ((900, 900, 1000, 1000), (110, 120), None),  # of a detector that knows no bounds
     ],
 )
 def test_surroundings_reach_as_far_as_the_picture(face, size_wh, wanted) -> None:
