@@ -71,3 +71,18 @@ def test_a_perturbation_stays_within_its_budget(simulated: Path, checkpoint: Pat
     assert moved.dtype == np.uint8 and 0 < change.max() <= 4
     before, after = (float(shield.detect(picture, face="whole").bonafide_score or 0) for picture in (rgb, moved))
     assert after < before, "towards the other verdict"
+
+
+def test_pruning_is_measured_for_every_ranking(simulated: Path, checkpoint: Path) -> None:
+    found = json.loads(run("keep_tokens.py", "--samples", str(simulated), "--model", str(checkpoint), "--keep", "4"))
+    assert found["n"] == 12 and {row["ranking"] for row in found["rows"]} == {"all", "pvtm", "reversed", "random"}
+    assert all(0 <= row["auc"] <= 1 for row in found["rows"])
+
+
+@pytest.mark.parametrize("face", ["detect", "close", "tight", "whole"])
+def test_a_samples_file_is_judged_in_every_framing(simulated: Path, checkpoint: Path, tmp_path: Path, face: str) -> None:
+    out = tmp_path / "verdicts.jsonl"
+    text = run("real_photos.py", str(simulated), "--model", str(checkpoint), "--face", face, "--out", str(out))
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert f"--face {face}" in text and len(rows) == 12 and sum(row["is_attack"] for row in rows) == 8
+    assert face != "whole" or all(row["status"] == "ok" for row in rows)
