@@ -191,7 +191,8 @@ class Setting:
             it, and a little less contrast. Newsprint has none.
         marks: share of the people with `skin_marks` on their face.
         dappled: share on whom the light falls through leaves, a blind or a fence.
-        least_ink: a tattoo's mark is as large at least, in parts of the canvas: what the camera cannot resolve is no attack.
+        least_ink: a tattoo's design is as wide at least, in parts of the canvas, for what no camera resolves is no attack; its
+            ink fills a part of the design.
     """
 
     backgrounds: tuple[str, ...] = ("wall", "wall", "curtain", "room", "room", "window", "outdoors", "clutter")

@@ -174,7 +174,7 @@ def apply(scene: Scene, rng: np.random.Generator, *, variant: str | None = None,
 
     Args:
         variant: one of `VARIANTS`, random if None.
-        least: a mark is as wide at least, in parts of the canvas.
+        least: a design is as wide at least, in parts of the canvas; its ink fills a part of it.
 
     Returns:
         The scene with ink on the skin and one box around all of it.
