@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from faceshield.simulate.attacks import fakehead, glasses, makeup, masks, paint, partial, surface, tattoo
+from faceshield.simulate import paint
+from faceshield.simulate.attacks import fakehead, glasses, makeup, masks, partial, surface, tattoo
 from faceshield.simulate.drawn import draw_portrait
 from faceshield.simulate.portrait import CANVAS, LANDMARKS, OUTLINE, Attacked, Scene, bounding_box, fill_polygon
 from faceshield.simulate.scene import compose_scene

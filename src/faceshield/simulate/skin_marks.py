@@ -11,12 +11,9 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFilter
 
-from faceshield.simulate.portrait import CANVAS, LANDMARKS, OUTLINE, FloatImage, Mask, Points, blend, fill_polygon
-
-_FINE = 4
-"""Marks are drawn this many times larger and averaged down: a mole is smaller than a pixel of many pictures."""
+from faceshield.simulate import paint
+from faceshield.simulate.portrait import LANDMARKS, OUTLINE, FloatImage, Mask, Points, blend, fill_polygon
 
 
 class _Skin:
@@ -43,28 +40,16 @@ class _Skin:
         return self.places[int(rng.integers(len(self.places)))]
 
 
-def _painted(draw: Callable[[ImageDraw.ImageDraw], None], blur: float) -> Mask:
-    layer = Image.new("L", (_FINE * CANVAS, _FINE * CANVAS), 0)
-    draw(ImageDraw.Draw(layer))
-    return np.asarray(layer.reduce(_FINE).filter(ImageFilter.GaussianBlur(blur)), np.float32) / 255.0
-
-
 def _dots(skin: _Skin, rng: np.random.Generator, count: int, radius: tuple[float, float], blur: float) -> Mask:
-    def draw(pen: ImageDraw.ImageDraw) -> None:
-        for _ in range(count):
-            at, half = skin.somewhere(rng), rng.uniform(*radius) * skin.span * rng.uniform(0.8, 1.25, 2)
-            pen.ellipse([float(_FINE * value) for value in (*(at - half), *(at + half))], fill=255)
-
-    return _painted(draw, blur)
+    dots = []
+    for _ in range(count):
+        at, (wide, high) = skin.somewhere(rng), rng.uniform(*radius) * skin.span * rng.uniform(0.8, 1.25, 2)
+        dots.append(paint.ellipse(at, (wide, 0), (0, high)))
+    return paint.blur(paint.shapes(dots), blur)
 
 
 def _line(points: NDArray[np.float64], width: float, blur: float) -> Mask:
-    return _painted(
-        lambda pen: pen.line(
-            [(float(x), float(y)) for x, y in points * _FINE], fill=255, width=max(1, round(_FINE * width)), joint="curve"
-        ),
-        blur,
-    )
+    return paint.blur(paint.strokes([points], width), blur)
 
 
 def _moles(image: FloatImage, skin: _Skin, rng: np.random.Generator) -> FloatImage:

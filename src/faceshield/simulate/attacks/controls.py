@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image, ImageDraw
 
-from faceshield.simulate.attacks.paint import chance
+from faceshield.simulate.paint import chance
 from faceshield.simulate.portrait import Box, FloatImage
 
 

@@ -6,7 +6,8 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from faceshield.simulate.attacks import moulded, paint
+from faceshield.simulate import paint
+from faceshield.simulate.attacks import moulded
 from faceshield.simulate.attacks.surface import Frame, Plane, relief, skin_colour
 from faceshield.simulate.portrait import CANVAS, Attacked, Box, FloatImage, Mask, Scene, bounding_box, smooth_noise
 

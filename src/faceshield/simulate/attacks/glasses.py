@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from faceshield.simulate.attacks import paint
+from faceshield.simulate import paint
 from faceshield.simulate.attacks.surface import Frame, ambient_light, exposure, portrait_texture
 from faceshield.simulate.portrait import Attacked, Box, FloatImage, Mask, Points, Scene, bounding_box
 

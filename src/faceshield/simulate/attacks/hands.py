@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from faceshield.simulate.attacks.paint import chance
 from faceshield.simulate.attacks.recapture import Placement
 from faceshield.simulate.holder import Colour, Holder
 from faceshield.simulate.limbs import SKINS, Limb, paint_limb
+from faceshield.simulate.paint import chance
 from faceshield.simulate.portrait import CANVAS, WHOLE_CANVAS, Box
 
 __all__ = ["Grip", "fingertip_from_border", "grip", "grip_both_sides", "grip_of_holder", "paint_limb"]

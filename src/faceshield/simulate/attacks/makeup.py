@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from faceshield.simulate.attacks import paint
+from faceshield.simulate import paint
 from faceshield.simulate.attacks.surface import MEAN_UV, Frame, exposure, skin_colour, skin_mask
 from faceshield.simulate.portrait import (
     LANDMARKS,

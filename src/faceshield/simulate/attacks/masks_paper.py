@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from scipy.spatial import Delaunay
 
-from faceshield.simulate.attacks import moulded, paint
+from faceshield.simulate import paint
+from faceshield.simulate.attacks import moulded
 from faceshield.simulate.attacks.surface import Frame, Plane, ambient_light, exposure, portrait_texture, relief, shade
 from faceshield.simulate.portrait import CANVAS, Attacked, Box, FloatImage, Points, Scene, bounding_box
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from faceshield.simulate.attacks import moulded, paint
+from faceshield.simulate import paint
+from faceshield.simulate.attacks import moulded
 from faceshield.simulate.attacks.makeup import wrinkles
 from faceshield.simulate.attacks.surface import Frame, relief, skin_colour
 from faceshield.simulate.portrait import Attacked, Box, FloatImage, Mask, Points, Scene, bounding_box, smooth_noise

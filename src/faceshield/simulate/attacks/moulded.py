@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from faceshield.simulate.attacks import paint
+from faceshield.simulate import paint
 from faceshield.simulate.attacks.surface import Frame, Plane, ambient_light, exposure, shade
 from faceshield.simulate.portrait import FloatImage, Mask, Points, Scene, smooth_noise
 

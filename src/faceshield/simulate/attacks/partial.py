@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import ConvexHull
 
-from faceshield.simulate.attacks import paint
+from faceshield.simulate import paint
 from faceshield.simulate.attacks.hands import Limb, paint_limb
 from faceshield.simulate.attacks.surface import Frame, ambient_light, exposure, portrait_texture, skin_colour
 from faceshield.simulate.portrait import CANVAS, Attacked, Box, FloatImage, Mask, Points, Scene, bounding_box

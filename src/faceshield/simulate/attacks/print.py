@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from faceshield.simulate.attacks import hands, paint
+from faceshield.simulate import paint
+from faceshield.simulate.attacks import hands
 from faceshield.simulate.attacks import recapture as rc
 from faceshield.simulate.holder import Holder
 from faceshield.simulate.portrait import (

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from faceshield.simulate.attacks.paint import chance
+from faceshield.simulate.paint import chance
 from faceshield.simulate.portrait import (
     CANVAS,
     OUTLINE,

@@ -8,7 +8,8 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import convolve
 
-from faceshield.simulate.attacks import hands, paint
+from faceshield.simulate import paint
+from faceshield.simulate.attacks import hands
 from faceshield.simulate.attacks import recapture as rc
 from faceshield.simulate.attacks.controls import draw_controls
 from faceshield.simulate.holder import Holder

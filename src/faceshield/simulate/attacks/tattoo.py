@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from faceshield.simulate.attacks import paint
+from faceshield.simulate import paint
 from faceshield.simulate.attacks.surface import Frame, skin_colour
 from faceshield.simulate.portrait import CANVAS, Attacked, Box, Points, Scene, bounding_box, smooth_noise
 
