@@ -79,7 +79,9 @@ def test_views_without_an_edge_fill_the_canvas_and_say_so(any_variant: AnyVarian
     for result in tight:
         assert result.boxes == (WHOLE_VIEW,) and edge not in result.cues
         assert set(result.cues) - weak, "a tight view needs a physical trace"
-    assert all(edge in r.cues for r in results if r.extra["view"] != recapture.TIGHT)
+    for result in results:
+        if result.extra["view"] != recapture.TIGHT:  # light on a wall has no body
+            assert (edge in result.cues) == (result.variant != "replay/projector")
     assert len({r.variant for r in results}) == len(module.VARIANTS)
 
 
@@ -177,11 +179,12 @@ def test_a_holder_is_seen_around_the_medium_and_has_hands_on_it(scene: Scene, mo
     assert seen >= 3 and gripped >= seen / 2
 
 
-def test_nobody_holds_what_stands(scene: Scene) -> None:
+@pytest.mark.parametrize("variant", ["replay/tv", "replay/tube", "replay/lamps", "replay/projector"])
+def test_nobody_holds_what_stands(scene: Scene, variant: str) -> None:
     holder = draw_holder(BACKGROUND, np.random.default_rng(3))
     for seed in range(6):
-        alone = replay.apply(scene, np.random.default_rng(seed), BACKGROUND, "replay/tv")
-        held = replay.apply(scene, np.random.default_rng(seed), BACKGROUND, "replay/tv", holder)
+        alone = replay.apply(scene, np.random.default_rng(seed), BACKGROUND, variant)
+        held = replay.apply(scene, np.random.default_rng(seed), BACKGROUND, variant, holder)
         assert np.array_equal(alone.image, held.image)
 
 
@@ -202,7 +205,12 @@ def test_shares_of_the_setting_decide_whether_somebody_holds_it(scene: Scene) ->
     assert not np.array_equal(with_none.image, with_one.image)
 
 
-GOOD = [(module, variant) for module, variant in CASES if variant != "print/newsprint-bw"]
+POOR = {
+    "print/newsprint-bw", "print/magazine", "print/instant", "print/canvas", "print/photocopy",
+    "replay/tube", "replay/reader", "replay/lamps", "replay/projector",
+}  # fmt: skip
+"""What nobody makes so well that its traces are not seen."""
+GOOD = [(module, variant) for module, variant in CASES if variant not in POOR]
 
 
 @pytest.mark.parametrize(("module", "variant"), GOOD)
@@ -221,14 +229,13 @@ def test_a_good_copy_is_nearer_to_what_it_shows(scene: Scene, module: ModuleType
     assert np.median(texture[True]) < np.median(texture[False])
     plain = {printed.DOTS, printed.STREAKS, replay.GRID, replay.FLICKER}
     assert not plain & set(cues[True])
-    assert plain & set(cues[False]) or variant == "print/photo-paper"  # whose makers know the craft already
+    assert plain & set(cues[False]) or variant in ("print/photo-paper", "print/card")  # whose makers know the craft already
 
 
-def test_newsprint_cannot_be_good(scene: Scene) -> None:
-    either = (
-        printed.apply(scene, np.random.default_rng(3), BACKGROUND, "print/newsprint-bw", good=good).image
-        for good in (True, False)
-    )
+@pytest.mark.parametrize("variant", sorted(POOR))
+def test_what_is_poor_by_its_nature_cannot_be_good(scene: Scene, variant: str) -> None:
+    module = printed if variant in printed.VARIANTS else replay
+    either = (module.apply(scene, np.random.default_rng(3), BACKGROUND, variant, good=good).image for good in (True, False))
     assert np.array_equal(*either)
 
 
@@ -269,10 +276,10 @@ def test_a_medium_is_placed_in_what_the_camera_sees(scene: Scene, module: Module
     """Where all four edges are meant to be seen three are at least, and where some are one is, as on the whole canvas."""
     narrow = replace(scene, window=window)
     seen = {}
-    for seed in range(40):
+    for seed in range(80):
         made = module.apply(narrow, np.random.default_rng(seed), BACKGROUND)
         (x0, y0, x1, y1), view = made.boxes[0], made.extra["view"]
         inside = (x0 > window[0], y0 > window[1], x1 < window[2], y1 < window[3])
         seen.setdefault(view, []).append(sum(inside))
     assert np.mean([count >= 3 for count in seen["whole"]]) > 0.8
-    assert np.mean([count >= 1 for count in seen["partial"]]) > 0.9
+    assert np.mean([count >= 1 for count in seen["partial"]]) > 0.8  # of some, a corner alone is seen

@@ -224,7 +224,7 @@ ANYWHERE = Setting(
     ),
     half_body=0.10, close_up=0.2, hard_light=0.10, coloured_light=0.12, veil=0.06, fronts=1.0, holder=0.45,
     good_copy=0.6, other_shapes=0.65, dressed=0.3, blown=0.3,
-    marks=0.4, dappled=0.06, least_ink=0.14,
+    marks=0.4, dappled=0.06, least_ink=0.19,
 )  # fmt: skip
 
 

@@ -1,11 +1,15 @@
-"""Printed photographs held before the camera: photo paper, laser, inkjet and newsprint."""
+"""Printed photographs held before the camera: on photo paper, by laser and inkjet, in newspapers and magazines, on instant
+film, cards and cloth, photocopied.
+"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 
 from faceshield.simulate import paint
-from faceshield.simulate.attacks import hands
+from faceshield.simulate.attacks import hands, layouts
 from faceshield.simulate.attacks import recapture as rc
 from faceshield.simulate.holder import Holder
 from faceshield.simulate.portrait import (
@@ -20,12 +24,62 @@ from faceshield.simulate.portrait import (
     smooth_noise,
 )
 
-VARIANTS: tuple[str, ...] = ("print/photo-paper", "print/laser", "print/inkjet", "print/newsprint-bw")
-
 EDGE, BORDER, DOTS, STREAKS = "a visible paper edge", "a white paper border", "printed dots", "print streaks"
 FADED, SHEEN, BENT, CREASED = "faded print colours", "a glossy sheen", "bent paper", "paper creases"
 FINGERS, TAPE = "fingers holding paper", "tape or pins"
 CUES: tuple[str, ...] = (EDGE, FINGERS, BORDER, BENT, SHEEN, DOTS, CREASED, STREAKS, TAPE, FADED)
+
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class _Stock:
+    """A kind of print.
+
+    Attributes:
+        black, light, colour: ranges of what its inks show: the darkest, the lightest, the share of the colours.
+        paper: range of how bright the bare sheet is. tint: its colour.
+        dotted, streaked, creased, glossy: how often it is.
+        plain: of these, what a view without an edge is given if nothing else tells.
+        fine: whether it can be made so well that its traces are not seen.
+        grey: whether it has no colours. stiff: whether it never bends.
+        at: where its draws lie among those for all inks, so that what is added moves no older picture.
+        layout: what is around the picture on the sheet; None: nothing, or a white border.
+    """
+
+    black: Range
+    light: Range
+    colour: Range
+    paper: Range = (0.92, 1.0)
+    tint: tuple[float, float, float] = (1.0, 0.995, 0.98)
+    dotted: float = 0.0
+    streaked: float = 0.0
+    creased: float = 0.16
+    glossy: float = 0.0
+    plain: str = "glossy"
+    fine: bool = False
+    grey: bool = False
+    stiff: bool = False
+    at: int = 0
+    layout: layouts.Layout | None = None
+
+
+_STOCKS: dict[str, _Stock] = {
+    "photo-paper": _Stock((0.04, 0.2), (0.86, 1.0), (0.6, 1.05), glossy=0.75, fine=True),
+    "laser": _Stock((0.08, 0.27), (0.8, 0.97), (0.45, 0.95), dotted=0.75, streaked=0.5, glossy=0.3, plain="streaked",
+                    fine=True, at=3),
+    "inkjet": _Stock((0.1, 0.3), (0.82, 0.97), (0.45, 0.95), streaked=0.5, glossy=0.2, plain="streaked", fine=True, at=6),
+    "newsprint-bw": _Stock((0.14, 0.3), (0.72, 0.92), (1.0, 1.0), (0.84, 0.93), (1.0, 0.985, 0.94), dotted=0.75, creased=0.28,
+                           glossy=0.06, plain="dotted", grey=True, at=9),
+    "magazine": _Stock((0.06, 0.2), (0.82, 0.97), (0.6, 1.1), (0.88, 0.98), dotted=0.85, creased=0.25, glossy=0.6,
+                       plain="dotted", layout=layouts.page),
+    "instant": _Stock((0.12, 0.32), (0.78, 0.95), (0.4, 0.85), (0.88, 1.0), (1.0, 0.99, 0.96), creased=0.08, glossy=0.6,
+                      layout=layouts.instant),
+    "card": _Stock((0.06, 0.25), (0.8, 0.97), (0.4, 0.95), creased=0.0, glossy=0.7, fine=True, stiff=True, layout=layouts.card),
+    "canvas": _Stock((0.12, 0.32), (0.75, 0.95), (0.5, 1.0), (0.8, 1.0), creased=0.0, plain="dotted", stiff=True),
+    "photocopy": _Stock((0.08, 0.2), (0.9, 1.0), (1.0, 1.0), streaked=0.6, creased=0.2, plain="streaked", grey=True),
+}  # fmt: skip
+VARIANTS: tuple[str, ...] = tuple(f"print/{kind}" for kind in _STOCKS)
 
 _ASPECTS = (0.68, 0.75, 0.8, 1.0, 1.33)
 _GROUNDS = (
@@ -55,28 +109,56 @@ def _before_a_plain_ground(scene: Scene, rng: np.random.Generator) -> FloatImage
     return blend(ground, scene.image, scene.matte)
 
 
-def _inked(image: FloatImage, kind: str, rng: np.random.Generator) -> tuple[FloatImage, bool]:
+def _inked(image: FloatImage, stock: _Stock, rng: np.random.Generator) -> tuple[FloatImage, bool]:
     """What the printer's inks can show of `image`: less contrast, less colour, lifted blacks. Also says
     whether that is plain.
     """
-    if kind == "newsprint-bw":
+    if stock.grey:
         image = np.repeat(rc.luma(image)[..., None], 3, axis=2)
-    low, high, colour = {
-        "photo-paper": (rng.uniform(0.04, 0.2), rng.uniform(0.86, 1.0), rng.uniform(0.6, 1.05)),
-        "laser": (rng.uniform(0.08, 0.27), rng.uniform(0.8, 0.97), rng.uniform(0.45, 0.95)),
-        "inkjet": (rng.uniform(0.1, 0.3), rng.uniform(0.82, 0.97), rng.uniform(0.45, 0.95)),
-        "newsprint-bw": (rng.uniform(0.14, 0.3), rng.uniform(0.72, 0.92), 1.0),
-    }[kind]
+    draws = np.append(rng.random(11), 0.0)[stock.at :]
+    low, high, colour = (a + (b - a) * draws[i] for i, (a, b) in enumerate((stock.black, stock.light, stock.colour)))
     # A photograph has its light fixed in it: take some of the broad shading away.
     shading = rc.blurred(image, 24.0)
     image = image - np.float32(rng.uniform(0.0, 0.3)) * (shading - shading.mean(axis=(0, 1)))
     toned = image.clip(0, 1) ** np.float32(rng.uniform(0.75, 1.3))
     toned = rc.saturate(toned, colour)
     cross = np.eye(3, dtype=np.float32) + rng.normal(0, 0.025, (3, 3)).astype(np.float32)
-    if kind != "newsprint-bw":
+    if not stock.grey:
         toned = toned @ (cross / cross.sum(axis=1, keepdims=True)).T
-    black = np.float32(low) * (1 + rng.uniform(-0.15, 0.15, 3).astype(np.float32) * (kind != "newsprint-bw"))
+    black = np.float32(low) * (1 + rng.uniform(-0.15, 0.15, 3).astype(np.float32) * (not stock.grey))
     return (black + (np.float32(high) - black) * toned).astype(np.float32), bool(high - low < 0.66 or colour < 0.62)
+
+
+def _developed(ink: FloatImage, rng: np.random.Generator) -> FloatImage:
+    """What instant film makes of it: soft, darker to the edges, each colour with a haze of its own over the shadows."""
+    rows, columns = np.mgrid[-1 : 1 : CANVAS * 1j, -1 : 1 : CANVAS * 1j].astype(np.float32)
+    fall = 1 - np.float32(rng.uniform(0.05, 0.35)) * (rows**2 + columns**2)
+    haze = rng.uniform(0.0, 0.14, 3).astype(np.float32) * rng.permutation(3).astype(np.float32) / 2
+    soft = rc.blurred(ink, rng.uniform(0.5, 1.3)) * fall[..., None]
+    return (haze + (1 - haze) * soft * (1 + rng.normal(0, 0.06, 3).astype(np.float32))).astype(np.float32)
+
+
+def _toner(ink: FloatImage, rng: np.random.Generator) -> FloatImage:
+    """A photocopy of a copy: middle tones go to black or to paper, large black areas are washed out inside, toner is spilt."""
+    level, steep = rng.uniform(0.3, 0.55), rng.uniform(2.0, 6.0)
+    hard = 0.5 + 0.5 * np.tanh(steep * (ink - np.float32(level))) / np.tanh(steep * 0.5)
+    dark = rc.blurred((1 - hard).clip(0, 1), rng.uniform(6, 14))
+    washed = hard + np.float32(rng.uniform(0.0, 0.45)) * dark**2
+    spilt = rng.random((CANVAS, CANVAS, 1)) < rng.uniform(0.0, 0.012)
+    return (washed.clip(0, 1) * (1 - spilt * np.float32(rng.uniform(0.2, 0.7)))).astype(np.float32)
+
+
+def _woven(ink: FloatImage, u: rc.Plane, v: rc.Plane, finest: float, rng: np.random.Generator) -> tuple[FloatImage, bool]:
+    """Ink on threads, `finest` canvas pixels wide or more: each catches it on its back only; and whether the weave breaks it
+    into dots that can be seen. u, v as for `_halftone`.
+    """
+    period, depth = rng.uniform(finest, 5.5), np.float32(rng.uniform(0.15, 0.5))
+    wave = np.float32(np.pi / period)
+    over = np.sign(np.sin(u * wave) * np.sin(v * wave))  # warp and weft lie on top by turns
+    thread = np.where(over > 0, np.abs(np.sin(u * wave)), np.abs(np.sin(v * wave)))
+    uneven = 1 + np.float32(0.3) * smooth_noise(rng, cells=40)[..., 0]
+    folds = 1 + np.float32(rng.uniform(0.03, 0.22)) * smooth_noise(rng, cells=int(rng.integers(3, 7)))[..., 0]
+    return ink * ((1 - depth * (1 - thread) * uneven) * folds)[..., None], period > 2.7
 
 
 def _halftone(
@@ -161,15 +243,21 @@ def _fastenings(image: FloatImage, placement: rc.Placement, outer: Box, rng: np.
     return found
 
 
-def _paper(scene: Scene, inked: FloatImage, view: str, white: FloatImage, rng: np.random.Generator) -> tuple[rc.Sheet, bool]:
+def _paper(
+    scene: Scene, inked: FloatImage, view: str, white: FloatImage, layout: layouts.Layout | None, rng: np.random.Generator
+) -> tuple[rc.Sheet, bool]:
     """The sheet and whether a white border was left around the picture."""
     aspect, bordered = float(rng.choice(_ASPECTS)), paint.chance(rng, 0.55)
     thin, thick = rng.uniform(0.025, 0.08), rng.uniform(0.04, 0.3, 4)
     if view == rc.TIGHT:
         return rc.make_sheet(inked, (0, 0, CANVAS, CANVAS), (CANVAS, CANVAS), (0, 0, 0, 0), white), False
+    aspect = aspect if layout is None else 0.78
     crop = rc.crop_around_face(scene.landmarks, aspect, rng)
     shrink = 1.0 if view == rc.PARTIAL else 0.8
     width, height = round((crop[2] - crop[0]) * shrink), round((crop[3] - crop[1]) * shrink)
+    if layout is not None:
+        around = layout(width, height, white, rng)
+        return rc.make_sheet(inked, crop, (width, height), around.margins, around.picture), around.bordered
     margins = (0, 0, 0, 0)
     if bordered:
         # Photo borders are even; a picture on office paper sits anywhere on the sheet.
@@ -206,32 +294,34 @@ def apply(
         background: (CANVAS, CANVAS, 3), what lies behind the paper.
         variant: one of `VARIANTS`; None draws one.
         holder: who holds it before the chest; None: held from somewhere, taped, or lying there.
-        good: made well, so that ink, streaks and folds are not seen; newsprint cannot be.
+        good: made well, so that ink, streaks and folds are not seen; not every kind can be.
 
     Raises:
         ValueError: for an unknown variant.
     """
     variant = paint.pick(rng, VARIANTS, variant)
     kind, cues, light = variant.split("/")[1], [], rc.scene_light(scene, rng)
-    good = good and kind != "newsprint-bw"
+    stock = _STOCKS[kind]
+    good = good and stock.fine
     view = rc.draw_view(rng, good=good)
     if good:
         taken = _before_a_plain_ground(scene, rng) if paint.chance(rng, 0.35) else scene.image
         inked, faded = _well_inked(rc.inner_capture(taken, rng, softest=0.55), rng), False
     else:
-        inked, faded = _inked(rc.inner_capture(scene.image, rng), kind, rng)
+        inked, faded = _inked(rc.inner_capture(scene.image, rng), stock, rng)
     if kind == "inkjet" and not good:
         spread = rc.blurred(inked, rng.uniform(0.5, 1.1))
         inked = np.minimum(inked, spread) * np.float32(0.5) + spread * np.float32(0.5)
-    tint = np.array([1.0, 0.985, 0.94] if kind == "newsprint-bw" else [1.0, 0.995, 0.98], np.float32)
-    white = (tint * np.float32(rng.uniform(0.84, 0.93) if kind == "newsprint-bw" else rng.uniform(0.92, 1.0))).astype(
-        np.float32
-    )
+    elif kind == "instant":
+        inked, faded = _developed(inked, rng), True
+    elif kind == "photocopy":
+        inked, faded = _toner(inked, rng), True
+    white = (np.float32(stock.tint) * np.float32(rng.uniform(*stock.paper))).astype(np.float32)
 
-    sheet, bordered = _paper(scene, inked, view, white, rng)
+    sheet, bordered = _paper(scene, inked, view, white, stock.layout, rng)
     outer: Box = (0.0, 0.0, float(sheet.size[0]), float(sheet.size[1]))
     on_sheet = sheet.from_scene(scene.landmarks)
-    stiff = paint.chance(rng, 0.5)
+    stiff = paint.chance(rng, 0.5) or stock.stiff
     placement = rc.place(sheet, outer, on_sheet, view, rng, bow=0.0 if stiff else rng.uniform(8, 34), window=scene.window)
     on_canvas = placement.to_canvas(on_sheet)
     s, t = placement.planes()
@@ -240,20 +330,24 @@ def apply(
     u, v = (s - sheet.size[0] / 2) * scale, (t - sheet.size[1] / 2) * scale
 
     # Which traces the paper bears: drawn first, so that a view without edges can be given one that is plain.
-    dotted = kind in ("laser", "newsprint-bw") and paint.chance(rng, 0.75)
-    streaked = kind in ("laser", "inkjet") and paint.chance(rng, 0.5)
-    creased = paint.chance(rng, 0.28 if kind == "newsprint-bw" else 0.16)
-    glossy = paint.chance(rng, {"photo-paper": 0.75, "laser": 0.3, "inkjet": 0.2, "newsprint-bw": 0.06}[kind])
+    dotted = bool(stock.dotted) and paint.chance(rng, stock.dotted)
+    streaked = bool(stock.streaked) and paint.chance(rng, stock.streaked)
+    creased = paint.chance(rng, stock.creased)
+    glossy = paint.chance(rng, stock.glossy)
     curled = abs(placement.bow) > 7
     if good:
         dotted, streaked, creased, glossy = False, False, creased and paint.chance(rng, 0.3), glossy and paint.chance(rng, 0.5)
     elif view == rc.TIGHT and not (dotted or streaked or creased or glossy or curled):
-        dotted, streaked, glossy = kind == "newsprint-bw", kind in ("laser", "inkjet"), kind == "photo-paper"
+        dotted, streaked, glossy = (stock.plain == name for name in ("dotted", "streaked", "glossy"))
 
-    if dotted:
+    if kind == "canvas":
+        ink, dotted = _woven(ink, u, v, 2.9 if view == rc.TIGHT else 1.8, rng)
+        if dotted:
+            cues.append(DOTS)
+    elif dotted:
         period, strength = 2.0 + 3.2 * rng.beta(1.5, 1.8), np.float32(rng.uniform(0.3, 0.85))
         period = max(period, 2.8) if view == rc.TIGHT else period
-        dots = _halftone(ink, u, v, period, paint.chance(rng, 0.25), kind == "newsprint-bw", rng)
+        dots = _halftone(ink, u, v, period, paint.chance(rng, 0.25), stock.grey, rng)
         ink = ink + (dots * (white - 0.1) + 0.08 - ink) * strength * np.float32(min(1.0, 1.25 - 0.1 * period))
         if period > 2.7:
             cues.append(DOTS)

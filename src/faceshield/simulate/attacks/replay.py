@@ -1,4 +1,4 @@
-"""Pictures and videos shown on a screen: phone, tablet, monitor, television and laptop."""
+"""Pictures and videos shown on a screen: phone, tablet, monitor, television, laptop, and those of another kind."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
-from scipy.ndimage import convolve
 
 from faceshield.simulate import paint
-from faceshield.simulate.attacks import hands
+from faceshield.simulate.attacks import hands, panels
 from faceshield.simulate.attacks import recapture as rc
 from faceshield.simulate.attacks.controls import draw_controls
 from faceshield.simulate.holder import Holder
@@ -23,10 +22,7 @@ from faceshield.simulate.portrait import (
     Scene,
     blend,
     fill_polygon,
-    smooth_noise,
 )
-
-VARIANTS: tuple[str, ...] = ("replay/phone", "replay/tablet", "replay/monitor", "replay/tv", "replay/laptop")
 
 BEZEL, MOIRE, GRID, GLARE = "a screen bezel", "moire stripes", "a pixel grid", "screen glare"
 FLICKER, BLUISH, CLIPPED = "flicker bands", "bluish screen colours", "clipped bright colours"
@@ -36,8 +32,13 @@ CUES: tuple[str, ...] = (BEZEL, BUTTONS, MOIRE, GLARE, FINGERS, UNEVEN, BLUISH, 
 
 @dataclass(frozen=True)
 class _Device:
-    """Kind of screen: width / height choices, bezel range (share of the shorter side), true width in cm,
-    share of odd bezels.
+    """Kind of screen.
+
+    Attributes:
+        aspects: width / height, one of them. bezel: range, share of the shorter side. width_cm: how wide it is.
+        pale: how often its body is. rounding: of its corners, share of the shorter side.
+        structure: what its pixels do, if it is not a panel of liquid crystals. cue: the trace of that.
+        stands: whether nobody holds it. bow: how much it bulges, canvas pixels.
     """
 
     aspects: tuple[float, ...]
@@ -45,16 +46,24 @@ class _Device:
     width_cm: float
     pale: float
     rounding: float
+    structure: panels.Structure | None = None
+    cue: str = ""
+    stands: bool = True
+    bow: float = 0.0
 
 
 _DEVICES: dict[str, _Device] = {
-    "phone": _Device((0.46, 0.5, 0.5625, 0.5625, 1.78), (0.02, 0.09), 7.0, 0.2, 0.1),
-    "tablet": _Device((0.7, 0.75, 0.75, 1.33, 1.6), (0.04, 0.12), 18.0, 0.35, 0.05),
+    "phone": _Device((0.46, 0.5, 0.5625, 0.5625, 1.78), (0.02, 0.09), 7.0, 0.2, 0.1, stands=False),
+    "tablet": _Device((0.7, 0.75, 0.75, 1.33, 1.6), (0.04, 0.12), 18.0, 0.35, 0.05, stands=False),
     "monitor": _Device((1.78, 1.6, 1.33), (0.015, 0.07), 52.0, 0.15, 0.01),
     "tv": _Device((1.78,), (0.01, 0.045), 110.0, 0.05, 0.005),
     "laptop": _Device((1.6, 1.5, 1.78), (0.01, 0.06), 33.0, 0.35, 0.015),
+    "tube": _Device((1.33, 1.25), (0.06, 0.2), 40.0, 0.5, 0.1, panels.tube, GRID, bow=14.0),
+    "reader": _Device((0.7, 0.75), (0.07, 0.18), 12.0, 0.4, 0.05, panels.grey_ink, GRID, stands=False),
+    "lamps": _Device((1.78, 1.0, 0.6), (0.008, 0.03), 200.0, 0.0, 0.0, panels.lamps, GRID),
+    "projector": _Device((1.6, 1.78, 1.33), (0.0, 0.0), 180.0, 0.0, 0.0, panels.thrown, UNEVEN),
 }
-_ROWS, _COLUMNS = np.mgrid[0:CANVAS, 0:CANVAS].astype(np.float32)
+VARIANTS: tuple[str, ...] = tuple(f"replay/{kind}" for kind in _DEVICES)
 
 
 def _good_panel(image: FloatImage, rng: np.random.Generator) -> FloatImage:
@@ -126,67 +135,9 @@ def _screen(scene: Scene, shown: FloatImage, view: str, device: _Device, rng: np
     return sheet, covered
 
 
-def _moire(u: rc.Plane, v: rc.Plane, rng: np.random.Generator) -> FloatImage:
-    """Beat between the panel's and the sensor's grid: a factor per channel, curved and coloured; u, v in canvas pixels."""
-    factor = np.ones((CANVAS, CANVAS, 3), np.float32)
-    warp = smooth_noise(rng, cells=2)[..., 0] * np.float32(rng.uniform(0.0, 1.2))
-    coloured = rng.uniform(0.0, 1.0) if paint.chance(rng, 0.7) else 0.0
-    for wave in range(1 + int(paint.chance(rng, 0.35))):
-        period = rng.uniform(5, 14) if paint.chance(rng, 0.6) else rng.uniform(14, 44)
-        angle, curve = rng.uniform(0, np.pi), rng.uniform(-1, 1) * 2.5e-4
-        phase = (u * np.float32(np.cos(angle)) + v * np.float32(np.sin(angle))) / np.float32(period)
-        phase = phase + np.float32(curve) * (v * v - 0.5 * u * u) / np.float32(period) * 12 + warp
-        depth = np.float32(rng.uniform(0.05, 0.2) * (0.6 if wave else 1.0))
-        for channel in range(3):
-            shift = np.float32(2 * np.pi * coloured * channel / 3)
-            factor[..., channel] += depth * np.cos(np.float32(2 * np.pi) * phase + shift)
-    return factor
-
-
 def _faint(factor: FloatImage, share: np.float32) -> FloatImage:
     """A share of what a factor changes; all of it bit for bit."""
     return factor if share == 1 else 1 + share * (factor - 1)
-
-
-def _pixel_grid(u: rc.Plane, v: rc.Plane, rng: np.random.Generator) -> FloatImage:
-    """The panel's own pixels: dark gaps in both directions and, on some, the three stripes; u, v in canvas pixels."""
-    wave = np.float32(2 * np.pi / rng.uniform(2.5, 4.6))
-    depth, stripes = np.float32(rng.uniform(0.12, 0.34)), np.float32(rng.uniform(0.0, 0.3))
-    gaps = 1 - depth * (0.5 + 0.5 * np.cos(v * wave))
-    columns = [
-        1 - depth * (0.25 + 0.25 * np.cos(u * wave)) + stripes * np.cos(u * wave + np.float32(2.094 * c)) for c in range(3)
-    ]
-    return np.stack([gaps * column for column in columns], axis=-1).astype(np.float32)
-
-
-def _subpixels(u: rc.Plane, v: rc.Plane, rng: np.random.Generator) -> tuple[FloatImage, bool]:
-    """A panel's stripes of red, green and blue as a sensor with a Bayer pattern samples them: a factor per channel, and
-    whether its beats can be seen; u, v in canvas pixels.
-
-    Lens and pixel aperture take away most of the stripes; what is left is sampled more coarsely than it varies, each colour
-    at its own places, and comes back as coloured bands that follow the perspective.
-    """
-    pitch, spread = np.float32(rng.uniform(0.9, 2.4)), rng.uniform(0.28, 0.5)
-    factor = np.empty((CANVAS, CANVAS, 3), np.float32)
-    for channel in range(3):
-        stripes = np.ones((CANVAS, CANVAS), np.float32)
-        for order in (1, 2):
-            wave = order / float(pitch)
-            left = 2 * np.sinc(order / 3) * np.sinc(0.8 * wave) * np.exp(-2 * (np.pi * spread * wave) ** 2)
-            stripes += np.float32(left) * np.cos(np.float32(2 * np.pi * wave) * u - np.float32(2 * np.pi * order * channel / 3))
-        gaps = np.float32(0.5 * np.sinc(0.8 / pitch) * np.exp(-2 * (np.pi * spread / pitch) ** 2))
-        plane = stripes * (1 + gaps * np.cos(np.float32(2 * np.pi / pitch) * v))
-        seen = np.zeros_like(plane)
-        if channel == 1:
-            seen[::2, 1::2], seen[1::2, ::2] = plane[::2, 1::2], plane[1::2, ::2]
-            kernel = np.float32([[0, 1, 0], [1, 4, 1], [0, 1, 0]]) / 4
-        else:
-            start = channel // 2
-            seen[start::2, start::2] = plane[start::2, start::2]
-            kernel = np.float32([[1, 2, 1], [2, 4, 2], [1, 2, 1]]) / 4
-        factor[..., channel] = convolve(seen, kernel, mode="mirror")
-    coarse = factor.reshape(CANVAS // 3, 3, CANVAS // 3, 3, 3).mean(axis=(1, 3))
-    return factor, bool(coarse.std(axis=(0, 1)).max() > 0.012)
 
 
 def _deck(image: FloatImage, placement: rc.Placement, outer: Box, rng: np.random.Generator) -> None:
@@ -236,17 +187,6 @@ def _glare(background: FloatImage, face: np.ndarray, rng: np.random.Generator) -
     return light, bool(style != "room")
 
 
-def _flicker(rng: np.random.Generator) -> rc.Plane:
-    """Bands of a rolling shutter before a pulsed backlight: a factor, constant along each row of the canvas."""
-    rows = np.arange(CANVAS) / rng.uniform(26, 150) + rng.uniform(0, 1)
-    wave = np.cos(2 * np.pi * rows)
-    if paint.chance(rng, 0.5):
-        wave = np.tanh(wave * rng.uniform(2, 6))
-    bands = 1 - rng.uniform(0.05, 0.16) * (1 + wave)
-    slope = (_COLUMNS * np.float32(rng.normal(0, 0.02)) + _ROWS).clip(0, CANVAS - 1).astype(np.int32)
-    return bands.astype(np.float32)[slope]
-
-
 def _body(
     s: rc.Plane,
     t: rc.Plane,
@@ -267,6 +207,13 @@ def _body(
     edge = np.exp(-np.abs(rim) * 2.2) * np.float32(rng.uniform(0.05, 0.4)) * mask
     shade = rc.ramp(rng, 0.75, 1.2)
     return (colour * shade[..., None] + edge[..., None]).astype(np.float32), mask, lit
+
+
+def _on_the_wall(picture: FloatImage, mask: rc.Plane, rng: np.random.Generator) -> FloatImage:
+    """Thrown light where `mask` is, its edge as soft as the lens is set, on a plain wall of a dim room."""
+    tone = np.float32(rng.uniform(0.5, 0.95) * (1 + rng.normal(0, 0.04, 3)))
+    wall = tone * (rc.ramp(rng, 0.75, 1.1) * np.float32(rng.uniform(0.2, 0.7)))[..., None]
+    return blend(wall, wall + (1 - wall) * picture * tone, rc.blurred(mask, rng.uniform(0.5, 2.5)))
 
 
 def _stand(image: FloatImage, placement: rc.Placement, outer: Box, rng: np.random.Generator) -> None:
@@ -315,9 +262,9 @@ def apply(
     """
     variant = paint.pick(rng, VARIANTS, variant)
     kind = variant.split("/")[1]
-    if kind not in ("phone", "tablet"):
-        holder = None
     device, light = _DEVICES[kind], rc.scene_light(scene, rng)
+    holder = None if device.stands else holder
+    good = good and device.structure is None
     view = rc.draw_view(rng, whole=0.3 if kind == "phone" else 0.14, good=good)
     cues: list[str] = []
     if good:
@@ -335,7 +282,7 @@ def apply(
     screen: Box = (0.0, 0.0, float(width), float(height))
     outer: Box = (-sides, -tops, width + sides, height + (chin if kind in ("monitor", "tv") else tops))
     on_sheet = sheet.from_scene(scene.landmarks)
-    placement = rc.place(sheet, outer, on_sheet, view, rng, tilt=0.38, window=scene.window)
+    placement = rc.place(sheet, outer, on_sheet, view, rng, tilt=0.38, bow=device.bow, window=scene.window)
     on_canvas = placement.to_canvas(on_sheet)
     face = on_canvas[OUTLINE].mean(axis=0)
     s, t = placement.planes()
@@ -355,24 +302,31 @@ def apply(
     if good:
         weak, striped, gridded, flickering = np.float32(0.5), striped and paint.chance(rng, 0.3), False, False
         uneven, glaring = uneven and paint.chance(rng, 0.5), glaring and paint.chance(rng, 0.6)
-    if view == rc.TIGHT and not (striped or gridded or flickering or uneven or glaring or BUTTONS in cues):
+    if device.structure is not None:
+        striped = gridded = uneven = False
+        glaring = glaring and kind in ("tube", "reader")
+    elif view == rc.TIGHT and not (striped or gridded or flickering or uneven or glaring or BUTTONS in cues):
         glaring = paint.chance(rng, 0.5)
         uneven = not glaring
 
-    if kind == "laptop":
+    if device.structure is not None:
+        picture = device.structure(picture, u, v, rng)
+        cues = [cue for cue in cues if kind != "reader" or cue not in (BLUISH, CLIPPED)] + [device.cue]
+        flickering = flickering and kind != "reader"
+    elif kind == "laptop":
         gridded = False
-        beats, striped = _subpixels(u, v, rng) if striped or paint.chance(rng, 0.4) else (np.float32(1.0), False)
+        beats, striped = panels.subpixels(u, v, rng) if striped or paint.chance(rng, 0.4) else (np.float32(1.0), False)
         picture = picture * _faint(beats, weak)
     elif striped:
-        picture = picture * _faint(_moire(u, v, rng), weak)
+        picture = picture * _faint(panels.moire(u, v, rng), weak)
     if striped:
         cues.append(MOIRE)
     if gridded:
-        grid = _pixel_grid(u, v, rng)
+        grid = panels.pixel_grid(u, v, rng)
         picture = picture * (grid * np.float32(1 / grid.mean()))
         cues.append(GRID)
     if flickering:
-        picture = picture * _flicker(rng)[..., None]
+        picture = picture * panels.flicker(rng)[..., None]
         cues.append(FLICKER)
     if uneven:
         # Seen at an angle a panel dims and its colours turn.
@@ -393,6 +347,9 @@ def apply(
     image, mask, held = picture, None, None
     if view == rc.TIGHT:
         held = hands.fingertip_from_border(rng, scene.window) if paint.chance(rng, 0.06) else None
+    elif kind == "projector":
+        mask = rc.rounded_rectangle(s, t, screen, 0.0, placement.scale)
+        image = _on_the_wall(picture, mask, rng)
     else:
         radius = device.rounding * rng.uniform(0.2, 1.4) * min(width, height)
         body, mask, lit = _body(s, t, outer, screen, radius, placement.scale, device, rng)
