@@ -2,6 +2,7 @@
 
     python runs/leave_one_out.py sim/samples.jsonl [minutes=20 …] [--out runs/leave-one-out] [--only 0 1]
         [--config configs/train/tiny-towers.yaml]
+    python runs/leave_one_out.py --judge predictions.jsonl … --trained-on old/samples.jsonl …
 
 Fold k leaves out the k-th variant of every presentation type at once (a type with fewer variants starts again), so that
 there are as many trainings as the richest type has variants and each variant is left out at least once. Each fold: `faceshield
@@ -10,6 +11,10 @@ rest, and of each variant the AUC of the towers' class head against the fold's b
 training. Printed: every variant, and mean and worst of each type and of all. It goes on where it was stopped; what it finds is
 in OUT/leave_one_out.json. The settings to compare are data, sizes and losses: never choose by the test set that will be
 reported.
+
+The second form trains nothing: the simulator has got new variants since a model was trained, and `faceshield predict` has
+asked it about pictures with them. Of each variant that is in none of the files it was trained on, the AUC of
+`bonafide_score`, and of the others mean and worst beside them.
 """
 
 from __future__ import annotations
@@ -26,6 +31,7 @@ import numpy as np
 from faceshield.evaluation.metrics.intervals import bootstrap_intervals
 from faceshield.evaluation.metrics.pad import ScoreCurve
 from faceshield.records import Prediction, Sample, iter_jsonl, read_jsonl, write_text_atomic
+from faceshield.tasks import COARSE
 from faceshield.taxonomy import PRESENTATION_TYPES
 
 GOAL_MEAN, GOAL_WORST = 0.95, 0.85
@@ -103,14 +109,42 @@ def lines(found: dict[str, dict[str, object]]) -> Iterable[str]:
     yield f"{'all':28} {np.mean(every):6.3f} {min(every):6.3f}  (goal {GOAL_MEAN} and {GOAL_WORST})"
 
 
+def judge(predictions: Iterable[Prediction], trained_on: Iterable[Sample], rng: np.random.Generator) -> Iterable[str]:
+    """Lines on the variants that a model was not trained on, and one on those that it was.
+
+    Raises:
+        ValueError: it was trained on all of them.
+    """
+    known = {sample.original_label for sample in trained_on}
+    found = variant_aucs((row for row in predictions if row.task == COARSE.name), rng)
+    new = {name: row for name, row in found.items() if name not in known}
+    if not new:
+        raise ValueError(
+            "no variant is new to the model — expected some that --trained-on has not — simulate with a later version"
+        )
+    yield from lines(new)
+    old = [float(row["auc"]) for name, row in found.items() if name in known]  # type: ignore[arg-type]
+    if old:
+        yield f"{'trained on, for comparison':28} {np.mean(old):6.3f} {min(old):6.3f}  ({len(old)} variants)"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("samples", type=Path, nargs="+", help="samples files of `faceshield simulate`, and key=value")
+    parser.add_argument("samples", type=Path, nargs="*", help="samples files of `faceshield simulate`, and key=value")
+    parser.add_argument("--judge", type=Path, nargs="+", help="predictions of a model, in the place of trainings")
+    parser.add_argument("--trained-on", type=Path, nargs="+", default=[], help="the samples files that it was trained on")
     parser.add_argument("--out", type=Path, default=Path("runs/leave-one-out"))
     parser.add_argument("--config", type=Path, default=Path("configs/train/tiny-towers.yaml"))
     parser.add_argument("--only", type=int, nargs="+", help="these folds alone")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    if bool(options.judge) == bool(options.samples) or bool(options.judge) != bool(options.trained_on):
+        parser.error("expected samples files, or --judge with --trained-on")
+    if options.judge:
+        asked = (row for path in options.judge for row in iter_jsonl(path, Prediction))
+        known = (row for path in options.trained_on for row in iter_jsonl(path, Sample))
+        print(*judge(asked, known, np.random.default_rng(options.seed)), sep="\n")
+        return
     samples = [path for path in options.samples if "=" not in str(path)]
     values = [str(path) for path in options.samples if "=" in str(path)]
     every = folds(row for path in samples for row in iter_jsonl(path, Sample))

@@ -50,13 +50,20 @@ def test_the_auc_of_a_variant_is_against_all_bona_fide() -> None:
     assert found["print/laser"]["auc"] == pytest.approx(5 / 6) and found["print/inkjet"]["auc"] == pytest.approx(1 / 3)
     text = "\n".join(module.lines(found))
     assert "Print                         0.583  0.333" in text and "(goal 0.95 and 0.85)" in text
+    # Of a model that has seen one of them.
+    seen = _sample("Print", original_label="print/inkjet")
+    told = list(module.judge(rows, [seen], np.random.default_rng(0)))
+    assert not any("print/inkjet" in line for line in told) and "print/laser" in told[1]
+    assert "0.833  0.833  (goal" in told[-2] and "0.333  0.333  (1 variants)" in told[-1]
+    with pytest.raises(ValueError, match="no variant is new"):
+        list(module.judge(rows, [seen, _sample("Print", original_label="print/laser")], np.random.default_rng(0)))
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_two_folds_at_toy_size(tmp_path: Path) -> None:
     types = ("Bonafide", "Print", "Partial Mouth")
-    samples = simulate(tmp_path / "sim", SimulateConfig("drawn", 120, 1, types=types, size=64), workers=2)
+    samples = simulate(tmp_path / "sim", SimulateConfig("drawn", 240, 1, types=types, size=64), workers=2)
     toy = f"model={json.dumps(TOY)}"
     command = [sys.executable, str(SCRIPT), str(samples), toy, "pictures=48", "batch_size=8", "low_share=0", "threads=1",
                "--out", str(tmp_path / "out"), "--only", "0", "1"]  # fmt: skip
