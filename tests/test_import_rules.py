@@ -18,7 +18,7 @@ EVERYTHING = [path for folder in ("src", "tests", "examples", "benchmarks") for 
 
 BASE = {"records", "taxonomy", "config", "provenance", "engines"}
 # What shows or prepares pictures for the predictor; light, and free of tasks and model.
-PICTURES = {"images", "face", "inspection", "quality", "annotate", "html_report"}
+PICTURES = {"images", "face", "inspection", "quality", "looks", "annotate", "html_report"}
 
 MAY_IMPORT: dict[str, set[str]] = {
     "__init__": {"inspection", "predictor"},

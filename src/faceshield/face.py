@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -192,10 +193,18 @@ class TemplateDetector:
 
 
 class BuiltInDetector:
-    """What the predictor uses by default: the cascade, then the template, then the cascade on a finer copy."""
+    """What the predictor uses by default: the cascade, then the template, then the cascade on a finer copy.
 
-    def __init__(self) -> None:
-        self._cascade, self._template = CascadeDetector(), TemplateDetector()
+    Nothing is loaded before the first picture.
+    """
+
+    @cached_property
+    def _cascade(self) -> CascadeDetector:
+        return CascadeDetector()
+
+    @cached_property
+    def _template(self) -> TemplateDetector:
+        return TemplateDetector()
 
     def detect(self, rgb: NDArray[np.uint8]) -> list[Face]:
         """Faces in an (H, W, 3) uint8 RGB picture, the largest first; boxes are clipped to the picture."""

@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from faceshield.face import BuiltInDetector, FaceDetector, crop_box, surroundings_box
-from faceshield.images import ImageError, Picture, open_picture, source_name
+from faceshield.face import BuiltInDetector, FaceDetector
+from faceshield.images import ImageError, open_picture, source_name
 from faceshield.inspection import ALL_TASKS, Box, FaceMode, InspectionReport, check_tasks
-from faceshield.quality import assess
+from faceshield.looks import Look, Part, look_at
 from faceshield.tasks import COARSE, FINE, LOCALIZATION, REASONING, TASKS
 from faceshield.taxonomy import ATTACK_TYPES, BONAFIDE
 
@@ -97,7 +97,7 @@ class FaceShieldPredictor:
         self.model_info = {"name": name, "hash": model_hash}
         self.crop_side = crop_side
         self.surroundings = surroundings
-        self._detector = detector
+        self.detector = BuiltInDetector() if detector is None else detector
         self._templates = {
             task.question: [processor.encode_answer(answer) for answer in task.templates.values()] for task in (COARSE, FINE)
         }
@@ -319,9 +319,7 @@ class FaceShieldPredictor:
         """One report a picture, in order; those with a face go through the model together."""
         tasks = check_tasks(tasks)
         reports: list[InspectionReport | None] = []
-        crops: list[NDArray[np.uint8]] = []
-        surroundings: list[NDArray[np.uint8] | None] = []
-        waiting: list[tuple[int, dict[str, Any], Box | None, tuple[int, int, int, int]]] = []
+        waiting: list[tuple[int, Look, dict[str, Any]]] = []
         for image in images:
             try:
                 picture = open_picture(image)
@@ -331,62 +329,35 @@ class FaceShieldPredictor:
             except TypeError as error:
                 reports.append(self.failed(ImageError(source_name(image), str(error))))
                 continue
-            faces, crop = self._find_face(picture, face)
-            around = surroundings_box(faces[0], picture.size_wh) if faces and self.surroundings else None
-            meta: dict[str, Any] = {
-                "size_wh": list(picture.size_wh),
-                "faces": [list(box) for box in faces],
-                "crop": None if crop is None else list(crop),
-                "surroundings": None if around is None else list(around),
-                "notes": list(picture.notes),
-            }
-            common: dict[str, Any] = {"image": picture.name, "model": dict(self.model_info), "meta": meta}
-            if crop is None:
+            look = look_at(picture, face, self.detector, twice=self.surroundings)
+            common: dict[str, Any] = {"image": picture.name, "model": dict(self.model_info), "meta": look.meta()}
+            if look.crop is None:
                 reports.append(InspectionReport(status="no_face", **common))
                 continue
-            quality = assess(picture.rgb, crop, faces[0] if faces else None)
-            meta["quality"] = quality.to_dict()
-            common["quality_reasons"] = list(quality.reasons)
-            if len(faces) > 1:
-                meta["notes"].append(f"{len(faces)} faces were found; the largest was judged")
-            waiting.append((len(reports), common, faces[0] if faces else None, crop))
-            crops.append(_cut(picture.rgb, crop))
-            surroundings.append(None if around is None else _cut(picture.rgb, around))
+            common["quality_reasons"] = look.quality_reasons(common["meta"])
+            waiting.append((len(reports), look, common))
             reports.append(None)
         with torch.inference_mode():
-            judged = self._judge(crops, surroundings, tasks) if crops else []
-        for (place, common, found, crop), findings in zip(waiting, judged, strict=True):
+            judged = self._judge([look for _, look, _ in waiting], tasks) if waiting else []
+        for (place, look, common), findings in zip(waiting, judged, strict=True):
+            assert look.crop is not None
             reports[place] = InspectionReport(
                 status="ok",
                 threshold=self.threshold,
-                face=found,
-                boxes=_boxes(findings, crop, common["meta"]),
+                face=look.face,
+                boxes=_boxes(findings, look.crop, common["meta"]),
                 **{name: value for name, value in findings.items() if name != "located"},
                 **common,
             )
         return [report for report in reports if report is not None]
 
-    def _find_face(self, picture: Picture, face: str) -> tuple[list[Box], tuple[int, int, int, int] | None]:
-        """All faces, the largest first, and the part of the picture to judge, None where there is no face."""
-        if face not in ("detect", "whole"):
-            raise ValueError(f"face {face!r} — expected 'detect' or 'whole'")
-        width, height = picture.size_wh
-        if face == "whole":
-            return [], (0, 0, width, height)
-        if self._detector is None:
-            self._detector = BuiltInDetector()
-        found = sorted(self._detector.detect(picture.rgb), key=lambda one: -one.area)
-        faces = [tuple(round(float(value), 1) for value in one.box) for one in found]
-        return faces, crop_box(found[0].box, picture.size_wh) if found else None  # type: ignore[return-value]
-
-    def _judge(
-        self, crops: Sequence[NDArray[np.uint8]], surroundings: Sequence[NDArray[np.uint8] | None], tasks: Collection[str]
-    ) -> list[dict[str, Any]]:
+    def _judge(self, looks: Sequence[Look], tasks: Collection[str]) -> list[dict[str, Any]]:
         """What the model finds in each crop, of scores with its surroundings, where there are some; "located" is its answer to
         the question where, read in the crop's pixels."""
+        crops = [look.close for look in looks if look.close is not None]
         reading = self._read(crops)
         odds, types_odds = self._evidence(reading)
-        seen = {place: around for place, around in enumerate(surroundings) if around is not None}
+        seen = {place: look.around for place, look in enumerate(looks) if look.around is not None}
         if seen:
             for own, beside in zip((odds, types_odds), self._evidence(self._read(list(seen.values()))), strict=True):
                 own[list(seen)] = (own[list(seen)] + beside) / 2
@@ -476,13 +447,12 @@ class FaceShieldPredictor:
         types = types_odds.softmax(-1).tolist()
         return [(score, dict(zip(FINE.templates, row, strict=True))) for score, row in zip(scores, types, strict=True)]
 
-    def _face_to_ask_about(self, image: object, prompt: str, face: str) -> NDArray[np.uint8]:
+    def _face_to_ask_about(self, image: object, prompt: str, face: FaceMode) -> NDArray[np.uint8]:
         self._check_question(prompt)
-        picture = open_picture(image)
-        _, crop = self._find_face(picture, face)
-        if crop is None:
-            raise ImageError(picture.name, "no face was found — expected a frontal face — ask about the whole picture")
-        return _cut(picture.rgb, crop)
+        look = look_at(open_picture(image), face, self.detector)
+        if look.close is None:
+            raise ImageError(look.picture.name, "no face was found — expected a frontal face — ask about the whole picture")
+        return look.close
 
     def _check_question(self, prompt: str) -> None:
         if not isinstance(prompt, str) or not prompt.strip():
@@ -498,12 +468,7 @@ class FaceShieldPredictor:
             )
 
 
-def _cut(rgb: NDArray[np.uint8], crop: tuple[int, int, int, int]) -> NDArray[np.uint8]:
-    x0, y0, x1, y1 = crop
-    return np.ascontiguousarray(rgb[y0:y1, x0:x1])
-
-
-def _boxes(findings: dict[str, Any], crop: tuple[int, int, int, int], meta: dict[str, Any]) -> list[Box]:
+def _boxes(findings: dict[str, Any], crop: Part, meta: dict[str, Any]) -> list[Box]:
     """The attack's boxes in pixels of the given picture; notes where the model's words and its verdict disagree."""
     if "reasoning" in findings:
         said = REASONING.read(findings["reasoning"]).is_attack

@@ -1,0 +1,108 @@
+"""What of a photograph is judged: the face close, and for models that learnt it a second look with more around it.
+
+One line of use: `look_at(open_picture("photo.jpg"), "detect", BuiltInDetector(), twice=True).close`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faceshield.face import FaceDetector, crop_box, surroundings_box
+from faceshield.images import Picture
+from faceshield.inspection import Box, FaceMode
+from faceshield.quality import assess
+
+Part = tuple[int, int, int, int]
+"""x0, y0, x1, y1 in whole pixels of a picture, x1 and y1 exclusive."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """A photograph and which parts of it are judged.
+
+    Attributes:
+        picture: the photograph.
+        faces: all that were found in it, the largest first; none where nobody looked for them.
+        crop: what is judged; None where a face was looked for and none was found.
+        surroundings: what the second look sees; None where there is only one.
+    """
+
+    picture: Picture
+    faces: tuple[Box, ...]
+    crop: Part | None
+    surroundings: Part | None = None
+
+    @property
+    def face(self) -> Box | None:
+        """The face that is judged, if one was looked for and found."""
+        return self.faces[0] if self.faces else None
+
+    @cached_property
+    def close(self) -> NDArray[np.uint8] | None:
+        """(H, W, 3) uint8 RGB of `crop`."""
+        return self._cut(self.crop)
+
+    @cached_property
+    def around(self) -> NDArray[np.uint8] | None:
+        """(H, W, 3) uint8 RGB of `surroundings`."""
+        return self._cut(self.surroundings)
+
+    def _cut(self, part: Part | None) -> NDArray[np.uint8] | None:
+        if part is None:
+            return None
+        x0, y0, x1, y1 = part
+        return np.ascontiguousarray(self.picture.rgb[y0:y1, x0:x1])
+
+    def quality_reasons(self, meta: dict[str, Any]) -> list[str]:
+        """Why what is judged may be too poor for it; the measures go into a report's `meta`."""
+        if self.crop is None:
+            return []
+        quality = assess(self.picture.rgb, self.crop, self.face)
+        meta["quality"] = quality.to_dict()
+        return list(quality.reasons)
+
+    def meta(self) -> dict[str, Any]:
+        """What a report's `meta` says of it."""
+        notes = list(self.picture.notes)
+        if len(self.faces) > 1:
+            notes.append(f"{len(self.faces)} faces were found; the largest was judged")
+        return {
+            "size_wh": list(self.picture.size_wh),
+            "faces": [list(box) for box in self.faces],
+            "crop": None if self.crop is None else list(self.crop),
+            "surroundings": None if self.surroundings is None else list(self.surroundings),
+            "notes": notes,
+        }
+
+
+def look_at(picture: Picture, face: FaceMode, detector: FaceDetector, *, twice: bool = False) -> Look:
+    """Choose the parts of a photograph that are judged.
+
+    Args:
+        face: "detect": the largest face with a margin; "whole": all of the picture, a face crop already.
+        detector: used with "detect" alone.
+        twice: whether a face that was found gets a second look, unless there is no more of the picture to see.
+
+    Raises:
+        ValueError: unknown `face`.
+    """
+    if face == "whole":
+        return Look(picture, (), (0, 0, *picture.size_wh))
+    if face != "detect":
+        raise ValueError(f"face {face!r} — expected 'detect' or 'whole'")
+    found = sorted(detector.detect(picture.rgb), key=lambda one: -one.area)
+    if not found:
+        return Look(picture, (), None)
+    faces = tuple(_rounded(one.box) for one in found)
+    around = surroundings_box(faces[0], picture.size_wh) if twice else None
+    return Look(picture, faces, crop_box(found[0].box, picture.size_wh), around)
+
+
+def _rounded(box: Box) -> Box:
+    x0, y0, x1, y1 = (round(float(value), 1) for value in box)
+    return x0, y0, x1, y1
