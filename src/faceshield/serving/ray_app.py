@@ -29,7 +29,7 @@ from faceshield.engines import join_ray
 from faceshield.serving import Settings, create_app
 from faceshield.serving.door import LIMITS_VARIABLE
 from faceshield.serving.observe import LOG, log_json_lines
-from faceshield.serving.service import Service
+from faceshield.serving.service import Service, keep_what_is_loaded
 
 try:
     import ray
@@ -87,6 +87,7 @@ class _Replica:
         """Before the first request, and again and again; a replica that raises is replaced."""
         service: Service = self.app.state.service
         await service.ready()
+        keep_what_is_loaded()
 
     async def numbers(self) -> tuple[str, str]:
         """Its id, and its own numbers in Prometheus' text format."""

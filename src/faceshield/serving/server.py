@@ -6,26 +6,34 @@ Use: `run(create_app(predictor), host="127.0.0.1", port=8000)`; returns after SI
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
 
 from faceshield.serving.observe import LOG, log_json_lines
-from faceshield.serving.service import Service
+from faceshield.serving.service import Service, keep_what_is_loaded
 
 
 class _Server(uvicorn.Server):
-    """Tells the service of the end before uvicorn closes its sockets."""
+    """Tells the service of the end before uvicorn closes its sockets, and keeps what is loaded once it is warm."""
 
     service: Service
     loop: asyncio.AbstractEventLoop
+    _settling: asyncio.Task[None]
 
     async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
         self.loop = asyncio.get_running_loop()
         await super().startup(sockets)  # type: ignore[arg-type]
         addresses = ["{}:{}".format(*bound.getsockname()[:2]) for server in self.servers for bound in server.sockets]
         LOG.info("listening", extra={"fields": {"addresses": addresses}})
+        self._settling = asyncio.create_task(self._settle())
+
+    async def _settle(self) -> None:
+        with suppress(RuntimeError):  # it says of itself what is wrong with it
+            await self.service.ready()
+            keep_what_is_loaded()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self.loop.call_soon_threadsafe(self.service.drain)

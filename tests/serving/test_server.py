@@ -1,0 +1,36 @@
+"""uvicorn around the application: what the process does beside answering."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from types import SimpleNamespace
+from typing import Any
+
+import uvicorn
+
+from faceshield.serving.server import _Server
+
+
+def test_once_warm_the_collector_looks_at_nothing_that_was_loaded() -> None:
+    async def ready() -> None:
+        pass
+
+    async def fails() -> None:
+        raise RuntimeError("the model failed on its first picture")
+
+    def frozen_after(warm_up: Any) -> int:
+        server = _Server(uvicorn.Config("app"))
+        server.service = SimpleNamespace(ready=warm_up)  # type: ignore[assignment]
+        asyncio.run(server._settle())
+        return gc.get_freeze_count()
+
+    assert gc.get_freeze_count() == 0
+    try:
+        assert frozen_after(fails) == 0
+        assert frozen_after(ready) > 1000
+        kept = gc.get_freeze_count()
+        later = [[] for _ in range(5000)]  # what comes after is looked at as ever, after a second settling too
+        assert frozen_after(ready) <= kept and len(later) == 5000
+    finally:
+        gc.unfreeze()
