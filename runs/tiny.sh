@@ -7,7 +7,8 @@
 # Every step is skipped once its output is complete and goes on where it was stopped; times are in $OUT/times.log.
 # With INIT=CHECKPOINT its towers and language model go on instead (a further cycle): no language stage, no stage 1.
 # Environment: OUT (runs/tiny), SIZE=full|short|cycle|toy, SEED (0, added to those of the pictures), THREADS (2), WORKERS (2),
-# TOWER_MINUTES, SFT_MINUTES, ABLATIONS=1 for the two trainings without SAVP and without PVTM, PYTHON.
+# ALSO=OUT of an earlier cycle, whose training pictures are learnt from once more, TOWER_MINUTES, SFT_MINUTES, ABLATIONS=1 for the
+# two trainings without SAVP and without PVTM, PYTHON.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -15,6 +16,7 @@ FACES=${1:-${FACES:-}}
 OUT=${OUT:-runs/tiny}
 SIZE=${SIZE:-full}
 INIT=${INIT:-}
+ALSO=${ALSO:-}
 SEED=${SEED:-0}
 THREADS=${THREADS:-2}
 WORKERS=${WORKERS:-2}
@@ -84,6 +86,7 @@ for source in "${SOURCES[@]}"; do
   samples+=("$train/samples.jsonl" "$OUT/data/$source-dev/samples.jsonl")
   dialogues+=("$train/dialogues.jsonl")
   captions+=("$train/captions.jsonl")
+  [ -z "$ALSO" ] || samples+=("$ALSO/data/$source-train/samples.jsonl") dialogues+=("$ALSO/data/$source-train/dialogues.jsonl")
 done
 
 # -- training ------------------------------------------------------------------------------------------------------------
