@@ -1,11 +1,15 @@
-"""Heavy make-up: theatre, white face, old age, drag, corpse, dazzle blocks. The live skin still shows through it."""
+"""Heavy make-up: theatre, white face, old age, drag, corpse, dazzle blocks, another person, a clown, an animal, a skull, metal.
+
+The live skin still shows through it.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from faceshield.simulate import paint
 from faceshield.simulate.attacks.surface import MEAN_UV, Frame, exposure, skin_colour, skin_mask
@@ -23,10 +27,6 @@ from faceshield.simulate.portrait import (
     smooth_noise,
 )
 
-VARIANTS: tuple[str, ...] = (
-    "makeup/theatre", "makeup/white-face", "makeup/old-age", "makeup/drag", "makeup/corpse", "makeup/dazzle",
-    "makeup/impersonation",
-)  # fmt: skip
 BROWS, SHADOW, LINER, LIPS = "drawn thick brows", "heavy eye shadow", "black eye lines", "painted lips"
 WHITE, PALE, BLUSH, CONTOUR = "a white painted face", "grey painted skin", "strong cheek colour", "dark contour lines"
 WRINKLES, BLOCKS, BEARD, POWDER = "drawn wrinkle lines", "painted colour blocks", "a painted beard", "thick powdered skin"
@@ -34,6 +34,8 @@ DARK_EYES = "dark painted sockets"
 CUES: tuple[str, ...] = (
     LIPS, BROWS, CONTOUR, SHADOW, LINER, BLUSH, DARK_EYES, POWDER, BLOCKS, PALE, WRINKLES, WHITE, BEARD,
 )  # fmt: skip
+
+Colour = NDArray[np.float32]
 
 _SHADOWS = (
     (0.15, 0.3, 0.7),
@@ -72,14 +74,17 @@ def wrinkles(frame: Frame, rng: np.random.Generator, share: float, jitter: float
 
 @dataclass
 class _Canvas:
-    """The picture being painted, and what has been painted."""
+    """The picture being painted, and what has been painted; `lips` and `shadow` are this person's colours for them."""
 
     scene: Scene
     frame: Frame
     image: FloatImage
     painted: Mask
     light: Mask
-    cues: list[str]
+    skin: Colour
+    lips: Colour
+    shadow: Colour
+    cues: list[str] = field(default_factory=list)
 
     def lay(self, colour: NDArray[np.float32] | FloatImage, mask: Mask, strength: float, cue: str | None = None) -> None:
         """Paints `colour` (in the scene's light) where `mask` says; the skin's own texture stays in part."""
@@ -89,12 +94,17 @@ class _Canvas:
         if cue:
             self.cues.append(cue)
 
+    def area(self, outlines: Iterable[ArrayLike], soft: float) -> Mask:
+        """What closed outlines in face coordinates hold, its edge softened; `soft` in face units too."""
+        return paint.blur(paint.shapes([self.frame.px(outline) for outline in outlines]), soft * self.frame.span)
 
-def _start(scene: Scene, frame: Frame) -> _Canvas:
-    skin = float(skin_colour(scene, frame) @ paint.LUMA)
+
+def _start(scene: Scene, frame: Frame, rng: np.random.Generator) -> _Canvas:
+    skin = skin_colour(scene, frame)
     luma = scene.image @ paint.LUMA
-    light = (0.35 + 0.65 * luma / max(skin, 0.12)).clip(0.35, 1.35) * exposure(scene, frame)
-    return _Canvas(scene, frame, scene.image, np.zeros_like(luma), light.astype(np.float32), [])
+    light = (0.35 + 0.65 * luma / max(float(skin @ paint.LUMA), 0.12)).clip(0.35, 1.35) * exposure(scene, frame)
+    lips, shadow = paint.colour(rng, _LIPS, 0.03), paint.colour(rng, _SHADOWS, 0.03)
+    return _Canvas(scene, frame, scene.image, np.zeros_like(luma), light.astype(np.float32), skin, lips, shadow)
 
 
 def _face_mask(c: _Canvas, rng: np.random.Generator) -> Mask:
@@ -168,8 +178,7 @@ def _contour(c: _Canvas, rng: np.random.Generator) -> None:
     lines += [((s * 0.13, -0.1), (s * 0.11, 0.25), (s * 0.14, 0.6)) for s in (-1, 1)]
     widths = [0.17 * c.frame.span] * 2 + [0.06 * c.frame.span] * 2
     mask = paint.strokes([paint.curve(c.frame.px(np.asarray(line)), 20) for line in lines], widths)
-    skin = skin_colour(c.scene, c.frame)
-    c.lay(skin * np.float32([0.45, 0.34, 0.28]), paint.blur(mask, 0.075 * c.frame.span), rng.uniform(0.5, 0.8), CONTOUR)
+    c.lay(c.skin * np.float32([0.45, 0.34, 0.28]), paint.blur(mask, 0.075 * c.frame.span), rng.uniform(0.5, 0.8), CONTOUR)
 
 
 def _wrinkles(c: _Canvas, rng: np.random.Generator) -> None:
@@ -177,9 +186,8 @@ def _wrinkles(c: _Canvas, rng: np.random.Generator) -> None:
     width = rng.uniform(0.035, 0.06) * c.frame.span
     dark = paint.blur(paint.strokes(lines, width, taper=True), rng.uniform(0.3, 0.8))
     light = paint.blur(paint.shifted(dark, 0, max(1, width * 0.9)), 0.8)
-    skin = skin_colour(c.scene, c.frame)
-    c.lay(skin * 0.4 + 0.55, light, 0.5)
-    c.lay(skin * np.float32([0.35, 0.24, 0.2]), dark, rng.uniform(0.75, 0.95), WRINKLES)
+    c.lay(c.skin * 0.4 + 0.55, light, 0.5)
+    c.lay(c.skin * np.float32([0.35, 0.24, 0.2]), dark, rng.uniform(0.75, 0.95), WRINKLES)
 
 
 def _beard(c: _Canvas, rng: np.random.Generator) -> None:
@@ -207,6 +215,179 @@ def _dazzle(c: _Canvas, rng: np.random.Generator) -> None:
         c.lay(paint.colour(rng, _BLOCKS), mask, rng.uniform(0.82, 0.97), BLOCKS)
 
 
+def _theatre(c: _Canvas, rng: np.random.Generator) -> None:
+    _eyes(c, rng, c.shadow, rng.uniform(0.5, 1.0))
+    _brows(c, rng)
+    _liner(c, rng)
+    _cheeks(c, rng, doll=paint.chance(rng, 0.3))
+    _lips(c, rng, rng.uniform(1.1, 1.7), c.lips)
+
+
+def _white_face(c: _Canvas, rng: np.random.Generator) -> None:
+    _foundation(c, rng, np.float32([0.97, 0.96, 0.95]), rng.uniform(0.72, 0.92), WHITE)
+    _lips(c, rng, rng.uniform(0.8, 1.8), c.lips)
+    _eyes(c, rng, c.shadow, rng.uniform(0.3, 1.0))
+    if paint.chance(rng, 0.6):
+        _cheeks(c, rng, doll=True)
+    _brows(c, rng)
+
+
+def _old_age(c: _Canvas, rng: np.random.Generator) -> None:
+    if paint.chance(rng, 0.6):
+        _foundation(c, rng, (c.skin * 0.5 + 0.36).clip(0, 1), rng.uniform(0.3, 0.55), POWDER)
+    _eyes(c, rng, c.skin * np.float32([0.5, 0.38, 0.42]), 0.2, DARK_EYES)
+    _wrinkles(c, rng)
+    if paint.chance(rng, 0.3):
+        _contour(c, rng)
+
+
+def _drag(c: _Canvas, rng: np.random.Generator) -> None:
+    _foundation(c, rng, (c.skin * 0.85 + np.float32([0.17, 0.11, 0.08])).clip(0, 1), rng.uniform(0.5, 0.75), POWDER)
+    _contour(c, rng)
+    _eyes(c, rng, c.shadow, rng.uniform(0.7, 1.0))
+    _liner(c, rng)
+    _brows(c, rng, rng.uniform(0.08, 0.3))
+    _cheeks(c, rng)
+    _lips(c, rng, rng.uniform(1.2, 1.6), c.lips)
+
+
+def _corpse(c: _Canvas, rng: np.random.Generator) -> None:
+    tone = paint.colour(rng, ((0.62, 0.68, 0.62), (0.6, 0.62, 0.7), (0.7, 0.7, 0.68), (0.5, 0.62, 0.45)))
+    _foundation(c, rng, tone, rng.uniform(0.6, 0.85), PALE)
+    _eyes(c, rng, paint.colour(rng, ((0.1, 0.06, 0.08), (0.25, 0.05, 0.1), (0.15, 0.12, 0.2)), 0.02), 0.8, DARK_EYES)
+    _contour(c, rng)
+    _lips(c, rng, 1.05, paint.colour(rng, ((0.1, 0.05, 0.1), (0.25, 0.1, 0.2)), 0.02))
+
+
+def _blocks(c: _Canvas, rng: np.random.Generator) -> None:
+    _dazzle(c, rng)
+    if paint.chance(rng, 0.5):
+        _lips(c, rng, 1.1, c.lips)
+
+
+def _impersonation(c: _Canvas, rng: np.random.Generator) -> None:
+    _brows(c, rng)
+    _contour(c, rng)
+    if paint.chance(rng, 0.7):
+        _beard(c, rng)
+    else:
+        _lips(c, rng, rng.uniform(1.1, 1.5), c.lips)
+        _liner(c, rng)
+
+
+def _clown(c: _Canvas, rng: np.random.Generator) -> None:
+    """White around mouth and eyes or all over, a mouth twice as large, coloured patches over the eyes, a red nose."""
+    white = np.float32([0.97, 0.96, 0.95])
+    if paint.chance(rng, 0.6):
+        _foundation(c, rng, white, rng.uniform(0.75, 0.95), WHITE)
+    around = paint.ellipse((0, 1.16), (rng.uniform(0.55, 0.72), 0), (0, rng.uniform(0.3, 0.4)), 2.4)
+    c.lay(white, c.area([around], 0.02), 0.9, BLOCKS)
+    _lips(c, rng, rng.uniform(1.4, 2.1), paint.colour(rng, ((0.8, 0.05, 0.08), (0.05, 0.05, 0.06), (0.7, 0.05, 0.3)), 0.02))
+    tone, tall = paint.colour(rng, _BLOCKS), rng.uniform(0.35, 0.6)
+    eyes = paint.shapes([c.frame.part("left_eye"), c.frame.part("right_eye")])
+    power = float(rng.choice([1.2, 2.0]))  # a lozenge or an oval
+    over = [paint.ellipse((s * 0.5, -0.02), (rng.uniform(0.18, 0.32), 0), (0, tall), power) for s in (-1, 1)]
+    c.lay(tone, c.area(over, 0.02) * (1 - eyes), 0.9, SHADOW)
+    if paint.chance(rng, 0.75):
+        nose = paint.ellipse((0, 0.6), (rng.uniform(0.18, 0.28), 0), (0, rng.uniform(0.15, 0.24)))
+        c.lay(np.float32([0.8, 0.06, 0.08]), c.area([nose], 0.02), 0.93)
+    if paint.chance(rng, 0.6):
+        _brows(c, rng, rng.uniform(0.3, 0.6))
+
+
+def _animal(c: _Canvas, rng: np.random.Generator) -> None:
+    """A cat, a tiger, a dog: a ground of fur's colour, white muzzle, black nose and split lip, stripes or spots, whiskers."""
+    furs = (0.92, 0.5, 0.1), (0.95, 0.8, 0.3), (0.6, 0.6, 0.62), (0.5, 0.3, 0.15), (0.9, 0.88, 0.85)
+    ground, face = paint.colour(rng, furs, 0.04), paint.shapes([c.frame.outline()])
+    dark = paint.colour(rng, ((0.05, 0.04, 0.04), (0.2, 0.1, 0.05)), 0.02)
+    if paint.chance(rng, 0.75):
+        _foundation(c, rng, ground, rng.uniform(0.6, 0.9), BLOCKS)
+    muzzle = [paint.ellipse((s * 0.22, 0.92), (0.32, 0), (0, 0.26)) for s in (-1, 1)]
+    c.lay(
+        np.float32([0.96, 0.95, 0.93]),
+        c.area(muzzle, 0.04),
+        0.85,
+    )
+    nose = np.array([(-0.2, 0.52), (0.2, 0.52), (0.06, 0.76), (-0.06, 0.76)])
+    split = paint.curve(c.frame.px(np.array([(0.0, 0.74), (0.01, 0.88), (0.0, 0.98)])))
+    c.lay(
+        dark, np.maximum(paint.shapes([paint.rounded(c.frame.px(nose), 1)]), paint.strokes([split], 0.05 * c.frame.span)), 0.93
+    )
+    lines = []
+    if paint.chance(rng, 0.65):  # stripes come from the sides and the hairline, and end in a point
+        for side in (-1, 1):
+            for v in np.linspace(0.25, 1.4, int(rng.integers(2, 5))) + rng.normal(0, 0.05):
+                tip = 1.05 - rng.uniform(0.3, 0.5)
+                bend = (0.5 * (1.05 + tip), v + rng.uniform(-0.12, 0.05))
+                lines.append(paint.curve(c.frame.px(np.array([(1.05, v - 0.1), bend, (tip, v)]) * (side, 1))))
+        for u in np.linspace(-0.5, 0.5, int(rng.integers(3, 6))):
+            lines.append(paint.curve(c.frame.px(np.array([(u, -1.15), (0.9 * u, -0.85), (0.7 * u, -0.55)]))))
+        stripes = paint.strokes(lines, rng.uniform(0.09, 0.16) * c.frame.span, taper=True)
+        c.lay(dark, stripes * face, rng.uniform(0.8, 0.95))
+    whiskers = [
+        c.frame.px(np.array([(side * 0.3, 0.9 + 0.06 * k), (side * rng.uniform(0.75, 1.0), 0.8 + 0.14 * k)]))
+        for side in (-1, 1) for k in range(int(rng.integers(2, 4)))
+    ]  # fmt: skip
+    c.lay(dark, paint.strokes(whiskers, rng.uniform(0.02, 0.04) * c.frame.span) * face, 0.9, CONTOUR)
+    _liner(c, rng)
+
+
+def _skull(c: _Canvas, rng: np.random.Generator) -> None:
+    """Bone white, black sockets, a black hollow for the nose, teeth drawn over the lips and out to the cheeks."""
+    black = np.float32([0.04, 0.04, 0.05])
+    _foundation(c, rng, np.float32([0.95, 0.94, 0.9]), rng.uniform(0.7, 0.93), WHITE)
+    eyes = paint.shapes([c.frame.part("left_eye"), c.frame.part("right_eye")])
+    sockets = [paint.ellipse((s * 0.5, 0.0), (rng.uniform(0.3, 0.38), 0), (0, rng.uniform(0.28, 0.38))) for s in (-1, 1)]
+    c.lay(
+        black,
+        c.area(sockets, 0.03) * (1 - eyes),
+        0.93,
+        DARK_EYES,
+    )
+    hollow = np.array([(0.0, 0.3), (0.2, 0.68), (0.05, 0.66), (0.0, 0.58), (-0.05, 0.66), (-0.2, 0.68)])
+    c.lay(black, c.area([hollow], 0.02), 0.9)
+    wide, low = rng.uniform(0.4, 0.8), rng.uniform(0.14, 0.22)
+    gums = paint.curve(c.frame.px(np.array([(-wide, 1.02), (-0.3, 1.14), (0.3, 1.14), (wide, 1.02)])))
+    places = np.arange(-0.5 * wide - 0.05, 0.5 * wide + 0.06, 0.12)
+    teeth = [c.frame.px(np.array([(u, 1.12 - low), (u, 1.12 + low)])) for u in places]
+    c.lay(black, paint.strokes([gums, *teeth], [0.05 * c.frame.span] + [0.03 * c.frame.span] * len(teeth)), 0.92, CONTOUR)
+    if paint.chance(rng, 0.6):
+        hollows = [paint.ellipse((s * 0.72, 0.75), (0.14, s * 0.1), (0, 0.3)) for s in (-1, 1)]
+        c.lay(black, c.area(hollows, 0.07), rng.uniform(0.5, 0.85))
+
+
+def _metallic(c: _Canvas, rng: np.random.Generator) -> None:
+    """Gold, silver or bronze all over: its light is harder than skin's, for the pigment are small mirrors."""
+    metal = paint.colour(rng, ((0.85, 0.65, 0.2), (0.75, 0.76, 0.8), (0.6, 0.35, 0.15), (0.2, 0.45, 0.5)), 0.03)
+    mask = _face_mask(c, rng)
+    luma = c.scene.image @ paint.LUMA
+    level = max(float(c.skin @ paint.LUMA), 0.12)
+    c.light = (c.light * (luma / level).clip(0.3, 1.7) ** rng.uniform(0.6, 1.4)).astype(np.float32)
+    c.lay(metal, mask, rng.uniform(0.75, 0.95), BLOCKS)
+    glint = ((luma / level - 1.08) * 4).clip(0, 1) * mask * (1 + 0.4 * smooth_noise(rng, cells=70)[..., 0])
+    c.image = c.image + (paint.blur(glint.clip(0, 1), 0.7) * rng.uniform(0.2, 0.55))[..., None] * np.sqrt(metal)
+    if paint.chance(rng, 0.5):
+        _lips(c, rng, 1.05, metal * np.float32(0.5))
+    if paint.chance(rng, 0.5):
+        _liner(c, rng)
+
+
+_LOOKS: dict[str, Callable[[_Canvas, np.random.Generator], None]] = {
+    "makeup/theatre": _theatre,
+    "makeup/white-face": _white_face,
+    "makeup/old-age": _old_age,
+    "makeup/drag": _drag,
+    "makeup/corpse": _corpse,
+    "makeup/dazzle": _blocks,
+    "makeup/impersonation": _impersonation,
+    "makeup/clown": _clown,
+    "makeup/animal": _animal,
+    "makeup/skull": _skull,
+    "makeup/metallic": _metallic,
+}
+VARIANTS: tuple[str, ...] = tuple(_LOOKS)
+
+
 def apply(scene: Scene, rng: np.random.Generator, *, variant: str | None = None) -> Attacked:
     """Makes the face up.
 
@@ -221,55 +402,8 @@ def apply(scene: Scene, rng: np.random.Generator, *, variant: str | None = None)
     """
     name = paint.pick(rng, VARIANTS, variant)
     frame = Frame(scene.landmarks)
-    c = _start(scene, frame)
-    skin = skin_colour(scene, frame)
-    lips, shadow = paint.colour(rng, _LIPS, 0.03), paint.colour(rng, _SHADOWS, 0.03)
-    if name == "makeup/white-face":
-        _foundation(c, rng, np.float32([0.97, 0.96, 0.95]), rng.uniform(0.72, 0.92), WHITE)
-        _lips(c, rng, rng.uniform(0.8, 1.8), lips)
-        _eyes(c, rng, shadow, rng.uniform(0.3, 1.0))
-        if paint.chance(rng, 0.6):
-            _cheeks(c, rng, doll=True)
-        _brows(c, rng)
-    elif name == "makeup/old-age":
-        if paint.chance(rng, 0.6):
-            _foundation(c, rng, (skin * 0.5 + 0.36).clip(0, 1), rng.uniform(0.3, 0.55), POWDER)
-        _eyes(c, rng, skin * np.float32([0.5, 0.38, 0.42]), 0.2, DARK_EYES)
-        _wrinkles(c, rng)
-        if paint.chance(rng, 0.3):
-            _contour(c, rng)
-    elif name == "makeup/drag":
-        _foundation(c, rng, (skin * 0.85 + np.float32([0.17, 0.11, 0.08])).clip(0, 1), rng.uniform(0.5, 0.75), POWDER)
-        _contour(c, rng)
-        _eyes(c, rng, shadow, rng.uniform(0.7, 1.0))
-        _liner(c, rng)
-        _brows(c, rng, rng.uniform(0.08, 0.3))
-        _cheeks(c, rng)
-        _lips(c, rng, rng.uniform(1.2, 1.6), lips)
-    elif name == "makeup/corpse":
-        tone = paint.colour(rng, ((0.62, 0.68, 0.62), (0.6, 0.62, 0.7), (0.7, 0.7, 0.68), (0.5, 0.62, 0.45)))
-        _foundation(c, rng, tone, rng.uniform(0.6, 0.85), PALE)
-        _eyes(c, rng, paint.colour(rng, ((0.1, 0.06, 0.08), (0.25, 0.05, 0.1), (0.15, 0.12, 0.2)), 0.02), 0.8, DARK_EYES)
-        _contour(c, rng)
-        _lips(c, rng, 1.05, paint.colour(rng, ((0.1, 0.05, 0.1), (0.25, 0.1, 0.2)), 0.02))
-    elif name == "makeup/dazzle":
-        _dazzle(c, rng)
-        if paint.chance(rng, 0.5):
-            _lips(c, rng, 1.1, lips)
-    elif name == "makeup/impersonation":
-        _brows(c, rng)
-        _contour(c, rng)
-        if paint.chance(rng, 0.7):
-            _beard(c, rng)
-        else:
-            _lips(c, rng, rng.uniform(1.1, 1.5), lips)
-            _liner(c, rng)
-    else:
-        _eyes(c, rng, shadow, rng.uniform(0.5, 1.0))
-        _brows(c, rng)
-        _liner(c, rng)
-        _cheeks(c, rng, doll=paint.chance(rng, 0.3))
-        _lips(c, rng, rng.uniform(1.1, 1.7), lips)
+    c = _start(scene, frame, rng)
+    _LOOKS[name](c, rng)
     outline = bounding_box(fill_polygon(frame.landmarks[OUTLINE], soften=0.0))
     local = bounding_box(c.painted, 0.35)
     # Paper is silent: painted skin counts as the region; whole-face make-up gets the outline of the face.

@@ -1,4 +1,4 @@
-"""Ink on the skin: tribal blades, letters, stars, webs, symbols, bars and moko spirals, at several places and sizes."""
+"""Ink on the skin: blades, letters, stars, webs, symbols, bars, spirals, flowers, flames, mandalas, at several places."""
 
 from __future__ import annotations
 
@@ -144,6 +144,68 @@ def _moko(rng: np.random.Generator) -> Marks:
     return [], lines
 
 
+def _flowers(rng: np.random.Generator) -> Marks:
+    """Blossoms of outlined petals on a bent stem with filled leaves."""
+    lines: list[tuple[NDArray[np.float64], float]] = []
+    leaves, width = [], rng.uniform(0.07, 0.12)
+    stem = np.asarray(paint.curve(rng.uniform(-0.25, 0.25, (4, 2)) + [(-0.8, 0.7), (-0.2, 0.1), (0.3, 0.2), (0.8, -0.5)], 20))
+    lines.append((stem.astype(np.float64), width))
+    for place in rng.choice(np.arange(3, 17), int(rng.integers(2, 5)), replace=False):
+        turn, long = rng.uniform(0, 2 * np.pi), rng.uniform(0.3, 0.5)
+        leaf = np.asarray(paint.ellipse((long, 0), (long, 0), (0, 0.35 * long), 1.4, 16), np.float64)
+        leaves.append(stem[place] + leaf @ _turned(turn))
+    t = np.linspace(-0.5, 0.5, 9) * np.pi
+    for middle in stem[[-1, 0]][: int(rng.integers(1, 3))]:
+        petals, size = int(rng.integers(4, 8)), rng.uniform(0.4, 0.65)
+        petal = np.stack([size * (0.25 + 0.75 * np.cos(t)), size * 1.6 / petals * np.sin(2 * t)], axis=1)
+        for i in range(petals):
+            lines.append((middle + petal @ _turned(2 * np.pi * i / petals), width))
+        leaves.append(_star(np.asarray(middle, np.float64), 0.25 * size, 8, 0.0, 0.9))
+    return leaves, lines
+
+
+def _flames(rng: np.random.Generator) -> Marks:
+    """Tongues of fire that rise side by side from one edge, each with a bend of its own."""
+    count, lean = int(rng.integers(3, 6)), rng.uniform(-0.5, 0.5)
+    tongues = []
+    for x in np.linspace(-0.75, 0.75, count):
+        t = np.linspace(0, 1, 14)
+        high, wide = rng.uniform(0.9, 1.8), rng.uniform(0.9, 1.2) / count
+        sway = x + lean * t + rng.uniform(0.1, 0.3) * np.sin(t * rng.uniform(3, 6) + rng.uniform(0, 6)) * t
+        half = wide * (1 - t) ** 0.8 * (1 + 0.35 * np.sin(2.5 * t))
+        y = 0.9 - high * t
+        tongues.append(np.vstack([np.stack([sway - half, y], 1), np.stack([sway + half, y], 1)[::-1]]))
+    if paint.chance(rng, 0.4):
+        return [], [(np.vstack([tongue, tongue[:2]]), rng.uniform(0.07, 0.11)) for tongue in tongues]
+    return tongues, []
+
+
+def _mandala(rng: np.random.Generator) -> Marks:
+    """Rings of one kind of small thing each, dots, points or bows, all about one middle; whole, or the half of it."""
+    fold, whole = int(rng.choice([6, 8, 10, 12])), paint.chance(rng, 0.6)
+    turns = np.arange(fold if whole else fold // 2 + 1) * 2 * np.pi / fold
+    filled = [_star(np.zeros(2), rng.uniform(0.12, 0.2), 8, 0.0, 0.6)]
+    lines: list[tuple[NDArray[np.float64], float]] = []
+    for radius in np.linspace(0.4, 0.9, int(rng.integers(2, 4))):
+        kind, room = int(rng.integers(3)), 2 * np.pi * radius / fold
+        for turn in turns:
+            if kind == 0:
+                filled.append(np.array([radius, 0.0]) @ _turned(turn) + _star(np.zeros(2), max(0.06, 0.25 * room), 6, 0, 0.87))
+            elif kind == 1:
+                point = np.array([(radius - 0.1, -0.4 * room), (radius + 0.14, 0.0), (radius - 0.1, 0.4 * room)])
+                filled.append(point @ _turned(turn))
+            else:
+                bow = np.asarray(paint.curve([(radius, -0.5 * room), (radius + 0.18, 0), (radius, 0.5 * room)], 8), np.float64)
+                lines.append((bow @ _turned(turn), 0.07))
+    return filled, lines
+
+
+def _turned(turn: float) -> NDArray[np.float64]:
+    """The matrix that turns rows of points by `turn` radians."""
+    c, s = np.cos(turn), np.sin(turn)
+    return np.array([[c, s], [-s, c]])
+
+
 _DESIGNS: dict[str, tuple[Callable[[np.random.Generator], Marks], str]] = {
     "tattoo/tribal": (_tribal, TRIBAL),
     "tattoo/letters": (_letters, LETTERS),
@@ -152,6 +214,9 @@ _DESIGNS: dict[str, tuple[Callable[[np.random.Generator], Marks], str]] = {
     "tattoo/symbol": (_symbol, SYMBOL),
     "tattoo/bars": (_bars, BARS),
     "tattoo/moko": (_moko, SPIRAL),
+    "tattoo/flowers": (_flowers, SYMBOL),
+    "tattoo/flames": (_flames, SYMBOL),
+    "tattoo/mandala": (_mandala, SYMBOL),
 }
 VARIANTS: tuple[str, ...] = tuple(_DESIGNS)
 
@@ -164,8 +229,7 @@ _PLACES: tuple[tuple[float, float, str, float], ...] = (
 
 
 def _lay(frame: Frame, shape: NDArray[np.float64], at: tuple[float, float], size: float, turn: float, flip: float) -> Points:
-    c, s = np.cos(turn), np.sin(turn)
-    local = shape * (flip, 1.0) @ np.array([[c, s], [-s, c]])
+    local = shape * (flip, 1.0) @ _turned(turn)
     return frame.px(np.asarray(at) + local * size)
 
 
