@@ -1,9 +1,13 @@
-"""Glasses that hide or replace the eyes: funny plastic eyes, printed or drawn eyes, paper spectacles, opaque party shapes.
+"""Glasses that hide or replace the eyes: funny plastic eyes, printed or drawn eyes, paper spectacles, opaque party shapes,
+craft eyes, a sleeping mask, goggles.
 
 Ordinary clear spectacles are bona fide and are not made here.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,10 +16,6 @@ from faceshield.simulate import paint
 from faceshield.simulate.attacks.surface import Frame, ambient_light, exposure, portrait_texture
 from faceshield.simulate.portrait import Attacked, Box, FloatImage, Mask, Points, Scene, bounding_box
 
-VARIANTS: tuple[str, ...] = (
-    "glasses/funny-eyes", "glasses/bulging-eyes", "glasses/printed-eyes", "glasses/drawn-eyes", "glasses/paper",
-    "glasses/paper-holes", "glasses/party",
-)  # fmt: skip
 OPAQUE, FALSE_EYES, BULGING = "opaque glasses", "false plastic eyes", "bulging plastic eyeballs"
 PRINTED, DRAWN, PAPER = "printed eyes on glasses", "drawn eyes on glasses", "paper glasses"
 CARD, THICK, SHINE, HIDDEN = "flat card frame", "a thick plastic frame", "shiny lens highlights", "hidden real eyes"
@@ -319,6 +319,121 @@ def _party(w: _Wear) -> list[str]:
     return [OPAQUE, SHAPED, HIDDEN, SHINE]
 
 
+def _googly(w: _Wear) -> list[str]:
+    """Craft eyes: a white disc under a clear dome, in which a loose black pupil lies where it fell; with a frame or without."""
+    rng = w.rng
+    radius, framed = rng.uniform(0.26, 0.46), paint.chance(rng, 0.4)
+    discs = [w.lens(centre, radius, radius) for centre in w.centres]
+    w.shadow(paint.shapes(discs))
+    for centre, disc in zip(w.centres, discs, strict=True):
+        plate = paint.shapes([disc])
+        w.lay(np.float32([0.97, 0.97, 0.96]), plate)
+        pupil, fallen = radius * rng.uniform(0.4, 0.65), rng.normal(np.pi / 2, 0.9)
+        reach = (radius - pupil) * rng.uniform(0.75, 0.97)
+        at = w.at(centre, reach * np.cos(fallen), reach * np.sin(fallen))
+        black = paint.shapes([w.lens(at, pupil, pupil)])
+        w.image = paint.cast_shadow(w.image, black, w.scene.light_xy, 0.03 * w.gap, 0.25)
+        w.lay(np.float32([0.03, 0.03, 0.04]), black)
+        rim = plate - paint.blur(paint.shapes([w.lens(centre, 0.88 * radius, 0.88 * radius)]), 0.02 * w.gap) * plate
+        w.image = w.image * (1 - (0.35 * rim)[..., None])
+        lx, ly = w.scene.light_xy
+        spot = w.at(centre, (0.4 * lx - 0.2) * radius, (0.4 * ly - 0.2) * radius)
+        w.gleam(paint.blur(paint.shapes([w.lens(spot, 0.22 * radius, 0.12 * radius)]), 0.02 * w.gap), rng.uniform(0.2, 0.7))
+    if framed:
+        w.rims(discs, rng.uniform(0.05, 0.1), paint.colour(rng, _PLASTIC))
+    return [FALSE_EYES, HIDDEN, SHINE] + ([THICK] if framed else [])
+
+
+def _sleep_mask(w: _Wear) -> list[str]:
+    """A padded cloth over both eyes, hollowed for the nose, on a band round the head; eyes drawn or printed on it, or none."""
+    rng = w.rng
+    middle = (np.asarray(w.centres[0]) + np.asarray(w.centres[1])) / 2
+    wide, top, low, notch = rng.uniform(0.95, 1.12), rng.uniform(-0.42, -0.3), rng.uniform(0.3, 0.46), rng.uniform(0.02, 0.14)
+    half = [
+        (0.0, top),
+        (0.6, top - 0.04),
+        (wide, -0.1),
+        (wide, 0.1),
+        (0.75, low),
+        (0.35, low),
+        (0.12, notch + 0.1),
+        (0.0, notch),
+    ]
+    outline = paint.rounded([w.at(middle, x, y) for x, y in half + [(-x, y) for x, y in half[::-1]]], 2)
+    ears = [w.frame.px((side * 1.2, -0.1)) for side in (-1, 1)]
+    band = [np.vstack([w.at(middle, side * (wide - 0.1), 0), ear]) for side, ear in zip((-1, 1), ears, strict=True)]
+    cloth = paint.shapes([outline])
+    w.shadow(cloth)
+    w.lay(np.full(3, rng.uniform(0.05, 0.4), np.float32), paint.strokes(band, rng.uniform(0.06, 0.12) * w.gap))
+    tone = paint.colour(rng, (*_PLASTIC, (0.15, 0.15, 0.3), (0.85, 0.7, 0.75)), 0.05)
+    thick = paint.blur(cloth, 0.09 * w.gap)
+    relief = (thick + paint.shifted(thick, -w.scene.light_xy[0] * 3, 2) * np.float32(-0.6)).clip(-1, 1)
+    w.lay(tone * (0.72 + 0.6 * relief * paint.paper_grain(rng, 0.05))[..., None].astype(np.float32), cloth)
+    hem = paint.blur(paint.strokes([np.vstack([outline, outline[:1]])], 0.04 * w.gap), 0.4) * cloth
+    w.lay(tone * np.float32(rng.uniform(0.4, 1.4)), hem, 0.8)
+    style = rng.choice(["plain", "drawn", "printed", "closed"])
+    if style == "drawn":
+        _draw_eyes(w, rng.uniform(0.22, 0.32))
+        return [DRAWN, HIDDEN]
+    if style == "printed":
+        _eye_print(w, [w.lens(centre, 0.34, 0.24) for centre in w.centres])
+        return [PRINTED, HIDDEN]
+    if style == "closed":  # a bow with lashes, stitched
+        lids = [paint.curve([w.at(c, -0.26, 0), w.at(c, 0, 0.14), w.at(c, 0.26, 0)]) for c in w.centres]
+        lashes = [np.vstack([lid[k], lid[k] + (lid[k] - np.asarray(c)) * 0.5]) for lid, c in zip(lids, w.centres, strict=True)
+                  for k in (3, 9, 14, 20)]  # fmt: skip
+        w.lay(
+            np.float32(0.95 if tone.mean() < 0.4 else 0.05) * np.ones(3, np.float32),
+            paint.strokes([*lids, *lashes], 0.04 * w.gap),
+        )
+        return [DRAWN, HIDDEN]
+    return [OPAQUE, HIDDEN]
+
+
+def _goggles(w: _Wear) -> list[str]:
+    """For welding, swimming, skiing: a shell round the eyes, dark glass that mirrors the room, a broad strap."""
+    rng = w.rng
+    one, power = paint.chance(rng, 0.4), float(rng.choice([2.0, 2.6, 4.0]))
+    half_w, half_h = rng.uniform(0.36, 0.45), rng.uniform(0.26, 0.38)
+    middle = (np.asarray(w.centres[0]) + np.asarray(w.centres[1])) / 2
+    glass = [w.lens(middle, 0.5 + half_w, half_h * 1.1, 4.0)] if one else [w.lens(c, half_w, half_h, power) for c in w.centres]
+    shells = [
+        np.asarray(g).mean(axis=0) + (g - np.asarray(g).mean(axis=0)) * np.float32(rng.uniform(1.15, 1.35)) for g in glass
+    ]
+    straps = [np.vstack([w.at(middle, side * 0.75, -0.02), w.frame.px((side * 1.25, -0.1))]) for side in (-1, 1)]
+    bridge = [np.vstack([w.at(middle, -0.3, 0.0), w.at(middle, 0.3, 0.0)])]
+    tone = paint.colour(rng, _PLASTIC)
+    w.shadow(paint.shapes(shells))
+    w.lay(paint.colour(rng, _PLASTIC) * np.float32(0.6), paint.strokes(straps, rng.uniform(0.16, 0.3) * w.gap))
+    body = np.maximum(paint.shapes(shells), paint.strokes(bridge, 0.12 * w.gap))
+    w.lay(tone, body)
+    w.gleam((body - paint.shifted(body, 0.02 * w.gap, 0.05 * w.gap)).clip(0, 1), rng.uniform(0.1, 0.35))
+    dark = paint.colour(
+        rng, ((0.02, 0.03, 0.03), (0.05, 0.12, 0.08), (0.3, 0.15, 0.05), (0.1, 0.2, 0.4), (0.5, 0.5, 0.52)), 0.02
+    )
+    panes = paint.shapes(glass)
+    w.lay(dark, panes)
+    sky = (0.5 - 0.8 * (w.frame.uv[..., 1] + 0.1)).clip(0, 1)  # above is brighter, in a mirror too
+    w.gleam(panes * paint.blur(sky, 0.05 * w.gap), rng.uniform(0.05, 0.5))
+    _streaks(w, list(glass) * (2 if one else 1))
+    return [OPAQUE, THICK, HIDDEN, SHINE]
+
+
+_KINDS: dict[str, Callable[[_Wear], list[str]]] = {
+    "glasses/funny-eyes": partial(_eyeballs, bulging=False),
+    "glasses/bulging-eyes": partial(_eyeballs, bulging=True),
+    "glasses/printed-eyes": _printed,
+    "glasses/drawn-eyes": _drawn,
+    "glasses/paper": partial(_paper, holes=False),
+    "glasses/paper-holes": partial(_paper, holes=True),
+    "glasses/party": _party,
+    "glasses/googly": _googly,
+    "glasses/sleep-mask": _sleep_mask,
+    "glasses/goggles": _goggles,
+}
+VARIANTS: tuple[str, ...] = tuple(_KINDS)
+
+
 def apply(scene: Scene, rng: np.random.Generator, *, variant: str | None = None) -> Attacked:
     """Puts glasses on that hide or replace the eyes.
 
@@ -333,16 +448,7 @@ def apply(scene: Scene, rng: np.random.Generator, *, variant: str | None = None)
     """
     name = paint.pick(rng, VARIANTS, variant)
     w = _Wear(scene, rng)
-    if name == "glasses/printed-eyes":
-        cues = _printed(w)
-    elif name == "glasses/drawn-eyes":
-        cues = _drawn(w)
-    elif name in ("glasses/paper", "glasses/paper-holes"):
-        cues = _paper(w, name.endswith("holes"))
-    elif name == "glasses/party":
-        cues = _party(w)
-    else:
-        cues = _eyeballs(w, name == "glasses/bulging-eyes")
+    cues = _KINDS[name](w)
     box = bounding_box(w.worn)
     boxes: tuple[Box, ...] = (box,) if box else ()
     return Attacked(w.image.clip(0, 1).astype(np.float32), boxes, paint.unique(cues), name, scene.landmarks)

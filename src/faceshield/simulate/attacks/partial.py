@@ -1,4 +1,4 @@
-"""Pieces of printed paper held or taped over the eyes or over the mouth."""
+"""Pieces of printed paper, cut or torn, held or taped over the eyes or over the mouth."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from faceshield.simulate.portrait import CANVAS, Attacked, Box, FloatImage, Mask
 
 EYE_VARIANTS: tuple[str, ...] = (
     "partial-eye/strip", "partial-eye/other-person", "partial-eye/grey-print", "partial-eye/two-pieces", "partial-eye/one-eye",
+    "partial-eye/glossy", "partial-eye/torn", "partial-eye/upper-face",
 )  # fmt: skip
 MOUTH_VARIANTS: tuple[str, ...] = (
     "partial-mouth/piece", "partial-mouth/lower-face", "partial-mouth/grey-print", "partial-mouth/other-person",
+    "partial-mouth/glossy", "partial-mouth/torn", "partial-mouth/nose-too",
 )  # fmt: skip
 VARIANTS: tuple[str, ...] = EYE_VARIANTS + MOUTH_VARIANTS
 EYES, MOUTH, STRAIGHT, ROUND = "printed paper eyes", "a printed paper mouth", "straight cut edges", "round cut edges"
@@ -52,6 +54,9 @@ def _eye_pieces(name: str, rng: np.random.Generator) -> list[_Piece]:
                 for x in sides
             ]
         return [_Piece(_quad(rng, x - half[0], -half[1], x + half[0], half[1], 0.02), False) for x in sides]
+    if name == "partial-eye/upper-face":
+        wide, low = rng.uniform(0.95, 1.3), rng.uniform(0.35, 0.75)
+        return [_Piece(_quad(rng, -wide, rng.uniform(-1.35, -0.9), wide, low), False)]
     width, top, bottom = rng.uniform(0.88, 1.3), rng.uniform(-0.62, -0.22), rng.uniform(0.2, 0.5)
     if paint.chance(rng, 0.15):  # cut out along the shape of a domino mask
         left = paint.ellipse((-0.5, 0.0), (width - 0.5, 0), (0, bottom))
@@ -79,6 +84,12 @@ def _mouth_pieces(name: str, rng: np.random.Generator) -> list[_Piece]:
             )
             return [_Piece(jaw + rng.normal(0, 0.02, jaw.shape), True)]
         return [_Piece(_quad(rng, -width, top, width, chin), False)]
+    if name == "partial-mouth/nose-too":
+        slim, wide = rng.uniform(0.2, 0.4), rng.uniform(0.5, 0.9)
+        wedge = np.array(
+            [(-slim, -0.05), (slim, -0.05), (wide, rng.uniform(0.7, 1.0)), (wide, 1.5), (-wide, 1.5), (-wide, 0.9)]
+        )
+        return [_Piece(wedge + rng.normal(0, 0.03, wedge.shape), False)]
     width, top, bottom = rng.uniform(0.5, 0.85), rng.uniform(0.72, 0.92), rng.uniform(1.36, 1.62)
     if paint.chance(rng, 0.3):
         middle = (top + bottom) / 2
@@ -90,6 +101,24 @@ def _bend(piece: Points, rng: np.random.Generator, span: float) -> Points:
     """Straight cuts with a hint of the hand that led the scissors."""
     rows = paint.resample(piece, 64, closed=True)
     return rows + np.float32(rng.normal(0, 0.004 * span, rows.shape))
+
+
+def _tear(piece: Points, rng: np.random.Generator, span: float) -> tuple[Points, Points]:
+    """Torn instead of cut: where the print ends, and where the sheet does, whose white fibres reach a little further."""
+    rows = paint.resample(piece, 96, closed=True)
+    middle = rows.mean(axis=0)
+    out = (rows - middle) / np.maximum(np.linalg.norm(rows - middle, axis=1, keepdims=True), 1.0)
+    broad = np.convolve(np.tile(rng.normal(0, 1, 96), 3), np.ones(9) / 3, mode="same")[96:192]
+    ragged = rows + out * (span * (0.03 * broad + 0.012 * rng.normal(0, 1, 96)))[:, None]
+    fibres = span * np.abs(np.roll(broad, 7) * 0.03 + rng.normal(0.02, 0.015, 96)).clip(0.004, 0.12)
+    return ragged.astype(np.float32), (ragged + out * fibres[:, None]).astype(np.float32)
+
+
+def _gleam(frame: Frame, rng: np.random.Generator) -> NDArray[np.float32]:
+    """The band of light that bent photo paper mirrors, (CANVAS, CANVAS) in 0..1."""
+    angle, at, width = rng.normal(0, 0.5), rng.uniform(-0.8, 0.8), rng.uniform(0.08, 0.35)
+    along = frame.uv[..., 0] * np.cos(angle) + (frame.uv[..., 1] - 0.4) * np.sin(angle)
+    return (np.exp(-(((along - at) / width) ** 2)) * rng.uniform(0.3, 0.8)).astype(np.float32)
 
 
 def _fingers(
@@ -125,7 +154,8 @@ def _apply(name: str, pieces: list[_Piece], subject: str, scene: Scene, rng: np.
     shift = rng.normal(0, 0.06 if other else 0.03, 2)
     if subject == MOUTH:  # sizes change about the middle of what is shown
         shift += (0.0, 1.12 * (1 - scale[1]))
-    outlines = [_bend(frame.px(piece.outline), rng, frame.span) for piece in pieces]
+    torn = [_tear(frame.px(piece.outline), rng, frame.span) for piece in pieces] if name.endswith("torn") else []
+    outlines = [inner for inner, _ in torn] or [_bend(frame.px(piece.outline), rng, frame.span) for piece in pieces]
     mask = paint.shapes(outlines)
     picture = portrait_texture(scene, frame, mirror=other, scale=scale, shift=shift, within=mask)
     if other:
@@ -139,7 +169,10 @@ def _apply(name: str, pieces: list[_Piece], subject: str, scene: Scene, rng: np.
 
     border = rng.uniform(0.03, 0.09) * frame.span if paint.chance(rng, 0.4) else 0.0
     sheet = mask
-    if border:
+    if torn:
+        sheet = np.maximum(paint.shapes(outer for _, outer in torn), mask)
+        cues.append(BORDER)
+    elif border:
         grown = []
         for outline in outlines:
             middle = outline.mean(axis=0)
@@ -163,11 +196,15 @@ def _apply(name: str, pieces: list[_Piece], subject: str, scene: Scene, rng: np.
     sheet_rgb = white * paper[..., None]
     image = image + (sheet_rgb - image) * sheet[..., None]
     image = image + (ink * np.float32(level) * paper[..., None] - image) * mask[..., None]
+    if name.endswith("glossy"):
+        image = image + (np.float32(level) - image) * (_gleam(frame, rng) * sheet)[..., None]
     rim = (sheet - paint.shifted(sheet, -1, -1)).clip(0, 1)
     image = image + (rim * 0.28 * level)[..., None]
     far = (sheet - paint.shifted(sheet, 1, 1)).clip(0, 1)
     image = image * (1 - 0.2 * far[..., None])
-    cues += [ROUND if any(piece.round_cut for piece in pieces) else STRAIGHT, SHADOW]
+    if not torn:
+        cues.append(ROUND if any(piece.round_cut for piece in pieces) else STRAIGHT)
+    cues.append(SHADOW)
     box = bounding_box(sheet) or (0.0, 0.0, float(CANVAS), float(CANVAS))
     image = image.clip(0, 1).astype(np.float32)
     if paint.chance(rng, 0.35):
@@ -208,7 +245,7 @@ def apply_eye(scene: Scene, rng: np.random.Generator, *, variant: str | None = N
     Raises:
         ValueError: unknown variant.
     """
-    name = paint.pick(rng, EYE_VARIANTS, variant, (3, 3, 2, 2, 1))
+    name = paint.pick(rng, EYE_VARIANTS, variant, (3, 3, 2, 2, 1, 2, 2, 2))
     return _apply(name, _eye_pieces(name, rng), EYES, scene, rng)
 
 
