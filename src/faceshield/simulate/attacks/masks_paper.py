@@ -20,13 +20,11 @@ from faceshield.simulate.limbs import SKINS, Limb, paint_limb
 from faceshield.simulate.portrait import (
     CANVAS,
     Attacked,
-    Box,
     FloatImage,
     Mask,
     Points,
     Scene,
     blend,
-    bounding_box,
     smooth_noise,
 )
 
@@ -39,8 +37,6 @@ CRUMPLED, FACETS, CARD, STRING = "crumpled paper", "flat paper facets", "plain p
 DRAWN, GREY, FLAT, TAPE = "a drawn face", "a grey paper print", "flat printed skin", "tape on the paper"
 CUES: tuple[str, ...] = (EDGE, PRINTED, FLAT, HOLES, STRING, FOLDS, CARD, FACETS, DRAWN, GREY, TAPE, CRUMPLED)
 
-_Made = tuple[FloatImage, Mask, list[str]]
-"""The picture, where the attack is in it, and its cues."""
 _CARDS = ((0.95, 0.94, 0.91), (0.95, 0.94, 0.91), (0.78, 0.62, 0.45), (0.9, 0.82, 0.6), (0.85, 0.65, 0.55), (0.7, 0.8, 0.9))
 _BAGS = ((0.66, 0.49, 0.33), (0.6, 0.44, 0.3), (0.72, 0.56, 0.4), (0.93, 0.92, 0.9), (0.88, 0.87, 0.84), (0.95, 0.95, 0.93),
          (0.62, 0.5, 0.38), (0.75, 0.3, 0.28), (0.3, 0.45, 0.6), (0.85, 0.75, 0.4))  # fmt: skip
@@ -137,7 +133,7 @@ def apply(scene: Scene, rng: np.random.Generator, *, variant: str | None = None)
     frame = Frame(scene.landmarks)
     if name in _MADE:
         image, mask, cues = _MADE[name](scene, frame, rng)
-        return _attacked(image, mask, cues, name, scene)
+        return moulded.attacked(image, mask, cues, name, scene)
     folded, card = name.endswith("papercraft"), name.endswith("card")
     open_eyes = paint.chance(rng, 0.65)
     openings = moulded.holes(frame, rng) if open_eyes else []
@@ -185,13 +181,7 @@ def apply(scene: Scene, rng: np.random.Generator, *, variant: str | None = None)
     if paint.chance(rng, 0.15):
         image = _tape(image, edge, frame.span, level, rng)
         cues.append(TAPE)
-    return _attacked(image, mask, cues, name, scene)
-
-
-def _attacked(image: FloatImage, mask: Mask, cues: list[str], name: str, scene: Scene) -> Attacked:
-    box = bounding_box(mask)
-    boxes: tuple[Box, ...] = (box,) if box else ()
-    return Attacked(image.clip(0, 1).astype(np.float32), boxes, paint.unique(cues), name, scene.landmarks)
+    return moulded.attacked(image, mask, cues, name, scene)
 
 
 def _laid(image: FloatImage, surface: FloatImage, mask: Mask, rim: moulded.Colour, strength: float) -> FloatImage:
@@ -243,7 +233,7 @@ def _cut_face(frame: Frame, rng: np.random.Generator) -> list[Points]:
     return cut
 
 
-def _bag(scene: Scene, frame: Frame, rng: np.random.Generator) -> _Made:
+def _bag(scene: Scene, frame: Frame, rng: np.random.Generator) -> moulded.Made:
     """A paper bag over the head: a box gone soft, folded where it lay flat in the shop, open below."""
     u, v = frame.uv[..., 0], frame.uv[..., 1]
     wide, top, low = rng.uniform(1.4, 1.75), -rng.uniform(1.8, 2.3), rng.uniform(2.0, 2.9)
@@ -327,7 +317,7 @@ def _stick(image: FloatImage, scene: Scene, held: Frame, level: float, rng: np.r
     return image
 
 
-def _fan(scene: Scene, frame: Frame, rng: np.random.Generator) -> _Made:
+def _fan(scene: Scene, frame: Frame, rng: np.random.Generator) -> moulded.Made:
     """A face printed larger than life on stiff card, cut round the hair, held up on a stick."""
     held, mirror = _held_up(frame, rng), paint.chance(rng, 0.5)
     picture, head = _die_cut(scene, held, mirror)
@@ -381,7 +371,7 @@ def _strips(frame: Frame, rng: np.random.Generator, printed: bool) -> tuple[Floa
     return paint.blur_image(albedo, 0.5), paint.blur(lift, 0.7) * np.float32(0.035 * frame.span)
 
 
-def _papier_mache(scene: Scene, frame: Frame, rng: np.random.Generator) -> _Made:
+def _papier_mache(scene: Scene, frame: Frame, rng: np.random.Generator) -> moulded.Made:
     """A face of pasted newspaper, cast over a mould; left raw, or painted so that the strips show in relief alone."""
     edge = paint.hand_cut(
         frame.outline(rng.uniform(1.04, 1.2), rng.uniform(0.85, 1.1)), rng, rng.uniform(0.01, 0.035) * frame.span, 45
@@ -408,7 +398,7 @@ def _papier_mache(scene: Scene, frame: Frame, rng: np.random.Generator) -> _Made
     return _laid(image, surface, solid * (1 - gap), rim, rng.uniform(0.3, 0.8)), solid, cues
 
 
-_MADE: dict[str, Callable[[Scene, Frame, np.random.Generator], _Made]] = {
+_MADE: dict[str, Callable[[Scene, Frame, np.random.Generator], moulded.Made]] = {
     "paper-mask/bag": _bag,
     "paper-mask/fan": _fan,
     "paper-mask/papier-mache": _papier_mache,

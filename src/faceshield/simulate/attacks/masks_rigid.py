@@ -11,7 +11,7 @@ import numpy as np
 from faceshield.simulate import paint
 from faceshield.simulate.attacks import moulded
 from faceshield.simulate.attacks.surface import Frame, Plane, exposure, portrait_texture, relief
-from faceshield.simulate.portrait import CANVAS, Attacked, Box, FloatImage, Mask, Points, Scene, bounding_box, smooth_noise
+from faceshield.simulate.portrait import CANVAS, Attacked, FloatImage, Mask, Points, Scene, smooth_noise
 
 VARIANTS: tuple[str, ...] = (
     "rigid-mask/plastic", "rigid-mask/transparent", "rigid-mask/halloween", "rigid-mask/resin", "rigid-mask/half",
@@ -25,8 +25,6 @@ CUES: tuple[str, ...] = (
     RIM, HOLES, GLOSS, HARD, MOUTH, STRAP, PAINTED, RESIN, CLEAR, FOG, COLOUR, HALF, BREATH, SKULL,
 )  # fmt: skip
 
-_Made = tuple[FloatImage, Mask, list[str]]
-"""The picture, where the attack is in it, and its cues."""
 _PLASTIC = (
     (0.95, 0.95, 0.94),
     (0.95, 0.95, 0.94),
@@ -180,7 +178,7 @@ def apply(scene: Scene, rng: np.random.Generator, *, variant: str | None = None)
     frame = Frame(scene.landmarks)
     if name in _MADE:
         image, solid, cues = _MADE[name](scene, frame, rng)
-        return _attacked(image, solid, cues, name, scene)
+        return moulded.attacked(image, solid, cues, name, scene)
     clear, half = name.endswith("transparent"), name.endswith("half")
     edge = _edge(frame, rng, half)
     solid = paint.shapes([edge])
@@ -217,13 +215,7 @@ def apply(scene: Scene, rng: np.random.Generator, *, variant: str | None = None)
         image = paint.over(image, behind, gap)
     image = _rimmed(paint.over(image, surface, mask), scene, frame, edge, solid, gap, level, rng)
     cues = [*cues, RIM, *([STRAP] if strap else [])]
-    return _attacked(image, solid, cues, name, scene)
-
-
-def _attacked(image: FloatImage, solid: Mask, cues: list[str], name: str, scene: Scene) -> Attacked:
-    box = bounding_box(solid)
-    boxes: tuple[Box, ...] = (box,) if box else ()
-    return Attacked(image.clip(0, 1).astype(np.float32), boxes, paint.unique(cues), name, scene.landmarks)
+    return moulded.attacked(image, solid, cues, name, scene)
 
 
 def _rimmed(
@@ -273,7 +265,7 @@ def _grain(frame: Frame, height: Plane, rng: np.random.Generator) -> Plane:
     return (0.75 * late + 0.12 * fibres[(v * 2).astype(np.int32) % 12, lane] + 0.15).clip(0, 1)
 
 
-def _wooden(scene: Scene, frame: Frame, rng: np.random.Generator) -> _Made:
+def _wooden(scene: Scene, frame: Frame, rng: np.random.Generator) -> moulded.Made:
     """A carved face: rings that follow the relief, furrows and facets of the gouge, oil or varnish, colour rubbed into it."""
     edge = _edge(frame, rng, False)
     if paint.chance(rng, 0.4):  # a plank-like oval, longer than the face
@@ -379,7 +371,7 @@ def _goalie_paint(frame: Frame, rng: np.random.Generator) -> tuple[FloatImage, b
     return albedo, painted
 
 
-def _hockey(scene: Scene, frame: Frame, rng: np.random.Generator) -> _Made:
+def _hockey(scene: Scene, frame: Frame, rng: np.random.Generator) -> moulded.Made:
     """A goalie's moulded shell: drilled all over, strapped round the head, scuffed, in white or a team's colours."""
     wide, long = rng.uniform(1.05, 1.2), rng.uniform(1.6, 1.85)
     half = np.array([(0, -1.35), (0.55, -1.28), (0.95, -0.95), (wide, -0.3), (wide * 0.98, 0.35), (wide * 0.86, 0.95),
@@ -416,7 +408,7 @@ def _hockey(scene: Scene, frame: Frame, rng: np.random.Generator) -> _Made:
     )
 
 
-def _printed_3d(scene: Scene, frame: Frame, rng: np.random.Generator) -> _Made:
+def _printed_3d(scene: Scene, frame: Frame, rng: np.random.Generator) -> moulded.Made:
     """The person's own face out of a 3D printer: layers seen as fine steps, of one filament or in a powder's washed-out ink."""
     edge = _edge(frame, rng, False)
     gap = paint.shapes(moulded.holes(frame, rng)) if (open_eyes := paint.chance(rng, 0.5)) else np.zeros_like(scene.matte)
@@ -465,7 +457,7 @@ def _printed_3d(scene: Scene, frame: Frame, rng: np.random.Generator) -> _Made:
     )
 
 
-_MADE: dict[str, Callable[[Scene, Frame, np.random.Generator], _Made]] = {
+_MADE: dict[str, Callable[[Scene, Frame, np.random.Generator], moulded.Made]] = {
     "rigid-mask/wooden": _wooden,
     "rigid-mask/hockey": _hockey,
     "rigid-mask/printed-3d": _printed_3d,

@@ -21,7 +21,7 @@ from faceshield.simulate.attacks.surface import (
     shade,
     skin_colour,
 )
-from faceshield.simulate.portrait import CANVAS, Attacked, Box, FloatImage, Mask, Points, Scene, bounding_box, smooth_noise
+from faceshield.simulate.portrait import CANVAS, Attacked, FloatImage, Mask, Points, Scene, smooth_noise
 
 VARIANTS: tuple[str, ...] = (
     "flexible-mask/smooth", "flexible-mask/old-man", "flexible-mask/hooded", "flexible-mask/bearded", "flexible-mask/latex",
@@ -32,8 +32,6 @@ FOLDS, NECK, SCALP, EDGE = "rubber folds", "a mask edge below", "a rubber scalp"
 HAIR, ODD, SHEEN = "glued hair", "an odd rubber colour", "a dull rubber sheen"
 CUES: tuple[str, ...] = (WAXY, SEAMS, EVEN, NECK, FOLDS, HAIR, MOUTH_SEAM, SHEEN, SCALP, EDGE, ODD)
 
-_Made = tuple[FloatImage, Mask, list[str]]
-"""The picture, where the attack is in it, and its cues."""
 _FLESH = ((0.88, 0.68, 0.57), (0.8, 0.58, 0.45), (0.93, 0.78, 0.69), (0.55, 0.37, 0.27), (0.36, 0.24, 0.18), (0.75, 0.6, 0.5))
 _ODD = ((0.45, 0.6, 0.35), (0.55, 0.55, 0.6), (0.8, 0.45, 0.3), (0.4, 0.45, 0.65), (0.85, 0.83, 0.75), (0.5, 0.2, 0.2))
 _BEINGS = ((0.45, 0.55, 0.42), (0.55, 0.57, 0.6), (0.35, 0.5, 0.55), (0.5, 0.42, 0.55), (0.62, 0.58, 0.42), (0.3, 0.42, 0.25),
@@ -98,7 +96,7 @@ def apply(scene: Scene, rng: np.random.Generator, *, variant: str | None = None)
     frame = Frame(scene.landmarks)
     if name in _MADE:
         image, solid, cues = _MADE[name](scene, frame, rng)
-        return _attacked(image, solid, cues, name, scene)
+        return moulded.attacked(image, solid, cues, name, scene)
     old, latex = name.endswith("old-man"), name.endswith("latex")
     hooded = name.endswith("hooded") or (latex and paint.chance(rng, 0.5))
     neck = paint.chance(rng, 0.75)
@@ -164,13 +162,7 @@ def apply(scene: Scene, rng: np.random.Generator, *, variant: str | None = None)
     image = _edged(image, frame, loops, mask, solid, level, rng)
     cues += [*([MOUTH_SEAM] if mouth_open else []), *([FOLDS] if len(lines) >= 5 else []), NECK if neck else EDGE]
     cues += [*([SCALP] if hooded else []), *([SHEEN] if finish.gloss > 0.2 else [])]
-    return _attacked(image, solid, cues, name, scene)
-
-
-def _attacked(image: FloatImage, solid: Mask, cues: list[str], name: str, scene: Scene) -> Attacked:
-    box = bounding_box(solid)
-    boxes: tuple[Box, ...] = (box,) if box else ()
-    return Attacked(image.clip(0, 1).astype(np.float32), boxes, paint.unique(cues), name, scene.landmarks)
+    return moulded.attacked(image, solid, cues, name, scene)
 
 
 def _loops(openings: list[Points]) -> list[Points]:
@@ -209,7 +201,7 @@ def _tension(frame: Frame, rng: np.random.Generator, count: int, depth: float) -
     return moulded.grooves(frame, lines, rng.uniform(0.05, 0.1), depth)
 
 
-def _printed_fabric(scene: Scene, frame: Frame, rng: np.random.Generator) -> _Made:
+def _printed_fabric(scene: Scene, frame: Frame, rng: np.random.Generator) -> moulded.Made:
     """A hood of stretch cloth with a photographed face on it: its light is printed, and the real face under it bridged flat."""
     neck, open_eyes = paint.chance(rng, 0.8), paint.chance(rng, 0.55)
     solid = _region(scene, frame, True, neck, rng)
@@ -283,7 +275,7 @@ def _creature(frame: Frame, wide: float, top: float, chin: float, eyes: list[Poi
     return (height * frame.span).astype(np.float32)
 
 
-def _alien(scene: Scene, frame: Frame, rng: np.random.Generator) -> _Made:
+def _alien(scene: Scene, frame: Frame, rng: np.random.Generator) -> moulded.Made:
     """A creature of thick rubber: a skull far too large, black glass for eyes, hardly a nose, folds everywhere."""
     wide, top, chin = rng.uniform(1.45, 2.0), rng.uniform(1.9, 2.6), rng.uniform(1.75, 2.15)
     neck = paint.chance(rng, 0.7)
@@ -328,7 +320,7 @@ def _alien(scene: Scene, frame: Frame, rng: np.random.Generator) -> _Made:
     return image, solid, [*cues, *([SHEEN] if gloss > 0.2 else [])]
 
 
-def _clear_skin(scene: Scene, frame: Frame, rng: np.random.Generator) -> _Made:
+def _clear_skin(scene: Scene, frame: Frame, rng: np.random.Generator) -> moulded.Made:
     """Thin latex or silicone drawn over the head: the face shows through it, pale, blurred and pressed flat."""
     hooded, neck = paint.chance(rng, 0.6), paint.chance(rng, 0.6)
     solid = _region(scene, frame, hooded, neck, rng)
@@ -364,7 +356,7 @@ def _clear_skin(scene: Scene, frame: Frame, rng: np.random.Generator) -> _Made:
     return image, solid, [*cues, *([SCALP] if hooded else []), NECK if neck else EDGE, *([SHEEN] if finish.gloss > 0.2 else [])]
 
 
-_MADE: dict[str, Callable[[Scene, Frame, np.random.Generator], _Made]] = {
+_MADE: dict[str, Callable[[Scene, Frame, np.random.Generator], moulded.Made]] = {
     "flexible-mask/printed-fabric": _printed_fabric,
     "flexible-mask/alien": _alien,
     "flexible-mask/clear-skin": _clear_skin,

@@ -9,10 +9,19 @@ from numpy.typing import NDArray
 
 from faceshield.simulate import paint
 from faceshield.simulate.attacks.surface import Frame, Plane, ambient_light, exposure, shade
-from faceshield.simulate.portrait import FloatImage, Mask, Points, Scene, smooth_noise
+from faceshield.simulate.portrait import Attacked, Box, FloatImage, Mask, Points, Scene, bounding_box, smooth_noise
 
 Colour = NDArray[np.float32]
+Made = tuple[FloatImage, Mask, list[str]]
+"""A picture with the attack in it, where that is, and its cues."""
 IRIS = ((0.2, 0.4, 0.7), (0.3, 0.18, 0.1), (0.2, 0.42, 0.25), (0.12, 0.1, 0.1), (0.45, 0.5, 0.55))
+
+
+def attacked(image: FloatImage, region: Mask, cues: list[str], name: str, scene: Scene) -> Attacked:
+    """The end of every renderer of masks and heads: one box around what was put there, none where nothing is in view."""
+    box = bounding_box(region)
+    boxes: tuple[Box, ...] = (box,) if box else ()
+    return Attacked(image.clip(0, 1).astype(np.float32), boxes, paint.unique(cues), name, scene.landmarks)
 
 
 @dataclass(frozen=True)
