@@ -44,6 +44,7 @@ class _Stock:
         fine: whether it can be made so well that its traces are not seen.
         grey: whether it has no colours. stiff: whether it never bends.
         at: where its draws lie among those for all inks, so that what is added moves no older picture.
+        share: parts in which it is drawn, for some are seldom met.
         layout: what is around the picture on the sheet; None: nothing, or a white border.
     """
 
@@ -61,21 +62,24 @@ class _Stock:
     grey: bool = False
     stiff: bool = False
     at: int = 0
+    share: int = 1
     layout: layouts.Layout | None = None
 
 
 _STOCKS: dict[str, _Stock] = {
-    "photo-paper": _Stock((0.04, 0.2), (0.86, 1.0), (0.6, 1.05), glossy=0.75, fine=True),
+    "photo-paper": _Stock((0.04, 0.2), (0.86, 1.0), (0.6, 1.05), glossy=0.75, fine=True, share=3),
     "laser": _Stock((0.08, 0.27), (0.8, 0.97), (0.45, 0.95), dotted=0.75, streaked=0.5, glossy=0.3, plain="streaked",
-                    fine=True, at=3),
-    "inkjet": _Stock((0.1, 0.3), (0.82, 0.97), (0.45, 0.95), streaked=0.5, glossy=0.2, plain="streaked", fine=True, at=6),
+                    fine=True, at=3, share=3),
+    "inkjet": _Stock((0.1, 0.3), (0.82, 0.97), (0.45, 0.95), streaked=0.5, glossy=0.2, plain="streaked", fine=True, at=6,
+                     share=3),
     "newsprint-bw": _Stock((0.14, 0.3), (0.72, 0.92), (1.0, 1.0), (0.84, 0.93), (1.0, 0.985, 0.94), dotted=0.75, creased=0.28,
-                           glossy=0.06, plain="dotted", grey=True, at=9),
+                           glossy=0.06, plain="dotted", grey=True, at=9, share=2),
     "magazine": _Stock((0.06, 0.2), (0.82, 0.97), (0.6, 1.1), (0.88, 0.98), dotted=0.85, creased=0.25, glossy=0.6,
                        plain="dotted", layout=layouts.page),
     "instant": _Stock((0.12, 0.32), (0.78, 0.95), (0.4, 0.85), (0.88, 1.0), (1.0, 0.99, 0.96), creased=0.08, glossy=0.6,
                       layout=layouts.instant),
-    "card": _Stock((0.06, 0.25), (0.8, 0.97), (0.4, 0.95), creased=0.0, glossy=0.7, fine=True, stiff=True, layout=layouts.card),
+    "card": _Stock((0.06, 0.25), (0.8, 0.97), (0.4, 0.95), creased=0.0, glossy=0.7, fine=True, stiff=True, share=2,
+                   layout=layouts.card),
     "canvas": _Stock((0.12, 0.32), (0.75, 0.95), (0.5, 1.0), (0.8, 1.0), creased=0.0, plain="dotted", stiff=True),
     "photocopy": _Stock((0.08, 0.2), (0.9, 1.0), (1.0, 1.0), streaked=0.6, creased=0.2, plain="streaked", grey=True),
 }  # fmt: skip
@@ -299,7 +303,7 @@ def apply(
     Raises:
         ValueError: for an unknown variant.
     """
-    variant = paint.pick(rng, VARIANTS, variant)
+    variant = paint.pick(rng, VARIANTS, variant, [stock.share for stock in _STOCKS.values()])
     kind, cues, light = variant.split("/")[1], [], rc.scene_light(scene, rng)
     stock = _STOCKS[kind]
     good = good and stock.fine

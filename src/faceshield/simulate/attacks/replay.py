@@ -38,6 +38,7 @@ class _Device:
         aspects: width / height, one of them. bezel: range, share of the shorter side. width_cm: how wide it is.
         pale: how often its body is. rounding: of its corners, share of the shorter side.
         structure: what its pixels do, if it is not a panel of liquid crystals. cue: the trace of that.
+        share: parts in which it is drawn, for some are seldom met.
         stands: whether nobody holds it. bow: how much it bulges, canvas pixels.
     """
 
@@ -48,16 +49,17 @@ class _Device:
     rounding: float
     structure: panels.Structure | None = None
     cue: str = ""
+    share: int = 1
     stands: bool = True
     bow: float = 0.0
 
 
 _DEVICES: dict[str, _Device] = {
-    "phone": _Device((0.46, 0.5, 0.5625, 0.5625, 1.78), (0.02, 0.09), 7.0, 0.2, 0.1, stands=False),
-    "tablet": _Device((0.7, 0.75, 0.75, 1.33, 1.6), (0.04, 0.12), 18.0, 0.35, 0.05, stands=False),
-    "monitor": _Device((1.78, 1.6, 1.33), (0.015, 0.07), 52.0, 0.15, 0.01),
-    "tv": _Device((1.78,), (0.01, 0.045), 110.0, 0.05, 0.005),
-    "laptop": _Device((1.6, 1.5, 1.78), (0.01, 0.06), 33.0, 0.35, 0.015),
+    "phone": _Device((0.46, 0.5, 0.5625, 0.5625, 1.78), (0.02, 0.09), 7.0, 0.2, 0.1, share=3, stands=False),
+    "tablet": _Device((0.7, 0.75, 0.75, 1.33, 1.6), (0.04, 0.12), 18.0, 0.35, 0.05, share=3, stands=False),
+    "monitor": _Device((1.78, 1.6, 1.33), (0.015, 0.07), 52.0, 0.15, 0.01, share=3),
+    "tv": _Device((1.78,), (0.01, 0.045), 110.0, 0.05, 0.005, share=2),
+    "laptop": _Device((1.6, 1.5, 1.78), (0.01, 0.06), 33.0, 0.35, 0.015, share=3),
     "tube": _Device((1.33, 1.25), (0.06, 0.2), 40.0, 0.5, 0.1, panels.tube, GRID, bow=14.0),
     "reader": _Device((0.7, 0.75), (0.07, 0.18), 12.0, 0.4, 0.05, panels.grey_ink, GRID, stands=False),
     "lamps": _Device((1.78, 1.0, 0.6), (0.008, 0.03), 200.0, 0.0, 0.0, panels.lamps, GRID),
@@ -260,7 +262,7 @@ def apply(
     Raises:
         ValueError: for an unknown variant.
     """
-    variant = paint.pick(rng, VARIANTS, variant)
+    variant = paint.pick(rng, VARIANTS, variant, [device.share for device in _DEVICES.values()])
     kind = variant.split("/")[1]
     device, light = _DEVICES[kind], rc.scene_light(scene, rng)
     holder = None if device.stands else holder
