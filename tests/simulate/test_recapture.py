@@ -50,8 +50,8 @@ def scene() -> Scene:
 
 @pytest.fixture(scope="module")
 def any_variant(scene: Scene) -> AnyVariant:
-    """Forty results of a module, each of whatever variant it takes."""
-    return cache(lambda module: [module.apply(scene, np.random.default_rng(1000 + i), BACKGROUND) for i in range(40)])
+    """Results of a module, each of whatever variant it takes; enough to meet the seldom ones."""
+    return cache(lambda module: [module.apply(scene, np.random.default_rng(1000 + i), BACKGROUND) for i in range(90)])
 
 
 @pytest.mark.parametrize(("module", "variant"), CASES)

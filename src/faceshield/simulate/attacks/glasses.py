@@ -364,10 +364,10 @@ def _sleep_mask(w: _Wear) -> list[str]:
     band = [np.vstack([w.at(middle, side * (wide - 0.1), 0), ear]) for side, ear in zip((-1, 1), ears, strict=True)]
     cloth = paint.shapes([outline])
     w.shadow(cloth)
-    w.lay(np.full(3, rng.uniform(0.05, 0.4), np.float32), paint.strokes(band, rng.uniform(0.06, 0.12) * w.gap))
+    w.lay(np.full(3, rng.uniform(0.05, 0.4), np.float32), paint.strokes(band, rng.uniform(0.06, 0.12) * w.gap) * w.scene.matte)
     tone = paint.colour(rng, (*_PLASTIC, (0.15, 0.15, 0.3), (0.85, 0.7, 0.75)), 0.05)
     thick = paint.blur(cloth, 0.09 * w.gap)
-    relief = (thick + paint.shifted(thick, -w.scene.light_xy[0] * 3, 2) * np.float32(-0.6)).clip(-1, 1)
+    relief = (thick + paint.shifted(thick, -0.05 * w.scene.light_xy[0] * w.gap, 0.04 * w.gap) * np.float32(-0.6)).clip(-1, 1)
     w.lay(tone * (0.72 + 0.6 * relief * paint.paper_grain(rng, 0.05))[..., None].astype(np.float32), cloth)
     hem = paint.blur(paint.strokes([np.vstack([outline, outline[:1]])], 0.04 * w.gap), 0.4) * cloth
     w.lay(tone * np.float32(rng.uniform(0.4, 1.4)), hem, 0.8)
@@ -404,7 +404,7 @@ def _goggles(w: _Wear) -> list[str]:
     bridge = [np.vstack([w.at(middle, -0.3, 0.0), w.at(middle, 0.3, 0.0)])]
     tone = paint.colour(rng, _PLASTIC)
     w.shadow(paint.shapes(shells))
-    w.lay(paint.colour(rng, _PLASTIC) * np.float32(0.6), paint.strokes(straps, rng.uniform(0.16, 0.3) * w.gap))
+    w.lay(paint.colour(rng, _PLASTIC) * np.float32(0.6), paint.strokes(straps, rng.uniform(0.16, 0.3) * w.gap) * w.scene.matte)
     body = np.maximum(paint.shapes(shells), paint.strokes(bridge, 0.12 * w.gap))
     w.lay(tone, body)
     w.gleam((body - paint.shifted(body, 0.02 * w.gap, 0.05 * w.gap)).clip(0, 1), rng.uniform(0.1, 0.35))
@@ -415,7 +415,7 @@ def _goggles(w: _Wear) -> list[str]:
     w.lay(dark, panes)
     sky = (0.5 - 0.8 * (w.frame.uv[..., 1] + 0.1)).clip(0, 1)  # above is brighter, in a mirror too
     w.gleam(panes * paint.blur(sky, 0.05 * w.gap), rng.uniform(0.05, 0.5))
-    _streaks(w, list(glass) * (2 if one else 1))
+    _streaks(w, glass)
     return [OPAQUE, THICK, HIDDEN, SHINE]
 
 

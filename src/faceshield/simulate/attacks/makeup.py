@@ -324,6 +324,10 @@ def _animal(c: _Canvas, rng: np.random.Generator) -> None:
             lines.append(paint.curve(c.frame.px(np.array([(u, -1.15), (0.9 * u, -0.85), (0.7 * u, -0.55)]))))
         stripes = paint.strokes(lines, rng.uniform(0.09, 0.16) * c.frame.span, taper=True)
         c.lay(dark, stripes * face, rng.uniform(0.8, 0.95))
+    else:
+        places = rng.uniform((-0.9, -1.0), (0.9, 1.5), (int(rng.integers(12, 40)), 2))
+        spots = [paint.ellipse(place, (rng.uniform(0.03, 0.09), 0.02), (0, rng.uniform(0.03, 0.08))) for place in places]
+        c.lay(dark, c.area(spots, 0.01) * face, rng.uniform(0.75, 0.95))
     whiskers = [
         c.frame.px(np.array([(side * 0.3, 0.9 + 0.06 * k), (side * rng.uniform(0.75, 1.0), 0.8 + 0.14 * k)]))
         for side in (-1, 1) for k in range(int(rng.integers(2, 4)))
@@ -363,7 +367,7 @@ def _metallic(c: _Canvas, rng: np.random.Generator) -> None:
     luma = c.scene.image @ paint.LUMA
     level = max(float(c.skin @ paint.LUMA), 0.12)
     c.light = (c.light * (luma / level).clip(0.3, 1.7) ** rng.uniform(0.6, 1.4)).astype(np.float32)
-    c.lay(metal, mask, rng.uniform(0.75, 0.95), BLOCKS)
+    c.lay(metal, mask, rng.uniform(0.75, 0.95), POWDER)
     glint = ((luma / level - 1.08) * 4).clip(0, 1) * mask * (1 + 0.4 * smooth_noise(rng, cells=70)[..., 0])
     c.image = c.image + (paint.blur(glint.clip(0, 1), 0.7) * rng.uniform(0.2, 0.55))[..., None] * np.sqrt(metal)
     if paint.chance(rng, 0.5):

@@ -163,7 +163,7 @@ def _apply(name: str, pieces: list[_Piece], subject: str, scene: Scene, rng: np.
         factor = rng.uniform(0.55, 1.35) * (1 + rng.normal(0, 0.08, 3))
         picture = (picture * factor.astype(np.float32)).clip(0, 1)
         cues.append(TONE)
-    ink = paint.printed(picture, rng, grey=grey)
+    ink = (0.05 + 0.9 * picture).astype(np.float32) if name.endswith("glossy") else paint.printed(picture, rng, grey=grey)
     if grey:
         cues.append(GREY)
 

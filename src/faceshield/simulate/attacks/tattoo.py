@@ -175,8 +175,6 @@ def _flames(rng: np.random.Generator) -> Marks:
         half = wide * (1 - t) ** 0.8 * (1 + 0.35 * np.sin(2.5 * t))
         y = 0.9 - high * t
         tongues.append(np.vstack([np.stack([sway - half, y], 1), np.stack([sway + half, y], 1)[::-1]]))
-    if paint.chance(rng, 0.4):
-        return [], [(np.vstack([tongue, tongue[:2]]), rng.uniform(0.07, 0.11)) for tongue in tongues]
     return tongues, []
 
 
