@@ -11,6 +11,7 @@ they do in the offline run that feeds itself. Everything is bounded in count and
 from __future__ import annotations
 
 import argparse
+import gc
 import http.client
 import io
 import json
@@ -170,6 +171,8 @@ def measure(service: Service, files: list[bytes], options: argparse.Namespace) -
     found: dict[str, Any] = {}
     shield = FaceShieldPredictor.from_pretrained(options.model)
     shield.inspect(files[0])
+    gc.collect()
+    gc.freeze()  # the clients' own collector, with torch in its sight, would make every answer seem 0.15 s late
     found["single_s"] = statistics.median([_timed(shield, photo) for photo in files[:5]])
     saturate(service, files[: options.batch], options.batch)
     # Twice, in turns: the machine's other work changes from minute to minute.
@@ -192,6 +195,7 @@ def measure(service: Service, files: list[bytes], options: argparse.Namespace) -
         "refused_p50_ms": 1000 * high(refused, 0.5) if refused else None,
         "refused_p99_ms": 1000 * high(refused, 0.99) if refused else None,
         "refused_worst_ms": 1000 * max(refused) if refused else None,
+        "refused_over_100_ms": sum(taken > 0.1 for taken in refused),
         "resident_mib": [before, service.resident_mib()],
     }
 
