@@ -111,28 +111,34 @@ both_stages() {
 }
 
 # -- evaluation: the threshold comes from the development sets, the scores from the test sets ------------------------------
+# Calibrated on whole pictures; the threshold is for faces that are looked for, and looked at as `inspect` does.
 evaluate() {
   local name=$1 model=$OUT/$1 source
-  local dev=("${SOURCES[@]/#/$model/dev/}")
+  local dev=("${SOURCES[@]/#/$model/dev/}") found=("${SOURCES[@]/#/$model/dev-detect/}")
   step "predict $name dev" "$model/dev/done" predict_split "$name" dev coarse
   faceshield train threshold out="$model" predictions="$(yaml_list "${dev[@]/%/.jsonl}")" \
     dataset="simulated dev (${SOURCES[*]})" criterion=bpcer5 calibrate=true
+  step "predict $name dev, faces" "$model/dev-detect/done" predict_split "$name" dev coarse detect
+  faceshield train threshold out="$model" predictions="$(yaml_list "${found[@]/%/.jsonl}")" \
+    dataset="simulated dev (${SOURCES[*]}), faces found" criterion=bpcer5
   step "predict $name test" "$model/test/done" predict_split "$name" test coarse,fine,reasoning,localization
   for source in "${SOURCES[@]}"; do
     faceshield score "$model/test/$source.jsonl" --model "$model" --out "$OUT/scores/$name-$source.json"
   done
 }
 
-# predict_split NAME SPLIT TASKS: all sources side by side, a core each, for answers are made of small steps.
+# predict_split NAME SPLIT TASKS [detect]: all sources side by side, a core each, for answers are made of small steps.
 predict_split() {
-  local source jobs=()
+  local source folder=$OUT/$1/$2${4:+-$4} jobs=()
   for source in "${SOURCES[@]}"; do
     OMP_NUM_THREADS=1 faceshield predict "$OUT/data/$source-$2/samples.jsonl" --model "$OUT/$1" \
-      --out "$OUT/$1/$2/$source.jsonl" --tasks "$3" &
+      --out "$folder/$source.jsonl" --tasks "$3" --face "${4:-whole}" &
     jobs+=($!)
   done
-  for source in "${jobs[@]}"; do wait "$source"; done
-  touch "$OUT/$1/$2/done"
+  for source in "${jobs[@]}"; do
+    wait "$source" || [ $? -eq 2 -a -n "${4:-}" ]  # 2: not every picture has a face that is found
+  done
+  touch "$folder/done"
 }
 
 both_stages sft

@@ -36,7 +36,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "data_engine": BASE | {"tasks", "datasets", "images", "chat"},  # of datasets, the coordinates of annotation tools
     "training": BASE | {"model", "images"},
     "evaluation": BASE | {"tasks", "chat", "images"},  # of chat, how it fails
-    "baselines": BASE | {"tasks", "model", "training", "predictor", "images", "chat"},
+    "baselines": BASE | {"tasks", "model", "training", "predictor", "chat"} | PICTURES,
     **{name: PICTURES for name in PICTURES},
     "predictor": BASE | {"tasks", "model"} | PICTURES,
     "doctor": BASE | {"__init__", "tasks", "model", "predictor"} | PICTURES,

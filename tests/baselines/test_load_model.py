@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import ClassVar
 
+import numpy as np
 import pytest
+from click.testing import Result
+from PIL import Image
+from typer.testing import CliRunner
 
 from faceshield.baselines import load_model
+from faceshield.baselines.looking import Looking
+from faceshield.cli import app
 from faceshield.predictor import FaceShieldPredictor
+from faceshield.records import Prediction, read_jsonl
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 def test_our_own_model_is_the_default_kind(checkpoint: Path) -> None:
@@ -22,3 +34,40 @@ def test_a_name_that_is_nothing(tmp_path: Path) -> None:
     (tmp_path / "baseline.json").write_text(json.dumps({"name": "of another version"}))
     with pytest.raises(ValueError, match="'of another version' — expected one of"):
         load_model(tmp_path)
+
+
+def test_a_system_that_looks_for_the_face_first(
+    checkpoint: Path, face_photo: np.ndarray, blank: np.ndarray, tmp_path: Path
+) -> None:
+    found, shield = load_model(checkpoint, face="detect"), FaceShieldPredictor.from_pretrained(checkpoint, threshold=0.5)
+    assert found.settings == {"pvtm": "off", "face": "detect"}
+    report = shield.classify(face_photo)
+    assert report.face is not None and found.score(face_photo) == (report.bonafide_score, report.type_scores)
+    with pytest.raises(ValueError, match="no face found"):
+        found.score(blank)
+
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    Image.fromarray(face_photo).save(folder / "a.png")
+    Image.fromarray(blank).save(folder / "b.png")
+    out = tmp_path / "rows.jsonl"
+    done = run("predict", folder, "--model", checkpoint, "--face", "detect", "--out", out)
+    assert done.exit_code == 2 and "2 failed" in done.output
+    rows = read_jsonl(out, Prediction)
+    assert [(row.image.endswith("a.png"), row.task, row.status) for row in rows] == [
+        (True, "coarse", "parsed"), (True, "fine", "parsed"), (False, "coarse", "error"), (False, "fine", "error"),
+    ]  # fmt: skip
+    assert rows[0].bonafide_score == pytest.approx(report.bonafide_score) and "no face found" in str(rows[2].error)
+    asked = run("predict", folder, "--model", checkpoint, "--face", "detect", "--out", out, "--tasks", "reasoning")
+    assert asked.exit_code != 0 and "only scores" in str(asked.exception) + asked.output
+
+
+def test_words_alone_cannot_look_for_a_face() -> None:
+    class Talks:
+        settings: ClassVar[dict[str, str]] = {}
+
+        def ask(self, image: object, prompt: str) -> str:
+            return "bona fide"
+
+    with pytest.raises(ValueError, match="face='detect' of a Talks — expected a system that scores"):
+        Looking(Talks(), "detect")

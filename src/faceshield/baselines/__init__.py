@@ -25,6 +25,7 @@ def load_model(
     endpoint: str | None = None,
     prompt: str | None = None,
     settings: Sequence[str] = (),
+    face: str = "whole",
 ) -> Any:
     """The system behind a name: the one place that decides what a ``--model`` is.
 
@@ -40,6 +41,7 @@ def load_model(
         endpoint: address of an endpoint of OpenAI's protocol; pictures are sent there and nowhere else.
         prompt: of general models: "zero-shot" (None), or "plain", see `mllm.Mllm`.
         settings: of general models: fields of `chat.ChatConfig` as "key=value", such as "max_tokens=400".
+        face: "whole", or "detect": the system looks for the face first and scores alone, see `looking.Looking`.
 
     Returns:
         An object for ``evaluation.predict``. It takes whole pictures as (H, W, 3) uint8 RGB arrays, upright, and has
@@ -60,6 +62,10 @@ def load_model(
         FileNotFoundError: no such model; the message says what was expected.
         ValueError: a folder that is none of the kinds, or an option that its kind does not have.
     """
+    if face != "whole":
+        from faceshield.baselines.looking import Looking
+
+        return Looking(load_model(name, pvtm=pvtm, endpoint=endpoint, prompt=prompt, settings=settings), face)  # type: ignore[arg-type]
     if endpoint is not None:
         _refuse(name, "an endpoint's model", pvtm=pvtm != "off")
         return _mllm(str(name), prompt, [f"base_url={json.dumps(endpoint)}", *settings])

@@ -13,8 +13,6 @@ from faceshield.cli.inspect import FaceMode
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from faceshield.images import Picture
-    from faceshield.predictor import FaceShieldPredictor
     from faceshield.records import Prediction
 
 
@@ -88,12 +86,12 @@ def _scored(photos: Path, work: Path, model: str, face: Literal["detect", "whole
     from tqdm import tqdm
 
     from faceshield.baselines import load_model
+    from faceshield.baselines.looking import Looking
     from faceshield.datasets import DATASETS, PrepareConfig
     from faceshield.datasets import prepare as read
     from faceshield.evaluation.predict import predict
     from faceshield.images import open_picture
     from faceshield.model.checkpoint import checkpoint_hash, resolve_model
-    from faceshield.predictor import FaceShieldPredictor
 
     samples = photos
     if not photos.is_file():
@@ -106,7 +104,6 @@ def _scored(photos: Path, work: Path, model: str, face: Literal["detect", "whole
         if summary.problems:
             found = ", ".join(f"{reason} {count}" for reason, count in sorted(summary.problems.items()))
             typer.echo(f"left out: {found}; see {work / 'rejects.jsonl'}", err=True)
-    system = load_model(model)
     predictions = work / "predictions.jsonl"
     with tqdm(desc="calibrate", unit="photo", file=sys.stderr, dynamic_ncols=True) as bar:
 
@@ -116,51 +113,16 @@ def _scored(photos: Path, work: Path, model: str, face: Literal["detect", "whole
 
         predict(
             samples,
-            _Detected(system, face) if isinstance(system, FaceShieldPredictor) else _Cropped(system, face),
+            Looking(load_model(model), face),
             predictions,
             tasks=("coarse",),
             system=checkpoint_hash(resolve_model(model)),
             options={"face": face},
             batch_size=1,
-            load=open_picture,
+            load=lambda path: open_picture(path).rgb,
             progress=advance,
         )
     return predictions
-
-
-class _Detected:
-    """The predictor as evaluation asks it, but looking for the face first, as it will in use."""
-
-    def __init__(self, shield: FaceShieldPredictor, face: Literal["detect", "whole"]) -> None:
-        self._shield, self._face = shield, face
-
-    def score(self, image: object) -> float:
-        report = self._shield.detect(image, face=self._face)
-        if report.bonafide_score is None:
-            raise ValueError(report.error or "no face found")
-        return report.bonafide_score
-
-
-class _Cropped:
-    """A baseline as evaluation asks it, likewise: the largest face is cut out as our own model would."""
-
-    def __init__(self, system: Any, face: Literal["detect", "whole"]) -> None:
-        from faceshield.face import BuiltInDetector
-
-        self._system = system
-        self._detector = BuiltInDetector() if face == "detect" else None
-
-    def score(self, picture: Picture) -> float:
-        from faceshield.face import crop_box
-
-        rgb = picture.rgb
-        if self._detector is not None:
-            found = max(self._detector.detect(rgb), key=lambda one: one.area, default=None)
-            if found is None:
-                raise ValueError("no face found")
-            x0, y0, x1, y1 = crop_box(found.box, picture.size_wh)
-            rgb = rgb[y0:y1, x0:x1]
-        return float(self._system.score_many([rgb])[0][0])
 
 
 @contextmanager

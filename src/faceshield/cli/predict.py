@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -28,6 +28,10 @@ def predict(
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many samples.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures at once.")] = 16,
+    face: Annotated[
+        Literal["whole", "detect"],
+        typer.Option(help="whole: pictures are face crops; detect: look for the face first, as inspect does, and score alone."),
+    ] = "whole",
     pvtm: Annotated[str, typer.Option(help="off, or paper (seeded token masking at inference).")] = "off",
     endpoint: Annotated[
         str | None,
@@ -48,7 +52,7 @@ def predict(
     *,
     engine: Engine,
 ) -> None:
-    """Ask a model about whole pictures and write its answers."""
+    """Ask a model about pictures and write its answers."""
     import contextlib
     import functools
     import json
@@ -62,7 +66,13 @@ def predict(
     given = {"api_key_env": api_key_env, "concurrency": concurrency}
     options = [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
     load = functools.partial(
-        load_model, model, pvtm=pvtm, endpoint=endpoint, prompt=prompt, settings=[*options, *(settings or [])]
+        load_model,
+        model,
+        pvtm=pvtm,
+        endpoint=endpoint,
+        prompt=prompt,
+        settings=[*options, *(settings or [])],
+        face=face,
     )
     if endpoint is not None and engine.engine != "local":
         raise ValueError(
@@ -82,7 +92,7 @@ def predict(
             tasks=names,
             system=model,
             options=asker.settings,
-            batch_size=batch_size,
+            batch_size=1 if face == "detect" else batch_size,  # so that one without a face spoils no other
             limit=limit,
             resume=not fresh,
             retry_errors=retry_errors,
