@@ -31,6 +31,7 @@ from faceshield.taxonomy import ATTACK_TYPES, BONAFIDE
 
 if TYPE_CHECKING:
     from faceshield.model import FaceShieldForConditionalGeneration, FaceShieldProcessor
+    from faceshield.model.drafts import Drafts
     from faceshield.model.importance import ImportanceMaps
     from faceshield.model.reading import Reading, Words
 
@@ -69,6 +70,7 @@ class FaceShieldPredictor:
         detector: how faces are found; `face.BuiltInDetector` if None.
         keep_tokens: vision tokens that the language model gets to read, those most important for the coarse question by PVTM's
             ranking (§4.2); None: all. Fewer are faster and score a little otherwise (docs/speed.md): choose the threshold anew.
+        drafts: guesses of how the model's answers go on, which make them come faster and no other; None: none.
     """
 
     def __init__(
@@ -84,12 +86,13 @@ class FaceShieldPredictor:
         surroundings: bool = False,
         detector: FaceDetector | None = None,
         keep_tokens: int | None = None,
+        drafts: Drafts | None = None,
     ) -> None:
         if not 0.0 <= threshold <= 1.0:
             raise ValueError(f"threshold {threshold} — expected 0..1, the unit of bonafide_score — correct it")
         if keep_tokens is not None and (keep_tokens < 1 or model.config.pvtm_inference != "off"):
             raise ValueError(f"keep_tokens {keep_tokens} — expected at least 1, and PVTM's masks off at inference — correct it")
-        self.keep_tokens = keep_tokens
+        self.keep_tokens, self.drafts = keep_tokens, drafts
         self.model = model.eval()
         self.processor = processor
         self.threshold = float(threshold)
@@ -164,6 +167,7 @@ class FaceShieldPredictor:
             surroundings=bool(loaded.info.extra.get("surroundings")),
             detector=detector,
             keep_tokens=keep_tokens,
+            drafts=loaded.drafts,
         )
 
     # -- one picture, or several ---------------------------------------------------------------------------
@@ -390,7 +394,7 @@ class FaceShieldPredictor:
             prompts = self.processor.encode_prompts([COARSE.question] * len(features)).to(features.device)
             ranks = self.model.model.token_scores(features, joint, prompts, torch.zeros(len(features), dtype=torch.long))
             kept = ranks.topk(min(self.keep_tokens, ranks.shape[1])).indices.sort().values
-        return Reading(self.model, self.processor, features, joint, kept=kept)
+        return Reading(self.model, self.processor, features, joint, kept=kept, drafts=self.drafts)
 
     def _encode(self, crops: Sequence[NDArray[np.uint8]]) -> Encoded:
         """(H, W, 3) uint8 RGB crops -> the tower's features and, for PVTM, joint tokens, (B, T, Dv) each."""

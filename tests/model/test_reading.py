@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from faceshield.model.reading import Reading
+from faceshield.model import load, save
+from faceshield.model.drafts import DRAFTS_FILE, Drafts
+from faceshield.model.reading import Reading, Words
+from faceshield.model.tensor_files import WeightsError
 
 QUESTIONS = ["Why?", "Is this face bona fide or an attack, and of what type?", "What type of presentation is this?"]
 ANSWERS = ["This is a bona fide face.", "This is a presentation attack.", "The attack is at [12, 34, 567, 890]."]
@@ -194,3 +199,70 @@ def test_flash_attention_is_refused(pair: Any, pictures: list[np.ndarray]) -> No
     pair[0].model.language_model.config._attn_implementation = "flash_attention_2"
     with pytest.raises(ValueError, match="expected sdpa or eager"):
         read(pair, pictures)
+
+
+class Guess(Drafts):
+    """Always the same tokens, whatever was said."""
+
+    def after(self, said: Sequence[int], most: int) -> list[int]:
+        return [3, 4, 5][:most]
+
+
+@pytest.mark.parametrize("options", [*OPTIONS, {"text_config": {"sliding_window": 40}}], ids=str)
+def test_guesses_change_the_number_of_steps_and_no_word(
+    make_pair: Any, pictures: list[np.ndarray], options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair = make_pair(**options)
+    steps: list[int] = []
+    read_on = Reading._read_on
+    monkeypatch.setattr(Reading, "_read_on", lambda self, *given: steps.append(1) or read_on(self, *given))
+
+    def asked(drafts: Drafts | None) -> tuple[list[list[Words]], int]:
+        reading = read(pair, pictures)
+        reading.drafts = drafts or Drafts()
+        steps.clear()
+        return reading.answer(QUESTIONS, max_new_tokens=12), len(steps)
+
+    plain, many = asked(None)
+    ids = []
+    for picture in pictures:
+        for question in QUESTIONS:
+            inputs = whole(pair, [picture], [question])
+            made = pair[0].generate(**inputs, max_new_tokens=12, do_sample=False)[0]
+            ids.append(made[inputs["input_ids"].shape[1] :].tolist())
+    known, few = asked(Drafts.learn(3 * ids))
+    wrong, as_many = asked(Guess())
+    assert known == plain == wrong and [[a.cut for a in row] for row in known] == [[a.cut for a in row] for row in plain]
+    assert few < many and as_many <= many
+    assert {len(row) for row in plain} == {len(QUESTIONS)}
+
+
+def test_what_mostly_followed_is_guessed(tmp_path: Path) -> None:
+    drafts = Drafts.learn([[7, 8, 9, 0]] * 4 + [[7, 8, 5, 0]] * 2 + [[6, 0]] * 2)
+    assert drafts.after([], 8) == [7, 8, 9, 0]
+    assert drafts.after([7], 2) == [8, 9]
+    assert drafts.after([7, 8, 9], 8) == [0]
+    assert drafts.after([7, 8, 5], 8) == [] and drafts.after([6], 8) == [], "met twice is not known"
+    assert drafts.after([1, 2, 3, 4, 7], 8) == []
+    scattered = Drafts.learn([[1, token] for token in range(10, 20)])
+    assert scattered.after([], 3) == [1], "of ten that follow none is likely"
+
+    assert Drafts.load(tmp_path) == Drafts()
+    drafts.save(tmp_path)
+    assert Drafts.load(tmp_path) == drafts and drafts.table
+    Drafts().save(tmp_path)
+    assert Drafts.load(tmp_path) == Drafts()
+    (tmp_path / DRAFTS_FILE).write_bytes(b"no")
+    with pytest.raises(WeightsError, match="expected a whole safetensors file"):
+        Drafts.load(tmp_path)
+
+
+def test_a_checkpoint_brings_its_guesses(pair: Any, tmp_path: Path) -> None:
+    folder = save(*pair, tmp_path / "model")
+    assert load(folder).drafts == Drafts()
+    drafts = Drafts.learn([[7, 8, 0]] * 3)
+    drafts.save(folder)
+    assert load(folder).drafts == drafts
+    Drafts.learn([[7, 999_999, 0]] * 3).save(folder)
+    with pytest.raises(ValueError, match="tokens beyond the vocabulary"):
+        load(folder)

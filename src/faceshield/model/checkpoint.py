@@ -1,7 +1,8 @@
 """Checkpoints: build, save and load a model with its processor and its threshold, find one by name.
 
-A checkpoint is a folder: config.json, *.safetensors, the processor's files, faceshield.json (its info). With an
-adapter's safetensors in the place of the model's it says what its base is, see `adapter`.
+A checkpoint is a folder: config.json, *.safetensors, the processor's files, faceshield.json (its info), and guesses of how
+its answers go on, if it has any (`drafts`). With an adapter's safetensors in the place of the model's it says what its base
+is, see `adapter`.
 Use: `checkpoint = load(resolve_model("tiny"))`, then `checkpoint.model`, `.processor`, `.info`.
 """
 
@@ -26,6 +27,7 @@ from transformers.utils import logging as transformers_logging
 
 from .adapter import ADAPTER_CONFIG, ADAPTER_STEM, read_adapter, read_settings, write_adapter
 from .configuration_faceshield import FaceShieldConfig
+from .drafts import DRAFTS_FILE, Drafts
 from .modeling_faceshield import FaceShieldForConditionalGeneration
 from .processing_faceshield import SYSTEM, FaceShieldProcessor
 from .tensor_files import TensorFolder
@@ -115,6 +117,7 @@ class Checkpoint:
     processor: FaceShieldProcessor
     info: CheckpointInfo
     path: Path
+    drafts: Drafts = field(default_factory=Drafts)
 
 
 def build(
@@ -282,7 +285,13 @@ def load(
     if weights != directory:
         model = read_adapter(model, directory, weights)
         model = model.merge_and_unload() if merge else model
-    return Checkpoint(model.eval().to(device), processor, read_info(directory), directory)
+    told = directory if (directory / DRAFTS_FILE).is_file() else weights
+    drafts = Drafts.load(told)
+    if max(drafts.table.values(), default=0) >= model.config.text_config.vocab_size:
+        raise ValueError(
+            f"{told / DRAFTS_FILE}: tokens beyond the vocabulary — expected those of this tokenizer — remove the file"
+        )
+    return Checkpoint(model.eval().to(device), processor, read_info(directory), directory, drafts)
 
 
 def is_adapter(directory: str | Path) -> bool:

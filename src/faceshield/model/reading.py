@@ -17,10 +17,12 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
 
+from .drafts import Drafts
 from .modeling_faceshield import FaceShieldForConditionalGeneration
 from .processing_faceshield import FaceShieldProcessor
 from .token_tree import TokenTree
 
+_GUESSES = 5  # tokens fed beyond the newest at most
 _ROOM = 256  # tokens for which a cache has room beyond what it holds
 
 
@@ -40,6 +42,7 @@ class Reading:
         seeds: (B,) of PVTM at inference; None = 0 for every picture, so that the same picture masks the same tokens.
         kept: (B, N) indices in rising order of the vision tokens that the language model gets to read, at the positions
             that they have among all T; None = all.
+        drafts: guesses of how answers go on; None = none, a step a token. Answers are the same.
 
     Raises:
         ValueError: flash attention, which knows no mask of our own.
@@ -53,10 +56,11 @@ class Reading:
         joint: Tensor | None = None,
         seeds: Tensor | None = None,
         kept: Tensor | None = None,
+        drafts: Drafts | None = None,
     ) -> None:
         if "flash" in str(model.model.language_model.config._attn_implementation):
             raise ValueError("flash attention cannot mask single tokens — expected sdpa or eager — set_attn_implementation")
-        self.model, self.processor = model, processor
+        self.model, self.processor, self.drafts = model, processor, drafts or Drafts()
         self.seeds = torch.zeros(len(features), dtype=torch.long) if seeds is None else seeds
         self.savp = features.shape[1] > processor.tokens_per_stream
         self.prefix = processor.encode_prefix(savp=self.savp)
@@ -100,7 +104,8 @@ class Reading:
         tree = TokenTree.of(sequences)
         cache = self._beginning(next(iter(asked)))
         length = cache.get_seq_length()
-        hidden = self._read_on(cache, tree.tokens.expand(len(self.features), -1), tree.depth, tree.visible, tree.depth)
+        rows = len(self.features)
+        hidden = self._read_on(cache, tree.tokens.expand(rows, -1), tree.depth[None], tree.visible[None], tree.depth[None])
         _rewind(cache, length)
         nodes = torch.tensor([node for path, first in zip(tree.paths, spoken, strict=True) for node in path[first:]])
         places, which = nodes.unique(return_inverse=True)
@@ -119,41 +124,62 @@ class Reading:
         return [[answer for part in row for answer in part] for row in zip(*columns, strict=True)]
 
     def _answer(self, questions: Sequence[str], max_new_tokens: int) -> list[list[Words]]:
-        """All questions about a picture in one row: each step feeds the newest token of each, blind to the others'."""
-        end, device, count = self.processor.eos_token_id, self.model.device, len(questions)
+        """All questions about a picture in one row, blind to each other: each step feeds of each the newest token and what
+        `drafts` guesses to follow, and keeps what the model would have said too."""
+        end, device = self.processor.eos_token_id, self.model.device
         tree = TokenTree.of([self._rest(question) for question in questions])
         ends = torch.tensor([path[-1] for path in tree.paths])
-        positions = tree.depth[ends] + torch.arange(1, max_new_tokens + 1).unsqueeze(1)
-        depths = torch.cat([tree.depth, positions.flatten()])
-        visible = torch.cat([tree.visible[ends], torch.eye(count, dtype=torch.bool).repeat(1, max_new_tokens)], dim=1)
-        cache, left = self._beginning(questions[0]), torch.arange(len(self.features), device=device)
+        cache, left = self._beginning(questions[0]), list(range(len(self.features)))
         length = cache.get_seq_length()
-        hidden = self._read_on(cache, tree.tokens.expand(len(left), -1), tree.depth, tree.visible, tree.depth)[:, ends]
-        made = torch.full((len(left), count, max_new_tokens), end, device=device)
-        talking = torch.ones(len(left), count, dtype=torch.bool, device=device)
-        nodes, reading = len(tree.tokens), cache
-        for step in range(max_new_tokens):
-            newest = self.model.lm_head(hidden).argmax(-1).masked_fill(~talking, end)
-            made[left, :, step] = newest
-            talking = talking & (newest != end)
-            alive = talking.any(1)
-            still = int(alive.sum())
-            if not still or step == max_new_tokens - 1:
-                break
-            if 2 * still <= len(left):  # most pictures are done: the others go on alone
-                reading, left, talking, newest = _some(reading, alive), left[alive], talking[alive], newest[alive]
-            seen = nodes + count * (step + 1)
-            hidden = self._read_on(reading, newest, positions[step], visible[:, :seen], depths[:seen])
-        _rewind(cache, length)
-        spoken = (made == end).long().cumsum(-1) == 0
-        return [
-            [self._words(answer, before) for answer, before in zip(row, befores, strict=True)]
-            for row, befores in zip(made, spoken, strict=True)
-        ]
+        hidden = self._read_on(cache, tree.tokens.expand(len(left), -1), tree.depth[None], tree.visible[None], tree.depth[None])
+        first = self.model.lm_head(hidden[:, ends]).argmax(-1).tolist()
+        said = [[[token] for token in row] for row in first]
+        # Columns of the cache after the beginning: the questions, then what was fed, which some rows may not look at any more.
+        visible = tree.visible[ends].expand(len(left), -1, -1)
+        depths, reading = tree.depth.expand(len(left), -1), cache
+        own = torch.eye(len(questions), dtype=torch.bool)
 
-    def _words(self, tokens: Tensor, spoken: Tensor) -> Words:
-        words = Words(self.processor.decode_answer(tokens[spoken]))
-        words.cut = bool(spoken.all())
+        def talking(answer: list[int]) -> bool:
+            return answer[-1] != end and len(answer) < max_new_tokens
+
+        while alive := [place for place, row in enumerate(left) if any(map(talking, said[row]))]:
+            if 2 * len(alive) <= len(left):  # most pictures are done: the others go on alone
+                chosen = torch.tensor(alive)
+                reading, visible, depths = _some(reading, chosen.to(device)), visible[chosen], depths[chosen]
+                left = [left[place] for place in alive]
+            fed = [
+                [[answer[-1], *self.drafts.after(answer, min(_GUESSES, max_new_tokens - len(answer) - 1))] if talking(answer)
+                 else [end] for answer in said[row]]
+                for row in left
+            ]  # fmt: skip
+            wide = max(len(block) for row in fed for block in row)
+            tokens = torch.tensor([[token for block in row for token in block + [end] * (wide - len(block))] for row in fed])
+            spoken = torch.tensor([[len(answer) for answer in said[row]] for row in left])
+            depth = ((tree.depth[ends] + spoken).unsqueeze(-1) + torch.arange(wide)).flatten(1)
+            block = own[:, None, :, None] & torch.ones(wide, wide, dtype=torch.bool).tril()[None, :, None, :]
+            new = block.flatten(2).flatten(0, 1).expand(len(left), -1, -1)
+            seen = torch.cat([visible.repeat_interleave(wide, 1), new], dim=2)
+            depths = torch.cat([depths, depth], dim=1)
+            hidden = self._read_on(reading, tokens, depth, seen, depths)
+            found = self.model.lm_head(hidden).argmax(-1).unflatten(1, (len(questions), wide)).tolist()
+            kept = torch.zeros(len(left), len(questions), wide, dtype=torch.bool)
+            for place, row in enumerate(left):
+                for number, answer in enumerate(said[row]):
+                    if not talking(answer):
+                        continue
+                    for step, token in enumerate(found[place][number][: len(fed[place][number])]):
+                        kept[place, number, step] = True
+                        answer.append(token)
+                        if fed[place][number][step + 1 : step + 2] != [token] or not talking(answer):
+                            break
+            visible = torch.cat([visible, (own[None, :, :, None] & kept[:, None]).flatten(2)], dim=2)
+        _rewind(cache, length)
+        return [[self._words(answer) for answer in row] for row in said]
+
+    def _words(self, answer: list[int]) -> Words:
+        ended = answer[-1] == self.processor.eos_token_id
+        words = Words(self.processor.decode_answer(answer[:-1] if ended else answer))
+        words.cut = not ended
         return words
 
     def _rest(self, question: str) -> list[int]:
@@ -186,23 +212,24 @@ class Reading:
         Args:
             cache: what was read, the beginning first; it grows.
             tokens: (B, n) ids.
-            depth: (n,) positions after the beginning.
-            visible: (n, columns) bool, which of the tokens since the beginning each attends to, itself included.
-            depths: (columns,) their positions.
+            depth: (B or 1, n) positions after the beginning.
+            visible: (B or 1, n, columns) bool, which of the tokens since the beginning each attends to, itself included.
+            depths: (B or 1, columns) their positions.
         """
         model, device, start = self.model.model, self.model.device, len(self.prefix)
         before = self.positions.shape[1]
-        seen = torch.cat([torch.ones(len(visible), before, dtype=torch.bool), visible], dim=1)
+        seen = torch.cat([torch.ones(*visible.shape[:2], before, dtype=torch.bool), visible], dim=2)
         window = self.model.config.text_config.sliding_window
         if window is not None and start + int(depth.max()) >= window:
             if before < start:
                 raise ValueError(f"kept tokens and more than the sliding window of {window} — expected a shorter question")
-            seen &= depth.unsqueeze(1) - torch.cat([torch.arange(-start, 0), depths]) < window
+            columns = torch.cat([torch.arange(-start, 0).expand(len(depths), -1), depths], dim=1)
+            seen &= depth.unsqueeze(2) - columns.unsqueeze(1) < window
         mask = torch.zeros(seen.shape, dtype=self.model.dtype).masked_fill(~seen, torch.finfo(self.model.dtype).min)
         outputs = model.language_model(
             inputs_embeds=model.get_input_embeddings()(tokens.to(device)),
-            attention_mask=mask.to(device)[None, None],
-            position_ids=(start + depth).to(device)[None],
+            attention_mask=mask.to(device).unsqueeze(1),
+            position_ids=(start + depth).to(device),
             past_key_values=cache,
             use_cache=True,
         )

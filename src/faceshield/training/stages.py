@@ -30,6 +30,7 @@ from faceshield.model import (
     save,
 )
 from faceshield.model.checkpoint import count_parameters, set_info_aside, working_dtype
+from faceshield.model.drafts import Drafts
 from faceshield.records import Sample, file_sha256, image_path, read_jsonl, write_run
 from faceshield.training.card import write_card
 from faceshield.training.dataset import DialogueRows
@@ -116,6 +117,9 @@ def train_stage(config: StageConfig, *, questions: Mapping[str, str] | None = No
             trainee = _prepared(config)
             state = trainer.folder / f"checkpoint-{steps}" / STATE_FILE
             load_weights(state, {"model": trainee.trained})
+        if config.stage == "sft":
+            answers = (answer for row in rows.rows for answer in row.answers)
+            Drafts.learn(map(trainee.processor.encode_answer, answers)).save(config.out)
         _finish(config, trainee, steps, questions, report)
     trainer.accelerator.wait_for_everyone()
     return config.out
