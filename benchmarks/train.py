@@ -4,7 +4,8 @@
 features read from disk against the tower in every step. `stage2`: packed rows and cached features against one dialogue a row
 and the tower in every step, to the same number of dialogues seen. faceshield-tiny, float32, one thread; seconds are CPU seconds
 of this process, so that other work on the machine does not count; both sides run in turn, and medians of their steps are
-compared. Final loss: mean of the last epoch.
+compared. Final loss of stage 2: the trained models' mean loss on dialogues about pictures that neither side has seen, each
+dialogue by itself; its learning rate and schedule are those of `configs/train/tiny-sft.yaml`.
 Use: `python benchmarks/train.py --pictures 96`.
 """
 
@@ -24,6 +25,7 @@ import torch
 
 from faceshield.data_engine import TASK_NAMES, generate_dialogues
 from faceshield.model import load, resolve_model
+from faceshield.model.processing_faceshield import IGNORED
 from faceshield.records import Sample, read_jsonl, write_jsonl
 from faceshield.simulate.dataset import SimulateConfig, simulate
 from faceshield.training.collate import ABOUT, collate
@@ -37,10 +39,10 @@ WARM = 2
 """Steps at the beginning of a run that do not count."""
 
 
-def trained(folder: Path, name: str, dialogues: Path, **settings: Any) -> Figures:
+def trained(folder: Path, name: str, init: str, dialogues: Path, **settings: Any) -> Figures:
     """One run: its losses, and what each step after the first saw and took."""
     config = StageConfig(
-        init=str(resolve_model("tiny")), dialogues=[dialogues], out=folder / name, cache=folder / "cache", threads=1,
+        init=init, dialogues=[dialogues], out=folder / name, cache=folder / "cache", threads=1,
         log_every=1, save_steps=100_000, bf16=False, lora_dropout=0.0, report_to=[], **settings,
     )  # fmt: skip
     steps: list[Figures] = []
@@ -60,6 +62,23 @@ def trained(folder: Path, name: str, dialogues: Path, **settings: Any) -> Figure
 def per_second(runs: list[Figures]) -> float:
     """Dialogues a CPU second, of the median step."""
     return statistics.median(step["dialogues"] / step["seconds"] for run in runs for step in run["steps"])
+
+
+def loss_on(dialogues: Path, checkpoint: Path, rows: int = 16) -> float:
+    """Mean loss of a supervised token of these dialogues, one a row, no token masked."""
+    loaded = load(checkpoint)
+    model, processor = loaded.model.eval(), loaded.processor
+    data = DialogueRows.read([dialogues], processor, pack=False)
+    live = LivePictures(data.paths, processor)
+    total = count = 0.0
+    for start in range(0, len(data), rows):
+        batch = collate([data[index] for index in range(start, min(start + rows, len(data)))], live, processor.pad_token_id)
+        batch.pop(ABOUT)
+        supervised = int((batch["labels"][:, 1:] != IGNORED).sum())
+        with torch.inference_mode():
+            total += float(model(**batch).loss) * supervised
+        count += supervised
+    return total / count
 
 
 def shares(dialogues: Path, folder: Path, rows: int, repeats: int) -> Figures:
@@ -110,24 +129,27 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=96)
     parser.add_argument("--steps", type=int, default=12, help="of each run of stage 1")
     parser.add_argument("--rows", type=int, default=16, help="a step; packed: a quarter of them, with four dialogues each")
-    parser.add_argument("--rounds", type=int, default=2, help="runs of each side, in turn")
-    parser.add_argument("--samples", type=Path, help="a samples.jsonl in the place of newly drawn pictures")
+    parser.add_argument("--rounds", type=int, default=2, help="runs of each side, in turn, each with its own seed")
+    parser.add_argument("--held", type=int, default=64, help="pictures nobody is trained on, for the final loss of stage 2")
+    parser.add_argument("--epochs", type=float, default=2.0, help="of stage 2")
+    parser.add_argument("--init", default="tiny", help="checkpoint that stage 2 starts from")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        file = options.samples
-        if file is None:
-            simulate(folder / "sim", SimulateConfig(faces="drawn", count=options.pictures, seed=1), workers=1)
-            file = folder / "sim/samples.jsonl"
-        samples = read_jsonl(file, Sample)[: options.pictures]
-        whole = [{"image": str((file.parent / row.image).resolve()), "split": "train"} for row in samples]
-        samples = [row.model_copy(update=update) for row, update in zip(samples, whole, strict=True)]
         asked = tuple(name for name in TASK_NAMES if name != "caption")
-        for kind, tasks in (("captions", ("caption",)), ("dialogues", asked)):
+        kinds = {"captions": (1, ("caption",)), "dialogues": (1, asked), "held": (2, asked)}
+        for kind, (seed, tasks) in kinds.items():
+            count = options.held if kind == "held" else options.pictures
+            pictures = folder / f"sim-{seed}"
+            if not pictures.exists():
+                simulate(pictures, SimulateConfig(faces="drawn", count=count, seed=seed), workers=2)
+            samples = read_jsonl(pictures / "samples.jsonl", Sample)
+            whole = [{"image": str((pictures / row.image).resolve()), "split": "train"} for row in samples]
+            samples = [row.model_copy(update=update) for row, update in zip(samples, whole, strict=True)]
             write_jsonl(folder / f"{kind}.jsonl", generate_dialogues(samples, tasks=tasks, seed=0))
-        found: Figures = {"shares": shares(folder / "captions.jsonl", folder / "cache", min(options.rows, len(samples)), 3)}
+        found: Figures = {"shares": shares(folder / "captions.jsonl", folder / "cache", min(options.rows, options.pictures), 3)}
         print(json.dumps(found), flush=True)
 
         packed_rows = max(1, options.rows // 4)
@@ -137,24 +159,34 @@ def main() -> None:
             "packed": ("dialogues", {"stage": "sft", "cache_features": True, "pack": True, "batch_size": packed_rows}),
             "apart": ("dialogues", {"stage": "sft"}),
         }
+        begin = str(resolve_model(options.init))
+        stages: dict[str, Figures] = {
+            "pretrain": {"init": str(resolve_model("tiny")), "learning_rate": 2e-3, "max_steps": options.steps},
+            "sft": {"init": begin, "learning_rate": 1.5e-3, "projector_lr": 7.5e-4, "epochs": options.epochs},
+        }
         runs: dict[str, list[Figures]] = {side: [] for side in sides}
+        held: dict[str, list[float]] = {"before": [loss_on(folder / "held.jsonl", Path(begin))], "packed": [], "apart": []}
         for number in range(options.rounds):
             for side, (kind, own) in sides.items():
-                common = {"batch_size": options.rows, "learning_rate": 2e-3, "max_steps": options.steps}
-                if own["stage"] == "sft":
-                    common |= {"learning_rate": 1e-3, "max_steps": -1, "epochs": 2.0}
-                runs[side].append(trained(folder, f"{side}-{number}", folder / f"{kind}.jsonl", **{**common, **own}))
+                settings = {"batch_size": options.rows, "seed": number, **stages[own["stage"]], **own}
+                out = f"{side}-{number}"
+                runs[side].append(trained(folder, out, dialogues=folder / f"{kind}.jsonl", **settings))
+                if side in held:
+                    held[side].append(loss_on(folder / "held.jsonl", folder / out))
+            print(json.dumps({"loss on held-out dialogues": held}), flush=True)
     rate = {side: per_second(done) for side, done in runs.items()}
     first = {side: np.array(done[0]["losses"]) for side, done in runs.items()}
     difference = float(np.abs(first["cached"] - first["live"]).max())
-    ends = [float(first[side][len(first[side]) // 2 :].mean()) for side in ("packed", "apart")]
+    ends = {side: statistics.mean(losses) for side, losses in held.items()}
     found["stage1"] = {"times": rate["cached"] / rate["live"], "largest_difference_of_losses": difference}
-    found["stage2"] = {"times": rate["packed"] / rate["apart"], "final_losses": ends}
+    found["stage2"] = {"times": rate["packed"] / rate["apart"], "held_out_loss": ends, "of_each_run": held}
     found["dialogues_a_cpu_second"] = rate
     print(json.dumps(found, indent=2))
     print(f"a cache can gain {found['shares']['most_that_a_cache_can_gain']:.2f} times at most: the rest is the language model")
     print(f"stage 1, cached against encoding every step: {found['stage1']['times']:.2f} times the samples/s")
     print(f"stage 2, packed and cached against neither: {found['stage2']['times']:.2f} times the dialogues/s")
+    ratio = ends["packed"] / ends["apart"] - 1
+    print(f"its loss on held-out dialogues, packed against apart: {100 * ratio:+.1f}%, means of {options.rounds} runs")
     if options.out:
         options.out.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 

@@ -5,9 +5,10 @@ One line of use: `faces = BuiltInDetector().detect(rgb)`, then `crop_box(faces[0
 The cascade (scikit-image's own trained LBP cascade for frontal faces, inside its wheel: nothing is
 downloaded) fires on dozens of neighbouring windows of a real face and on one or two of a wall, so the number
 of windows that agree is the score. The picture and its mirror image are searched on a small working copy,
-which makes the cost independent of the photo's size. But it looks for eyes, and attacks hide eyes: where it
-finds nothing, one linear template over oriented gradients, trained on simulated attacks by
-`runs/face_template.py`, looks for a head. Anything with the `FaceDetector` shape may take their place.
+which makes the cost independent of the photo's size, and for large faces first, which is a fifth of the work:
+most windows are small. But the cascade looks for eyes, and attacks hide eyes: where it finds nothing, one
+linear template over oriented gradients, trained on simulated attacks by `runs/face_template.py`, looks for a
+head. Anything with the `FaceDetector` shape may take their place.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ _PADDING = 0.1  # of the shorter side: a face that fills the picture lacks the s
 _SCALE_STEP = 1.15
 _SAME_FACE_IOU = 0.4
 _LARGE_FACE = 0.25  # of the picture's shorter side
+_LARGE_WINDOW = 0.18  # likewise: the smallest of the windows that agree on such a face
+_VOTES_AT_ONCE = 9  # of a large face, not to look for small ones at all
 _VOTES_LARGE = 6
 _VOTES_SMALL = 12  # texture fires on small windows far more often than on large ones
 _VOTES_SHARE = 0.25  # of the best face's votes
@@ -78,7 +81,7 @@ class FaceDetector(Protocol):
 
 
 class CascadeDetector:
-    """scikit-image's frontal-face cascade; deterministic, CPU only, about 0.15 s a photo."""
+    """scikit-image's frontal-face cascade; deterministic, CPU only, about 0.03 s a photo, 0.15 where no large face is found."""
 
     def __init__(self) -> None:
         from skimage.data import lbp_frontal_face_cascade_filename
@@ -91,26 +94,31 @@ class CascadeDetector:
         return self.detect_large(rgb) or self.detect_small(rgb)
 
     def detect_large(self, rgb: NDArray[np.uint8]) -> list[Face]:
-        """The quick search: faces from about a tenth of the picture."""
-        return self._search(rgb, _working_scale(rgb))
+        """Faces of a quarter of the picture's shorter side and more; all from about a tenth on where there is none."""
+        scale = _working_scale(rgb)
+        return self._search(rgb, scale, only_large=True) or self._search(rgb, scale)
 
     def detect_small(self, rgb: NDArray[np.uint8]) -> list[Face]:
         """The search on a working copy twice as fine, four times the work; none where there are no more pixels."""
         scale = _working_scale(rgb) * _FINER
         return self._search(rgb, scale) if scale <= 1 else []
 
-    def _search(self, rgb: NDArray[np.uint8], scale: float) -> list[Face]:
+    def _search(self, rgb: NDArray[np.uint8], scale: float, *, only_large: bool = False) -> list[Face]:
         height, width = rgb.shape[:2]
         small_wh = (max(1, round(width * scale)), max(1, round(height * scale)))
         small = np.asarray(Image.fromarray(rgb).resize(small_wh, Image.Resampling.BILINEAR, reducing_gap=2.0))
         margin = round(_PADDING * min(small_wh))
         padded = np.pad(small, ((margin, margin), (margin, margin), (0, 0)), mode="edge")
-        windows = self._windows(padded)
-        mirrored = self._windows(np.ascontiguousarray(padded[:, ::-1]))
+        shortest = max(_MIN_WINDOW, round(_LARGE_WINDOW * min(small_wh))) if only_large else _MIN_WINDOW
+        windows = self._windows(padded, shortest)
+        mirrored = self._windows(np.ascontiguousarray(padded[:, ::-1]), shortest)
         mirrored[:, 0] = padded.shape[1] - mirrored[:, 0] - mirrored[:, 2]
         faces = []
         for x, y, side, votes in _group(np.concatenate([windows, mirrored])):
-            needed = _VOTES_LARGE if side >= _LARGE_FACE * min(small_wh) else _VOTES_SMALL
+            is_large = side >= _LARGE_FACE * min(small_wh)
+            if only_large and not is_large:
+                continue
+            needed = _VOTES_SMALL if not is_large else _VOTES_AT_ONCE if only_large else _VOTES_LARGE
             x0, y0 = (x - margin) / scale, (y - margin) / scale
             box = _clip((x0, y0, x0 + side / scale, y0 + side / scale), width, height)
             if votes >= needed and box[0] < box[2] and box[1] < box[3]:
@@ -119,16 +127,16 @@ class CascadeDetector:
         sure = [face for face in faces if face.score >= _VOTES_SHARE * best]
         return sorted(sure, key=lambda face: (-face.area, face.box))
 
-    def _windows(self, rgb: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """Every window that passes the cascade, unmerged: (N, 3) of x, y, side, in a fixed order."""
+    def _windows(self, rgb: NDArray[np.uint8], shortest: int) -> NDArray[np.float64]:
+        """Every window from that side on that passes the cascade, unmerged: (N, 3) of x, y, side, in a fixed order."""
         largest = min(rgb.shape[:2])
-        if largest < _MIN_WINDOW:
+        if largest < shortest:
             return np.zeros((0, 3))
         found = self._cascade.detect_multi_scale(
             img=rgb,
             scale_factor=_SCALE_STEP,
             step_ratio=1,
-            min_size=(_MIN_WINDOW, _MIN_WINDOW),
+            min_size=(shortest, shortest),
             max_size=(largest, largest),
             min_neighbor_number=1,
             intersection_score_threshold=2.0,  # out of reach: the cascade's own merging would hide the votes

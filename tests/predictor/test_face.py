@@ -81,6 +81,27 @@ def test_of_two_faces_the_larger_comes_first(detector: CascadeDetector, face_pho
     assert faces[0].box[0] > 388 > faces[1].box[2]
 
 
+def test_small_faces_are_looked_for_only_where_no_face_is_large(face_photo: NDArray[np.uint8]) -> None:
+    class Watched(CascadeDetector):
+        def __init__(self) -> None:
+            super().__init__()
+            self.shortest: list[int] = []
+
+        def _windows(self, rgb: NDArray[np.uint8], shortest: int) -> NDArray[np.float64]:
+            self.shortest.append(shortest)
+            return super()._windows(rgb, shortest)
+
+    picture = np.full((200, 300, 3), 200, np.uint8)
+    picture[110:190, 210:290] = scaled(face_photo[20:220, 120:320], 80)  # a face a fifth as wide as the picture is high
+    alone = Watched()
+    assert len(alone.detect(picture)) == 1
+    assert alone.shortest == [46, 46, 24, 24]  # the picture and its mirror image, twice
+    picture[:, :200] = face_photo[20:220, 120:320]  # and one half as wide
+    beside = Watched()
+    assert len(beside.detect(picture)) == 1
+    assert beside.shortest == [46, 46]
+
+
 def test_a_face_with_hidden_eyes_is_found(face_photo: NDArray[np.uint8]) -> None:
     hidden = face_photo[:300, 60:400].copy()
     hidden[92:122, 120:202] = 220  # a strip of paper
