@@ -5,7 +5,7 @@ features read from disk against the tower in every step. `stage2`: packed rows a
 and the tower in every step, to the same number of dialogues seen. faceshield-tiny, float32, one thread; seconds are CPU seconds
 of this process, so that other work on the machine does not count; both sides run in turn, and medians of their steps are
 compared. Final loss of stage 2: the trained models' mean loss on dialogues about pictures that neither side has seen, each
-dialogue by itself; its learning rate and schedule are those of `configs/train/tiny-sft.yaml`.
+dialogue by itself.
 Use: `python benchmarks/train.py --pictures 96`.
 """
 
@@ -131,7 +131,8 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=16, help="a step; packed: a quarter of them, with four dialogues each")
     parser.add_argument("--rounds", type=int, default=2, help="runs of each side, in turn, each with its own seed")
     parser.add_argument("--held", type=int, default=64, help="pictures nobody is trained on, for the final loss of stage 2")
-    parser.add_argument("--epochs", type=float, default=2.0, help="of stage 2")
+    parser.add_argument("--epochs", type=float, default=1.0, help="of stage 2")
+    parser.add_argument("--rate", type=float, default=5e-4, help="learning rate of stage 2")
     parser.add_argument("--init", default="tiny", help="checkpoint that stage 2 starts from")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
@@ -162,7 +163,7 @@ def main() -> None:
         begin = str(resolve_model(options.init))
         stages: dict[str, Figures] = {
             "pretrain": {"init": str(resolve_model("tiny")), "learning_rate": 2e-3, "max_steps": options.steps},
-            "sft": {"init": begin, "learning_rate": 1.5e-3, "projector_lr": 7.5e-4, "epochs": options.epochs},
+            "sft": {"init": begin, "learning_rate": options.rate, "epochs": options.epochs},
         }
         runs: dict[str, list[Figures]] = {side: [] for side in sides}
         held: dict[str, list[float]] = {"before": [loss_on(folder / "held.jsonl", Path(begin))], "packed": [], "apart": []}
