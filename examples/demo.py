@@ -3,10 +3,10 @@
 Writes the four pictures, their annotated copies and `report.html` into out/demo and prints the table.
 Everything runs here; nothing is downloaded. The astronaut (Eileen Collins, NASA) is in the public domain.
 
-python examples/demo.py [--out out/demo] [--model tiny] [--seed 0]
+python examples/demo.py [--out out/demo] [--model tiny] [--seed 1]
 
-Another seed attacks her otherwise: of the 27 attacks of the seeds 0 to 8 faceshield-tiny calls 24 attacks, 23 by their
-type, lets 2 in and finds no face in one; 0, 1, 2, 5, 6 and 7 have all three.
+Another seed attacks her otherwise: of the 27 attacks of the seeds 0 to 8 faceshield-tiny calls 23 attacks, all by their
+type, lets 3 in and finds no face in one; 0, 1, 2, 5, 6 and 7 have all three.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Inspect the astronaut and three simulated attacks of her.")
     parser.add_argument("--out", type=Path, default=Path("out/demo"))
     parser.add_argument("--model", default="tiny")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     ensure_writable(options.out)
     paths = make_photos(options.out / "photos", options.seed)
