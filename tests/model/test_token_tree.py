@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import torch
+import numpy as np
 
 from faceshield.model.token_tree import TokenTree
 
@@ -13,18 +13,19 @@ def test_a_tree_by_hand() -> None:
     assert tree.depth.tolist() == [0, 1, 2, 2, 0]
     assert tree.paths == ((0, 1, 2), (0, 1, 3), (4,), (0,), (0, 1, 2))
     wanted = [[1, 0, 0, 0, 0], [1, 1, 0, 0, 0], [1, 1, 1, 0, 0], [1, 1, 0, 1, 0], [0, 0, 0, 0, 1]]
-    assert tree.visible.int().tolist() == wanted
+    assert tree.visible.astype(int).tolist() == wanted
 
 
 def test_every_path_is_its_sequence_and_sees_itself_alone() -> None:
-    generator = torch.Generator().manual_seed(0)
-    sequences = [torch.randint(0, 3, (length,), generator=generator).tolist() for length in range(1, 9) for _ in range(3)]
+    rng = np.random.default_rng(0)
+    sequences = [rng.integers(0, 3, length).tolist() for length in range(1, 9) for _ in range(3)]
     tree = TokenTree.of(sequences)
     assert len(tree.tokens) < sum(map(len, sequences))
     for sequence, path in zip(sequences, tree.paths, strict=True):
         assert tree.tokens[list(path)].tolist() == sequence
         assert tree.depth[list(path)].tolist() == list(range(len(sequence)))
-        assert tree.visible[path[-1]].nonzero().flatten().tolist() == sorted(path)
+        assert [tree.children[parent, token] for parent, token in zip([-1, *path[:-1]], sequence, strict=True)] == list(path)
+        assert np.flatnonzero(tree.visible[path[-1]]).tolist() == sorted(path)
 
 
 def test_empty_sequences() -> None:

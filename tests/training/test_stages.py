@@ -156,7 +156,7 @@ def test_stage_2_merges_lora_and_keeps_the_towers(toy_folder: Path, dialogues_js
     assert "lm_head.weight" not in changed and not any("embed_tokens" in name for name in changed)
     answer = next(turn.value for turn in read_jsonl(dialogues_jsonl, Dialogue)[0].conversations if turn.speaker == "gpt")
     ids = after.processor.encode_answer(answer)
-    assert after.drafts.after(ids[:2], 1) == [ids[2]], "how answers go on is learnt from the same dialogues"
+    assert after.drafts.after(ids[:2], 1, 1) == [(ids[2],)], "how answers go on is learnt from the same dialogues"
 
 
 def test_stage_2_as_an_adapter_and_on_from_there(toy_folder: Path, dialogues_jsonl: Path, tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ class FixedScorer(nn.Module):
         tree = TokenTree.of(sequences)
         length = len(prefix)
         visible = torch.ones(length + len(tree.tokens), length + len(tree.tokens)).tril().bool()
-        visible[length:, length:] = tree.visible
+        visible[length:, length:] = torch.from_numpy(tree.visible)
         embed: Any = model.get_input_embeddings()
         before = prefix.index(processor.image_token_id)
         steps = [
@@ -63,9 +63,9 @@ class FixedScorer(nn.Module):
         self.sizes = [len(answers) for answers in asked.values()]
         constants = {
             "before": embed(torch.tensor([prefix[:before]])).detach(),
-            "after": embed(tree.tokens[None]).detach(),
+            "after": embed(torch.from_numpy(tree.tokens)[None]).detach(),
             "mask": torch.zeros(visible.shape).masked_fill(~visible, torch.finfo(torch.float32).min)[None, None],
-            "positions": torch.cat([torch.arange(length), length + tree.depth])[None],
+            "positions": torch.cat([torch.arange(length), length + torch.from_numpy(tree.depth)])[None],
             "places": places,
             "pairs": which * model.config.text_config.vocab_size + wanted,
             "owners": nn.functional.one_hot(owner, len(spoken)).float(),

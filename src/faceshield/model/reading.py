@@ -11,8 +11,10 @@ Use: `Reading(model, processor, *model.encode_images(pixels, savp)).answer(["Why
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
@@ -22,7 +24,8 @@ from .modeling_faceshield import FaceShieldForConditionalGeneration
 from .processing_faceshield import FaceShieldProcessor
 from .token_tree import TokenTree
 
-_GUESSES = 5  # tokens fed beyond the newest at most
+_FED = 32  # guesses a step, of all answers together
+_FEWEST = 4  # guesses of each
 _ROOM = 256  # tokens for which a cache has room beyond what it holds
 
 
@@ -30,6 +33,45 @@ class Words(str):
     """An answer; `cut` says that it had not come to its end when it was stopped."""
 
     cut: bool = False
+
+
+class _Answer:
+    """An answer on its way.
+
+    Attributes:
+        said: its tokens.
+        unread: those that the model has not been fed: at first the question, then the newest token.
+        read: how many it has been fed since the beginning.
+    """
+
+    def __init__(self, question: list[int], end: int, most: int) -> None:
+        self.end, self.most = end, most
+        self.said: list[int] = []
+        self.unread, self.read = question, 0
+
+    @property
+    def talking(self) -> bool:
+        """Whether more is to be said."""
+        return self.said[-1:] != [self.end] and len(self.said) < self.most
+
+    def grow(self, drafts: Drafts, guesses: int) -> TokenTree:
+        """What is fed next: what is unread, and guesses of what follows; nothing once it has ended."""
+        if not self.talking:
+            return TokenTree.of([])
+        ahead = drafts.after(self.said, guesses, self.most - len(self.said) - 1)
+        return TokenTree.of([self.unread, *([*self.unread, *guess] for guess in ahead)])
+
+    def hear(self, tree: TokenTree, found: Sequence[int]) -> list[int]:
+        """Take what the model says after the nodes of `tree`, as far as guessed and a token more; the nodes that stay."""
+        nodes = list(tree.paths[0])
+        while True:
+            token = found[nodes[-1]]
+            self.said.append(token)
+            node = tree.children.get((nodes[-1], token))
+            if node is None or not self.talking:
+                self.unread, self.read = [token], self.read + len(nodes)
+                return nodes
+            nodes.append(node)
 
 
 class Reading:
@@ -104,8 +146,9 @@ class Reading:
         tree = TokenTree.of(sequences)
         cache = self._beginning(next(iter(asked)))
         length = cache.get_seq_length()
-        rows = len(self.features)
-        hidden = self._read_on(cache, tree.tokens.expand(rows, -1), tree.depth[None], tree.visible[None], tree.depth[None])
+        depth = torch.from_numpy(tree.depth)[None]
+        tokens = torch.from_numpy(tree.tokens).expand(len(self.features), -1)
+        hidden = self._read_on(cache, tokens, depth, torch.from_numpy(tree.visible)[None], depth)
         _rewind(cache, length)
         nodes = torch.tensor([node for path, first in zip(tree.paths, spoken, strict=True) for node in path[first:]])
         places, which = nodes.unique(return_inverse=True)
@@ -124,57 +167,47 @@ class Reading:
         return [[answer for part in row for answer in part] for row in zip(*columns, strict=True)]
 
     def _answer(self, questions: Sequence[str], max_new_tokens: int) -> list[list[Words]]:
-        """All questions about a picture in one row, blind to each other: each step feeds of each the newest token and what
-        `drafts` guesses to follow, and keeps what the model would have said too."""
-        end, device = self.processor.eos_token_id, self.model.device
-        tree = TokenTree.of([self._rest(question) for question in questions])
-        ends = torch.tensor([path[-1] for path in tree.paths])
-        cache, left = self._beginning(questions[0]), list(range(len(self.features)))
-        length = cache.get_seq_length()
-        hidden = self._read_on(cache, tree.tokens.expand(len(left), -1), tree.depth[None], tree.visible[None], tree.depth[None])
-        first = self.model.lm_head(hidden[:, ends]).argmax(-1).tolist()
-        said = [[[token] for token in row] for row in first]
-        # Columns of the cache after the beginning: the questions, then what was fed, which some rows may not look at any more.
-        visible = tree.visible[ends].expand(len(left), -1, -1)
-        depths, reading = tree.depth.expand(len(left), -1), cache
-        own = torch.eye(len(questions), dtype=torch.bool)
+        """All questions about a picture in one row, blind to each other: each step feeds of each what was not read yet (its
+        words, then the newest token) and a tree of what `drafts` guesses to follow, and keeps what the model says too."""
+        end, rests = self.processor.eos_token_id, [self._rest(question) for question in questions]
+        answers = [[_Answer(rest, end, max_new_tokens) for rest in rests] for _ in self.features]
+        cache = reading = self._beginning(questions[0])
+        length, left = cache.get_seq_length(), answers
+        # Columns of the cache after the beginning: which answer stands on which, and their positions.
+        stands = np.zeros((len(left), len(questions), 0), dtype=bool)
+        depths = np.zeros((len(left), 0), dtype=np.int64)
 
-        def talking(answer: list[int]) -> bool:
-            return answer[-1] != end and len(answer) < max_new_tokens
-
-        while alive := [place for place, row in enumerate(left) if any(map(talking, said[row]))]:
+        while alive := [place for place, row in enumerate(left) if any(answer.talking for answer in row)]:
             if 2 * len(alive) <= len(left):  # most pictures are done: the others go on alone
-                chosen = torch.tensor(alive)
-                reading, visible, depths = _some(reading, chosen.to(device)), visible[chosen], depths[chosen]
-                left = [left[place] for place in alive]
-            fed = [
-                [[answer[-1], *self.drafts.after(answer, min(_GUESSES, max_new_tokens - len(answer) - 1))] if talking(answer)
-                 else [end] for answer in said[row]]
-                for row in left
-            ]  # fmt: skip
-            wide = max(len(block) for row in fed for block in row)
-            tokens = torch.tensor([[token for block in row for token in block + [end] * (wide - len(block))] for row in fed])
-            spoken = torch.tensor([[len(answer) for answer in said[row]] for row in left])
-            depth = ((tree.depth[ends] + spoken).unsqueeze(-1) + torch.arange(wide)).flatten(1)
-            block = own[:, None, :, None] & torch.ones(wide, wide, dtype=torch.bool).tril()[None, :, None, :]
-            new = block.flatten(2).flatten(0, 1).expand(len(left), -1, -1)
-            seen = torch.cat([visible.repeat_interleave(wide, 1), new], dim=2)
-            depths = torch.cat([depths, depth], dim=1)
-            hidden = self._read_on(reading, tokens, depth, seen, depths)
-            found = self.model.lm_head(hidden).argmax(-1).unflatten(1, (len(questions), wide)).tolist()
-            kept = torch.zeros(len(left), len(questions), wide, dtype=torch.bool)
-            for place, row in enumerate(left):
-                for number, answer in enumerate(said[row]):
-                    if not talking(answer):
-                        continue
-                    for step, token in enumerate(found[place][number][: len(fed[place][number])]):
-                        kept[place, number, step] = True
-                        answer.append(token)
-                        if fed[place][number][step + 1 : step + 2] != [token] or not talking(answer):
-                            break
-            visible = torch.cat([visible, (own[None, :, :, None] & kept[:, None]).flatten(2)], dim=2)
+                reading = _some(reading, torch.tensor(alive, device=self.model.device))
+                left, stands, depths = [left[place] for place in alive], stands[alive], depths[alive]
+            guesses = max(_FEWEST, _FED // (len(left) * len(questions)))
+            trees = [[answer.grow(self.drafts, guesses) for answer in row] for row in left]
+            wide = max(sum(len(tree.tokens) for tree in row) for row in trees)
+            tokens, depth = (np.zeros((len(left), wide), dtype=np.int64) for _ in range(2))
+            past = np.zeros((len(left), wide, stands.shape[2]), dtype=bool)
+            new = np.broadcast_to(np.eye(wide, dtype=bool), (len(left), wide, wide)).copy()  # what only fills up sees itself
+            for place, row in enumerate(trees):
+                start = 0
+                for number, tree in enumerate(row):
+                    own = slice(start, start := start + len(tree.tokens))
+                    tokens[place, own], depth[place, own] = tree.tokens, left[place][number].read + tree.depth
+                    past[place, own], new[place, own, own] = stands[place, number], tree.visible
+            depths = np.concatenate([depths, depth], axis=1)
+            seen = np.concatenate([past, new], axis=2)
+            hidden = self._read_on(reading, *(torch.from_numpy(part) for part in (tokens, depth, seen, depths)))
+            found = self.model.lm_head(hidden).argmax(-1).tolist()
+            kept = np.zeros((len(left), len(questions), wide), dtype=bool)
+            for place, row in enumerate(trees):
+                start = 0
+                for number, tree in enumerate(row):
+                    if len(tree.tokens):
+                        nodes = left[place][number].hear(tree, found[place][start : start + len(tree.tokens)])
+                        kept[place, number, start + np.array(nodes)] = True
+                    start += len(tree.tokens)
+            stands = np.concatenate([stands, kept], axis=2)
         _rewind(cache, length)
-        return [[self._words(answer) for answer in row] for row in said]
+        return [[self._words(answer.said) for answer in row] for row in answers]
 
     def _words(self, answer: list[int]) -> Words:
         ended = answer[-1] == self.processor.eos_token_id
@@ -190,19 +223,20 @@ class Reading:
         key = question if self.masks_by_question else None
         if key not in self._beginnings:
             rows, device = len(self.features), self.model.device
-            cache = _empty_cache(self.model.config.text_config.num_hidden_layers)
+            cache = _empty_cache(self.model.config.text_config.num_hidden_layers, stop_when_filled=True)
             length = self.positions.shape[1]
-            self.model.model(
-                input_ids=torch.tensor([self.prefix[:length]], device=device).expand(rows, -1),
-                attention_mask=torch.ones(rows, length, dtype=torch.long, device=device),
-                position_ids=self.positions.to(device),
-                vision_features=self.features,
-                vision_joint=self.joint,
-                prompt_input_ids=self.processor.encode_prompts([question] * rows).to(device),
-                pvtm_seeds=self.seeds,
-                past_key_values=cache,
-                use_cache=True,
-            )
+            with suppress(_Filled):
+                self.model.model(
+                    input_ids=torch.tensor([self.prefix[:length]], device=device).expand(rows, -1),
+                    attention_mask=torch.ones(rows, length, dtype=torch.long, device=device),
+                    position_ids=self.positions.to(device),
+                    vision_features=self.features,
+                    vision_joint=self.joint,
+                    prompt_input_ids=self.processor.encode_prompts([question] * rows).to(device),
+                    pvtm_seeds=self.seeds,
+                    past_key_values=cache,
+                    use_cache=True,
+                )
             self._beginnings[key] = cache
         return self._beginnings[key]
 
@@ -236,10 +270,15 @@ class Reading:
         return outputs.last_hidden_state  # type: ignore[no-any-return]
 
 
+class _Filled(Exception):
+    """All layers have the keys and values of the beginning: what the last one makes of them, nobody reads."""
+
+
 class _Layer(DynamicLayer):
     """Keys and values of one layer with room to grow: a token more is written, not everything copied."""
 
     _rooms: tuple[Tensor, Tensor] | None = None
+    stop_when_filled = False
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         if not self.is_initialized:
@@ -257,12 +296,20 @@ class _Layer(DynamicLayer):
         for room, new in zip(self._rooms, (key_states, value_states), strict=True):
             room[:, :, start:end] = new
         self.keys, self.values = keys, values = self._rooms[0][:, :, :end], self._rooms[1][:, :, :end]
+        if self.stop_when_filled:
+            self.stop_when_filled = False
+            raise _Filled
         return keys, values
 
 
-def _empty_cache(layers: int) -> Cache:
-    # All layers keep everything, those with a sliding window too: what was read first is read from again.
-    return Cache(layers=[_Layer() for _ in range(layers)])
+def _empty_cache(layers: int, *, stop_when_filled: bool = False) -> Cache:
+    """With room to grow; all layers keep everything, those with a sliding window too: what was read first is read from again.
+
+    With `stop_when_filled` the first pass ends by `_Filled` at the last layer's attention.
+    """
+    made: list[Any] = [_Layer() for _ in range(layers)]
+    made[-1].stop_when_filled = stop_when_filled
+    return Cache(layers=made)
 
 
 def _rewind(cache: Cache, length: int) -> None:

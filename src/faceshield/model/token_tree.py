@@ -1,17 +1,18 @@
 """Several continuations of one beginning in one row: a tree of tokens, each of which sees its ancestors and itself.
 
-Questions about a picture begin alike, and so do the fixed answers to one; what is alike is a node once. One forward pass
-over the nodes, with `visible` as its mask, gives every continuation the logits that it has alone.
+Questions about a picture begin alike, and so do the fixed answers to one, and guesses of how an answer goes on; what is
+alike is a node once. One forward pass over the nodes, with `visible` as its mask, gives every continuation the logits that it
+has alone.
 N = nodes. Use: `tree = TokenTree.of([[5, 6, 7], [5, 6, 8]])` has the nodes 5, 6, 7, 8; `tree.paths[1]` is (0, 1, 3).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -19,32 +20,34 @@ class TokenTree:
     """Token sequences with what they have in common shared.
 
     Attributes:
-        tokens: (N,) ids; a parent comes before its children.
-        depth: (N,) tokens before each node on its path, so its position after the beginning.
+        tokens: (N,) ids, int64; a parent comes before its children.
+        depth: (N,) tokens before each node on its path, so its position after the beginning, int64.
         visible: (N, N) bool, [i, j] = node i attends to node j.
         paths: the nodes of each sequence, in order.
+        children: (node, token) -> the node that follows; -1 is the parent of those that begin a sequence.
     """
 
-    tokens: Tensor
-    depth: Tensor
-    visible: Tensor
+    tokens: NDArray[np.int64]
+    depth: NDArray[np.int64]
+    visible: NDArray[np.bool_]
     paths: tuple[tuple[int, ...], ...]
+    children: Mapping[tuple[int, int], int]
 
     @classmethod
     def of(cls, sequences: Sequence[Sequence[int]]) -> TokenTree:
         """The tree of some sequences; equal ones share all their nodes."""
-        nodes: dict[tuple[int, int], int] = {}  # (parent, token) -> node
+        children: dict[tuple[int, int], int] = {}
         paths = []
         for sequence in sequences:
             path, parent = [], -1
             for token in sequence:
-                parent = nodes.setdefault((parent, token), len(nodes))
+                parent = children.setdefault((parent, token), len(children))
                 path.append(parent)
             paths.append(tuple(path))
-        depth = torch.zeros(len(nodes), dtype=torch.long)
-        visible = torch.eye(len(nodes), dtype=torch.bool)
-        for (parent, _), node in nodes.items():
+        depth = np.zeros(len(children), dtype=np.int64)
+        visible = np.eye(len(children), dtype=bool)
+        for (parent, _), node in children.items():
             if parent >= 0:
                 depth[node] = depth[parent] + 1
                 visible[node] |= visible[parent]
-        return cls(torch.tensor([token for _, token in nodes], dtype=torch.long), depth, visible, tuple(paths))
+        return cls(np.array([token for _, token in children], dtype=np.int64), depth, visible, tuple(paths), children)
