@@ -15,7 +15,7 @@ from faceshield.cli.reproduce import _named
 from faceshield.recipes.reproduce.bench import SCALES, Bench, Protocol, own
 from faceshield.recipes.reproduce.engine import Engine, NotAvailable, Outcome
 from faceshield.recipes.reproduce.paper import ACC, AP50, CROSS, ENTRIES, HTER, SYSTEMS, Entry, Row
-from faceshield.recipes.reproduce.show import BEGIN, END, cell, grid, notes, printed, put_into, values
+from faceshield.recipes.reproduce.show import BEGIN, END, cell, grid, notes, printed, put_into, report, values, write
 from faceshield.recipes.sweep import Results
 from faceshield.records import Dialogue, Sample, read_jsonl, write_jsonl
 from faceshield.simulate.domains import DOMAINS
@@ -241,6 +241,24 @@ def test_a_report_takes_the_place_of_the_earlier_one(tmp_path: Path) -> None:
     file.write_text(file.read_text() + "After.\n")
     put_into(file, "two\n")
     assert file.read_text() == f"# Results\n\nBefore.\n\n{BEGIN}\ntwo\n{END}\nAfter.\n"
+
+
+def test_a_report_has_all_that_is_in_the_folder_whichever_commands_made_it(tmp_path: Path) -> None:
+    entries = [ENTRIES[name] for name in ("table2", "table3", "table6")]
+    (tmp_path / "times.jsonl").write_text('{"step": "one", "seconds": 60}\n{"step": "one", "seconds": 30}\n')
+    for entry, command in ((entries[0], "first"), (entries[2], "second")):
+        outcomes = [Outcome(row, (), "it is not there") for row in entry.rows]
+        write(tmp_path, entry, outcomes, {"command": command}, [f"note of {entry.name}"])
+    text = report(tmp_path, entries, {"scale": "toy"})
+    assert text.startswith("`first` (table2)  \n`second` (table6)\n\nHardware: ") and "scale toy." in text
+    assert (
+        text.index(entries[0].title)
+        < text.index("note of table2")
+        < text.index(entries[2].title)
+        < text.index("note of table6")
+    )
+    assert entries[1].title not in text and text.endswith("Minutes of each step: one 1.5.\n")
+    assert report(tmp_path, entries[2:], {}).startswith("`second`\n\n")
 
 
 # -- the command

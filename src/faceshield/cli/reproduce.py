@@ -43,7 +43,8 @@ def reproduce(
     threads: Annotated[int, typer.Option(min=1, help="Of the trainings.")] = 2,
     workers: Annotated[int, typer.Option(min=1, help="Processes that draw pictures.")] = 2,
     into: Annotated[
-        Path | None, typer.Option(help="A Markdown file that gets the report, in the place of an earlier one.")
+        Path | None,
+        typer.Option(help="A Markdown file that gets the report of all in the folder, in the place of an earlier one."),
     ] = None,
 ) -> None:
     """Train what is missing, score it, and show a table of the paper with its numbers beside ours."""
@@ -83,13 +84,13 @@ def reproduce(
         init=init, adapt=adapt_towers, models=models, only=only, report=say,
     )  # fmt: skip
     engine.bench = _bench(engine, files, data_seed, workers)
-    about = {**about, "seeds": f"{seed}..{seed + repeat - 1}" if repeat > 1 else seed}
-    for entry in entries:
-        typer.echo(_present(engine, entry, repeat, about))
     names = " ".join(what)
     command = f"faceshield reproduce {names} --data {' --data '.join(data or [SIMULATED])} --scale {scale} --repeat {repeat}"
-    command += " --adapt-towers" if adapt_towers else ""
-    text = reported(out, entries, command, about)
+    command += (f" --seed {seed}" if seed else "") + (" --adapt-towers" if adapt_towers else "")
+    of_tables = {**about, "seeds": f"{seed}..{seed + repeat - 1}" if repeat > 1 else seed, "command": command}
+    for entry in entries:
+        typer.echo(_present(engine, entry, repeat, of_tables))
+    text = reported(out, list(ENTRIES.values()), about)
     if into is not None:
         put_into(into, text)
         typer.echo(f"report: {into}", err=True)

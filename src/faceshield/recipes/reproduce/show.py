@@ -146,12 +146,22 @@ def machine() -> str:
     return f"{os.cpu_count()} cores, {model}"
 
 
-def report(out: Path, entries: Sequence[Entry], command: str, about: Mapping[str, Any]) -> str:
-    """All tables of a run and how they came to be, as Markdown."""
+def report(out: Path, entries: Sequence[Entry], about: Mapping[str, Any]) -> str:
+    """Those of `entries` that are in a folder, whichever commands made them, and how they came to be, as Markdown."""
     times = seconds(out)
-    lines = [f"`{command}`", "", f"Hardware: {machine()}. " + ", ".join(f"{key} {value}" for key, value in about.items()) + "."]
+    made = [entry for entry in entries if (out / f"{entry.name}.json").is_file()]
+    commands: dict[str, list[str]] = {}
+    for entry in made:
+        content = json.loads((out / f"{entry.name}.json").read_text(encoding="utf-8"))
+        commands.setdefault(content.get("command", "an earlier version"), []).append(entry.name)
+    lines = [f"`{command}`" + (f" ({', '.join(names)})" if len(commands) > 1 else "") for command, names in commands.items()]
+    lines = [
+        "  \n".join(lines),
+        "",
+        f"Hardware: {machine()}. " + ", ".join(f"{key} {value}" for key, value in about.items()) + ".",
+    ]
     lines.append(f"Time of all steps in the folder: {sum(times.values()) / 60:.0f} minutes.")
-    for entry in entries:
+    for entry in made:
         lines += ["", (out / f"{entry.name}.md").read_text(encoding="utf-8").strip()]
     lines += ["", "Minutes of each step: " + ", ".join(f"{name} {value / 60:.1f}" for name, value in times.items()) + "."]
     return "\n".join(lines) + "\n"
