@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -84,9 +85,9 @@ def reproduce(
         init=init, adapt=adapt_towers, models=models, only=only, report=say,
     )  # fmt: skip
     engine.bench = _bench(engine, files, data_seed, workers)
-    names = " ".join(what)
-    command = f"faceshield reproduce {names} --data {' --data '.join(data or [SIMULATED])} --scale {scale} --repeat {repeat}"
-    command += (f" --seed {seed}" if seed else "") + (" --adapt-towers" if adapt_towers else "")
+    given = {"data": data or [SIMULATED], "scale": scale, "repeat": repeat, "out": out, "seed": seed or None}
+    given |= {"data-seed": None if data_seed == 1 else data_seed, "init": init, "only": only, "model": model}
+    command = shlex.join(["faceshield", "reproduce", *what, *_options(given), *(["--adapt-towers"] if adapt_towers else [])])
     of_tables = {**about, "seeds": f"{seed}..{seed + repeat - 1}" if repeat > 1 else seed, "command": command}
     for entry in entries:
         typer.echo(_present(engine, entry, repeat, of_tables))
@@ -95,6 +96,12 @@ def reproduce(
         put_into(into, text)
         typer.echo(f"report: {into}", err=True)
     typer.echo(f"{len(entries)} tables and figures: {out}")
+
+
+def _options(given: dict[str, Any]) -> list[str]:
+    """Options as they are typed; those that are None or empty are left out, lists are repeated."""
+    values = {name: value if isinstance(value, list) else [value] for name, value in given.items() if value is not None}
+    return [text for name, several in values.items() for value in several for text in (f"--{name}", str(value))]
 
 
 def _entries(what: list[str], known: dict[str, Entry]) -> list[Entry]:

@@ -101,9 +101,12 @@ class Drafts:
         if not file.is_file():
             return cls()
         with opened(file) as tensors:
-            if set(tensors.keys()) != {"before", "next", "share"}:
-                raise WeightsError(f"{file}: tensors {sorted(tensors.keys())} — expected before, next and share — delete it")
-            before, after, shares = (tensors.get_tensor(name).tolist() for name in ("before", "next", "share"))
+            names = set(tensors.keys())
+            if names not in ({"before", "next", "share"}, {"before", "next"}):
+                raise WeightsError(f"{file}: tensors {sorted(names)} — expected before, next and share — delete it")
+            before, after = (tensors.get_tensor(name).tolist() for name in ("before", "next"))
+            # Earlier files know only what follows mostly: one line of guesses.
+            shares = tensors.get_tensor("share").tolist() if "share" in names else [1.0] * len(after)
         table: dict[Tokens, list[tuple[int, float]]] = defaultdict(list)
         for tokens, token, share in zip(before, after, shares, strict=True):
             table[tuple(tokens)].append((token, share))
