@@ -113,24 +113,33 @@ def test_all_questions_are_scored_as_if_each_were_the_only_one(
         assert torch.equal(together, again)  # what was asked in between left nothing behind
 
 
-def test_pictures_that_are_done_leave_the_others_to_go_on(pair: Any, pictures: list[np.ndarray]) -> None:
-    """An end token that comes early for some makes the batch smaller under way."""
+@pytest.mark.parametrize("window", [None, 40, 5])
+def test_pictures_that_are_done_leave_the_others_to_go_on(
+    make_pair: Any, toy_sizes: Any, pictures: list[np.ndarray], window: int | None
+) -> None:
+    """An end token that comes early for some makes the batch smaller under way, and no guess goes on beyond it."""
+    pair = make_pair(text_config={**toy_sizes["text_config"], "sliding_window": window})
     model, processor = pair
-    said = read(pair, pictures).answer(QUESTIONS[:1], max_new_tokens=12)
-    firsts = [processor.encode_answer(row[0])[1] for row in said]
+    asked = [(picture, question) for picture in pictures for question in QUESTIONS]
+
+    def said(picture: np.ndarray, question: str, end: int | None) -> list[int]:
+        inputs = whole(pair, [picture], [question])
+        made = model.generate(**inputs, max_new_tokens=12, do_sample=False, eos_token_id=end, pad_token_id=end)
+        return made[0, inputs["input_ids"].shape[1] :].tolist()
+
+    never = [said(*one, -1) for one in asked]
+    known = Drafts.learn(3 * never)
     original, seen = processor.eos_token_id, set()
     try:
-        for end in sorted(set(firsts)):
+        for end in sorted({ids[1] for ids in never[:: len(QUESTIONS)]}):
             processor.eos_token_id = end
-            found = read(pair, pictures).answer(QUESTIONS, max_new_tokens=12)
-            for row, picture in zip(found, pictures, strict=True):
-                for answer, question in zip(row, QUESTIONS, strict=True):
-                    inputs = whole(pair, [picture], [question])
-                    ids = model.generate(**inputs, max_new_tokens=12, do_sample=False, eos_token_id=end, pad_token_id=end)
-                    spoken = ids[0, inputs["input_ids"].shape[1] :].tolist()
-                    spoken = spoken[: spoken.index(end)] if end in spoken else spoken
-                    seen.add(len(spoken))
-                    assert answer == processor.decode_answer(spoken)
+            spoken = [ids[: ids.index(end)] if end in ids else ids for ids in never]
+            seen |= set(map(len, spoken))
+            for drafts in (Drafts(), known):
+                reading = read(pair, pictures)
+                reading.drafts = drafts
+                found = [answer for row in reading.answer(QUESTIONS, max_new_tokens=12) for answer in row]
+                assert found == [processor.decode_answer(ids) for ids in spoken]
     finally:
         processor.eos_token_id = original
     assert len(seen) > 1
@@ -248,6 +257,27 @@ def test_guesses_change_the_number_of_steps_and_no_word(
     assert {len(row) for row in plain} == {len(QUESTIONS)}
 
 
+def test_what_is_the_second_likeliest_is_fed_too(
+    pair: Any, pictures: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[int] = []
+    read_on = Reading._read_on
+    monkeypatch.setattr(Reading, "_read_on", lambda self, *given: steps.append(1) or read_on(self, *given))
+    inputs = whole(pair, pictures[:1], QUESTIONS[:1])
+    true = pair[0].generate(**inputs, max_new_tokens=8, do_sample=False)[0, inputs["input_ids"].shape[1] :].tolist()
+    rival = [(token + 1) % 50 for token in true]
+    reading = read(pair, pictures[:1])
+    plain = reading.answer(QUESTIONS[:1], max_new_tokens=8)
+    steps.clear()
+    reading.drafts = Drafts.learn([true] * 3 + [rival] * 5)
+    assert reading.answer(QUESTIONS[:1], max_new_tokens=8) == plain and len(steps) == 1
+
+
+def test_no_words_are_no_answer(pair: Any, pictures: list[np.ndarray]) -> None:
+    with pytest.raises(ValueError, match="max_new_tokens=0 — expected 1 or more"):
+        read(pair, pictures[:1]).answer(["Why?"], max_new_tokens=0)
+
+
 def test_the_likeliest_continuations_are_guessed(tmp_path: Path) -> None:
     drafts = Drafts.learn([[7, 8, 9, 0]] * 4 + [[7, 8, 5, 0]] * 2 + [[6, 0]] * 2)
     # 7: 6 of 8, and after it 9 in two of three; 6: 2 of 8, but what follows it was met twice, which is not known.
@@ -261,6 +291,8 @@ def test_the_likeliest_continuations_are_guessed(tmp_path: Path) -> None:
     assert drafts.after([1, 2, 3, 4, 7], 8, 8) == []
     scattered = Drafts.learn([[1, token] for token in range(10, 30)])
     assert scattered.after([], 3, 8) == [(1,)], "of twenty that follow none is likely"
+    rarer_first = Drafts.learn([[1, 2]] * 3 + [[1, 3]] * 7 + [[9, 9]] * 40)
+    assert (1, 3) in (guesses := rarer_first.after([], 99, 99)) and (1, 2) not in guesses, "0.14 and 0.06"
     # Each of four on its own is likely enough, four after four after four are not.
     mixed = Drafts.learn([[a, b, c] for a in range(4) for b in range(4) for c in range(4)] * 3)
     assert {len(path) for path in mixed.after([], 99, 99)} == {1}

@@ -287,10 +287,7 @@ def load(
         model = model.merge_and_unload() if merge else model
     told = directory if (directory / DRAFTS_FILE).is_file() else weights
     drafts = Drafts.load(told)
-    if (
-        max((token for likely in drafts.table.values() for token, _ in likely), default=0)
-        >= model.config.text_config.vocab_size
-    ):
+    if drafts.largest_token() >= model.config.text_config.vocab_size:
         raise ValueError(
             f"{told / DRAFTS_FILE}: tokens beyond the vocabulary — expected those of this tokenizer — remove the file"
         )

@@ -79,6 +79,10 @@ class Drafts:
                     heapq.heappush(waiting, (minus * share, number, (*path, token)))
         return guesses
 
+    def largest_token(self) -> int:
+        """Of all that are guessed; -1 where none is."""
+        return max((token for likely in self.table.values() for token, _ in likely), default=-1)
+
     def save(self, folder: str | Path) -> Path:
         """Write `drafts.safetensors` into a checkpoint's folder."""
         rows = [(before, token, share) for before, likely in sorted(self.table.items()) for token, share in likely]

@@ -24,8 +24,8 @@ from .modeling_faceshield import FaceShieldForConditionalGeneration
 from .processing_faceshield import FaceShieldProcessor
 from .token_tree import TokenTree
 
-_FED = 32  # guesses a step, of all answers together
-_FEWEST = 4  # guesses of each
+_FED = 32  # guesses a step, shared out among all answers
+_FEWEST = 4  # but of each at least so many
 _ROOM = 256  # tokens for which a cache has room beyond what it holds
 
 
@@ -112,6 +112,8 @@ class Reading:
         if kept is not None:
             if self.masks_by_question:
                 raise ValueError("kept tokens with PVTM's masks — expected one of the two — set pvtm_inference 'off'")
+            if model.config.text_config.sliding_window is not None:
+                self.drafts = Drafts()  # a guess beyond the window would be refused where the answer itself is not
             kept = kept.cpu()
             features = features.gather(1, kept.to(features.device).unsqueeze(-1).expand(-1, -1, features.shape[-1]))
             before = len(self.prefix) - tokens
@@ -161,6 +163,8 @@ class Reading:
     @torch.inference_mode()
     def answer(self, questions: Sequence[str], *, max_new_tokens: int) -> list[list[Words]]:
         """Greedy answers, the words of `generate`: for each picture one text a question, cut after `max_new_tokens`."""
+        if max_new_tokens < 1:
+            raise ValueError(f"max_new_tokens={max_new_tokens} — expected 1 or more — correct it")
         if not self.masks_by_question:
             return self._answer(questions, max_new_tokens) if questions else [[] for _ in self.features]
         columns = [self._answer([question], max_new_tokens) for question in questions]

@@ -121,9 +121,9 @@ def write(folder: Path, entry: Entry, outcomes: Sequence[Outcome], about: Mappin
         for outcome in outcomes
     ]
     content = {"entry": entry.name, "title": entry.title, **about, "rows": rows}
-    write_text_atomic(folder / f"{entry.name}.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     table = grid(entry, outcomes).render("markdown") if entry.metrics else f"**{entry.title}**"
     write_text_atomic(folder / f"{entry.name}.md", table + "\n\n" + "".join(f"- {line}\n" for line in told))
+    write_text_atomic(folder / f"{entry.name}.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 def seconds(out: Path) -> dict[str, float]:
@@ -153,13 +153,10 @@ def report(out: Path, entries: Sequence[Entry], about: Mapping[str, Any]) -> str
     commands: dict[str, list[str]] = {}
     for entry in made:
         content = json.loads((out / f"{entry.name}.json").read_text(encoding="utf-8"))
-        commands.setdefault(content.get("command", "an earlier version"), []).append(entry.name)
-    lines = [f"`{command}`" + (f" ({', '.join(names)})" if len(commands) > 1 else "") for command, names in commands.items()]
-    lines = [
-        "  \n".join(lines),
-        "",
-        f"Hardware: {machine()}. " + ", ".join(f"{key} {value}" for key, value in about.items()) + ".",
-    ]
+        commands.setdefault(f"`{content['command']}`" if "command" in content else "an earlier version", []).append(entry.name)
+    said = [command + (f" ({', '.join(names)})" if len(commands) > 1 else "") for command, names in commands.items()]
+    described = ", ".join(f"{key} {value}" for key, value in about.items())
+    lines = ["  \n".join(said), "", f"Hardware: {machine()}. {described}."]
     lines.append(f"Time of all steps in the folder: {sum(times.values()) / 60:.0f} minutes.")
     for entry in made:
         lines += ["", (out / f"{entry.name}.md").read_text(encoding="utf-8").strip()]
