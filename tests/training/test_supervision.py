@@ -57,7 +57,7 @@ def test_every_batch_of_a_set_learns_its_answers_word_for_word(
     assert len(dialogues) == PICTURES * len(TASK_NAMES) == sum(len(row.answers) for row in rows.rows)
     assert check_answers(rows, processor) == [] and min(map(supervised, rows.rows)) > 1
 
-    order, seen = list(EpochOrder(rows, 8, 8, 0)), 0
+    order, seen = list(EpochOrder(rows, 8, 0)), 0
     for start in range(0, len(order), 8):
         batch = collate([rows[index] for index in order[start : start + 8]], NoPictures(), processor.pad_token_id)
         assert (batch["labels"] >= 0).any(1).all()

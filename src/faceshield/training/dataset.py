@@ -20,7 +20,6 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
-from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from faceshield.records import Dialogue, image_path, read_jsonl
 from faceshield.training.oversample import repeats
@@ -197,25 +196,25 @@ class DialogueRows(Dataset[dict[str, Any]]):
 
 
 class EpochOrder(Sampler[int]):
-    """Which rows follow one another, rows of like length together: a matter of seed and epoch alone.
+    """Which rows follow one another: a matter of seed and epoch alone.
 
     The order is the same for any number of processes and for a run that goes on. What is missing to whole steps comes from the
-    beginning of the order once more.
+    beginning of the order once more. Rows are not sorted by length, which would save padding: a row's length tells its question
+    and its class, and a batch of one kind alone is a worse estimate of the gradient (docs/training.md has the loss of both).
 
     Args:
         rows: knows the epoch.
         step: rows of all processes in a step.
-        update: rows of all processes in an update, which have like lengths.
         seed: another seed, another order.
     """
 
-    def __init__(self, rows: DialogueRows, step: int, update: int, seed: int) -> None:
-        self.rows, self.step, self.update, self.seed = rows, step, update, seed
+    def __init__(self, rows: DialogueRows, step: int, seed: int) -> None:
+        self.rows, self.step, self.seed = rows, step, seed
 
     def __len__(self) -> int:
         return -(-len(self.rows) // self.step) * self.step
 
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed(self.seed + self.rows.epoch)
-        order = get_length_grouped_indices(self.rows.lengths, self.update, generator=generator)
+        order = torch.randperm(len(self.rows), generator=generator).tolist()
         return itertools.islice(itertools.cycle(order), len(self))

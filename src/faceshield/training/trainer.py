@@ -195,8 +195,7 @@ class StageTrainer(Trainer):
         return self.lr_scheduler
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
-        step = self.args.train_batch_size * self.args.world_size
-        return EpochOrder(self.rows, step, step * self.args.gradient_accumulation_steps, self.args.seed)
+        return EpochOrder(self.rows, self.args.train_batch_size * self.args.world_size, self.args.seed)
 
     # -- guards -----------------------------------------------------------------------------------------------------------
 
