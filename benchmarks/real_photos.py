@@ -2,8 +2,8 @@
 
 python benchmarks/real_photos.py photos.csv [--root FOLDER] [--model tiny] [--face detect|close|tight|whole] [--out FILE]
 
-"detect" is what `inspect` does: two looks, one with half of the face's side around it, one with all of it. Of one look:
-"close", the first of those alone; "tight", a tenth of the side around it; "whole", all there is.
+"detect" is what `inspect` does: two looks, one with three quarters of the face's side around it, one mirrored with twice its
+side. Of one look: "close", the first of those alone; "tight", a tenth of the side around it; "whole", all there is.
 The CSV has the columns file (relative to --root, by default the CSV's folder) and kind (bonafide or attack), and may have
 presentation_type and subject; a samples file (.jsonl) will do too. Only measure here: a threshold, an epoch or a setting
 chosen on these photographs makes them training data.

@@ -27,13 +27,12 @@ from safetensors.numpy import load_file
 Box = tuple[float, float, float, float]
 """x0, y0, x1, y1 in pixels, x1 and y1 exclusive."""
 
-CROP_MARGIN = 0.5
-"""Added on every side of the face, as a share of its width: hair, chin, and the edge of a paper or a screen
-if there is one."""
+CROP_MARGIN = 0.75
+"""Added on every side of the face, as a share of its longer side: hair, chin, and the edge of a paper or a screen if there is
+one. Chosen on simulated development pictures, as the next one (docs/tiny.md)."""
 
-SURROUNDINGS_MARGIN = 1.0
+SURROUNDINGS_MARGIN = 2.0
 """Likewise of the second look at a face, which sees more of what is around it and less of its skin."""
-_MORE_TO_SEE = 1.15  # a second look at nearly the same pixels would tell nothing
 
 # Limits of the working copy's sides; the second is larger because wide pictures hold several people.
 _WORKING_SHORT, _WORKING_LONG = 256, 400
@@ -232,20 +231,20 @@ def crop_box(face: Box, size_wh: tuple[int, int], margin: float = CROP_MARGIN) -
     return x0, y0, x0 + side, y0 + side
 
 
-def surroundings_box(face: Box, size_wh: tuple[int, int]) -> tuple[int, int, int, int] | None:
-    """The face with `SURROUNDINGS_MARGIN` times its longer side added on every side, as far as the picture goes.
+def surroundings_box(face: Box, size_wh: tuple[int, int], margin: float = SURROUNDINGS_MARGIN) -> tuple[int, int, int, int]:
+    """The face with `margin` times its longer side added on every side, as far as the picture goes.
 
-    Returns:
-        Whole pixels; None where that is hardly more than `crop_box`.
+    In whole pixels, and never less than `crop_box`.
     """
-    width, height = size_wh
-    reach = max(face[2] - face[0], face[3] - face[1]) * (0.5 + SURROUNDINGS_MARGIN)
+    reach = max(face[2] - face[0], face[3] - face[1]) * (0.5 + margin)
     x, y = (face[0] + face[2]) / 2, (face[1] + face[3]) / 2
-    x0, y0 = max(round(x - reach), 0), max(round(y - reach), 0)
-    x1, y1 = min(round(x + reach), width), min(round(y + reach), height)
     left, top, right, bottom = crop_box(face, size_wh)
-    more = max(x1 - x0, 0) * max(y1 - y0, 0) > _MORE_TO_SEE * (right - left) * (bottom - top)
-    return (x0, y0, x1, y1) if more else None
+    return (
+        min(max(round(x - reach), 0), left),
+        min(max(round(y - reach), 0), top),
+        max(min(round(x + reach), size_wh[0]), right),
+        max(min(round(y + reach), size_wh[1]), bottom),
+    )
 
 
 def gradient_pyramid(rgb: NDArray[np.uint8], step: float = _TEMPLATE_STEP) -> Iterator[tuple[NDArray[np.float32], float, int]]:

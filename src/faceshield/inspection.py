@@ -57,8 +57,8 @@ class InspectionReport:
             of anything; who lets people in on a verdict should ask for another picture instead, as with "no_face".
         model: {"name", "hash"} of the checkpoint.
         meta: "size_wh" (pixels), "faces" (all that were found, largest first), "crop" (what the model was shown),
-            "surroundings" (what it was shown besides, for the scores alone; None where there is no more to see, or it
-            has not learnt from such pictures), "notes" (list of remarks), "localization" (the model's words for
+            "surroundings" (what it was shown besides, mirrored, for the scores alone; None where it has not learnt from
+            such pictures, and with `face="whole"`), "notes" (list of remarks), "localization" (the model's words for
             `boxes`), "quality" (what was measured for `quality_reasons`, see `quality.Quality`).
     """
 

@@ -1,4 +1,4 @@
-"""What of a photograph is judged: the face close, and for models that learnt it a second look with more around it.
+"""What of a photograph is judged: the face close, and for models that learnt it a second look, mirrored, with more around it.
 
 One line of use: `look_at(open_picture("photo.jpg"), "detect", BuiltInDetector(), twice=True).close`.
 """
@@ -29,7 +29,7 @@ class Look:
         picture: the photograph.
         faces: all that were found in it, the largest first; none where nobody looked for them.
         crop: what is judged; None where a face was looked for and none was found.
-        surroundings: what the second look sees; None where there is only one.
+        surroundings: what the second look sees, mirrored; None where there is only one.
     """
 
     picture: Picture
@@ -45,16 +45,15 @@ class Look:
     @cached_property
     def close(self) -> NDArray[np.uint8] | None:
         """(H, W, 3) uint8 RGB of `crop`."""
-        return self._cut(self.crop)
+        return None if self.crop is None else self._cut(self.crop)
 
     @cached_property
     def around(self) -> NDArray[np.uint8] | None:
-        """(H, W, 3) uint8 RGB of `surroundings`."""
-        return self._cut(self.surroundings)
+        """(H, W, 3) uint8 RGB of `surroundings`, left and right changed over: of a face seen in both senses two looks err less
+        alike."""
+        return None if self.surroundings is None else np.ascontiguousarray(self._cut(self.surroundings)[:, ::-1])
 
-    def _cut(self, part: Part | None) -> NDArray[np.uint8] | None:
-        if part is None:
-            return None
+    def _cut(self, part: Part) -> NDArray[np.uint8]:
         x0, y0, x1, y1 = part
         return np.ascontiguousarray(self.picture.rgb[y0:y1, x0:x1])
 
@@ -86,7 +85,7 @@ def look_at(picture: Picture, face: FaceMode, detector: FaceDetector, *, twice: 
     Args:
         face: "detect": the largest face with a margin; "whole": all of the picture, a face crop already.
         detector: used with "detect" alone.
-        twice: whether a face that was found gets a second look, unless there is no more of the picture to see.
+        twice: whether a face that was found gets a second look.
 
     Raises:
         ValueError: unknown `face`.

@@ -65,8 +65,8 @@ class FaceShieldPredictor:
         model_hash: of the checkpoint's content, for reports.
         crop_side: pixels of a crop's longer side on which SAVP is computed; None: as the crop comes, at most
             twice the model's own picture side. A model trained on pictures of one size should see that size.
-        surroundings: whether a face that was found is looked at twice for the scores, close and with its surroundings; for
-            models that were trained on pictures of both kinds.
+        surroundings: whether a face that was found is looked at twice for the scores, close and, mirrored, with its
+            surroundings; for models that were trained on pictures of both kinds.
         detector: how faces are found; `face.BuiltInDetector` if None.
         keep_tokens: vision tokens that the language model gets to read, those most important for the coarse question by PVTM's
             ranking (§4.2); None: all. Fewer are faster and score a little otherwise (docs/speed.md): choose the threshold anew.
@@ -178,8 +178,8 @@ class FaceShieldPredictor:
         Args:
             image: a path, the bytes of a file, a PIL image, or an (H, W, 3) uint8 RGB array.
             face: "detect": the largest face that is found, with a margin. Of a model trained for it (faceshield-tiny is) the
-                scores are those of two looks, the second with more of the surroundings, their log-odds averaged; words and
-                boxes are the first's. "whole": the picture is a face crop already.
+                scores are those of two looks, the second mirrored and with more of the surroundings, their log-odds averaged;
+                words and boxes are the first's. "whole": the picture is a face crop already.
             tasks: of "coarse", "fine", "reasoning", "localization"; the verdict (coarse) always comes. The last two
                 generate words, which takes most of the time.
 
@@ -356,15 +356,15 @@ class FaceShieldPredictor:
         return [report for report in reports if report is not None]
 
     def _judge(self, looks: Sequence[Look], tasks: Collection[str]) -> list[dict[str, Any]]:
-        """What the model finds in each crop, of scores with its surroundings, where there are some; "located" is its answer to
-        the question where, read in the crop's pixels."""
+        """What the model finds in each crop, of scores in its surroundings too, if it looks at them; "located" is its answer
+        to the question where, read in the crop's pixels."""
         crops = [look.close for look in looks if look.close is not None]
         reading = self._read(crops)
         odds, types_odds = self._evidence(reading)
-        seen = {place: look.around for place, look in enumerate(looks) if look.around is not None}
-        if seen:
-            for own, beside in zip((odds, types_odds), self._evidence(self._read(list(seen.values()))), strict=True):
-                own[list(seen)] = (own[list(seen)] + beside) / 2
+        around = [look.around for look in looks if look.around is not None]
+        if around:  # all of them: how often they are looked at is this predictor's matter
+            beside, types_beside = self._evidence(self._read(around))
+            odds, types_odds = (odds + beside) / 2, (types_odds + types_beside) / 2
         rows: list[dict[str, Any]] = []
         for score, types in self._scores(odds, types_odds):
             row: dict[str, Any] = {"bonafide_score": score, "is_attack": score < self.threshold}

@@ -60,11 +60,10 @@ def test_where_nobody_is_nobody_is_found(detector: CascadeDetector, picture: NDA
 @pytest.mark.parametrize(
     ("face", "size_wh", "wanted"),
     [
-        ((200, 200, 300, 300), (640, 480), (100, 100, 400, 400)),  # the face with its own width on every side
-        ((50, 200, 150, 300), (640, 480), (0, 100, 250, 400)),  # as far as the picture goes
-        ((40, 40, 160, 160), (200, 200), None),  # a face crop already
-        ((10, 10, 100, 110), (110, 120), None),
-        ((900, 900, 1000, 1000), (110, 120), None),  # of a detector that knows no bounds
+        ((250, 200, 330, 280), (640, 480), (90, 40, 490, 440)),  # the face with twice its width on every side
+        ((50, 200, 150, 300), (640, 480), (0, 0, 350, 480)),  # as far as the picture goes
+        ((40, 40, 160, 160), (200, 200), (0, 0, 200, 200)),  # a face crop already
+        ((900, 900, 1000, 1000), (110, 120), (0, 10, 110, 120)),  # of a detector that knows no bounds: the crop
     ],
 )
 def test_surroundings_reach_as_far_as_the_picture(face, size_wh, wanted) -> None:

@@ -131,24 +131,24 @@ def test_a_calibrated_score_is_the_mapped_one(
 
 
 def test_a_found_face_is_scored_close_and_with_its_surroundings(make_shield: Make, face_photo: RGB) -> None:
-    """The log-odds of the two looks are averaged, verdict and types; one look where there is no more to see."""
+    """The second look is mirrored; the log-odds of the two are averaged, verdict and types."""
     shield = make_shield(detector=Faces((200.0, 150.0, 300.0, 250.0)))
     assert shield.classify(face_photo).meta["surroundings"] is None, "not unless the checkpoint says so"
     shield.surroundings = True
     found = shield.classify(face_photo)
     (x0, y0, x1, y1), (left, top, right, bottom) = found.meta["crop"], found.meta["surroundings"]
-    assert left <= x0 < x1 <= right and top <= y0 < y1 <= bottom
-    looks = shield.score_many([face_photo[y0:y1, x0:x1], face_photo[top:bottom, left:right]])
+    assert left < x0 < x1 < right and top < y0 < y1 < bottom
+    looks = shield.score_many([face_photo[y0:y1, x0:x1], face_photo[top:bottom, left:right][:, ::-1]])
     odds = [math.log(score / (1 - score)) for score, _ in looks]
     assert odds[0] != pytest.approx(odds[1], abs=1e-4)
     assert math.log(found.bonafide_score / (1 - found.bonafide_score)) == pytest.approx(sum(odds) / 2, abs=1e-5)
+    unmirrored, _ = shield.score_many([face_photo[top:bottom, left:right]])[0]
+    assert math.log(unmirrored / (1 - unmirrored)) != pytest.approx(odds[1], abs=1e-4)
     types = np.exp(np.mean([np.log(list(chances.values())) for _, chances in looks], axis=0))
     assert list(found.type_scores.values()) == pytest.approx(list(types / types.sum()), abs=1e-5)
-    close = face_photo[y0:y1, x0:x1]
-    tight = make_shield(detector=Faces((50.0, 50.0, 150.0, 150.0)))
-    tight.surroundings = True
-    again = tight.classify(close)
-    assert again.meta["surroundings"] is None and again.bonafide_score == pytest.approx(looks[0][0], abs=1e-5)
+    several = list(shield.inspect_many([face_photo, face_photo[:, ::-1]], tasks=("fine",)))
+    assert several[0].bonafide_score == pytest.approx(found.bonafide_score, abs=1e-5)
+    assert several[1].bonafide_score != pytest.approx(found.bonafide_score, abs=1e-5)
     assert shield.inspect(face_photo, face="whole").meta["surroundings"] is None
 
 
@@ -174,7 +174,7 @@ def test_boxes_come_back_in_pixels_of_the_given_picture(
     picture = np.full((size_wh[1], size_wh[0], 3), 90, np.uint8)
     found = saying(shield, "", "The attack is at [250, 250, 750, 500].", 1.0).inspect(picture, face=face)
     x0, y0, x1, y1 = found.meta["crop"]
-    assert (x0, y0, x1, y1) == ((50, 10, 250, 210) if face == "detect" else (0, 0, *size_wh))
+    assert (x0, y0, x1, y1) == ((25, 0, 275, 250) if face == "detect" else (0, 0, *size_wh))
     side = max(x1 - x0, y1 - y0)  # the processor pads the crop to a square around its centre
     left, top = x0 - (side - (x1 - x0)) / 2, y0 - (side - (y1 - y0)) / 2
     wanted = (
@@ -271,7 +271,7 @@ def test_of_two_faces_the_largest_is_judged_and_both_are_listed(make_shield: Mak
     found = make_shield(detector=Faces(small, large)).detect(face_photo)
     assert found.face == large
     assert found.meta["faces"] == [list(large), list(small)]
-    assert found.meta["crop"] == [140, 40, 380, 280]
+    assert found.meta["crop"] == [110, 10, 410, 310]
     assert "2 faces" in found.meta["notes"][0]
 
 
