@@ -5,14 +5,15 @@ One line of use: `look_at(open_picture("photo.jpg"), "detect", BuiltInDetector()
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from faceshield.face import FaceDetector, crop_box, surroundings_box
+from faceshield.face import CROP_MARGIN, SURROUNDINGS_MARGIN, Face, FaceDetector, crop_box, surroundings_box
 from faceshield.images import Picture
 from faceshield.inspection import Box, FaceMode
 from faceshield.quality import assess
@@ -94,12 +95,30 @@ def look_at(picture: Picture, face: FaceMode, detector: FaceDetector, *, twice: 
         return Look(picture, (), (0, 0, *picture.size_wh))
     if face != "detect":
         raise ValueError(f"face {face!r} — expected 'detect' or 'whole'")
-    found = sorted(detector.detect(picture.rgb), key=lambda one: -one.area)
+    found = sorted(_inside(detector.detect(picture.rgb), picture.size_wh), key=lambda one: -one.area)
     if not found:
         return Look(picture, (), None)
     faces = tuple(_rounded(one.box) for one in found)
-    around = surroundings_box(faces[0], picture.size_wh) if twice else None
+    around = surroundings_box(found[0].box, picture.size_wh) if twice else None
     return Look(picture, faces, crop_box(found[0].box, picture.size_wh), around)
+
+
+def _inside(faces: Iterable[Face], size_wh: tuple[int, int]) -> Iterator[Face]:
+    """Boxes clipped to the picture, for any detector may be used; without those of which nothing is left, or no numbers."""
+    width, height = size_wh
+    for one in faces:
+        if np.isfinite(one.box).all():
+            x0, x1 = (min(max(one.box[side], 0.0), float(width)) for side in (0, 2))
+            y0, y1 = (min(max(one.box[side], 0.0), float(height)) for side in (1, 3))
+            if x0 < x1 and y0 < y1:
+                yield replace(one, box=(x0, y0, x1, y1))
+
+
+def how_looked(face: FaceMode, twice: bool) -> dict[str, str]:
+    """How `look_at` chooses, for records of scores and thresholds: under another way they would be others."""
+    if face == "whole":
+        return {"face": face}
+    return {"face": face, "looks": f"{CROP_MARGIN}, {SURROUNDINGS_MARGIN} mirrored" if twice else f"{CROP_MARGIN}"}
 
 
 def _rounded(box: Box) -> Box:

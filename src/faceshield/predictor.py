@@ -25,7 +25,7 @@ from torch import Tensor
 from faceshield.face import BuiltInDetector, FaceDetector
 from faceshield.images import ImageError, open_picture, source_name
 from faceshield.inspection import ALL_TASKS, Box, FaceMode, InspectionReport, check_tasks
-from faceshield.looks import Look, Part, look_at
+from faceshield.looks import Look, Part, how_looked, look_at
 from faceshield.tasks import COARSE, FINE, LOCALIZATION, REASONING, TASKS
 from faceshield.taxonomy import ATTACK_TYPES, BONAFIDE
 
@@ -130,7 +130,7 @@ class FaceShieldPredictor:
 
         Raises:
             FileNotFoundError: no such checkpoint; the message says what to run.
-            ValueError: no threshold stored and none given, one that was chosen with other questions, or broken weights.
+            ValueError: no threshold stored and none given, one chosen with other questions or looks, or broken weights.
         """
         from faceshield.model import checkpoint_hash, count_parameters, load, resolve_model, working_dtype
 
@@ -149,6 +149,12 @@ class FaceShieldPredictor:
                         f"{folder}: threshold chosen with the question {question!r} — expected "
                         f"{TASKS[name].question!r} — choose it again with this version, or pass threshold="
                     )
+            source, looked = loaded.info.threshold_source, how_looked("detect", bool(loaded.info.extra.get("surroundings")))
+            if source.get("face") == "detect" and source.get("looks") != looked["looks"]:
+                raise ValueError(
+                    f"{folder}: threshold chosen with the looks {source.get('looks', 'of an earlier version')!r} — expected "
+                    f"{looked['looks']!r} — choose it again with this version (faceshield calibrate), or pass threshold="
+                )
             threshold = loaded.info.threshold
         if threshold is None:
             raise ValueError(
@@ -305,6 +311,7 @@ class FaceShieldPredictor:
             "types": ", ".join(FINE.templates),
             "image_size": str(self.processor.image_size),
             "crop_side": str(self.crop_side or ""),
+            "looks": how_looked("detect", self.surroundings)["looks"],
             **self.model_info,
         }
         names = (COARSE.name, FINE.name)
@@ -363,6 +370,7 @@ class FaceShieldPredictor:
         odds, types_odds = self._evidence(reading)
         around = [look.around for look in looks if look.around is not None]
         if around:  # all of them: how often they are looked at is this predictor's matter
+            assert len(around) == len(crops)
             beside, types_beside = self._evidence(self._read(around))
             odds, types_odds = (odds + beside) / 2, (types_odds + types_beside) / 2
         rows: list[dict[str, Any]] = []

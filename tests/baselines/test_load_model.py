@@ -40,7 +40,7 @@ def test_a_system_that_looks_for_the_face_first(
     checkpoint: Path, face_photo: np.ndarray, blank: np.ndarray, tmp_path: Path
 ) -> None:
     found, shield = load_model(checkpoint, face="detect"), FaceShieldPredictor.from_pretrained(checkpoint, threshold=0.5)
-    assert found.settings == {"pvtm": "off", "face": "detect"}
+    assert found.settings == {"pvtm": "off", "face": "detect", "looks": "0.75"}
     report = shield.classify(face_photo)
     assert report.face is not None and found.score(face_photo) == (report.bonafide_score, report.type_scores)
     with pytest.raises(ValueError, match="no face found"):

@@ -137,6 +137,7 @@ def test_exporting_leaves_the_model_as_it_is_and_no_half_file(
         shield.export_onnx(file)
     assert list(file.parent.iterdir()) == []
     assert shield.export_onnx(file).read_text() == "half"
+    assert Program.model.metadata_props["looks"] == "0.75"
     assert next(shield.model.parameters()).dtype == torch.bfloat16
 
 

@@ -463,3 +463,38 @@ def test_loading_says_what_is_missing(
     save(shield.model, shield.processor, tmp_path / "b", replace(info, questions={"coarse": "Fake?"}))
     with pytest.raises(ValueError, match=r"Fake\?"):
         FaceShieldPredictor.from_pretrained(tmp_path / "b")
+
+
+def test_a_threshold_belongs_to_a_way_of_looking(make_shield: Make, checkpoint: Path, tmp_path: Path) -> None:
+    shield, info = make_shield(), read_info(checkpoint)
+
+    def loaded(face: str, surroundings: bool, **looks: str) -> FaceShieldPredictor:
+        source = {**info.threshold_source, "face": face, **looks}
+        told = replace(info, threshold=0.4, threshold_source=source, extra={"surroundings": surroundings})
+        save(shield.model, shield.processor, tmp_path, told)
+        return FaceShieldPredictor.from_pretrained(tmp_path)
+
+    assert loaded("whole", True).threshold == loaded("detect", False, looks="0.75").threshold == 0.4
+    assert loaded("detect", True, looks="0.75, 2.0 mirrored").surroundings
+    for faulty in ({}, {"looks": "0.75"}, {"looks": "0.5, 1.0"}):
+        with pytest.raises(ValueError, match=r"calibrate"):
+            loaded("detect", True, **faulty)
+    assert FaceShieldPredictor.from_pretrained(tmp_path, threshold=0.3).threshold == 0.3
+
+
+def test_a_detector_may_return_anything(make_shield: Make, face_photo: RGB) -> None:
+    """Boxes are clipped to the picture, and those of which nothing is left are none, however large."""
+    height, width = face_photo.shape[:2]
+    inf, nan = float("inf"), float("nan")
+    nothing = (
+        (900.0, 900.0, 990.0, 990.0),
+        (200.0, 200.0, 40.0, 40.0),
+        (9.0, 9.0, 9.0, 50.0),
+        (0.0, 0.0, inf, 9.0),
+        (nan,) * 4,
+    )
+    assert make_shield(detector=Faces(*nothing)).detect(face_photo).status == "no_face"
+    found = make_shield(detector=Faces(*nothing, (width - 40.0, -30.0, width + 60.0, 70.0))).detect(face_photo)
+    assert found.face == (width - 40.0, 0.0, width, 70.0) and len(found.meta["faces"]) == 1
+    x0, y0, x1, y1 = found.meta["crop"]
+    assert 0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from faceshield.cli import app
 from faceshield.evaluation.metrics.calibration import fit_score_map
 from faceshield.evaluation.threshold import choose_threshold
 from faceshield.model import read_info
@@ -33,6 +36,20 @@ def test_it_is_stored_with_its_origin(tmp_path: Path) -> None:
     info = read_info(tmp_path / "model")
     assert info.threshold == value
     assert info.threshold_source["dataset"] == "toy dev" and info.threshold_source["n"] == 20
+
+
+@pytest.mark.parametrize("surroundings", [False, True])
+def test_how_faces_were_looked_at_is_kept_with_it(tmp_path: Path, surroundings: bool) -> None:
+    write_jsonl(tmp_path / "dev.jsonl", [prediction(0, 0.9, False), prediction(1, 0.1, True)])
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "faceshield.json").write_text(json.dumps({"extra": {"surroundings": surroundings}}))
+    given = ["train", "threshold", f"predictions=[{tmp_path / 'dev.jsonl'}]", f"out={model}"]
+    for face, looks in (("detect", "0.75, 2.0 mirrored" if surroundings else "0.75"), ("whole", None)):
+        result = CliRunner().invoke(app, [*given, f"face={face}"])
+        assert result.exit_code == 0, result.exception
+        source = read_info(model).threshold_source
+        assert (source["face"], source.get("looks")) == (face, looks)
 
 
 def test_a_misspelt_checkpoint_is_told_and_no_folder_is_made(tmp_path: Path) -> None:

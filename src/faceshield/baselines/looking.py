@@ -10,7 +10,7 @@ from typing import Any
 from faceshield.face import BuiltInDetector
 from faceshield.images import open_picture
 from faceshield.inspection import FaceMode
-from faceshield.looks import look_at
+from faceshield.looks import how_looked, look_at
 from faceshield.predictor import FaceShieldPredictor, Scores
 from faceshield.tasks import COARSE, FINE
 
@@ -34,7 +34,7 @@ class Looking:
         self._system, self._face = system, face
         self._detector = BuiltInDetector()
         self.tasks = getattr(system, "tasks", (COARSE.name, FINE.name))
-        self.settings = {**system.settings, "face": face}
+        self.settings = {**system.settings, **how_looked(face, getattr(system, "surroundings", False))}
 
     def score(self, image: object) -> Scores:
         """Of one photograph; raises ValueError where no face is found in it."""

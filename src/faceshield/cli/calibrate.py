@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from faceshield.cli.inspect import FaceMode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from faceshield.records import Prediction
 
@@ -34,7 +34,8 @@ def calibrate(
     """Choose the threshold on your own bona fide (and attack) photographs; the model's own is never touched."""
     from dataclasses import asdict
 
-    from faceshield.evaluation.threshold import Threshold, bpcer_limit, choose_threshold
+    from faceshield.evaluation.threshold import bpcer_limit, choose_threshold
+    from faceshield.looks import how_looked
     from faceshield.model.checkpoint import read_info, resolve_model
     from faceshield.records import Prediction, read_jsonl
     from faceshield.training.threshold import ThresholdConfig, store_threshold
@@ -43,7 +44,8 @@ def calibrate(
     source = resolve_model(model)
     _check_out(out, source)
     work = out.with_name(f"{out.name}.calibration")
-    predictions = _scored(photos, work, model, face.value)
+    looked = how_looked(face.value, bool(read_info(source).extra.get("surroundings")))
+    predictions = _scored(photos, work, model, face.value, looked)
     rows = read_jsonl(predictions, Prediction)
     judged = [row for row in rows if row.bonafide_score is not None]
     if not any(row.truth.is_attack is False for row in judged):
@@ -52,13 +54,9 @@ def calibrate(
             "in real/… — add some, or pass --face whole for face crops"
         )
 
-    def choose(scores: Any, is_attack: Any, wanted: str, *, dataset: str) -> Threshold:
-        chosen = choose_threshold(scores, is_attack, wanted, dataset=dataset)
-        return Threshold(chosen.value, chosen.source | {"face": face.value, "n_not_judged": len(rows) - len(judged)})
-
     with _copied(source, out) as fresh:
         config = ThresholdConfig(predictions=[predictions], out=fresh, criterion=criterion, dataset=name or photos.name)
-        store_threshold(config, choose)
+        store_threshold(config, choose_threshold, told={**looked, "n_not_judged": len(rows) - len(judged)})
     info, before = asdict(read_info(out)), read_info(source).threshold
     own = "" if before is None else f" (the model's own: {before:.4f})"
     typer.echo(f"threshold {info['threshold']:.4f}{own}, {criterion} on {info['threshold_source']['dataset']}")
@@ -79,7 +77,7 @@ def _check_out(out: Path, source: Path) -> None:
         raise ValueError(f"--out {out} is there already — expected a new folder — remove it, or choose another")
 
 
-def _scored(photos: Path, work: Path, model: str, face: Literal["detect", "whole"]) -> Path:
+def _scored(photos: Path, work: Path, model: str, face: Literal["detect", "whole"], looked: Mapping[str, str]) -> Path:
     """Samples and predictions of the photographs; what an earlier run has done is kept."""
     import sys
 
@@ -117,7 +115,7 @@ def _scored(photos: Path, work: Path, model: str, face: Literal["detect", "whole
             predictions,
             tasks=("coarse",),
             system=checkpoint_hash(resolve_model(model)),
-            options={"face": face},
+            options=looked,
             batch_size=1,
             load=lambda path: open_picture(path).rgb,
             progress=advance,

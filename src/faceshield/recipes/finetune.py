@@ -24,6 +24,7 @@ from faceshield.datasets import DATASETS, PrepareConfig, prepare, rejects_path
 from faceshield.datasets.splits import SPLITS, SplitConfig, split
 from faceshield.evaluation.table import table
 from faceshield.evaluation.threshold import bpcer_limit
+from faceshield.face import CROP_MARGIN
 from faceshield.model import count_parameters, is_adapter, read_info, resolve_model
 from faceshield.model.checkpoint import weights_folder
 from faceshield.recipes.begun import begun
@@ -127,6 +128,7 @@ def finetune(config: FinetuneConfig, *, questions: Mapping[str, str] | None = No
     tell = report or (lambda row: None)
     _check(config)
     begun(config.out, {**config.model_dump(mode="json", exclude={"out", "settings"}), "pictures": file_sha256(config.folder),
+                       "margin": CROP_MARGIN,
                        **{key: value for key, value in config.settings.items() if key not in MACHINE}})  # fmt: skip
     data = config.out / "data"
     samples = _prepared(config, data, tell)

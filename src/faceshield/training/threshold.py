@@ -28,6 +28,7 @@ class ThresholdConfig(Config):
         out: the checkpoint folder whose `faceshield.json` gets the threshold.
         calibrate: whether the scores shall become probabilities too: scale and offset of their log-odds are fitted on the same
             rows, stored, and the threshold is in the new scores.
+        face: how `predict` looked at the pictures ("detect" or "whole"); kept with the threshold.
         criterion: "eer", "bpcerX" or "apcerX" with X in percent, see evaluation's `choose_threshold`.
         dataset: name of the development set, None = the predictions' paths.
     """
@@ -36,6 +37,7 @@ class ThresholdConfig(Config):
     predictions: Paths = Field(min_length=1)
     out: Path
     calibrate: bool = False
+    face: Literal["detect", "whole"] = "whole"
     criterion: str = "eer"
     dataset: str | None = None
 
@@ -43,13 +45,19 @@ class ThresholdConfig(Config):
 FitScoreMap = Callable[[list[float], list[bool]], tuple[float, float]]
 
 
-def store_threshold(config: ThresholdConfig, choose: Callable[..., Any], fit: FitScoreMap | None = None) -> float:
+def store_threshold(
+    config: ThresholdConfig,
+    choose: Callable[..., Any],
+    fit: FitScoreMap | None = None,
+    told: Mapping[str, Any] | None = None,
+) -> float:
     """Chooses and stores the threshold and returns it.
 
     Args:
         config: the settings.
         choose, fit: evaluation's `choose_threshold` and, for `calibrate`, its `fit_score_map`; arguments because training does
             not know evaluation.
+        told: what else is kept with the threshold about its origin.
 
     The question that the scores answer is stored with it: asked another one, the model gives other scores. The predictions
     that a calibration was fitted on are known by their hash to be older than it, so the same call can be made again.
@@ -84,7 +92,9 @@ def store_threshold(config: ThresholdConfig, choose: Callable[..., Any], fit: Fi
             "of at most 1 — choose another criterion"
         )
     asked = {**info.questions, "coarse": questions[0]}
-    info = replace(info, threshold=value, threshold_source=chosen.source, calibration=calibration, questions=asked)
+    info = replace(
+        info, threshold=value, threshold_source={**chosen.source, **(told or {})}, calibration=calibration, questions=asked
+    )
     write_text_atomic(config.out / INFO_FILE, json.dumps(asdict(info), indent=2, ensure_ascii=False) + "\n")
     return value
 
