@@ -2,7 +2,7 @@
 
 A look is the face with a margin around it, a share of its longer side on every side; "whole" is all there is. The first of two
 is a square inside the picture (`face.crop_box`), the second reaches as far as the picture goes (`face.surroundings_box`). Give
-development pictures alone: what is chosen here, `face.CROP_MARGIN` and `face.SURROUNDINGS_MARGIN`, is trained on them.
+development pictures alone: what is chosen here, `face.CROP_MARGIN` and `face.SURROUNDINGS_MARGIN`, is chosen on them.
 Use: `python benchmarks/looks.py drawn-dev/samples.jsonl photo-dev/samples.jsonl --limit 500`.
 """
 

@@ -1,7 +1,7 @@
 """A program that asks a running service about photos, with nothing but the standard library.
 
-faceshield serve &                                # or on another machine: then give FACESHIELD_URL and FACESHIELD_API_KEY
-python examples/client.py photo.jpg more.png
+faceshield serve                                  # on another machine: give FACESHIELD_URL and FACESHIELD_API_KEY
+python examples/client.py photo.jpg more.png      # once /readyz says so
 
 The same with curl:
 curl -H "Authorization: Bearer $FACESHIELD_API_KEY" -F image=@photo.jpg -F tasks=coarse,fine http://127.0.0.1:8000/v1/inspect
@@ -54,6 +54,8 @@ def main() -> int:
         report = inspect(Path(name))
         score = "" if report["bonafide_score"] is None else f"{report['bonafide_score']:.3f}"
         verdict = {True: "attack", False: "bona fide", None: report["status"]}[report["is_attack"]]
+        if report["quality_reasons"]:
+            verdict += f" ({', '.join(report['quality_reasons'])}: do not rely on it)"
         print(f"{name}\t{verdict}\t{score}\t{report['presentation_type'] or ''}")
     return 0
 

@@ -19,4 +19,7 @@ def export(
 
     shield = FaceShieldPredictor.from_pretrained(model, device="cpu")
     size = shield.export_onnx(out).stat().st_size / 2**20
-    typer.echo(f"{out} written, {size:.1f} MiB: bonafide_score is coarse[:, 0], an attack is below {shield.threshold:.6f}")
+    typer.echo(
+        f"{out} written, {size:.1f} MiB: coarse[:, 0] is bonafide_score of one look, an attack is below "
+        f"{shield.threshold:.6f}{' of two (docs/onnx.md)' if shield.surroundings else ''}"
+    )

@@ -321,7 +321,7 @@ def _table(rows: Sequence[tuple[str, InspectionReport]], total: int) -> str:
 def _cells(name: str, report: InspectionReport) -> list[str]:
     numbers = ["" if value is None else f"{value:.4f}" for value in (report.bonafide_score, report.threshold)]
     boxes = "; ".join(" ".join(f"{value:.0f}" for value in box) for box in report.boxes)
-    return [name, report.verdict, *numbers, report.presentation_type or "", boxes, report.error or ""]
+    return [name, report.verdict, *numbers, report.presentation_type or "", boxes, report.error or report.advice or ""]
 
 
 def _harmless(cell: str) -> str:
