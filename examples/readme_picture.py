@@ -1,7 +1,7 @@
 """Makes docs/report.png: four drawn faces, one bona fide and three attacked, inspected and annotated by the shipped model.
 
 Use: `python examples/readme_picture.py [--model tiny] [--out docs/report.png] [--seed 4]`. Of 1 to 6
-all but 3 and 5 have all verdicts right; with these the print is let in.
+all but 5 have all verdicts right; with that one the print is let in.
 """
 
 from __future__ import annotations
