@@ -56,7 +56,7 @@ def see(shield: FaceShieldPredictor, sample: Sample, path: Path, looks: list[Loo
     parts = [cut(face, (rgb.shape[1], rgb.shape[0]), look) for look in looks]
     pictures = [rgb[y0:y1, x0:x1] for x0, y0, x1, y1 in parts]
     pictures = [picture[:, ::-1] if second else picture for picture, (_, second) in zip(pictures, looks, strict=True)]
-    scores = shield.score_many([np.ascontiguousarray(picture) for picture in pictures])
+    scores = shield.score_many([shield._resized(np.ascontiguousarray(picture)) for picture in pictures])
     return Seen(
         sample,
         {look: math.log(score / (1 - score)) for look, (score, _) in zip(looks, scores, strict=True)},
