@@ -36,7 +36,10 @@ def few_words_and_draws(monkeypatch: pytest.MonkeyPatch) -> None:
 def sets(samples: list[Sample], samples_jsonl: Path) -> dict[str, Path]:
     """Dialogues of the shared samples, and the first and the second sample of every type as dev and test set."""
     files = {name: samples_jsonl.with_name(f"{name}.jsonl") for name in ("dialogues", "dev", "test")}
-    write_jsonl(files["dialogues"], generate_dialogues(samples, tasks=TASK_NAMES, seed=0))
+    write_jsonl(
+        files["dialogues"],
+        generate_dialogues([row.model_copy(update={"split": "train"}) for row in samples], tasks=TASK_NAMES, seed=0),
+    )
     write_jsonl(files["dev"], samples[:12])
     write_jsonl(files["test"], samples[12:])
     return files

@@ -32,7 +32,7 @@ def test_an_unknown_type_names_the_near_one(tmp_path: Path) -> None:
 def test_rows_of_a_type_stand_more_often(toy_folder: Path, dialogues_jsonl: Path) -> None:
     processor = load(toy_folder).processor
     plain = DialogueRows.read([dialogues_jsonl], processor, pack=True)
-    more = DialogueRows.read([dialogues_jsonl], processor, pack=True, oversample={"Bonafide": 2.0})
+    more = DialogueRows.read([dialogues_jsonl], processor, pack=True, oversample={"Print": 2.0})
     counts = {row.id: sum(other.id == row.id for other in more.rows) for row in plain.rows}
     assert set(counts.values()) == {1, 2}
     assert more.paths == plain.paths

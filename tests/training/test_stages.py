@@ -18,7 +18,7 @@ from faceshield import FaceShieldPredictor
 from faceshield.cli import app
 from faceshield.model import Checkpoint, base_name, is_adapter, load, read_info
 from faceshield.model.checkpoint import INFO_FILE
-from faceshield.records import Dialogue, image_path, read_jsonl
+from faceshield.records import Dialogue, image_path, read_jsonl, write_jsonl
 from faceshield.training.collate import ABOUT, apart, collate
 from faceshield.training.dataset import DialogueRows, EpochOrder, SupervisionError, make_row, seed_of
 from faceshield.training.settings import StageConfig, inherited
@@ -300,6 +300,10 @@ def test_stage_2_inherits_and_says_from_where(toy_folder: Path, dialogues_jsonl:
     assert origins["batch_size"] == f"{path}:4" and origins["bf16"] == "override 'bf16=false'"
     assert origins["epochs"] == "default" and config.learning_rate == 2e-4 and "the paper's" in origins["learning_rate"]
     card = (one / "README.md").read_text()
+    (one / "run.json").rename(tmp_path / "run.json")  # as of the shipped checkpoint
+    alone, origins = inherited(StageConfig.load(path, [f"out={tmp_path / 'two'}"]))
+    assert (alone.crop_side, alone.seed) == (64, 0)
+    assert origins["crop_side"] == f"{one / 'faceshield.json'} (stage pretrain)"
     assert "stage 1 of the paper" in card and "crop_side | `64`" in card and (one / "loss.png").stat().st_size > 1000
 
 
@@ -354,6 +358,26 @@ def test_the_order_is_the_same_for_any_number_of_processes(toy: Checkpoint, dial
     assert one[: len(rows)] == four[: len(rows)] and len(one) % 8 == 0 and set(one) == set(range(len(rows)))
     rows.epoch = 1
     assert list(EpochOrder(rows, 8, 0)) != one
+    rows.epoch = 0
+    other = list(EpochOrder(rows, 8, 1))
+    rows.epoch = 1
+    assert list(EpochOrder(rows, 8, 0)) != other, "seed 0's second epoch is not seed 1's first"
+
+
+def test_what_says_that_it_is_of_another_split_is_not_trained_on(
+    toy: Checkpoint, dialogues_jsonl: Path, dialogue_rows: list[Dialogue], tmp_path: Path
+) -> None:
+    """Without the samples' file, and told how many."""
+    parts = ("train", "test", "dev", None)
+    metas = ({**row.meta, "split": parts[number % 4]} for number, row in enumerate(dialogue_rows))
+    rows = [row.model_copy(update={"meta": meta}) for row, meta in zip(dialogue_rows, metas, strict=True)]
+    write_jsonl(dialogues_jsonl, rows)
+    kept = DialogueRows.read([dialogues_jsonl], toy.processor, pack=False)
+    assert {row.id for row in kept.rows} == {row.id for row in rows if row.meta["split"] in ("train", None)}
+    assert kept.set_aside == len(rows) - len(kept) > 0
+    write_jsonl(dialogues_jsonl, [row for row in rows if row.meta["split"] == "test"])
+    with pytest.raises(ValueError, match=r"no dialogue to train on .* \d+ of other splits"):
+        DialogueRows.read([dialogues_jsonl], toy.processor, pack=False)
 
 
 def test_a_step_is_of_every_question(toy: Checkpoint, dialogues_jsonl: Path) -> None:
@@ -369,9 +393,10 @@ def test_show_batch_marks_what_is_learnt(toy_folder: Path, dialogues_jsonl: Path
     given = [f"init={toy_folder}", f"dialogues=[{dialogues_jsonl}]", f"out={tmp_path / 'out'}", "pack=true"]
     result = CliRunner().invoke(app, ["train", "sft", *given, "--show-batch"])
     assert result.exception is None, result.exception
-    answers = [row.conversations[1].value for row in read_jsonl(dialogues_jsonl, Dialogue)]
+    rows = read_jsonl(dialogues_jsonl, Dialogue)
+    answers = [row.conversations[1].value for row in rows if row.meta["split"] == "train"]
     assert f"[[ {answers[0]}<" in result.output and "<image x 32>" in result.output
-    assert f"{len(answers)} dialogues in 24 rows: 0 rows without a supervised token, 0 whose" in result.output
+    assert f"{len(answers)} dialogues in 16 rows: 0 rows without a supervised token, 0 whose" in result.output
     assert not (tmp_path / "out").exists()
 
 

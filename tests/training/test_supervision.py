@@ -50,7 +50,7 @@ def test_every_batch_of_a_set_learns_its_answers_word_for_word(
         kind = PRESENTATION_TYPES[number % len(PRESENTATION_TYPES)]
         x, y = number % 23, number % 31
         boxes = [] if kind == BONAFIDE else [(float(x), float(y), x + 20.0, y + 30.0)]
-        sample = make_sample(kind, id=f"s{number}", image=f"{number}.png", boxes=boxes)
+        sample = make_sample(kind, id=f"s{number}", image=f"{number}.png", boxes=boxes, split="train")
         dialogues += write_sample(sample, wanted, backend, 3, tmp_path / "none.png").rows
     write_jsonl(tmp_path / "dialogues.jsonl", dialogues)
     rows = DialogueRows.read([tmp_path / "dialogues.jsonl"], processor, pack=pack)
@@ -66,7 +66,7 @@ def test_every_batch_of_a_set_learns_its_answers_word_for_word(
 
 
 def test_a_wrong_answer_is_seen(make_sample: Callable[..., Sample], processor: FaceShieldProcessor, tmp_path: Path) -> None:
-    (dialogue,) = write_sample(make_sample("Print"), {"coarse": 1}, GrammarBackend("plain"), 0, tmp_path).rows
+    (dialogue,) = write_sample(make_sample("Print", split=None), {"coarse": 1}, GrammarBackend("plain"), 0, tmp_path).rows
     write_jsonl(tmp_path / "dialogues.jsonl", [dialogue])
     rows = DialogueRows.read([tmp_path / "dialogues.jsonl"], processor, pack=False)
     (row,) = rows.rows

@@ -116,6 +116,9 @@ class DialogueRows(Dataset[dict[str, Any]]):
         pvtm: whether PVTM's inputs are given at all.
     """
 
+    set_aside = 0
+    """Dialogues that were read and are of another split than "train"."""
+
     def __init__(self, rows: Sequence[Row], paths: Sequence[Path], processor: Any, *, seed: int = 0, pvtm: bool = True) -> None:
         self.rows, self.paths, self.processor, self.seed, self.pvtm = (
             list(rows),
@@ -139,7 +142,7 @@ class DialogueRows(Dataset[dict[str, Any]]):
         pvtm: bool = True,
         left_out: Collection[Path] = (),
     ) -> DialogueRows:
-        """Reads dialogues files.
+        """Reads dialogues files; those that say of which split they are (`meta["split"]`) only where it is "train".
 
         Args:
             files: dialogues files, their pictures relative to each.
@@ -154,10 +157,13 @@ class DialogueRows(Dataset[dict[str, Any]]):
             ValueError: nothing to train on.
         """
         by_path: dict[Path, list[Dialogue]] = {}
+        set_aside = 0
         for file in files:
             for dialogue in read_jsonl(file, Dialogue):
                 path = image_path(dialogue, file).resolve()
-                if path not in left_out:
+                if path in left_out or dialogue.meta.get("split") not in (None, "train"):
+                    set_aside += 1
+                else:
                     by_path.setdefault(path, []).append(dialogue)
         rows: list[Row] = []
         types: list[str | None] = []
@@ -168,12 +174,14 @@ class DialogueRows(Dataset[dict[str, Any]]):
                 types.append(dialogues[start].meta.get("presentation_type"))
         if not rows:
             raise ValueError(
-                f"no dialogue to train on in {', '.join(map(str, files))} — expected some of pictures of "
-                "split train — give more files"
+                f"no dialogue to train on in {', '.join(map(str, files))}, {set_aside} of other splits — expected some of "
+                "pictures of split train — give more files"
             )
         times = repeats(types, oversample or {}, np.random.default_rng([seed, 5]))
         rows = [row for row, count in zip(rows, times, strict=True) for _ in range(count)]
-        return cls(rows, list(by_path), processor, seed=seed, pvtm=pvtm)
+        found = cls(rows, list(by_path), processor, seed=seed, pvtm=pvtm)
+        found.set_aside = set_aside
+        return found
 
     @property
     def lengths(self) -> list[int]:
@@ -215,6 +223,6 @@ class EpochOrder(Sampler[int]):
         return -(-len(self.rows) // self.step) * self.step
 
     def __iter__(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed(self.seed + self.rows.epoch)
+        generator = torch.Generator().manual_seed(seed_of("order", self.rows.epoch, self.seed))
         order = torch.randperm(len(self.rows), generator=generator).tolist()
         return itertools.islice(itertools.cycle(order), len(self))

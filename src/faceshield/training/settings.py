@@ -12,7 +12,8 @@ from typing import Any, Literal
 from pydantic import Field
 
 from faceshield.config import Config, Paths
-from faceshield.model import resolve_model
+from faceshield.model import read_info, resolve_model
+from faceshield.model.checkpoint import INFO_FILE
 from faceshield.training.oversample import Oversample
 
 STAGES = ("pretrain", "sft")
@@ -32,8 +33,8 @@ class StageConfig(Config):
     Attributes:
         init: checkpoint to start from: a folder, "tiny", or a hub id. Stage sft goes on with an adapter folder's
             adapter, of its own rank.
-        dialogues: dialogues files.
-        samples: samples files; dialogues about their pictures of other splits than "train" are left out.
+        dialogues: dialogues files; those that say that they are of another split than "train" are left out.
+        samples: samples files, for dialogues that do not say: those about their pictures of other splits are left out too.
         out: checkpoint folder to write; `out/trainer` holds what going on needs, `out/log.jsonl` the loss.
         cache_features: compute the frozen tower's features once and read them from disk; else in every step.
         cache: folder of those; None = "cache" beside `out`.
@@ -101,7 +102,8 @@ class StageConfig(Config):
 
 
 def inherited(config: StageConfig) -> tuple[StageConfig, dict[str, str]]:
-    """The settings with what was not told taken from the run of `init`, where that was one of the two stages.
+    """The settings with what was not told taken from the run of `init`, where that was one of the two stages; where its
+    `run.json` is gone, the pictures' side alone, from its `faceshield.json`.
 
     Returns:
         The whole settings, and per name where its value came from.
@@ -111,6 +113,9 @@ def inherited(config: StageConfig) -> tuple[StageConfig, dict[str, str]]:
     earlier: dict[str, Any] = {}
     if record.is_file():
         earlier = json.loads(record.read_text(encoding="utf-8")).get("config") or {}
+    else:  # a checkpoint without its run, as the shipped one, still says how large its pictures were
+        record = record.with_name(INFO_FILE)
+        earlier = {name: value for name, value in read_info(record.parent).extra.items() if name in ("stage", "crop_side")}
     values: dict[str, Any] = {}
     if earlier.get("stage") in STAGES:
         for name in INHERITED:

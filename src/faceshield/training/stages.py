@@ -98,7 +98,8 @@ def train_stage(config: StageConfig, *, questions: Mapping[str, str] | None = No
     trainee = _prepared(config)
     trainee.model.to(arguments.device)
     rows = read_rows(config, trainee.processor, pvtm=trainee.model.config.pvtm_mask_ratio > 0)
-    report({"event": "data", "rows": len(rows), "pictures": len(rows.paths), "longest": max(rows.lengths)})
+    aside = {"of other splits, left out": rows.set_aside} if rows.set_aside else {}
+    report({"event": "data", "rows": len(rows), "pictures": len(rows.paths), "longest": max(rows.lengths), **aside})
     vision = _vision(config, arguments, rows, trainee, report)
     _faster(config, trainee.model)
     sharded = config.fsdp and arguments.world_size > 1
