@@ -179,7 +179,7 @@ class FaceShieldPredictor:
     # -- one picture, or several ---------------------------------------------------------------------------
 
     def inspect(self, image: object, *, face: FaceMode = "detect", tasks: Collection[str] = ALL_TASKS) -> InspectionReport:
-        """All four tasks on one picture, which is looked at once.
+        """All four tasks on one picture.
 
         Args:
             image: a path, the bytes of a file, a PIL image, or an (H, W, 3) uint8 RGB array.
