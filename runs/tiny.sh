@@ -119,7 +119,7 @@ evaluate() {
   faceshield train threshold out="$model" predictions="$(yaml_list "${dev[@]/%/.jsonl}")" \
     dataset="simulated dev (${SOURCES[*]})" criterion=bpcer5 calibrate=true
   step "predict $name dev, faces" "$model/dev-detect/done" predict_split "$name" dev coarse detect
-  faceshield train threshold out="$model" predictions="$(yaml_list "${found[@]/%/.jsonl}")" face=detect \
+  faceshield train threshold out="$model" predictions="$(yaml_list "${found[@]/%/.jsonl}")" \
     dataset="simulated dev (${SOURCES[*]}), faces found" criterion=bpcer5
   step "predict $name test" "$model/test/done" predict_split "$name" test coarse,fine,reasoning,localization
   for source in "${SOURCES[@]}"; do

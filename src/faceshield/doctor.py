@@ -232,7 +232,10 @@ def _weights(case: Case) -> str:
         given = 0.5 if read_info(case.folder).threshold is None else None
         case.shield = FaceShieldPredictor.from_pretrained(case.model, threshold=given)
     except (OSError, ValueError) as error:
-        raise Trouble(str(error), "copy or download the folder again, or train it anew") from error
+        again = (
+            "faceshield calibrate chooses it again" if "threshold chosen" in str(error) else "copy it again, or train it anew"
+        )
+        raise Trouble(str(error), again) from error
     return f"every tensor there, loaded in {time.perf_counter() - start:.1f} s ({case.shield.model_info['hash']})"
 
 

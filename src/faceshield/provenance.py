@@ -117,6 +117,16 @@ def check_not_read(outputs: Iterable[str | Path], inputs: Iterable[str | Path | 
             raise ValueError(f"{output} would be written over what is read — expected another file — choose another --out")
 
 
+def read_run(path_of_output: str | Path) -> dict[str, Any]:
+    """What `write_run` noted of an output that lies beside its `run.json`; empty where nothing that can be read is there."""
+    output = Path(path_of_output)
+    try:
+        run = json.loads((output.parent / "run.json").read_text(encoding="utf-8"))
+        return dict(run if run.get("output") == output.name else run.get("earlier", {}).get(output.name, {}))
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}
+
+
 def write_run(
     path_of_output: str | Path,
     *,

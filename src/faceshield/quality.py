@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from faceshield.face import CROP_MARGIN, ORIENTATIONS, Box, gradient_cells
+from faceshield.face import ORIENTATIONS, Box, gradient_cells
 
 TOO_SMALL, TOO_DARK, OVER_EXPOSED, BLURRED, TURNED_AWAY = "too_small", "too_dark", "over_exposed", "blurred", "turned_away"
 REASONS = (TOO_SMALL, TOO_DARK, OVER_EXPOSED, BLURRED, TURNED_AWAY)
@@ -70,15 +70,13 @@ def assess(rgb: NDArray[np.uint8], crop: tuple[int, int, int, int], face: Box | 
     Args:
         rgb: (H, W, 3) uint8 RGB, the whole picture.
         crop: the part of it that is judged, pixels.
-        face: the face in it, pixels of `rgb`; None: the middle of the crop, where `face.crop_box` puts it, and whether it is
+        face: the face in it, pixels of `rgb`; None: the middle half of the crop, as in most face crops, and whether it is
             turned away is not asked.
     """
     x0, y0, x1, y1 = crop
     known = face is not None
     if face is None:
-        around = CROP_MARGIN / (1 + 2 * CROP_MARGIN)
-        across, down = around * (x1 - x0), around * (y1 - y0)
-        face = (x0 + across, y0 + down, x1 - across, y1 - down)
+        face = (x0 + (x1 - x0) / 4, y0 + (y1 - y0) / 4, x1 - (x1 - x0) / 4, y1 - (y1 - y0) / 4)
     side = float(min(face[2] - face[0], face[3] - face[1]))
     inside = tuple(round(value) for value in face)
     cut = Image.fromarray(rgb).crop((inside[0], inside[1], max(inside[2], inside[0] + 1), max(inside[3], inside[1] + 1)))

@@ -74,13 +74,6 @@ def test_small_is_counted_in_pixels_of_the_given_picture(face_photo: RGB, face: 
     assert TOO_SMALL in measure(small, tuple(value * factor for value in face)).reasons  # type: ignore[arg-type]
 
 
-def test_without_a_box_the_face_is_where_a_crop_has_it(face_photo: RGB) -> None:
-    face = (210.0, 120.0, 250.0, 160.0)
-    crop = crop_box(face, (face_photo.shape[1], face_photo.shape[0]))
-    known, guessed = assess(face_photo, crop, face), assess(face_photo, crop)
-    assert guessed.side == pytest.approx(known.side) and guessed.sharpness == pytest.approx(known.sharpness)
-
-
 def test_dark_skin_in_good_light_is_not_too_dark(face_photo: RGB, face: Box) -> None:
     """Skin reflects a sixth as much; eyes, teeth and highlights stay as they are."""
     light = (face_photo / 255.0) ** 2.2

@@ -76,7 +76,7 @@ def test_a_folder_to_an_adapter_and_a_report(photos: Folder, checkpoint: Path, t
 
     assert is_adapter(found.model) and read_info(found.model).extra["crop_side"] == 80
     source = read_info(found.model).threshold_source
-    assert source["n"] == len(read_jsonl(tmp_path / "out/data/dev.jsonl", Sample))
+    assert source["n"] == len(read_jsonl(tmp_path / "out/data/dev.jsonl", Sample)) and source["face"] == "whole"
     for metrics in found.metrics.values():
         assert metrics["overall"]["coarse"]["by_score"]["acc"]["ci95"] and metrics["threshold"]["source"]["criterion"] == "eer"
     page = found.report.read_text()

@@ -12,8 +12,9 @@ from typer.testing import CliRunner
 from faceshield.cli import app
 from faceshield.evaluation.metrics.calibration import fit_score_map
 from faceshield.evaluation.threshold import choose_threshold
+from faceshield.looks import how_looked
 from faceshield.model import read_info
-from faceshield.records import Prediction, write_jsonl
+from faceshield.records import Prediction, write_jsonl, write_run
 from faceshield.training.threshold import ThresholdConfig, store_threshold
 
 
@@ -45,11 +46,19 @@ def test_how_faces_were_looked_at_is_kept_with_it(tmp_path: Path, surroundings: 
     model.mkdir()
     (model / "faceshield.json").write_text(json.dumps({"extra": {"surroundings": surroundings}}))
     given = ["train", "threshold", f"predictions=[{tmp_path / 'dev.jsonl'}]", f"out={model}"]
-    for face, looks in (("detect", "0.75, 2.0 mirrored" if surroundings else "0.75"), ("whole", None)):
-        result = CliRunner().invoke(app, [*given, f"face={face}"])
+    for options in ({"pvtm": "off", **how_looked("detect", surroundings)}, {"pvtm": "off"}):
+        write_run(tmp_path / "dev.jsonl", config={"stage": "predict", "options": options}, seed=None, inputs=[])
+        result = CliRunner().invoke(app, given)
         assert result.exit_code == 0, result.exception
         source = read_info(model).threshold_source
-        assert (source["face"], source.get("looks")) == (face, looks)
+        assert {name: source[name] for name in ("face", "looks") if name in source} == {
+            name: value for name, value in options.items() if name != "pvtm"
+        }
+    write_jsonl(tmp_path / "more.jsonl", [prediction(2, 0.8, False)])
+    write_run(tmp_path / "more.jsonl", config={"options": how_looked("detect", surroundings)}, seed=None, inputs=[])
+    both = ThresholdConfig(predictions=[tmp_path / "dev.jsonl", tmp_path / "more.jsonl"], out=model)
+    with pytest.raises(ValueError, match="expected one way"):
+        store_threshold(both, choose_threshold)
 
 
 def test_a_misspelt_checkpoint_is_told_and_no_folder_is_made(tmp_path: Path) -> None:

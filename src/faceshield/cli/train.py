@@ -74,15 +74,12 @@ def train(
         from faceshield.baselines import BASELINE_FILE
         from faceshield.evaluation.metrics.calibration import fit_score_map
         from faceshield.evaluation.threshold import choose_threshold
-        from faceshield.looks import how_looked
-        from faceshield.model.checkpoint import read_info
         from faceshield.training.threshold import ThresholdConfig, store_threshold
 
         wanted = ThresholdConfig.load(source, given)
         if wanted.calibrate and (wanted.out / BASELINE_FILE).is_file():
             raise ValueError(f"calibrate=true of the baseline {wanted.out} — expected a model of ours — leave it out")
-        looked = how_looked(wanted.face, bool(read_info(wanted.out).extra.get("surroundings")))
-        value = store_threshold(wanted, choose_threshold, fit_score_map, looked)
+        value = store_threshold(wanted, choose_threshold, fit_score_map)
         typer.echo(f"threshold {value:.6f}, stored in {wanted.out}/faceshield.json")
         out = wanted.out
     else:

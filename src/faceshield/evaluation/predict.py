@@ -27,6 +27,7 @@ from faceshield.evaluation import asking
 from faceshield.evaluation.archive import read_inputs
 from faceshield.evaluation.asking import SCORED, Said, Scores, answerable, attempt, can_ask, can_score, each, question_of
 from faceshield.images import load_rgb
+from faceshield.provenance import read_run
 from faceshield.records import (
     JsonlWriter,
     Photo,
@@ -270,15 +271,9 @@ def check_same_system(out: Path, config: Mapping[str, Any]) -> None:
     Raises:
         ValueError: its ``run.json`` says that it was begun with another ``system`` or other ``options``.
     """
-    record = out.parent / "run.json"
-    if not out.exists() or not out.stat().st_size or not record.exists():
+    if not out.exists() or not out.stat().st_size:
         return
-    try:
-        run = json.loads(record.read_text(encoding="utf-8"))
-        run = run if run.get("output") == out.name else run.get("earlier", {}).get(out.name, {})
-        earlier = run.get("config", {})
-    except (ValueError, AttributeError):
-        return
+    earlier = read_run(out).get("config", {})
     for key in ("system", "options"):
         if key in earlier and earlier[key] != config[key]:
             raise ValueError(

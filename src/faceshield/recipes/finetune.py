@@ -25,6 +25,7 @@ from faceshield.datasets.splits import SPLITS, SplitConfig, split
 from faceshield.evaluation.table import table
 from faceshield.evaluation.threshold import bpcer_limit
 from faceshield.face import CROP_MARGIN
+from faceshield.looks import how_looked
 from faceshield.model import count_parameters, is_adapter, read_info, resolve_model
 from faceshield.model.checkpoint import weights_folder
 from faceshield.recipes.begun import begun
@@ -128,7 +129,7 @@ def finetune(config: FinetuneConfig, *, questions: Mapping[str, str] | None = No
     tell = report or (lambda row: None)
     _check(config)
     begun(config.out, {**config.model_dump(mode="json", exclude={"out", "settings"}), "pictures": file_sha256(config.folder),
-                       "margin": CROP_MARGIN,
+                       **({"margin": CROP_MARGIN} if config.folder.is_dir() and config.face == "detect" else {}),
                        **{key: value for key, value in config.settings.items() if key not in MACHINE}})  # fmt: skip
     data = config.out / "data"
     samples = _prepared(config, data, tell)
@@ -155,13 +156,15 @@ def finetune(config: FinetuneConfig, *, questions: Mapping[str, str] | None = No
         if done == total:
             tell({"event": "predicted", "part": name, "pictures": total})
 
+    # What was cut out here is what the model will look at, once; of a samples file nobody knows.
+    looked = {} if config.folder.is_file() else how_looked(config.face, twice=False)
     metrics = {}
     for name, asked in (("before", config.init), ("after", str(model))):
         scores = config.out / "scores" / name
         file = scores / METRICS_FILE
         metrics[name] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else measure(
             asked, scores, test=parts["test"], dev=parts["dev"], tasks=tasks, criterion=config.criterion, system=name,
-            store=name == "after", seed=config.seed, progress=progress,
+            store=name == "after", told=looked, seed=config.seed, progress=progress,
         )  # fmt: skip
     page = write_text_atomic(config.out / REPORT_FILE, "\n".join(_page(config, parts, kept, metrics)) + "\n")
     return Finetuned(model, kept, metrics, page)

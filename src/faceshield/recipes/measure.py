@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ def measure(
     system: str,
     endpoint: str | None = None,
     store: bool = True,
+    told: Mapping[str, Any] | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -51,7 +52,7 @@ def measure(
         criterion: of the threshold, see `choose_threshold`.
         system: name of the checkpoint in the predictions' record; another system's predictions are not gone on with.
         endpoint: address of an endpoint of OpenAI's protocol; pictures are sent there and nowhere else.
-        store: whether a threshold that was chosen is written into the checkpoint.
+        store: whether a threshold that was chosen is written into the checkpoint; told: what is kept with it.
         seed: of the bootstrap.
         progress: see `Progress`.
 
@@ -79,7 +80,7 @@ def measure(
         threshold = _threshold(out / "dev.jsonl", criterion, str(dev))
         if store:
             config = ThresholdConfig(predictions=[out / "dev.jsonl"], out=Path(model), criterion=criterion, dataset=str(dev))
-            store_threshold(config, choose_threshold)
+            store_threshold(config, choose_threshold, told=told)
     rows = read_jsonl(out / "test.jsonl", Prediction)
     metrics = score(rows, threshold=threshold, rng=np.random.default_rng(seed))
     target = write_text_atomic(out / METRICS_FILE, json.dumps(metrics, indent=1, ensure_ascii=False, allow_nan=False) + "\n")

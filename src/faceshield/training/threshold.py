@@ -6,7 +6,7 @@ Use: `faceshield train threshold out=runs/tiny/sft predictions=dev/predictions.j
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +17,7 @@ from pydantic import Field
 from faceshield.config import Config, Paths
 from faceshield.model import read_info
 from faceshield.model.checkpoint import INFO_FILE, CheckpointInfo
+from faceshield.provenance import read_run
 from faceshield.records import Prediction, file_sha256, read_jsonl, write_text_atomic
 
 
@@ -28,7 +29,6 @@ class ThresholdConfig(Config):
         out: the checkpoint folder whose `faceshield.json` gets the threshold.
         calibrate: whether the scores shall become probabilities too: scale and offset of their log-odds are fitted on the same
             rows, stored, and the threshold is in the new scores.
-        face: how `predict` looked at the pictures ("detect" or "whole"); kept with the threshold.
         criterion: "eer", "bpcerX" or "apcerX" with X in percent, see evaluation's `choose_threshold`.
         dataset: name of the development set, None = the predictions' paths.
     """
@@ -37,7 +37,6 @@ class ThresholdConfig(Config):
     predictions: Paths = Field(min_length=1)
     out: Path
     calibrate: bool = False
-    face: Literal["detect", "whole"] = "whole"
     criterion: str = "eer"
     dataset: str | None = None
 
@@ -59,13 +58,15 @@ def store_threshold(
             not know evaluation.
         told: what else is kept with the threshold about its origin.
 
-    The question that the scores answer is stored with it: asked another one, the model gives other scores. The predictions
+    The question that the scores answer and, as the predictions' `run.json` has it, how faces were looked at are stored with it:
+    asked another one, or looking otherwise, the model gives other scores. The predictions
     that a calibration was fitted on are known by their hash to be older than it, so the same call can be made again.
 
     Raises:
         FileNotFoundError: no such checkpoint.
         ValueError: no coarse predictions with a score and a truth, or predictions of more than one question; some made before
-            a calibration and some after; or a criterion that only a threshold above every score meets.
+            a calibration and some after, or looked at in two ways; or a criterion that only a threshold above every score
+            meets.
     """
     rows = [
         row
@@ -92,11 +93,21 @@ def store_threshold(
             "of at most 1 — choose another criterion"
         )
     asked = {**info.questions, "coarse": questions[0]}
-    info = replace(
-        info, threshold=value, threshold_source={**chosen.source, **(told or {})}, calibration=calibration, questions=asked
-    )
+    source = {**chosen.source, **_looked(config.predictions), **(told or {})}
+    info = replace(info, threshold=value, threshold_source=source, calibration=calibration, questions=asked)
     write_text_atomic(config.out / INFO_FILE, json.dumps(asdict(info), indent=2, ensure_ascii=False) + "\n")
     return value
+
+
+def _looked(predictions: Sequence[Path]) -> dict[str, str]:
+    """How the faces of these predictions were looked at (`looks.how_looked`), if they were looked for."""
+    options = [read_run(file).get("config", {}).get("options") or {} for file in predictions]
+    ways = [{name: one[name] for name in ("face", "looks") if name in one} for one in options]
+    if any(way != ways[0] for way in ways):
+        raise ValueError(
+            f"{', '.join(map(str, predictions))}: looked at as {', '.join(map(str, ways))} — expected one way — predict again"
+        )
+    return ways[0]
 
 
 def _calibrated(
