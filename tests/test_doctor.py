@@ -134,6 +134,15 @@ def test_without_a_threshold_it_warns_and_goes_on(model: Path) -> None:
     assert found["answers"].state == "ok"
 
 
+def test_a_threshold_of_other_looks_is_not_a_broken_copy(model: Path) -> None:
+    info = json.loads((model / "faceshield.json").read_text())
+    info["threshold_source"] |= {"face": "detect", "looks": "0.5"}
+    (model / "faceshield.json").write_text(json.dumps(info))
+    found = results(model)
+    assert found["weights"].state == "failed" and "the looks '0.5'" in found["weights"].found
+    assert "calibrate" in str(found["weights"].remedy)
+
+
 def test_too_little_memory_stops_before_loading(model: Path) -> None:
     found = results(model, memory=1000)
     assert found["memory"].state == "failed" and "GiB needed, 0.00 GiB free" in found["memory"].found

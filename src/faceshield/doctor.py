@@ -221,21 +221,20 @@ def _memory(case: Case) -> str:
 
 
 def _weights(case: Case) -> str:
+    from faceshield.model import read_info
+    from faceshield.model.checkpoint import ThresholdError
     from faceshield.predictor import FaceShieldPredictor
 
     start = time.perf_counter()
     try:
         # Without a threshold of its own a model can still be looked at; check `files` has said so.
-        from faceshield.model import read_info
-
         assert case.folder is not None
         given = 0.5 if read_info(case.folder).threshold is None else None
         case.shield = FaceShieldPredictor.from_pretrained(case.model, threshold=given)
+    except ThresholdError as error:
+        raise Trouble(str(error), "faceshield calibrate chooses it again") from error
     except (OSError, ValueError) as error:
-        again = (
-            "faceshield calibrate chooses it again" if "threshold chosen" in str(error) else "copy it again, or train it anew"
-        )
-        raise Trouble(str(error), again) from error
+        raise Trouble(str(error), "copy or download the folder again, or train it anew") from error
     return f"every tensor there, loaded in {time.perf_counter() - start:.1f} s ({case.shield.model_info['hash']})"
 
 

@@ -142,25 +142,10 @@ class FaceShieldPredictor:
             device=device or ("cuda" if torch.cuda.is_available() else "cpu"),
             dtype=dtype or working_dtype(count_parameters(folder)),
         )
+        surroundings = bool(loaded.info.extra.get("surroundings"))
         if threshold is None:
-            for name, question in loaded.info.questions.items():
-                if name in TASKS and TASKS[name].question != question:
-                    raise ValueError(
-                        f"{folder}: threshold chosen with the question {question!r} — expected "
-                        f"{TASKS[name].question!r} — choose it again with this version, or pass threshold="
-                    )
-            source, looked = loaded.info.threshold_source, how_looked("detect", bool(loaded.info.extra.get("surroundings")))
-            if source.get("face") == "detect" and source.get("looks") != looked["looks"]:
-                raise ValueError(
-                    f"{folder}: threshold chosen with the looks {source.get('looks', 'of an earlier version')!r} — expected "
-                    f"{looked['looks']!r} — choose it again with this version (faceshield calibrate), or pass threshold="
-                )
-            threshold = loaded.info.threshold
-        if threshold is None:
-            raise ValueError(
-                f"{folder}: no threshold stored — expected one in faceshield.json, chosen on a "
-                "development set — score one, or pass threshold="
-            )
+            questions = {name: task.question for name, task in TASKS.items()}
+            threshold = loaded.threshold_for(questions, how_looked("detect", surroundings)["looks"])
         loaded.model.config.pvtm_inference = pvtm
         return cls(
             loaded.model,
@@ -170,7 +155,7 @@ class FaceShieldPredictor:
             name=str(model),
             model_hash=checkpoint_hash(folder),
             crop_side=loaded.info.extra.get("crop_side"),
-            surroundings=bool(loaded.info.extra.get("surroundings")),
+            surroundings=surroundings,
             detector=detector,
             keep_tokens=keep_tokens,
             drafts=loaded.drafts,

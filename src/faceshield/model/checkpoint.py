@@ -109,6 +109,10 @@ class CheckpointInfo:
         return float(self.calibration.get("scale", 1.0)), float(self.calibration.get("offset", 0.0))
 
 
+class ThresholdError(ValueError):
+    """A checkpoint has no threshold, or one that was chosen for scores made otherwise."""
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """A loaded model, ready to ask."""
@@ -118,6 +122,28 @@ class Checkpoint:
     info: CheckpointInfo
     path: Path
     drafts: Drafts = field(default_factory=Drafts)
+
+    def threshold_for(self, questions: Mapping[str, str], looks: str) -> float:
+        """The stored threshold, for scores of these fixed questions and of faces looked at in this way.
+
+        Raises:
+            ThresholdError: none is stored, or it was chosen with others.
+        """
+        info, again = self.info, "choose it again with this version (faceshield calibrate), or pass threshold="
+        for name, question in info.questions.items():
+            if questions.get(name, question) != question:
+                raise ThresholdError(
+                    f"{self.path}: threshold chosen with the question {question!r} — expected {questions[name]!r} — {again}"
+                )
+        chosen = info.threshold_source.get("looks", "those of an earlier version")
+        if info.threshold_source.get("face") == "detect" and chosen != looks:
+            raise ThresholdError(f"{self.path}: threshold chosen with the looks {chosen!r} — expected {looks!r} — {again}")
+        if info.threshold is None:
+            raise ThresholdError(
+                f"{self.path}: no threshold stored — expected one in {INFO_FILE}, chosen on a development set — score one, or "
+                "pass threshold="
+            )
+        return info.threshold
 
 
 def build(
