@@ -11,7 +11,7 @@ import typer
 from faceshield.cli.inspect import FaceMode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from faceshield.records import Prediction
 
@@ -35,7 +35,6 @@ def calibrate(
     from dataclasses import asdict
 
     from faceshield.evaluation.threshold import bpcer_limit, choose_threshold
-    from faceshield.looks import how_looked
     from faceshield.model.checkpoint import read_info, resolve_model
     from faceshield.records import Prediction, read_jsonl
     from faceshield.training.threshold import ThresholdConfig, store_threshold
@@ -44,8 +43,7 @@ def calibrate(
     source = resolve_model(model)
     _check_out(out, source)
     work = out.with_name(f"{out.name}.calibration")
-    looked = how_looked(face.value, bool(read_info(source).extra.get("surroundings")))
-    predictions = _scored(photos, work, model, face.value, looked)
+    predictions = _scored(photos, work, model, face.value)
     rows = read_jsonl(predictions, Prediction)
     judged = [row for row in rows if row.bonafide_score is not None]
     if not any(row.truth.is_attack is False for row in judged):
@@ -77,7 +75,7 @@ def _check_out(out: Path, source: Path) -> None:
         raise ValueError(f"--out {out} is there already — expected a new folder — remove it, or choose another")
 
 
-def _scored(photos: Path, work: Path, model: str, face: Literal["detect", "whole"], looked: Mapping[str, str]) -> Path:
+def _scored(photos: Path, work: Path, model: str, face: Literal["detect", "whole"]) -> Path:
     """Samples and predictions of the photographs; what an earlier run has done is kept."""
     import sys
 
@@ -103,6 +101,7 @@ def _scored(photos: Path, work: Path, model: str, face: Literal["detect", "whole
             found = ", ".join(f"{reason} {count}" for reason, count in sorted(summary.problems.items()))
             typer.echo(f"left out: {found}; see {work / 'rejects.jsonl'}", err=True)
     predictions = work / "predictions.jsonl"
+    looking = Looking(load_model(model), face)
     with tqdm(desc="calibrate", unit="photo", file=sys.stderr, dynamic_ncols=True) as bar:
 
         def advance(done: int, total: int) -> None:
@@ -111,11 +110,11 @@ def _scored(photos: Path, work: Path, model: str, face: Literal["detect", "whole
 
         predict(
             samples,
-            Looking(load_model(model), face),
+            looking,
             predictions,
             tasks=("coarse",),
             system=checkpoint_hash(resolve_model(model)),
-            options=looked,
+            options=looking.settings,
             batch_size=1,
             load=lambda path: open_picture(path).rgb,
             progress=advance,

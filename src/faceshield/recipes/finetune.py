@@ -24,7 +24,6 @@ from faceshield.datasets import DATASETS, PrepareConfig, prepare, rejects_path
 from faceshield.datasets.splits import SPLITS, SplitConfig, split
 from faceshield.evaluation.table import table
 from faceshield.evaluation.threshold import bpcer_limit
-from faceshield.face import CROP_MARGIN
 from faceshield.looks import how_looked
 from faceshield.model import count_parameters, is_adapter, read_info, resolve_model
 from faceshield.model.checkpoint import weights_folder
@@ -128,9 +127,10 @@ def finetune(config: FinetuneConfig, *, questions: Mapping[str, str] | None = No
     """
     tell = report or (lambda row: None)
     _check(config)
+    # What is cut out here is what the model will look at, once; of a samples file nobody knows.
+    looked = {} if config.folder.is_file() else how_looked(config.face, twice=False)
     begun(config.out, {**config.model_dump(mode="json", exclude={"out", "settings"}), "pictures": file_sha256(config.folder),
-                       **({"margin": CROP_MARGIN} if config.folder.is_dir() and config.face == "detect" else {}),
-                       **{key: value for key, value in config.settings.items() if key not in MACHINE}})  # fmt: skip
+                       **looked, **{key: value for key, value in config.settings.items() if key not in MACHINE}})  # fmt: skip
     data = config.out / "data"
     samples = _prepared(config, data, tell)
     parts = _divided(config, samples, data, tell)
@@ -156,8 +156,6 @@ def finetune(config: FinetuneConfig, *, questions: Mapping[str, str] | None = No
         if done == total:
             tell({"event": "predicted", "part": name, "pictures": total})
 
-    # What was cut out here is what the model will look at, once; of a samples file nobody knows.
-    looked = {} if config.folder.is_file() else how_looked(config.face, twice=False)
     metrics = {}
     for name, asked in (("before", config.init), ("after", str(model))):
         scores = config.out / "scores" / name

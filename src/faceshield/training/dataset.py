@@ -114,19 +114,21 @@ class DialogueRows(Dataset[dict[str, Any]]):
         processor: makes prompt ids.
         seed: of PVTM's draws.
         pvtm: whether PVTM's inputs are given at all.
+        set_aside: how many dialogues were read and are of another split than "train".
     """
 
-    set_aside = 0
-    """Dialogues that were read and are of another split than "train"."""
-
-    def __init__(self, rows: Sequence[Row], paths: Sequence[Path], processor: Any, *, seed: int = 0, pvtm: bool = True) -> None:
-        self.rows, self.paths, self.processor, self.seed, self.pvtm = (
-            list(rows),
-            list(paths),
-            processor,
-            seed,
-            pvtm,
-        )
+    def __init__(
+        self,
+        rows: Sequence[Row],
+        paths: Sequence[Path],
+        processor: Any,
+        *,
+        seed: int = 0,
+        pvtm: bool = True,
+        set_aside: int = 0,
+    ) -> None:
+        self.rows, self.paths, self.processor = list(rows), list(paths), processor
+        self.seed, self.pvtm, self.set_aside = seed, pvtm, set_aside
         self.epoch = 0
         self._prompts: dict[str, Tensor] = {}
 
@@ -179,9 +181,7 @@ class DialogueRows(Dataset[dict[str, Any]]):
             )
         times = repeats(types, oversample or {}, np.random.default_rng([seed, 5]))
         rows = [row for row, count in zip(rows, times, strict=True) for _ in range(count)]
-        found = cls(rows, list(by_path), processor, seed=seed, pvtm=pvtm)
-        found.set_aside = set_aside
-        return found
+        return cls(rows, list(by_path), processor, seed=seed, pvtm=pvtm, set_aside=set_aside)
 
     @property
     def lengths(self) -> list[int]:
