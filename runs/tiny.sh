@@ -5,7 +5,8 @@
 #   runs/tiny.sh PATH/TO/PORTRAITS    and a folder of bona fide portraits (faces.csv, landmarks.csv: see `simulate --help`)
 #
 # Every step is skipped once its output is complete and goes on where it was stopped; times are in $OUT/times.log.
-# With INIT=CHECKPOINT its towers and language model go on instead (a further cycle): no language stage, no stage 1.
+# With INIT=CHECKPOINT its towers and language model go on instead (a further cycle): no language stage, no stage 1; with GROW its
+# vision tower becomes deeper first, e.g. GROW='{num_hidden_layers: 6, stem_blocks: [0, 1, 2, 2]}'.
 # Environment: OUT (runs/tiny), SIZE=full|short|cycle|toy, SEED (0, added to those of the pictures), THREADS (2), WORKERS (2),
 # ALSO=OUT of an earlier cycle, whose training pictures are learnt from once more, TOWER_MINUTES, SFT_MINUTES, ABLATIONS=1 for the
 # two trainings without SAVP and without PVTM, PYTHON.
@@ -21,19 +22,21 @@ SEED=${SEED:-0}
 THREADS=${THREADS:-2}
 WORKERS=${WORKERS:-2}
 PYTHON=${PYTHON:-$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python3)}
+# Pictures, drawn and photographs: for the towers, for the language model alone, and of the other two splits.
 case $SIZE in
-  full) TRAIN=(9000 11000) DEV=(2000 2000) TEST=(2000 2000); TOWER_MINUTES=${TOWER_MINUTES:-100}; LM_MINUTES=3; SFT_MINUTES=${SFT_MINUTES:-35}
+  full) TRAIN=(9000 11000) LATER=(5000 5000) DEV=(2000 2000) TEST=(2000 2000); TOWER_MINUTES=${TOWER_MINUTES:-100}; LM_MINUTES=3; SFT_MINUTES=${SFT_MINUTES:-35}
         TOWER=() STAGE=() ;;
-  short) TRAIN=(4500 6500) DEV=(600 600) TEST=(400 400); TOWER_MINUTES=${TOWER_MINUTES:-59}; LM_MINUTES=3; SFT_MINUTES=${SFT_MINUTES:-30}
+  short) TRAIN=(4500 6500) LATER=(2500 2500) DEV=(600 600) TEST=(400 400); TOWER_MINUTES=${TOWER_MINUTES:-59}; LM_MINUTES=3; SFT_MINUTES=${SFT_MINUTES:-30}
         TOWER=() STAGE=(cache_features=false) ;;  # a third of an epoch: a cache would never be read twice
-  cycle) TRAIN=(6500 7500) DEV=(2000 2000) TEST=(2000 2000); TOWER_MINUTES=${TOWER_MINUTES:-50}; SFT_MINUTES=${SFT_MINUTES:-20}
+  cycle) TRAIN=(16000 14000) LATER=(5000 5000) DEV=(2000 2000) TEST=(2000 2000); TOWER_MINUTES=${TOWER_MINUTES:-50}; SFT_MINUTES=${SFT_MINUTES:-20}
         TOWER=() STAGE=(cache_features=false) ;;  # one more, from what was learnt before: give INIT
-  toy)  TRAIN=(96 96) DEV=(48 48) TEST=(36 36); TOWER_MINUTES=${TOWER_MINUTES:-0.3}; LM_MINUTES=0.2; SFT_MINUTES=${SFT_MINUTES:-0.3}
+  toy)  TRAIN=(96 96) LATER=(48 48) DEV=(48 48) TEST=(36 36); TOWER_MINUTES=${TOWER_MINUTES:-0.3}; LM_MINUTES=0.2; SFT_MINUTES=${SFT_MINUTES:-0.3}
         TOWER=(batch_size=16 eval_pictures=48) STAGE=(batch_size=4) ;;
   *) echo "SIZE=$SIZE: expected full, short, cycle or toy" >&2; exit 2 ;;
 esac
 [ "$SIZE" != cycle ] || [ -n "$INIT" ] || { echo "SIZE=cycle goes on from a checkpoint: give it as INIT" >&2; exit 2; }
 # A further cycle starts from features that are good: no small pictures, a longer warm-up, and adapters of a quarter of the size.
+[ -n "${GROW:-}" ] && TOWER+=(grow="$GROW")
 [ -n "$INIT" ] && TOWER+=(init="$INIT" low_share=0 warmup=0.05) && STAGE+=(lora_r=32 lora_alpha=64)
 # Waiting threads must not burn the cores that simulation and decoding use.
 export OMP_NUM_THREADS=$THREADS OMP_WAIT_POLICY=PASSIVE
@@ -64,29 +67,28 @@ for i in "${!SOURCES[@]}"; do
   source=${SOURCES[$i]}
   from=drawn
   [ "$source" = photo ] && from=$FACES
-  # Counts above: drawn, then photographs. Drawn sets have the seeds 21, 22, 23, photographs 11, 12, 13, more by SEED.
+  # Drawn sets have the seeds 21 to 24, photographs 11 to 14, more by SEED.
   seed=$((SEED + 21 - 10 * i))
-  for split in train dev test; do
-    count=${TRAIN[$i]}
-    [ $split = dev ] && count=${DEV[$i]}
-    [ $split = test ] && count=${TEST[$i]}
-    folder=$OUT/data/$source-$split
-    step "simulate $source $split" "$folder/run.json" \
-      faceshield simulate --faces "$from" --count "$count" --seed $seed --split $split --workers "$WORKERS" --out "$folder"
+  for set in "train train ${TRAIN[$i]}" "dev dev ${DEV[$i]}" "test test ${TEST[$i]}" "later train ${LATER[$i]}"; do
+    read -r name split count <<< "$set"
+    folder=$OUT/data/$source-$name
+    step "simulate $source $name" "$folder/run.json" \
+      faceshield simulate --faces "$from" --count "$count" --seed $seed --split "$split" --workers "$WORKERS" --out "$folder"
     seed=$((seed + 1))
   done
 done
 
+# The language model learns from pictures that the towers have not seen: of those they have, their features are surer than of others.
 samples=() dialogues=() captions=()
 for source in "${SOURCES[@]}"; do
-  train=$OUT/data/$source-train
-  step "dialogues $source" "$train/dialogues.jsonl" faceshield generate "$train/samples.jsonl" --out "$train/dialogues.jsonl"
-  [ -n "$INIT" ] || step "captions $source" "$train/captions.jsonl" \
-    faceshield generate "$train/samples.jsonl" --out "$train/captions.jsonl" --tasks caption
-  samples+=("$train/samples.jsonl" "$OUT/data/$source-dev/samples.jsonl")
-  dialogues+=("$train/dialogues.jsonl")
-  captions+=("$train/captions.jsonl")
-  [ -z "$ALSO" ] || samples+=("$ALSO/data/$source-train/samples.jsonl") dialogues+=("$ALSO/data/$source-train/dialogues.jsonl")
+  later=$OUT/data/$source-later
+  step "dialogues $source" "$later/dialogues.jsonl" faceshield generate "$later/samples.jsonl" --out "$later/dialogues.jsonl"
+  [ -n "$INIT" ] || step "captions $source" "$later/captions.jsonl" \
+    faceshield generate "$later/samples.jsonl" --out "$later/captions.jsonl" --tasks caption
+  samples+=("$OUT/data/$source-train/samples.jsonl" "$OUT/data/$source-dev/samples.jsonl")
+  dialogues+=("$later/dialogues.jsonl")
+  captions+=("$later/captions.jsonl")
+  [ -z "$ALSO" ] || samples+=("$ALSO/data/$source-train/samples.jsonl")
 done
 
 # -- training ------------------------------------------------------------------------------------------------------------

@@ -100,6 +100,21 @@ def test_a_second_cycle_goes_on_from_a_checkpoints_towers(splits_jsonl: Path, to
         config(splits_jsonl, tmp_path / "third", init=str(begun))
 
 
+def test_a_further_cycle_may_begin_deeper_and_says_so_in_its_checkpoint(
+    splits_jsonl: Path, toy_folder: Path, tmp_path: Path
+) -> None:
+    deeper = {"num_hidden_layers": 3, "stem_blocks": [1, 1, 1, 2]}
+    settings = config(splits_jsonl, tmp_path / "deeper", init=str(toy_folder), model={}, grow=deeper, pictures=8, low_share=0)
+    train_towers(settings, tower_texts(), [])
+    before, after = load(toy_folder).model, load(tmp_path / "deeper").model
+    told = after.config.vision_config
+    assert told.num_hidden_layers == 3 > before.config.vision_config.num_hidden_layers and told.stem_blocks == [1, 1, 1, 2]
+    new = after.model.vision_tower.encoder.layers[1]
+    assert new.mlp.fc2.weight.abs().max() > 0, "what began as nothing was not learnt"
+    with pytest.raises(ValueError, match="grow without init"):
+        config(splits_jsonl, tmp_path / "none", grow=deeper)
+
+
 def test_the_clock_ends_a_run(splits_jsonl: Path, tmp_path: Path) -> None:
     figures = train_towers(config(splits_jsonl, tmp_path / "towers", pictures=10**9, minutes=1e-4), tower_texts(), CORPUS)
     assert figures["n"] == 8

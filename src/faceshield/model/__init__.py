@@ -23,6 +23,7 @@ from .checkpoint import (
     working_dtype,
 )
 from .configuration_faceshield import FaceShieldConfig, FaceShieldVisionConfig
+from .growth import grow_vision
 from .modeling_faceshield import FaceShieldForConditionalGeneration, FaceShieldModel
 from .processing_faceshield import FaceShieldProcessor
 from .tokenizer import train_tokenizer
@@ -44,6 +45,7 @@ __all__ = [
     "checkpoint_hash",
     "count_parameters",
     "detach",
+    "grow_vision",
     "is_adapter",
     "load",
     "read_config",

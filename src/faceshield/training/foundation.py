@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from faceshield.model import CheckpointInfo, build_tiny, load, resolve_model, save, train_tokenizer
+from faceshield.model import CheckpointInfo, build_tiny, grow_vision, load, resolve_model, save, train_tokenizer
 from faceshield.records import write_run
 from faceshield.training.foundation_towers import TowersConfig, TowerTexts, TowerTrainer
 from faceshield.training.watch import Report
@@ -55,6 +55,7 @@ def train_towers(
     if config.init:
         begun = load(resolve_model(config.init))
         model, processor = begun.model, begun.processor
+        grow_vision(model, **vars(config.grow))
         # A threshold belongs to the scores of the towers it was chosen with.
         info, inputs = replace(begun.info, threshold=None, threshold_source={}, calibration={}), [begun.path, *inputs]
     else:

@@ -16,7 +16,15 @@ from pydantic import Field, model_validator
 from torch import Tensor
 from typing_extensions import Self
 
+from faceshield.config import Config
 from faceshield.training.picture_run import PictureConfig
+
+
+class Growth(Config):
+    """What `growth.grow_vision` is told; None leaves it as it is."""
+
+    num_hidden_layers: int | None = None
+    stem_blocks: tuple[int, ...] | None = None
 
 
 class TowersConfig(PictureConfig):
@@ -25,6 +33,7 @@ class TowersConfig(PictureConfig):
     Attributes:
         init: checkpoint whose towers go on from where they are (a second cycle): a folder, "tiny", or a hub id. Its
             tokenizer, language model and projector stay; heads and optimizer start anew. None: a new tiny model.
+        grow: how deep the vision tower of `init` shall be, where deeper than it is; it begins where it was.
         model: values of `FaceShieldConfig` in the place of the tiny model's, e.g. {use_savp: false}; not with `init`.
         tokenizer: folder of a tokenizer; None trains one of `vocab_size` pieces on the data's own dialogues.
         low_size, low_share: the first `low_share` (0..1) of the run sees squares of `low_size` pixels (cheaper); 0: none of it.
@@ -33,6 +42,7 @@ class TowersConfig(PictureConfig):
 
     stage: Literal["foundation-towers"] = "foundation-towers"
     init: str | None = None
+    grow: Growth = Field(default_factory=lambda: Growth())
     model: dict[str, Any] = Field(default_factory=dict)
     tokenizer: Path | None = None
     vocab_size: int = Field(512, ge=260)
@@ -52,6 +62,8 @@ class TowersConfig(PictureConfig):
     def _one_beginning(self) -> Self:
         if self.init and (self.model or self.tokenizer):
             raise ValueError(f"init={self.init} with model or tokenizer — the checkpoint has its own — leave one of them out")
+        if self.grow != Growth() and not self.init:
+            raise ValueError("grow without init — expected a checkpoint to grow — a new model takes its depth from model=")
         return self
 
 

@@ -1,0 +1,85 @@
+"""A deeper vision tower that at first computes what it did: training goes on from there with more to learn with.
+
+Every new layer or block is a copy of the one before it whose last map is zero, so that it adds nothing yet but has a gradient
+(function-preserving growth: Chen et al., Net2Net, ICLR 2016).
+Use: `grow_vision(model, num_hidden_layers=6, stem_blocks=[0, 1, 2, 2])`.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from .vision_faceshield import ResidualBlock, ResidualStem
+
+
+def grow_vision(model: Any, *, num_hidden_layers: int | None = None, stem_blocks: Sequence[int] | None = None) -> None:
+    """Deepens the vision tower of a `FaceShieldForConditionalGeneration` in place; its outputs stay the same.
+
+    Args:
+        model: the model; its `config.vision_config` follows.
+        num_hidden_layers: encoder layers from now on. New ones are spread over the tower before its last layer, so that
+            `hidden_states[-2]`, which the projector reads, is the same too.
+        stem_blocks: residual blocks after each stage's strided convolution; only for a tower with `ResidualStem`.
+
+    Raises:
+        ValueError: fewer than there are, or a tower that cannot have them.
+    """
+    tower = model.model.vision_tower
+    told: dict[str, Any] = {}
+    if stem_blocks is not None:
+        stem = tower.embeddings.patch_embedding
+        stem.layers = _deeper_stem(stem, tower.config, list(stem_blocks))
+        told["stem_blocks"] = list(stem_blocks)
+    if num_hidden_layers is not None:
+        tower.encoder.layers = _deeper_encoder(tower.encoder.layers, num_hidden_layers, tower.config)
+        told["num_hidden_layers"] = num_hidden_layers
+    for config in (tower.config, model.config.vision_config):
+        for name, value in told.items():
+            setattr(config, name, value)
+
+
+def _deeper_encoder(layers: nn.ModuleList, count: int, config: Any) -> nn.ModuleList:
+    *before, last = layers
+    if not before or count < len(layers):
+        raise ValueError(f"num_hidden_layers {count} for {len(layers)} — expected as many or more, of two at least — raise it")
+    out: list[nn.Module] = []
+    places = [place * len(before) // (count - 1) for place in range(count - 1)]
+    for place, place_before in zip(places, [-1, *places], strict=False):
+        layer: Any = before[place]
+        if place == place_before:
+            layer = copy.deepcopy(layer, {id(config): config})
+            _silence(layer.self_attn.out_proj)
+            _silence(layer.mlp.fc2)
+        out.append(layer)
+    return nn.ModuleList([*out, last])
+
+
+def _deeper_stem(stem: nn.Module, config: Any, blocks: list[int]) -> nn.Sequential:
+    if not isinstance(stem, ResidualStem):
+        raise ValueError(f"stem_blocks {blocks} for a {type(stem).__name__} — expected a residual stem — leave it out")
+    old = config.stem_blocks
+    if len(blocks) != len(old) or any(new < had for new, had in zip(blocks, old, strict=True)):
+        raise ValueError(f"stem_blocks {blocks} for {old} — expected as many or more in each stage — raise it")
+    out: list[Any] = []
+    rest = list(stem.layers)
+    for stage, (had, new) in enumerate(zip(old, blocks, strict=True)):
+        # Norm and activation of the stage before, but for the first; its strided convolution; its blocks.
+        length = (3 if stage else 1) + had
+        out, rest = out + rest[:length], rest[length:]
+        for _ in range(new - had):
+            last = out[-1]
+            block = copy.deepcopy(last) if isinstance(last, ResidualBlock) else ResidualBlock(last.out_channels, config.stem_norm_groups)
+            _silence(block.conv_2)
+            out.append(block)
+    return nn.Sequential(*out)
+
+
+@torch.no_grad()
+def _silence(layer: Any) -> None:
+    layer.weight.zero_()
+    layer.bias.zero_()
