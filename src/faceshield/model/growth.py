@@ -73,7 +73,8 @@ def _deeper_stem(stem: nn.Module, config: Any, blocks: list[int]) -> nn.Sequenti
         out, rest = out + rest[:length], rest[length:]
         for _ in range(new - had):
             last = out[-1]
-            block = copy.deepcopy(last) if isinstance(last, ResidualBlock) else ResidualBlock(last.out_channels, config.stem_norm_groups)
+            first = not isinstance(last, ResidualBlock)
+            block = ResidualBlock(last.out_channels, config.stem_norm_groups) if first else copy.deepcopy(last)
             _silence(block.conv_2)
             out.append(block)
     return nn.Sequential(*out)
