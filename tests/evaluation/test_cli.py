@@ -3,11 +3,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner, Result
 
 from faceshield.cli import app
 from faceshield.evaluation import choose_threshold
-from faceshield.records import Prediction, Truth, write_jsonl
+from faceshield.records import Prediction, Truth, write_jsonl, write_run
 
 
 def write_predictions(path: Path, *, prefix: str, flip: bool = False) -> Path:
@@ -86,6 +87,22 @@ def test_a_threshold_is_never_taken_for_granted(tmp_path: Path) -> None:
     result = run("score", test, "--threshold-from", test, "--criterion", "eer", "--out", tmp_path / "m.json")
     assert "measures nothing" in str(result.exception)
     assert not (tmp_path / "m.json").exists()
+
+
+@pytest.mark.parametrize(("looks", "fits"), [("0.75, 2.0 mirrored", True), ("0.5", False), (None, True)])
+def test_a_models_threshold_is_for_the_looks_that_it_was_chosen_with(looks: str | None, fits: bool, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    source = {"dataset": "dev", "criterion": "bpcer5", "face": "detect", "looks": "0.75, 2.0 mirrored"}
+    (model / "faceshield.json").write_text(json.dumps({"threshold": 0.3, "threshold_source": source}))
+    test = write_predictions(tmp_path / "test.jsonl", prefix="t")
+    options = {"face": "whole"} if looks is None else {"face": "detect", "looks": looks}
+    write_run(test, config={"stage": "predict", "options": options}, seed=None, inputs=[])
+    result = run("score", test, "--model", model, "--out", tmp_path / "metrics.json", "--repeats", 0)
+    assert (result.exit_code == 0) is fits, result.output
+    assert fits or (isinstance(result.exception, ValueError) and "is for '0.75, 2.0 mirrored'" in str(result.exception))
+    assert (tmp_path / "metrics.json").exists() is fits
 
 
 def test_answers_alone_need_no_threshold_and_tables_show_it(tmp_path: Path) -> None:

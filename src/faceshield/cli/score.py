@@ -50,7 +50,7 @@ def score(
         threshold = _chosen(predictions, rows, threshold_from, criterion)
         inputs.append(threshold_from)
     elif model is not None:
-        threshold = _shipped(model)
+        threshold = _shipped(model, predictions)
     metrics = measure(rows, threshold=threshold, rng=np.random.default_rng(seed), by=by, repeats=repeats, meteor=meteor)
     write_text_atomic(out, json.dumps(metrics, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     config = {"stage": "score", "threshold": metrics["threshold"] or "answer", "by": by, "repeats": repeats}
@@ -79,12 +79,20 @@ def _chosen(predictions: Path, rows: Sequence[Prediction], development: Path, cr
     return choose_threshold(scores, truth, criterion, dataset=str(development))
 
 
-def _shipped(model: str) -> Threshold:
+def _shipped(model: str, predictions: Path) -> Threshold:
     from faceshield.evaluation.threshold import Threshold
     from faceshield.model.checkpoint import read_info, resolve_model
+    from faceshield.provenance import read_run
 
     folder = resolve_model(model)
     info = read_info(folder)
     if info.threshold is None:
         raise ValueError(f"{folder} stores no threshold — expected one — use --threshold-from, or --answer")
+    looks = (read_run(predictions).get("config", {}).get("options") or {}).get("looks")
+    chosen = info.threshold_source.get("looks")
+    if looks and chosen and looks != chosen:
+        raise ValueError(
+            f"{predictions}: faces looked at as {looks!r}, the threshold of {folder} is for {chosen!r} — expected the same — "
+            "predict again with this version, or choose a threshold for it (faceshield train threshold)"
+        )
     return Threshold(info.threshold, {"model": model, **info.threshold_source})
