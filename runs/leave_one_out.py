@@ -30,7 +30,8 @@ import numpy as np
 
 from faceshield.evaluation.metrics.intervals import bootstrap_intervals
 from faceshield.evaluation.metrics.pad import ScoreCurve
-from faceshield.records import Prediction, Sample, iter_jsonl, read_jsonl, write_text_atomic
+from faceshield.provenance import begun
+from faceshield.records import Prediction, Sample, file_sha256, iter_jsonl, read_jsonl, write_text_atomic
 from faceshield.tasks import COARSE
 from faceshield.taxonomy import PRESENTATION_TYPES
 
@@ -60,8 +61,10 @@ def run(*words: str) -> None:
 def train_fold(
     samples: Sequence[Path], left_out: Sequence[str], out: Path, config: Path, seed: int, options: Sequence[str]
 ) -> Path:
-    """The predictions of towers that have not seen `left_out`; a finished fold is found again."""
+    """The predictions of towers that have not seen `left_out`; a finished fold is found again, one begun with other settings refused."""
     predictions = out / "towers" / "predictions.jsonl"
+    content = {"samples": [file_sha256(file) for file in samples], "config": config.read_text(encoding="utf-8")}
+    begun(out, "leave-one-out", {**content, "left_out": left_out, "seed": seed, "options": list(options)})
     if predictions.is_file():
         return predictions
     attacks = [word for name in left_out for word in ("--attack", name)]

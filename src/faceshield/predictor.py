@@ -220,7 +220,7 @@ class FaceShieldPredictor:
         """Verdict and `boxes`; see `inspect`."""
         return self._report(image, face, (LOCALIZATION.name,))
 
-    def ask(self, image: object, prompt: str, *, face: FaceMode = "whole", max_new_tokens: int | None = None) -> Words:
+    def ask(self, image: object, prompt: str, *, face: FaceMode = "detect", max_new_tokens: int | None = None) -> Words:
         """The model's answer to a free question about one picture; not a verdict, only words.
 
         After `max_new_tokens` (at most 160, which None means) it is stopped, and the answer's `cut` says so.
@@ -237,18 +237,12 @@ class FaceShieldPredictor:
         with torch.inference_mode():
             return self._read([crop]).answer([prompt], max_new_tokens=limit)[0][0]
 
-    def importance(self, image: object, prompt: str, *, face: FaceMode = "whole") -> ImportanceMaps:
+    def importance(self, image: object, prompt: str, *, face: FaceMode = "detect") -> ImportanceMaps:
         """Where PVTM finds the picture important for a question, and the two streams that the tower sees; raises as `ask`."""
         from faceshield.model.importance import importance_maps
 
         crop = self._face_to_ask_about(image, prompt, face)
         return importance_maps(self.model, self.processor, self._resized(crop), prompt)
-
-    def score(self, image: object) -> float:
-        """`bonafide_score` of a whole picture, 0..1; raises as `ask`."""
-        picture = open_picture(image)
-        with torch.inference_mode():
-            return self._score(self._read([picture.rgb]))[0][0]
 
     def failed(self, error: ImageError) -> InspectionReport:
         """The report on a picture that could not be inspected."""
@@ -258,10 +252,11 @@ class FaceShieldPredictor:
 
     @property
     def settings(self) -> dict[str, str]:
-        """What decides its answers beyond the model itself, for a run's record."""
+        """What decides its answers beyond its name, for a run's record: a model trained anew under the same name is another."""
         kept = {} if self.keep_tokens is None else {"keep_tokens": str(self.keep_tokens)}
         calibrated = {} if self.score_map == (1.0, 0.0) else {"score_map": "{}, {}".format(*self.score_map)}
-        return {"pvtm": self.model.config.pvtm_inference, **kept, **calibrated}
+        weights = {"weights": self.model_info["hash"]} if self.model_info["hash"] else {}
+        return {"pvtm": self.model.config.pvtm_inference, **weights, **kept, **calibrated}
 
     def score_many(self, images: Sequence[object]) -> list[Scores]:
         """(bonafide_score, type_scores) of each whole picture; raises as `ask`."""

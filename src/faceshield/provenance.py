@@ -1,4 +1,4 @@
-"""Where an output came from: atomic writing, hashes and the `run.json` beside every stage's output.
+"""Where an output came from: atomic writing, hashes, the `run.json` beside every stage's output, and what it was begun with.
 
 Use: `write_run("dialogues.jsonl", config=config, seed=0, inputs=["samples.jsonl"])`. Stages import these from
 `records`, which passes them on.
@@ -13,13 +13,15 @@ import os
 import platform
 import subprocess
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timezone
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
+
+BEGUN_FILE = "begun.json"
 
 
 def write_text_atomic(path: str | Path, text: str | Iterable[str]) -> Path:
@@ -115,6 +117,32 @@ def check_not_read(outputs: Iterable[str | Path], inputs: Iterable[str | Path | 
     for output in map(Path, outputs):
         if output.resolve() in read:
             raise ValueError(f"{output} would be written over what is read — expected another file — choose another --out")
+
+
+def begun(folder: str | Path, by: str, settings: Mapping[str, Any], *, note: bool = True) -> None:
+    """Notes in `begun.json` what a folder is begun with: the same command goes on, another is refused instead of mixing two runs.
+
+    Args:
+        folder: made where it is missing.
+        by: who asks; a sweep and the stage within it each have their own note.
+        settings: JSON values; all that decides the result.
+        note: False: ask alone, before it is sure that there will be a run.
+
+    Raises:
+        ValueError: begun by the same with other settings; they are named.
+    """
+    file = Path(folder) / BEGUN_FILE
+    notes: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    now = json.loads(json.dumps(dict(settings), default=str))
+    if not isinstance(before := notes.get(by), dict):
+        if not note:
+            return
+        write_text_atomic(file, json.dumps({**notes, by: now}, indent=1, ensure_ascii=False) + "\n")
+        return
+    differs = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    if differs:
+        shown = ", ".join(f"{name} {before.get(name)!r}, now {now.get(name)!r}" for name in differs[:3])
+        raise ValueError(f"{folder} was begun with {shown} — expected the same — choose another folder, or remove this one")
 
 
 def read_run(path_of_output: str | Path) -> dict[str, Any]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import pytest
+import torch
 from click.testing import Result
 from PIL import Image
 from typer.testing import CliRunner
@@ -15,6 +17,7 @@ from typer.testing import CliRunner
 from faceshield.baselines import load_model
 from faceshield.baselines.looking import Looking
 from faceshield.cli import app
+from faceshield.model import load, save
 from faceshield.predictor import FaceShieldPredictor
 from faceshield.records import Prediction, read_jsonl
 
@@ -25,7 +28,20 @@ def run(*arguments: object) -> Result:
 
 def test_our_own_model_is_the_default_kind(checkpoint: Path) -> None:
     found = load_model(checkpoint, pvtm="paper")
-    assert isinstance(found, FaceShieldPredictor) and found.settings == {"pvtm": "paper"}
+    assert isinstance(found, FaceShieldPredictor) and found.settings["pvtm"] == "paper"
+
+
+def test_a_model_trained_anew_under_the_same_name_is_another(checkpoint: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(checkpoint, tmp_path / "mine"))
+    before = load_model(folder).settings
+    told = json.loads((folder / "faceshield.json").read_text())
+    (folder / "faceshield.json").write_text(json.dumps({**told, "threshold": 0.123}))
+    assert load_model(folder).settings == before, "a threshold changes no answer"
+    own = load(folder)
+    with torch.no_grad():
+        next(own.model.lm_head.parameters()).add_(1e-3)
+    save(own.model, own.processor, folder, own.info)
+    assert load_model(folder).settings != before
 
 
 def test_a_name_that_is_nothing(tmp_path: Path) -> None:
@@ -40,7 +56,7 @@ def test_a_system_that_looks_for_the_face_first(
     checkpoint: Path, face_photo: np.ndarray, blank: np.ndarray, tmp_path: Path
 ) -> None:
     found, shield = load_model(checkpoint, face="detect"), FaceShieldPredictor.from_pretrained(checkpoint, threshold=0.5)
-    assert found.settings == {"pvtm": "off", "face": "detect", "looks": "0.75"}
+    assert found.settings == {**shield.settings, "face": "detect", "looks": "0.75"}
     report = shield.classify(face_photo)
     assert report.face is not None and found.score(face_photo) == (report.bonafide_score, report.type_scores)
     with pytest.raises(ValueError, match="no face found"):

@@ -45,7 +45,7 @@ class Patch:
             return "There is no attack region."
         return f"The attack is at {boxes_in_words([self.points_at], SIZE)}."
 
-    def importance(self, image: Any, prompt: str) -> Any:
+    def importance(self, image: Any, prompt: str, *, face: str) -> Any:
         grid = np.zeros((12, 12), np.float32)
         x0, y0, x1, y1 = (value // 5 for value in self.points_at)
         grid[y0 + 2 : y1 + 2, x0:x1] = 1

@@ -17,7 +17,7 @@ from faceshield.evaluation import score
 from faceshield.evaluation.repeats import collected, mean_std
 from faceshield.evaluation.table import percent, table
 from faceshield.model import read_info
-from faceshield.recipes.begun import begun
+from faceshield.provenance import begun
 from faceshield.recipes.sweep import SweepConfig, _last_loss, override, plan, run_sweep
 from faceshield.records import Sample, write_jsonl
 
@@ -181,10 +181,11 @@ def test_collected_is_mean_and_deviation() -> None:
 
 
 def test_begun_with_something_else(tmp_path: Path) -> None:
-    begun(tmp_path / "a", {"seed": 0, "path": Path("x")})
-    begun(tmp_path / "a", {"seed": 0, "path": "x"})
+    begun(tmp_path / "a", "sweep", {"seed": 0, "path": Path("x")})
+    begun(tmp_path / "a", "sweep", {"seed": 0, "path": "x"})
+    begun(tmp_path / "a", "stage", {"seed": 7})  # a stage's own note stands beside it
     with pytest.raises(ValueError, match="begun with seed 0, now 1"):
-        begun(tmp_path / "a", {"seed": 1, "path": "x"})
+        begun(tmp_path / "a", "sweep", {"seed": 1, "path": "x"})
 
 
 @pytest.mark.parametrize(("test", "told"), [("dev", "are in .* too"), ("nowhere", "nowhere.jsonl")])

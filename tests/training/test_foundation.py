@@ -83,6 +83,15 @@ def test_a_stopped_run_of_towers_goes_on_to_the_same_weights(splits_jsonl: Path,
         torch.testing.assert_close(value, second[name], rtol=1e-3, atol=1e-4)
 
 
+def test_towers_of_other_settings_or_pictures_are_refused(splits_jsonl: Path, tmp_path: Path) -> None:
+    train_towers(config(splits_jsonl, tmp_path / "towers", pictures=8), tower_texts(), CORPUS)
+    with pytest.raises(ValueError, match="begun with learning_rate .*, now 0.5"):
+        train_towers(config(splits_jsonl, tmp_path / "towers", pictures=8, learning_rate=0.5), tower_texts(), CORPUS)
+    splits_jsonl.write_text("\n".join(splits_jsonl.read_text().splitlines()[:-1]) + "\n")
+    with pytest.raises(ValueError, match="begun with data"):
+        train_towers(config(splits_jsonl, tmp_path / "towers", pictures=8), tower_texts(), CORPUS)
+
+
 def test_a_second_cycle_goes_on_from_a_checkpoints_towers(splits_jsonl: Path, toy_folder: Path, tmp_path: Path) -> None:
     own = load(toy_folder)
     chosen = replace(own.info, threshold=0.4, threshold_source={"dataset": "dev"}, questions={"coarse": "Is it?"})

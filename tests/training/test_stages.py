@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from faceshield import FaceShieldPredictor
 from faceshield.cli import app
-from faceshield.model import Checkpoint, base_name, is_adapter, load, read_info
+from faceshield.model import Checkpoint, base_name, is_adapter, load, read_info, save
 from faceshield.model.checkpoint import INFO_FILE
 from faceshield.records import Dialogue, image_path, read_jsonl, write_jsonl
 from faceshield.training.collate import ABOUT, apart, collate
@@ -220,6 +220,25 @@ def test_a_finished_run_is_left_as_it_is_with_the_threshold_that_was_chosen(
     next(iter(before)).unlink()
     train_stage(config.model_copy(update={"max_steps": 3}))
     assert {file: file.read_bytes() for file in out.glob("*.safetensors")} == before, "what is lost is made again"
+
+
+def test_another_run_never_goes_on_from_this_ones_state(toy_folder: Path, dialogues_jsonl: Path, tmp_path: Path) -> None:
+    config = stage("pretrain", toy_folder, dialogues_jsonl, tmp_path / "out", max_steps=2, save_steps=1)
+    train_stage(config)
+    files = {file: file.read_bytes() for file in config.out.rglob("*") if file.is_file()}
+    with pytest.raises(ValueError, match="begun with learning_rate 0.01, now 0.02"):
+        train_stage(config.model_copy(update={"learning_rate": 0.02}))
+    fewer = tmp_path / "fewer.jsonl"
+    fewer.write_text("\n".join(dialogues_jsonl.read_text().splitlines()[1:]) + "\n")
+    with pytest.raises(ValueError, match="begun with dialogues"):
+        train_stage(config.model_copy(update={"dialogues": [fewer]}))
+    other = load(toy_folder)
+    with torch.no_grad():
+        next(other.model.model.vision_tower.parameters()).add_(1e-3)
+    save(other.model, other.processor, toy_folder, other.info)
+    with pytest.raises(ValueError, match="begun with init"):
+        train_stage(config)
+    assert {file: file.read_bytes() for file in config.out.rglob("*") if file.is_file()} == files
 
 
 def test_ablations_are_written_into_the_checkpoint(toy_folder: Path, dialogues_jsonl: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from faceshield.baselines.base import COARSE, Baseline, load_baseline
+from faceshield.model import checkpoint_hash
 from faceshield.training.augment import to_float
 from faceshield.training.pictures import RgbSquares
 from faceshield.training.precision import device
@@ -25,22 +26,23 @@ class BaselineClassifier:
 
     Args:
         model: in evaluation mode, on the device where it shall compute.
+        weights: `checkpoint_hash` of its folder, for `settings`.
     """
 
-    def __init__(self, model: Baseline) -> None:
-        self.model = model
+    def __init__(self, model: Baseline, weights: str = "") -> None:
+        self.model, self.weights = model, weights
         self._squares = RgbSquares(model.design.image_size)
         self._device = next(model.parameters()).device
 
     @classmethod
     def from_folder(cls, folder: str | Path) -> BaselineClassifier:
         """The baseline of a folder, on a GPU where there is one; raises as `load_baseline`."""
-        return cls(load_baseline(folder, device()))
+        return cls(load_baseline(folder, device()), checkpoint_hash(folder))
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What decides its answers beyond its folder, for a run's record."""
-        return {"baseline": self.model.design.name}
+        """What decides its answers beyond its folder's name, for a run's record."""
+        return {"baseline": self.model.design.name, **({"weights": self.weights} if self.weights else {})}
 
     @property
     def tasks(self) -> tuple[str, ...]:

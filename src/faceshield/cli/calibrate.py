@@ -87,7 +87,6 @@ def _scored(photos: Path, work: Path, model: str, face: Literal["detect", "whole
     from faceshield.datasets import prepare as read
     from faceshield.evaluation.predict import predict
     from faceshield.images import open_picture
-    from faceshield.model.checkpoint import checkpoint_hash, resolve_model
 
     samples = photos
     if not photos.is_file():
@@ -113,7 +112,7 @@ def _scored(photos: Path, work: Path, model: str, face: Literal["detect", "whole
             looking,
             predictions,
             tasks=("coarse",),
-            system=checkpoint_hash(resolve_model(model)),
+            system=model,
             options=looking.settings,
             batch_size=1,
             load=lambda path: open_picture(path).rgb,

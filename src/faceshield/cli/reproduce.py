@@ -50,7 +50,7 @@ def reproduce(
 ) -> None:
     """Train what is missing, score it, and show a table of the paper with its numbers beside ours."""
     from faceshield.cli.train import train
-    from faceshield.recipes.begun import begun
+    from faceshield.provenance import begun
     from faceshield.recipes.reproduce import bench as benches
     from faceshield.recipes.reproduce.engine import Engine
     from faceshield.recipes.reproduce.paper import ENTRIES, SYSTEMS
@@ -72,7 +72,7 @@ def reproduce(
     out = out or Path("runs/reproduce") / scale
     about: dict[str, Any] = {"data": ", ".join(map(str, files)) or f"FaceShield-Sim, seed {data_seed}", "scale": scale}
     about["foundation"] = (init or "trained on D") + (", towers adapted to the sources" if adapt_towers else "")
-    begun(out, about)
+    begun(out, "reproduce", about)
 
     def say(line: str) -> None:
         typer.echo(line, err=True)

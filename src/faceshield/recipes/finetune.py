@@ -27,7 +27,7 @@ from faceshield.evaluation.threshold import bpcer_limit
 from faceshield.looks import how_looked
 from faceshield.model import count_parameters, is_adapter, read_info, resolve_model
 from faceshield.model.checkpoint import weights_folder
-from faceshield.recipes.begun import begun
+from faceshield.provenance import begun
 from faceshield.recipes.keep import SHARES, keep_best
 from faceshield.recipes.measure import METRICS_FILE, measure
 from faceshield.recipes.sweep import override
@@ -129,7 +129,7 @@ def finetune(config: FinetuneConfig, *, questions: Mapping[str, str] | None = No
     _check(config)
     # What is cut out here is what the model will look at, once; of a samples file nobody knows.
     looked = {} if config.folder.is_file() else how_looked(config.face, twice=False)
-    begun(config.out, {**config.model_dump(mode="json", exclude={"out", "settings"}), "pictures": file_sha256(config.folder),
+    begun(config.out, "finetune", {**config.model_dump(mode="json", exclude={"out", "settings"}), "pictures": file_sha256(config.folder),
                        **looked, **{key: value for key, value in config.settings.items() if key not in MACHINE}})  # fmt: skip
     data = config.out / "data"
     samples = _prepared(config, data, tell)

@@ -115,6 +115,7 @@ def _predict(
             out / f"{name}.jsonl",
             tasks=tuple(tasks) if name == "test" else (COARSE.name,),
             system=system,
+            options=getattr(asker, "settings", None),
             load=lambda path: open_picture(path).rgb,
             progress=advance,
         )

@@ -21,7 +21,7 @@ from pydantic import Field, field_validator, model_validator
 from faceshield.config import Config
 from faceshield.evaluation.repeats import collected, mean_std
 from faceshield.evaluation.table import table
-from faceshield.recipes.begun import begun
+from faceshield.provenance import begun
 from faceshield.recipes.measure import METRICS_FILE, check_apart, measure
 from faceshield.records import Sample, read_jsonl, write_run, write_text_atomic
 from faceshield.tasks import TASKS
@@ -196,7 +196,7 @@ def run_sweep(config: SweepConfig, *, questions: Mapping[str, str] | None = None
 
 def _train(run: Run, questions: Mapping[str, str] | None, tell: Report) -> None:
     for stage in run.stages.values():
-        begun(stage.out, stage.model_dump(mode="json", exclude=MACHINE))
+        begun(stage.out, "sweep", stage.model_dump(mode="json", exclude=MACHINE))
         if not (stage.out / "run.json").is_file():  # written after the weights
             train_stage(stage, questions=questions, report=tell)
 
@@ -204,7 +204,7 @@ def _train(run: Run, questions: Mapping[str, str] | None, tell: Report) -> None:
 def _metrics(config: SweepConfig, run: Run, tell: Report) -> dict[str, Any]:
     assert config.test is not None
     scores = run.folder / "scores"
-    begun(scores, config.model_dump(mode="json", include={"test", "dev", "tasks", "criterion"}))
+    begun(scores, "sweep", config.model_dump(mode="json", include={"test", "dev", "tasks", "criterion"}))
     file = scores / METRICS_FILE
     if file.is_file():
         found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))

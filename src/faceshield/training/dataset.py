@@ -105,6 +105,11 @@ def make_row(dialogues: Sequence[Dialogue], picture: int, processor: Any) -> Row
     )
 
 
+def to_train_on(dialogue: Dialogue) -> bool:
+    """False for a dialogue that says that it is of another split than "train"."""
+    return dialogue.meta.get("split") in (None, "train")
+
+
 class DialogueRows(Dataset[dict[str, Any]]):
     """Rows about cached pictures; `epoch` is set by the trainer and moves PVTM's draws.
 
@@ -163,7 +168,7 @@ class DialogueRows(Dataset[dict[str, Any]]):
         for file in files:
             for dialogue in read_jsonl(file, Dialogue):
                 path = image_path(dialogue, file).resolve()
-                if path in left_out or dialogue.meta.get("split") not in (None, "train"):
+                if path in left_out or not to_train_on(dialogue):
                     set_aside += 1
                 else:
                     by_path.setdefault(path, []).append(dialogue)

@@ -19,8 +19,10 @@ from pydantic import Field
 from torch import nn
 
 from faceshield.config import Config, Paths
-from faceshield.model import load, save
-from faceshield.records import Dialogue, read_jsonl, write_run
+from faceshield.model import checkpoint_hash, load, save
+from faceshield.provenance import begun
+from faceshield.records import Dialogue, file_sha256, read_jsonl, write_run
+from faceshield.training.dataset import to_train_on
 from faceshield.training.precision import autocast, device
 from faceshield.training.schedule import Clock, cosine_rate, progress
 from faceshield.training.state import load_state, save_state
@@ -34,7 +36,7 @@ class LanguageConfig(Config):
 
     Attributes:
         init: checkpoint folder whose language model is trained (the towers' stage wrote it).
-        dialogues: dialogues files; pictures are not read.
+        dialogues: dialogues files, of which those that say that they are of another split than "train" are left out; pictures are not read.
         out: checkpoint folder to write.
         steps: optimizer steps; minutes: wall clock after which to stop, whichever comes first.
         block: tokens a row; dialogues follow each other across row ends.
@@ -83,12 +85,14 @@ def train_language(config: LanguageConfig, report: Report | None = None) -> dict
         FloatingPointError: the loss is not finite.
     """
     torch.set_num_threads(config.threads)
-    config.out.mkdir(parents=True, exist_ok=True)
+    settings = config.model_dump(mode="json", exclude={"threads", "log_every", "save_minutes", "steps", "minutes", "out"})
+    content = {"init": checkpoint_hash(config.init), "dialogues": [file_sha256(file) for file in config.dialogues]}
+    begun(config.out, "stage", settings | content)
     checkpoint = load(config.init)
     model: Any = checkpoint.model
     model.to(device())
     processor = checkpoint.processor
-    rows = [row for file in config.dialogues for row in read_jsonl(file, Dialogue)]
+    rows = [row for file in config.dialogues for row in read_jsonl(file, Dialogue) if to_train_on(row)]
     order = np.random.default_rng([config.seed, 1]).permutation(len(rows))
     kept = max(1, int(len(rows) * config.held_out))
     held_out = token_stream((rows[i] for i in order[:kept]), processor)

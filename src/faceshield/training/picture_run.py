@@ -19,6 +19,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from faceshield.config import Config, Paths
+from faceshield.model import checkpoint_hash, resolve_model
+from faceshield.provenance import begun
+from faceshield.records import file_sha256
 from faceshield.training.heads import type_weights
 from faceshield.training.oversample import Oversample, repeats
 from faceshield.training.pictures import Pictures, cached_pixels
@@ -28,6 +31,8 @@ from faceshield.training.state import load_state, named_parameters, save_state
 from faceshield.training.watch import Report, Watch
 
 STATE_FILE = "state.safetensors"
+# Of the machine, of what is shown, and what ends a run; a run that differs in these alone goes on.
+FREE = {"out", "cache", "threads", "pictures", "minutes", "eval_every", "eval_pictures", "save_minutes", "log_every"}
 
 
 class PictureConfig(Config):
@@ -204,9 +209,12 @@ class PictureRun(ABC):
         """Trains to the end, saving on the way, and returns the last figures.
 
         Raises:
-            ValueError: no pictures of a split that is needed, or a state of another model.
+            ValueError: no pictures of a split that is needed, or `out` was begun with other settings or data.
         """
         config = self.settings
+        init = getattr(config, "init", None)
+        content = {"init": init and checkpoint_hash(resolve_model(init)), "data": [file_sha256(file) for file in config.data]}
+        begun(config.out, "stage", config.model_dump(mode="json", exclude=FREE) | content)
         self.load()
         self.clock = Clock()
         state = config.out / STATE_FILE

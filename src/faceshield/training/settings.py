@@ -25,6 +25,8 @@ INHERITED = (
 )  # fmt: skip
 # Of the machine and of what is shown; two runs that differ in these alone are the same run.
 MACHINE = {"threads", "workers", "report_to", "log_every", "save_steps", "cache", "liger"}
+# What ends a run: told to end later, it goes on to there.
+ENDS = {"epochs", "max_steps", "minutes"}
 
 
 class StageConfig(Config):

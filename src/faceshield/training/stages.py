@@ -24,6 +24,7 @@ from faceshield.model import (
     FaceShieldConfig,
     attach,
     base_name,
+    checkpoint_hash,
     is_adapter,
     load,
     resolve_model,
@@ -31,11 +32,12 @@ from faceshield.model import (
 )
 from faceshield.model.checkpoint import count_parameters, set_info_aside, working_dtype
 from faceshield.model.drafts import Drafts
+from faceshield.provenance import begun
 from faceshield.records import Sample, file_sha256, image_path, read_jsonl, write_run
 from faceshield.training.card import write_card
 from faceshield.training.dataset import DialogueRows
 from faceshield.training.precision import uses_bf16
-from faceshield.training.settings import MACHINE, RATES, StageConfig, inherited
+from faceshield.training.settings import ENDS, MACHINE, RATES, StageConfig, inherited
 from faceshield.training.sharding import shard
 from faceshield.training.state import load_weights
 from faceshield.training.trainer import STATE_FILE, StageTrainer, arguments_of
@@ -81,6 +83,7 @@ def train_stage(config: StageConfig, *, questions: Mapping[str, str] | None = No
         The checkpoint's folder.
 
     Raises:
+        ValueError: `out` was begun with other settings, dialogues or `init`; settings that do not fit.
         SupervisionError: a dialogue without an answer, named.
         FloatingPointError: the loss is not finite; the batch is kept.
         OSError: a checkpoint could not be written; the last good one is there.
@@ -92,6 +95,9 @@ def train_stage(config: StageConfig, *, questions: Mapping[str, str] | None = No
     report = report if report is not None and arguments.process_index == 0 else lambda row: None
     for name, origin in origins.items():
         report({"event": "setting", name: getattr(config, name), "from": origin})
+    content = {"init": checkpoint_hash(resolve_model(config.init)), "dialogues": _content(config)}
+    settings = config.model_dump(mode="json", exclude=MACHINE | ENDS | {"out"}) | content
+    begun(config.out, "stage", settings, note=False)
     if _finished(config):
         report({"event": "finished", "": f"{config.out}: finished before — remove its run.json to write it again"})
         return config.out
@@ -102,6 +108,8 @@ def train_stage(config: StageConfig, *, questions: Mapping[str, str] | None = No
     report({"event": "data", "rows": len(rows), "pictures": len(rows.paths), "longest": max(rows.lengths), **aside})
     vision = _vision(config, arguments, rows, trainee, report)
     _faster(config, trainee.model)
+    if arguments.process_index == 0:
+        begun(config.out, "stage", settings)
     sharded = config.fsdp and arguments.world_size > 1
     trainer = StageTrainer(
         config,
@@ -162,7 +170,9 @@ def _prepared(config: StageConfig) -> Trainee:
     for parameter in trained.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
-    return Trainee(checkpoint, model, trained, base_name(checkpoint.path) if goes_on else config.init)
+    # A folder by its whole path: the adapter is loaded from anywhere.
+    init = str(path.resolve()) if config.init != "tiny" and Path(config.init).is_dir() else config.init
+    return Trainee(checkpoint, model, trained, base_name(checkpoint.path) if goes_on else init)
 
 
 def _configure(model: Any, processor: Any, config: StageConfig) -> None:
@@ -249,7 +259,11 @@ def _finished(config: StageConfig) -> bool:
     now = config.model_dump(mode="json")
     before = {name: field.get_default(call_default_factory=True) for name, field in StageConfig.model_fields.items()} | told
     same = all(before.get(name) == now[name] for name in now.keys() - MACHINE)  # a setting that is new had its default then
-    return same and read == [file_sha256(file) for file in config.dialogues]
+    return same and read == _content(config)
+
+
+def _content(config: StageConfig) -> list[str]:
+    return [file_sha256(file) for file in config.dialogues]
 
 
 def _finish(config: StageConfig, trainee: Trainee, steps: int, questions: Mapping[str, str] | None, report: Report) -> None:

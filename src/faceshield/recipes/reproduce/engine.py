@@ -15,7 +15,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from faceshield.recipes.begun import begun
+from faceshield.provenance import begun
 from faceshield.recipes.measure import METRICS_FILE, measure
 from faceshield.recipes.reproduce.bench import FOUNDATION, Bench, Protocol, Scale
 from faceshield.recipes.reproduce.paper import SYSTEMS, Entry, Row, System
@@ -144,7 +144,7 @@ class Engine:
     def _train(self, name: str, config: str, out: Path, scale: Mapping[str, Any], **values: Any) -> None:
         """One training that is a step of its own, by its config; no clock, so that it can be repeated."""
         values = {"minutes": None, **scale, **values}
-        begun(out, values)
+        begun(out, "reproduce", values)
         given = [override(key, value) for key, value in _plain(values | {"out": out, "threads": self.threads}).items()]
         if not config.startswith("train/tiny-lm"):
             given.append(override("cache", self.out / "cache"))

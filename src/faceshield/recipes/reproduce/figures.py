@@ -78,7 +78,7 @@ def importance(model: str | Path, test: Path, path: Path) -> list[str]:
     figure = _figure((7.6, 2.5 * max(1, len(chosen))))
     panels = figure.subplots(max(1, len(chosen)), 3, squeeze=False)
     for line, (row, task) in zip(panels, chosen, strict=False):
-        maps = shield.importance(image_path(row, test), task.question)
+        maps = shield.importance(image_path(row, test), task.question, face="whole")
         pictures = [(maps.rgb, f"{row.presentation_type}"), (overlay(maps.rgb, maps.of_rgb), f"RGB tokens, {task.name}")]
         if maps.of_savp is not None:
             pictures.append((overlay(maps.rgb, maps.of_savp), f"SAVP tokens, {task.name}"))
@@ -99,7 +99,7 @@ def _where(shield: Any, rows: Sequence[Sample], test: Path) -> list[str]:
         inside: dict[str, list[float]] = {"RGB": [], "SAVP": []}
         area: list[float] = []
         for row in rows:
-            maps = shield.importance(image_path(row, test), task.question)
+            maps = shield.importance(image_path(row, test), task.question, face="whole")
             covered = _covered(row, maps.of_rgb.shape[0])
             area.append(float(covered.mean()))
             for name, one in (("RGB", maps.of_rgb), ("SAVP", maps.of_savp)):
