@@ -34,7 +34,7 @@ class Engine(Protocol):
 
     @property
     def processes(self) -> int:
-        """That work side by side; what each may use of something scarce is one part of so many."""
+        """Number of parallel workers; each may use that fraction of anything scarce."""
 
     def __call__(self, work: Callable[[Item], Result], items: Sequence[Item], threads: int = 1) -> Iterator[Result]:
         """

@@ -50,8 +50,8 @@ class Look:
 
     @cached_property
     def around(self) -> NDArray[np.uint8] | None:
-        """(H, W, 3) uint8 RGB of `surroundings`, left and right changed over: of a face seen in both senses two looks err less
-        alike."""
+        """(H, W, 3) uint8 RGB of `surroundings`, mirrored, so that the errors of the two looks are less
+        correlated."""
         return None if self.surroundings is None else np.ascontiguousarray(self._cut(self.surroundings)[:, ::-1])
 
     def _cut(self, part: Part) -> NDArray[np.uint8]:

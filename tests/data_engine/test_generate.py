@@ -64,7 +64,7 @@ def test_what_has_no_true_answer_is_left_out_and_told(make_sample) -> None:
         on_skip=lambda sample, task, why: told.append((task, why)),
     )
     assert [row.task for row in rows] == ["coarse"]
-    assert told == [("localization", "an attack without boxes has no true region")]
+    assert told == [("localization", "an attack without boxes has no true answer")]
 
 
 @pytest.mark.parametrize(

@@ -135,11 +135,14 @@ def test_on_at_inference_is_repeatable(encoded):
 )
 def test_every_option_masks_and_repeats(encoded, option, value):
     model, inputs, features, joint = encoded
-    setattr(model.config, option, value)
     model.config.pvtm_mask_ratio, model.config.pvtm_keep_ratio = 1.0, 0.25
-    prompts = inputs["prompt_input_ids"]
+    prompts = inputs["prompt_input_ids"].clone()
+    prompts[1, :3], prompts[2, :3] = torch.tensor([5, 6, 7]), torch.tensor([30, 20, 10])  # a question of its own for each
+    plain = model.model.mask_features(features, joint, prompts, torch.arange(3))[1]
+    setattr(model.config, option, value)
     masked, keep = model.model.mask_features(features, joint, prompts, torch.arange(3))
     assert keep.sum(1).tolist() == [8, 8, 8]
+    assert torch.equal(keep, plain) == (option == "pvtm_mask"), "the option changes nothing"
     if option == "pvtm_scope":
         assert keep.view(3, 2, 16).sum(-1).eq(4).all()
     filler = features.mean(1, keepdim=True).expand_as(features) if option == "pvtm_mask" else torch.zeros_like(features)

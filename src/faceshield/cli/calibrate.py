@@ -29,7 +29,7 @@ def calibrate(
     face: Annotated[
         FaceMode, typer.Option(help="Find the largest face, or judge the whole picture; as it will be used.")
     ] = FaceMode.detect,
-    name: Annotated[str | None, typer.Option(help="Of the photographs, for the evidence. Default: the folder's.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the photographs, for the evidence. Default: the folder's.")] = None,
 ) -> None:
     """Choose the threshold on your own bona fide (and attack) photographs; the model's own is never touched."""
     from dataclasses import asdict

@@ -17,7 +17,7 @@ def faithfulness(
     hide: Annotated[str, typer.Option(help="boxes (of its localization), or tokens (those that PVTM ranks first).")] = "boxes",
     controls: Annotated[int, typer.Option(min=1, help="Random areas a picture.")] = 4,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many pictures.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the random areas and the bootstrap.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the random areas and the bootstrap.")] = 0,
     endpoint: Annotated[str | None, typer.Option(help="As for predict; pictures go nowhere else.")] = None,
     api_key_env: KeyEnv = None,
 ) -> None:

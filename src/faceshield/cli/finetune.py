@@ -28,7 +28,7 @@ def finetune(
     tasks: Annotated[
         str | None, typer.Option(help="Comma-separated. Default: those that the pictures have true answers for.")
     ] = None,
-    criterion: Annotated[str, typer.Option(help="Of the threshold: eer, bpcerX or apcerX (X percent).")] = "eer",
+    criterion: Annotated[str, typer.Option(help="How the threshold is chosen: eer, bpcerX or apcerX (X percent).")] = "eer",
     seed: Annotated[int, typer.Option(min=0, help="Another seed, another division and training.")] = 0,
 ) -> None:
     """Adapt a checkpoint to your own pictures, and score it on people it has not seen; the same command goes on."""

@@ -17,7 +17,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 Kind = Annotated[str, typer.Option("--backend", help="Who writes: grammar, openai (any such endpoint) or transformers.")]
-Wording = Annotated[str, typer.Option(help="Of the grammar: plain (few words, for faceshield-tiny) or rich.")]
+Wording = Annotated[str, typer.Option(help="The grammar's wording: plain (few words, for faceshield-tiny) or rich.")]
 KeyEnv = Annotated[str | None, typer.Option(help="Environment variable that holds the API key; none is sent without.")]
 
 
@@ -65,8 +65,10 @@ class Engine:
     """Who does the work."""
 
     engine: Annotated[str, typer.Option(help="local, or ray: the cluster of RAY_ADDRESS, or one on this machine.")] = "local"
-    workers: Annotated[int | None, typer.Option(min=1, help="Of ray: processes. Default: one a core, or a GPU's share.")] = None
-    worker_gpus: Annotated[float, typer.Option(min=0, help="Of ray: GPUs that each worker has for itself, e.g. 1 or .5.")] = 0
+    workers: Annotated[int | None, typer.Option(min=1, help="With ray: processes. Default: one a core, or a GPU's share.")] = (
+        None
+    )
+    worker_gpus: Annotated[float, typer.Option(min=0, help="With ray: GPUs that each worker has for itself, e.g. 1 or .5.")] = 0
 
     def start(self) -> AbstractContextManager[Any]:
         """The engine while the context lasts; see `engines.start_engine`."""
@@ -77,20 +79,20 @@ class Engine:
 
 @dataclass(frozen=True)
 class Replicas:
-    """How often the service is there, on Ray Serve."""
+    """How many replicas of the service run on Ray Serve."""
 
     engine: Annotated[
         str, typer.Option(help="local: one process; or ray: replicas on the cluster of RAY_ADDRESS, or on one on this machine.")
     ] = "local"
     replicas: Annotated[
-        int, typer.Option(min=1, help="Of ray: processes with a model and a queue each; at least, with --max-replicas.")
+        int, typer.Option(min=1, help="With ray: processes with a model and a queue each; at least, with --max-replicas.")
     ] = 1
-    max_replicas: Annotated[int | None, typer.Option(min=1, help="Of ray: the most under load. Default: --replicas.")] = None
+    max_replicas: Annotated[int | None, typer.Option(min=1, help="With ray: the most under load. Default: --replicas.")] = None
     target_requests: Annotated[
-        float | None, typer.Option(help="Of ray: requests a replica that scaling aims at. Default: --batch-size.")
+        float | None, typer.Option(help="With ray: requests a replica that scaling aims at. Default: --batch-size.")
     ] = None
-    replica_cpus: Annotated[float, typer.Option(min=0, help="Of ray: cores of each replica.")] = 1
-    replica_gpus: Annotated[float, typer.Option(min=0, help="Of ray: GPUs of each replica, e.g. 1 or .5.")] = 0
+    replica_cpus: Annotated[float, typer.Option(min=0, help="With ray: cores of each replica.")] = 1
+    replica_gpus: Annotated[float, typer.Option(min=0, help="With ray: GPUs of each replica, e.g. 1 or .5.")] = 0
 
     def scale(self) -> Any:
         """`serving.ray_app.Scale` of these options, or None for one process.

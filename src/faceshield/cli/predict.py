@@ -41,11 +41,11 @@ def predict(
     concurrency: Annotated[int | None, typer.Option(min=1, help="Calls in flight at an endpoint at most. Default: 8.")] = None,
     prompt: Annotated[
         str | None,
-        typer.Option(help="Of a general model: zero-shot (the 12 types are told; default) or plain (the tasks' questions)."),
+        typer.Option(help="General models only: zero-shot (the 12 types are told; default) or plain (the tasks' questions)."),
     ] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Of a general model: further settings, key=value: max_tokens, timeout, retries, dtype …"),
+        typer.Option("--set", help="General models only: further settings, key=value: max_tokens, timeout, retries, dtype …"),
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start again instead of continuing the file.")] = False,
     retry_errors: Annotated[bool, typer.Option("--retry-errors", help="Ask again what ended as an error in the file.")] = False,

@@ -25,13 +25,13 @@ def reproduce(
     repeat: Annotated[int, typer.Option(min=1, help="Trainings of every row, with the seeds seed, seed + 1, ….")] = 1,
     scale: Annotated[str, typer.Option(help="How much: toy (minutes, shows nothing), mini, small, full.")] = "small",
     out: Annotated[Path | None, typer.Option(help="Folder of all steps. Default: runs/reproduce/SCALE.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the trainings.")] = 0,
-    data_seed: Annotated[int, typer.Option(min=0, help="Of the pictures.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the trainings.")] = 0,
+    data_seed: Annotated[int, typer.Option(min=0, help="Seed of the simulated pictures.")] = 1,
     init: Annotated[
         str | None, typer.Option(help="Checkpoint that the two stages start from, instead of a foundation trained on D.")
     ] = None,
     adapt_towers: Annotated[
-        bool, typer.Option("--adapt-towers", help="The towers learn on, on each protocol's own training pictures.")
+        bool, typer.Option("--adapt-towers", help="Continue training the towers on each protocol's own training pictures.")
     ] = False,
     only: Annotated[list[str] | None, typer.Option(help="A system to run, e.g. FaceShield; repeatable. Default: all.")] = None,
     model: Annotated[
@@ -41,7 +41,7 @@ def reproduce(
         ),
     ] = None,
     configs: Annotated[Path, typer.Option(help="Folder of the recipes.")] = Path("configs"),
-    threads: Annotated[int, typer.Option(min=1, help="Of the trainings.")] = 2,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads of each training.")] = 2,
     workers: Annotated[int, typer.Option(min=1, help="Processes that draw pictures.")] = 2,
     into: Annotated[
         Path | None,

@@ -25,8 +25,8 @@ def score(
     answer: Annotated[bool, typer.Option("--answer", help="No threshold: judge by the answers' words alone.")] = False,
     by: Annotated[str | None, typer.Option(help="Also score each value of a key apart: source, dataset, …")] = None,
     meteor: Annotated[bool, typer.Option("--meteor", help="METEOR 1.5 too; needs Java and the extra meteor.")] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
-    repeats: Annotated[int, typer.Option(min=0, help="Draws of the bootstrap.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 0,
+    repeats: Annotated[int, typer.Option(min=0, help="Resamples of the bootstrap.")] = 1000,
 ) -> None:
     """Measure predictions: every number with its n and 95% interval."""
     import json

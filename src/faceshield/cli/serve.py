@@ -33,8 +33,10 @@ def serve(
     queue: Annotated[int, typer.Option(help="Photos that may wait; more are refused with 429.")] = 64,
     timeout: Annotated[float, typer.Option(help="Seconds a request may take.")] = 120,
     drain: Annotated[float, typer.Option(help="Seconds that accepted requests have after SIGTERM.")] = 30,
-    max_body_mb: Annotated[float, typer.Option(help="Of one request, in MiB.")] = 16,
-    max_megapixels: Annotated[float, typer.Option(help="Of one photo; seen in its header, before it is decoded.")] = 25,
+    max_body_mb: Annotated[float, typer.Option(help="Largest request body, in MiB.")] = 16,
+    max_megapixels: Annotated[
+        float, typer.Option(help="Largest photo; read from its header, before anything is decoded.")
+    ] = 25,
     keep_tokens: Annotated[
         int | None, typer.Option(help="Vision tokens that the language model reads; fewer are faster: docs/speed.md.", min=1)
     ] = None,

@@ -21,7 +21,7 @@ def split(
     attack: Annotated[
         list[str] | None, typer.Option(help="A type, or an own label, to leave out of training; repeatable.")
     ] = None,
-    test_share: Annotated[float, typer.Option(help="Of each data set and type.")] = 0.1,
+    test_share: Annotated[float, typer.Option(help="Share of each data set and type that goes to the test.")] = 0.1,
     dev_share: Annotated[float | None, typer.Option(help="The same; 0.1, but none for `paper`.")] = None,
     seed: Annotated[int, typer.Option(help="Another seed, another division.")] = 0,
 ) -> None:

@@ -26,8 +26,6 @@ from faceshield.tasks import TASKS
 CAPTION = "caption"
 TASK_NAMES: tuple[str, ...] = (*TASKS, CAPTION)
 
-NO_TRUE_ANSWER = "an attack without boxes has no true region"
-
 Plan = Mapping[tuple[int, str], int]
 """(index of the sample, task) -> how many dialogues."""
 
@@ -139,7 +137,7 @@ def write_sample(sample: Sample, wanted: Mapping[str, int], backend: Backend, se
         if not count:
             continue
         if not _applies(task, sample):
-            outcome.rejects.append(_reject(sample, task, "no-truth", NO_TRUE_ANSWER))
+            outcome.rejects.append(_reject(sample, task, "no-truth", no_true_answer(task)))
             continue
         try:
             pairs = backend.write(sample, task, count, seed=seed, image=image)
@@ -195,10 +193,15 @@ def _generate(
         for task in tasks:
             if not _applies(task, sample):
                 if on_skip is not None:
-                    on_skip(sample, task, NO_TRUE_ANSWER)
+                    on_skip(sample, task, no_true_answer(task))
                 continue
             for index, pair in enumerate(backend.write(sample, task, per_task, seed=seed)):
                 yield _dialogue(sample, task, index, pair, seed, backend)
+
+
+def no_true_answer(task: str) -> str:
+    """Why an attack gets no dialogue of a task that does not apply to it."""
+    return f"an attack without {TASKS[task].needs} has no true answer"
 
 
 def _applies(task: str, sample: Sample) -> bool:

@@ -132,7 +132,7 @@ class Summary:
             yield f"{name:{width}}" + "".join(f"{count:10,}" for count in [*counts, sum(counts)])
         totals = [sum(count for (split, _), count in self.rows.items() if split == wanted) for wanted in splits]
         yield f"{'all':{width}}" + "".join(f"{count:10,}" for count in [*totals, sum(totals)])
-        for title, counts_of in (("problems", self.problems), ("files of nobody", self.ignored)):
+        for title, counts_of in (("problems", self.problems), ("ignored files", self.ignored)):
             if counts_of:
                 yield f"{title}: " + ", ".join(f"{name} {count:,}" for name, count in sorted(counts_of.items()))
 

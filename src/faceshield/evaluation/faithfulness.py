@@ -177,7 +177,9 @@ def _deletion(
             evidence = boxes_mask(row.boxes, picture.shape[:2])
             areas = [random_area(evidence, rng) for _ in range(controls)] if 0 < evidence.mean() <= LARGEST else []
         else:
-            evidence, areas = token_masks(asker.importance(picture, COARSE.question, face="whole"), picture.shape[:2], controls, rng)
+            evidence, areas = token_masks(
+                asker.importance(picture, COARSE.question, face="whole"), picture.shape[:2], controls, rng
+            )
         common["share"] = float(evidence.mean())
         if not areas:
             return Deletion(**common, left_out="no equal area elsewhere")

@@ -46,6 +46,8 @@ class Task(ABC):
     questions: tuple[str, ...]
     templates: dict[str, str]
     """Fixed answers to the fixed question that are scored as a whole; empty for tasks that are only generated."""
+    needs: str = ""
+    """What an attack must have noted for a true answer; empty where any will do."""
 
     @property
     def question(self) -> str:

@@ -27,6 +27,7 @@ def _wordings(name: str) -> tuple[str, ...]:
 
 class FineTask(Task):
     name = "fine"
+    needs = "a presentation type"
     questions = (
         "Which presentation type is this face?",
         "What is the presentation type of this face?",

@@ -100,6 +100,7 @@ def boxes_in_words(boxes: Iterable[Box], size_wh: tuple[int, int]) -> str:
 
 class LocalizationTask(Task):
     name = "localization"
+    needs = "boxes"
     questions = (
         "Where is the attack?",
         "Where is the attack in this picture?",

@@ -37,6 +37,7 @@ def sample_cues(sample: Sample) -> tuple[str, ...]:
 
 class ReasoningTask(Task):
     name = "reasoning"
+    needs = "a presentation type"
     questions = (
         "Why is this face bona fide or a presentation attack?",
         "Why is this face bona fide or an attack?",
