@@ -61,7 +61,7 @@ def run(*words: str) -> None:
 def train_fold(
     samples: Sequence[Path], left_out: Sequence[str], out: Path, config: Path, seed: int, options: Sequence[str]
 ) -> Path:
-    """The predictions of towers that have not seen `left_out`; a finished fold is found again, one begun with other settings refused."""
+    """The predictions of towers that have not seen `left_out`; a finished fold is found again, another refused."""
     predictions = out / "towers" / "predictions.jsonl"
     content = {"samples": [file_sha256(file) for file in samples], "config": config.read_text(encoding="utf-8")}
     begun(out, "leave-one-out", {**content, "left_out": left_out, "seed": seed, "options": list(options)})

@@ -120,7 +120,7 @@ def check_not_read(outputs: Iterable[str | Path], inputs: Iterable[str | Path | 
 
 
 def begun(folder: str | Path, by: str, settings: Mapping[str, Any], *, note: bool = True) -> None:
-    """Notes in `begun.json` what a folder is begun with: the same command goes on, another is refused instead of mixing two runs.
+    """Notes in `begun.json` what a folder is begun with: the same command goes on, another is refused.
 
     Args:
         folder: made where it is missing.

@@ -129,8 +129,9 @@ def finetune(config: FinetuneConfig, *, questions: Mapping[str, str] | None = No
     _check(config)
     # What is cut out here is what the model will look at, once; of a samples file nobody knows.
     looked = {} if config.folder.is_file() else how_looked(config.face, twice=False)
-    begun(config.out, "finetune", {**config.model_dump(mode="json", exclude={"out", "settings"}), "pictures": file_sha256(config.folder),
-                       **looked, **{key: value for key, value in config.settings.items() if key not in MACHINE}})  # fmt: skip
+    told = {key: value for key, value in config.settings.items() if key not in MACHINE}
+    own = config.model_dump(mode="json", exclude={"out", "settings"})
+    begun(config.out, "finetune", {**own, "pictures": file_sha256(config.folder), **looked, **told})
     data = config.out / "data"
     samples = _prepared(config, data, tell)
     parts = _divided(config, samples, data, tell)

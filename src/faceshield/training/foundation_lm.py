@@ -36,7 +36,7 @@ class LanguageConfig(Config):
 
     Attributes:
         init: checkpoint folder whose language model is trained (the towers' stage wrote it).
-        dialogues: dialogues files, of which those that say that they are of another split than "train" are left out; pictures are not read.
+        dialogues: dialogues files; those of another split than "train" are left out, pictures are not read.
         out: checkpoint folder to write.
         steps: optimizer steps; minutes: wall clock after which to stop, whichever comes first.
         block: tokens a row; dialogues follow each other across row ends.
