@@ -36,6 +36,7 @@ def toy_sizes() -> dict[str, dict[str, Any]]:
             "hidden_size": 48,
             "intermediate_size": 64,
             "stem_channels": [8, 16, 24, 48],
+            "stem_blocks": [0, 1, 1, 1],
             "num_hidden_layers": 3,
         },
         "prompt_config": {
