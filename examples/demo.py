@@ -3,7 +3,7 @@
 Writes the four pictures, their annotated copies and `report.html` into out/demo and prints the table.
 Everything runs here; nothing is downloaded. The astronaut (Eileen Collins, NASA) is in the public domain.
 
-python examples/demo.py [--out out/demo] [--model tiny] [--seed 1]
+python examples/demo.py [--out out/demo] [--model tiny] [--seed 0]
 
 Another seed attacks her otherwise: of the 27 attacks of the seeds 0 to 8 faceshield-tiny calls 23 attacks, all by their
 type, lets 3 in and finds no face in one; 0, 1, 2, 5, 6 and 7 have all three.
@@ -44,7 +44,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Inspect the astronaut and three simulated attacks of her.")
     parser.add_argument("--out", type=Path, default=Path("out/demo"))
     parser.add_argument("--model", default="tiny")
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     ensure_writable(options.out)
     paths = make_photos(options.out / "photos", options.seed)
