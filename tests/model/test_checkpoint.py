@@ -169,6 +169,9 @@ def test_hash_changes_with_any_part(folder):
     first = checkpoint_hash(folder)
     assert first == checkpoint_hash(folder) and len(first) == 16
     (folder / "README.md").write_text("card")
+    (folder / "run.json").write_text("{}")
+    (folder / "dev").mkdir()
+    (folder / "dev" / "run.json").write_text("{}")  # predictions may lie in the model's own folder
     assert checkpoint_hash(folder) == first
     _edit_weights(folder, lambda tensors: tensors[WEIGHT].add_(1e-3))
     assert checkpoint_hash(folder) != first

@@ -39,7 +39,9 @@ INFO_FILE = "faceshield.json"
 _SMALL = 500_000_000  # parameters
 TINY_FOLDER = Path(__file__).resolve().parent.parent / "assets" / "faceshield-tiny"
 _WEIGHT_FILES = ("model*.safetensors", "model.safetensors.index.json", f"{ADAPTER_STEM}.safetensors", ADAPTER_CONFIG)
-_RECORDS = (INFO_FILE, f"{INFO_FILE}.before", "run.json", "begun.json", "trainer", "state.safetensors")
+# Beside the weights, but of how they were trained, used or scored.
+_RECORDS = (INFO_FILE, "run.json", "begun.json", "metrics.json", "state.safetensors")
+_TOKENIZERS = ("prompt_tokenizer", "tokenizer")
 FETCHED = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "*.md"]
 
 # faceshield-tiny's size.
@@ -453,15 +455,16 @@ def resolve_model(name: str | Path) -> Path:
 
 
 def checkpoint_hash(directory: str | Path) -> str:
-    """First 16 hex digits of the SHA-256 over what its answers hang on: the folder's json, safetensors and jinja files.
+    """First 16 hex digits of the SHA-256 over what its answers hang on: weights, settings and tokenizers.
 
-    Its threshold and calibration, and the records of how it was trained, may change without it.
+    Its threshold and calibration, records, and whatever else lies in folders below may change without it.
     """
     digest = hashlib.sha256()
     directory = Path(directory)
-    for path in sorted(p for p in directory.rglob("*") if p.suffix in (".json", ".safetensors", ".jinja")):
+    folders = [directory, *(directory / name for name in _TOKENIZERS)]
+    for path in sorted(p for folder in folders for p in folder.glob("*") if p.suffix in (".json", ".safetensors", ".jinja")):
         inside = path.relative_to(directory)
-        if inside.parts[0] in _RECORDS:
+        if inside.name in _RECORDS:
             continue
         digest.update(inside.as_posix().encode() + b"\0")
         with path.open("rb") as file:

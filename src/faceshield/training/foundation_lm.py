@@ -87,7 +87,7 @@ def train_language(config: LanguageConfig, report: Report | None = None) -> dict
     torch.set_num_threads(config.threads)
     settings = config.model_dump(mode="json", exclude={"threads", "log_every", "save_minutes", "steps", "minutes", "out"})
     content = {"init": checkpoint_hash(config.init), "dialogues": [file_sha256(file) for file in config.dialogues]}
-    begun(config.out, "stage", settings | content)
+    begun(config.out, "stage", settings | content, note=False)
     checkpoint = load(config.init)
     model: Any = checkpoint.model
     model.to(device())
@@ -101,6 +101,7 @@ def train_language(config: LanguageConfig, report: Report | None = None) -> dict
         raise ValueError(
             f"{len(stream)} + {len(held_out)} tokens — expected more than block={config.block} each — give more dialogues"
         )
+    begun(config.out, "stage", settings | content)
     modules = {"language": model.model.language_model, "head": model.lm_head}
     final = _fit(config, model, modules, stream, held_out, Watch(config.out, report or (lambda row: None), bar=False))
     save(model.eval(), processor, config.out)

@@ -214,8 +214,10 @@ class PictureRun(ABC):
         config = self.settings
         init = getattr(config, "init", None)
         content = {"init": init and checkpoint_hash(resolve_model(init)), "data": [file_sha256(file) for file in config.data]}
-        begun(config.out, "stage", config.model_dump(mode="json", exclude=FREE) | content)
+        told = config.model_dump(mode="json", exclude=FREE) | content
+        begun(config.out, "stage", told, note=False)
         self.load()
+        begun(config.out, "stage", told)
         self.clock = Clock()
         state = config.out / STATE_FILE
         if state.exists():
