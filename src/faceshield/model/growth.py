@@ -17,7 +17,9 @@ from torch import nn
 from .vision_faceshield import ResidualBlock, ResidualStem
 
 
-def grow_vision(model: Any, *, num_hidden_layers: int | None = None, stem_blocks: Sequence[int] | None = None) -> None:
+def grow_vision(
+    model: Any, *, num_hidden_layers: int | None = None, stem_blocks: Sequence[int] | None = None, seed: int = 0
+) -> None:
     """Deepens the vision tower of a `FaceShieldForConditionalGeneration` in place; its outputs stay the same.
 
     Args:
@@ -25,6 +27,7 @@ def grow_vision(model: Any, *, num_hidden_layers: int | None = None, stem_blocks
         num_hidden_layers: encoder layers from now on. New ones are spread over the tower before its last layer, so that
             `hidden_states[-2]`, which the projector reads, is the same too.
         stem_blocks: residual blocks after each stage's strided convolution; only for a tower with `ResidualStem`.
+        seed: of the first block of a stage that has none to copy.
 
     Raises:
         ValueError: fewer than there are, or a tower that cannot have them.
@@ -33,7 +36,9 @@ def grow_vision(model: Any, *, num_hidden_layers: int | None = None, stem_blocks
     told: dict[str, Any] = {}
     if stem_blocks is not None:
         stem = tower.embeddings.patch_embedding
-        stem.layers = _deeper_stem(stem, tower.config, list(stem_blocks))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            stem.layers = _deeper_stem(stem, tower.config, list(stem_blocks))
         told["stem_blocks"] = list(stem_blocks)
     if num_hidden_layers is not None:
         tower.encoder.layers = _deeper_encoder(tower.encoder.layers, num_hidden_layers, tower.config)
