@@ -135,9 +135,8 @@ def begun(folder: str | Path, by: str, settings: Mapping[str, Any], *, note: boo
     notes: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     now = json.loads(json.dumps(dict(settings), default=str))
     if not isinstance(before := notes.get(by), dict):
-        if not note:
-            return
-        write_text_atomic(file, json.dumps({**notes, by: now}, indent=1, ensure_ascii=False) + "\n")
+        if note:
+            write_text_atomic(file, json.dumps({**notes, by: now}, indent=1, ensure_ascii=False) + "\n")
         return
     differs = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     if differs:
@@ -146,11 +145,12 @@ def begun(folder: str | Path, by: str, settings: Mapping[str, Any], *, note: boo
 
 
 def read_run(path_of_output: str | Path) -> dict[str, Any]:
-    """What `write_run` noted of an output that lies beside its `run.json`; empty where nothing that can be read is there."""
+    """What `write_run` noted of an output, a file or a folder; empty where nothing that can be read is there."""
     output = Path(path_of_output)
+    folder, name = (output, ".") if output.is_dir() else (output.parent, output.name)
     try:
-        run = json.loads((output.parent / "run.json").read_text(encoding="utf-8"))
-        return dict(run if run.get("output") == output.name else run.get("earlier", {}).get(output.name, {}))
+        run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        return dict(run if run.get("output") == name else run.get("earlier", {}).get(name, {}))
     except (OSError, ValueError, AttributeError, TypeError):
         return {}
 

@@ -18,7 +18,7 @@ from faceshield import FaceShieldPredictor
 from faceshield.cli import app
 from faceshield.model import Checkpoint, base_name, is_adapter, load, read_info, save
 from faceshield.model.checkpoint import INFO_FILE
-from faceshield.records import Dialogue, image_path, read_jsonl, write_jsonl
+from faceshield.records import Dialogue, image_path, read_jsonl, write_jsonl, write_run, write_text_atomic
 from faceshield.training.collate import ABOUT, apart, collate
 from faceshield.training.dataset import DialogueRows, EpochOrder, SupervisionError, make_row, seed_of
 from faceshield.training.settings import StageConfig, inherited
@@ -220,6 +220,15 @@ def test_a_finished_run_is_left_as_it_is_with_the_threshold_that_was_chosen(
     next(iter(before)).unlink()
     train_stage(config.model_copy(update={"max_steps": 3}))
     assert {file: file.read_bytes() for file in out.glob("*.safetensors")} == before, "what is lost is made again"
+
+
+def test_what_lies_beside_a_stages_own_record_hides_it_from_nobody(
+    toy_folder: Path, dialogues_jsonl: Path, tmp_path: Path
+) -> None:
+    one = train_stage(stage("pretrain", toy_folder, dialogues_jsonl, tmp_path / "one", max_steps=1, crop_side=64))
+    write_run(write_text_atomic(one / "predictions.jsonl", "\n"), config={"stage": "predict"}, seed=None, inputs=[])
+    told, origins = inherited(stage("sft", one, dialogues_jsonl, tmp_path / "two", max_steps=1))
+    assert told.crop_side == 64 and "pretrain" in origins["crop_side"]
 
 
 def test_another_run_never_goes_on_from_this_ones_state(toy_folder: Path, dialogues_jsonl: Path, tmp_path: Path) -> None:

@@ -130,10 +130,12 @@ def _copied(source: Path, out: Path) -> Iterator[Path]:
     import os
     import shutil
 
+    from faceshield.provenance import BEGUN_FILE
+
     fresh = out.with_name(f".{out.name}.part")
     shutil.rmtree(fresh, ignore_errors=True)
     try:
-        shutil.copytree(source, fresh, ignore=shutil.ignore_patterns("trainer", "state.safetensors"))
+        shutil.copytree(source, fresh, ignore=shutil.ignore_patterns("trainer", "state.safetensors", BEGUN_FILE))
         yield fresh
         os.replace(fresh, out)
     finally:

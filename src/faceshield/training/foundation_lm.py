@@ -140,7 +140,8 @@ def _fit(
         loss = _loss(config, model, _blocks(stream, config, rng))
         if not torch.isfinite(loss):
             raise FloatingPointError(
-                f"loss {float(loss.detach())} at step {step} — expected a finite number — lower learning_rate"
+                f"loss {float(loss.detach())} at step {step} — expected a finite number — begin again in "
+                "another folder with a lower learning_rate"
             )
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, config.clip)

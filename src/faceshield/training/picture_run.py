@@ -185,8 +185,8 @@ class PictureRun(ABC):
         values = {name: float(loss.detach()) for name, loss in losses.items()}
         if not torch.isfinite(total):
             raise FloatingPointError(
-                f"loss {values} at step {self.step} — expected finite numbers — lower learning_rate: "
-                f"{self.settings.out / STATE_FILE} holds the last good weights"
+                f"loss {values} at step {self.step} — expected finite numbers — begin again in another folder with a "
+                f"lower learning_rate: {self.settings.out / STATE_FILE} holds the last good weights"
             )
         total.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.trained, self.settings.clip)

@@ -5,7 +5,6 @@ Use: `config, origins = inherited(StageConfig.load("configs/train/sft.yaml", ["o
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +13,7 @@ from pydantic import Field
 from faceshield.config import Config, Paths
 from faceshield.model import read_info, resolve_model
 from faceshield.model.checkpoint import INFO_FILE
+from faceshield.provenance import read_run
 from faceshield.training.oversample import Oversample
 
 STAGES = ("pretrain", "sft")
@@ -112,10 +112,8 @@ def inherited(config: StageConfig) -> tuple[StageConfig, dict[str, str]]:
     """
     origins = {name: config.where(name) for name in type(config).model_fields}
     record = resolve_model(config.init) / "run.json"
-    earlier: dict[str, Any] = {}
-    if record.is_file():
-        earlier = json.loads(record.read_text(encoding="utf-8")).get("config") or {}
-    else:  # a checkpoint without its run, as the shipped one, still says how large its pictures were
+    earlier: dict[str, Any] = read_run(record.parent).get("config") or {}
+    if not earlier:  # a checkpoint without its run, as the shipped one, still says how large its pictures were
         record = record.with_name(INFO_FILE)
         earlier = {name: value for name, value in read_info(record.parent).extra.items() if name in ("stage", "crop_side")}
     values: dict[str, Any] = {}

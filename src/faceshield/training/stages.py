@@ -8,7 +8,6 @@ Use: `faceshield train configs/train/tiny-sft.yaml init=pretrain dialogues=[dial
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +31,7 @@ from faceshield.model import (
 )
 from faceshield.model.checkpoint import count_parameters, set_info_aside, working_dtype
 from faceshield.model.drafts import Drafts
-from faceshield.provenance import begun
+from faceshield.provenance import begun, read_run
 from faceshield.records import Sample, file_sha256, image_path, read_jsonl, write_run
 from faceshield.training.card import write_card
 from faceshield.training.dataset import DialogueRows
@@ -250,8 +249,7 @@ def _faster(config: StageConfig, model: Any) -> None:
 def _finished(config: StageConfig) -> bool:
     """Whether `out` holds, whole, what these settings and these dialogues came to."""
     try:
-        run = json.loads((config.out / "run.json").read_text(encoding="utf-8"))
-        run = run if run["output"] == "." else run["earlier"]["."]
+        run = read_run(config.out)
         told, read = run["config"], [one["sha256"] for one in run["inputs"][1:]]
         count_parameters(config.out)
     except (OSError, ValueError, KeyError, TypeError):

@@ -208,7 +208,8 @@ class StageTrainer(Trainer):
             kept = self._keep(given, about)
             raise FloatingPointError(
                 f"loss {float(loss.detach())} at step {self.state.global_step} — expected a finite number — the batch is in "
-                f"{kept}; lower learning_rate; the same command goes on from the last checkpoint in {self.args.output_dir}"
+                f"{kept}; begin again in another folder with a lower learning_rate; the same command goes on from the last "
+                f"checkpoint in {self.args.output_dir}"
             )
         world = self.args.world_size
         self.watch.count(len(about["ids"]) * world, about["dialogues"] * world, about["tokens"] * world)
