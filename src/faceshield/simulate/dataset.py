@@ -230,7 +230,7 @@ class _Render:
         settings = draw_settings(rng, draw_severity(rng)) if camera is None else camera.draw(rng)
         if camera is None and name == BONAFIDE and rng.random() < _GREY_BESIDES:
             settings = replace(settings, saturation=0.0)
-        if domain is None and name != BONAFIDE:  # FaceShield-Sim 1 keeps the renderers' order
+        if name != BONAFIDE:
             attacked = replace(attacked, cues=typical_first(name, attacked.cues))
         if settings.saturation == 0:
             attacked = replace(attacked, cues=_without_colour(attacked.cues))

@@ -33,6 +33,7 @@ class Scale:
         share: of each domain's pictures in the full benchmark, at least `least`; `foundation_share`: of D's, None = `share`.
         size: of the pictures.
         towers, adapt, language, pretrain, sft, baseline: settings in the place of those in configs/.
+        longer: of a baseline's start on D, in the place of `baseline`'s.
     """
 
     share: float
@@ -45,6 +46,7 @@ class Scale:
     pretrain: Mapping[str, Any] = field(default_factory=dict)
     sft: Mapping[str, Any] = field(default_factory=dict)
     baseline: Mapping[str, Any] = field(default_factory=dict)
+    longer: Mapping[str, Any] = field(default_factory=dict)
 
     def pictures(self, domain: str) -> int:
         share = self.foundation_share if domain == FOUNDATION and self.foundation_share is not None else self.share
@@ -81,17 +83,27 @@ SCALES: dict[str, Scale] = {
         sft={"epochs": 2},
         baseline={"pictures": 1_500, "eval_every": 1_500, "image_size": 96},
     ),
-    # Some hours of two cores. Every row stands on the foundation, so D is given more of them than the others.
+    # Some hours of two cores. Every row stands on the foundation, so most of the time is its own; its towers are of four layers,
+    # which see more pictures in that time.
     "small": Scale(
-        0.2, 400, foundation_share=0.4,
-        towers={"pictures": 48_000, "eval_every": 12_000},
-        adapt={"pictures": 16_000, "eval_every": 16_000, "low_share": 0.0},
-        language={"steps": 300},
+        0.5, 400, foundation_share=0.75,
+        towers={
+            "pictures": 200_000, "eval_every": 20_000,
+            "model": {"vision_config": {"num_hidden_layers": 4, "stem_blocks": [0, 1, 1, 1]}},
+        },
+        adapt={"pictures": 12_000, "eval_every": 12_000, "low_share": 0.0, "learning_rate": 3e-4},
+        language={"steps": 400},
         pretrain={"epochs": 0.5},
-        sft={"epochs": 2},
-        baseline={"pictures": 12_000},
+        sft={"epochs": 1},
+        baseline={"pictures": 12_000, "eval_every": 12_000},
+        longer={"pictures": 48_000},
     ),
-    "full": Scale(1.0, 1, adapt={"pictures": 60_000, "low_share": 0.0, "learning_rate": 3e-4}, baseline={"pictures": 60_000}),
+    "full": Scale(
+        1.0, 1,
+        adapt={"pictures": 60_000, "low_share": 0.0, "learning_rate": 3e-4},
+        baseline={"pictures": 60_000},
+        longer={"pictures": 240_000},
+    ),
 }  # fmt: skip
 
 

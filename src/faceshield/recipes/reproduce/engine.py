@@ -204,7 +204,7 @@ class Engine:
                 raise NotAvailable(f"no pictures of {FOUNDATION} to start it from, as ours started")
             data = [self.bench.file(FOUNDATION, part) for part in ("train", "dev")]
             begin = str(self.out / "foundation" / str(system.baseline))
-            self._train(f"{name} on D", config, Path(begin), self.scale.baseline, data=data)
+            self._train(f"{name} on D", config, Path(begin), {**self.scale.baseline, **self.scale.longer}, data=data)
         found = []
         for seed in range(self.seed, self.seed + repeat):
             out = self.out / "runs" / protocol.folder / str(system.baseline) / f"seed-{seed}"
