@@ -45,8 +45,8 @@ def test_same_seed_same_bytes_whatever_the_workers_and_another_seed_other_people
 
 def test_pictures_are_still_those_of_this_version(made: dict[str, Path]) -> None:
     """What is changed for other pictures must not move the benchmark's: else raise VERSION, and write the file anew."""
-    assert VERSION == 1
-    expected = json.loads((Path(__file__).parent / "faceshield_sim_1.json").read_text(encoding="utf-8"))
+    assert VERSION == 2
+    expected = json.loads((Path(__file__).parent / "faceshield_sim_2.json").read_text(encoding="utf-8"))
     for name, rows in expected.items():
         for sample, row in zip(read_jsonl(made[name], Sample), rows, strict=True):
             told = sample.meta["variant"], len(sample.boxes), sample.meta["cues"]
@@ -124,8 +124,8 @@ def test_every_split_has_the_mix() -> None:
 
 def test_each_picture_is_of_the_domain_s_cameras(made: dict[str, Path]) -> None:
     for name, path in made.items():
-        own = {camera.name for camera in DOMAINS[name].cameras}
-        assert {sample.meta["camera"] for sample in read_jsonl(path, Sample)} == own
+        own, used = {camera.name for camera in DOMAINS[name].cameras}, {s.meta["camera"] for s in read_jsonl(path, Sample)}
+        assert used <= own and len(used) >= min(3, len(own)), name  # of ten pictures
     camera = DOMAINS["D"].cameras[0]
     for seed in range(20):
         settings = camera.draw(np.random.default_rng(seed))
