@@ -20,8 +20,8 @@ class Sharpness:
 
 
 dev, test, out = sys.argv[1:4]
-predict(dev, Sharpness(), f"{out}/dev.jsonl", system="sharpness")
-predict(test, Sharpness(), f"{out}/test.jsonl", system="sharpness")
+for samples, name in ((dev, "dev"), (test, "test")):  # resume=False: a network that has changed is asked anew
+    predict(samples, Sharpness(), f"{out}/{name}.jsonl", system="sharpness", resume=False)
 known = [row for row in read_jsonl(f"{out}/dev.jsonl", Prediction) if row.task == "coarse"]
 scores, truth = [row.bonafide_score for row in known], [row.truth.is_attack for row in known]
 threshold = choose_threshold(scores, truth, "eer", dataset=dev)

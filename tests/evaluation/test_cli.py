@@ -101,6 +101,9 @@ def test_a_models_threshold_is_for_the_looks_that_it_was_chosen_with(looks: str 
     write_run(test, config={"stage": "predict", "options": options}, seed=None, inputs=[])
     result = run("score", test, "--model", model, "--out", tmp_path / "metrics.json", "--repeats", 0)
     assert (result.exit_code == 0) is fits, result.output
+    write_run(test, config={"stage": "predict", "options": {**options, "weights": "0123"}}, seed=None, inputs=[])
+    other = run("score", test, "--model", model, "--out", tmp_path / "other.json", "--repeats", 0)
+    assert "is of another model, or of other weights" in str(other.exception)
     assert fits or (isinstance(result.exception, ValueError) and "is for '0.75, 2.0 mirrored'" in str(result.exception))
     assert (tmp_path / "metrics.json").exists() is fits
 

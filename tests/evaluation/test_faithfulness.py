@@ -106,6 +106,16 @@ def test_a_run_goes_on_and_is_the_same(marked: Path, tmp_path: Path) -> None:
         delete(found, asker, tmp_path / "d.jsonl", seed=3, controls=2)
 
 
+def test_the_evidence_of_one_model_is_not_hidden_from_another(marked: Path, tmp_path: Path) -> None:
+    asker, found = Patch(PLACE), tmp_path / "p.jsonl"
+    predict(marked, asker, found, tasks=["localization"], options={"weights": "0123"})
+    asker.settings = {"weights": "4567"}  # type: ignore[attr-defined]
+    with pytest.raises(ValueError, match="is of other weights than mine"):
+        delete(found, asker, tmp_path / "d.jsonl", seed=3, system="mine")
+    asker.settings = {"weights": "0123"}  # type: ignore[attr-defined]
+    delete(found, asker, tmp_path / "d.jsonl", seed=3, system="mine")
+
+
 def test_what_cannot_be_compared_is_counted(marked: Path, tmp_path: Path) -> None:
     large, found = Patch((0, 0, 60, 30)), tmp_path / "p.jsonl"
     predict(marked, large, found, tasks=["localization"])

@@ -128,6 +128,22 @@ def test_a_file_is_not_continued_by_another_system(samples: Path, tmp_path: Path
     assert len(read_jsonl(out, Prediction)) == 2
 
 
+def test_a_file_goes_on_with_more_samples_and_not_with_others(samples: Path, tmp_path: Path) -> None:
+    out, rows = tmp_path / "predictions.jsonl", read_jsonl(samples, Sample)
+    write_jsonl(samples, rows[:3])
+    predict(samples, Oracle(), out, tasks=["coarse"])
+    write_jsonl(samples, rows)
+    assert predict(samples, Oracle(), out, tasks=["coarse"]).kept == 3
+    before = out.read_bytes()
+    relabelled = rows[1].model_copy(update={"is_attack": False, "presentation_type": "Bonafide", "boxes": []})
+    for changed in (rows[1:], [rows[0], relabelled, *rows[2:]]):  # one is gone, or has another truth: it would be scored
+        write_jsonl(samples, changed)
+        with pytest.raises(ValueError, match="1 answers to samples that are not in .* any more, or have another truth"):
+            predict(samples, Oracle(), out, tasks=["coarse"])
+    assert out.read_bytes() == before
+    assert predict(samples, Oracle(), out, tasks=["coarse"], resume=False).written == 5
+
+
 def test_one_bad_picture_spoils_only_itself(samples: Path, tmp_path: Path) -> None:
     (tmp_path / "2.png").write_bytes((tmp_path / "2.png").read_bytes()[:40])
     (tmp_path / "4.png").unlink()

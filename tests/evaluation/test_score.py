@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from faceshield.evaluation import Threshold, score
+from faceshield.evaluation.metrics.intervals import wilson
 from faceshield.records import Prediction, Truth
 
 BOX = (0.0, 0.0, 10.0, 10.0)
@@ -192,6 +193,32 @@ def test_boxes_are_ranked_by_the_coarse_score_where_they_have_none() -> None:
     assert scored(boxes + first)["overall"]["localization"]["ap50"]["value"] == 1.0
     assert scored(boxes + last)["overall"]["localization"]["ap50"]["value"] == pytest.approx(0.5)
     assert "equal" in scored(boxes)["overall"]["localization"]["ranked_by"]
+
+
+def test_boxes_of_equal_confidence_are_not_ranked_by_how_ids_are_spelt() -> None:
+    """A folder's "attack/…" comes before "real/…": all true boxes would be ranked first."""
+    found = []
+    for attack, real in (("attack", "real"), ("spoof", "live")):
+        rows = [row(f"{attack}/{n}", "localization", "Print", answer="…", is_attack=True, boxes=[BOX]) for n in range(50)]
+        rows += [row(f"{real}/{n}", "localization", "Bonafide", answer="…", is_attack=True, boxes=[BOX]) for n in range(50)]
+        found.append(scored(rows)["overall"]["localization"]["ap50"]["value"])
+    assert all(0.4 < value < 0.75 for value in found)  # half of the boxes are right
+
+
+def test_where_every_call_failed_every_decision_is_an_error() -> None:
+    lost = {"answer": None, "is_attack": None, "bonafide_score": None, "status": "error"}
+    section = scored([item.model_copy(update=lost) for item in COARSE], None)["overall"]["coarse"]
+    assert section["by_answer"]["acc"]["value"] == 0.0 and section["by_answer"]["hter"]["value"] == 1.0
+
+
+def test_no_error_among_few_pictures_is_not_certain() -> None:
+    rows = [coarse(f"r{n}", "Bonafide", False, 0.9) for n in range(20)] + [
+        coarse(f"a{n}", "Print", True, 0.1) for n in range(20)
+    ]
+    ranking = scored(rows)["overall"]["coarse"]["ranking"]
+    upper = wilson(0, 20)[1]
+    assert ranking["apcer_at_bpcer5"]["ci95"] == pytest.approx([0, upper]) == ranking["bpcer_at_apcer1"]["ci95"]
+    assert ranking["eer"]["value"] == 0 and ranking["eer"]["ci95"] == pytest.approx([0, upper / 2**0.5])
 
 
 def test_a_system_without_words_has_no_decisions_by_answer() -> None:

@@ -14,7 +14,7 @@ from faceshield.model import is_adapter, load, save
 from faceshield.model.adapter import attach
 from faceshield.predictor import FaceShieldPredictor
 from faceshield.recipes.keep import keep_best
-from faceshield.records import Sample, write_jsonl
+from faceshield.records import Sample, write_jsonl, write_run
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
 
@@ -62,6 +62,15 @@ def test_the_weights_lie_between_base_and_adapter(
         torch.testing.assert_close(value, torch.lerp(base.float(), learnt.float(), share).to(value.dtype), atol=1e-5, rtol=1e-4)
         moved += not torch.equal(base, learnt)
     assert moved > 4
+
+
+def test_what_was_kept_is_known_though_predictions_lie_beside_it(
+    checkpoint: Path, trained: Path, dev: Path, tmp_path: Path
+) -> None:
+    found = keep_best(trained, tmp_path / "kept", dev=dev, shares=[0.25])
+    (tmp_path / "kept" / "p.jsonl").write_text("")
+    write_run(tmp_path / "kept" / "p.jsonl", config={"stage": "predict"}, seed=None, inputs=[])
+    assert keep_best(trained, tmp_path / "kept", dev=dev) == found
 
 
 def test_the_share_that_ranks_best_is_kept_as_it_was_seen(checkpoint: Path, trained: Path, dev: Path, tmp_path: Path) -> None:

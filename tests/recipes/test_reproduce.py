@@ -101,6 +101,22 @@ def test_a_cross_protocol_sees_nothing_of_its_target_but_the_test_pictures(bench
     assert all((bench.joined(protocol, "test").parent / row.image).is_file() for row in test)
 
 
+def test_a_data_set_that_has_train_and_test_keeps_them_and_rows_of_others_are_told(
+    samples: list[Sample], samples_jsonl: Path, tmp_path: Path
+) -> None:
+    rows = [
+        row.model_copy(update={"id": f"{row.id}-{n}", "subject": f"{row.subject}-{n}", "split": "test" if n == 4 else "train"})
+        for n in range(5)
+        for row in named(samples, "wmca")
+    ]
+    file, said = samples_jsonl.with_name("two.jsonl"), []
+    write_jsonl(file, [*rows, *named(samples, "else")])
+    made = own(tmp_path / "bench", [file], done, seed=0, report=said.append)
+    tested = {row.id for row in read_jsonl(made.file("W", "test"), Sample)}
+    assert tested == {row.id for row in rows if row.split == "test"} and read_jsonl(made.file("W", "dev"), Sample)
+    assert said == [f"left out, for no protocol has them: {len(samples)} of else"]
+
+
 def test_samples_of_other_data_sets_are_refused_with_their_names(samples_jsonl: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="data sets drawn — expected some of wmca, siw-mv2, padisi"):
         own(tmp_path / "bench", [samples_jsonl], done, seed=0)
@@ -139,10 +155,13 @@ def test_the_foundation_and_every_baseline_start_see_d_alone(tmp_path: Path) -> 
     configs = tmp_path / "configs"
     (configs / "baseline").mkdir(parents=True)
     (configs / "baseline" / "resnet.yaml").write_text("# a baseline\n")
+    (configs / "train").mkdir()
+    for name in ("towers", "lm", "pretrain", "sft"):
+        (configs / "train" / f"tiny-{name}.yaml").write_text("# a stage\n")
     engine = Engine(tmp_path / "out", Bench(tmp_path / "data", ("W", "S", "P", "D")), SCALES["toy"], configs, train)
     engine._scored = lambda *args, **kwargs: {}  # type: ignore[method-assign,assignment]
     protocol = Protocol.of("W+S>P")
-    assert engine.foundation(protocol) == str(tmp_path / "out/foundation/sft")
+    assert engine.foundation(protocol, 0) == str(tmp_path / "out/foundation/sft")
     engine.metrics("ResNet", protocol, 2)
     data = {out.removeprefix(f"{tmp_path}/out/"): next((o for o in given if o.startswith(("data=", "dialogues="))), "")
             for out, given in asked.items()}  # fmt: skip
@@ -154,17 +173,24 @@ def test_the_foundation_and_every_baseline_start_see_d_alone(tmp_path: Path) -> 
         assert "/test.jsonl" not in files, out
     assert f"init={tmp_path}/out/foundation/resnet" in asked[f"{tmp_path}/out/runs/WS-to-P/resnet/seed-0/model"]
     engine.adapt = True
-    assert engine.foundation(protocol) == str(tmp_path / "out/runs/WS-to-P/towers")
-    given = " ".join(asked[f"{tmp_path}/out/runs/WS-to-P/towers"])
+    assert engine.foundation(protocol, 1) == str(tmp_path / "out/runs/WS-to-P/towers/seed-1")
+    given = " ".join(asked[f"{tmp_path}/out/runs/WS-to-P/towers/seed-1"])
+    assert "seed=1" in given  # each seed's own: what varies in a baseline varies in ours
     assert f"init={tmp_path}/out/foundation/sft" in given and "/data/W/" in given and "/data/S/" in given
     assert "/data/P/" not in given and "/data/D/" not in given
     engine.adapt = False
+    (configs / "baseline" / "resnet.yaml").write_text("# another recipe\n")
+    with pytest.raises(ValueError, match="begun with recipe"):  # its seeds 0, 1 and 2 would be two recipes
+        engine.metrics("ResNet", protocol, 3)
+    (configs / "baseline" / "resnet.yaml").write_text("# a baseline\n")
     with pytest.raises(ValueError, match="begun with"):  # another scale in the same folder would mix two runs
         Engine(engine.out, engine.bench, SCALES["small"], configs, train).metrics("ResNet", protocol, 1)
 
 
 def test_what_cannot_be_had_says_why(tmp_path: Path) -> None:
     bench = Bench(tmp_path, ("W", "S", "D"))
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "tiny-towers.yaml").write_text("# a stage\n")
     engine = Engine(tmp_path, bench, SCALES["toy"], tmp_path, lambda *given: None, only=["ResNet", "Bunny"])
     for name, protocol, reason in (
         ("ResNet", "W+S>P", "no pictures of P"), ("ResNet", "W>S", "no recipe in"), ("FaceShield", "W>S", "left out"),
@@ -172,6 +198,48 @@ def test_what_cannot_be_had_says_why(tmp_path: Path) -> None:
     ):  # fmt: skip
         with pytest.raises(NotAvailable, match=reason):
             engine.metrics(name, Protocol.of(protocol), 1)
+    assert not (tmp_path / "foundation").exists()  # nothing of a system that is left out is begun
+
+
+def test_with_a_checkpoint_of_one_s_own_its_size_says_the_recipe_and_baselines_are_given_a_start(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    bench = Bench(tmp_path / "data", ("W", "S", "P"))
+    engine = Engine(tmp_path / "out", bench, SCALES["toy"], ROOT / "configs", lambda *given: None, init="tiny")
+    small = engine._stage("sft", {"epochs": 9}, [])
+    assert small["config"].endswith("train/tiny-sft.yaml") and small["epochs"] == 9
+    monkeypatch.setattr("faceshield.recipes.reproduce.engine.count_parameters", lambda folder: 4_000_000_000)
+    large = engine._stage("sft", {"epochs": 9}, [])
+    assert large["config"].endswith("train/sft.yaml") and "epochs" not in large  # a scale is of the tiny model
+    with pytest.raises(NotAvailable, match="--start ResNet=FOLDER"):
+        engine._start("ResNet", SYSTEMS["ResNet"], Protocol.of("W+S>P"), 0)
+    engine.starts = {"ResNet": "microsoft/resnet-50"}
+    assert engine._start("ResNet", SYSTEMS["ResNet"], Protocol.of("W+S>P"), 0) == "microsoft/resnet-50"
+    (line,) = engine.told(ENTRIES["table2"])
+    assert "whether that has seen the tested domain" in line and engine.told(ENTRIES["table1"]) == []
+
+
+def test_a_table_says_how_many_pictures_each_has_seen(tmp_path: Path) -> None:
+    engine = Engine(tmp_path, Bench(tmp_path, ("D",)), SCALES["small"], ROOT / "configs", lambda *given: None, adapt=True)
+    (line,) = engine.told(ENTRIES["table2"])
+    assert "our towers 200,000, 12,000" in line and "a baseline 48,000, 12,000" in line and engine.told(ENTRIES["table3"]) == []
+
+
+def test_what_is_done_is_shown_though_another_system_is_run(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "data", ("W", "S", "D"))
+    engine = Engine(tmp_path / "out", bench, SCALES["toy"], ROOT / "configs", lambda *given: None, only=["IADG"])
+    for file in ("foundation/resnet/run.json", "runs/W-to-S/resnet/seed-0/model/run.json"):
+        (tmp_path / "out" / file).parent.mkdir(parents=True)
+        (tmp_path / "out" / file).write_text("{}")
+    scores = tmp_path / "out/runs/W-to-S/resnet/seed-0/scores/metrics.json"
+    protocol = Protocol.of("W>S")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Bench, "joined", lambda self, protocol, part: tmp_path / f"{part}.jsonl")
+        with pytest.raises(NotAvailable, match="left out"):
+            engine.metrics("ResNet", protocol, 1)
+        scores.parent.mkdir(parents=True)
+        scores.write_text('{"done": 1}')
+        assert engine.metrics("ResNet", protocol, 1) == [{"done": 1}]
 
 
 def test_a_training_that_failed_is_tried_again_though_a_later_one_is_done(tmp_path: Path, monkeypatch: Any) -> None:

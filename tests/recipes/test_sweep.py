@@ -57,7 +57,7 @@ def sweep(sets: dict[str, Path], checkpoint: Path, out: Path, **changes: Any) ->
 
 def test_the_plan(tmp_path: Path) -> None:
     config = SweepConfig(
-        init="tiny", out=tmp_path,
+        init="towers/seed-{seed}", out=tmp_path,
         stages={name: {"stage": stage, "dialogues": ["d.jsonl"]} for name, stage in (("one", "pretrain"), ("two", "sft"))},
         grid={"model.pvtm_mask_ratio": [0, 0.1], "model.use_savp": [True]},
         variants={"HOG": {"processor.savp_channels": ["hog"] * 3}},
@@ -68,6 +68,7 @@ def test_the_plan(tmp_path: Path) -> None:
         ("pvtm_mask_ratio=0.1,use_savp=true", 3), ("pvtm_mask_ratio=0.1,use_savp=true", 4), ("HOG", 3), ("HOG", 4),
     ]  # fmt: skip
     one, two = runs[3].stages.values()
+    assert [run.stages["one"].init for run in runs[:2]] == ["towers/seed-3", "towers/seed-4"]
     assert one.out == tmp_path / "HOG/seed-4/one" and two.init == str(one.out) and runs[3].checkpoint == two.out
     assert (one.seed, one.learning_rate, one.cache) == (4, 1e-5, tmp_path / "cache")
     assert one.processor == {"savp_channels": ["hog"] * 3} and runs[0].stages["two"].model["pvtm_mask_ratio"] == 0.1

@@ -82,9 +82,9 @@ class Mllm:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What decides its answers; not where the model stands, nor how often or how fast it is asked."""
+        """What decides its answers; not at which address the model is, nor how often or how fast it is asked."""
         config: Any = getattr(self.chat, "config", None)
-        kept = ("temperature", "max_tokens", "image_side", "extra_body")
+        kept = ("model", "temperature", "max_tokens", "image_side", "extra_body")
         told = {key: getattr(config, key) for key in kept if hasattr(config, key)}
         words = json.dumps([self.question(task) for task in TASKS])
         return {"prompt": self.prompt, "questions": hashlib.sha256(words.encode()).hexdigest()[:12], **told}

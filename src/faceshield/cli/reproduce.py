@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from faceshield.cli.options import KeyEnv
+
 if TYPE_CHECKING:
     from faceshield.recipes.reproduce.bench import Bench
     from faceshield.recipes.reproduce.engine import Engine
@@ -33,12 +35,21 @@ def reproduce(
     adapt_towers: Annotated[
         bool, typer.Option("--adapt-towers", help="Continue training the towers on each protocol's own training pictures.")
     ] = False,
+    start: Annotated[
+        list[str] | None,
+        typer.Option(help="What a baseline starts from, in the place of itself trained on D: ResNet=microsoft/resnet-50."),
+    ] = None,
     only: Annotated[list[str] | None, typer.Option(help="A system to run, e.g. FaceShield; repeatable. Default: all.")] = None,
     model: Annotated[
         list[str] | None,
         typer.Option(
             help="A general model for the row of its name: LLaVA=FOLDER, or an endpoint's, LLaVA=MODEL@http://HOST/v1."
         ),
+    ] = None,
+    api_key_env: KeyEnv = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Of general models: further settings, key=value: max_tokens, timeout, retries, dtype …"),
     ] = None,
     configs: Annotated[Path, typer.Option(help="Folder of the recipes.")] = Path("configs"),
     threads: Annotated[int, typer.Option(min=1, help="CPU threads of each training.")] = 2,
@@ -49,13 +60,18 @@ def reproduce(
     ] = None,
 ) -> None:
     """Train what is missing, score it, and show a table of the paper with its numbers beside ours."""
+    import json
+    from dataclasses import asdict
+
     from faceshield.cli.train import train
-    from faceshield.provenance import begun
+    from faceshield.model import checkpoint_hash, resolve_model
+    from faceshield.provenance import begun, file_sha256
     from faceshield.recipes.reproduce import bench as benches
     from faceshield.recipes.reproduce.engine import Engine
     from faceshield.recipes.reproduce.paper import ENTRIES, SYSTEMS
     from faceshield.recipes.reproduce.show import put_into
     from faceshield.recipes.reproduce.show import report as reported
+    from faceshield.simulate.domains import VERSION
 
     entries = _entries(what, ENTRIES)
     wanted = benches.SCALES.get(scale)
@@ -69,10 +85,14 @@ def reproduce(
     if files and len(files) < len(data or []):
         raise ValueError("--data sim beside files — expected one or the other")
     models = dict(_named(given, SYSTEMS) for given in model or [])
+    starts = dict(_started(given, SYSTEMS) for given in start or [])
     out = out or Path("runs/reproduce") / scale
-    about: dict[str, Any] = {"data": ", ".join(map(str, files)) or f"FaceShield-Sim, seed {data_seed}", "scale": scale}
+    shown = ", ".join(map(str, files)) or f"FaceShield-Sim {VERSION}, seed {data_seed}"
+    about: dict[str, Any] = {"data": shown, "scale": scale}
     about["foundation"] = (init or "trained on D") + (", towers adapted to the sources" if adapt_towers else "")
-    begun(out, "reproduce", about)
+    about |= {"starts": ", ".join(start)} if start else {}
+    content = {"files": [file_sha256(file) for file in files], "init": init and checkpoint_hash(resolve_model(init))}
+    begun(out, "reproduce", {**about, "settings": asdict(wanted), **content})
 
     def say(line: str) -> None:
         typer.echo(line, err=True)
@@ -82,11 +102,12 @@ def reproduce(
 
     engine = Engine(
         out=out, bench=benches.Bench(out / "data", ()), scale=wanted, configs=configs, train=stage, seed=seed, threads=threads,
-        init=init, adapt=adapt_towers, models=models, only=only, report=say,
+        init=init, adapt=adapt_towers, starts=starts, models=models, only=only, report=say,
+        settings=[*([f"api_key_env={json.dumps(api_key_env)}"] if api_key_env else []), *(settings or [])],
     )  # fmt: skip
     engine.bench = _bench(engine, files, data_seed, workers)
     given = {"data": data or [SIMULATED], "scale": scale, "repeat": repeat, "out": out, "seed": seed or None}
-    given |= {"data-seed": None if data_seed == 1 else data_seed, "init": init, "only": only, "model": model}
+    given |= {"data-seed": None if data_seed == 1 else data_seed, "init": init, "start": start, "only": only, "model": model}
     command = shlex.join(["faceshield", "reproduce", *what, *_options(given), *(["--adapt-towers"] if adapt_towers else [])])
     of_tables = {**about, "seeds": f"{seed}..{seed + repeat - 1}" if repeat > 1 else seed, "command": command}
     for entry in entries:
@@ -125,12 +146,20 @@ def _named(given: str, known: dict[str, Any]) -> tuple[str, tuple[str, str | Non
     return name, (model, f"http{address}") if at else (value, None)
 
 
+def _started(given: str, known: dict[str, Any]) -> tuple[str, str]:
+    name, equals, value = given.partition("=")
+    rivals = [label for label, system in known.items() if system.baseline]
+    if not equals or name not in rivals:
+        raise ValueError(f"--start {given} — expected NAME=FOLDER with a name out of {', '.join(rivals)}")
+    return name, value
+
+
 def _bench(engine: Engine, files: list[Path], seed: int, workers: int) -> Bench:
     from faceshield.recipes.reproduce import bench as benches
 
     root = engine.out / "data"
     if files:
-        return benches.own(root, files, engine.step, seed=seed)
+        return benches.own(root, files, engine.step, seed=seed, report=engine.report)
     return benches.simulated(root, engine.scale, engine.step, seed=seed, workers=workers, foundation=engine.init is None)
 
 
@@ -139,7 +168,7 @@ def _present(engine: Engine, entry: Entry, repeat: int, about: dict[str, Any]) -
     from faceshield.recipes.reproduce.show import grid, notes, write
 
     outcomes = list(engine.rows(entry, repeat))
-    told = notes(entry, outcomes)
+    told = notes(entry, outcomes) + engine.told(entry)
     if entry.kind != "table":
         told += _drawn(engine, entry, outcomes)
     write(engine.out, entry, outcomes, about, told)

@@ -81,14 +81,20 @@ def _chosen(predictions: Path, rows: Sequence[Prediction], development: Path, cr
 
 def _shipped(model: str, predictions: Path) -> Threshold:
     from faceshield.evaluation.threshold import Threshold
-    from faceshield.model.checkpoint import read_info, resolve_model
+    from faceshield.model.checkpoint import checkpoint_hash, read_info, resolve_model
     from faceshield.provenance import read_run
 
     folder = resolve_model(model)
     info = read_info(folder)
     if info.threshold is None:
         raise ValueError(f"{folder} stores no threshold — expected one — use --threshold-from, or --answer")
-    looks = (read_run(predictions).get("config", {}).get("options") or {}).get("looks")
+    options = read_run(predictions).get("config", {}).get("options") or {}
+    looks, weights = options.get("looks"), options.get("weights")
+    if weights and weights != checkpoint_hash(folder):
+        raise ValueError(
+            f"{predictions} is of another model, or of other weights, than {folder} — expected its own predictions — name the "
+            "model that made them, or choose a threshold for them with --threshold-from"
+        )
     chosen = info.threshold_source.get("looks")
     if looks and chosen and looks != chosen:
         raise ValueError(

@@ -21,6 +21,7 @@ from faceshield.evaluation.asking import bonafide_scores
 from faceshield.evaluation.metrics.intervals import Estimate, FloatArray, bootstrap_intervals, rate
 from faceshield.evaluation.predict import Load, check_same_system
 from faceshield.images import load_rgb
+from faceshield.provenance import read_run
 from faceshield.records import (
     Box,
     JsonlWriter,
@@ -104,7 +105,11 @@ def delete(
         raise ValueError(
             f"{predictions}: {len(every)} {TASK_OF[hide]} rows, none of them an attack — expected some — predict that task"
         )
-    options = {"hide": hide, "controls": controls, "seed": seed}
+    own = dict(getattr(asker, "settings", {}))
+    of = (read_run(predictions).get("config", {}).get("options") or {}).get("weights")
+    if of and own.get("weights") and of != own["weights"]:
+        raise ValueError(f"{predictions} is of other weights than {system} — expected its own predictions — name the model")
+    options = {"hide": hide, "controls": controls, "seed": seed, **own}
     config = {"stage": "faithfulness", "system": system, "options": options}
     check_same_system(out, config)
     with JsonlWriter(out, resume=True) as writer:

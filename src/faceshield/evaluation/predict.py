@@ -29,12 +29,15 @@ from faceshield.evaluation.asking import SCORED, Said, Scores, answerable, attem
 from faceshield.images import load_rgb
 from faceshield.provenance import read_run
 from faceshield.records import (
+    Box,
     JsonlWriter,
     Photo,
     Prediction,
     Sample,
     Truth,
+    file_sha256,
     image_path,
+    iter_jsonl,
     rebase_image,
     write_run,
     write_text_atomic,
@@ -131,8 +134,8 @@ def predict(
         progress: called with (pictures done, pictures in all).
 
     Raises:
-        ValueError: unknown task, batch size or limit below 1, an asker that can do nothing of what is asked,
-            or a file that another system began.
+        ValueError: unknown task, batch size or limit below 1, an asker that can do nothing of what is asked, a file that
+            another system began, or one with answers to samples that are gone or have another truth now.
         RecordError, FileNotFoundError: ``samples`` or the rows to continue cannot be read.
         AssistantDown: the system cannot be reached; all that it answered is kept.
     """
@@ -140,7 +143,8 @@ def predict(
     if tasks is None:
         tasks = answerable(asker)
     _check(asker, tasks, batch_size, limit)
-    rows: Sequence[Photo] = read_inputs(samples)[:limit]
+    every: Sequence[Photo] = read_inputs(samples)
+    rows = every[:limit]
     listed_in = (samples / "list" if samples.is_dir() else samples).absolute()  # relative paths start at its folder
     config = {
         "stage": "predict",
@@ -154,6 +158,8 @@ def predict(
         if retry_errors:
             _take_out_errors(out)
     with JsonlWriter(out, resume=resume) as writer:
+        if writer.ids:
+            _check_same_samples(out, samples, every)
         # Written first: a run that is stopped has its record too.
         write_run(out, config=config, seed=None, inputs=[samples])
         wanted = [(row, [name for name in tasks if _row_id(row, name) not in writer.ids]) for row in rows]
@@ -281,6 +287,24 @@ def check_same_system(out: Path, config: Mapping[str, Any]) -> None:
                 "— "
                 "write to another file, or start afresh"
             )
+
+
+def _check_same_samples(out: Path, samples: Path, rows: Sequence[Photo]) -> None:
+    """Samples may be added to a file that goes on; an answer whose sample is gone, or was labelled anew, would be scored."""
+    now = {row.id: _told(row) for row in rows if isinstance(row, Sample)}
+    before = read_run(out).get("inputs") or [{}]
+    if not now or before[0].get("sha256") == file_sha256(samples):
+        return
+    other = [kept.sample_id for kept in iter_jsonl(out, Prediction) if _told(kept.truth) != now.get(kept.sample_id)]
+    if other:
+        raise ValueError(
+            f"{out}: {len(other)} answers to samples that are not in {samples} any more, or have another truth there "
+            f"({other[0]}, …) — expected those that it was begun with, and more — start afresh, or write to another file"
+        )
+
+
+def _told(truth: Sample | Truth) -> tuple[bool | None, str | None, list[Box]]:
+    return truth.is_attack, truth.presentation_type, truth.boxes
 
 
 def _predict_batch(batch: Sequence[tuple[Photo, list[str]]], *, asker: Any, samples: Path, out: Path, load: Load) -> _Outcome:

@@ -4,13 +4,14 @@ Use: ``score(read_jsonl("predictions.jsonl", Prediction), threshold=threshold, r
 
 An answer that cannot be read, and a picture that got none, count as errors in every metric and have rates of
 their own. Rates are in 0..1. Counted rates carry Wilson intervals; AUC, EER, AP, F1, BLEU and the like a
-bootstrap over subjects (rows without a subject stand for themselves); HTER and ACER the wider of the two
-kinds, as the bootstrap of few errors is too narrow. EER, AUC and APCER@BPCER describe the ranking of the
+bootstrap over subjects (rows without a subject stand for themselves); HTER, ACER, EER and the operating points the
+wider of the two kinds, as the bootstrap of few errors is too narrow. EER, AUC and APCER@BPCER describe the ranking of the
 scores on the scored set itself: no threshold of theirs is used for anything else.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -180,8 +181,8 @@ def _coarse(rows: Rows, threshold: Threshold | None, rng: np.random.Generator, r
 
 
 def _by_answer(rows: Rows, rng: np.random.Generator, repeats: int) -> Section | None:
-    """The rates of the answers' own decisions; None for a system that has no words."""
-    if all(row.answer is None and row.is_attack is None for row in rows):
+    """The rates of the answers' own decisions; None for a system that has no words, which is not one whose calls failed."""
+    if all(row.answer is None and row.is_attack is None and row.status != "error" for row in rows):
         return None
     decisions = [row.is_attack if row.status == "parsed" else None for row in rows]
     correct = correct_by_answer(decisions, _attacks(rows))
@@ -206,7 +207,16 @@ def _errors(correct: BoolArray, rows: Rows, rng: np.random.Generator, repeats: i
 
 
 def _ranking(curve: ScoreCurve, rows: Rows, rng: np.random.Generator, repeats: int) -> Section:
-    return _bootstrapped(lambda weights=None: curve.summary(LIMITS, weights), rows, rng, repeats)
+    """The bootstrap alone would say of few errors, and of none at all, that they are certain; a count of that size is not."""
+    found = _bootstrapped(lambda weights=None: curve.summary(LIMITS, weights), rows, rng, repeats)
+    attacks, bonafides = (int(counts.sum()) for counts in curve.counts())
+    for name, told in found.items():
+        if told["ci95"] is None or name == "auc" or "apcer_worst" in name:
+            continue
+        apcer, bpcer = (rate(round(told["value"] * n), n) for n in (attacks, bonafides))
+        counted = {"eer": mean_of_rates_interval(apcer, bpcer)}.get(name, (apcer if name.startswith("apcer") else bpcer).ci95)
+        found[name] = _estimate(told["value"], told["n"], wider(tuple(told["ci95"]), counted))
+    return found
 
 
 def _calibration(calibration: Calibration, rows: Rows, rng: np.random.Generator, repeats: int) -> Section:
@@ -249,8 +259,12 @@ def _reasoning(rows: Rows, rng: np.random.Generator, repeats: int, with_meteor: 
 
 
 def _localization(rows: Rows, coarse_scores: Mapping[str, float | None], rng: np.random.Generator, repeats: int) -> Section:
-    """An attack that nobody annotated is left out (and counted): any box in it may be right."""
+    """An attack that nobody annotated is left out (and counted): any box in it may be right.
+
+    Boxes of equal confidence are ranked by a hash of their ids: by the ids themselves "attack/…" would come before "real/…".
+    """
     annotated = [row for row in rows if row.truth.boxes or not row.truth.is_attack]
+    annotated.sort(key=lambda row: hashlib.sha256(row.id.encode()).digest())
     attack = _attacks(annotated)
     found = [row.boxes if row.status == "parsed" else [] for row in annotated]
     true = [row.truth.boxes for row in annotated]

@@ -352,8 +352,10 @@ def _unnamed(parts: Mapping[str, Path]) -> str | None:
 def _wrong(predictions: Path, metrics: Mapping[str, Any]) -> Iterator[str]:
     threshold = metrics["threshold"]["value"]
     for row in read_jsonl(predictions, Prediction):
-        if row.task != "coarse" or row.bonafide_score is None:
+        if row.task != "coarse":
             continue
-        if (row.bonafide_score < threshold) != row.truth.is_attack:
+        if row.bonafide_score is None:
+            yield f"- no score, which counts as an error ({row.error}): `{row.image}`"
+        elif (row.bonafide_score < threshold) != row.truth.is_attack:
             truth = row.truth.presentation_type or UNTYPED
             yield f"- {truth}, score {row.bonafide_score:.3f} (threshold {threshold:.3f}): `{row.image}`"

@@ -7,7 +7,6 @@ was, is among them. Use: `shares = keep_best("trained", "model", dev="dev.jsonl"
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from faceshield.evaluation.metrics.pad import ScoreCurve
 from faceshield.model import load, save
 from faceshield.model.adapter import PROJECTOR, read_settings
 from faceshield.predictor import FaceShieldPredictor
+from faceshield.provenance import read_run
 from faceshield.records import Sample, image_path, read_jsonl, write_run
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -42,9 +42,8 @@ def keep_best(trained: str | Path, out: str | Path, *, dev: str | Path, shares: 
         loss.
     """
     trained, out, dev = Path(trained), Path(out), Path(dev)
-    if (out / "run.json").is_file():
-        found: dict[str, Any] = json.loads((out / "run.json").read_text(encoding="utf-8"))["config"]
-        return found
+    if found := read_run(out).get("config"):
+        return dict(found)
     loaded = load(trained, merge=False)
     adapted: Any = loaded.model
     scaled = _Scaled(adapted)

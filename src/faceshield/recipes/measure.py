@@ -36,6 +36,7 @@ def measure(
     criterion: str = "eer",
     system: str,
     endpoint: str | None = None,
+    settings: Sequence[str] = (),
     store: bool = True,
     told: Mapping[str, Any] | None = None,
     seed: int = 0,
@@ -52,6 +53,7 @@ def measure(
         criterion: of the threshold, see `choose_threshold`.
         system: name of the checkpoint in the predictions' record; another system's predictions are not gone on with.
         endpoint: address of an endpoint of OpenAI's protocol; pictures are sent there and nowhere else.
+        settings: of a general model, see `load_model`.
         store: whether a threshold that was chosen is written into the checkpoint; told: what is kept with it.
         seed: of the bootstrap.
         progress: see `Progress`.
@@ -67,7 +69,7 @@ def measure(
     if dev is not None:
         check_apart(Path(dev), test)
     with contextlib.ExitStack() as stack:
-        asker = load_model(model, endpoint=endpoint)
+        asker = load_model(model, endpoint=endpoint, settings=settings)
         if hasattr(asker, "close"):
             stack.callback(asker.close)
         _predict(asker, out, sets, tasks, system, progress)
@@ -116,18 +118,18 @@ def _predict(
             tasks=tuple(tasks) if name == "test" else (COARSE.name,),
             system=system,
             options=getattr(asker, "settings", None),
+            retry_errors=True,
             load=lambda path: open_picture(path).rgb,
             progress=advance,
         )
 
 
 def _threshold(predictions: Path, criterion: str, dataset: str) -> Threshold:
-    failed = [row.error for row in iter_jsonl(predictions, Prediction) if row.bonafide_score is None]
-    rows = [
-        (row.bonafide_score, bool(row.truth.is_attack))
-        for row in iter_jsonl(predictions, Prediction)
-        if row.bonafide_score is not None
-    ]
-    if not rows and failed:
-        raise ValueError(f"{predictions}: no picture got a score ({failed[0]}) — expected one a row — remove it, try again")
-    return choose_threshold([one for one, _ in rows], [one for _, one in rows], criterion, dataset=dataset)
+    rows = read_jsonl(predictions, Prediction)
+    if failed := [row.error for row in rows if row.bonafide_score is None]:
+        raise ValueError(
+            f"{predictions}: {len(failed)} of {len(rows)} pictures got no score ({failed[0]}) — expected one a row, for a "
+            "threshold of the rest would flatter — mend that and repeat the command, they are asked again"
+        )
+    scores, truth = [float(row.bonafide_score or 0.0) for row in rows], [bool(row.truth.is_attack) for row in rows]
+    return choose_threshold(scores, truth, criterion, dataset=dataset)

@@ -36,7 +36,8 @@ class SweepConfig(Config):
     """What varies, and what every run is.
 
     Attributes:
-        init: checkpoint that every run's first stage starts from; the next stage starts from the stage before it.
+        init: checkpoint that every run's first stage starts from, `{seed}` in it stands for the run's seed; the next stage
+            starts from the stage before it.
         out: folder of all; a run's is `out/VARIANT/seed-S`, its stages' below it.
         stages: name -> settings of a stage in the order of training; `config` is its YAML file, all else goes before that.
         settings: of every stage, before both.
@@ -131,7 +132,7 @@ def plan(config: SweepConfig) -> Iterator[Run]:
         if config.only is not None and variant not in config.only:
             continue
         for seed in range(config.seed, config.seed + config.repeat):
-            folder, init, stages = config.out / variant / f"seed-{seed}", config.init, {}
+            folder, init, stages = config.out / variant / f"seed-{seed}", config.init.replace("{seed}", str(seed)), {}
             for name, told in config.stages.items():
                 own = {key: value for key, value in told.items() if key != "config"}
                 values = {"cache": config.out / "cache", **own, **config.settings, **changes}

@@ -7,6 +7,7 @@ Use: `bench = simulated(Path("out/data"), SCALES["toy"], engine.step, seed=0, wo
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -174,19 +175,19 @@ def simulated(root: Path, scale: Scale, step: Step, *, seed: int, workers: int, 
     return Bench(root, domains)
 
 
-def own(root: Path, files: list[Path], step: Step, *, seed: int) -> Bench:
-    """Samples of one's own, WMCA, SiW-Mv2 and PADISI-Face as `prepare` writes them; whoever has a split keeps it.
+def own(root: Path, files: list[Path], step: Step, *, seed: int, report: Callable[[str], None] = lambda line: None) -> Bench:
+    """Samples of one's own, WMCA, SiW-Mv2 and PADISI-Face as `prepare` writes them; whoever has train and test keeps them.
 
     Raises:
         ValueError: none of these data sets among them.
     """
     rows: dict[str, list[Sample]] = {}
-    others: set[str] = set()
+    others: Counter[str] = Counter()
     for file in files:
         for row in read_jsonl(file, Sample):
             letter = row.meta.get("domain") or DATASETS.get(row.dataset)
             if letter not in DOMAINS:
-                others.add(row.dataset)
+                others[row.dataset] += 1
                 continue
             target = root / letter / "samples.jsonl"
             rows.setdefault(letter, []).append(row.model_copy(update={"image": rebase_image(row.image, file, target)}))
@@ -195,12 +196,14 @@ def own(root: Path, files: list[Path], step: Step, *, seed: int) -> Bench:
             f"{', '.join(map(str, files))}: data sets {', '.join(sorted(others)) or '(none)'} — expected some of "
             f"{', '.join(DATASETS)} — read them with faceshield prepare"
         )
+    if others:
+        report(f"left out, for no protocol has them: {', '.join(f'{count} of {name}' for name, count in others.items())}")
     for letter, found in rows.items():
         samples = root / letter / "samples.jsonl"
         samples.parent.mkdir(parents=True, exist_ok=True)
         write_jsonl(samples, found)
-        whole = {row.split for row in found} == {"train", "dev", "test"}
-        _divided(samples, "official" if whole else "subject-disjoint", seed)
+        official = {"train", "test"} <= {row.split for row in found}
+        _divided(samples, "official" if official else "subject-disjoint", seed)
         _written(samples.parent, step, letter, seed)
     return Bench(root, tuple(name for name in DOMAINS if name in rows))
 

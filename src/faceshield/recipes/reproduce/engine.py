@@ -15,12 +15,16 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from faceshield.provenance import begun
+from faceshield.model import count_parameters, resolve_model
+from faceshield.model.checkpoint import weights_folder
+from faceshield.provenance import begun, file_sha256
+from faceshield.recipes.finetune import SMALL
 from faceshield.recipes.measure import METRICS_FILE, measure
 from faceshield.recipes.reproduce.bench import FOUNDATION, Bench, Protocol, Scale
 from faceshield.recipes.reproduce.paper import SYSTEMS, Entry, Row, System
 from faceshield.recipes.sweep import SweepConfig, override, run_sweep
 from faceshield.tasks import COARSE, FINE, TASKS
+from faceshield.training.tower_config import TowersConfig
 
 TIMES_FILE = "times.jsonl"
 Train = Callable[[Path, list[str]], object]
@@ -57,10 +61,13 @@ class Engine:
         train: see `Train`.
         seed: of the first repeat; the others follow.
         threads: of torch.
-        init: checkpoint in the place of a foundation trained on D.
-        adapt: whether the towers learn on from the foundation on each protocol's own training pictures.
+        init: checkpoint in the place of a foundation trained on D; one of more than `SMALL` parameters is trained by the
+            paper's recipes, whole, and not by the tiny model's.
+        adapt: whether the towers learn on from the foundation on each protocol's own training pictures, for each seed anew.
+        starts: what a baseline starts from, by its name, in the place of itself trained on D.
         models: general models by the row's name: a model as `predict --model` takes it, and its endpoint or None.
-        only: systems to run, None = all.
+        settings: of general models, as `load_model` takes them: api_key_env, max_tokens, …
+        only: systems to run, None = all; of the others what is done is shown.
         report: told what begins and ends.
     """
 
@@ -73,9 +80,12 @@ class Engine:
     threads: int = 2
     init: str | None = None
     adapt: bool = False
+    starts: Mapping[str, str] = field(default_factory=dict)
     models: Mapping[str, tuple[str, str | None]] = field(default_factory=dict)
+    settings: Sequence[str] = ()
     only: Sequence[str] | None = None
     report: Callable[[str], None] = lambda line: None
+    idle: bool = field(default=False, init=False)  # the system at hand is none of `only`: nothing is begun
 
     def rows(self, entry: Entry, repeat: int) -> Iterator[Outcome]:
         """Every row, trained and scored where it is not yet."""
@@ -92,8 +102,7 @@ class Engine:
             NotAvailable: it cannot be had; the reason.
         """
         system = SYSTEMS[name]
-        if self.only is not None and name not in self.only:
-            raise NotAvailable("left out of this run")
+        self.idle = self.only is not None and name not in self.only
         if lacking := self.bench.missing(protocol):
             raise NotAvailable(f"no pictures of {', '.join(lacking)}")
         if system.general:
@@ -102,9 +111,15 @@ class Engine:
         return of(name, system, protocol, repeat)
 
     def step(self, name: str, done: Path, work: Callable[[], Any]) -> None:
-        """Does the work unless `done` is there, and notes the seconds."""
+        """Does the work unless `done` is there, and notes the seconds.
+
+        Raises:
+            NotAvailable: it is not there, and the system is none of those to run.
+        """
         if done.exists():
             return
+        if self.idle:
+            raise NotAvailable("left out of this run")
         self.report(f"== {name}")
         started = time.monotonic()
         work()
@@ -115,17 +130,40 @@ class Engine:
         with (self.out / TIMES_FILE).open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
+    def told(self, entry: Entry) -> list[str]:
+        """What a table's reader has to know of the trainings."""
+        protocols = [Protocol.of(row.protocol) for row in entry.rows]
+        found = []
+        if any(SYSTEMS[row.system].baseline for row in entry.rows) and self.init is None:
+            first, then = (self._pictures(scale) for scale in (self.scale.towers, self.scale.adapt))
+            longer = {**self.scale.baseline, **self.scale.longer}
+            found.append(
+                f"Pictures seen on {FOUNDATION}, then on the sources: our towers {first:,}, {then if self.adapt else 0:,} (the "
+                f"stages follow); a baseline {longer['pictures']:,}, {self.scale.baseline['pictures']:,}."
+            )
+        if self.init is not None and any(set(protocol.test) - set(protocol.train) for protocol in protocols):
+            found.append(f"Ours starts from {self.init}: whether that has seen the tested domain nobody here can know.")
+        return found
+
+    def _pictures(self, scale: Mapping[str, Any]) -> int:
+        given = [override(*item) for item in {"out": self.out, **scale}.items()]
+        return TowersConfig.load(self.configs / "train/tiny-towers.yaml", given).pictures
+
     # -- the foundation: D, and nothing else
 
-    def foundation(self, protocol: Protocol) -> str:
+    def foundation(self, protocol: Protocol, seed: int) -> str:
         """The checkpoint that the paper's two stages start from."""
         begin = self.init or self._foundation_of_d()
         if not self.adapt:
             return begin
-        out = self.out / "runs" / protocol.folder / "towers"
+        out = self._adapted(protocol, str(seed))
         data = self.bench.files(protocol, "train", "dev")
-        self._train(f"towers on {protocol.name}", "train/tiny-towers", out, self.scale.adapt, init=begin, data=data)
+        what = f"towers on {protocol.name}, seed {seed}"
+        self._train(what, "train/tiny-towers", out, self.scale.adapt, init=begin, data=data, seed=seed)
         return str(out)
+
+    def _adapted(self, protocol: Protocol, seed: str) -> Path:
+        return self.out / "runs" / protocol.folder / "towers" / f"seed-{seed}"
 
     def _foundation_of_d(self) -> str:
         if FOUNDATION not in self.bench.domains:
@@ -143,12 +181,13 @@ class Engine:
 
     def _train(self, name: str, config: str, out: Path, scale: Mapping[str, Any], **values: Any) -> None:
         """One training that is a step of its own, by its config; no clock, so that it can be repeated."""
+        recipe = self.configs / f"{config}.yaml"
         values = {"minutes": None, **scale, **values}
-        begun(out, "reproduce", values)
+        begun(out, "reproduce", {**values, "recipe": file_sha256(recipe)}, note=not self.idle)
         given = [override(key, value) for key, value in _plain(values | {"out": out, "threads": self.threads}).items()]
         if not config.startswith("train/tiny-lm"):
             given.append(override("cache", self.out / "cache"))
-        self.step(name, out / "run.json", lambda: self.train(self.configs / f"{config}.yaml", given))
+        self.step(name, out / "run.json", lambda: self.train(recipe, given))
 
     # -- the rows
 
@@ -161,9 +200,10 @@ class Engine:
 
     def _ours(self, name: str, system: System, protocol: Protocol, repeat: int) -> list[dict[str, Any]]:
         variant, out = _trained_as(system), self._folder_of_ours(protocol)
+        begin = [self.foundation(protocol, seed) for seed in range(self.seed, self.seed + repeat)]
         dev, test = (self.bench.joined(protocol, part) for part in ("dev", "test"))
         config = SweepConfig(
-            init=self.foundation(protocol),
+            init=str(self._adapted(protocol, "{seed}")) if self.adapt else begin[0],
             out=out,
             stages={
                 "pretrain": self._stage("pretrain", self.scale.pretrain, self.bench.files(protocol, "captions")),
@@ -190,35 +230,45 @@ class Engine:
         return [self._scored(what, seed / "pretrain", seed / "pretrain-scores", protocol) for seed in seeds]
 
     def _stage(self, stage: str, scale: Mapping[str, Any], dialogues: list[Path]) -> dict[str, Any]:
-        config = self.configs / "train" / f"tiny-{stage}.yaml"
-        return _plain({"config": config, "minutes": None, **scale, "dialogues": dialogues})
+        small = self.init is None or count_parameters(weights_folder(resolve_model(self.init))) < SMALL
+        config = self.configs / "train" / f"{'tiny-' if small else ''}{stage}.yaml"
+        return _plain({"config": config, "minutes": None, **(scale if small else {}), "dialogues": dialogues})
 
     def _baseline(self, name: str, system: System, protocol: Protocol, repeat: int) -> list[dict[str, Any]]:
         config = f"baseline/{system.baseline}"
         if not (self.configs / f"{config}.yaml").is_file():
             raise NotAvailable(f"no recipe in {self.configs / 'baseline'}")
-        if system.init == "towers":
-            begin: str = self.foundation(protocol)
-        else:
-            if FOUNDATION not in self.bench.domains:
-                raise NotAvailable(f"no pictures of {FOUNDATION} to start it from, as ours started")
-            data = [self.bench.file(FOUNDATION, part) for part in ("train", "dev")]
-            begin = str(self.out / "foundation" / str(system.baseline))
-            self._train(f"{name} on D", config, Path(begin), {**self.scale.baseline, **self.scale.longer}, data=data)
         found = []
         for seed in range(self.seed, self.seed + repeat):
             out = self.out / "runs" / protocol.folder / str(system.baseline) / f"seed-{seed}"
             what = f"{name} on {protocol.name}, seed {seed}"
             data = self.bench.files(protocol, "train", "dev")
+            begin = self._start(name, system, protocol, seed)
             self._train(what, config, out / "model", self.scale.baseline, data=data, init=begin, seed=seed)
             found.append(self._scored(what, out / "model", out / "scores", protocol, tasks=(COARSE.name, FINE.name)))
         return found
+
+    def _start(self, name: str, system: System, protocol: Protocol, seed: int) -> str:
+        """What a baseline's training on the sources starts from."""
+        if name in self.starts:
+            return self.starts[name]
+        if system.init == "towers":
+            return self.foundation(protocol, seed)
+        if FOUNDATION not in self.bench.domains:
+            raise NotAvailable(f"no pictures of {FOUNDATION} to start it from, as ours started; give --start {name}=FOLDER")
+        data = [self.bench.file(FOUNDATION, part) for part in ("train", "dev")]
+        begin = self.out / "foundation" / str(system.baseline)
+        longer = {**self.scale.baseline, **self.scale.longer}
+        self._train(f"{name} on {FOUNDATION}", f"baseline/{system.baseline}", begin, longer, data=data)
+        return str(begin)
 
     def _general(self, name: str, protocol: Protocol) -> dict[str, Any]:
         if name not in self.models:
             raise NotAvailable("published weights that are not here; give them as --model NAME=FOLDER, or NAME=MODEL@ENDPOINT")
         scores = self.out / "runs" / protocol.folder / name / "scores"
         model, endpoint = self.models[name]
+        weights = None if endpoint else file_sha256(resolve_model(model))
+        begun(scores, "reproduce", {"model": model, "weights": weights, "settings": self.settings}, note=not self.idle)
         return self._scored(f"{name} on {protocol.name}", model, scores, protocol, words_alone=True, endpoint=endpoint)
 
     def _scored(
@@ -229,7 +279,10 @@ class Engine:
         test = self.bench.joined(protocol, "test")
 
         def work() -> None:
-            measure(model, out, test=test, dev=dev, tasks=tasks, system=what, endpoint=endpoint, store=False)
+            given = self.settings if words_alone else ()
+            measure(
+                model, out, test=test, dev=dev, tasks=tasks, system=what, endpoint=endpoint, settings=given, store=False
+            )  # fmt: skip
 
         self.step(f"score {what}", out / METRICS_FILE, work)
         return _read(out / METRICS_FILE)

@@ -98,6 +98,14 @@ def notes(entry: Entry, outcomes: Sequence[Outcome]) -> list[str]:
         if outcome.reason:
             reasons.setdefault(outcome.reason, []).append(outcome.row.label)
     found += [f"Not available: {', '.join(dict.fromkeys(labels))}: {reason}." for reason, labels in reasons.items()]
+    lost: dict[str, float] = {}
+    for outcome in outcomes:
+        shares = [run["overall"].get(why, {}).get("value") or 0.0 for run in outcome.runs for why in ("unparsed", "error")]
+        lost[outcome.row.label] = max([lost.get(outcome.row.label, 0.0), *shares])
+    if unread := [f"{label} {share:.1%}" for label, share in lost.items() if share >= 0.001]:
+        found.append(
+            f"Answers that failed or could not be read, at most in one training, counted as errors: {', '.join(unread)}."
+        )
     trainings = max((len(outcome.runs) for outcome in outcomes), default=0)
     if trainings > 1:
         found.append(f"Mean ± standard deviation of {trainings} trainings, [mean of their 95% intervals over test pictures].")
