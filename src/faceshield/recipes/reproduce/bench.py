@@ -89,7 +89,7 @@ SCALES: dict[str, Scale] = {
     "small": Scale(
         0.5, 400, foundation_share=0.75,
         towers={
-            "pictures": 200_000, "eval_every": 20_000,
+            "pictures": 160_000, "eval_every": 20_000,
             "model": {"vision_config": {"num_hidden_layers": 4, "stem_blocks": [0, 1, 1, 1]}},
         },
         adapt={"pictures": 12_000, "eval_every": 12_000, "low_share": 0.0, "learning_rate": 3e-4},
