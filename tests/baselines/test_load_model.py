@@ -17,9 +17,11 @@ from typer.testing import CliRunner
 from faceshield.baselines import load_model
 from faceshield.baselines.looking import Looking
 from faceshield.cli import app
+from faceshield.evaluation import predict
 from faceshield.model import load, save
 from faceshield.predictor import FaceShieldPredictor
 from faceshield.records import Prediction, read_jsonl
+from faceshield.taxonomy import ATTACK_TYPES
 
 
 def run(*arguments: object) -> Result:
@@ -42,6 +44,21 @@ def test_a_model_trained_anew_under_the_same_name_is_another(checkpoint: Path, t
         next(own.model.lm_head.parameters()).add_(1e-3)
     save(own.model, own.processor, folder, own.info)
     assert load_model(folder).settings != before
+
+
+def test_our_own_model_is_told_the_types_where_it_was_not_taught_the_tasks(
+    checkpoint: Path, samples_jsonl: Path, tmp_path: Path
+) -> None:
+    """As Bunny is in the paper's tables: assembled, it is of our class, and its row is a zero-shot one."""
+    asker = load_model(checkpoint, prompt="zero-shot")
+    asker.shield.ask_many = lambda images, question: [f"Replay. {len(question)}" for _ in images]
+    predict(samples_jsonl, asker, tmp_path / "p.jsonl", tasks=["coarse", "fine"], limit=1, options=asker.settings)
+    coarse, fine = read_jsonl(tmp_path / "p.jsonl", Prediction)
+    assert all(name in coarse.question and name in fine.question for name in ATTACK_TYPES)
+    assert coarse.bonafide_score is None and fine.presentation_type == "Replay"
+    assert asker.settings["prompt"] == "zero-shot" and asker.settings["weights"]
+    with pytest.raises(ValueError, match="expected 'zero-shot' or 'plain'"):
+        load_model(checkpoint, prompt="kindly")
 
 
 def test_a_name_that_is_nothing(tmp_path: Path) -> None:

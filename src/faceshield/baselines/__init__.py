@@ -39,7 +39,8 @@ def load_model(
     Args:
         pvtm: of our own model: "off", or "paper".
         endpoint: address of an endpoint of OpenAI's protocol; pictures are sent there and nowhere else.
-        prompt: of general models: "zero-shot" (None), or "plain", see `mllm.Mllm`.
+        prompt: "zero-shot": the types are told, see `mllm`; "plain": the tasks' own questions. None: the first of general
+            models, the second of ours.
         settings: of general models: fields of `chat.ChatConfig` as "key=value", such as "max_tokens=400".
         face: "whole", or "detect": the system looks for the face first and scores alone, see `looking.Looking`.
 
@@ -82,9 +83,16 @@ def load_model(
         return _mllm(str(folder), prompt, settings)
     from faceshield.predictor import FaceShieldPredictor
 
-    _refuse(name, "our own model", prompt=prompt is not None, settings=bool(settings))
+    _refuse(name, "our own model", settings=bool(settings))
+    if prompt not in (None, "plain", "zero-shot"):
+        raise ValueError(f"prompt {prompt!r} — expected 'zero-shot' or 'plain'")
     # Predictions hold scores, no verdicts: a model that has no threshold yet is predicted to find one.
-    return FaceShieldPredictor.from_pretrained(name, threshold=0.5, pvtm=pvtm)  # type: ignore[arg-type]
+    shield = FaceShieldPredictor.from_pretrained(name, threshold=0.5, pvtm=pvtm)  # type: ignore[arg-type]
+    if prompt == "zero-shot":
+        from faceshield.baselines.mllm import ZeroShot
+
+        return ZeroShot(shield)
+    return shield
 
 
 def _refuse(name: str | Path, kind: str, **given: bool) -> None:

@@ -86,8 +86,7 @@ class Mllm:
         config: Any = getattr(self.chat, "config", None)
         kept = ("model", "temperature", "max_tokens", "image_side", "extra_body")
         told = {key: getattr(config, key) for key in kept if hasattr(config, key)}
-        words = json.dumps([self.question(task) for task in TASKS])
-        return {"prompt": self.prompt, "questions": hashlib.sha256(words.encode()).hexdigest()[:12], **told}
+        return {"prompt": self.prompt, "questions": _digest(self), **told}
 
     def ask_many(self, images: Sequence[Any], question: str) -> list[tuple[str, float | None]]:
         """The answer to one question about each picture, and bonafide_score where the question is the coarse one.
@@ -103,6 +102,37 @@ class Mllm:
 
     def close(self) -> None:
         self.chat.close()
+
+
+class ZeroShot:
+    """Our own model in the words in which general ones are asked, told the twelve types; its words decide, it has no score.
+
+    For a checkpoint that was not taught the tasks: Bunny, as `faceshield assemble` makes it (paper Tables 1, 3, 4 and 5).
+
+    Args:
+        shield: a `FaceShieldPredictor`.
+    """
+
+    def __init__(self, shield: Any) -> None:
+        self.shield = shield
+
+    def question(self, task: str) -> str:
+        """What it is asked in a task."""
+        return _QUESTIONS[task]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decides its answers beyond its name."""
+        return {"prompt": "zero-shot", "questions": _digest(self), **self.shield.settings}
+
+    def ask_many(self, images: Sequence[Any], question: str) -> list[str]:
+        """The answer to one question about each picture, which the processor pads to the readers' square."""
+        return [spoken(answer) for answer in self.shield.ask_many(images, question)]
+
+
+def _digest(asker: Mllm | ZeroShot) -> str:
+    words = json.dumps([asker.question(task) for task in TASKS])
+    return hashlib.sha256(words.encode()).hexdigest()[:12]
 
 
 def spoken(text: str) -> str:

@@ -41,7 +41,7 @@ def predict(
     concurrency: Annotated[int | None, typer.Option(min=1, help="Calls in flight at an endpoint at most. Default: 8.")] = None,
     prompt: Annotated[
         str | None,
-        typer.Option(help="General models only: zero-shot (the 12 types are told; default) or plain (the tasks' questions)."),
+        typer.Option(help="zero-shot: the 12 types are told (general models' default); plain: the tasks' questions (ours)."),
     ] = None,
     settings: Annotated[
         list[str] | None,

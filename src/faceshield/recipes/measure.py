@@ -35,8 +35,7 @@ def measure(
     tasks: Sequence[str] = tuple(TASKS),
     criterion: str = "eer",
     system: str,
-    endpoint: str | None = None,
-    settings: Sequence[str] = (),
+    asked: Mapping[str, Any] | None = None,
     store: bool = True,
     told: Mapping[str, Any] | None = None,
     seed: int = 0,
@@ -45,15 +44,14 @@ def measure(
     """Predictions, threshold and metrics of a checkpoint; what an earlier call has done is kept.
 
     Args:
-        model: a checkpoint's folder, or as `resolve_model` takes it; with `endpoint` what that endpoint calls so.
+        model: a checkpoint's folder, or as `load_model` takes it.
         out: folder for `dev.jsonl`, `test.jsonl` and `metrics.json`.
         test: samples to score.
         dev: samples to choose the threshold on; None = the checkpoint's own threshold, or the answers' words where it has none.
         tasks: to ask of the test samples.
         criterion: of the threshold, see `choose_threshold`.
         system: name of the checkpoint in the predictions' record; another system's predictions are not gone on with.
-        endpoint: address of an endpoint of OpenAI's protocol; pictures are sent there and nowhere else.
-        settings: of a general model, see `load_model`.
+        asked: how a model that nobody trained here is asked, further arguments of `load_model`; then words alone decide.
         store: whether a threshold that was chosen is written into the checkpoint; told: what is kept with it.
         seed: of the bootstrap.
         progress: see `Progress`.
@@ -69,12 +67,12 @@ def measure(
     if dev is not None:
         check_apart(Path(dev), test)
     with contextlib.ExitStack() as stack:
-        asker = load_model(model, endpoint=endpoint, settings=settings)
+        asker = load_model(model, **(asked or {}))
         if hasattr(asker, "close"):
             stack.callback(asker.close)
         _predict(asker, out, sets, tasks, system, progress)
     threshold = None
-    if dev is None and endpoint is None:
+    if dev is None and asked is None:
         info = read_info(resolve_model(model))
         if info.threshold is not None:
             threshold = Threshold(info.threshold, {"model": str(model), **info.threshold_source})

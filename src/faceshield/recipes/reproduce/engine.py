@@ -269,20 +269,18 @@ class Engine:
         model, endpoint = self.models[name]
         weights = None if endpoint else file_sha256(resolve_model(model))
         begun(scores, "reproduce", {"model": model, "weights": weights, "settings": self.settings}, note=not self.idle)
-        return self._scored(f"{name} on {protocol.name}", model, scores, protocol, words_alone=True, endpoint=endpoint)
+        asked = {"prompt": "zero-shot", "endpoint": endpoint, "settings": self.settings}
+        return self._scored(f"{name} on {protocol.name}", model, scores, protocol, asked=asked)
 
     def _scored(
         self, what: str, model: str | Path, out: Path, protocol: Protocol, *, tasks: tuple[str, ...] = tuple(TASKS),
-        words_alone: bool = False, endpoint: str | None = None,
+        asked: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:  # fmt: skip
-        dev = None if words_alone else self.bench.joined(protocol, "dev")
+        dev = None if asked else self.bench.joined(protocol, "dev")
         test = self.bench.joined(protocol, "test")
 
         def work() -> None:
-            given = self.settings if words_alone else ()
-            measure(
-                model, out, test=test, dev=dev, tasks=tasks, system=what, endpoint=endpoint, settings=given, store=False
-            )  # fmt: skip
+            measure(model, out, test=test, dev=dev, tasks=tasks, system=what, asked=asked, store=False)
 
         self.step(f"score {what}", out / METRICS_FILE, work)
         return _read(out / METRICS_FILE)
