@@ -34,7 +34,7 @@ class Scale:
         share: of each domain's pictures in the full benchmark, at least `least`; `foundation_share`: of D's, None = `share`.
         size: of the pictures.
         towers, adapt, language, pretrain, sft, baseline: settings in the place of those in configs/.
-        longer: of a baseline's start on D, in the place of `baseline`'s.
+        sft_on_d: of the foundation's stage 2, in the place of `sft`'s; longer: of a baseline's start on D, of `baseline`'s.
     """
 
     share: float
@@ -47,6 +47,7 @@ class Scale:
     pretrain: Mapping[str, Any] = field(default_factory=dict)
     sft: Mapping[str, Any] = field(default_factory=dict)
     baseline: Mapping[str, Any] = field(default_factory=dict)
+    sft_on_d: Mapping[str, Any] = field(default_factory=dict)
     longer: Mapping[str, Any] = field(default_factory=dict)
 
     def pictures(self, domain: str) -> int:
@@ -95,7 +96,8 @@ SCALES: dict[str, Scale] = {
         adapt={"pictures": 12_000, "eval_every": 12_000, "low_share": 0.0, "learning_rate": 3e-4},
         language={"steps": 400},
         pretrain={"epochs": 0.5},
-        sft={"epochs": 1},
+        sft={"epochs": 1, "lora_r": 32, "lora_alpha": 64},  # a quarter: what it starts from can answer already
+        sft_on_d={"lora_r": 128, "lora_alpha": 256},
         baseline={"pictures": 12_000, "eval_every": 12_000},
         longer={"pictures": 48_000},
     ),

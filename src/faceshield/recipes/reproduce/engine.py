@@ -176,7 +176,8 @@ class Engine:
         self._train("language model on D", "train/tiny-lm", language, self.scale.language, init=towers, dialogues=texts)
         # The paper goes on from Bunny, which has learnt to read its tower from other people's pictures; ours has, from D's.
         self._train("stage 1 on D", "train/tiny-pretrain", first, self.scale.pretrain, init=language, dialogues=[captions])
-        self._train("stage 2 on D", "train/tiny-sft", both, self.scale.sft, init=first, dialogues=[dialogues])
+        settings = {**self.scale.sft, **self.scale.sft_on_d}
+        self._train("stage 2 on D", "train/tiny-sft", both, settings, init=first, dialogues=[dialogues])
         return str(both)
 
     def _train(self, name: str, config: str, out: Path, scale: Mapping[str, Any], **values: Any) -> None:
