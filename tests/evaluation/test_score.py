@@ -207,18 +207,24 @@ def test_boxes_of_equal_confidence_are_not_ranked_by_how_ids_are_spelt() -> None
 
 def test_where_every_call_failed_every_decision_is_an_error() -> None:
     lost = {"answer": None, "is_attack": None, "bonafide_score": None, "status": "error"}
+    silent = [item.model_copy(update={"answer": None, "is_attack": None, "status": "parsed"}) for item in COARSE[1:]]
+    assert (
+        scored([COARSE[0].model_copy(update=lost), *silent])["overall"]["coarse"]["by_answer"] is None
+    )  # one that only scores
     section = scored([item.model_copy(update=lost) for item in COARSE], None)["overall"]["coarse"]
     assert section["by_answer"]["acc"]["value"] == 0.0 and section["by_answer"]["hter"]["value"] == 1.0
 
 
 def test_no_error_among_few_pictures_is_not_certain() -> None:
-    rows = [coarse(f"r{n}", "Bonafide", False, 0.9) for n in range(20)] + [
-        coarse(f"a{n}", "Print", True, 0.1) for n in range(20)
-    ]
+    rows = [coarse(f"r{n}", "Bonafide", False, 0.9) for n in range(20)]
+    rows += [coarse(f"a{n}", "Print" if n < 10 else "Replay", True, 0.1) for n in range(40)]
     ranking = scored(rows)["overall"]["coarse"]["ranking"]
-    upper = wilson(0, 20)[1]
-    assert ranking["apcer_at_bpcer5"]["ci95"] == pytest.approx([0, upper]) == ranking["bpcer_at_apcer1"]["ci95"]
-    assert ranking["eer"]["value"] == 0 and ranking["eer"]["ci95"] == pytest.approx([0, upper / 2**0.5])
+    of_attacks, of_bonafides, of_prints = (wilson(0, n)[1] for n in (40, 20, 10))
+    for name, upper in (
+        ("apcer_at_bpcer5", of_attacks), ("bpcer_at_apcer1", of_bonafides), ("bpcer_at_apcer_worst1", of_bonafides),
+        ("apcer_worst_at_bpcer1", of_prints), ("eer", np.hypot(of_attacks, of_bonafides) / 2),
+    ):  # fmt: skip
+        assert ranking[name]["value"] == 0 and ranking[name]["ci95"] == pytest.approx([0, upper]), name
 
 
 def test_a_system_without_words_has_no_decisions_by_answer() -> None:

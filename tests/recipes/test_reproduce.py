@@ -140,6 +140,14 @@ def test_a_general_model_behind_an_endpoint_fills_its_row(bench: Bench, tmp_path
     assert found["overall"]["coarse"]["by_answer"]["acc"]["value"] == pytest.approx(attacks / len(rows))
     with pytest.raises(NotAvailable, match="NAME=MODEL@ENDPOINT"):
         engine.metrics("Bunny", protocol, 1)
+    engine.models, engine.only = {}, ["FaceShield"]
+    assert engine.metrics("LLaVA", protocol, 1) == [found]  # what is there is shown
+    engine.models = {"LLaVA": ("llava:34b", server.url)}
+    with pytest.raises(NotAvailable, match="was begun with model 'llava:7b', now 'llava:34b'"):
+        engine.metrics("LLaVA", protocol, 1)
+    engine.only = None
+    with pytest.raises(ValueError, match="was begun with model"):
+        engine.metrics("LLaVA", protocol, 1)
 
 
 def test_the_foundation_and_every_baseline_start_see_d_alone(tmp_path: Path) -> None:
@@ -222,7 +230,14 @@ def test_with_a_checkpoint_of_one_s_own_its_size_says_the_recipe_and_baselines_a
 def test_a_table_says_how_many_pictures_each_has_seen(tmp_path: Path) -> None:
     engine = Engine(tmp_path, Bench(tmp_path, ("D",)), SCALES["small"], ROOT / "configs", lambda *given: None, adapt=True)
     (line,) = engine.told(ENTRIES["table2"])
-    assert "our towers 160,000, 12,000" in line and "a baseline 48,000, 12,000" in line and engine.told(ENTRIES["table3"]) == []
+    assert line == (
+        "Pictures seen on D, then on the sources: our towers 160,000 and 12,000, before the stages; "
+        "ResNet, PatchNet, IADG, CDCN 48,000 and 12,000."
+    )
+    engine.starts = {"ResNet": "microsoft/resnet-50"}
+    (line,) = engine.told(ENTRIES["table1"])
+    assert "; PatchNet, CDCN 48,000 and" in line and "ResNet those of microsoft/resnet-50 and 12,000" in line
+    assert "CoOp those of our towers and 12,000" in line and engine.told(ENTRIES["table3"]) == []
 
 
 def test_what_is_done_is_shown_though_another_system_is_run(tmp_path: Path) -> None:
@@ -240,6 +255,9 @@ def test_what_is_done_is_shown_though_another_system_is_run(tmp_path: Path) -> N
         scores.parent.mkdir(parents=True)
         scores.write_text('{"done": 1}')
         assert engine.metrics("ResNet", protocol, 1) == [{"done": 1}]
+        (scores.parent.parent / "model" / "begun.json").write_text('{"reproduce": {"seed": 7}}')
+        with pytest.raises(NotAvailable, match="left out of this run, and .* was begun with"):
+            engine.metrics("ResNet", protocol, 1)
 
 
 def test_a_training_that_failed_is_tried_again_though_a_later_one_is_done(tmp_path: Path, monkeypatch: Any) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["load_model"]
+__all__ = ["foreign_type", "load_model"]
 
 BASELINE_FILE = "baseline.json"
 """What marks the folder of a trained baseline and says which one it is, {"name": "resnet", …}."""
@@ -78,7 +78,7 @@ def load_model(
         from faceshield.baselines.classifier import BaselineClassifier
 
         return BaselineClassifier.from_folder(folder)
-    if not is_adapter(folder) and (kind := _foreign_type(folder)):
+    if not is_adapter(folder) and (kind := foreign_type(folder)):
         _refuse(name, f"a {kind} model", pvtm=pvtm != "off")
         return _mllm(str(folder), prompt, settings)
     from faceshield.predictor import FaceShieldPredictor
@@ -101,7 +101,7 @@ def _refuse(name: str | Path, kind: str, **given: bool) -> None:
         raise ValueError(f"{', '.join(wrong)} for {name} — expected none: {kind} has no such option — leave it out")
 
 
-def _foreign_type(folder: Path) -> str | None:
+def foreign_type(folder: Path) -> str | None:
     """What sort of model a folder holds, None for ours (and for what ours will say is missing).
 
     Raises:

@@ -111,10 +111,15 @@ class ZeroShot:
 
     Args:
         shield: a `FaceShieldPredictor`.
+
+    Raises:
+        ValueError: the questions are longer than its context allows.
     """
 
     def __init__(self, shield: Any) -> None:
         self.shield = shield
+        for name in TASKS:
+            shield.ask_many([], self.question(name))
 
     def question(self, task: str) -> str:
         """What it is asked in a task."""

@@ -60,7 +60,6 @@ def reproduce(
     ] = None,
 ) -> None:
     """Train what is missing, score it, and show a table of the paper with its numbers beside ours."""
-    import json
     from dataclasses import asdict
 
     from faceshield.cli.train import train
@@ -90,9 +89,9 @@ def reproduce(
     shown = ", ".join(map(str, files)) or f"FaceShield-Sim {VERSION}, seed {data_seed}"
     about: dict[str, Any] = {"data": shown, "scale": scale}
     about["foundation"] = (init or "trained on D") + (", towers adapted to the sources" if adapt_towers else "")
-    about |= {"starts": ", ".join(start)} if start else {}
     content = {"files": [file_sha256(file) for file in files], "init": init and checkpoint_hash(resolve_model(init))}
     begun(out, "reproduce", {**about, "settings": asdict(wanted), **content})
+    about |= {"starts": ", ".join(start)} if start else {}  # each training notes its own
 
     def say(line: str) -> None:
         typer.echo(line, err=True)
@@ -103,7 +102,7 @@ def reproduce(
     engine = Engine(
         out=out, bench=benches.Bench(out / "data", ()), scale=wanted, configs=configs, train=stage, seed=seed, threads=threads,
         init=init, adapt=adapt_towers, starts=starts, models=models, only=only, report=say,
-        settings=[*([f"api_key_env={json.dumps(api_key_env)}"] if api_key_env else []), *(settings or [])],
+        api_key_env=api_key_env, settings=settings or [],
     )  # fmt: skip
     engine.bench = _bench(engine, files, data_seed, workers)
     given = {"data": data or [SIMULATED], "scale": scale, "repeat": repeat, "out": out, "seed": seed or None}

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
@@ -181,8 +181,9 @@ def _coarse(rows: Rows, threshold: Threshold | None, rng: np.random.Generator, r
 
 
 def _by_answer(rows: Rows, rng: np.random.Generator, repeats: int) -> Section | None:
-    """The rates of the answers' own decisions; None for a system that has no words, which is not one whose calls failed."""
-    if all(row.answer is None and row.is_attack is None and row.status != "error" for row in rows):
+    """The rates of the answers' own decisions; None for a system that has no words, unless every call failed."""
+    spoken = any(row.answer is not None or row.is_attack is not None for row in rows)
+    if not spoken and any(row.status != "error" for row in rows):
         return None
     decisions = [row.is_attack if row.status == "parsed" else None for row in rows]
     correct = correct_by_answer(decisions, _attacks(rows))
@@ -210,12 +211,15 @@ def _ranking(curve: ScoreCurve, rows: Rows, rng: np.random.Generator, repeats: i
     """The bootstrap alone would say of few errors, and of none at all, that they are certain; a count of that size is not."""
     found = _bootstrapped(lambda weights=None: curve.summary(LIMITS, weights), rows, rng, repeats)
     attacks, bonafides = (int(counts.sum()) for counts in curve.counts())
+    fewest = min(Counter(row.truth.presentation_type for row in rows if row.truth.is_attack).values(), default=0)
     for name, told in found.items():
-        if told["ci95"] is None or name == "auc" or "apcer_worst" in name:
+        if told["ci95"] is None or name == "auc":
             continue
-        apcer, bpcer = (rate(round(told["value"] * n), n) for n in (attacks, bonafides))
-        counted = {"eer": mean_of_rates_interval(apcer, bpcer)}.get(name, (apcer if name.startswith("apcer") else bpcer).ci95)
-        found[name] = _estimate(told["value"], told["n"], wider(tuple(told["ci95"]), counted))
+        kind, _, _ = name.partition("_at_")
+        apcer, bpcer, worst = (rate(round(told["value"] * n), n) for n in (attacks, bonafides, fewest))
+        both = Estimate(None, 0, mean_of_rates_interval(apcer, bpcer))
+        counted = {"eer": both, "apcer": apcer, "bpcer": bpcer, "apcer_worst": worst}[kind]
+        found[name] = _estimate(told["value"], told["n"], wider(tuple(told["ci95"]), counted.ci95))
     return found
 
 

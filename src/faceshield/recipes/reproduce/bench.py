@@ -98,13 +98,13 @@ SCALES: dict[str, Scale] = {
         pretrain={"epochs": 0.5},
         sft={"epochs": 1, "lora_r": 32, "lora_alpha": 64},  # a quarter: what it starts from can answer already
         sft_on_d={"lora_r": 128, "lora_alpha": 256},
-        baseline={"pictures": 12_000, "eval_every": 12_000},
+        baseline={"pictures": 12_000, "eval_every": 12_000, "image_size": 192},  # the side that our towers see
         longer={"pictures": 48_000},
     ),
     "full": Scale(
         1.0, 1,
         adapt={"pictures": 60_000, "low_share": 0.0, "learning_rate": 3e-4},
-        baseline={"pictures": 60_000},
+        baseline={"pictures": 60_000, "image_size": 192},
         longer={"pictures": 240_000},
     ),
 }  # fmt: skip
@@ -205,14 +205,16 @@ def own(root: Path, files: list[Path], step: Step, *, seed: int, report: Callabl
         samples.parent.mkdir(parents=True, exist_ok=True)
         write_jsonl(samples, found)
         official = {"train", "test"} <= {row.split for row in found}
-        _divided(samples, "official" if official else "subject-disjoint", seed)
+        _divided(samples, "official" if official else "subject-disjoint", seed, report)
         _written(samples.parent, step, letter, seed)
     return Bench(root, tuple(name for name in DOMAINS if name in rows))
 
 
-def _divided(samples: Path, protocol: str, seed: int) -> None:
+def _divided(samples: Path, protocol: str, seed: int, report: Callable[[str], None] = lambda line: None) -> None:
     if not (samples.parent / "splits.json").is_file():
-        split([samples], SplitConfig.of(out=samples.parent, protocol=protocol, seed=seed))
+        found = split([samples], SplitConfig.of(out=samples.parent, protocol=protocol, seed=seed))
+        if found.left_out:
+            report(f"{samples}: {found.left_out} pictures are in no split")
 
 
 def _written(folder: Path, step: Step, name: str, seed: int) -> None:

@@ -15,6 +15,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from faceshield.baselines import foreign_type
 from faceshield.model import count_parameters, resolve_model
 from faceshield.model.checkpoint import weights_folder
 from faceshield.provenance import begun, file_sha256
@@ -27,6 +28,8 @@ from faceshield.tasks import COARSE, FINE, TASKS
 from faceshield.training.tower_config import TowersConfig
 
 TIMES_FILE = "times.jsonl"
+PUBLISHED = {"image_size": 224}
+"""Of a baseline that starts from weights given: the side of ResNet's, and of CLIP's."""
 Train = Callable[[Path, list[str]], object]
 """`faceshield train CONFIG key=value …`."""
 
@@ -66,7 +69,7 @@ class Engine:
         adapt: whether the towers learn on from the foundation on each protocol's own training pictures, for each seed anew.
         starts: what a baseline starts from, by its name, in the place of itself trained on D.
         models: general models by the row's name: a model as `predict --model` takes it, and its endpoint or None.
-        settings: of general models, as `load_model` takes them: api_key_env, max_tokens, …
+        api_key_env, settings: of general models, the first of those behind an endpoint; see `load_model`.
         only: systems to run, None = all; of the others what is done is shown.
         report: told what begins and ends.
     """
@@ -82,6 +85,7 @@ class Engine:
     adapt: bool = False
     starts: Mapping[str, str] = field(default_factory=dict)
     models: Mapping[str, tuple[str, str | None]] = field(default_factory=dict)
+    api_key_env: str | None = None
     settings: Sequence[str] = ()
     only: Sequence[str] | None = None
     report: Callable[[str], None] = lambda line: None
@@ -134,13 +138,17 @@ class Engine:
         """What a table's reader has to know of the trainings."""
         protocols = [Protocol.of(row.protocol) for row in entry.rows]
         found = []
-        if any(SYSTEMS[row.system].baseline for row in entry.rows) and self.init is None:
+        rivals = dict.fromkeys(row.system for row in entry.rows if SYSTEMS[row.system].baseline)
+        if rivals and self.init is None:
             first, then = (self._pictures(scale) for scale in (self.scale.towers, self.scale.adapt))
-            longer = {**self.scale.baseline, **self.scale.longer}
-            found.append(
-                f"Pictures seen on {FOUNDATION}, then on the sources: our towers {first:,}, {then if self.adapt else 0:,} (the "
-                f"stages follow); a baseline {longer['pictures']:,}, {self.scale.baseline['pictures']:,}."
-            )
+            longer, after = ({**self.scale.baseline, **more}["pictures"] for more in (self.scale.longer, {}))
+            of_d = [name for name in rivals if name not in self.starts and SYSTEMS[name].init == "itself"]
+            seen = [f"our towers {first:,} and {then if self.adapt else 0:,}, before the stages"]
+            seen += [f"{', '.join(of_d)} {longer:,} and {after:,}"] if of_d else []
+            for name in rivals:
+                start = self.starts.get(name, "our towers" if SYSTEMS[name].init == "towers" else None)
+                seen += [f"{name} those of {start} and {after:,}"] if start else []
+            found.append(f"Pictures seen on {FOUNDATION}, then on the sources: {'; '.join(seen)}.")
         if self.init is not None and any(set(protocol.test) - set(protocol.train) for protocol in protocols):
             found.append(f"Ours starts from {self.init}: whether that has seen the tested domain nobody here can know.")
         return found
@@ -184,11 +192,20 @@ class Engine:
         """One training that is a step of its own, by its config; no clock, so that it can be repeated."""
         recipe = self.configs / f"{config}.yaml"
         values = {"minutes": None, **scale, **values}
-        begun(out, "reproduce", {**values, "recipe": file_sha256(recipe)}, note=not self.idle)
+        self._begun(out, {**values, "recipe": file_sha256(recipe)})
         given = [override(key, value) for key, value in _plain(values | {"out": out, "threads": self.threads}).items()]
         if not config.startswith("train/tiny-lm"):
             given.append(override("cache", self.out / "cache"))
         self.step(name, out / "run.json", lambda: self.train(recipe, given))
+
+    def _begun(self, folder: Path, settings: Mapping[str, Any]) -> None:
+        """Notes what a step is begun with; of a system that is not run, what was begun otherwise is not shown."""
+        try:
+            begun(folder, "reproduce", settings, note=not self.idle)
+        except ValueError as error:
+            if not self.idle:
+                raise
+            raise NotAvailable(f"left out of this run, and {error}") from None
 
     # -- the rows
 
@@ -245,7 +262,8 @@ class Engine:
             what = f"{name} on {protocol.name}, seed {seed}"
             data = self.bench.files(protocol, "train", "dev")
             begin = self._start(name, system, protocol, seed)
-            self._train(what, config, out / "model", self.scale.baseline, data=data, init=begin, seed=seed)
+            told = {**self.scale.baseline, **(PUBLISHED if name in self.starts else {})}
+            self._train(what, config, out / "model", told, data=data, init=begin, seed=seed)
             found.append(self._scored(what, out / "model", out / "scores", protocol, tasks=(COARSE.name, FINE.name)))
         return found
 
@@ -264,13 +282,16 @@ class Engine:
         return str(begin)
 
     def _general(self, name: str, protocol: Protocol) -> dict[str, Any]:
-        if name not in self.models:
-            raise NotAvailable("published weights that are not here; give them as --model NAME=FOLDER, or NAME=MODEL@ENDPOINT")
         scores = self.out / "runs" / protocol.folder / name / "scores"
+        if name not in self.models:
+            if (scores / METRICS_FILE).is_file():
+                return _read(scores / METRICS_FILE)
+            raise NotAvailable("published weights that are not here; give them as --model NAME=FOLDER, or NAME=MODEL@ENDPOINT")
         model, endpoint = self.models[name]
-        weights = None if endpoint else file_sha256(resolve_model(model))
-        begun(scores, "reproduce", {"model": model, "weights": weights, "settings": self.settings}, note=not self.idle)
-        asked = {"prompt": "zero-shot", "endpoint": endpoint, "settings": self.settings}
+        self._begun(scores, {"model": model})
+        ours = endpoint is None and foreign_type(resolve_model(model)) is None  # Bunny, assembled: it has no settings
+        key = [override("api_key_env", self.api_key_env)] if endpoint and self.api_key_env else []
+        asked = {"prompt": "zero-shot", "endpoint": endpoint, "settings": [] if ours else [*key, *self.settings]}
         return self._scored(f"{name} on {protocol.name}", model, scores, protocol, asked=asked)
 
     def _scored(
