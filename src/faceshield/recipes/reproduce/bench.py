@@ -99,7 +99,7 @@ SCALES: dict[str, Scale] = {
         sft={"epochs": 1, "lora_r": 32, "lora_alpha": 64},  # a quarter: what it starts from can answer already
         sft_on_d={"lora_r": 128, "lora_alpha": 256},
         baseline={"pictures": 12_000, "eval_every": 12_000, "image_size": 192},  # the side that our towers see
-        longer={"pictures": 48_000},
+        longer={"pictures": 160_000},  # as many as our towers
     ),
     "full": Scale(
         1.0, 1,
