@@ -191,6 +191,8 @@ def test_the_foundation_and_every_baseline_start_see_d_alone(tmp_path: Path) -> 
     with pytest.raises(ValueError, match="begun with recipe"):  # its seeds 0, 1 and 2 would be two recipes
         engine.metrics("ResNet", protocol, 3)
     (configs / "baseline" / "resnet.yaml").write_text("# a baseline\n")
+    note = json.loads((tmp_path / "out/foundation/resnet/begun.json").read_text())["reproduce"]
+    assert not any("out/" in str(value) for value in note.values())  # the folder spelt otherwise is the same folder
     with pytest.raises(ValueError, match="begun with"):  # another scale in the same folder would mix two runs
         Engine(engine.out, engine.bench, SCALES["small"], configs, train).metrics("ResNet", protocol, 1)
 

@@ -199,9 +199,13 @@ class Engine:
         self.step(name, out / "run.json", lambda: self.train(recipe, given))
 
     def _begun(self, folder: Path, settings: Mapping[str, Any]) -> None:
-        """Notes what a step is begun with; of a system that is not run, what was begun otherwise is not shown."""
+        """Notes what a step is begun with; of a system that is not run, what was begun otherwise is not shown.
+
+        Paths in the folder of all are noted from there: however it is spelt, it is the same.
+        """
+        told = json.loads(json.dumps(_plain(settings)).replace(f"{self.out}/", ""))
         try:
-            begun(folder, "reproduce", settings, note=not self.idle)
+            begun(folder, "reproduce", told, note=not self.idle)
         except ValueError as error:
             if not self.idle:
                 raise
