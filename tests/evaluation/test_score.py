@@ -208,9 +208,8 @@ def test_boxes_of_equal_confidence_are_not_ranked_by_how_ids_are_spelt() -> None
 def test_where_every_call_failed_every_decision_is_an_error() -> None:
     lost = {"answer": None, "is_attack": None, "bonafide_score": None, "status": "error"}
     silent = [item.model_copy(update={"answer": None, "is_attack": None, "status": "parsed"}) for item in COARSE[1:]]
-    assert (
-        scored([COARSE[0].model_copy(update=lost), *silent])["overall"]["coarse"]["by_answer"] is None
-    )  # one that only scores
+    one_lost = scored([COARSE[0].model_copy(update=lost), *silent])["overall"]["coarse"]
+    assert one_lost["by_answer"] is None  # of a system that only scores
     section = scored([item.model_copy(update=lost) for item in COARSE], None)["overall"]["coarse"]
     assert section["by_answer"]["acc"]["value"] == 0.0 and section["by_answer"]["hter"]["value"] == 1.0
 

@@ -140,14 +140,13 @@ class Engine:
         found = []
         rivals = dict.fromkeys(row.system for row in entry.rows if SYSTEMS[row.system].baseline)
         if rivals and self.init is None:
-            first, then = (self._pictures(scale) for scale in (self.scale.towers, self.scale.adapt))
-            longer, after = ({**self.scale.baseline, **more}["pictures"] for more in (self.scale.longer, {}))
-            of_d = [name for name in rivals if name not in self.starts and SYSTEMS[name].init == "itself"]
-            seen = [f"our towers {first:,} and {then if self.adapt else 0:,}, before the stages"]
-            seen += [f"{', '.join(of_d)} {longer:,} and {after:,}"] if of_d else []
+            of_d, of_sources = self._pictures(self.scale.towers), self._pictures(self.scale.adapt) if self.adapt else 0
+            seen = [f"our towers {of_d:,} and {of_sources:,}, before the stages"]
+            of_sources = self.scale.baseline["pictures"]
             for name in rivals:
                 start = self.starts.get(name, "our towers" if SYSTEMS[name].init == "towers" else None)
-                seen += [f"{name} those of {start} and {after:,}"] if start else []
+                first = f"those of {start}" if start else f"{self.scale.longer.get('pictures', of_sources):,}"
+                seen.append(f"{name} {first} and {of_sources:,}")
             found.append(f"Pictures seen on {FOUNDATION}, then on the sources: {'; '.join(seen)}.")
         if self.init is not None and any(set(protocol.test) - set(protocol.train) for protocol in protocols):
             found.append(f"Ours starts from {self.init}: whether that has seen the tested domain nobody here can know.")
