@@ -82,7 +82,7 @@ def bench(samples: list[Sample], samples_jsonl: Path, tmp_path: Path) -> Bench:
     rows = [row for name in ("wmca", "siw-mv2", "else") for row in named(samples, name)]
     file = samples_jsonl.with_name("mine.jsonl")
     write_jsonl(file, rows)
-    return own(tmp_path / "bench", [file], done, seed=0)
+    return own(tmp_path / "bench", [file], done, seed=0, wording="plain")
 
 
 def test_own_samples_find_their_domain_and_keep_their_splits(bench: Bench) -> None:
@@ -111,7 +111,7 @@ def test_a_data_set_that_has_train_and_test_keeps_them_and_rows_of_others_are_to
     ]
     file, said = samples_jsonl.with_name("two.jsonl"), []
     write_jsonl(file, [*rows, *named(samples, "else")])
-    made = own(tmp_path / "bench", [file], done, seed=0, report=said.append)
+    made = own(tmp_path / "bench", [file], done, seed=0, wording="plain", report=said.append)
     tested = {row.id for row in read_jsonl(made.file("W", "test"), Sample)}
     assert tested == {row.id for row in rows if row.split == "test"} and read_jsonl(made.file("W", "dev"), Sample)
     assert said == [f"left out, for no protocol has them: {len(samples)} of else"]
@@ -119,7 +119,7 @@ def test_a_data_set_that_has_train_and_test_keeps_them_and_rows_of_others_are_to
 
 def test_samples_of_other_data_sets_are_refused_with_their_names(samples_jsonl: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="data sets drawn — expected some of wmca, siw-mv2, padisi"):
-        own(tmp_path / "bench", [samples_jsonl], done, seed=0)
+        own(tmp_path / "bench", [samples_jsonl], done, seed=0, wording="plain")
 
 
 def test_a_general_model_behind_an_endpoint_fills_its_row(bench: Bench, tmp_path: Path) -> None:
@@ -177,15 +177,16 @@ def test_the_foundation_and_every_baseline_start_see_d_alone(tmp_path: Path) -> 
                          "runs/WS-to-P/resnet/seed-0/model", "runs/WS-to-P/resnet/seed-1/model"}  # fmt: skip
     for out, files in data.items():
         seen = {name for name in DOMAINS if f"/data/{name}/" in files}
-        assert seen == ({"D"} if out.startswith("foundation") else {"W", "S"}), (out, files)
+        assert seen == ({"D"} if out.startswith("foundation") else {"W", "S", "D"}), (out, files)
         assert "/test.jsonl" not in files, out
+        assert ("/D/dev.jsonl" in files) == (out in ("foundation/towers", "foundation/resnet")), out
     assert f"init={tmp_path}/out/foundation/resnet" in asked[f"{tmp_path}/out/runs/WS-to-P/resnet/seed-0/model"]
     engine.adapt = True
     assert engine.foundation(protocol, 1) == str(tmp_path / "out/runs/WS-to-P/towers/seed-1")
     given = " ".join(asked[f"{tmp_path}/out/runs/WS-to-P/towers/seed-1"])
     assert "seed=1" in given  # each seed's own: what varies in a baseline varies in ours
     assert f"init={tmp_path}/out/foundation/sft" in given and "/data/W/" in given and "/data/S/" in given
-    assert "/data/P/" not in given and "/data/D/" not in given
+    assert "/data/P/" not in given and "/data/D/train.jsonl" in given and "/data/D/dev.jsonl" not in given
     engine.adapt = False
     (configs / "baseline" / "resnet.yaml").write_text("# another recipe\n")
     with pytest.raises(ValueError, match="begun with recipe"):  # its seeds 0, 1 and 2 would be two recipes
@@ -217,10 +218,12 @@ def test_with_a_checkpoint_of_one_s_own_its_size_says_the_recipe_and_baselines_a
     bench = Bench(tmp_path / "data", ("W", "S", "P"))
     engine = Engine(tmp_path / "out", bench, SCALES["toy"], ROOT / "configs", lambda *given: None, init="tiny")
     small = engine._stage("sft", {"epochs": 9}, [])
+    assert engine.wording == "plain"
     assert small["config"].endswith("train/tiny-sft.yaml") and small["epochs"] == 9
     monkeypatch.setattr("faceshield.recipes.reproduce.engine.count_parameters", lambda folder: 4_000_000_000)
     large = engine._stage("sft", {"epochs": 9}, [])
     assert large["config"].endswith("train/sft.yaml") and "epochs" not in large  # a scale is of the tiny model
+    assert engine.wording == "rich"
     with pytest.raises(NotAvailable, match="--start ResNet=FOLDER"):
         engine._start("ResNet", SYSTEMS["ResNet"], Protocol.of("W+S>P"), 0)
     engine.starts = {"ResNet": "microsoft/resnet-50"}
@@ -233,13 +236,13 @@ def test_a_table_says_how_many_pictures_each_has_seen(tmp_path: Path) -> None:
     engine = Engine(tmp_path, Bench(tmp_path, ("D",)), SCALES["small"], ROOT / "configs", lambda *given: None, adapt=True)
     (line,) = engine.told(ENTRIES["table2"])
     assert line == (
-        "Pictures seen on D, then on the sources: our towers 160,000 and 12,000, before the stages; "
-        "ResNet 160,000 and 12,000; PatchNet 160,000 and 12,000; IADG 160,000 and 12,000; CDCN 160,000 and 12,000."
+        "Pictures seen on D, then on the sources with D's among them: our towers 160,000, then 24,000, before the stages; "
+        "ResNet 160,000, then 24,000; PatchNet 160,000, then 24,000; IADG 160,000, then 24,000; CDCN 160,000, then 24,000."
     )
     engine.starts = {"ResNet": "microsoft/resnet-50"}
     (line,) = engine.told(ENTRIES["table1"])
-    assert "; PatchNet 160,000 and 12,000" in line and "ResNet those of microsoft/resnet-50 and 12,000" in line
-    assert "CoOp those of our towers and 12,000" in line and engine.told(ENTRIES["table3"]) == []
+    assert "; PatchNet 160,000, then 24,000" in line and "ResNet those of microsoft/resnet-50, then 24,000" in line
+    assert "CoOp those of our towers, then 24,000" in line and engine.told(ENTRIES["table3"]) == []
 
 
 def test_what_is_done_is_shown_though_another_system_is_run(tmp_path: Path) -> None:

@@ -61,9 +61,11 @@ def test_towers_train_and_write_a_checkpoint(splits_jsonl: Path, tmp_path: Path)
     assert files <= {".json", ".jsonl", ".safetensors", ".jinja"}, "no pickle"
 
 
-def test_a_stopped_run_of_towers_goes_on_to_the_same_weights(splits_jsonl: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("stem", ["residual", "resnet"])
+def test_a_stopped_run_of_towers_goes_on_to_the_same_weights(splits_jsonl: Path, tmp_path: Path, stem: str) -> None:
     texts = tower_texts()
-    train_towers(config(splits_jsonl, tmp_path / "whole", low_share=0), texts, CORPUS)
+    model = {**TOY, "vision_config": {**TOY["vision_config"], "stem": stem, "stem_blocks": [0, 1, 1, 1]}}
+    train_towers(config(splits_jsonl, tmp_path / "whole", low_share=0, model=model), texts, CORPUS)
 
     class Stop(Exception):
         pass
@@ -72,7 +74,7 @@ def test_a_stopped_run_of_towers_goes_on_to_the_same_weights(splits_jsonl: Path,
         if row.get("event") == "step" and row["step"] == 3:
             raise Stop
 
-    again = config(splits_jsonl, tmp_path / "again", low_share=0)
+    again = config(splits_jsonl, tmp_path / "again", low_share=0, model=model)
     with pytest.raises(Stop):
         train_towers(again, texts, CORPUS, stop)
     events: list[str] = []

@@ -159,8 +159,11 @@ def _bench(engine: Engine, files: list[Path], seed: int, workers: int) -> Bench:
 
     root = engine.out / "data"
     if files:
-        return benches.own(root, files, engine.step, seed=seed, report=engine.report)
-    return benches.simulated(root, engine.scale, engine.step, seed=seed, workers=workers, foundation=engine.init is None)
+        return benches.own(root, files, engine.step, seed=seed, wording=engine.wording, report=engine.report)
+    foundation = engine.init is None
+    return benches.simulated(
+        root, engine.scale, engine.step, seed=seed, workers=workers, wording=engine.wording, foundation=foundation
+    )
 
 
 def _present(engine: Engine, entry: Entry, repeat: int, about: dict[str, Any]) -> str:

@@ -22,13 +22,16 @@ SIGLIP_SO400M: dict[str, Any] = {
 
 @strict
 class FaceShieldVisionConfig(SiglipVisionConfig):
-    """SigLIP's vision tower with a residual convolution stem in the place of the one patch convolution.
+    """SigLIP's vision tower with a convolution stem in the place of the one patch convolution.
 
     Args:
+        stem: Which one, see `vision_faceshield`: `residual`, whose normalisation knows one picture alone, or
+            `resnet`, transformers' ResNet with batch normalisation.
         stem_channels: Channels of the stem's stages; each stage halves the map, so `2 ** len(stem_channels)`
             must be `patch_size` and the last entry `hidden_size`.
-        stem_blocks: Residual blocks after each stage's strided convolution (same length).
-        stem_norm_groups: Groups of the stem's GroupNorm; must divide every entry of `stem_channels`.
+        stem_blocks: Residual blocks after each stage's halving (same length); a `resnet` has 0 in the first
+            stage, its 7x7 convolution, and some in every other.
+        stem_norm_groups: Groups of the GroupNorm of `residual`; must divide every entry of `stem_channels`.
     """
 
     model_type = "faceshield_vision"
@@ -40,6 +43,7 @@ class FaceShieldVisionConfig(SiglipVisionConfig):
     num_attention_heads: int = 3
     image_size: int = 192
     patch_size: int = 16
+    stem: Literal["residual", "resnet"] = "residual"
     stem_channels: list[int] | tuple[int, ...] = (32, 64, 96, 192)
     stem_blocks: list[int] | tuple[int, ...] = (0, 1, 1, 1)
     stem_norm_groups: int = 1
@@ -61,6 +65,8 @@ class FaceShieldVisionConfig(SiglipVisionConfig):
             faults.append(
                 f"stem_blocks {self.stem_blocks} — expected one number per stage of {self.stem_channels} — match them"
             )
+        elif self.stem == "resnet" and (self.stem_blocks[:1] != [0] or 0 in self.stem_blocks[1:]):
+            faults.append(f"stem_blocks {self.stem_blocks} of a resnet — expected 0 in the first stage and some in every other")
         if any(width % self.stem_norm_groups for width in self.stem_channels):
             faults.append(
                 f"stem_norm_groups {self.stem_norm_groups} — expected a divisor of every width in {self.stem_channels}"

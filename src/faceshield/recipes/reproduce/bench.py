@@ -11,8 +11,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from faceshield.data_engine.backends.base import BackendConfig
 from faceshield.data_engine.generate import GenerateConfig, generate
 from faceshield.datasets.splits import SplitConfig, split
 from faceshield.records import Sample, read_jsonl, rebase_image, write_jsonl
@@ -22,6 +23,7 @@ from faceshield.simulate.domains import DOMAINS
 FOUNDATION = "D"
 DATASETS = {"wmca": "W", "siw-mv2": "S", "padisi": "P"}
 """Names of data sets as `prepare` gives them -> letter of the protocols."""
+Wording = Literal["plain", "rich"]
 Step = Callable[[str, Path, Callable[[], Any]], None]
 """Called with a step's name, the file that says it is done, and the work."""
 
@@ -35,6 +37,7 @@ class Scale:
         size: of the pictures.
         towers, adapt, language, pretrain, sft, baseline: settings in the place of those in configs/.
         sft_on_d: of the foundation's stage 2, in the place of `sft`'s; longer: of a baseline's start on D, of `baseline`'s.
+        wording: of the dialogues that the toy language model learns, see `BackendConfig`; a published one learns the rich.
     """
 
     share: float
@@ -49,6 +52,7 @@ class Scale:
     baseline: Mapping[str, Any] = field(default_factory=dict)
     sft_on_d: Mapping[str, Any] = field(default_factory=dict)
     longer: Mapping[str, Any] = field(default_factory=dict)
+    wording: Wording = "plain"
 
     def pictures(self, domain: str) -> int:
         share = self.foundation_share if domain == FOUNDATION and self.foundation_share is not None else self.share
@@ -64,7 +68,10 @@ SCALES: dict[str, Scale] = {
         towers={
             "pictures": 64, "batch_size": 16, "eval_pictures": 6, "low_share": 0.0, "max_shift": 2,
             "model": {
-                "vision_config": {"image_size": 64, "stem_channels": [8, 16, 24, 48], "num_hidden_layers": 3, **_TOY_WIDTHS},
+                "vision_config": {
+                    "image_size": 64, "num_hidden_layers": 3, "stem": "resnet", "stem_channels": [8, 8, 16, 48],
+                    "stem_blocks": [0, 1, 1, 1], **_TOY_WIDTHS,
+                },
                 "prompt_config": {"num_attention_heads": 3, "num_hidden_layers": 1, **_TOY_WIDTHS},
                 "text_config": {"num_attention_heads": 3, "num_hidden_layers": 2, **_TOY_WIDTHS},
             },
@@ -90,15 +97,19 @@ SCALES: dict[str, Scale] = {
     "small": Scale(
         0.5, 400, foundation_share=0.75,
         towers={
-            "pictures": 160_000, "eval_every": 20_000,
-            "model": {"vision_config": {"num_hidden_layers": 4, "stem_blocks": [0, 1, 1, 1]}},
+            "pictures": 160_000, "eval_every": 20_000, "batch_size": 32,
+            "model": {
+                "vision_config": {
+                    "num_hidden_layers": 3, "stem": "resnet", "stem_channels": [32, 32, 96, 192], "stem_blocks": [0, 2, 2, 2],
+                },
+            },
         },
-        adapt={"pictures": 12_000, "eval_every": 12_000, "low_share": 0.0, "learning_rate": 3e-4},
+        adapt={"pictures": 24_000, "eval_every": 12_000, "low_share": 0.0, "learning_rate": 3e-4},
         language={"steps": 400},
         pretrain={"epochs": 0.5},
         sft={"epochs": 1, "lora_r": 32, "lora_alpha": 64},  # a quarter: what it starts from can answer already
         sft_on_d={"lora_r": 128, "lora_alpha": 256},
-        baseline={"pictures": 12_000, "eval_every": 12_000, "image_size": 192},  # the side that our towers see
+        baseline={"pictures": 24_000, "eval_every": 12_000, "image_size": 192},  # the side that our towers see
         longer={"pictures": 160_000},  # as many as our towers
     ),
     "full": Scale(
@@ -161,8 +172,8 @@ class Bench:
         return target
 
 
-def simulated(root: Path, scale: Scale, step: Step, *, seed: int, workers: int, foundation: bool) -> Bench:
-    """FaceShield-Sim at a scale; D only where a foundation is to be trained on it."""
+def simulated(root: Path, scale: Scale, step: Step, *, seed: int, workers: int, wording: Wording, foundation: bool) -> Bench:
+    """FaceShield-Sim at a scale, its dialogues in this wording; D only where a foundation is to be trained on it."""
     domains = tuple(name for name in DOMAINS if name != FOUNDATION or foundation)
     for name in domains:
         config = SimulateConfig("drawn", scale.pictures(name), seed, size=scale.size, domain=name)
@@ -173,11 +184,19 @@ def simulated(root: Path, scale: Scale, step: Step, *, seed: int, workers: int, 
 
         step(f"simulate {name}", samples, draw)
         _divided(samples, "official", seed)
-        _written(root / name, step, name, seed)
+        _written(root / name, step, name, wording, seed)
     return Bench(root, domains)
 
 
-def own(root: Path, files: list[Path], step: Step, *, seed: int, report: Callable[[str], None] = lambda line: None) -> Bench:
+def own(
+    root: Path,
+    files: list[Path],
+    step: Step,
+    *,
+    seed: int,
+    wording: Wording,
+    report: Callable[[str], None] = lambda line: None,
+) -> Bench:
     """Samples of one's own, WMCA, SiW-Mv2 and PADISI-Face as `prepare` writes them; whoever has train and test keeps them.
 
     Raises:
@@ -206,7 +225,7 @@ def own(root: Path, files: list[Path], step: Step, *, seed: int, report: Callabl
         write_jsonl(samples, found)
         official = {"train", "test"} <= {row.split for row in found}
         _divided(samples, "official" if official else "subject-disjoint", seed, report)
-        _written(samples.parent, step, letter, seed)
+        _written(samples.parent, step, letter, wording, seed)
     return Bench(root, tuple(name for name in DOMAINS if name in rows))
 
 
@@ -217,10 +236,11 @@ def _divided(samples: Path, protocol: str, seed: int, report: Callable[[str], No
             report(f"{samples}: {found.left_out} pictures are in no split")
 
 
-def _written(folder: Path, step: Step, name: str, seed: int) -> None:
+def _written(folder: Path, step: Step, name: str, wording: Wording, seed: int) -> None:
     """Questions and answers about the training pictures alone; captions for stage 1."""
-    for file, tasks in (("dialogues", None), ("captions", ("caption",))):
-        config = GenerateConfig() if tasks is None else GenerateConfig(tasks=tasks)
+    backend = BackendConfig(kind="grammar", wording=wording)
+    for file, tasks in (("dialogues", GenerateConfig().tasks), ("captions", ("caption",))):
+        config = GenerateConfig(tasks=tasks, backend=backend)
         target = folder / f"{file}.jsonl"
 
         def write(target: Path = target, config: GenerateConfig = config) -> None:

@@ -1,8 +1,9 @@
 """Trains and scores the rows of an entry, each step once: foundation on D, baselines from weights of the same pictures, ours.
 
-Nothing of a test domain leaks: the foundation (ours after both stages, and every baseline's start) has seen D alone, and the
-stages have seen the training splits of the protocol's sources. A step is skipped once its output is complete, and a step that
-was stopped goes on. Use: `Engine(...).rows(ENTRIES["table2"], repeat=3)`.
+Nothing of a test domain leaks: the foundation (ours after both stages, and every baseline's start) has seen D alone, the
+stages the training splits of the protocol's sources, and whoever learns to see on the sources sees D's pictures beside them.
+A step is skipped once its output is complete, and a step that was stopped goes on.
+Use: `Engine(...).rows(ENTRIES["table2"], repeat=3)`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from faceshield.model.checkpoint import weights_folder
 from faceshield.provenance import begun, file_sha256
 from faceshield.recipes.finetune import SMALL
 from faceshield.recipes.measure import METRICS_FILE, measure
-from faceshield.recipes.reproduce.bench import FOUNDATION, Bench, Protocol, Scale
+from faceshield.recipes.reproduce.bench import FOUNDATION, Bench, Protocol, Scale, Wording
 from faceshield.recipes.reproduce.paper import SYSTEMS, Entry, Row, System
 from faceshield.recipes.sweep import SweepConfig, override, run_sweep
 from faceshield.tasks import COARSE, FINE, TASKS
@@ -91,6 +92,16 @@ class Engine:
     report: Callable[[str], None] = lambda line: None
     idle: bool = field(default=False, init=False)  # the system at hand is none of `only`: nothing is begun
 
+    @property
+    def small(self) -> bool:
+        """Whether ours is a toy, trained by the tiny model's recipes on few words."""
+        return self.init is None or count_parameters(weights_folder(resolve_model(self.init))) < SMALL
+
+    @property
+    def wording(self) -> Wording:
+        """Of the dialogues."""
+        return self.scale.wording if self.small else "rich"
+
     def rows(self, entry: Entry, repeat: int) -> Iterator[Outcome]:
         """Every row, trained and scored where it is not yet."""
         for row in entry.rows:
@@ -140,14 +151,15 @@ class Engine:
         found = []
         rivals = dict.fromkeys(row.system for row in entry.rows if SYSTEMS[row.system].baseline)
         if rivals and self.init is None:
-            of_d, of_sources = self._pictures(self.scale.towers), self._pictures(self.scale.adapt) if self.adapt else 0
-            seen = [f"our towers {of_d:,} and {of_sources:,}, before the stages"]
+            later = f"{self._pictures(self.scale.adapt):,}" if self.adapt else "none"
+            seen = [f"our towers {self._pictures(self.scale.towers):,}, then {later}, before the stages"]
             of_sources = self.scale.baseline["pictures"]
             for name in rivals:
                 start = self.starts.get(name, "our towers" if SYSTEMS[name].init == "towers" else None)
                 first = f"those of {start}" if start else f"{self.scale.longer.get('pictures', of_sources):,}"
-                seen.append(f"{name} {first} and {of_sources:,}")
-            found.append(f"Pictures seen on {FOUNDATION}, then on the sources: {'; '.join(seen)}.")
+                seen.append(f"{name} {first}, then {of_sources:,}")
+            among = f" with {FOUNDATION}'s among them" if FOUNDATION in self.bench.domains else ""
+            found.append(f"Pictures seen on {FOUNDATION}, then on the sources{among}: {'; '.join(seen)}.")
         if self.init is not None and any(set(protocol.test) - set(protocol.train) for protocol in protocols):
             found.append(f"Ours starts from {self.init}: whether that has seen the tested domain nobody here can know.")
         return found
@@ -164,10 +176,18 @@ class Engine:
         if not self.adapt:
             return begin
         out = self._adapted(protocol, str(seed))
-        data = self.bench.files(protocol, "train", "dev")
+        data = self._to_see(protocol)
         what = f"towers on {protocol.name}, seed {seed}"
         self._train(what, "train/tiny-towers", out, self.scale.adapt, init=begin, data=data, seed=seed)
         return str(out)
+
+    def _to_see(self, protocol: Protocol) -> list[Path]:
+        """What a protocol trains eyes on: the sources' pictures, and D's training pictures among them.
+
+        On the sources alone, who has learnt on D forgets much of it: bona fide faces before an unknown camera are refused.
+        """
+        again = [self.bench.file(FOUNDATION, "train")] if FOUNDATION in self.bench.domains else []
+        return [*self.bench.files(protocol, "train", "dev"), *again]
 
     def _adapted(self, protocol: Protocol, seed: str) -> Path:
         return self.out / "runs" / protocol.folder / "towers" / f"seed-{seed}"
@@ -251,9 +271,8 @@ class Engine:
         return [self._scored(what, seed / "pretrain", seed / "pretrain-scores", protocol) for seed in seeds]
 
     def _stage(self, stage: str, scale: Mapping[str, Any], dialogues: list[Path]) -> dict[str, Any]:
-        small = self.init is None or count_parameters(weights_folder(resolve_model(self.init))) < SMALL
-        config = self.configs / "train" / f"{'tiny-' if small else ''}{stage}.yaml"
-        return _plain({"config": config, "minutes": None, **(scale if small else {}), "dialogues": dialogues})
+        config = self.configs / "train" / f"{'tiny-' if self.small else ''}{stage}.yaml"
+        return _plain({"config": config, "minutes": None, **(scale if self.small else {}), "dialogues": dialogues})
 
     def _baseline(self, name: str, system: System, protocol: Protocol, repeat: int) -> list[dict[str, Any]]:
         config = f"baseline/{system.baseline}"
@@ -263,7 +282,7 @@ class Engine:
         for seed in range(self.seed, self.seed + repeat):
             out = self.out / "runs" / protocol.folder / str(system.baseline) / f"seed-{seed}"
             what = f"{name} on {protocol.name}, seed {seed}"
-            data = self.bench.files(protocol, "train", "dev")
+            data = self._to_see(protocol)
             begin = self._start(name, system, protocol, seed)
             told = {**self.scale.baseline, **(PUBLISHED if name in self.starts else {})}
             self._train(what, config, out / "model", told, data=data, init=begin, seed=seed)
