@@ -90,6 +90,24 @@ def test_bona_fides_alone_and_scores_that_are_kept(
     assert read_info(tmp_path / "b").threshold_source["criterion"] == "bpcer20"
 
 
+def test_a_photograph_that_was_replaced_is_judged_anew(checkpoint: Path, photos: Path, tmp_path: Path) -> None:
+    def scores(out: str) -> dict[str, float | None]:
+        (tmp_path / "work").rename(tmp_path / f"{out}.calibration")
+        assert run(photos, "--model", checkpoint, "--out", tmp_path / out, "--face", "whole").exit_code == 0
+        (tmp_path / f"{out}.calibration").rename(tmp_path / "work")
+        return {row.sample_id: row.bonafide_score for row in read_jsonl(tmp_path / "work/predictions.jsonl", Prediction)}
+
+    (tmp_path / "work").mkdir()
+    before = scores("a")
+    Image.new("RGB", (64, 64), "white").save(photos / "real/p0/0.png")
+    (photos / "real/p1/1.png").unlink()
+    after = scores("b")
+    assert after["folder:real/p0/0.png"] != before["folder:real/p0/0.png"]
+    assert {key: value for key, value in before.items() if "p0/0." not in key and "p1/1." not in key} == {
+        key: value for key, value in after.items() if "p0/0." not in key
+    }
+
+
 def test_without_a_face_nothing_is_written(checkpoint: Path, tmp_path: Path) -> None:
     photograph(tmp_path / "photos/real/wall.png", 0)
     result = run(tmp_path / "photos", "--model", checkpoint, "--out", tmp_path / "mine")

@@ -136,11 +136,19 @@ def test_a_file_goes_on_with_more_samples_and_not_with_others(samples: Path, tmp
     assert predict(samples, Oracle(), out, tasks=["coarse"]).kept == 3
     before = out.read_bytes()
     relabelled = rows[1].model_copy(update={"is_attack": False, "presentation_type": "Bonafide", "boxes": []})
-    for changed in (rows[1:], [rows[0], relabelled, *rows[2:]]):  # one is gone, or has another truth: it would be scored
+    replaced = rows[1].model_copy(update={"meta": {**rows[1].meta, "sha256": "0123456789abcdef"}})
+    cut = rows[1].model_copy(update={"size_wh": (99, 99)})
+    # One is gone, has another truth, or is another picture: its old answer would be scored.
+    for changed in (rows[1:], *([rows[0], other, *rows[2:]] for other in (relabelled, replaced, cut))):
         write_jsonl(samples, changed)
-        with pytest.raises(ValueError, match="1 answers to samples that are not in .* any more, or have another truth"):
+        with pytest.raises(ValueError, match="1 answers to samples that are not in .* any more, or are others there"):
             predict(samples, Oracle(), out, tasks=["coarse"])
     assert out.read_bytes() == before
+    write_jsonl(samples, [rows[0], relabelled, *rows[2:-1]])
+    renewed = predict(samples, Oracle(), out, tasks=["coarse"], renew=True)
+    assert (renewed.kept, renewed.written) == (len(rows) - 2, 1)
+    assert {row.sample_id: row.truth.is_attack for row in read_jsonl(out, Prediction)}[relabelled.id] is False
+    write_jsonl(samples, rows)
     assert predict(samples, Oracle(), out, tasks=["coarse"], resume=False).written == 5
 
 

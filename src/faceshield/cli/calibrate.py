@@ -91,7 +91,7 @@ def _scored(photos: Path, work: Path, model: str, face: Literal["detect", "whole
     samples = photos
     if not photos.is_file():
         samples = work / "samples.jsonl"
-        summary = read(DATASETS["folder"](photos), PrepareConfig(out=samples, workers=1))
+        summary = read(DATASETS["folder"](photos), PrepareConfig(out=samples, inspectable=True, workers=1))
         if not summary.rows:
             raise ValueError(
                 f"{photos}: no photograph that can be used — expected real/… and attack/<type>/… — see {work / 'rejects.jsonl'}"
@@ -115,6 +115,8 @@ def _scored(photos: Path, work: Path, model: str, face: Literal["detect", "whole
             system=model,
             options=looking.settings,
             batch_size=1,
+            retry_errors=True,
+            renew=True,
             load=lambda path: open_picture(path).rgb,
             progress=advance,
         )

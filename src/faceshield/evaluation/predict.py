@@ -10,7 +10,6 @@ that cannot be reached any more is no picture's fault: the run stops, and what i
 from __future__ import annotations
 
 import itertools
-import json
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -29,7 +28,6 @@ from faceshield.evaluation.asking import SCORED, Said, Scores, answerable, attem
 from faceshield.images import load_rgb
 from faceshield.provenance import read_run
 from faceshield.records import (
-    Box,
     JsonlWriter,
     Photo,
     Prediction,
@@ -112,6 +110,7 @@ def predict(
     limit: int | None = None,
     resume: bool = True,
     retry_errors: bool = False,
+    renew: bool = False,
     load: Load = load_rgb,
     engine: Engine = LOCAL,
     progress: Callable[[int, int], None] | None = None,
@@ -129,13 +128,14 @@ def predict(
         batch_size: pictures put to ``ask_many`` and ``score_many`` at once.
         limit: only the first so many samples.
         retry_errors: with ``resume``, rows that carry an error are taken out and asked again.
+        renew: with ``resume``, so are those whose sample is gone, or is another picture or has another truth now.
         load: makes of a path what the asker takes.
         engine: who asks; on a cluster the asker is an `Elsewhere`. The rows do not depend on it.
         progress: called with (pictures done, pictures in all).
 
     Raises:
         ValueError: unknown task, batch size or limit below 1, an asker that can do nothing of what is asked, a file that
-            another system began, or one with answers to samples that are gone or have another truth now.
+            another system began, or one with answers to samples that are gone or are others now (but with ``renew``).
         RecordError, FileNotFoundError: ``samples`` or the rows to continue cannot be read.
         AssistantDown: the system cannot be reached; all that it answered is kept.
     """
@@ -156,7 +156,10 @@ def predict(
     if resume:
         check_same_system(out, config)
         if retry_errors:
-            _take_out_errors(out)
+            _take_out(out, lambda row: row.error is not None)
+        if renew:
+            now = _samples_told(every)
+            _take_out(out, lambda row: _told(row.truth) != now.get(row.sample_id))
     with JsonlWriter(out, resume=resume) as writer:
         if writer.ids:
             _check_same_samples(out, samples, every)
@@ -236,18 +239,19 @@ def _unreached(held: Sequence[_Outcome]) -> AssistantDown:
     )
 
 
-def _take_out_errors(out: Path) -> None:
-    """Rows with an error leave the file, so that they are missing and asked again; so does a torn last line."""
+def _take_out(out: Path, unwanted: Callable[[Prediction], bool]) -> None:
+    """Rows leave the file, so that they are missing and asked again; so does a torn last line."""
     lines = [line for line in out.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")] if out.exists() else []
 
-    def failed(line: bytes) -> bool:
+    def leaves(line: bytes) -> bool:
         try:
-            return bool(json.loads(line).get("error"))
-        except (ValueError, AttributeError):
-            return False
+            return unwanted(Prediction.model_validate_json(line))
+        except ValueError:
+            return False  # whoever reads the file says what is wrong with it
 
-    if any(map(failed, lines)):
-        write_text_atomic(out, (line.decode("utf-8") for line in lines if not failed(line)))
+    leaving = [leaves(line) for line in lines]
+    if any(leaving):
+        write_text_atomic(out, (line.decode("utf-8") for line, goes in zip(lines, leaving, strict=True) if not goes))
 
 
 def _check(asker: Any, tasks: Sequence[str], batch_size: int, limit: int | None) -> None:
@@ -291,20 +295,25 @@ def check_same_system(out: Path, config: Mapping[str, Any]) -> None:
 
 def _check_same_samples(out: Path, samples: Path, rows: Sequence[Photo]) -> None:
     """Samples may be added to a file that goes on; an answer whose sample is gone, or was labelled anew, would be scored."""
-    now = {row.id: _told(row) for row in rows if isinstance(row, Sample)}
+    now = _samples_told(rows)
     before = read_run(out).get("inputs") or [{}]
     if not now or before[0].get("sha256") == file_sha256(samples):
         return
     other = [kept.sample_id for kept in iter_jsonl(out, Prediction) if _told(kept.truth) != now.get(kept.sample_id)]
     if other:
         raise ValueError(
-            f"{out}: {len(other)} answers to samples that are not in {samples} any more, or have another truth there "
+            f"{out}: {len(other)} answers to samples that are not in {samples} any more, or are others there "
             f"({other[0]}, …) — expected those that it was begun with, and more — start afresh, or write to another file"
         )
 
 
-def _told(truth: Sample | Truth) -> tuple[bool | None, str | None, list[Box]]:
-    return truth.is_attack, truth.presentation_type, truth.boxes
+def _samples_told(rows: Sequence[Photo]) -> dict[str, Any]:
+    return {row.id: _told(row) for row in rows if isinstance(row, Sample)}
+
+
+def _told(truth: Sample | Truth) -> tuple[Any, ...]:
+    """What an answer was to: the truth, and which picture, as far as its sample says."""
+    return truth.is_attack, truth.presentation_type, truth.boxes, truth.size_wh, truth.meta.get("sha256")
 
 
 def _predict_batch(batch: Sequence[tuple[Photo, list[str]]], *, asker: Any, samples: Path, out: Path, load: Load) -> _Outcome:
