@@ -28,6 +28,10 @@ ImageSource = str | Path | bytes | Image.Image | RGB
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
+UNREAD = frozenset({".heic", ".heif", ".avif", ".jxl", ".jp2", ".dng"})
+"""Photographs that cannot be read; whoever has some is told, for they would be missed."""
+MAX_STREAM = 512 * 1024**2
+"""Bytes that are taken from a pipe; of a file only what its header asks for is read."""
 MAX_PIXELS = 120_000_000
 """More than any phone's 108-megapixel photo, less than what fills a small machine's memory."""
 MAX_SIDE = 12_500
@@ -166,18 +170,19 @@ def check_picture(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, in
     """
     name = source_name(data)
     with _read_header(io.BytesIO(data), name) as image:
-        _check_size(name, image.width, image.height, min(max_pixels, MAX_PIXELS))
+        check_size(name, image.width, image.height, min(max_pixels, MAX_PIXELS))
         return image.width, image.height
 
 
 def list_pictures(folder: Path) -> list[Path]:
-    """Files directly inside `folder` that are named like pictures, sorted by name; hidden files are left out.
+    """Files directly inside `folder` that are named like pictures, `UNREAD` ones too, sorted by name; none that are hidden.
 
     Raises:
         ImageError: none there, or the folder cannot be read.
     """
     try:
-        found = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+        named = SUFFIXES | UNREAD
+        found = sorted(p for p in folder.iterdir() if p.suffix.lower() in named and not p.name.startswith("."))
     except OSError as error:
         raise ImageError(str(folder), f"the folder cannot be read ({error.strerror}) — check its permissions") from error
     if not found:
@@ -188,7 +193,16 @@ def list_pictures(folder: Path) -> list[Path]:
 
 def _open_file(path: Path) -> IO[bytes]:
     try:
-        return path.open("rb")
+        stream = path.open("rb")
+        if stream.seekable():
+            return stream
+        with stream:  # a pipe
+            data = stream.read(MAX_STREAM + 1)
+        if len(data) > MAX_STREAM:
+            raise ImageError(str(path), f"more than {MAX_STREAM:,} bytes from a pipe — expected one picture — give a file")
+        return io.BytesIO(data)
+    except ImageError:
+        raise
     except FileNotFoundError as error:
         raise ImageError(str(path), "no such file — expected a picture — check the path") from error
     except IsADirectoryError as error:
@@ -229,7 +243,12 @@ def _unreadable(error: BaseException) -> str:
     return f"damaged or truncated ({reason}) — expected a whole picture file — copy, download or export it again"
 
 
-def _check_size(name: str, width: int, height: int, max_pixels: int = MAX_PIXELS) -> None:
+def check_size(name: str, width: int, height: int, max_pixels: int = MAX_PIXELS) -> None:
+    """Refuses what no picture to look at should be.
+
+    Raises:
+        ImageError: too large, or too small; of the picture `name`.
+    """
     if width * height > max_pixels or max(width, height) > MAX_SIDE:
         raise ImageError(
             name,
@@ -249,13 +268,13 @@ def _check_array(array: NDArray[Any]) -> RGB:
             f"array has shape {array.shape} and type {array.dtype} — expected (H, W, 3) uint8 RGB — "
             "convert it, or pass a PIL image"
         )
-    _check_size(source_name(array), array.shape[1], array.shape[0])
+    check_size(source_name(array), array.shape[1], array.shape[0])
     return np.ascontiguousarray(array)
 
 
 def _of_fair_size(image: Image.Image, name: str) -> Image.Image:
-    """The picture, no pixel of which is decoded yet, if `_check_size` lets it pass."""
-    _check_size(name, image.width, image.height)
+    """The picture, no pixel of which is decoded yet, if `check_size` lets it pass."""
+    check_size(name, image.width, image.height)
     return image
 
 

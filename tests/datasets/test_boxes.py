@@ -44,6 +44,11 @@ def yolo(folder: Path) -> Path:
     return folder / "labels"
 
 
+def yolo_polygon(folder: Path) -> Path:
+    save(folder / "labels" / "a.txt", "0 0.1 0.1 0.3 0.3 0.2 0.5\n")
+    return folder / "labels"
+
+
 def via(folder: Path) -> Path:
     shape = {"name": "rect", "x": 20, "y": 10, "width": 40, "height": 40}
     row = {"filename": "a.jpg", "size": 1, "regions": [{"shape_attributes": shape, "region_attributes": {}}]}
@@ -83,7 +88,7 @@ def settled(source: Path, sizes: dict[str, tuple[int, int]] = SIZES) -> tuple[di
     return {name: found for name, found in boxes.items() if found}, problems
 
 
-@pytest.mark.parametrize("write", [coco, voc, yolo, via, via_polygon, label_studio, cvat])
+@pytest.mark.parametrize("write", [coco, voc, yolo, yolo_polygon, via, via_polygon, label_studio, cvat])
 def test_every_tool_says_the_same(tmp_path: Path, write: Callable[[Path], Path]) -> None:
     boxes, problems = settled(write(tmp_path))
     assert not problems and list(boxes) == ["a.jpg"]

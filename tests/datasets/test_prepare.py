@@ -130,14 +130,16 @@ def test_a_folder_of_ones_own(tmp_path: Path) -> None:
     video(root / "attack" / "Replay" / "clip.mp4")
     picture(root / "attack" / "moustache" / "c.png", seed=3)
     picture(root / "elsewhere.png", seed=4)
+    (root / "real" / "IMG_1.HEIC").write_bytes(b"as a phone saves them")
     (root / "real" / "notes.txt").write_text("hello")
     samples, problems, summary = run("folder", root, tmp_path / "samples.jsonl")
     assert [(s.presentation_type, s.subject, s.frame) for s in samples] == [
         ("Replay", None, 1), ("Replay", None, 5), ("Replay", None, 8), ("Paper mask", "ben", None), ("Bonafide", "anna", None),
     ]  # fmt: skip
     assert sorted((p["reason"], p["path"]) for p in problems) == [
-        ("label", "attack/moustache/c.png"), ("name", "elsewhere.png"),
+        ("label", "attack/moustache/c.png"), ("name", "elsewhere.png"), ("unreadable", "real/IMG_1.HEIC"),
     ]  # fmt: skip
+    assert dict(summary.ignored) == {".txt": 1}
     frame = np.asarray(Image.open(tmp_path / samples[1].image)).astype(int)
     assert np.abs(frame[24, 60] - RED).max() <= 12  # as encoded: a swap would be off by 190
     assert (frame[24, 4:16] > 230).all() and (frame[24, 26:, 2] < 60).all()  # frame 5 is white up to column 20
@@ -150,17 +152,23 @@ def test_a_list_of_ones_own(tmp_path: Path) -> None:
     rows = [
         "image,presentation_type,subject,split,x0,y0,x1,y1",
         "a.png,Glasses,anna,train,10,20,50,40",
-        "a.png,Glasses,anna,train,60,20,130,40",
+        "b.png,bona fide,ben,test,,,,",
+        "a.png,Glasses,anna,train,60,20,130,40",  # not beside its picture's other row
     ]
-    rows += ["b.png,bona fide,ben,test,,,,", "gone.png,Print,,,,,,", "b.png,Print,,,30,20,10,40"]
+    rows += ["gone.png,Print,,,,,,", "c.png,Print,,,30,20,10,40", "d.png,Print,,,,,,", "d.png,Glasses,,,,,,"]
+    picture(root / "c.png", seed=3)
+    picture(root / "d.png", seed=4)
     (root / "samples.csv").write_text("\n".join(rows))
     samples, problems, _ = run("folder", root, tmp_path / "samples.jsonl")
     assert [(s.id, s.split, s.boxes) for s in samples] == [
         ("folder:a.png", "train", [(10, 20, 50, 40), (60, 20, 100, 40)]), ("folder:b.png", "test", []),
     ]  # fmt: skip
     assert [(p["reason"], p["detail"].split(": ")[0]) for p in problems] == [
-        ("absent", "samples.csv:5"), ("manifest", "samples.csv:6"),
+        ("absent", "samples.csv:5"), ("manifest", "samples.csv:6"), ("manifest", "samples.csv:8"),
     ]  # fmt: skip
+    (root / "samples.csv").write_bytes("image,presentation_type,subject\na.png,Glasses,J\u00fcrgen".encode("cp1252"))
+    with pytest.raises(ValueError, match=r"samples.csv: not UTF-8 .* save it as UTF-8 \(Excel"):
+        run("folder", root, tmp_path / "again.jsonl")
 
 
 def test_a_list_of_json_lines(tmp_path: Path) -> None:
@@ -458,3 +466,29 @@ def test_output_inside_the_copy_is_not_read_as_part_of_it(tmp_path: Path) -> Non
     for _ in range(2):
         samples, _, _ = run("folder", root, root / "samples.jsonl", crop="detect", detector="detectors:Middle")
         assert [s.id for s in samples] == ["folder:real/a.png"]
+    # Nor is what another run has put there.
+    for name in ("a", "b"):
+        samples, _, _ = run("siw-mv2", tmp_path, tmp_path / name / "samples.jsonl", crop="detect", detector="detectors:Middle")
+        assert len(samples) == 3, name
+
+
+def test_a_box_on_a_frame_that_is_not_taken_is_told(tmp_path: Path) -> None:
+    for number in range(1, 10):
+        picture(tmp_path / "copy" / "Spoof" / "Paper" / "Paper_1" / f"{number:04}.png", seed=number)
+    boxes = tmp_path / "coco.json"
+    pictures = [{"id": n, "file_name": f"Paper_1/{n:04}.png"} for n in (4, 5)]
+    boxes.write_text(json.dumps({"images": pictures, "annotations": [{"image_id": n, "bbox": [1, 1, 9, 9]} for n in (4, 5)]}))
+    samples, problems, summary = run("siw-mv2", tmp_path / "copy", tmp_path / "samples.jsonl", boxes=boxes)
+    assert {row.frame: row.boxes for row in samples if row.boxes} == {5: [(1, 1, 10, 10)]}
+    assert [(p["reason"], p["path"].split(", ")[-1], p["dropped"]) for p in problems] == [("box", "frame 4", False)]
+    assert "3 frames were taken, not this one" in problems[0]["detail"] and summary.lost == 0
+
+
+def test_what_inspect_would_refuse_for_its_size_is_left_out_where_asked(tmp_path: Path) -> None:
+    picture(tmp_path / "mine" / "real" / "a.png", size=(24, 60))
+    picture(tmp_path / "mine" / "real" / "b.png", SKY, size=(32, 60))
+    every, _, _ = run("folder", tmp_path / "mine", tmp_path / "every.jsonl")
+    samples, problems, _ = run("folder", tmp_path / "mine", tmp_path / "samples.jsonl", inspectable=True)
+    assert len(every) == 2 and [row.id for row in samples] == ["folder:real/b.png"]
+    assert [(p["reason"], p["path"]) for p in problems] == [("size", "real/a.png")]
+    assert "24 x 60 pixels is too small" in problems[0]["detail"]

@@ -6,8 +6,11 @@ import itertools
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -72,3 +75,11 @@ def test_items_are_drawn_as_they_are_needed() -> None:
 @pytest.mark.parametrize("workers", [1, 3])
 def test_nothing_to_do(workers: int) -> None:
     assert list(in_order(task, [], workers=workers)) == []
+
+
+def test_a_script_without_a_guard_is_told_to_have_one(tmp_path: Path) -> None:
+    script = tmp_path / "mine.py"
+    script.write_text("from faceshield.datasets.workers import in_order\nprint(list(in_order(abs, [-1, -2], workers=1)))\n")
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1
+    assert "before it began — expected a script whose work stands below `if __name__ == '__main__':`" in done.stderr

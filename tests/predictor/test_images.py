@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
+import threading
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -286,6 +288,29 @@ def test_folders_are_listed_by_name_without_what_is_no_picture(tmp_path: Path) -
     for name in ("b.JPG", "a.png", "notes.txt", ".hidden.png"):
         (tmp_path / name).touch()
     assert [path.name for path in list_pictures(tmp_path)] == ["a.png", "b.JPG"]
+    (tmp_path / "c.HEIC").write_bytes(b"as a phone saves them")  # refused by name, and not passed over
+    assert [path.name for path in list_pictures(tmp_path)] == ["a.png", "b.JPG", "c.HEIC"]
     (tmp_path / "empty").mkdir()
     with pytest.raises(ImageError, match="no pictures"):
         list_pictures(tmp_path / "empty")
+
+
+def test_a_pipe_is_as_good_as_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe, data = tmp_path / "pipe", encoded(Image.fromarray(RGB), "PNG")
+
+    def through(read: Callable[[Path], object]) -> object:
+        os.mkfifo(pipe)
+        writer = threading.Thread(target=pipe.write_bytes, args=(data,))
+        writer.start()
+        try:
+            return read(pipe)
+        finally:
+            writer.join()
+            pipe.unlink()
+
+    found = through(open_picture)
+    assert isinstance(found, Picture) and np.array_equal(found.rgb, RGB)
+    assert np.array_equal(np.asarray(through(load_rgb)), RGB)
+    monkeypatch.setattr("faceshield.images.MAX_STREAM", len(data) - 1)
+    with pytest.raises(ImageError, match="more than .* bytes from a pipe"):
+        through(open_picture)

@@ -7,13 +7,15 @@ Use: `for found in Wmca(root).walk(): …`, each a `Unit` or a `Problem`.
 
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path, PurePosixPath
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TextIO
 
 Box = tuple[float, float, float, float]
 
@@ -27,7 +29,7 @@ class Problem:
 
     Attributes:
         reason: one word of a few, for counting: "name", "label", "unreadable", "crashed", "absent", "unlisted",
-            "duplicate", "gap", "box", "no face", "manifest".
+            "duplicate", "gap", "box", "no face", "size", "manifest".
         path: relative to the data set's root.
         detail: what was found, and what was expected.
         dropped: whether a sample was lost by it; a gap in frame numbers loses none.
@@ -170,7 +172,8 @@ class DataSet:
 
     def files(self) -> Iterator[PurePosixPath]:
         """Relative paths of the files below the root."""
-        yield from files_below(self.root, skip=None if self.output is None else pictures_folder(self.output, self.name))
+        own = None if self.output is None else pictures_folder(self.output, self.name).resolve()
+        yield from files_below(self.root, skip=lambda folder: folder.resolve() == own or _stored(folder, self.name))
 
     def look(self, path: PurePosixPath) -> Found | None:
         """What a file is; None = not a sample's."""
@@ -199,10 +202,43 @@ def pictures_folder(output: Path, name: str) -> Path:
     return output.parent / "images" / name
 
 
-def files_below(root: Path, inside: str = "", skip: Path | None = None) -> Iterator[PurePosixPath]:
+def _stored(folder: Path, name: str) -> bool:
+    """Whether an earlier `prepare` of this data set, to another output, has put its pictures there."""
+    if folder.name != name or folder.parent.name != "images":
+        return False
+    return any(is_output(file) for file in folder.parent.parent.glob("*.jsonl"))
+
+
+def is_output(file: Path) -> bool:
+    """Whether an earlier `prepare` wrote a samples file; of an empty file nothing is lost."""
+    with file.open("rb") as lines:
+        first = next((line for line in lines if line.strip()), b"")
+    try:
+        return not first or {"id", "dataset", "original_label"} <= set(json.loads(first))
+    except (ValueError, TypeError):
+        return False
+
+
+@contextmanager
+def opened(file: Path) -> Iterator[TextIO]:
+    """A list in UTF-8, with or without a mark at its beginning, for `csv`.
+
+    Raises:
+        ValueError: another encoding, as Excel saves a CSV if not told otherwise.
+    """
+    with file.open(encoding="utf-8-sig", newline="") as lines:
+        try:
+            yield lines
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"{file}: not UTF-8 ({error.reason}) — expected it — save it as UTF-8 (Excel: CSV UTF-8)"
+            ) from None
+
+
+def files_below(root: Path, inside: str = "", skip: Callable[[Path], bool] = lambda folder: False) -> Iterator[PurePosixPath]:
     """Relative paths of all files, sorted by name in each folder; one folder's names in memory at a time.
 
-    Hidden entries, what zip programs of other systems leave behind, and the folder `skip` are passed over.
+    Hidden entries, what zip programs of other systems leave behind, and folders to `skip` are passed over.
     """
     with os.scandir(root / inside) as entries:
         listed = sorted((entry.name, entry.is_dir()) for entry in entries)
@@ -210,7 +246,7 @@ def files_below(root: Path, inside: str = "", skip: Path | None = None) -> Itera
         if name.startswith(".") or name == "__MACOSX":
             continue
         if is_folder:
-            if skip is None or not skip.exists() or not skip.samefile(root / inside / name):
+            if not skip(root / inside / name):
                 yield from files_below(root, f"{inside}/{name}" if inside else name, skip)
         else:
             yield PurePosixPath(inside, name)

@@ -248,16 +248,26 @@ def _cvat(root: ElementTree.Element) -> Iterator[Named]:
 
 
 def _yolo(file: Path) -> Iterator[Named]:
-    """`class cx cy w h` in shares of the picture whose name the file has."""
+    """`class cx cy w h`, with or without a confidence, or `class x1 y1 x2 y2 x3 y3 …`, a polygon, of which the hull is taken.
+
+    In shares of the picture whose name the file has.
+    """
     for line in file.read_text(encoding="utf-8").splitlines():
         words = line.split()
         if not words:
             continue
         try:
-            x, y, w, h = (float(word) for word in words[1:5])
+            values = [float(word) for word in words[1:]]
         except ValueError:
-            x = y = w = h = math.nan
-        yield file.stem, Drawn((x - w / 2, y - h / 2, x + w / 2, y + h / 2), shares=True)
+            values = []
+        box = (math.nan,) * 4
+        if len(values) in (4, 5):
+            x, y, w, h = values[:4]
+            box = (x - w / 2, y - h / 2, x + w / 2, y + h / 2)
+        elif len(values) >= 6 and len(values) % 2 == 0:
+            xs, ys = values[::2], values[1::2]
+            box = (min(xs), min(ys), max(xs), max(ys))
+        yield file.stem, Drawn(box, shares=True)
 
 
 # -- and back --------------------------------------------------------------------------------------------------------------

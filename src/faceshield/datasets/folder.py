@@ -12,11 +12,11 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator, Sequence
-from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from faceshield.datasets.base import Box, DataSet, Found, Problem, Unit, in_utf8
+from faceshield.datasets.base import Box, DataSet, Found, Problem, Unit, in_utf8, is_output, opened
+from faceshield.images import UNREAD
 from faceshield.taxonomy import BONAFIDE, PRESENTATION_TYPES, UNTYPED, resolve
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
@@ -35,7 +35,7 @@ class Folder(DataSet):
         self.ignored.clear()
         for name, rows in ((LIST, self._table), (LINES, self._lines)):
             file = self.root / name
-            if file.is_file() and self.output == file.resolve() and not _is_output(file):
+            if file.is_file() and self.output == file.resolve() and not is_output(file):
                 raise ValueError(
                     f"{file}: a list of your own would be written over — expected another file — choose another --out"
                 )
@@ -57,6 +57,10 @@ class Folder(DataSet):
 
     def look(self, path: PurePosixPath) -> Found | None:
         suffix = path.suffix.lower()
+        if suffix in UNREAD:
+            return Problem(
+                "unreadable", str(path), f"{suffix} is not read — expected {', '.join(PICTURES)} — convert it to JPEG"
+            )
         if suffix not in (*PICTURES, *VIDEOS):
             return None
         parts = [part.lower() for part in path.parts[:-1]]
@@ -72,17 +76,22 @@ class Folder(DataSet):
         return _unit(str(path), label, below[0] if below else None, None, ())
 
     def _table(self, file: Path) -> Iterator[Found]:
-        with file.open(encoding="utf-8-sig", newline="") as lines:
+        with opened(file) as lines:
             rows = csv.DictReader(lines)
             missing = {"image", "presentation_type"} - set(rows.fieldnames or ())
             if missing:
                 raise ValueError(
                     f"{file}:1: no column {', '.join(sorted(missing))} — expected image, presentation_type — add it"
                 )
-            numbered = ((rows.line_num, row) for row in rows)
-            for image, group in groupby(numbered, key=lambda one: one[1]["image"]):
-                (line, _), *_ = listed = list(group)
-                same = [row for _, row in listed]
+            listed: dict[str, list[tuple[int, dict[str, Any]]]] = {}  # a picture's rows need not stand together
+            for row in rows:
+                listed.setdefault(row["image"], []).append((rows.line_num, row))
+            for image, numbered in listed.items():
+                line, same = numbered[0][0], [row for _, row in numbered]
+                if len(kinds := {str(row["presentation_type"]): None for row in same}) > 1:
+                    detail = f"{LIST}:{numbered[1][0]}: listed as {' and as '.join(kinds)} — expected one type"
+                    yield Problem("manifest", image, detail)
+                    continue
                 corners = [[row.get(name) for name in ("x0", "y0", "x1", "y1")] for row in same if row.get("x0")]
                 yield self._listed({**same[0], "image": image, "boxes": corners}, f"{LIST}:{line}")
 
@@ -113,16 +122,6 @@ class Folder(DataSet):
         told = {name: str(row[name]) for name in ("subject", "split", "video") if row.get(name) not in (None, "")}
         subject, split, video = map(told.get, ("subject", "split", "video"))
         return _unit(image, label, subject, split, boxes, video)
-
-
-def _is_output(file: Path) -> bool:
-    """Whether an earlier `prepare` wrote it; of an empty file nothing is lost."""
-    with file.open("rb") as lines:
-        first = next((line for line in lines if line.strip()), b"")
-    try:
-        return not first or {"id", "dataset", "original_label"} <= set(json.loads(first))
-    except (ValueError, TypeError):
-        return False
 
 
 def _label(name: str) -> str:

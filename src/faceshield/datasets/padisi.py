@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from faceshield.datasets.base import DataSet, Found, Lists, Problem, Reader, Unit
+from faceshield.datasets.base import DataSet, Found, Lists, Problem, Reader, Unit, opened
 
 _IDENTIFIER = re.compile(r"ID_[0-9a-f]{40}_(?P<trial>[0-9a-f]{8})_(?P<name>\w+)")
 _DUMP = "padisi_USC_FACE_preprocessed.bz2"
@@ -176,5 +176,5 @@ class Padisi(DataSet):
 
 
 def _read(file: Path) -> Iterator[dict[str, str]]:
-    with file.open(encoding="utf-8-sig", newline="") as lines:
+    with opened(file) as lines:
         yield from csv.DictReader(lines)

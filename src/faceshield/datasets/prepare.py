@@ -33,6 +33,7 @@ from faceshield.datasets.boxes import Drawn, assign, read_boxes
 from faceshield.datasets.media import RGB, Fault, MediaError, need, open_upright, read
 from faceshield.datasets.workers import Crash, in_order
 from faceshield.face import CROP_MARGIN, crop_box
+from faceshield.images import ImageError, check_size
 from faceshield.records import Sample, check_not_read, iter_jsonl, write_run
 
 Progress = Callable[[int], None]
@@ -54,6 +55,7 @@ class PrepareConfig(Config):
         faces: the same for faces, in the place of those that the data set itself has; for crop="boxes".
         types: own label -> presentation type, "attack" (of a type that nobody noted) or null (leave out), in the place of the
             data set's own table.
+        inspectable: leave out what `inspect` would refuse for its size, 32 pixels a side to 12,500.
         known: samples files whose pictures count as duplicates here.
         workers: processes that read; 0 = this one, which a decoder's crash then ends.
         timeout: seconds after which a file is given up.
@@ -67,6 +69,7 @@ class PrepareConfig(Config):
     boxes: Path | None = None
     faces: Path | None = None
     types: dict[str, str | None] = Field(default_factory=dict)
+    inspectable: bool = False
     known: list[Path] = Field(default_factory=list)
     workers: int = Field(2, ge=0)
     timeout: float = Field(600.0, gt=0)
@@ -303,14 +306,16 @@ def _extract(task: _Task) -> _Done:
         return _Done(problems=(task.unit,))
     made: list[_Frame] = []
     problems: list[Problem] = []
+    met: set[int | None] = {None}
 
     def lost(error: Exception, number: int | None = None) -> None:
         place = task.unit.path if number is None else f"{task.unit.path}, frame {number}"
-        reason = "no face" if isinstance(error, _NoFace) else "unreadable"
+        reason = error.reason if isinstance(error, _Unfit) else "unreadable"
         problems.append(Problem(reason, place, getattr(error, "strerror", None) or str(error)))
 
     try:
         for found in read(task.unit, task.root, task.config.frames_per_video):
+            met.add(found.number if isinstance(found, Fault) else found[0])
             if isinstance(found, Fault):
                 place = task.unit.path if found.number is None else f"{task.unit.path}, frame {found.number}"
                 problems.append(Problem(found.reason, place, found.detail, dropped=found.number is not None))
@@ -321,11 +326,19 @@ def _extract(task: _Task) -> _Done:
                 lost(error, found[0])
     except (MediaError, OSError) as error:
         lost(error)
+    else:
+        for number in sorted(key for key in task.drawn if key is not None and key not in met):
+            detail = f"its box is lost: {len(made)} frames were taken, not this one; take more with frames_per_video"
+            problems.append(Problem("box", f"{task.unit.path}, frame {number}", detail, dropped=False))
     return _Done(tuple(made), tuple(problems))
 
 
-class _NoFace(MediaError):
-    """Nothing to crop."""
+class _Unfit(MediaError):
+    """A picture that can be read and not be used; `reason` as of a `Problem`."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
 
 
 def _frame(task: _Task, unit: Unit, number: int | None, source: RGB | Path, problems: list[Problem]) -> _Frame:
@@ -335,12 +348,17 @@ def _frame(task: _Task, unit: Unit, number: int | None, source: RGB | Path, prob
     boxes = _inside([one for one in mine if not one.on_crop], rgb, place, problems)
     # Of the picture as it was read, so that the same one is found again whatever it was cropped to or stored as.
     digest = hashlib.sha256(str(rgb.shape).encode() + rgb.tobytes()).hexdigest()[:16]
+    if task.config.crop != "as-is":
+        known = _of(task.faces, number) or ([Drawn(unit.face, shares=True)] if unit.face else [])
+        rgb, boxes = _cropped(rgb, boxes, _face(task.config, rgb, known), task.config.margin)
+    if task.config.inspectable:
+        try:
+            check_size(place, rgb.shape[1], rgb.shape[0])
+        except ImageError as error:
+            raise _Unfit("size", error.problem) from None
     if isinstance(source, Path) and task.config.crop == "as-is":
         image = str(source.resolve())
     else:
-        if task.config.crop != "as-is":
-            known = _of(task.faces, number) or ([Drawn(unit.face, shares=True)] if unit.face else [])
-            rgb, boxes = _cropped(rgb, boxes, _face(task.config, rgb, known), task.config.margin)
         target = task.folder / _below(unit.id if number is None else f"{unit.id}/{number:06d}")
         target.parent.mkdir(parents=True, exist_ok=True)
         part = target.with_name(f".{target.name}.part")
@@ -397,7 +415,7 @@ def _face(config: PrepareConfig, rgb: RGB, known: list[Drawn]) -> Box:
         boxes = tuple(tuple(face.box) for face in _detector(config.detector).detect(rgb))
         expected = "one that the detector finds — use crop=as-is for face crops"
     if not boxes:
-        raise _NoFace(f"no face — expected {expected}")
+        raise _Unfit("no face", f"no face — expected {expected}")
     return max(boxes, key=lambda box: (box[2] - box[0]) * (box[3] - box[1]))
 
 

@@ -12,7 +12,7 @@ import csv
 import re
 from pathlib import PurePosixPath
 
-from faceshield.datasets.base import DataSet, Found, Lists, Problem, Unit
+from faceshield.datasets.base import DataSet, Found, Lists, Problem, Unit, opened
 
 _NAME = re.compile(r"(\d{3})_(\d{2})_(\d{3})_(\d)_(\d{2,3})")
 _SPLITS = {"train": "train", "dev": "dev", "eval": "test"}
@@ -69,7 +69,7 @@ class Wmca(DataSet):
         lists = Lists()
         for file in self.list_files("PROTOCOL-*.csv"):
             protocol = file.stem.removeprefix("PROTOCOL-")
-            with file.open(encoding="utf-8-sig", newline="") as lines:
+            with opened(file) as lines:
                 for number, row in enumerate(csv.reader(lines), start=1):
                     name = PurePosixPath(row[0].strip()).name if row else ""
                     match = _NAME.fullmatch(name)

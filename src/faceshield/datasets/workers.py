@@ -1,6 +1,7 @@
 """Work in processes that may die: a broken video can crash its decoder, and that must cost one item, not the run.
 
-Use: `for item, result in in_order(decode, items, workers=2): …`, where `result` may be a `Crash`.
+Use: `for item, result in in_order(decode, items, workers=2): …`, where `result` may be a `Crash`; in a script of one's own
+below `if __name__ == "__main__":`, for each worker reads the script anew.
 """
 
 from __future__ import annotations
@@ -102,6 +103,9 @@ def in_order(
         items: what to work on.
         workers: processes; 0 = none but this one, which must not die then.
         timeout: seconds after which an item is given up and its process killed; the start of a process is not counted.
+
+    Raises:
+        RuntimeError: no process ever came so far as to begin.
     """
     if workers == 0:
         yield from ((item, _safely(work, item)) for item in items)
@@ -111,7 +115,7 @@ def in_order(
     waiting: dict[int, Item] = {}
     done: dict[int, Result | Crash] = {}
     crew: list[_Worker[Item, Result]] = []
-    following, exhausted = 0, False
+    following, exhausted, any_came = 0, False, False
     try:
         while True:
             while following in done:
@@ -139,8 +143,14 @@ def in_order(
                 worker = busy[connection]  # type: ignore[index]
                 assert worker.index is not None
                 result = worker.take()
+                any_came = any_came or worker.ready
                 if result is _ARRIVED:
                     continue
+                if not any_came:
+                    raise RuntimeError(
+                        f"{result.reason} before it began — expected a script whose work stands below "  # type: ignore[union-attr]
+                        "`if __name__ == '__main__':`, for each worker reads it anew — put it there, or give workers=0"
+                    )
                 done[worker.index], worker.index = result, None
                 if not worker.process.is_alive():
                     worker.end()

@@ -190,7 +190,7 @@ def _prepared(config: FinetuneConfig, data: Path, tell: Report) -> Path:
     target = data / "samples.jsonl"
     if not target.is_file():
         crop: Literal["detect", "as-is"] = "detect" if config.face == "detect" else "as-is"
-        summary = prepare(DATASETS["folder"](config.folder), PrepareConfig(out=target, crop=crop, workers=1))
+        summary = prepare(DATASETS["folder"](config.folder), PrepareConfig(out=target, crop=crop, inspectable=True, workers=1))
         tell({"event": "prepared", "pictures": sum(summary.rows.values()), **summary.problems})
     rows = read_jsonl(target, Sample)
     for is_attack, name, where in ((False, "bona fide pictures", "real"), (True, "attacks", "attack/<type>")):
