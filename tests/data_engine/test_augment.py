@@ -28,6 +28,10 @@ def test_the_grammar_says_it_in_new_words(dialogues_jsonl: Path, tmp_path: Path)
     again = augment(dialogues_jsonl, tmp_path / "again.jsonl", AugmentConfig(), seed=0)
     assert again.out.read_bytes() == result.out.read_bytes()
     assert augment(dialogues_jsonl, tmp_path / "again.jsonl", AugmentConfig(), seed=0).reused
+    twice = augment(result.out, tmp_path / "twice.jsonl", AugmentConfig(), seed=1)
+    rows = read_jsonl(twice.out, Dialogue)  # ids that are taken are taken
+    assert len(rows) == 5 * len(before) and {row.id for row in after} <= {row.id for row in rows}
+    assert {row.meta.get("augmented_from") for row in rows} <= {None, *(row.id for row in before)}
 
 
 class Careless:

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from faceshield.cli import app
 from faceshield.data_engine.build import BuildConfig, ReviewOutstanding, build
 from faceshield.data_engine.report import ReportConfig, distinct, report
-from faceshield.records import Dialogue, read_jsonl
+from faceshield.records import Dialogue, read_jsonl, write_run
 from faceshield.tasks import TASKS
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "data"
@@ -59,6 +59,25 @@ def test_a_review_is_waited_for(samples_jsonl: Path, tmp_path: Path) -> None:
     kept = (tmp_path / "out" / "filtered.jsonl").read_text().splitlines(keepends=True)[:10]
     (tmp_path / "out" / "reviewed.jsonl").write_text("".join(kept))
     assert build(config).numbers["dialogues"] == 30
+
+
+def test_a_review_of_other_dialogues_or_of_a_part_is_none(samples_jsonl: Path, tmp_path: Path) -> None:
+    config = recipe(samples_jsonl, tmp_path / "out", "sft45k", "generate.count=30", "review=true")
+    with pytest.raises(ReviewOutstanding, match="is not there"):
+        build(config)
+    filtered, reviewed = tmp_path / "out/filtered.jsonl", tmp_path / "out/reviewed.jsonl"
+    reviewed.write_bytes(filtered.read_bytes())
+    counts = reviewed.with_suffix(".review.json")
+    write_run(reviewed, config={}, seed=0, inputs=[filtered])
+    counts.write_text('{"open": 39}')
+    with pytest.raises(ReviewOutstanding, match=r"39 dialogues are still to be decided .* faceshield review"):
+        build(config)
+    counts.write_text('{"open": 0}')
+    write_run(reviewed, config={}, seed=0, inputs=[samples_jsonl])
+    with pytest.raises(ReviewOutstanding, match="is of other dialogues than"):
+        build(config)
+    write_run(reviewed, config={}, seed=0, inputs=[filtered])
+    assert build(config).steps
 
 
 def test_the_verbs_one_after_the_other_make_the_same_file(samples_jsonl: Path, tmp_path: Path) -> None:

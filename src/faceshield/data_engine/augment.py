@@ -6,6 +6,7 @@ readers check. Use: `augment("accepted.jsonl", "dialogues.jsonl", AugmentConfig(
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def augment(
 ) -> StageResult:
     """Writes every dialogue and its new wordings after it; resumable, see `stage.run_stage`.
 
-    What gets no new wording is kept itself, and named in the rejects.
+    What gets no new wording is kept itself, and named in the rejects; what an earlier run has added stays as it is.
 
     Args:
         cache, backend, engine, progress: as `generate.generate` has them.
@@ -55,13 +56,16 @@ def augment(
     """
     dialogues, out = Path(dialogues), Path(out)
     rows = read_jsonl(dialogues, Dialogue)
+    earlier = Counter(row.meta.get("augmented_from") for row in rows)
     described = {"dialogues": str(dialogues), "pairs": config.pairs}
     here, there = dialogues.absolute(), out.absolute()
     with lent_backend(config.backend, engine, cache=cache, given=backend) as (writer, engine):
 
         def work(row: Dialogue) -> Outcome:
             moved = row.model_copy(update={"image": rebase_image(row.image, here, there)})
-            return reworded(moved, config.pairs, writer, seed)
+            if "augmented_from" in row.meta:
+                return Outcome(rows=[moved])
+            return reworded(moved, config.pairs, writer, seed, first=earlier[row.id] + 1)
 
         return run_stage(
             out, rows, work,
@@ -69,8 +73,8 @@ def augment(
         )  # fmt: skip
 
 
-def reworded(row: Dialogue, count: int, backend: Backend, seed: int) -> Outcome:
-    """A dialogue and `count` new ones that say the same."""
+def reworded(row: Dialogue, count: int, backend: Backend, seed: int, first: int = 1) -> Outcome:
+    """A dialogue and `count` new ones that say the same, numbered from `first`."""
     outcome = Outcome(rows=[row])
     try:
         pairs = backend.rewrite(row, count, seed=seed)
@@ -79,7 +83,7 @@ def reworded(row: Dialogue, count: int, backend: Backend, seed: int) -> Outcome:
         outcome.rejects.append({"id": f"{row.id}:new", "filter": name, "reason": str(error)})
         outcome.failed = isinstance(error, NoCall)
         return outcome
-    for number, pair in enumerate(pairs, start=1):
+    for number, pair in enumerate(pairs, start=first):
         new = Dialogue(
             id=f"{row.id}:new{number}",
             image=row.image,

@@ -6,6 +6,7 @@ Use: `faceshield build-dataset configs/data/sft45k.yaml samples=samples.jsonl ou
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from faceshield.data_engine.generate import GenerateConfig, generate
 from faceshield.data_engine.report import ReportConfig, report
 from faceshield.data_engine.stage import StageResult
 from faceshield.engines import LOCAL, Engine
+from faceshield.provenance import file_sha256, read_run
 
 Progress = Callable[[int, int], None]
 
@@ -103,6 +105,7 @@ def build(
                 f"{reviewed} is not there — expected what people accepted of {current} — type: "
                 f"faceshield review {current} --out {reviewed}, then the same command again"
             )
+        _check_review(reviewed, current)
         current = reviewed
     if config.augment is not None:
         with show("augment") as advance:
@@ -112,3 +115,17 @@ def build(
     card = out / "README.md"
     numbers = report(last, card, config.report)
     return Built(steps, last, card, numbers)
+
+
+def _check_review(reviewed: Path, current: Path) -> None:
+    """What `faceshield review` wrote must be of these dialogues and of all to be seen; of another tool nobody knows."""
+    again = f"type: faceshield review {current} --out {reviewed}, then the same command again"
+    inputs = read_run(reviewed).get("inputs") or [{}]
+    if inputs[0].get("sha256") not in (None, file_sha256(current)):
+        raise ReviewOutstanding(
+            f"{reviewed} is of other dialogues than {current} has now — expected a review of these — {again}"
+        )
+    counts = reviewed.with_suffix(".review.json")
+    left = json.loads(counts.read_text(encoding="utf-8"))["open"] if counts.is_file() else 0
+    if left:
+        raise ReviewOutstanding(f"{reviewed}: {left:,} dialogues are still to be decided — expected none — {again}")
