@@ -22,6 +22,7 @@ from faceshield.inspection import Box, InspectionReport
 _SHOWN_SIDE = 640
 _VERDICT_CLASS = {"attack": "attack", "bona fide": "bonafide"}
 
+MADE_BY = "faceshield inspect"
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _FOOTER = (
     "The verdict compares the bona fide score (0 to 1, high = bona fide) with a threshold that was stored "
@@ -121,6 +122,7 @@ class Page:
         title = escape(self._title)
         return (
             '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+            f'<meta name="generator" content="{MADE_BY}">'
             '<meta name="viewport" content="width=device-width,initial-scale=1">'
             f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
             f"<title>{title}</title><style>{_STYLE}</style></head><body>"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -87,6 +88,19 @@ def test_the_table_is_for_people(run: Run, photos: Path) -> None:
     assert "\x1b" not in out  # colours only on a terminal
 
 
+def test_out_writes_over_its_own_and_over_nothing_else(run: Run, photos: Path) -> None:
+    kept = {name: (photos / name).read_bytes() for name in ("face.png", "words.jpg")}
+    (photos / "wall.png").write_bytes(kept["face.png"])  # another picture of that name, which is not looked at
+    (photos / "report.html").write_text("of somebody else")
+    for _ in range(2):
+        assert run("inspect", photos / "wall.jpg", "--out", photos, "--face", "whole", "--json")[0] == 0
+        assert (photos / "report.html").read_text() == "of somebody else"
+        assert (photos / "wall.png").read_bytes() == kept["face.png"]
+        assert all((photos / name).read_bytes() == data for name, data in kept.items())
+        made = {path.name for path in photos.iterdir()} - {*kept, "wall.jpg", "notes.txt", "wall.png", "report.html"}
+        assert made == {"wall-2.png", "report-2.html"}
+
+
 def test_out_gets_annotated_pictures_and_the_page(run: Run, photos: Path, tmp_path: Path) -> None:
     out_folder = tmp_path / "new" / "out"
     before = (photos / "face.png").read_bytes()
@@ -160,3 +174,12 @@ def test_doctor_tells_what_works(run: Run) -> None:
     assert "torch" in out and "finds the one face" in out
     code, out, _ = run("doctor", model="no-such-model")
     assert code == 2 and "FAIL files" in out and "all well" not in out
+
+
+def test_a_pipe_of_another_encoding_loses_no_row(photos: Path, checkpoint: Path) -> None:
+    pictures = [str(photos / name) for name in ("gone.png", "words.jpg")]
+    command = [sys.executable, "-m", "faceshield", "inspect", *pictures, "--model", str(checkpoint)]
+    environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    done = subprocess.run(command, capture_output=True, env=environment, timeout=120, check=False)
+    assert done.returncode == 2 and not done.stderr and b"no such file \\u2014 expected" in done.stdout
+    assert b"words.jpg" in done.stdout

@@ -46,8 +46,9 @@ def test_an_answer_that_was_cut_says_so(client: TestClient, shield: FaceShieldPr
     assert limit > 3
     for options in ({"max_tokens": 3}, {"max_completion_tokens": 3}, {"max_tokens": limit, "max_completion_tokens": 3}):
         asked = {"messages": [message(wall_png)], "face": "whole", **options}
-        choice = client.post("/v1/chat/completions", json=asked).json()["choices"][0]
-        assert choice["finish_reason"] == "length"
+        answer = client.post("/v1/chat/completions", json=asked).json()
+        (choice,) = answer["choices"]
+        assert choice["finish_reason"] == "length" and answer["usage"]["completion_tokens"] == 3
         assert whole.startswith(choice["message"]["content"].strip()) and len(choice["message"]["content"]) < len(whole)
         events = client.post("/v1/chat/completions", json={**asked, "stream": True}).text.split("\n\n")
         ends = [json.loads(event[6:])["choices"][0]["finish_reason"] for event in events if event.startswith("data: {")]

@@ -7,6 +7,7 @@ code 2; with FACESHIELD_TRACEBACK=1 in the environment it keeps its traceback.
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from typing import Annotated
@@ -84,6 +85,9 @@ def _one_line(error: Exception) -> str:
 
 def main() -> None:
     """Runs the command line; exit code 2 for errors that the user can mend."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a letter that cannot be shown must not end the work
     try:
         app()
     # RecordError and ConfigError are ValueErrors; a missing extra is an ImportError with the line to type.

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Collection, Iterable, Iterator
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -119,7 +119,7 @@ class Table:
 
 
 class _Saver:
-    """Annotated pictures as they come, the page at the end."""
+    """Annotated pictures as they come, the page at the end; over what an earlier run wrote, and over nothing else."""
 
     def __init__(self, folder: Path, inputs: list[Path]) -> None:
         self._folder = folder
@@ -134,18 +134,38 @@ class _Saver:
             return
         from faceshield.annotate import annotate
 
-        stem = Path(picture.name).stem
-        target, number = self._folder / f"{stem}.png", 1
-        while target.resolve() in self._taken:
+        annotate(picture.rgb, report).save(self._free(Path(picture.name).stem, ".png"), pnginfo=_mark())
+
+    def _free(self, stem: str, suffix: str) -> Path:
+        target, number = self._folder / f"{stem}{suffix}", 1
+        while target.resolve() in self._taken or (target.exists() and not _is_ours(target)):
             number += 1
-            target = self._folder / f"{stem}-{number}.png"
+            target = self._folder / f"{stem}-{number}{suffix}"
         self._taken.add(target.resolve())
-        annotate(picture.rgb, report).save(target)
+        return target
 
     def finish(self) -> str:
-        target = self._folder / "report.html"
+        target = self._free("report", ".html")
         target.write_text(self._page.html(), encoding="utf-8", errors="backslashreplace")
         return f"annotated pictures and {target}"
+
+
+def _mark() -> Any:
+    from PIL.PngImagePlugin import PngInfo
+
+    from faceshield.html_report import MADE_BY
+
+    info = PngInfo()
+    info.add_text("Software", MADE_BY)
+    return info
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether an earlier run wrote this picture or page: both have `MADE_BY` near their beginning."""
+    from faceshield.html_report import MADE_BY
+
+    with path.open("rb") as stream:
+        return MADE_BY.encode() in stream.read(1024)
 
 
 def ensure_writable(folder: Path) -> None:
@@ -194,8 +214,8 @@ def _expand(photos: Iterable[Path]) -> Iterator[Path | ImageError]:
 
 
 def _json(report: InspectionReport) -> str:
-    """One line; bytes of a file's name that are not UTF-8 stay in it as JSON's own escapes."""
-    return json.dumps(report.to_dict(), ensure_ascii=False).encode("utf-8", "backslashreplace").decode("utf-8")
+    """One line of ASCII, whatever the terminal or the pipe can show: letters beyond it are JSON's own escapes."""
+    return json.dumps(report.to_dict())
 
 
 def _printable(text: str) -> str:

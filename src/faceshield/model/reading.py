@@ -30,9 +30,10 @@ _ROOM = 256  # tokens for which a cache has room beyond what it holds
 
 
 class Words(str):
-    """An answer; `cut` says that it had not come to its end when it was stopped."""
+    """An answer; `cut` says that it had not come to its end when it was stopped, `tokens` how many it took, its end too."""
 
     cut: bool = False
+    tokens: int = 0
 
 
 class _Answer:
@@ -216,7 +217,7 @@ class Reading:
     def _words(self, answer: list[int]) -> Words:
         ended = answer[-1] == self.processor.eos_token_id
         words = Words(self.processor.decode_answer(answer[:-1] if ended else answer))
-        words.cut = not ended
+        words.cut, words.tokens = not ended, len(answer)
         return words
 
     def _rest(self, question: str) -> list[int]:

@@ -169,10 +169,9 @@ class Service:
             raise Refusal(422, "bad_photo", problem)
         return (await self._wait(request, question, [photo]))[0]
 
-    def count_tokens(self, prompt: str, answer: str) -> tuple[int, int]:
+    def count_tokens(self, prompt: str, answer: Words) -> tuple[int, int]:
         """Of a question with its photo, and of an answer."""
-        processor = self.predictor.processor
-        return len(processor.encode_question(prompt)), len(processor.encode_answer(answer))
+        return len(self.predictor.processor.encode_question(prompt)), answer.tokens
 
     async def _wait(self, request: Request | None, key: Hashable, items: Sequence[bytes]) -> list[Any]:
         if self.draining:
