@@ -236,9 +236,12 @@ def test_a_table_says_how_many_pictures_each_has_seen(tmp_path: Path) -> None:
     engine = Engine(tmp_path, Bench(tmp_path, ("D",)), SCALES["small"], ROOT / "configs", lambda *given: None, adapt=True)
     (line,) = engine.told(ENTRIES["table2"])
     assert line == (
-        "Pictures seen on D, then on the sources with D's among them: our towers 160,000, then 24,000, before the stages; "
+        "Pictures seen on D, then on the sources with D's among them: our towers 160,000, then 24,000 before the stages; "
         "ResNet 160,000, then 24,000; PatchNet 160,000, then 24,000; IADG 160,000, then 24,000; CDCN 160,000, then 24,000."
     )
+    engine.adapt = False
+    (line,) = engine.told(ENTRIES["table2"])
+    assert "our towers 160,000, then frozen; ResNet" in line
     engine.starts = {"ResNet": "microsoft/resnet-50"}
     (line,) = engine.told(ENTRIES["table1"])
     assert "; PatchNet 160,000, then 24,000" in line and "ResNet those of microsoft/resnet-50, then 24,000" in line

@@ -151,8 +151,8 @@ class Engine:
         found = []
         rivals = dict.fromkeys(row.system for row in entry.rows if SYSTEMS[row.system].baseline)
         if rivals and self.init is None:
-            later = f"{self._pictures(self.scale.adapt):,}" if self.adapt else "none"
-            seen = [f"our towers {self._pictures(self.scale.towers):,}, then {later}, before the stages"]
+            later = f"{self._pictures(self.scale.adapt):,} before the stages" if self.adapt else "frozen"
+            seen = [f"our towers {self._pictures(self.scale.towers):,}, then {later}"]
             of_sources = self.scale.baseline["pictures"]
             for name in rivals:
                 start = self.starts.get(name, "our towers" if SYSTEMS[name].init == "towers" else None)
