@@ -23,7 +23,7 @@ _SHOWN_SIDE = 640
 _VERDICT_CLASS = {"attack": "attack", "bona fide": "bonafide"}
 
 MADE_BY = "faceshield inspect"
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _FOOTER = (
     "The verdict compares the bona fide score (0 to 1, high = bona fide) with a threshold that was stored "
     "with the model; the reasoning is the model's own text and does not decide. A single picture proves "
@@ -124,7 +124,7 @@ class Page:
             '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
             f'<meta name="generator" content="{MADE_BY}">'
             '<meta name="viewport" content="width=device-width,initial-scale=1">'
-            f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+            f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
             f"<title>{title}</title><style>{_STYLE}</style></head><body>"
             f"<header><h1>{title}</h1><p>{escape(summary)}</p>"
             f'<p class="soft">Model {escape("; ".join(self._models) or "unknown")}</p></header>'

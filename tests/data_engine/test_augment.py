@@ -11,7 +11,7 @@ from faceshield.data_engine.augment import AugmentConfig, augment
 from faceshield.data_engine.backends import NoCall, Pair
 from faceshield.data_engine.contradictions import contradictions
 from faceshield.data_engine.stage import AssistantDown, rejects_path
-from faceshield.records import Dialogue, read_jsonl
+from faceshield.records import Dialogue, read_jsonl, write_jsonl
 
 
 def test_the_grammar_says_it_in_new_words(dialogues_jsonl: Path, tmp_path: Path) -> None:
@@ -28,10 +28,18 @@ def test_the_grammar_says_it_in_new_words(dialogues_jsonl: Path, tmp_path: Path)
     again = augment(dialogues_jsonl, tmp_path / "again.jsonl", AugmentConfig(), seed=0)
     assert again.out.read_bytes() == result.out.read_bytes()
     assert augment(dialogues_jsonl, tmp_path / "again.jsonl", AugmentConfig(), seed=0).reused
-    twice = augment(result.out, tmp_path / "twice.jsonl", AugmentConfig(), seed=1)
-    rows = read_jsonl(twice.out, Dialogue)  # ids that are taken are taken
-    assert len(rows) == 5 * len(before) and {row.id for row in after} <= {row.id for row in rows}
-    assert {row.meta.get("augmented_from") for row in rows} <= {None, *(row.id for row in before)}
+
+
+def test_an_augmented_file_gets_other_words_and_other_ids(dialogues_jsonl: Path, tmp_path: Path) -> None:
+    once = read_jsonl(augment(dialogues_jsonl, tmp_path / "once.jsonl", AugmentConfig(pairs=3), seed=0).out, Dialogue)
+    left = [row for row in once if not row.id.endswith(":new1")]  # as a filter leaves them
+    write_jsonl(tmp_path / "left.jsonl", left)
+    rows = read_jsonl(augment(tmp_path / "left.jsonl", tmp_path / "twice.jsonl", AugmentConfig(), seed=0).out, Dialogue)
+    origins = {row.id for row in once if "augmented_from" not in row.meta}
+    assert len(rows) == len(left) + 2 * len(origins) and {row.id for row in left} <= {row.id for row in rows}
+    assert {row.meta.get("augmented_from") for row in rows} == {None, *origins}
+    said = {(row.meta.get("augmented_from", row.id), *(turn.value for turn in row.conversations)) for row in rows}
+    assert len(said) > len(left) + len(origins), "the same words once more"
 
 
 class Careless:

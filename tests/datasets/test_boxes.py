@@ -44,11 +44,6 @@ def yolo(folder: Path) -> Path:
     return folder / "labels"
 
 
-def yolo_polygon(folder: Path) -> Path:
-    save(folder / "labels" / "a.txt", "0 0.1 0.1 0.3 0.3 0.2 0.5\n")
-    return folder / "labels"
-
-
 def via(folder: Path) -> Path:
     shape = {"name": "rect", "x": 20, "y": 10, "width": 40, "height": 40}
     row = {"filename": "a.jpg", "size": 1, "regions": [{"shape_attributes": shape, "region_attributes": {}}]}
@@ -88,11 +83,20 @@ def settled(source: Path, sizes: dict[str, tuple[int, int]] = SIZES) -> tuple[di
     return {name: found for name, found in boxes.items() if found}, problems
 
 
-@pytest.mark.parametrize("write", [coco, voc, yolo, yolo_polygon, via, via_polygon, label_studio, cvat])
+@pytest.mark.parametrize("write", [coco, voc, yolo, via, via_polygon, label_studio, cvat])
 def test_every_tool_says_the_same(tmp_path: Path, write: Callable[[Path], Path]) -> None:
     boxes, problems = settled(write(tmp_path))
     assert not problems and list(boxes) == ["a.jpg"]
     assert boxes["a.jpg"] == [pytest.approx(BOX)]
+
+
+def test_yolos_polygons_and_landmarks_are_refused_for_they_look_alike(tmp_path: Path) -> None:
+    for row in ("0 0.1 0.1 0.3 0.3 0.2 0.5", "0 .5 .5 .2 .2 .45 .45 .55 .45 .5 .5 .46 .55 .54 .55"):
+        save(tmp_path / "labels" / "a.txt", row)
+        with pytest.raises(ValueError, match=r"a.txt: line 1 has \d+ numbers, a polygon or a box with landmarks"):
+            read_boxes(tmp_path / "labels")
+    save(tmp_path / "labels" / "a.txt", "0 0.2 0.3 0.2 0.4 0.9")  # a confidence
+    assert read_boxes(tmp_path / "labels")["a"][0].box == pytest.approx((0.1, 0.1, 0.3, 0.5))
 
 
 def test_wmcas_patches_have_two_corners(tmp_path: Path) -> None:

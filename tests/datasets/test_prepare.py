@@ -155,13 +155,22 @@ def test_a_list_of_ones_own(tmp_path: Path) -> None:
         "b.png,bona fide,ben,test,,,,",
         "a.png,Glasses,anna,train,60,20,130,40",  # not beside its picture's other row
     ]
-    rows += ["gone.png,Print,,,,,,", "c.png,Print,,,30,20,10,40", "d.png,Print,,,,,,", "d.png,Glasses,,,,,,"]
+    rows += [
+        "gone.png,Print,,,,,,",
+        "c.png,Print,,,30,20,10,40",
+        "d.png,Print,,,,,,",
+        "d.png,Glasses,,,,,,",
+        "e.png,print,,,,,,",
+        "e.png,Print,,,,,,",
+    ]
+    picture(root / "e.png", seed=5)
     picture(root / "c.png", seed=3)
     picture(root / "d.png", seed=4)
     (root / "samples.csv").write_text("\n".join(rows))
     samples, problems, _ = run("folder", root, tmp_path / "samples.jsonl")
     assert [(s.id, s.split, s.boxes) for s in samples] == [
         ("folder:a.png", "train", [(10, 20, 50, 40), (60, 20, 100, 40)]), ("folder:b.png", "test", []),
+        ("folder:e.png", None, []),
     ]  # fmt: skip
     assert [(p["reason"], p["detail"].split(": ")[0]) for p in problems] == [
         ("absent", "samples.csv:5"), ("manifest", "samples.csv:6"), ("manifest", "samples.csv:8"),

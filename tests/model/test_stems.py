@@ -62,12 +62,16 @@ def test_batch_statistics_are_learnt_with_the_stem_and_frozen_with_it() -> None:
     model(pictures(4))
     learnt = statistics(model)
     assert all(not torch.equal(born[name], value) for name, value in learnt.items())
-    # As both stages do: nothing of the towers is trained, while the whole model is in training mode.
-    model.requires_grad_(False).train()
-    with torch.no_grad():
-        trained = model(pictures(4)).last_hidden_state
-        assert torch.equal(trained, model.eval()(pictures(4)).last_hidden_state)
+    # As both stages do: nothing of the towers is trained, while the whole model is in training mode; told in either order.
+    for freeze in (lambda: model.requires_grad_(False).train(), lambda: model.train().requires_grad_(False)):
+        model.requires_grad_(True)
+        freeze()
+        with torch.no_grad():
+            trained = model(pictures(4)).last_hidden_state
+            assert torch.equal(trained, model.eval()(pictures(4)).last_hidden_state)
     assert all(torch.equal(learnt[name], value) for name, value in statistics(model).items())
+    model.requires_grad_(True).train()(pictures(4))
+    assert all(not torch.equal(learnt[name], value) for name, value in statistics(model).items())
 
 
 @pytest.mark.parametrize("stem", SIZES)
@@ -80,7 +84,8 @@ def test_saved_and_read_again(stem: str, tmp_path: Path) -> None:
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in model.state_dict().items())
 
 
-@pytest.mark.parametrize("blocks", [[1, 1, 1, 1], [0, 0, 1, 1]])
+@pytest.mark.parametrize("blocks", [[1, 1, 1, 1], [0, 0, 1, 1], [0]])
 def test_a_resnets_first_stage_is_its_first_convolution(blocks: list[int]) -> None:
+    channels = [32, 64, 96, 192][-len(blocks) :]
     with pytest.raises(ValueError, match="of a resnet"):
-        FaceShieldVisionConfig(stem="resnet", stem_blocks=blocks)
+        FaceShieldVisionConfig(stem="resnet", stem_blocks=blocks, stem_channels=channels, patch_size=2 ** len(blocks))

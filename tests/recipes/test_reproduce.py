@@ -117,6 +117,15 @@ def test_a_data_set_that_has_train_and_test_keeps_them_and_rows_of_others_are_to
     assert said == [f"left out, for no protocol has them: {len(samples)} of else"]
 
 
+def test_dialogues_of_another_wording_are_not_gone_on_with(
+    samples: list[Sample], samples_jsonl: Path, bench: Bench, tmp_path: Path
+) -> None:
+    file = samples_jsonl.with_name("mine.jsonl")
+    assert own(tmp_path / "bench", [file], done, seed=0, wording="plain").domains == bench.domains
+    with pytest.raises(ValueError, match="dialogues.jsonl has the plain wording, now it is rich"):
+        own(tmp_path / "bench", [file], done, seed=0, wording="rich")
+
+
 def test_samples_of_other_data_sets_are_refused_with_their_names(samples_jsonl: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="data sets drawn — expected some of wmca, siw-mv2, padisi"):
         own(tmp_path / "bench", [samples_jsonl], done, seed=0, wording="plain")

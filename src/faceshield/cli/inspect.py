@@ -141,6 +141,8 @@ class _Saver:
         while target.resolve() in self._taken or (target.exists() and not _is_ours(target)):
             number += 1
             target = self._folder / f"{stem}-{number}{suffix}"
+        if number > 1 and suffix == ".html":
+            typer.echo(f"{self._folder / stem}{suffix} is not ours and stays: the page is {target}", err=True)
         self._taken.add(target.resolve())
         return target
 
@@ -161,11 +163,14 @@ def _mark() -> Any:
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether an earlier run wrote this picture or page: both have `MADE_BY` near their beginning."""
-    from faceshield.html_report import MADE_BY
+    """Whether an earlier run wrote this picture or page: both have `MADE_BY` near their beginning, older pages `POLICY`."""
+    from faceshield.html_report import MADE_BY, POLICY
 
+    if not path.is_file():
+        return False
     with path.open("rb") as stream:
-        return MADE_BY.encode() in stream.read(1024)
+        start = stream.read(1024)
+    return MADE_BY.encode() in start or POLICY.encode() in start
 
 
 def ensure_writable(folder: Path) -> None:

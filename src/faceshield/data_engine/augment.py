@@ -6,7 +6,6 @@ readers check. Use: `augment("accepted.jsonl", "dialogues.jsonl", AugmentConfig(
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +17,8 @@ from faceshield.data_engine.contradictions import contradictions
 from faceshield.data_engine.stage import Outcome, StageResult, rejected, run_stage
 from faceshield.engines import LOCAL, Engine
 from faceshield.records import Dialogue, Turn, read_jsonl, rebase_image
+
+_NEW = ":new"
 
 
 class AugmentConfig(Config):
@@ -56,7 +57,11 @@ def augment(
     """
     dialogues, out = Path(dialogues), Path(out)
     rows = read_jsonl(dialogues, Dialogue)
-    earlier = Counter(row.meta.get("augmented_from") for row in rows)
+    earlier: dict[str, int] = {}  # highest number of what a dialogue has beside it
+    for row in rows:
+        if origin := row.meta.get("augmented_from"):
+            number = row.id.removeprefix(f"{origin}{_NEW}")
+            earlier[origin] = max(earlier.get(origin, 0), int(number) if number.isdigit() else 0)
     described = {"dialogues": str(dialogues), "pairs": config.pairs}
     here, there = dialogues.absolute(), out.absolute()
     with lent_backend(config.backend, engine, cache=cache, given=backend) as (writer, engine):
@@ -65,7 +70,7 @@ def augment(
             moved = row.model_copy(update={"image": rebase_image(row.image, here, there)})
             if "augmented_from" in row.meta:
                 return Outcome(rows=[moved])
-            return reworded(moved, config.pairs, writer, seed, first=earlier[row.id] + 1)
+            return reworded(moved, config.pairs, writer, seed, first=earlier.get(row.id, 0) + 1)
 
         return run_stage(
             out, rows, work,
@@ -77,7 +82,7 @@ def reworded(row: Dialogue, count: int, backend: Backend, seed: int, first: int 
     """A dialogue and `count` new ones that say the same, numbered from `first`."""
     outcome = Outcome(rows=[row])
     try:
-        pairs = backend.rewrite(row, count, seed=seed)
+        pairs = backend.rewrite(row, count, seed=seed + first - 1)  # other words than an earlier run's
     except (NoAnswer, NoCall) as error:
         name = "no-answer" if isinstance(error, NoAnswer) else "no-call"
         outcome.rejects.append({"id": f"{row.id}:new", "filter": name, "reason": str(error)})
@@ -85,7 +90,7 @@ def reworded(row: Dialogue, count: int, backend: Backend, seed: int, first: int 
         return outcome
     for number, pair in enumerate(pairs, start=first):
         new = Dialogue(
-            id=f"{row.id}:new{number}",
+            id=f"{row.id}{_NEW}{number}",
             image=row.image,
             conversations=[
                 Turn(speaker="human", value=f"<image>\n{pair.question}"),

@@ -206,7 +206,7 @@ def _stored(folder: Path, name: str) -> bool:
     """Whether an earlier `prepare` of this data set, to another output, has put its pictures there."""
     if folder.name != name or folder.parent.name != "images":
         return False
-    return any(is_output(file) for file in folder.parent.parent.glob("*.jsonl"))
+    return any(file.stat().st_size and is_output(file) for file in folder.parent.parent.glob("*.jsonl"))
 
 
 def is_output(file: Path) -> bool:

@@ -248,26 +248,21 @@ def _cvat(root: ElementTree.Element) -> Iterator[Named]:
 
 
 def _yolo(file: Path) -> Iterator[Named]:
-    """`class cx cy w h`, with or without a confidence, or `class x1 y1 x2 y2 x3 y3 …`, a polygon, of which the hull is taken.
-
-    In shares of the picture whose name the file has.
-    """
-    for line in file.read_text(encoding="utf-8").splitlines():
+    """`class cx cy w h`, with or without a confidence, in shares of the picture whose name the file has."""
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
         words = line.split()
         if not words:
             continue
+        if len(words) > 6:
+            raise ValueError(
+                f"line {number} has {len(words) - 1} numbers, a polygon or a box with landmarks, which look alike — expected "
+                "cx cy w h, with or without a confidence — export boxes"
+            )
         try:
-            values = [float(word) for word in words[1:]]
+            x, y, w, h = (float(word) for word in words[1:5])
         except ValueError:
-            values = []
-        box = (math.nan,) * 4
-        if len(values) in (4, 5):
-            x, y, w, h = values[:4]
-            box = (x - w / 2, y - h / 2, x + w / 2, y + h / 2)
-        elif len(values) >= 6 and len(values) % 2 == 0:
-            xs, ys = values[::2], values[1::2]
-            box = (min(xs), min(ys), max(xs), max(ys))
-        yield file.stem, Drawn(box, shares=True)
+            x = y = w = h = math.nan
+        yield file.stem, Drawn((x - w / 2, y - h / 2, x + w / 2, y + h / 2), shares=True)
 
 
 # -- and back --------------------------------------------------------------------------------------------------------------

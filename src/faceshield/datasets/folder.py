@@ -88,9 +88,10 @@ class Folder(DataSet):
                 listed.setdefault(row["image"], []).append((rows.line_num, row))
             for image, numbered in listed.items():
                 line, same = numbered[0][0], [row for _, row in numbered]
-                if len(kinds := {str(row["presentation_type"]): None for row in same}) > 1:
-                    detail = f"{LIST}:{numbered[1][0]}: listed as {' and as '.join(kinds)} — expected one type"
-                    yield Problem("manifest", image, detail)
+                kinds = {_known(row["presentation_type"]): number for number, row in reversed(numbered)}
+                if len(kinds) > 1:
+                    detail = f"{LIST}:{max(kinds.values())}: listed as {' and as '.join(sorted(kinds))} — expected one type"
+                    yield Problem("manifest", str(image), detail)
                     continue
                 corners = [[row.get(name) for name in ("x0", "y0", "x1", "y1")] for row in same if row.get("x0")]
                 yield self._listed({**same[0], "image": image, "boxes": corners}, f"{LIST}:{line}")
@@ -122,6 +123,14 @@ class Folder(DataSet):
         told = {name: str(row[name]) for name in ("subject", "split", "video") if row.get(name) not in (None, "")}
         subject, split, video = map(told.get, ("subject", "split", "video"))
         return _unit(image, label, subject, split, boxes, video)
+
+
+def _known(name: str | None) -> str:
+    """A type in its own spelling; what is none as it stands."""
+    try:
+        return _label(str(name or ""))
+    except ValueError:
+        return str(name)
 
 
 def _label(name: str) -> str:

@@ -346,16 +346,15 @@ def _frame(task: _Task, unit: Unit, number: int | None, source: RGB | Path, prob
     mine = [Drawn(box) for box in unit.boxes] + _of(task.drawn, number)
     place = unit.path if number is None else f"{unit.path}, frame {number}"
     boxes = _inside([one for one in mine if not one.on_crop], rgb, place, problems)
+    if task.config.inspectable:
+        _check_inspectable(rgb, place)
     # Of the picture as it was read, so that the same one is found again whatever it was cropped to or stored as.
     digest = hashlib.sha256(str(rgb.shape).encode() + rgb.tobytes()).hexdigest()[:16]
     if task.config.crop != "as-is":
         known = _of(task.faces, number) or ([Drawn(unit.face, shares=True)] if unit.face else [])
         rgb, boxes = _cropped(rgb, boxes, _face(task.config, rgb, known), task.config.margin)
-    if task.config.inspectable:
-        try:
-            check_size(place, rgb.shape[1], rgb.shape[0])
-        except ImageError as error:
-            raise _Unfit("size", error.problem) from None
+        if task.config.inspectable:
+            _check_inspectable(rgb, place)
     if isinstance(source, Path) and task.config.crop == "as-is":
         image = str(source.resolve())
     else:
@@ -368,6 +367,13 @@ def _frame(task: _Task, unit: Unit, number: int | None, source: RGB | Path, prob
     # Of a box that was whole before the crop, a part may be outside it now.
     boxes = _inside([*map(Drawn, boxes), *(one for one in mine if one.on_crop)], rgb, place, problems)
     return _Frame(number, image, (rgb.shape[1], rgb.shape[0]), digest, boxes)
+
+
+def _check_inspectable(rgb: RGB, place: str) -> None:
+    try:
+        check_size(place, rgb.shape[1], rgb.shape[0])
+    except ImageError as error:
+        raise _Unfit("size", error.problem) from None
 
 
 def _of(drawn: Mapping[int | None, tuple[Drawn, ...]], number: int | None) -> list[Drawn]:
@@ -438,7 +444,9 @@ class _Journal:
         self.out, self.rejects = config.out, rejects_path(config.out)
         self.parts = tuple(path.with_name(f".{path.name}.part") for path in (self.out, self.rejects))
         self.file = config.out.with_name(f".{config.out.name}.journal")
-        settings = config.model_dump(mode="json", exclude={"workers", "timeout", "out"})
+        # `inspectable` came later: a run that was stopped before goes on.
+        new = set() if config.inspectable else {"inspectable"}
+        settings = config.model_dump(mode="json", exclude={"workers", "timeout", "out"} | new)
         self.head = json.dumps({"data": data.name, "root": str(data.root.resolve()), **settings}, sort_keys=True)
         self.units, self.mark = 0, ""
         config.out.parent.mkdir(parents=True, exist_ok=True)

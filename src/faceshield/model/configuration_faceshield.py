@@ -65,7 +65,7 @@ class FaceShieldVisionConfig(SiglipVisionConfig):
             faults.append(
                 f"stem_blocks {self.stem_blocks} — expected one number per stage of {self.stem_channels} — match them"
             )
-        elif self.stem == "resnet" and (self.stem_blocks[:1] != [0] or 0 in self.stem_blocks[1:]):
+        elif self.stem == "resnet" and (len(self.stem_blocks) < 2 or self.stem_blocks[0] or 0 in self.stem_blocks[1:]):
             faults.append(f"stem_blocks {self.stem_blocks} of a resnet — expected 0 in the first stage and some in every other")
         if any(width % self.stem_norm_groups for width in self.stem_channels):
             faults.append(

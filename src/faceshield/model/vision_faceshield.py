@@ -88,10 +88,9 @@ class ResNetStem(nn.Module):
         """As of `ResidualStem`."""
         return next(self.parameters())
 
-    def train(self, mode: bool = True) -> ResNetStem:
-        return super().train(mode and self.weight.requires_grad)
-
     def forward(self, pixel_values: Tensor) -> Tensor:
+        if self.training and not self.weight.requires_grad:
+            self.eval()
         seen = self.embedder(pixel_values.contiguous(memory_format=torch.channels_last))
         return self.encoder(seen).last_hidden_state  # type: ignore[no-any-return]
 

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from faceshield.data_engine.backends.base import BackendConfig
 from faceshield.data_engine.generate import GenerateConfig, generate
 from faceshield.datasets.splits import SplitConfig, split
+from faceshield.provenance import read_run
 from faceshield.records import Sample, read_jsonl, rebase_image, write_jsonl
 from faceshield.simulate.dataset import SimulateConfig, simulate
 from faceshield.simulate.domains import DOMAINS
@@ -242,6 +243,9 @@ def _written(folder: Path, step: Step, name: str, wording: Wording, seed: int) -
     for file, tasks in (("dialogues", GenerateConfig().tasks), ("captions", ("caption",))):
         config = GenerateConfig(tasks=tasks, backend=backend)
         target = folder / f"{file}.jsonl"
+        before = read_run(target).get("config", {}).get("backend", {}).get("wording", wording)
+        if target.is_file() and before != wording:
+            raise ValueError(f"{target} has the {before} wording, now it is {wording} — expected the same — give another --out")
 
         def write(target: Path = target, config: GenerateConfig = config) -> None:
             generate(folder / "train.jsonl", target, config, seed=seed)
