@@ -8,7 +8,6 @@ Use: `summary = prepare(Wmca(root), PrepareConfig(out="samples.jsonl"))`.
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 import os
 import sqlite3
@@ -16,24 +15,21 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
-from functools import cache
 from itertools import chain, islice
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import yaml
-from PIL import Image
 from pydantic import Field
 
 from faceshield import taxonomy
 from faceshield.config import Config, read_yaml
-from faceshield.datasets.base import Box, DataSet, Problem, Unit, pictures_folder
-from faceshield.datasets.boxes import Drawn, assign, read_boxes
-from faceshield.datasets.media import RGB, Fault, MediaError, need, open_upright, read
+from faceshield.datasets.base import DataSet, Problem, Unit, pictures_folder
+from faceshield.datasets.boxes import assign, read_boxes
+from faceshield.datasets.extract import Done, Frame, Task, detector_of, extract
+from faceshield.datasets.media import need
 from faceshield.datasets.workers import Crash, in_order
-from faceshield.face import CROP_MARGIN, crop_box
-from faceshield.images import ImageError, check_size
+from faceshield.face import CROP_MARGIN
 from faceshield.records import Sample, check_not_read, iter_jsonl, write_run
 
 Progress = Callable[[int], None]
@@ -73,33 +69,6 @@ class PrepareConfig(Config):
     known: list[Path] = Field(default_factory=list)
     workers: int = Field(2, ge=0)
     timeout: float = Field(600.0, gt=0)
-
-
-@dataclass(frozen=True)
-class _Task:
-    unit: Unit | Problem
-    root: Path
-    folder: Path
-    config: PrepareConfig
-    drawn: Mapping[int | None, tuple[Drawn, ...]] = field(default_factory=dict)
-    faces: Mapping[int | None, tuple[Drawn, ...]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class _Frame:
-    """A frame as it will be a row: where its picture lies, what it shows."""
-
-    number: int | None
-    image: str
-    size_wh: tuple[int, int]
-    digest: str
-    boxes: tuple[Box, ...]
-
-
-@dataclass(frozen=True)
-class _Done:
-    frames: tuple[_Frame, ...] = ()
-    problems: tuple[Problem, ...] = ()
 
 
 @dataclass
@@ -170,7 +139,7 @@ def prepare(data: DataSet, config: PrepareConfig, progress: Progress | None = No
     data.output = config.out.resolve()
     folder = pictures_folder(config.out, data.name)
     if config.crop == "detect":
-        _detector(config.detector)
+        detector_of(config.detector)
     (drawn, faults), (faces, others) = (
         ({}, []) if source is None else assign(read_boxes(source), data.walk(), data.name)
         for source in (config.boxes, config.faces)
@@ -197,7 +166,7 @@ def prepare(data: DataSet, config: PrepareConfig, progress: Progress | None = No
     def walk(found: Unit | Problem) -> None:
         walked.update(f"{getattr(found, 'id', '')}\0{found.path}\n".encode("utf-8", "backslashreplace"))
 
-    def tasks() -> Iterator[_Task]:
+    def tasks() -> Iterator[Task]:
         found_all = chain(met_labels(), faults, others)
         for found in islice(found_all, journal.units):
             walk(found)
@@ -206,11 +175,11 @@ def prepare(data: DataSet, config: PrepareConfig, progress: Progress | None = No
             walk(found)
             marks.append(walked.hexdigest())
             own, face = (by.get(found.id, {}) if isinstance(found, Unit) else {} for by in (drawn, faces))
-            yield _Task(_checked(found, types), data.root, folder, config, own, face)
+            yield Task(_checked(found, types), data.root, folder, config, own, face)
 
     with closing(journal), closing(seen):
-        for task, result in in_order(_extract, tasks(), workers=config.workers, timeout=config.timeout):
-            done = _Done(problems=(Problem("crashed", task.unit.path, result.reason),)) if isinstance(result, Crash) else result
+        for task, result in in_order(extract, tasks(), workers=config.workers, timeout=config.timeout):
+            done = Done(problems=(Problem("crashed", task.unit.path, result.reason),)) if isinstance(result, Crash) else result
             rows, problems = [], list(done.problems)
             for frame in done.frames:
                 assert isinstance(task.unit, Unit)
@@ -253,7 +222,7 @@ def _checked(found: Unit | Problem, types: Mapping[str, str | None]) -> Unit | P
     return found
 
 
-def _sample(data: DataSet, unit: Unit, types: Mapping[str, str | None], frame: _Frame) -> Sample:
+def _sample(data: DataSet, unit: Unit, types: Mapping[str, str | None], frame: Frame) -> Sample:
     kind = types[unit.label]
     assert kind is not None
     return Sample(
@@ -295,140 +264,6 @@ class _Seen:
 
     def close(self) -> None:
         self._table.close()
-
-
-# -- in a worker -----------------------------------------------------------------------------------------------------------
-
-
-def _extract(task: _Task) -> _Done:
-    """Frames of one unit, written where they have to be."""
-    if isinstance(task.unit, Problem):
-        return _Done(problems=(task.unit,))
-    made: list[_Frame] = []
-    problems: list[Problem] = []
-    met: set[int | None] = {None}
-
-    def lost(error: Exception, number: int | None = None) -> None:
-        place = task.unit.path if number is None else f"{task.unit.path}, frame {number}"
-        reason = error.reason if isinstance(error, _Unfit) else "unreadable"
-        problems.append(Problem(reason, place, getattr(error, "strerror", None) or str(error)))
-
-    try:
-        for found in read(task.unit, task.root, task.config.frames_per_video):
-            met.add(found.number if isinstance(found, Fault) else found[0])
-            if isinstance(found, Fault):
-                place = task.unit.path if found.number is None else f"{task.unit.path}, frame {found.number}"
-                problems.append(Problem(found.reason, place, found.detail, dropped=found.number is not None))
-                continue
-            try:
-                made.append(_frame(task, task.unit, *found, problems))
-            except MediaError as error:
-                lost(error, found[0])
-    except (MediaError, OSError) as error:
-        lost(error)
-    else:
-        for number in sorted(key for key in task.drawn if key is not None and key not in met):
-            detail = f"its box is lost: {len(made)} frames were taken, not this one; take more with frames_per_video"
-            problems.append(Problem("box", f"{task.unit.path}, frame {number}", detail, dropped=False))
-    return _Done(tuple(made), tuple(problems))
-
-
-class _Unfit(MediaError):
-    """A picture that can be read and not be used; `reason` as of a `Problem`."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(detail)
-        self.reason = reason
-
-
-def _frame(task: _Task, unit: Unit, number: int | None, source: RGB | Path, problems: list[Problem]) -> _Frame:
-    rgb = open_upright(source) if isinstance(source, Path) else source
-    mine = [Drawn(box) for box in unit.boxes] + _of(task.drawn, number)
-    place = unit.path if number is None else f"{unit.path}, frame {number}"
-    boxes = _inside([one for one in mine if not one.on_crop], rgb, place, problems)
-    if task.config.inspectable:
-        _check_inspectable(rgb, place)
-    # Of the picture as it was read, so that the same one is found again whatever it was cropped to or stored as.
-    digest = hashlib.sha256(str(rgb.shape).encode() + rgb.tobytes()).hexdigest()[:16]
-    if task.config.crop != "as-is":
-        known = _of(task.faces, number) or ([Drawn(unit.face, shares=True)] if unit.face else [])
-        rgb, boxes = _cropped(rgb, boxes, _face(task.config, rgb, known), task.config.margin)
-        if task.config.inspectable:
-            _check_inspectable(rgb, place)
-    if isinstance(source, Path) and task.config.crop == "as-is":
-        image = str(source.resolve())
-    else:
-        target = task.folder / _below(unit.id if number is None else f"{unit.id}/{number:06d}")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(f".{target.name}.part")
-        Image.fromarray(rgb).save(part, "PNG", compress_level=4)
-        os.replace(part, target)
-        image = target.relative_to(task.folder.parent.parent).as_posix()
-    # Of a box that was whole before the crop, a part may be outside it now.
-    boxes = _inside([*map(Drawn, boxes), *(one for one in mine if one.on_crop)], rgb, place, problems)
-    return _Frame(number, image, (rgb.shape[1], rgb.shape[0]), digest, boxes)
-
-
-def _check_inspectable(rgb: RGB, place: str) -> None:
-    try:
-        check_size(place, rgb.shape[1], rgb.shape[0])
-    except ImageError as error:
-        raise _Unfit("size", error.problem) from None
-
-
-def _of(drawn: Mapping[int | None, tuple[Drawn, ...]], number: int | None) -> list[Drawn]:
-    """What is drawn on every frame, and on this one."""
-    return [one for key in dict.fromkeys((None, number)) for one in drawn.get(key, ())]
-
-
-def _below(name: str) -> PurePosixPath:
-    """A sample's name as the path of its picture: its own alone, and never out of the folder, whatever a user's list says."""
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts:
-        path = PurePosixPath("elsewhere", hashlib.sha256(name.encode()).hexdigest()[:16], path.name)
-    own = path.suffix == ".png" and not PurePosixPath(path.stem).suffix  # a.jpg.png is not a.jpg's
-    return path if own else path.with_name(f"{path.name}.png")
-
-
-def _inside(drawn: Iterable[Drawn], rgb: RGB, place: str, problems: list[Problem]) -> tuple[Box, ...]:
-    """The boxes as far as they are in the picture; what has no area there is a problem that costs no sample."""
-    boxes = []
-    for one in drawn:
-        try:
-            boxes.append(one.inside((rgb.shape[1], rgb.shape[0])))
-        except ValueError as error:
-            problems.append(Problem("box", place, str(error), dropped=False))
-    return tuple(boxes)
-
-
-@cache
-def _detector(name: str) -> Any:
-    """`module:class`, made once a process."""
-    module, _, attribute = name.partition(":")
-    try:
-        return getattr(importlib.import_module(module), attribute)()
-    except (ImportError, AttributeError, ValueError) as error:
-        expected = "expected module:class with detect(rgb) -> faces — correct it"
-        raise ValueError(f"detector {name!r}: {error} — {expected}") from error
-
-
-def _face(config: PrepareConfig, rgb: RGB, known: list[Drawn]) -> Box:
-    """The largest face: of those that are known, or of those that the detector finds."""
-    if config.crop == "boxes":
-        boxes = _inside(known, rgb, "", [])
-        expected = "the data set's own, or one of --faces — use crop=detect, or crop=as-is for face crops"
-    else:
-        boxes = tuple(tuple(face.box) for face in _detector(config.detector).detect(rgb))
-        expected = "one that the detector finds — use crop=as-is for face crops"
-    if not boxes:
-        raise _Unfit("no face", f"no face — expected {expected}")
-    return max(boxes, key=lambda box: (box[2] - box[0]) * (box[3] - box[1]))
-
-
-def _cropped(rgb: RGB, boxes: tuple[Box, ...], face: Box, margin: float) -> tuple[RGB, tuple[Box, ...]]:
-    x0, y0, x1, y1 = crop_box(face, (rgb.shape[1], rgb.shape[0]), margin)
-    moved = tuple((left - x0, top - y0, right - x0, bottom - y0) for left, top, right, bottom in boxes)
-    return np.ascontiguousarray(rgb[y0:y1, x0:x1]), moved
 
 
 # -- going on --------------------------------------------------------------------------------------------------------------
