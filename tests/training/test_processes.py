@@ -91,3 +91,31 @@ def test_two_processes_equal_one(toy_folder: Path, dialogues_jsonl: Path, tmp_pa
     assert len(first) == 20 and first == pytest.approx(second, abs=1e-4)
     models = [load(tmp_path / name).model.state_dict() for name in ("one", "two")]
     assert all(torch.allclose(value, models[1][name], atol=1e-3) for name, value in models[0].items())
+
+
+def test_two_processes_follow_one_clock(toy_folder: Path, dialogues_jsonl: Path, tmp_path: Path) -> None:
+    """Each by its own, they would take the same gradient at two rates, and one of them would wait for a step more."""
+    told = tmp_path / "weights"
+    code = (
+        "import os, sys, time\n"
+        "from faceshield.training import schedule, trainer\n"
+        "real = schedule.Clock.elapsed\n"
+        "schedule.Clock.elapsed = lambda self: real(self) + 2 * int(os.environ['RANK'])\n"
+        "end = trainer.StageTrainer.run\n"
+        "def run(self):\n"
+        "    steps = end(self)\n"
+        "    total = sum(p.detach().double().sum().item() for p in self.model.parameters() if p.requires_grad)\n"
+        f"    open({str(told)!r} + os.environ['RANK'], 'w').write(f'{{steps}} {{total!r}}')\n"
+        "    return steps\n"
+        "trainer.StageTrainer.run = run\n"
+        "from faceshield.cli import main\n"
+        "main()\n"
+    )
+    (tmp_path / "clocks.py").write_text(code)
+    arguments = command(
+        toy_folder, dialogues_jsonl, tmp_path / "out", "minutes=0.1", "epochs=1000", "batch_size=2", "cache_features=true"
+    )
+    done = run([*TWO[:-2], str(tmp_path / "clocks.py"), *arguments])
+    assert done.returncode == 0, done.stderr[-3000:]
+    first, second = (Path(f"{told}{rank}").read_text() for rank in range(2))
+    assert first == second and int(first.split()[0]) > 2

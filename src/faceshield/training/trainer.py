@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import broadcast_object_list
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils.data import Sampler
@@ -92,10 +93,13 @@ class _Pace(TrainerCallback):
     def on_epoch_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self.trainer.rows.epoch = int((state.epoch or 0) + 1e-6)
 
+    def on_pre_optimizer_step(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self.trainer.look_at_the_clock()
+
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         trainer = self.trainer
         trainer.watch.step(state.global_step, state.max_steps)
-        if progress(state.global_step, state.max_steps, trainer.clock.elapsed(), trainer.config.minutes) >= 1:
+        if trainer.share_done(state.global_step, state.max_steps) >= 1:
             control.should_training_stop = True
             control.should_save = True
 
@@ -144,6 +148,7 @@ class StageTrainer(Trainer):
         self.before = read_progress(Path(self.last) / STATE_FILE) if self.last else {}
         self.watch.forget_after(self.before.get("step", 0))
         self.clock = Clock(self.before.get("elapsed", 0.0))
+        self.seconds = self.clock.before
         super().__init__(
             model=model,
             args=arguments,
@@ -188,11 +193,19 @@ class StageTrainer(Trainer):
             stepped = optimizer or self.create_optimizer()
 
             def factor(step: int) -> float:
-                done = progress(step, num_training_steps, self.clock.elapsed(), self.config.minutes)
-                return cosine_rate(done, self.config.warmup)
+                return cosine_rate(self.share_done(step, num_training_steps), self.config.warmup)
 
             self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(stepped, factor)
         return self.lr_scheduler
+
+    def look_at_the_clock(self) -> None:
+        """Once a step, and all processes at the first one's: another rate, or another last step, would part their weights."""
+        if self.config.minutes:
+            self.seconds = broadcast_object_list([self.clock.elapsed()])[0]
+
+    def share_done(self, step: int, steps: int) -> float:
+        """0..1, by steps or by the minutes, whichever is further."""
+        return progress(step, steps, self.seconds, self.config.minutes)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         return EpochOrder(self.rows, self.args.train_batch_size * self.args.world_size, self.args.seed)
