@@ -122,7 +122,7 @@ evaluate() {
     dataset="simulated dev (${SOURCES[*]})" criterion=bpcer5 calibrate="${CALIBRATE:-true}"
   step "predict $name dev, faces" "$model/dev-detect/done" predict_split "$name" dev coarse detect
   faceshield train threshold out="$model" predictions="$(yaml_list "${found[@]/%/.jsonl}")" \
-    dataset="simulated dev (${SOURCES[*]}), faces found" criterion=bpcer5
+    dataset="simulated dev (${SOURCES[*]}), faces found" criterion=bpcer5 unjudged=true
   step "predict $name test" "$model/test/done" predict_split "$name" test coarse,fine,reasoning,localization
   for source in "${SOURCES[@]}"; do
     faceshield score "$model/test/$source.jsonl" --model "$model" --out "$OUT/scores/$name-$source.json"

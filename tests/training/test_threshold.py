@@ -130,3 +130,17 @@ def test_a_second_calibration_is_of_the_scores_of_the_first(tmp_path: Path) -> N
     config = ThresholdConfig(predictions=[first, second], out=tmp_path / "model")
     with pytest.raises(ValueError, match="some were made before the calibration"):
         store_threshold(config, choose_threshold)
+
+
+def test_pictures_without_a_score_are_left_out_only_where_it_is_said(tmp_path: Path) -> None:
+    rows = [prediction(i, 0.1 if i < 5 else 0.9, is_attack=i < 5) for i in range(10)]
+    failed = rows[0].model_copy(update={"id": "lost:coarse", "sample_id": "lost", "bonafide_score": None, "error": "no face"})
+    write_jsonl(tmp_path / "dev.jsonl", [*rows, failed])
+    (tmp_path / "model").mkdir()
+    config = ThresholdConfig(predictions=tmp_path / "dev.jsonl", out=tmp_path / "model")
+    with pytest.raises(ValueError, match=r"1 of 11 pictures got no score \(no face\)"):
+        store_threshold(config, choose_threshold)
+    assert read_info(tmp_path / "model").threshold is None
+    store_threshold(config.model_copy(update={"unjudged": True}), choose_threshold)
+    source = read_info(tmp_path / "model").threshold_source
+    assert source["n"] == 10 and source["n_not_judged"] == 1

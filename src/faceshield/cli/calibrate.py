@@ -53,8 +53,9 @@ def calibrate(
         )
 
     with _copied(source, out) as fresh:
-        config = ThresholdConfig(predictions=[predictions], out=fresh, criterion=criterion, dataset=name or photos.name)
-        store_threshold(config, choose_threshold, told={"n_not_judged": len(rows) - len(judged)})
+        dataset = name or photos.name
+        config = ThresholdConfig(predictions=[predictions], out=fresh, criterion=criterion, dataset=dataset, unjudged=True)
+        store_threshold(config, choose_threshold)
     info, before = asdict(read_info(out)), read_info(source).threshold
     own = "" if before is None else f" (the model's own: {before:.4f})"
     typer.echo(f"threshold {info['threshold']:.4f}{own}, {criterion} on {info['threshold_source']['dataset']}")

@@ -31,6 +31,8 @@ class ThresholdConfig(Config):
             rows, stored, and the threshold is in the new scores.
         criterion: "eer", "bpcerX" or "apcerX" with X in percent, see evaluation's `choose_threshold`.
         dataset: name of the development set, None = the predictions' paths.
+        unjudged: whether pictures without a score (no face was found in them) are left out and counted, as `n_not_judged`; else
+            they are an error, for a threshold of the rest would flatter a system that fails on what is hard.
     """
 
     stage: Literal["threshold"] = "threshold"
@@ -39,6 +41,7 @@ class ThresholdConfig(Config):
     calibrate: bool = False
     criterion: str = "eer"
     dataset: str | None = None
+    unjudged: bool = False
 
 
 FitScoreMap = Callable[[list[float], list[bool]], tuple[float, float]]
@@ -64,19 +67,26 @@ def store_threshold(
 
     Raises:
         FileNotFoundError: no such checkpoint.
-        ValueError: no coarse predictions with a score and a truth, or predictions of more than one question; some made before
-            a calibration and some after, or looked at in two ways; or a criterion that only a threshold above every score
-            meets.
+        ValueError: no coarse predictions with a score and a truth, some without a score that are not to be left out, or
+            predictions of more than one question; some made before a calibration and some after, or looked at in two ways;
+            or a criterion that only a threshold above every score meets.
     """
-    rows = [
+    asked = [
         row
         for file in config.predictions
         for row in read_jsonl(file, Prediction)
-        if row.task == "coarse" and row.bonafide_score is not None and row.truth.is_attack is not None
+        if row.task == "coarse" and row.truth.is_attack is not None
     ]
+    rows = [row for row in asked if row.bonafide_score is not None]
     names = ", ".join(map(str, config.predictions))
     if not rows:
         raise ValueError(f"{names}: no coarse row with a score and a truth — predict a development set first")
+    if len(rows) < len(asked) and not config.unjudged:
+        reason = next(row.error or row.status for row in asked if row.bonafide_score is None)
+        raise ValueError(
+            f"{names}: {len(asked) - len(rows)} of {len(asked)} pictures got no score ({reason}) — expected one a row, for a "
+            "threshold of the rest would flatter — predict them again, or leave them out with unjudged=true"
+        )
     questions = sorted({row.question for row in rows})
     if len(questions) > 1:
         raise ValueError(f"{names}: scores of the questions {questions} — expected one — predict again with one version")
@@ -92,9 +102,11 @@ def store_threshold(
             f"{names}: {config.criterion} is met only by refusing every picture, for attacks score 1 — expected a threshold "
             "of at most 1 — choose another criterion"
         )
-    asked = {**info.questions, "coarse": questions[0]}
     source = {**chosen.source, **_looked(config.predictions), **(told or {})}
-    info = replace(info, threshold=value, threshold_source=source, calibration=calibration, questions=asked)
+    if config.unjudged:
+        source["n_not_judged"] = len(asked) - len(rows)
+    fixed = {**info.questions, "coarse": questions[0]}
+    info = replace(info, threshold=value, threshold_source=source, calibration=calibration, questions=fixed)
     write_text_atomic(config.out / INFO_FILE, json.dumps(asdict(info), indent=2, ensure_ascii=False) + "\n")
     return value
 

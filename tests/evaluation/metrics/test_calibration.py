@@ -62,6 +62,20 @@ def test_the_fitted_map_is_the_one_the_scores_were_made_with() -> None:
     assert all(map(math.isfinite, fit_score_map([0.0, 1.0, 0.0, 1.0, 0.5], [True, False, False, True, False])))
 
 
+@pytest.mark.parametrize(("each", "gap"), [(50, 0.3), (200, 0.2)])
+def test_scores_that_separate_keep_their_ranking(each: int, gap: float) -> None:
+    """Development scores without a single error ask a plain logistic regression for a scale without end."""
+    rng = np.random.default_rng(0)
+    attack = np.arange(2 * each) >= each
+    dev = np.where(attack, rng.uniform(0.2, 0.5 - gap / 2, 2 * each), rng.uniform(0.5 + gap / 2, 0.8, 2 * each))
+    scale, offset = fit_score_map(dev, attack)
+    test = rng.random(4000)
+    mended = 1 / (1 + np.exp(-(scale * (np.log(test) - np.log1p(-test)) + offset)))
+    assert (np.diff(mended[np.argsort(test)]) >= 0).all() and len(np.unique(mended)) > 0.99 * len(test)
+    at_the_edge = 1 / (1 + np.exp(-(scale * np.log(0.8 / 0.2) + offset)))
+    assert 0.9 < at_the_edge < 1 - 1e-6
+
+
 def test_no_map_mends_one_class_or_scores_upside_down() -> None:
     with pytest.raises(ValueError, match="expected both kinds"):
         fit_score_map([0.2, 0.8], [True, True])

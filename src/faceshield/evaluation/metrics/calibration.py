@@ -59,7 +59,10 @@ class Calibration:
 
 
 def fit_score_map(scores: ArrayLike, is_attack: ArrayLike) -> tuple[float, float]:
-    """The (scale, offset) by which the scores' log-odds become those of a probability (Platt 1999).
+    """The (scale, offset) by which the scores' log-odds become those of a probability (Platt 1999, §2.1).
+
+    As there, a bona fide counts as (n + 1) / (n + 2) of one, n their number, an attack as 1 / (m + 2): of scores that
+    separate the two kinds, whole ones would ask for a scale without end, and every score would become 0 or 1.
 
     Args:
         scores: (rows,) bonafide_score in 0..1; 0 and 1 are taken as 1e-9 from the end.
@@ -75,7 +78,12 @@ def fit_score_map(scores: ArrayLike, is_attack: ArrayLike) -> tuple[float, float
     if bonafide.all() or not bonafide.any():
         raise ValueError(f"{int(bonafide.sum())} of {bonafide.size} rows are bona fide — expected both kinds — add the others")
     odds = np.log(values) - np.log1p(-values)
-    fitted = LogisticRegression(C=np.inf, tol=1e-8, max_iter=1000).fit(odds[:, None], bonafide)
+    # A target between 0 and 1 is a row of either kind, weighted by it.
+    count, attacks = int(bonafide.sum()), int((~bonafide).sum())
+    target = np.where(bonafide, (count + 1) / (count + 2), 1 / (attacks + 2))
+    rows, kinds = np.concatenate([odds, odds])[:, None], np.repeat([True, False], odds.size)
+    weights = np.concatenate([target, 1 - target])
+    fitted = LogisticRegression(C=np.inf, tol=1e-8, max_iter=1000).fit(rows, kinds, sample_weight=weights)
     scale, offset = float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
     if scale <= 0:
         raise ValueError(f"scale {scale:.3g} — expected above 0 — these scores do not tell bona fides from attacks")
