@@ -18,8 +18,8 @@ PYTHON=${PYTHON:-$([ -x .venv/bin/python ] && echo .venv/bin/python || echo pyth
 
 train() { # STAGE ACCUMULATE-ON-ONE-GPU key=value…
   local stage=$1 accumulate=$(( $2 / GPUS ))
+  [ $(( accumulate * GPUS )) -eq "$2" ] || { echo "GPUS=$GPUS: expected a divisor of $2, for the paper's global batches" >&2; exit 2; }
   shift 2
-  [ "$accumulate" -ge 1 ] || accumulate=1
   [ -e "$OUT/$stage/run.json" ] && { echo "== $stage: done before"; return; }
   local launch=("$PYTHON" -m faceshield)
   [ "$GPUS" -gt 1 ] && launch=("$PYTHON" -m torch.distributed.run --standalone --nproc-per-node "$GPUS" -m faceshield)

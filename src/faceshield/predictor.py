@@ -63,8 +63,8 @@ class FaceShieldPredictor:
         score_map: (scale, offset) of the log-odds, fitted on a development set; as the model says them by default.
         name: of the checkpoint, for reports.
         model_hash: of the checkpoint's content, for reports.
-        crop_side: pixels of a crop's longer side on which SAVP is computed; None: as the crop comes, at most
-            twice the model's own picture side. A model trained on pictures of one size should see that size.
+        crop_side: pixels that a crop's longer side is brought to first, as the training pictures' was; None: as it comes.
+            A model trained on pictures of one size should see that size, for SAVP is made of single pixels.
         surroundings: whether a face that was found is looked at twice for the scores, close and, mirrored, with its
             surroundings; for models that were trained on pictures of both kinds.
         detector: how faces are found; `face.BuiltInDetector` if None.
@@ -399,9 +399,8 @@ class FaceShieldPredictor:
 
     def _resized(self, crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
         # Local binary patterns and gradients are made of single pixels: at another scale they are others.
-        longest = max(crop.shape[:2])
-        side = self.crop_side or min(longest, 2 * self.processor.image_size)
-        if side == longest:
+        longest, side = max(crop.shape[:2]), self.crop_side
+        if side is None or side == longest:
             return crop
         size_wh = tuple(max(1, round(length * side / longest)) for length in (crop.shape[1], crop.shape[0]))
         return np.asarray(Image.fromarray(crop).resize(size_wh, Image.Resampling.BICUBIC))

@@ -333,7 +333,7 @@ CHOICES: dict[str, list[Any]] = {
 }  # fmt: skip
 PROCESSORS: dict[str, list[Any]] = {
     "savp_channels": CHANNELS, "savp_lbp_method": list(get_args(LbpMethod)), "savp_at": ["crop", "square"],
-    "savp_hog_orientations": [8, 9], "savp_hog_cell": [8, 4],
+    "savp_hog_orientations": [8, 9], "savp_hog_cell": [8, 4], "savp_hog_block": [None, 2],
 }  # fmt: skip
 
 

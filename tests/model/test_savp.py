@@ -7,7 +7,7 @@ import pytest
 from skimage.data import astronaut
 from skimage.feature import hog, local_binary_pattern
 
-from faceshield.model.savp import gray, hog_histograms, hog_picture, lbp, plgf, savp
+from faceshield.model.savp import block_factors, gray, hog_histograms, hog_picture, lbp, plgf, savp
 
 
 def _pictures() -> dict[str, np.ndarray]:
@@ -98,6 +98,35 @@ def test_every_cells_histogram_equals_the_oracle(name, orientations, cell):
     normed = ours / (ours.sum(-1, keepdims=True) + 1e-5)
     assert normed.shape == wanted.shape and normed.max() > 0.1
     np.testing.assert_allclose(normed, wanted, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.parametrize("block", [1, 2, 3])
+def test_cells_by_blocks_equal_the_oracle(name, block):
+    """scikit-image gives every block's normalised cells; a cell of ours is the mean over the blocks that it lies in."""
+    level = gray(PICTURES[name])
+    wanted = hog(level, 8, (8, 8), (block, block), block_norm="L2", feature_vector=False)
+    histograms = hog_histograms(level, 8, 8) / 64
+    total, count = np.zeros_like(histograms), np.zeros(histograms.shape[:2])
+    for row in range(wanted.shape[0]):
+        for column in range(wanted.shape[1]):
+            total[row : row + block, column : column + block] += wanted[row, column]
+            count[row : row + block, column : column + block] += 1
+    ours = histograms * block_factors(histograms, block)[..., None]
+    np.testing.assert_allclose(ours, total / count[..., None], rtol=0, atol=1e-6)
+
+
+def test_by_blocks_a_strong_edge_elsewhere_changes_nothing():
+    level = np.random.default_rng(0).integers(100, 130, (96, 96), dtype=np.uint8)
+    other = level.copy()
+    other[60:80, 60:80] = np.indices((20, 20)).sum(0) // 4 % 2 * 255
+    away = np.s_[:40, :40]
+    assert np.array_equal(hog_picture(level, block=2)[away] > 0, hog_picture(other, block=2)[away] > 0)
+    assert hog_picture(other, block=2)[away].mean() > 0.7 * hog_picture(level, block=2)[away].mean()
+    assert hog_picture(other)[away].mean() < 0.4 * hog_picture(level)[away].mean()
+    assert not hog_picture(np.zeros((5, 40), np.uint8), block=2).any()
+    with pytest.raises(ValueError, match="HOG block 0"):
+        hog_picture(level, block=0)
 
 
 def test_plgf_is_its_formula():

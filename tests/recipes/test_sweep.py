@@ -15,7 +15,7 @@ from faceshield.cli import app
 from faceshield.data_engine import TASK_NAMES, generate_dialogues
 from faceshield.evaluation import score
 from faceshield.evaluation.repeats import collected, mean_std
-from faceshield.evaluation.table import percent, table
+from faceshield.evaluation.table import _threshold, percent, table
 from faceshield.model import read_info
 from faceshield.provenance import begun
 from faceshield.recipes.sweep import SweepConfig, _last_loss, override, plan, run_sweep
@@ -179,6 +179,19 @@ def test_collected_is_mean_and_deviation() -> None:
     assert mean_std([2.0])["std"] is None
     with pytest.raises(ValueError, match="no metrics to collect"):
         collected([])
+
+
+def test_three_trainings_chose_three_thresholds() -> None:
+    def metrics(value: float, apcer: float) -> dict[str, Any]:
+        source = {"dataset": "dev", "n": 40, "apcer": apcer, "apcer_ci95": [apcer / 2, 2 * apcer], "bpcer_ci95": [0.0, 0.1]}
+        chosen = {"value": value, "source": source}
+        rates = {"acc": {"value": value, "n": 4, "ci95": [0, 1]}, "hter": {"value": value, "n": 4, "ci95": [0, 1]}}
+        coarse = {"by_score": {"threshold": chosen, **rates}, "n_attack": 2, "n_bonafide": 2}
+        return {"overall": {"coarse": coarse}, "threshold": chosen, "notes": []}
+
+    found = collected([metrics(0.5, 0.1), metrics(0.55, 0.2), metrics(0.45, 0.3)])
+    assert found["threshold"]["source"] == {"dataset": "dev", "n": 40, "apcer": pytest.approx(0.2)}
+    assert _threshold(found["threshold"]) == "0.5 ± 0.05" and _threshold(metrics(0.5, 0.1)["threshold"]) == "0.5"
 
 
 def test_begun_with_something_else(tmp_path: Path) -> None:

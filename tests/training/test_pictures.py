@@ -12,6 +12,7 @@ from PIL import Image
 from faceshield.datasets.media import open_upright
 from faceshield.images import open_picture
 from faceshield.model import load
+from faceshield.predictor import FaceShieldPredictor
 from faceshield.taxonomy import PRESENTATION_TYPES
 from faceshield.training.pictures import (
     PictureError,
@@ -20,6 +21,7 @@ from faceshield.training.pictures import (
     open_rgb,
     square_boxes,
 )
+from faceshield.training.vision_cache import LivePictures
 
 
 def test_boxes_of_a_tall_picture_move_to_the_square() -> None:
@@ -75,6 +77,23 @@ def test_a_model_learns_on_the_pixels_that_it_is_shown_in_use(kind: str, tmp_pat
     seen = open_picture(path).rgb
     assert np.array_equal(np.asarray(open_rgb(path)), seen)
     assert np.array_equal(open_upright(path), seen)
+
+
+def test_of_a_large_picture_too(toy_folder: Path, tmp_path: Path) -> None:
+    """Patterns are of single pixels: made of a picture at another scale in training, they are others."""
+    rng, path = np.random.default_rng(0), tmp_path / "large.png"
+    Image.fromarray(rng.integers(0, 256, (500, 400, 3), dtype=np.uint8)).save(path)
+    shield = FaceShieldPredictor.from_pretrained(toy_folder, threshold=0.5)
+    crop_side = shield.crop_side
+    for side in (None, crop_side, 300):
+        learnt = LivePictures([path], shield.processor, side).squares(0)
+        shield.crop_side = side
+        seen = shield.processor.square_pixels(shield._resized(open_picture(path).rgb))
+        assert all(np.array_equal(*pair) for pair in zip(learnt, seen, strict=True))
+    size = shield.processor.image_size
+    small = open_rgb(path).resize((round(400 * 2 * size / 500), 2 * size), Image.Resampling.BICUBIC)
+    shield.processor.use_savp = True
+    assert np.array_equal(shield.processor.square_pixels(small)[1], shield.processor.square_pixels(open_rgb(path))[1])
 
 
 def test_unreadable_pictures_are_all_named(splits_jsonl: Path, toy_folder: Path, tmp_path: Path) -> None:

@@ -269,6 +269,7 @@ def test_ablations_are_written_into_the_checkpoint(toy_folder: Path, dialogues_j
     [
         ("model", {"pvtm_mask": "foo"}, "'pvtm_mask' expected one of"),
         ("model", {"use_savp": "maybe"}, "'use_savp' expected bool"),
+        ("model", {"pvtm_ranking": "shuffled_prompt"}, "with batch_size 1"),
         ("processor", {"savp_at": "face"}, "savp_at 'face'"),
         ("processor", {"savp_channels": ["lbp"]}, "expected three of"),
     ],
@@ -277,7 +278,7 @@ def test_an_ablation_that_does_not_exist_is_told_before_anything_is_trained(
     group: str, options: dict[str, Any], told: str, toy_folder: Path, dialogues_jsonl: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(ValueError, match=told):
-        train_stage(stage("sft", toy_folder, dialogues_jsonl, tmp_path / "out", **{group: options}))
+        train_stage(stage("sft", toy_folder, dialogues_jsonl, tmp_path / "out", batch_size=1, **{group: options}))
     assert not (tmp_path / "out").exists()
 
 

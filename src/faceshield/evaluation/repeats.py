@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 ONE_RUNS = ("curve", "bins")
-"""What has no mean: curves and bins, each of one run's own scores."""
+"""What has no mean: curves and bins, each of one run's own scores; and intervals."""
 
 
 def collected(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -34,11 +34,15 @@ def mean_std(values: Sequence[float]) -> dict[str, Any]:
     return {"value": statistics.fmean(values) if values else None, "std": spread, "runs": len(values)}
 
 
+def _of_one_run(key: str) -> bool:
+    return key in ONE_RUNS or key.endswith("ci95")
+
+
 def _merged(values: list[Any]) -> Any:
     first = values[0]
     if all(isinstance(value, Mapping) for value in values):
-        shared = [key for key in first if key not in ONE_RUNS and all(key in value for value in values)]
-        found = {key: _summed if key == "counts" else _merged for key in shared if key not in ("value", "ci95")}
+        shared = [key for key in first if not _of_one_run(key) and all(key in value for value in values)]
+        found = {key: _summed if key == "counts" else _merged for key in shared if key != "value"}
         merged = {key: merge([value[key] for value in values]) for key, merge in found.items()}
         if "value" in shared:
             merged = {**mean_std([value["value"] for value in values if value["value"] is not None]), **merged}

@@ -90,7 +90,13 @@ def _decisions(section: Metrics) -> Iterator[tuple[str, Metrics]]:
     if section.get("by_answer"):
         yield "answer", section["by_answer"]
     if section.get("by_score"):
-        yield f"score, t = {section['by_score']['threshold']['value']:.4g}", section["by_score"]
+        yield f"score, t = {_threshold(section['by_score']['threshold'])}", section["by_score"]
+
+
+def _threshold(chosen: Metrics, digits: int = 4) -> str:
+    """Its value; of several trainings, each of which chose its own, their mean ± standard deviation."""
+    spread = "" if chosen.get("std") is None else f" ± {chosen['std']:.2g}"
+    return f"{chosen['value']:.{digits}g}{spread}"
 
 
 def _coarse(groups: Sequence[tuple[str, Metrics]]) -> Grid:
@@ -232,7 +238,7 @@ def _footnotes(systems: Mapping[str, Metrics]) -> list[str]:
             notes.append(f"{name}: mean ± standard deviation of {metrics['runs']} trainings.")
         if metrics.get("threshold"):
             source = ", ".join(f"{key} {_rounded(value)}" for key, value in metrics["threshold"]["source"].items())
-            notes.append(f"{name}: threshold {metrics['threshold']['value']:.6g} from {source}.")
+            notes.append(f"{name}: threshold {_threshold(metrics['threshold'], 6)} from {source}.")
         ranked = metrics["overall"].get("localization", {}).get("ranked_by")
         if ranked:
             notes.append(f"{name}: boxes ranked for AP by {ranked}.")

@@ -59,6 +59,7 @@ class FaceShieldProcessor(ProcessorMixin):
         savp_lbp_method: See `savp.savp`.
         savp_hog_orientations: See `savp.savp`.
         savp_hog_cell: See `savp.savp`.
+        savp_hog_block: See `savp.savp`.
         savp_at: Where descriptors are computed: on the `crop` as it comes, before padding and resizing, or on the
             `square` that the tower sees.
     """
@@ -83,6 +84,7 @@ class FaceShieldProcessor(ProcessorMixin):
         savp_lbp_method: LbpMethod = "default",
         savp_hog_orientations: int = 8,
         savp_hog_cell: int = 8,
+        savp_hog_block: int | None = None,
         savp_at: Literal["crop", "square"] = "crop",
     ) -> None:
         image_token_id: Any = tokenizer.convert_tokens_to_ids(image_token)
@@ -101,7 +103,7 @@ class FaceShieldProcessor(ProcessorMixin):
         self.image_mean, self.image_std, self.pad_level = image_mean, image_std, pad_level
         self.savp_channels, self.savp_lbp_method = list(savp_channels), savp_lbp_method
         self.savp_hog_orientations, self.savp_hog_cell = savp_hog_orientations, savp_hog_cell
-        self.savp_at = savp_at
+        self.savp_hog_block, self.savp_at = savp_hog_block, savp_at
         self.eos_token_id: int = tokenizer.eos_token_id
         pad = tokenizer.pad_token_id
         self.pad_token_id: int = self.eos_token_id if pad is None else pad
@@ -148,14 +150,23 @@ class FaceShieldProcessor(ProcessorMixin):
 
         Returns:
             RGB square, and the SAVP square or None without SAVP. SAVP is computed on the picture as given (or, with
-            `savp_at` "square", on the square), then both are padded to a square around the centre with `pad_level`
-            and resized bicubically.
+            `savp_at` "square", on the square), made smaller first where its longer side is more than 2 S; then both are
+            padded to a square around the centre with `pad_level` and resized bicubically.
         """
         rgb = as_rgb(image)
         square = self._square(rgb)
         if not (self.use_savp if savp is None else savp):
             return square, None
-        return square, self._square(self._descriptors(rgb if self.savp_at == "crop" else square))
+        return square, self._square(self._descriptors(self._not_too_large(rgb) if self.savp_at == "crop" else square))
+
+    def _not_too_large(self, rgb: np.ndarray) -> np.ndarray:
+        # Paper is silent: how large the crop is; of one of many pixels, most of the patterns would be the camera's noise, and
+        # they are gone from the square that is many times smaller.
+        longest, side = max(rgb.shape[:2]), 2 * self.image_size
+        if longest <= side:
+            return rgb
+        size_wh = tuple(max(1, round(length * side / longest)) for length in (rgb.shape[1], rgb.shape[0]))
+        return np.asarray(Image.fromarray(rgb).resize(size_wh, Image.Resampling.BICUBIC))
 
     def _descriptors(self, rgb: np.ndarray) -> np.ndarray:
         return descriptors(
@@ -164,6 +175,7 @@ class FaceShieldProcessor(ProcessorMixin):
             lbp_method=self.savp_lbp_method,
             hog_orientations=self.savp_hog_orientations,
             hog_cell=self.savp_hog_cell,
+            hog_block=self.savp_hog_block,
         )
 
     def _square(self, picture: np.ndarray) -> np.ndarray:

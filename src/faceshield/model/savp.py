@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any, Literal, get_args
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -19,6 +20,7 @@ LbpMethod = Literal["default", "uniform", "nri_uniform", "ror"]
 Channel = Literal["lbp", "gray", "hog", "plgf", "red", "green", "blue"]
 Picture = NDArray[np.uint8]
 
+_NO_ENERGY = 1e-5  # as in scikit-image
 # Neighbours counter-clockwise from the right-hand one, (down, right): those on the axes, and the corner after each.
 AXES = ((0, 1), (-1, 0), (0, -1), (1, 0))
 CORNERS = ((-1, 1), (-1, -1), (1, -1), (1, 1))
@@ -102,22 +104,27 @@ def code_table(method: str) -> Picture:
     return np.round(np.where(changes <= 2, numbered, 58) * 255 / 58).astype(np.uint8)
 
 
-def hog_picture(gray: Picture, orientations: int = 8, cell: int = 8) -> Picture:
+def hog_picture(gray: Picture, orientations: int = 8, cell: int = 8, block: int | None = None) -> Picture:
     """Histogram of oriented gradients, drawn: in each cell one line per direction, as bright as its share.
 
     Args:
         gray: (H, W) uint8.
         orientations: Directions that half a turn is divided into.
         cell: Side of a cell in pixels, at least 4; rows and columns that fill no cell stay 0.
+        block: Side in cells of the blocks by whose gradient energy a cell is normalised, see `block_factors`; None = by none.
 
     Returns:
         (H, W) uint8, stretched so that the brightest pixel is 255; all 0 where there is no gradient.
     """
+    check_hog(orientations, cell, block)
     picture = np.zeros(gray.shape, np.uint8)
     histograms = hog_histograms(gray, orientations, cell)
     rows, columns = histograms.shape[:2]
+    if block is not None:
+        histograms = histograms * block_factors(histograms / cell**2, block)[..., None]
     glyphs = histograms.astype(np.float32) @ line_glyphs(orientations, cell)
-    # Paper is silent: how HOG becomes a channel; we draw it and stretch it, as the authors' figure shows it.
+    # Paper is silent: how HOG becomes a channel; we draw it and stretch it, as the authors' figure shows it. The text has blocks
+    # (§4.1), which the figure has not.
     brightest = float(glyphs.max(initial=0.0))
     if brightest > 0:
         glyphs *= 255.0 / brightest
@@ -138,6 +145,26 @@ def hog_histograms(gray: Picture, orientations: int = 8, cell: int = 8) -> NDArr
     weights = magnitudes.take(index)
     sums: NDArray[Any] = np.bincount(slots.ravel(), weights=weights.ravel(), minlength=rows * columns * orientations)
     return sums.reshape(rows, columns, orientations)
+
+
+def block_factors(histograms: NDArray[np.float64], block: int) -> NDArray[np.float64]:
+    """(rows, columns) of 1 / the gradient energy (L2) of the overlapping blocks that a cell lies in, their mean.
+
+    Args:
+        histograms: (rows, columns, orientations) of mean magnitudes.
+        block: Side of a block in cells, the whole picture's where that is smaller.
+    """
+    rows, columns = histograms.shape[:2]
+    if min(rows, columns) == 0:
+        return np.ones((rows, columns))
+    high, wide = min(block, rows), min(block, columns)
+    energy = sliding_window_view((histograms**2).sum(-1), (high, wide)).sum((-1, -2))
+    around = ((high - 1,) * 2, (wide - 1,) * 2)
+    total, count = (
+        sliding_window_view(np.pad(of_block, around), (high, wide)).sum((-1, -2))
+        for of_block in (1 / np.sqrt(energy + _NO_ENERGY**2), np.ones_like(energy))
+    )
+    return np.asarray(total / count)
 
 
 def _gradient_index(gray: Picture) -> NDArray[np.int32]:
@@ -220,7 +247,9 @@ def plgf(gray: Picture) -> Picture:
     return np.round(angle * (255 / (np.pi / 2))).astype(np.uint8)
 
 
-def check_hog(orientations: int, cell: int) -> None:
+def check_hog(orientations: int, cell: int, block: int | None = None) -> None:
+    if block is not None and block < 1:
+        raise ValueError(f"HOG block {block} — expected at least one cell, or none — use 2")
     if orientations < 1 or cell < 4:
         raise ValueError(f"HOG orientations {orientations}, cell {cell} — expected at least 1 and 4 — use larger numbers")
 
@@ -238,6 +267,7 @@ def savp(
     lbp_method: LbpMethod = "default",
     hog_orientations: int = 8,
     hog_cell: int = 8,
+    hog_block: int | None = None,
 ) -> Picture:
     """The second stream's picture, Concat[LBP, Gray, HOG] of Eq. 5.
 
@@ -248,6 +278,7 @@ def savp(
         lbp_method: See `lbp`.
         hog_orientations: See `hog_picture`.
         hog_cell: See `hog_picture`.
+        hog_block: See `hog_picture`.
 
     Returns:
         (H, W, 3) uint8.
@@ -267,7 +298,7 @@ def savp(
             if name == "lbp":
                 made[name] = lbp(level, lbp_method)
             elif name == "hog":
-                made[name] = hog_picture(level, hog_orientations, hog_cell)
+                made[name] = hog_picture(level, hog_orientations, hog_cell, hog_block)
             elif name == "plgf":
                 made[name] = plgf(level)
             else:

@@ -188,6 +188,11 @@ def _configure(model: Any, processor: Any, config: StageConfig) -> None:
     checked = FaceShieldConfig.checked(**{**model.config.to_dict(), **config.model})
     for name in config.model:
         setattr(model.config, name, getattr(checked, name))
+    if checked.pvtm_ranking == "shuffled_prompt" and config.batch_size == 1:
+        raise ValueError(
+            "pvtm_ranking shuffled_prompt with batch_size 1 — expected at least 2, for a row is ranked by another's "
+            "question — raise batch_size and lower accumulate"
+        )
     for name, value in config.processor.items():
         setattr(processor, name, value)
     processor.check_savp()
