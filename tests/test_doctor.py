@@ -122,6 +122,14 @@ def test_a_spoilt_checkpoint(model: Path, spoil: Callable[[Path], None], check: 
     assert {result.state for result in found.values()} == {"ok", "failed", "skipped"}
 
 
+def test_weights_that_are_no_numbers(model: Path) -> None:
+    state = load_file(model / "model.safetensors")
+    state["model.multi_modal_projector.linear_1.weight"][0, 0] = float("nan")
+    save_file(state, model / "model.safetensors", metadata={"format": "pt"})
+    found = results(model)["answers"]
+    assert found.state == "failed" and "no number" in found.found
+
+
 def test_shards_are_whole(model: Path) -> None:
     shards(model)
     assert results(model)["answers"].state == "ok"

@@ -265,7 +265,7 @@ def _answers(case: Case) -> str:
     start = time.perf_counter()
     report = case.shield.inspect(np.full((224, 224, 3), 127, np.uint8), face="whole")
     if report.status != "ok":
-        raise Trouble(f"a grey square gives status {report.status}: {report.error}", "report it with this output")
+        raise Trouble(f"a grey square gives status {report.status}: {report.error}", "get its files again, or another dtype")
     return f"all four tasks on a grey square in {time.perf_counter() - start:.2f} s"
 
 

@@ -282,11 +282,9 @@ def _decode(image: Image.Image, name: str, *, from_file: bool) -> Picture:
     """Decode, turn upright and convert."""
     notes: list[str] = []
     try:
-        frames = int(getattr(image, "n_frames", 1))
         # A phone's MPO holds one photo twice, that is no animation; an open image stays at its frame.
-        if from_file and frames > 1 and image.format != "MPO":
-            notes.append(f"animation or several pages: the first of {frames} was taken")
-            image.seek(0)
+        if from_file and image.format != "MPO" and _goes_on(image):
+            notes.append("animation or several pages: the first was taken")
         image.load()
         orientation = _orientation(image)
         rgb_image = _to_rgb(image, notes)
@@ -296,6 +294,16 @@ def _decode(image: Image.Image, name: str, *, from_file: bool) -> Picture:
         return Picture(np.array(rgb_image, dtype=np.uint8), name, tuple(notes))
     except _DECODER_ERRORS as error:
         raise ImageError(name, _unreadable(error)) from error
+
+
+def _goes_on(image: Image.Image) -> bool:
+    """Whether there is a second frame; they are not counted, for in a TIFF that takes time by the square of their number."""
+    try:
+        image.seek(1)
+    except EOFError:
+        return False
+    image.seek(0)
+    return True
 
 
 def _orientation(image: Image.Image) -> int:

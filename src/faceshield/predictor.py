@@ -10,8 +10,10 @@ and locates, it never decides.
 from __future__ import annotations
 
 import hashlib
+import itertools
+import math
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -49,6 +51,10 @@ _TOKEN_CHARACTERS = 16  # more than any text has a token
 _REMEMBERED = 32  # pictures whose encoded form is kept between the questions of an evaluation
 _EVALUATION_BATCH = 16
 _VERDICT = (COARSE.name,)
+_NOT_A_NUMBER = (
+    "the model computed something that is no number — expected scores in 0..1 — its weights are damaged, or too large for this "
+    "precision: faceshield doctor --model …, or another dtype"
+)
 
 
 class FaceShieldPredictor:
@@ -71,6 +77,7 @@ class FaceShieldPredictor:
         keep_tokens: vision tokens that the language model gets to read, those most important for the coarse question by PVTM's
             ranking (§4.2); None: all. Fewer are faster and score a little otherwise (docs/speed.md): choose the threshold anew.
         drafts: guesses of how the model's answers go on, which make them come faster and no other; None: none.
+        chosen_with: the threshold's origin; where it says that scores were made otherwise there, reports say so.
     """
 
     def __init__(
@@ -87,12 +94,13 @@ class FaceShieldPredictor:
         detector: FaceDetector | None = None,
         keep_tokens: int | None = None,
         drafts: Drafts | None = None,
+        chosen_with: Mapping[str, Any] | None = None,
     ) -> None:
         if not 0.0 <= threshold <= 1.0:
             raise ValueError(f"threshold {threshold} — expected 0..1, the unit of bonafide_score — correct it")
         if keep_tokens is not None and (keep_tokens < 1 or model.config.pvtm_inference != "off"):
             raise ValueError(f"keep_tokens {keep_tokens} — expected at least 1, and PVTM's masks off at inference — correct it")
-        self.keep_tokens, self.drafts = keep_tokens, drafts
+        self.keep_tokens, self.drafts, self.chosen_with = keep_tokens, drafts, dict(chosen_with or {})
         self.model = model.eval()
         self.processor = processor
         self.threshold = float(threshold)
@@ -143,6 +151,7 @@ class FaceShieldPredictor:
             dtype=dtype or working_dtype(count_parameters(folder)),
         )
         surroundings = bool(loaded.info.extra.get("surroundings"))
+        chosen_with = loaded.info.threshold_source if threshold is None else None
         if threshold is None:
             questions = {name: task.question for name, task in TASKS.items()}
             threshold = loaded.threshold_for(questions, how_looked("detect", surroundings)["looks"])
@@ -159,6 +168,7 @@ class FaceShieldPredictor:
             detector=detector,
             keep_tokens=keep_tokens,
             drafts=loaded.drafts,
+            chosen_with=chosen_with,
         )
 
     # -- one picture, or several ---------------------------------------------------------------------------
@@ -198,11 +208,17 @@ class FaceShieldPredictor:
             images: see `inspect`; read as they are needed, `batch_size` at a time.
             face, tasks: see `inspect`.
             batch_size: pictures that go through the model together; it changes the speed, not the verdicts.
+
+        Raises:
+            TypeError: `images` is a single path or file.
+            ValueError: an unknown task, or a `batch_size` below one.
         """
         if batch_size < 1:
             raise ValueError(f"batch_size {batch_size} — expected at least 1")
-        for batch in _batches(images, batch_size):
-            yield from self._reports(batch, face, tasks)
+        if isinstance(images, str | bytes | Path):
+            raise TypeError(f"images {images!r} — expected several — use inspect for one")
+        tasks = check_tasks(tasks)
+        return itertools.chain.from_iterable(self._reports(batch, face, tasks) for batch in _batches(images, batch_size))
 
     def detect(self, image: object, *, face: FaceMode = "detect") -> InspectionReport:
         """The verdict alone: `is_attack`, `bonafide_score`; see `inspect`."""
@@ -326,12 +342,16 @@ class FaceShieldPredictor:
                 reports.append(InspectionReport(status="no_face", **common))
                 continue
             common["quality_reasons"] = look.quality_reasons(common["meta"])
+            common["meta"]["notes"] += self._threshold_notes(face)
             waiting.append((len(reports), look, common))
             reports.append(None)
         with torch.inference_mode():
             judged = self._judge([look for _, look, _ in waiting], tasks) if waiting else []
         for (place, look, common), findings in zip(waiting, judged, strict=True):
             assert look.crop is not None
+            if not _finite(findings):
+                reports[place] = InspectionReport(status="error", error=_NOT_A_NUMBER, **common)
+                continue
             reports[place] = InspectionReport(
                 status="ok",
                 threshold=self.threshold,
@@ -341,6 +361,15 @@ class FaceShieldPredictor:
                 **common,
             )
         return [report for report in reports if report is not None]
+
+    def _threshold_notes(self, face: FaceMode) -> list[str]:
+        """How the scores are made otherwise than those that the threshold was chosen on, as far as its origin says."""
+        now = {"face": face, "keep_tokens": str(self.keep_tokens or "all"), "pvtm": self.model.config.pvtm_inference}
+        then = {"face": face, "keep_tokens": "all", "pvtm": "off", **self.chosen_with} if self.chosen_with else now
+        changed = [f"{name} {then[name]}" for name, value in now.items() if str(then[name]) != value]
+        if not changed:
+            return []
+        return [f"the threshold was chosen with {', '.join(changed)}; so used, its error rates are others"]
 
     def _judge(self, looks: Sequence[Look], tasks: Collection[str]) -> list[dict[str, Any]]:
         """What the model finds in each crop, of scores in its surroundings too, if it looks at them; "located" is its answer
@@ -448,6 +477,8 @@ class FaceShieldPredictor:
     def _check_question(self, prompt: str) -> None:
         if not isinstance(prompt, str) or not prompt.strip():
             raise ValueError(f"question {prompt!r} — expected some words — ask something")
+        if any("\ud800" <= letter <= "\udfff" for letter in prompt):
+            raise ValueError(f"question {prompt!r} — expected text, and there are bytes in it that are none — pass it as UTF-8")
         room = self.model.config.text_config.max_position_embeddings - _MAX_NEW_TOKENS
         if len(prompt) > room * _TOKEN_CHARACTERS:  # not even counted: of megabytes that would take a minute
             raise ValueError(f"question of {len(prompt)} characters — expected at most {room * _TOKEN_CHARACTERS} — shorten it")
@@ -479,6 +510,11 @@ def _boxes(findings: dict[str, Any], crop: Part, meta: dict[str, Any]) -> list[B
     return [
         (round(x0 + left, 1), round(y0 + top, 1), round(x1 + left, 1), round(y1 + top, 1)) for x0, y0, x1, y1 in located.boxes
     ]
+
+
+def _finite(findings: dict[str, Any]) -> bool:
+    """Whether the scores are numbers: one that is none is below no threshold, so that its picture would be let in."""
+    return all(map(math.isfinite, (findings["bonafide_score"], *findings.get("type_scores", {}).values())))
 
 
 def _batches(items: Iterable[object], size: int) -> Iterator[list[object]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -305,17 +306,33 @@ class JsonlWriter:
 
     With `resume=True` the rows that are there stay, `ids` holds theirs, and a last line that was cut off is
     removed; otherwise the file starts empty. Use as a context manager.
+
+    Args:
+        path: of the file.
+        resume: whether its rows stay.
+        alone: whether nobody else may write it meanwhile, where the system has locks. Not for a process that forks others: they
+            would hold the lock after its end.
+
+    Raises:
+        ValueError: with `alone`, where another run is writing the file.
+        RecordError: with `resume`, lines that are no rows.
     """
 
-    def __init__(self, path: str | Path, *, resume: bool = False) -> None:
+    def __init__(self, path: str | Path, *, resume: bool = False, alone: bool = False) -> None:
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.ids: set[str] = set()
-        if resume and self.path.exists():
-            self._recover()
-        else:
-            self.path.write_bytes(b"")
         self._out: IO[str] = self.path.open("a", encoding="utf-8", newline="\n")
+        try:
+            if alone:
+                lock(self._out, self.path)
+            if resume:
+                self._recover()
+            else:
+                os.truncate(self.path, 0)
+        except BaseException:
+            self._out.close()
+            raise
 
     def _recover(self) -> None:
         end = 0
@@ -351,6 +368,26 @@ class JsonlWriter:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+
+def lock(stream: IO[Any], path: Path) -> None:
+    """This open file for us alone until it is closed, where there are locks.
+
+    Raises:
+        ValueError: another process has it.
+    """
+    if sys.platform == "win32":
+        return
+    import fcntl
+
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise ValueError(
+            f"{path}: another run is writing it — expected one at a time — wait, or write to another file"
+        ) from None
+    except OSError:  # a file system without locks
+        return
 
 
 def image_path(row: Photo | Dialogue | Prediction, jsonl_path: str | Path) -> Path:

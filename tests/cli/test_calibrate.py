@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
+from faceshield import FaceShieldPredictor
 from faceshield.cli import app
 from faceshield.cli.calibrate import _copied
 from faceshield.evaluation.metrics.pad import correct_by_score
@@ -58,6 +59,15 @@ def test_a_copy_gets_the_threshold_and_its_evidence(checkpoint: Path, photos: Pa
     assert "21 bona fide photographs are too few for BPCER 5%" in result.stderr and "at least 59" in result.stderr
     assert "7 people" in result.stderr and "unreadable 1" in result.stderr
     assert "Paper mask" in result.stdout and str(out) in result.stdout.splitlines()[-1]
+
+
+def test_a_threshold_for_fewer_tokens(checkpoint: Path, photos: Path, tmp_path: Path) -> None:
+    assert run(photos, "--model", checkpoint, "--out", tmp_path / "few", "--face", "whole", "--keep-tokens", "8").exit_code == 0
+    assert read_info(tmp_path / "few").threshold_source["keep_tokens"] == "8"
+    blank = np.full((80, 80, 3), 127, np.uint8)
+    for tokens, told in ((8, False), (None, True)):
+        report = FaceShieldPredictor.from_pretrained(tmp_path / "few", keep_tokens=tokens).detect(blank, face="whole")
+        assert any("chosen with keep_tokens 8" in note for note in report.meta["notes"]) is told
 
 
 def test_what_a_training_goes_on_from_is_not_copied(checkpoint: Path, tmp_path: Path) -> None:

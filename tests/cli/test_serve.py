@@ -19,6 +19,8 @@ HAS_RAY = importlib.util.find_spec("ray") is not None
         (["--replicas", "2"], "give --engine ray"),
         (["--max-replicas", "2", "--replica-gpus", "1"], "give --engine ray"),
         (["--host", "0.0.0.0"], "--without-keys"),
+        (["--max-body-mb", "nan"], "--max-body-mb nan"),
+        (["--max-megapixels", "inf"], "--max-megapixels inf"),
     ],
 )
 def test_options_that_do_not_fit(options: list[str], says: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 from PIL import Image
 
 from faceshield.evaluation import predict
-from faceshield.records import Prediction, RecordError, Sample, image_path, read_jsonl, write_jsonl
+from faceshield.records import JsonlWriter, Prediction, RecordError, Sample, image_path, read_jsonl, write_jsonl
 from faceshield.tasks import COARSE, FINE, TASKS
 
 
@@ -241,6 +243,58 @@ def test_an_archive_without_labels(samples: Path, tmp_path: Path) -> None:
         predict(listed, Oracle(), tmp_path / "l2.jsonl")
     with pytest.raises(FileNotFoundError):
         predict(tmp_path / "none.parquet", Oracle(), tmp_path / "l2.jsonl")
+
+
+def test_what_an_archive_holds_is_never_left_out_in_silence(samples: Path, tmp_path: Path) -> None:
+    archive, elsewhere = tmp_path / "archive", tmp_path / "elsewhere"
+    for folder in (archive / ".thumbnails", elsewhere):
+        folder.mkdir(parents=True)
+    for index, place in enumerate((archive / "a.png", archive / ".thumbnails" / "t.png", elsewhere / "linked.png")):
+        (tmp_path / f"{index}.png").rename(place)
+    (archive / "phone.heic").write_bytes(b"of a phone")
+    (archive / "link").symlink_to(elsewhere)
+    (elsewhere / "back").symlink_to(archive)
+    names = ["a.png", "link/linked.png", "phone.heic"]
+    try:
+        (archive / os.fsdecode(b"\xff.jpg")).write_bytes(b"no text")
+        names.insert(3, "\\xff.jpg")
+    except OSError:  # a file system whose names are text
+        pass
+    predict(archive, Oracle(), tmp_path / "p.jsonl", tasks=["coarse"])
+    rows = read_jsonl(tmp_path / "p.jsonl", Prediction)
+    assert sorted(row.sample_id for row in rows) == sorted(names)
+    assert {row.sample_id for row in rows if row.status == "error"} == set(names[2:])
+    (tmp_path / "list.txt").write_bytes(b"archive/a.png\narchive/\xe9.png\n")
+    with pytest.raises(RecordError, match=r"list.txt:2: .* is not UTF-8"):
+        predict(tmp_path / "list.txt", Oracle(), tmp_path / "l.jsonl", tasks=["coarse"])
+
+
+def test_another_archive_does_not_get_the_answers_of_the_first(samples: Path, tmp_path: Path) -> None:
+    out = tmp_path / "p.jsonl"
+    for index, folder in enumerate(("A", "B")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / f"{index}.png").rename(tmp_path / folder / "1.png")
+    assert predict(tmp_path / "A", Oracle(), out, tasks=["coarse"]).written == 1
+    assert predict(tmp_path / "A", Oracle(), out, tasks=["coarse"]).kept == 1
+    with pytest.raises(ValueError, match="1 answers to samples"):
+        predict(tmp_path / "B", Oracle(), out, tasks=["coarse"])
+    (tmp_path / "2.png").rename(tmp_path / "A" / "1.png")
+    with pytest.raises(ValueError, match="1 answers to samples"):
+        predict(tmp_path / "A", Oracle(), out, tasks=["coarse"])
+    assert predict(tmp_path / "A", Oracle(), out, tasks=["coarse"], renew=True).written == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such locks")
+def test_two_runs_do_not_write_one_file(samples: Path, tmp_path: Path) -> None:
+    out = tmp_path / "p.jsonl"
+    predict(samples, Oracle(), out, tasks=["coarse"], limit=2)
+    before = out.read_bytes()
+    with JsonlWriter(out, resume=True, alone=True):
+        for options in ({}, {"retry_errors": True}, {"resume": False}):
+            with pytest.raises(ValueError, match="another run is writing it"):
+                predict(samples, Oracle(), out, tasks=["coarse"], **options)
+    assert out.read_bytes() == before
+    assert predict(samples, Oracle(), out, tasks=["coarse"]).kept == 2
 
 
 def test_an_archive_in_a_parquet_table(samples: Path, tmp_path: Path) -> None:

@@ -101,6 +101,17 @@ def test_out_writes_over_its_own_and_over_nothing_else(run: Run, photos: Path) -
         assert made == {"wall-2.png", "report-2.html"}
 
 
+def test_another_picture_of_the_same_name_gets_a_file_of_its_own(run: Run, photos: Path, tmp_path: Path) -> None:
+    out, other = tmp_path / "out", tmp_path / "other" / "wall.jpg"
+    other.parent.mkdir()
+    other.write_bytes((photos / "face.png").read_bytes())
+    for photo in (photos / "wall.jpg", other, photos / "wall.jpg", other):
+        assert run("inspect", photo, "--out", out, "--face", "whole", "--json")[0] == 0
+    assert {path.name for path in out.iterdir()} == {"wall.png", "wall-2.png", "report.html"}
+    with Image.open(out / "wall.png") as first, Image.open(out / "wall-2.png") as second:
+        assert first.size != second.size and str(tmp_path) not in str(first.info | second.info)
+
+
 def test_out_gets_annotated_pictures_and_the_page(run: Run, photos: Path, tmp_path: Path) -> None:
     out_folder = tmp_path / "new" / "out"
     before = (photos / "face.png").read_bytes()

@@ -26,6 +26,7 @@ def load_model(
     prompt: str | None = None,
     settings: Sequence[str] = (),
     face: str = "whole",
+    keep_tokens: int | None = None,
 ) -> Any:
     """The system behind a name: the one place that decides what a ``--model`` is.
 
@@ -37,7 +38,7 @@ def load_model(
     imported by the kind that needs them.
 
     Args:
-        pvtm: of our own model: "off", or "paper".
+        pvtm, keep_tokens: of our own model, see `FaceShieldPredictor.from_pretrained`.
         endpoint: address of an endpoint of OpenAI's protocol; pictures are sent there and nowhere else.
         prompt: "zero-shot": the types are told, see `mllm`; "plain": the tasks' own questions. None: the first of general
             models, the second of ours.
@@ -66,20 +67,22 @@ def load_model(
     if face != "whole":
         from faceshield.baselines.looking import Looking
 
-        return Looking(load_model(name, pvtm=pvtm, endpoint=endpoint, prompt=prompt, settings=settings), face)  # type: ignore[arg-type]
+        system = load_model(name, pvtm=pvtm, endpoint=endpoint, prompt=prompt, settings=settings, keep_tokens=keep_tokens)
+        return Looking(system, face)  # type: ignore[arg-type]
+    of_ours = {"pvtm": pvtm != "off", "keep_tokens": keep_tokens is not None}
     if endpoint is not None:
-        _refuse(name, "an endpoint's model", pvtm=pvtm != "off")
+        _refuse(name, "an endpoint's model", **of_ours)
         return _mllm(str(name), prompt, [f"base_url={json.dumps(endpoint)}", *settings])
     from faceshield.model import is_adapter, resolve_model
 
     folder = resolve_model(name)
     if (folder / BASELINE_FILE).is_file():
-        _refuse(name, "a trained baseline", pvtm=pvtm != "off", prompt=prompt is not None, settings=bool(settings))
+        _refuse(name, "a trained baseline", **of_ours, prompt=prompt is not None, settings=bool(settings))
         from faceshield.baselines.classifier import BaselineClassifier
 
         return BaselineClassifier.from_folder(folder)
     if not is_adapter(folder) and (kind := foreign_type(folder)):
-        _refuse(name, f"a {kind} model", pvtm=pvtm != "off")
+        _refuse(name, f"a {kind} model", **of_ours)
         return _mllm(str(folder), prompt, settings)
     from faceshield.predictor import FaceShieldPredictor
 
@@ -87,7 +90,7 @@ def load_model(
     if prompt not in (None, "plain", "zero-shot"):
         raise ValueError(f"prompt {prompt!r} — expected 'zero-shot' or 'plain'")
     # Predictions hold scores, no verdicts: a model that has no threshold yet is predicted to find one.
-    shield = FaceShieldPredictor.from_pretrained(name, threshold=0.5, pvtm=pvtm)  # type: ignore[arg-type]
+    shield = FaceShieldPredictor.from_pretrained(name, threshold=0.5, pvtm=pvtm, keep_tokens=keep_tokens)  # type: ignore[arg-type]
     if prompt == "zero-shot":
         from faceshield.baselines.mllm import ZeroShot
 

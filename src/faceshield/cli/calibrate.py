@@ -29,6 +29,9 @@ def calibrate(
     face: Annotated[
         FaceMode, typer.Option(help="Find the largest face, or judge the whole picture; as it will be used.")
     ] = FaceMode.detect,
+    keep_tokens: Annotated[
+        int | None, typer.Option(help="Vision tokens that the language model reads, as it will be used: docs/speed.md.", min=1)
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the photographs, for the evidence. Default: the folder's.")] = None,
 ) -> None:
     """Choose the threshold on your own bona fide (and attack) photographs; the model's own is never touched."""
@@ -43,7 +46,7 @@ def calibrate(
     source = resolve_model(model)
     _check_out(out, source)
     work = out.with_name(f"{out.name}.calibration")
-    predictions = _scored(photos, work, model, face.value)
+    predictions = _scored(photos, work, model, face.value, keep_tokens)
     rows = read_jsonl(predictions, Prediction)
     judged = [row for row in rows if row.bonafide_score is not None]
     if not any(row.truth.is_attack is False for row in judged):
@@ -76,7 +79,7 @@ def _check_out(out: Path, source: Path) -> None:
         raise ValueError(f"--out {out} is there already — expected a new folder — remove it, or choose another")
 
 
-def _scored(photos: Path, work: Path, model: str, face: Literal["detect", "whole"]) -> Path:
+def _scored(photos: Path, work: Path, model: str, face: Literal["detect", "whole"], keep_tokens: int | None) -> Path:
     """Samples and predictions of the photographs; what an earlier run has done is kept."""
     import sys
 
@@ -101,7 +104,7 @@ def _scored(photos: Path, work: Path, model: str, face: Literal["detect", "whole
             found = ", ".join(f"{reason} {count}" for reason, count in sorted(summary.problems.items()))
             typer.echo(f"left out: {found}; see {work / 'rejects.jsonl'}", err=True)
     predictions = work / "predictions.jsonl"
-    looking = Looking(load_model(model), face)
+    looking = Looking(load_model(model, keep_tokens=keep_tokens), face)
     with tqdm(desc="calibrate", unit="photo", file=sys.stderr, dynamic_ncols=True) as bar:
 
         def advance(done: int, total: int) -> None:

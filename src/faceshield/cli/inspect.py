@@ -3,7 +3,9 @@ pictures and a page."""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import tempfile
 from collections.abc import Collection, Iterable, Iterator
 from enum import Enum
@@ -119,7 +121,8 @@ class Table:
 
 
 class _Saver:
-    """Annotated pictures as they come, the page at the end; over what an earlier run wrote, and over nothing else."""
+    """Annotated pictures as they come, the page at the end; over an earlier run's of the same picture, over its page, and over
+    nothing else."""
 
     def __init__(self, folder: Path, inputs: list[Path]) -> None:
         self._folder = folder
@@ -134,11 +137,13 @@ class _Saver:
             return
         from faceshield.annotate import annotate
 
-        annotate(picture.rgb, report).save(self._free(Path(picture.name).stem, ".png"), pnginfo=_mark())
+        # Where it lies, in a form that does not tell where: the annotated picture may be sent on.
+        origin = hashlib.sha256(os.fsencode(Path(picture.name).absolute())).hexdigest()[:16]
+        annotate(picture.rgb, report).save(self._free(Path(picture.name).stem, ".png", origin), pnginfo=_mark(origin))
 
-    def _free(self, stem: str, suffix: str) -> Path:
+    def _free(self, stem: str, suffix: str, origin: str = "") -> Path:
         target, number = self._folder / f"{stem}{suffix}", 1
-        while target.resolve() in self._taken or (target.exists() and not _is_ours(target)):
+        while target.resolve() in self._taken or (target.exists() and not _is_ours(target, origin)):
             number += 1
             target = self._folder / f"{stem}-{number}{suffix}"
         if number > 1 and suffix == ".html":
@@ -152,25 +157,27 @@ class _Saver:
         return f"annotated pictures and {target}"
 
 
-def _mark() -> Any:
+def _mark(origin: str) -> Any:
     from PIL.PngImagePlugin import PngInfo
 
     from faceshield.html_report import MADE_BY
 
     info = PngInfo()
     info.add_text("Software", MADE_BY)
+    info.add_text("Origin", origin)
     return info
 
 
-def _is_ours(path: Path) -> bool:
-    """Whether an earlier run wrote this picture or page: both have `MADE_BY` near their beginning, older pages `POLICY`."""
+def _is_ours(path: Path, origin: str = "") -> bool:
+    """Whether an earlier run wrote this page, or this picture of the same `origin`: both have `MADE_BY` near their beginning,
+    older pages `POLICY`."""
     from faceshield.html_report import MADE_BY, POLICY
 
     if not path.is_file():
         return False
     with path.open("rb") as stream:
         start = stream.read(1024)
-    return MADE_BY.encode() in start or POLICY.encode() in start
+    return (MADE_BY.encode() in start and origin.encode() in start) or POLICY.encode() in start
 
 
 def ensure_writable(folder: Path) -> None:
@@ -220,7 +227,7 @@ def _expand(photos: Iterable[Path]) -> Iterator[Path | ImageError]:
 
 def _json(report: InspectionReport) -> str:
     """One line of ASCII, whatever the terminal or the pipe can show: letters beyond it are JSON's own escapes."""
-    return json.dumps(report.to_dict())
+    return json.dumps(report.to_dict(), allow_nan=False)
 
 
 def _printable(text: str) -> str:

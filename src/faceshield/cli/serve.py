@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -59,6 +60,9 @@ def serve(
             f"--host {host} without API keys — expected keys where other machines can ask — give --api-keys FILE or "
             f"{KEYS_VARIABLE}, or say --without-keys"
         )
+    for option, value in (("--max-body-mb", max_body_mb), ("--max-megapixels", max_megapixels)):
+        if not math.isfinite(value):
+            raise ValueError(f"{option} {value} — expected a number — such as 16")
     settings = Settings(
         batch_size=batch_size,
         batch_wait_s=batch_wait_ms / 1000,

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from faceshield.images import SUFFIXES
+from faceshield.images import SUFFIXES, UNREAD
 from faceshield.records import Photo, RecordError, Sample, read_jsonl
 
 COLUMNS = ("image", "path")
@@ -19,11 +19,12 @@ def read_inputs(source: Path) -> Sequence[Photo]:
     """What there is to predict, in the order of the source; a path that is listed twice is there once.
 
     Args:
-        source: a ``samples.jsonl``; a folder, whose pictures below it are taken in the order of their names; a ``.txt``
+        source: a ``samples.jsonl``; a folder, whose pictures below it are taken in the order of their names, in linked folders
+            too, in hidden ones not, and such as cannot be read (`images.UNREAD`) as well, so that they are counted; a ``.txt``
             file, a path a line; or a ``.parquet`` file with a column image or path. Relative paths start at its folder.
 
     Raises:
-        RecordError: samples that cannot be read.
+        RecordError: samples that cannot be read, or a list that is not UTF-8.
         ValueError: no pictures, a table without such a column, or pyarrow is not installed.
         FileNotFoundError: no such file.
     """
@@ -35,7 +36,9 @@ def read_inputs(source: Path) -> Sequence[Photo]:
         paths = _column(source)
     else:
         return read_jsonl(source, Sample)
-    photos = [Photo(id=path, image=path) for path in dict.fromkeys(path for path in paths if path.strip())]
+    # A name that is no text keeps its bytes as escapes: no file is called so, and its row will say that it cannot be opened.
+    told = (os.fsencode(path).decode("utf-8", "backslashreplace") for path in paths if path.strip())
+    photos = [Photo(id=path, image=path) for path in dict.fromkeys(told)]
     if not photos:
         kinds = " ".join(sorted(SUFFIXES))
         raise ValueError(f"{source}: no pictures — expected {kinds} in a folder, or their paths in a list — give another")
@@ -43,18 +46,32 @@ def read_inputs(source: Path) -> Sequence[Photo]:
 
 
 def _walk(folder: Path) -> Iterator[str]:
-    for here, folders, names in os.walk(folder):
-        folders.sort()
+    def stop(error: OSError) -> None:
+        raise error
+
+    entered: set[str] = set()  # a folder that is linked to from below itself would have no end
+    for here, folders, names in os.walk(folder, followlinks=True, onerror=stop):
+        real = os.path.realpath(here)
+        if real in entered:
+            folders.clear()
+            continue
+        entered.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
         inside = Path(here).relative_to(folder)
         for name in sorted(names):
-            if Path(name).suffix.lower() in SUFFIXES and not name.startswith("."):
+            if Path(name).suffix.lower() in SUFFIXES | UNREAD and not name.startswith("."):
                 yield (inside / name).as_posix()
 
 
 def _lines(text: Path) -> Iterator[str]:
-    with text.open(encoding="utf-8-sig") as lines:
-        for line in lines:
-            yield line.rstrip("\r\n")
+    with text.open("rb") as lines:
+        for number, raw in enumerate(lines, start=1):
+            try:
+                yield raw.removeprefix(b"\xef\xbb\xbf" if number == 1 else b"").decode("utf-8").rstrip("\r\n")
+            except UnicodeDecodeError:
+                raise RecordError(
+                    [f"{text}:{number}: {raw!r} is not UTF-8 — expected a path a line — save the list so"]
+                ) from None
 
 
 def _column(table: Path) -> Iterator[str]:

@@ -33,9 +33,9 @@ from faceshield.records import (
     Prediction,
     Sample,
     Truth,
-    file_sha256,
     image_path,
     iter_jsonl,
+    lock,
     rebase_image,
     write_run,
     write_text_atomic,
@@ -153,16 +153,16 @@ def predict(
         "tasks": {name: TASKS[name].version for name in tasks},
         "limit": limit,
     }
+    strange = _stranger(every, listed_in, out.absolute())
     if resume:
         check_same_system(out, config)
         if retry_errors:
             _take_out(out, lambda row: row.error is not None)
         if renew:
-            now = _samples_told(every)
-            _take_out(out, lambda row: _told(row.truth) != now.get(row.sample_id))
-    with JsonlWriter(out, resume=resume) as writer:
+            _take_out(out, strange)
+    with JsonlWriter(out, resume=resume, alone=True) as writer:
         if writer.ids:
-            _check_same_samples(out, samples, every)
+            _check_same_samples(out, samples, strange)
         # Written first: a run that is stopped has its record too.
         write_run(out, config=config, seed=None, inputs=[samples])
         wanted = [(row, [name for name in tasks if _row_id(row, name) not in writer.ids]) for row in rows]
@@ -241,7 +241,11 @@ def _unreached(held: Sequence[_Outcome]) -> AssistantDown:
 
 def _take_out(out: Path, unwanted: Callable[[Prediction], bool]) -> None:
     """Rows leave the file, so that they are missing and asked again; so does a torn last line."""
-    lines = [line for line in out.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")] if out.exists() else []
+    lines: list[bytes] = []
+    if out.exists():
+        with out.open("rb") as rows:
+            lock(rows, out)
+            lines = [line for line in rows if line.endswith(b"\n")]
 
     def leaves(line: bytes) -> bool:
         try:
@@ -293,22 +297,40 @@ def check_same_system(out: Path, config: Mapping[str, Any]) -> None:
             )
 
 
-def _check_same_samples(out: Path, samples: Path, rows: Sequence[Photo]) -> None:
+def _check_same_samples(out: Path, samples: Path, strange: Callable[[Prediction], bool]) -> None:
     """Samples may be added to a file that goes on; an answer whose sample is gone, or was labelled anew, would be scored."""
-    now = _samples_told(rows)
-    before = read_run(out).get("inputs") or [{}]
-    if not now or before[0].get("sha256") == file_sha256(samples):
-        return
-    other = [kept.sample_id for kept in iter_jsonl(out, Prediction) if _told(kept.truth) != now.get(kept.sample_id)]
-    if other:
+    if other := [kept.sample_id for kept in iter_jsonl(out, Prediction) if strange(kept)]:
         raise ValueError(
             f"{out}: {len(other)} answers to samples that are not in {samples} any more, or are others there "
             f"({other[0]}, …) — expected those that it was begun with, and more — start afresh, or write to another file"
         )
 
 
-def _samples_told(rows: Sequence[Photo]) -> dict[str, Any]:
-    return {row.id: _told(row) for row in rows if isinstance(row, Sample)}
+def _stranger(rows: Sequence[Photo], listed_in: Path, out: Path) -> Callable[[Prediction], bool]:
+    """Tells of a kept answer whether it is to something else than these rows: to a sample that is gone, has another truth or is
+    another picture as far as it says; to a photo of an archive that lies elsewhere or was replaced."""
+    now = {row.id: row for row in rows}
+    labelled = any(isinstance(row, Sample) for row in rows)
+
+    def strange(kept: Prediction) -> bool:
+        row = now.get(kept.sample_id)
+        if row is None:
+            return labelled
+        if isinstance(row, Sample):
+            return _told(kept.truth) != _told(row)
+        was = kept.truth.meta.get("file")
+        return kept.image != rebase_image(row.image, listed_in, out) or was not in (None, _file(row, listed_in))
+
+    return strange
+
+
+def _file(photo: Photo, listed_in: Path) -> str | None:
+    """Size and time of change of a photo's file, by which it is known again."""
+    try:
+        stat = image_path(photo, listed_in).stat()
+    except (OSError, ValueError):
+        return None
+    return f"{stat.st_size} bytes, {stat.st_mtime_ns} ns"
 
 
 def _told(truth: Sample | Truth) -> tuple[Any, ...]:
@@ -345,7 +367,9 @@ def _predict_batch(batch: Sequence[tuple[Photo, list[str]]], *, asker: Any, samp
             image = rebase_image(row.image, samples, out)
             faults = [fault, said_fault, score_fault]
             size_wh = row.size_wh if isinstance(row, Sample) else _size_wh(images[index][0])
-            outcome.rows.append(_row(row, name, question_of(asker, name), image, size_wh, said, score, faults=faults))
+            outcome.rows.append(
+                _row(row, name, question_of(asker, name), image, size_wh, said, score, faults=faults, file=_file(row, samples))
+            )
     return outcome
 
 
@@ -359,6 +383,7 @@ def _row(
     score: Scores | None,
     *,
     faults: Sequence[Exception | None],
+    file: str | None,
 ) -> Prediction:
     task = TASKS[name]
     reference, reference_fault = None, None
@@ -390,7 +415,7 @@ def _row(
         bonafide_score=bonafide_score,
         type_scores=dict(type_scores) if type_scores else None,
         error="; ".join([*told, *([f"reference: {_described(reference_fault)}"] if reference_fault else [])]) or None,
-        truth=_truth(sample, reference, size_wh),
+        truth=_truth(sample, reference, size_wh, file),
         **fields,
     )
 
@@ -402,9 +427,9 @@ def _size_wh(image: Any) -> tuple[int, int] | None:
     return None if image is None else (int(image.shape[1]), int(image.shape[0]))
 
 
-def _truth(sample: Photo, reference: str | None, size_wh: tuple[int, int] | None) -> Truth:
+def _truth(sample: Photo, reference: str | None, size_wh: tuple[int, int] | None, file: str | None) -> Truth:
     if not isinstance(sample, Sample):
-        return Truth(size_wh=size_wh)
+        return Truth(size_wh=size_wh, meta={"file": file})
     return Truth(
         is_attack=sample.is_attack,
         presentation_type=sample.presentation_type,

@@ -123,8 +123,8 @@ def hog_picture(gray: Picture, orientations: int = 8, cell: int = 8, block: int 
     if block is not None:
         histograms = histograms * block_factors(histograms / cell**2, block)[..., None]
     glyphs = histograms.astype(np.float32) @ line_glyphs(orientations, cell)
-    # Paper is silent: how HOG becomes a channel; we draw it and stretch it, as the authors' figure shows it. The text has blocks
-    # (§4.1), which the figure has not.
+    # Paper is silent: how HOG becomes a channel; we draw it and stretch it, as the authors' figure shows it. The text has
+    # blocks (§4.1), which the figure has not.
     brightest = float(glyphs.max(initial=0.0))
     if brightest > 0:
         glyphs *= 255.0 / brightest

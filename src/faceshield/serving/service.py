@@ -90,7 +90,9 @@ class Service:
             return "the model's thread is not running"
         if self._warm is None or not self._warm.done():
             return "warming up"
-        return "the model failed on its first picture" if self._warm.exception() else None
+        if self._warm.exception() or self._warm.result().status != "ok":
+            return "the model failed on its first picture"
+        return None
 
     async def ready(self) -> None:
         """Waits until the first picture has gone through the model.

@@ -112,9 +112,10 @@ def store_threshold(
 
 
 def _looked(predictions: Sequence[Path]) -> dict[str, str]:
-    """How the faces of these predictions were looked at (`looks.how_looked`), if they were looked for."""
+    """How the scores of these predictions were made, as far as their record says: how faces were looked at
+    (`looks.how_looked`), with which vision tokens."""
     options = [read_run(file).get("config", {}).get("options") or {} for file in predictions]
-    ways = [{name: one[name] for name in ("face", "looks") if name in one} for one in options]
+    ways = [{name: one[name] for name in ("face", "looks", "keep_tokens", "pvtm") if name in one} for one in options]
     if any(way != ways[0] for way in ways):
         raise ValueError(
             f"{', '.join(map(str, predictions))}: looked at as {', '.join(map(str, ways))} — expected one way — predict again"
