@@ -156,6 +156,14 @@ def test_an_unknown_model_is_one_line(run: Run, photos: Path) -> None:
     assert "'tinny'" in err
 
 
+def test_folders_that_are_not_entered_are_said(run: Run, photos: Path) -> None:
+    (photos / "more").mkdir()
+    (photos / ".hidden").mkdir()
+    assert "1 folders inside are not entered" in run("inspect", photos, "--face", "whole", "--json")[2]
+    (photos / "more").rmdir()
+    assert "not entered" not in run("inspect", photos, "--face", "whole", "--json")[2]
+
+
 def test_an_empty_folder_is_a_row(run: Run, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     code, out, _ = run("inspect", tmp_path / "empty", "--json")

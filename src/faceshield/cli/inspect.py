@@ -8,6 +8,7 @@ import json
 import os
 import tempfile
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -223,6 +224,11 @@ def _expand(photos: Iterable[Path]) -> Iterator[Path | ImageError]:
             yield from list_pictures(photo)
         except ImageError as error:
             yield error
+        with suppress(OSError):  # an error already
+            if inside := sum(child.is_dir() for child in photo.iterdir() if not child.name.startswith(".")):
+                typer.echo(
+                    f"{photo}: {inside} folders inside are not entered; faceshield predict {photo} enters them", err=True
+                )
 
 
 def _json(report: InspectionReport) -> str:
