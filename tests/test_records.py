@@ -236,7 +236,14 @@ def test_run_json_keeps_the_runs_of_other_outputs(tmp_path: Path) -> None:
 
 def test_the_hash_of_a_folder_follows_its_files(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("one")
+    elsewhere = tmp_path.with_name(f"{tmp_path.name}-linked")
+    elsewhere.mkdir()
+    (elsewhere / "back").symlink_to(tmp_path)
+    (tmp_path / "link").symlink_to(elsewhere)
     before = file_sha256(tmp_path)
     assert before == file_sha256(tmp_path)
+    (elsewhere / "new.png").write_bytes(b"1")
+    assert before != file_sha256(tmp_path), "a linked folder's files count"
+    (elsewhere / "new.png").unlink()
     (tmp_path / "b.txt").write_text("two")
     assert file_sha256(tmp_path) != before

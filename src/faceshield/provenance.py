@@ -62,14 +62,18 @@ def file_sha256(path: str | Path) -> str:
     return digest.hexdigest()
 
 
-def _names_and_sizes(folder: Path, inside: str = "") -> Iterator[tuple[str, int]]:
-    """Files below a folder, sorted in each; one folder's names in memory at a time, for there may be millions."""
+def _names_and_sizes(folder: Path, inside: str = "", above: tuple[str, ...] = ()) -> Iterator[tuple[str, int]]:
+    """Files below a folder, in linked ones too, sorted in each; one folder's names in memory at a time, for there may be
+    millions. `above`: real paths of the folders it lies in, which a link below leads back to without end."""
+    here = os.path.realpath(folder / inside)
+    if here in above:
+        return
     with os.scandir(folder / inside) as entries:
-        listed = sorted((entry.name, entry.is_dir(follow_symlinks=False), entry.is_file()) for entry in entries)
+        listed = sorted((entry.name, entry.is_dir(), entry.is_file()) for entry in entries)
     for name, is_folder, is_file in listed:
         below = f"{inside}/{name}" if inside else name
         if is_folder:
-            yield from _names_and_sizes(folder, below)
+            yield from _names_and_sizes(folder, below, (*above, here))
         elif is_file:
             yield below, (folder / below).stat().st_size
 

@@ -134,3 +134,13 @@ def test_nothing_at_all_answers_and_the_input_is_short(tmp_path: Path) -> None:
 
     with pytest.raises(AssistantDown, match="2 items"):
         run_stage(tmp_path / "o.jsonl", [1, 2], work, config={}, seed=0, inputs=[])
+
+
+def test_another_runs_answers_are_set_aside(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        stage(tmp_path, Work(stop_at=17))
+    journal = tmp_path / "out.jsonl.journal"
+    before = journal.read_bytes()
+    with pytest.raises(KeyboardInterrupt):
+        run_stage(tmp_path / "out.jsonl", ITEMS, Work(stop_at=3), config={"a": 2}, seed=0, inputs=[tmp_path / "in.txt"])
+    assert (tmp_path / "out.jsonl.journal.before").read_bytes() == before and journal.read_bytes() != before

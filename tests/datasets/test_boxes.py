@@ -117,6 +117,27 @@ def test_boxes_are_clipped_and_what_is_none_is_named(tmp_path: Path) -> None:
     assert "no area in 200 x 100" in problems[1].detail and "no such picture" in problems[0].detail
 
 
+def test_label_studios_skipped_turned_and_doubled_regions(tmp_path: Path) -> None:
+    size = {"original_width": 200, "original_height": 100, "type": "rectanglelabels"}
+    value = {"x": 10, "y": 10, "width": 20, "height": 40}
+    region = {**size, "id": "r", "value": {**value, "rectanglelabels": ["Print"]}}
+    choice = {**size, "id": "r", "type": "choices", "value": {**value, "choices": ["sure"]}}
+    turned = {**size, "id": "t", "value": {**value, "x": 50, "rotation": 90}}
+    skipped = {"was_cancelled": True, "result": [{**region, "id": "s"}]}
+    task = {"data": {"image": "a.jpg"}, "annotations": [skipped, {"result": [region, choice, turned]}]}
+    found, problems = settled(save(tmp_path / "ls.json", [task]))
+    # Turned clockwise around its first corner (100, 10), what went right goes down, and what went down goes left.
+    assert sorted(found["a.jpg"]) == [pytest.approx(BOX), pytest.approx((60, 10, 100, 50))] and not problems
+
+
+def test_a_folder_of_annotations_is_read_to_its_ends_or_refused(tmp_path: Path) -> None:
+    save(tmp_path / "labels" / "train" / "a.TXT", "0 0.2 0.3 0.2 0.4\n")
+    assert settled(tmp_path / "labels")[0]["a.jpg"] == [pytest.approx(BOX)]
+    (tmp_path / "none").mkdir()
+    with pytest.raises(ValueError, match="no annotation below it"):
+        settled(tmp_path / "none")
+
+
 def test_unreadable_numbers_are_no_boxes(tmp_path: Path) -> None:
     save(tmp_path / "labels" / "a.txt", "0 0.2 x 0.2 0.4\n\n0 0.2 0.3\n")
     boxes, problems = settled(tmp_path / "labels")

@@ -44,6 +44,36 @@ def rejects(out: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in rejects_path(out).read_text().splitlines()]
 
 
+def test_a_list_of_ones_own_in_the_words_people_use(tmp_path: Path) -> None:
+    for number in range(5):
+        colours(tmp_path / f"{number}.png", (number, 0, 0))
+    rows = [
+        "0.png,real,Ju\u0308rgen,Train",
+        "1.png,Live,J\u00fcrgen , val",
+        "2.png,print,anna,TEST ",
+        "3.png,print,anna,holdout",
+    ]
+    text(
+        tmp_path / "samples.csv",
+        "image,presentation_type,subject,split",
+        *rows,
+        "4.png,print,anna,test",
+        "4.png,print,bert,test",
+    )
+    units, problems = walked("folder", tmp_path)
+    assert [(unit.label, unit.subject, unit.split) for unit in units.values()] == [
+        ("Bonafide", "J\u00fcrgen", "train"), ("Bonafide", "J\u00fcrgen", "dev"), ("Print", "anna", "test"),
+    ]  # fmt: skip
+    assert problems == [("manifest", "3.png"), ("manifest", "4.png")]
+
+
+def test_a_link_back_has_an_end(tmp_path: Path) -> None:
+    colours(tmp_path / "real" / "anna" / "1.png", (1, 0, 0))
+    (tmp_path / "real" / "anna" / "up").symlink_to("../..")
+    units, _ = walked("folder", tmp_path)
+    assert list(units) == ["real/anna/1.png"]
+
+
 def test_wmca_protocols_with_and_without_a_header(tmp_path: Path) -> None:
     day = "WMCA/preprocessed-face-station_RGB/face-station/01.02.18"
     stems = ("001_01_000_0_00", "002_01_000_2_09", "003_01_000_4_01")

@@ -192,6 +192,25 @@ def test_files_and_report(tmp_path: Path) -> None:
     assert cross.shared["train+test"] == {"subjects": 0, "videos": 0, "pictures": 1, "affected": 1}
 
 
+def test_a_simulated_person_is_one_in_every_set(tmp_path: Path) -> None:
+    files = []
+    for name, source in (("sim-photo-1-aa", "photo"), ("sim-photo-2-bb", "photo"), ("folder", None)):
+        told = {} if source is None else {"source": source}
+        rows = [
+            sample(name, number, BONAFIDE if number % 2 else "Print", f"p{number // 4}", None, **told) for number in range(40)
+        ]
+        write_jsonl(tmp_path / f"{name}.jsonl", rows)
+        files.append(tmp_path / f"{name}.jsonl")
+    report = split(files[:2], SplitConfig(out=tmp_path / "two", seed=1))
+    people = {name: {row.subject for row in read_jsonl(tmp_path / f"two/{name}.jsonl", Sample)} for name in SPLITS}
+    assert not people["train"] & people["test"] and report.namesakes == []
+    report = split(files, SplitConfig(out=tmp_path / "three", seed=1))
+    assert (
+        len(report.namesakes) == 10
+        and "10 subjects of one name in several data sets (p0, p1, p2, …)" in list(report.lines())[-1]
+    )
+
+
 def test_faults(tmp_path: Path) -> None:
     rows = three_sets()
     write_jsonl(tmp_path / "a.jsonl", rows[:40])

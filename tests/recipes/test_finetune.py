@@ -23,7 +23,7 @@ from faceshield.cli.train import fixed_questions
 from faceshield.evaluation import score
 from faceshield.model import is_adapter, read_info
 from faceshield.predictor import FaceShieldPredictor
-from faceshield.recipes.finetune import FinetuneConfig, defaults, finetune, verdict
+from faceshield.recipes.finetune import FinetuneConfig, _apart, defaults, finetune, verdict
 from faceshield.records import Dialogue, Prediction, Sample, read_jsonl
 from faceshield.training.settings import StageConfig
 
@@ -61,7 +61,9 @@ def tuned(folder: Path, checkpoint: Path, out: Path, **changes: Any) -> Finetune
     return FinetuneConfig(**{**values, **changes})
 
 
-def test_a_folder_to_an_adapter_and_a_report(photos: Folder, checkpoint: Path, tmp_path: Path) -> None:
+def test_a_folder_to_an_adapter_and_a_report(
+    photos: Folder, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = {path.name: path.read_bytes() for path in checkpoint.iterdir() if path.is_file()}
     found = finetune(tuned(photos(), checkpoint, tmp_path / "out"), questions=fixed_questions())
     assert {path.name: path.read_bytes() for path in checkpoint.iterdir() if path.is_file()} == before
@@ -91,7 +93,11 @@ def test_a_folder_to_an_adapter_and_a_report(photos: Folder, checkpoint: Path, t
     report = shield.detect(path if path.is_absolute() else tmp_path / "out/scores/after" / path, face="whole")
     assert report.bonafide_score == pytest.approx(judged[0].bonafide_score, abs=1e-5)
 
-    # Once more: everything is there.
+    assert "Scored on the part test, nobody of train or dev by name." in page
+
+    # Once more: everything is there, also by another name of the folder.
+    monkeypatch.chdir(tmp_path)
+    assert finetune(tuned(Path("mine"), checkpoint, tmp_path / "out")).metrics == found.metrics
     stamp = (found.model / "run.json").stat().st_mtime_ns
     assert finetune(tuned(tmp_path / "mine", checkpoint, tmp_path / "out")).metrics == found.metrics
     assert (found.model / "run.json").stat().st_mtime_ns == stamp
@@ -100,6 +106,18 @@ def test_a_folder_to_an_adapter_and_a_report(photos: Folder, checkpoint: Path, t
     next((tmp_path / "mine/real").rglob("*.png")).unlink()
     with pytest.raises(ValueError, match="was begun with pictures"):
         finetune(tuned(tmp_path / "mine", checkpoint, tmp_path / "out"))
+
+
+def test_who_is_in_two_parts_is_said(tmp_path: Path) -> None:
+    def told(**affected: int) -> str:
+        shared = {
+            f"{name}+test": {"subjects": 1, "videos": 0, "pictures": 0, "affected": count} for name, count in affected.items()
+        }
+        (tmp_path / "splits.json").write_text(json.dumps({"shared": shared}))
+        return _apart(tmp_path)
+
+    assert told(train=0, dev=0) == ", nobody of train or dev by name"
+    assert "26 of its pictures show somebody, or are pictures, of train, so" in told(train=26, dev=0)
 
 
 def run(*arguments: object) -> Result:
@@ -144,7 +162,7 @@ def test_what_else_is_refused(photos: Folder, checkpoint: Path, tmp_path: Path) 
         target = one / path.relative_to(root).parts[0] / ("print" if "attack" in path.parts else "") / "p0" / path.name
         target.parent.mkdir(parents=True, exist_ok=True)
         path.rename(target)
-    with pytest.raises(ValueError, match=r"no sample in test.*nobody may be in two of .*\(1 people are known"):
+    with pytest.raises(ValueError, match=r"no sample in test.*nobody may be in two of .*\(1 people are named"):
         finetune(tuned(one, checkpoint, tmp_path / "out"))
     faces = photos(1, 1, name="walls")
     with pytest.raises(ValueError, match="no face was found: if they are face crops, add --face whole"):

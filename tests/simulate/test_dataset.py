@@ -94,6 +94,23 @@ def test_photographs_are_simulated_too_and_people_keep_to_their_split(tmp_path: 
     assert [read["path"] for read in json.loads((path.parent / "run.json").read_text())["inputs"]] == [str(folder)]
 
 
+def test_with_other_photographs_it_is_another_set(tmp_path: Path) -> None:
+    folder = tmp_path / "faces"
+    for name in ("a", "b"):
+        (folder / name).mkdir(parents=True)
+        Image.fromarray(astronaut()).save(folder / name / "1.png")
+    made = SimulateConfig(str(folder), 2, 1, size=64)
+    path = simulate(tmp_path / "out", made, workers=1)
+    assert simulate(tmp_path / "out", made, workers=1) == path
+    (folder / "b" / "1.png").unlink()
+    with pytest.raises(ValueError, match="another configuration"):
+        simulate(tmp_path / "out", made, workers=1)
+    plan = json.loads((tmp_path / "out" / "plan.json").read_text())
+    del plan["photos"]  # as earlier versions left it
+    (tmp_path / "out" / "plan.json").write_text(json.dumps(plan))
+    assert simulate(tmp_path / "out", made, workers=1) == path
+
+
 def test_a_variant_can_be_left_out(tmp_path: Path) -> None:
     out = ["--out", str(tmp_path), "--types", "Print", "--count", "8", "--size", "48", "--workers", "1"]
     less = [word for name in VARIANTS["Print"][1:-1] for word in ("--without-variant", name)]

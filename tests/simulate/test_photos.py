@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from skimage.data import astronaut
 
+from faceshield.images import ImageError
 from faceshield.simulate.photos import find_face, list_photos, load_portraits, portrait_of, split_of
 from faceshield.simulate.portrait import LANDMARKS, N_LANDMARKS
 
@@ -58,6 +59,29 @@ def test_a_folder_is_listed_by_its_csv_and_by_its_files(tmp_path: Path) -> None:
     assert {photo.subject for photo in list_photos(folder)} == {"someone"}
     assert len(load_portraits(folder)) == 2
     assert len(load_portraits(folder, split=split_of("someone"))) == 2
+
+
+def test_a_folder_of_a_person_is_that_person(tmp_path: Path) -> None:
+    """However often somebody was photographed: in train and in test, they would be known again."""
+    for name in ("bob/1.jpg", "bob/2.jpg", "J\u00fcrgen/1.jpg", "Ju\u0308rgen/2.jpg", "loose.jpg", "._mac.jpg", ".trash/x.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(astronaut()).save(tmp_path / name)
+    people = [photo.subject for photo in list_photos(tmp_path)]
+    assert sorted(people) == sorted(["bob", "bob", "J\u00fcrgen", "J\u00fcrgen", "loose"])
+    nobody = next(name for name in ("train", "dev", "test") if all(split_of(person) != name for person in ("bob", "loose")))
+    (tmp_path / "J\u00fcrgen" / "1.jpg").unlink()
+    (tmp_path / "Ju\u0308rgen" / "2.jpg").unlink()
+    with pytest.raises(FileNotFoundError, match=f"of its 2 people none is of the split '{nobody}'"):
+        load_portraits(tmp_path, split=nobody)
+    (tmp_path / "bob" / "3.jpg").write_bytes((tmp_path / "bob" / "1.jpg").read_bytes()[:2000])
+    with pytest.raises(ImageError, match="3.jpg"):
+        load_portraits(tmp_path)
+
+
+def test_a_portrait_of_16_bits_is_no_white_sheet(tmp_path: Path) -> None:
+    grey = np.asarray(Image.fromarray(astronaut()).convert("L")).astype(np.uint16) * 257
+    Image.fromarray(grey).save(tmp_path / "deep.png")
+    assert len(load_portraits(tmp_path)) == 1
 
 
 def test_a_table_beside_the_folder_that_lists_other_pictures_is_not_its_own(tmp_path: Path) -> None:

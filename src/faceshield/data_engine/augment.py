@@ -62,7 +62,7 @@ def augment(
         if origin := row.meta.get("augmented_from"):
             number = row.id.removeprefix(f"{origin}{_NEW}")
             earlier[origin] = max(earlier.get(origin, 0), int(number) if number.isdigit() else 0)
-    described = {"dialogues": str(dialogues), "pairs": config.pairs}
+    described = {"pairs": config.pairs}
     here, there = dialogues.absolute(), out.absolute()
     with lent_backend(config.backend, engine, cache=cache, given=backend) as (writer, engine):
 

@@ -100,7 +100,7 @@ def filter_dialogues(
     """
     dialogues, out = Path(dialogues), Path(out)
     rows = read_jsonl(dialogues, Dialogue)
-    described = {"dialogues": str(dialogues), **config.model_dump(mode="json", exclude={"judge"})}
+    described = config.model_dump(mode="json", exclude={"judge"})
     with contextlib.ExitStack() as stack:
         if config.judge is not None:
             judge, engine = stack.enter_context(lent_backend(config.judge, engine, cache=cache, given=judge))

@@ -96,7 +96,7 @@ def generate(
         raise ValueError(f"{samples}: no samples — expected at least one row — write it with `faceshield simulate`")
     chosen = plan(rows, config.tasks, config.per_task, config.count, seed)
     items = [(row, {task: chosen.get((index, task), 0) for task in config.tasks}) for index, row in enumerate(rows)]
-    described = {**config.model_dump(mode="json", exclude={"backend"}), "samples": str(samples)}
+    described = config.model_dump(mode="json", exclude={"backend"})
     here, there = samples.absolute(), out.absolute()
     with lent_backend(config.backend, engine, cache=cache, given=backend) as (writer, engine):
 

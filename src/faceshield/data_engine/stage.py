@@ -199,7 +199,8 @@ def _journal_path(out: Path) -> Path:
 
 
 class _Journal:
-    """One line per item in the items' order: its rows and rejects. The first line says of which run."""
+    """One line per item in the items' order: its rows and rejects. The first line says of which run; another run's is set
+    aside, for an assistant's answers may have been long in coming."""
 
     def __init__(self, out: Path, run: str) -> None:
         self.out, self.path, self.count = out, _journal_path(out), 0
@@ -218,6 +219,8 @@ class _Journal:
         if end:
             os.truncate(self.path, end)
         else:
+            if self.path.exists():
+                os.replace(self.path, self.path.with_name(f"{self.path.name}.before"))
             self.path.write_bytes(header)
         self._handle = self.path.open("ab")
 

@@ -235,11 +235,17 @@ def opened(file: Path) -> Iterator[TextIO]:
             ) from None
 
 
-def files_below(root: Path, inside: str = "", skip: Callable[[Path], bool] = lambda folder: False) -> Iterator[PurePosixPath]:
+def files_below(
+    root: Path, inside: str = "", skip: Callable[[Path], bool] = lambda folder: False, above: tuple[str, ...] = ()
+) -> Iterator[PurePosixPath]:
     """Relative paths of all files, sorted by name in each folder; one folder's names in memory at a time.
 
-    Hidden entries, what zip programs of other systems leave behind, and folders to `skip` are passed over.
+    Hidden entries, what zip programs of other systems leave behind, folders to `skip`, and links back to a folder that they lie
+    in (`above`: the real paths of those) are passed over.
     """
+    here = os.path.realpath(root / inside)
+    if here in above:
+        return
     with os.scandir(root / inside) as entries:
         listed = sorted((entry.name, entry.is_dir()) for entry in entries)
     for name, is_folder in listed:
@@ -247,7 +253,7 @@ def files_below(root: Path, inside: str = "", skip: Callable[[Path], bool] = lam
             continue
         if is_folder:
             if not skip(root / inside / name):
-                yield from files_below(root, f"{inside}/{name}" if inside else name, skip)
+                yield from files_below(root, f"{inside}/{name}" if inside else name, skip, (*above, here))
         else:
             yield PurePosixPath(inside, name)
 

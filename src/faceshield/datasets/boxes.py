@@ -148,17 +148,21 @@ def _parts(name: str) -> tuple[str, ...]:
 
 def _drawn(source: Path) -> Iterator[Named]:
     if source.is_dir():
-        for file in sorted(source.iterdir()):
-            if file.suffix in (".xml", ".txt") and file.name != "classes.txt":
+        files = [file for file in sorted(source.rglob("*")) if file.suffix.lower() in (".xml", ".txt")]
+        if not files:
+            raise ValueError(f"{source}: no annotation below it — expected .xml or .txt files — give another folder, or a file")
+        for file in files:
+            if file.name != "classes.txt":
                 yield from _drawn(file)
         return
     try:
-        if source.suffix == ".txt":
+        suffix = source.suffix.lower()
+        if suffix == ".txt":
             yield from _yolo(source)
-        elif source.suffix == ".xml":
+        elif suffix == ".xml":
             root = ElementTree.fromstring(source.read_bytes())
             yield from (_cvat(root) if root.tag == "annotations" else _voc(root, source))
-        elif source.suffix == ".json":
+        elif suffix == ".json":
             values = json.loads(source.read_text(encoding="utf-8"))
             reader = next((reader for fits, reader in _JSON if fits(values)), None)
             if reader is None:
@@ -194,14 +198,18 @@ def _via(values: Mapping[str, Any]) -> Iterator[Named]:
 
 
 def _label_studio(values: Sequence[Mapping[str, Any]]) -> Iterator[Named]:
-    """Percent of the picture as it was annotated; `original_width` and `original_height` say how large that was."""
+    """Percent of the picture as it was annotated; `original_width` and `original_height` say how large that was.
+
+    Skipped annotations do not count, and a region counts once: a label or a choice of its own is a further result of it.
+    """
     for task in values:
         data = task["data"]
         name = str(data.get("image") or next(iter(data.values())))
         for annotation in task.get("annotations") or task.get("completions") or []:
-            for result in annotation["result"]:
-                if result.get("type") != "rectanglelabels" and "width" not in result.get("value", {}):
-                    continue
+            if annotation.get("was_cancelled"):
+                continue
+            drawn = [result for result in annotation["result"] if "width" in result.get("value", {})]
+            for result in {result.get("id", number): result for number, result in enumerate(drawn)}.values():
                 yield name, Drawn(from_percent(result))
 
 
@@ -314,7 +322,13 @@ def to_percent(box: Box, size_wh: tuple[int, int], label: str) -> dict[str, Any]
 
 
 def from_percent(result: Mapping[str, Any]) -> Box:
-    """Label Studio's rectangle as a box, in pixels of the picture as it was annotated."""
+    """Label Studio's rectangle as a box, in pixels of the picture as it was annotated; of one that is turned, clockwise around
+    its first corner, the hull."""
     value, width, height = result["value"], result["original_width"] / 100, result["original_height"] / 100
     left, top = value["x"] * width, value["y"] * height
-    return left, top, left + value["width"] * width, top + value["height"] * height
+    right, down, turn = value["width"] * width, value["height"] * height, math.radians(value.get("rotation") or 0)
+    if not turn:
+        return left, top, left + right, top + down
+    xs = [x * math.cos(turn) - y * math.sin(turn) for x, y in ((0, 0), (right, 0), (right, down), (0, down))]
+    ys = [x * math.sin(turn) + y * math.cos(turn) for x, y in ((0, 0), (right, 0), (right, down), (0, down))]
+    return left + min(xs), top + min(ys), left + max(xs), top + max(ys)

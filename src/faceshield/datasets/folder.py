@@ -1,7 +1,8 @@
 """Any folder of one's own: `real/…` and `attack/<type>/…`, or a list that says what each picture is.
 
 Videos and pictures may be mixed. Names of types are read in any spelling; files right below `attack`, or in `attack/unknown`,
-are attacks whose type nobody noted. The folder below `real`, or below the type, is the subject, if there is one. A list,
+are attacks whose type nobody noted. The folder below `real`, or below the type, is the subject, if there is one. Splits are
+train, dev (val, validation, …) and test. A list,
 `samples.csv` in the folder, has the columns `image, presentation_type` and, if wanted, `subject, split, video, x0, y0, x1, y1`
 (a box in pixels; a picture with several boxes has several rows). Or `samples.jsonl`: an object a line with the same names, and
 `boxes` as a list of [x0, y0, x1, y1].
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import csv
 import json
+import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -24,6 +26,9 @@ VIDEOS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")
 _REAL = ("real", "live", "bonafide", "bona_fide", "genuine")
 _ATTACK = ("attack", "attacks", "spoof", "fake")
 _NO_TYPE = ("unknown", *_ATTACK)
+_SPLITS = {"train": "train", "training": "train", "test": "test", "testing": "test"} | dict.fromkeys(
+    ("dev", "devel", "development", "val", "valid", "validation"), "dev"
+)
 LIST, LINES = "samples.csv", "samples.jsonl"
 
 
@@ -73,7 +78,7 @@ class Folder(DataSet):
                 return Problem("label", str(path), str(error))
         else:
             return Problem("name", str(path), "expected real/… or attack/<type>/…")
-        return _unit(str(path), label, below[0] if below else None, None, ())
+        return _unit(str(path), label, _name(below[0]) if below else None, None, ())
 
     def _table(self, file: Path) -> Iterator[Found]:
         with opened(file) as lines:
@@ -91,6 +96,10 @@ class Folder(DataSet):
                 kinds = {_known(row["presentation_type"]): number for number, row in reversed(numbered)}
                 if len(kinds) > 1:
                     detail = f"{LIST}:{max(kinds.values())}: listed as {' and as '.join(sorted(kinds))} — expected one type"
+                    yield Problem("manifest", str(image), detail)
+                    continue
+                if unlike := [name for name in ("subject", "split", "video") if len({row.get(name) for row in same}) > 1]:
+                    detail = f"{LIST}:{numbered[-1][0]}: its rows differ in {', '.join(unlike)} — expected the same in all"
                     yield Problem("manifest", str(image), detail)
                     continue
                 corners = [[row.get(name) for name in ("x0", "y0", "x1", "y1")] for row in same if row.get("x0")]
@@ -118,10 +127,11 @@ class Folder(DataSet):
         try:
             label = _label(str(row["presentation_type"] or ""))
             boxes = tuple(_box(corners) for corners in row.get("boxes") or ())
+            split = _split(row.get("split"))
         except (TypeError, ValueError) as error:
             return Problem("manifest", image, f"{place}: {error}")
-        told = {name: str(row[name]) for name in ("subject", "split", "video") if row.get(name) not in (None, "")}
-        subject, split, video = map(told.get, ("subject", "split", "video"))
+        told = {name: _name(str(row[name])) for name in ("subject", "video") if row.get(name) not in (None, "")}
+        subject, video = map(told.get, ("subject", "video"))
         return _unit(image, label, subject, split, boxes, video)
 
 
@@ -134,7 +144,22 @@ def _known(name: str | None) -> str:
 
 
 def _label(name: str) -> str:
+    if name.lower() in _REAL:
+        return BONAFIDE
     return UNTYPED if name.lower() in _NO_TYPE else resolve(name)
+
+
+def _split(name: object) -> str | None:
+    if name is None or not str(name).strip():
+        return None
+    if (found := _SPLITS.get(str(name).strip().lower())) is None:
+        raise ValueError(f"split {name!r} — expected train, dev or test — correct it, or leave it empty")
+    return found
+
+
+def _name(name: str) -> str:
+    """A person's name; a letter with an accent is one, however a file system spells it."""
+    return unicodedata.normalize("NFC", name).strip()
 
 
 def _box(corners: Sequence[Any]) -> Box:

@@ -81,6 +81,7 @@ class Row(NamedTuple):
 
     id: str
     dataset: str
+    people: str
     kind: str
     label: str
     subject: str | None
@@ -92,7 +93,7 @@ class Row(NamedTuple):
     @property
     def person(self) -> str:
         """Whoever is shown; where nobody says, the recording is somebody."""
-        return f"{self.dataset}/subject/{self.subject}" if self.subject is not None else self.recording
+        return f"{self.people}/subject/{self.subject}" if self.subject is not None else self.recording
 
     @property
     def recording(self) -> str:
@@ -102,10 +103,12 @@ class Row(NamedTuple):
     @classmethod
     def of(cls, sample: Sample) -> Row:
         own: Any = sample.meta.get("splits")
-        digest = sample.meta.get("sha256")
+        digest, source = sample.meta.get("sha256"), sample.meta.get("source")
+        # Two simulated sets may be of the same portraits, or of the same drawn people.
+        people = f"simulated {source}" if source and sample.dataset.startswith("sim") else sample.dataset
         return cls(
-            sample.id, sample.dataset, sample.presentation_type or UNTYPED, sample.original_label, sample.subject, sample.video,
-            sample.split, own if isinstance(own, dict) else {}, None if digest is None else str(digest),
+            sample.id, sample.dataset, people, sample.presentation_type or UNTYPED, sample.original_label, sample.subject,
+            sample.video, sample.split, own if isinstance(own, dict) else {}, None if digest is None else str(digest),
         )  # fmt: skip
 
 
@@ -118,12 +121,14 @@ class Report:
         left_out: pictures that are in no split.
         shared: "train+test" and so on -> "subjects", "videos", "pictures" (by content) that both hold, and "affected": how
             many pictures of the second are of one of these subjects or videos, or are such a picture.
+        namesakes: names of subjects that more than one data set has.
     """
 
     protocol: str
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
     left_out: int = 0
     shared: dict[str, dict[str, int]] = field(default_factory=dict)
+    namesakes: list[str] = field(default_factory=list)
 
     def lines(self) -> Iterator[str]:
         """A table, and what two splits share."""
@@ -142,6 +147,9 @@ class Report:
             words = ", ".join(f"{found[what]:,} {what}" for what in ("subjects", "videos", "pictures"))
             share = f"{found['affected']:,} of {total:,} ({found['affected'] / total:.1%})"
             yield f"{first} and {second} share {words}; {second} pictures that this touches: {share}"
+        if self.namesakes:
+            told = ", ".join(self.namesakes[:3]) + (", …" if len(self.namesakes) > 3 else "")
+            yield f"{len(self.namesakes):,} subjects of one name in several data sets ({told}) are taken for different people"
 
 
 def split(files: Sequence[str | Path], config: SplitConfig) -> Report:
@@ -321,6 +329,7 @@ def _report(rows: Iterable[Row], splits: Splits, protocol: str) -> Report:
     counts: dict[str, Counter[str]] = {name: Counter() for name in SPLITS}
     held: dict[str, dict[str, Counter[str]]] = {name: defaultdict(Counter) for name in SPLITS}
     by_split: dict[str, list[Row]] = {name: [] for name in SPLITS}
+    known: dict[str, set[str]] = defaultdict(set)
     report = Report(protocol)
     for row in rows:
         name = splits.get(row.id)
@@ -331,6 +340,9 @@ def _report(rows: Iterable[Row], splits: Splits, protocol: str) -> Report:
         by_split[name].append(row)
         for what, value in _marks(row):
             held[name][what][value] += 1
+        if row.subject is not None:
+            known[row.subject].add(row.people)
+    report.namesakes = sorted(name for name, sets in known.items() if len(sets) > 1)
     report.counts = {name: dict(counts[name]) for name in SPLITS if counts[name]}
     for first, second in combinations(report.counts, 2):
         common = {what: held[first][what].keys() & held[second][what].keys() for what in ("subjects", "videos", "pictures")}

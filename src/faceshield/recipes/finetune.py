@@ -130,7 +130,7 @@ def finetune(config: FinetuneConfig, *, questions: Mapping[str, str] | None = No
     # What is cut out here is what the model will look at, once; of a samples file nobody knows.
     looked = {} if config.folder.is_file() else how_looked(config.face, twice=False)
     told = {key: value for key, value in config.settings.items() if key not in MACHINE}
-    own = config.model_dump(mode="json", exclude={"out", "settings"})
+    own = config.model_dump(mode="json", exclude={"out", "settings"}) | {"folder": str(config.folder.resolve())}
     begun(config.out, "finetune", {**own, "pictures": file_sha256(config.folder), **looked, **told})
     data = config.out / "data"
     samples = _prepared(config, data, tell)
@@ -220,6 +220,8 @@ def _divided(config: FinetuneConfig, samples: Path, data: Path, tell: Report) ->
     parts = {name: data / f"{name}.jsonl" for name in SPLITS}
     if not (data / "splits.json").is_file():
         own = {row.split for row in iter_jsonl(samples, Sample)}
+        if strange := sorted(name for name in own if name is not None and name not in SPLITS):
+            raise ValueError(f"{config.folder}: split {', '.join(strange)} — expected {', '.join(SPLITS)} — correct it")
         protocol: Any = "official" if {"train", "test"} <= own else "subject-disjoint"
         divided = SplitConfig(
             out=data, protocol=protocol, test_share=config.test_share, dev_share=config.dev_share, seed=config.seed
@@ -246,10 +248,11 @@ def _divided(config: FinetuneConfig, samples: Path, data: Path, tell: Report) ->
 
 def _more_people(config: FinetuneConfig, samples: Path) -> str:
     people = {row.subject for row in iter_jsonl(samples, Sample) if row.subject is not None}
-    known = f"{len(people)} people are known by their folders" if people else "nobody is named"
+    known = f"{len(people)} people are named" if people else "nobody is named"
+    where = f"a `split` in {config.folder}" if config.folder.is_file() else f"a column `split` in {config.folder}/samples.csv"
     return (
-        f"nobody may be in two of train, dev and test ({known}): add pictures of other people, or a column `split` in "
-        f"{config.folder}/samples.csv; then remove {config.out} and repeat the command"
+        f"nobody may be in two of train, dev and test ({known}): add pictures of other people, or {where}; then remove "
+        f"{config.out} and repeat the command"
     )
 
 
@@ -301,7 +304,8 @@ def _page(
     if warning := _unnamed(parts):
         yield f"**{warning}**"
         yield ""
-    yield f"Scored on the part test, nobody of train or dev. Both thresholds are chosen on the part dev ({config.criterion})."
+    yield f"Scored on the part test{_apart(config.out / 'data')}."
+    yield f"Both thresholds are chosen on the part dev ({config.criterion})."
     yield verdict(metrics)
     yield _share(kept)
     yield "Numbers are percent with 95% intervals; of few pictures the intervals are wide, and they are what to believe."
@@ -337,15 +341,23 @@ def verdict(metrics: Mapping[str, dict[str, Any]]) -> str:
     return f"**Training has not helped here: {told}.** More pictures of more people may; `faceshield calibrate` needs fewer."
 
 
+def _apart(data: Path) -> str:
+    """Whether somebody, or a picture, of the part test is in another part too, as far as names and contents tell."""
+    shared = json.loads((data / "splits.json").read_text(encoding="utf-8"))["shared"]
+    touched = {pair.split("+")[0]: found["affected"] for pair, found in shared.items() if pair.endswith("+test")}
+    told = [f"{count} of its pictures show somebody, or are pictures, of {name}" for name, count in touched.items() if count]
+    return f"; **{', '.join(told)}, so the scores may be too good**" if told else ", nobody of train or dev by name"
+
+
 def _unnamed(parts: Mapping[str, Path]) -> str | None:
     """What to beware of where nobody is named."""
     rows = [row for file in parts.values() for row in iter_jsonl(file, Sample)]
-    unnamed = sum(row.subject is None and row.video is None for row in rows)
+    unnamed = sum(row.subject is None for row in rows)
     if not unnamed:
         return None
     return (
-        f"Who is shown is not known of {unnamed} of {len(rows)} pictures: each counted as a person, so one person may be in "
-        "train and in test, and the scores may be too good. A folder a person (real/<person>/…) rules it out."
+        f"Who is shown is not known of {unnamed} of {len(rows)} pictures: each, or its video, counted as a person, so one "
+        "person may be in train and in test, and the scores may be too good. A folder a person (real/<person>/…) rules it out."
     )
 
 

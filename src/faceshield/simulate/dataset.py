@@ -26,7 +26,7 @@ from faceshield.simulate.attacks import VARIANTS, attack, typical_first
 from faceshield.simulate.camera import capture, draw_settings, draw_severity
 from faceshield.simulate.domains import VERSION, Domain, domain_named, domain_schedule
 from faceshield.simulate.drawn import draw_portrait
-from faceshield.simulate.photos import SPLIT_SHARES, load_portraits, portrait_of
+from faceshield.simulate.photos import SPLIT_SHARES, list_photos, load_portraits, portrait_of
 from faceshield.simulate.portrait import CANVAS, OUTLINE, WHOLE_CANVAS, Attacked, Box, Portrait, Scene
 from faceshield.simulate.scene import ANYWHERE, compose_scene
 from faceshield.taxonomy import ATTACK_TYPES, BONAFIDE, PRESENTATION_TYPES, resolve
@@ -134,8 +134,14 @@ def simulate(
         del described["domain"]  # as it was before there were domains: what was begun then goes on
     else:
         described["version"] = VERSION
+    if config.faces != "drawn":
+        described["photos"] = _photos_hash(config)
     begun = any(file.is_file() and file.stat().st_size for file in (finished, partial))
-    if begun and plan.is_file() and json.loads(plan.read_text()) != described:
+    if (
+        begun
+        and plan.is_file()
+        and {"photos": described.get("photos")} | json.loads(plan.read_text()) != ({"photos": None} | described)
+    ):
         raise ValueError(
             f"{out} holds a data set of another configuration ({plan}) — expected {described} — choose another --out"
         )
@@ -192,6 +198,14 @@ def attack_photo(rgb: NDArray[np.uint8], presentation_type: str, seed: int) -> t
 
 
 # --------------------------------------------------------------------------------------------------------- one picture
+
+
+def _photos_hash(config: SimulateConfig) -> str:
+    """Of names, people and sizes: with photographs added or taken away, pictures would be of two sets of people."""
+    digest = hashlib.sha256()
+    for photo in list_photos(Path(config.faces), Path(config.landmarks) if config.landmarks else None):
+        digest.update(f"{photo.path.relative_to(config.faces)}\0{photo.subject}\0{photo.path.stat().st_size}\n".encode())
+    return digest.hexdigest()[:16]
 
 
 def _portraits(config: SimulateConfig, workers: int) -> list[Portrait]:

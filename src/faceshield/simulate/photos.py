@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter, ImageOps
 from scipy import ndimage
 
+from faceshield.images import load_rgb
 from faceshield.simulate.mean_shape import MEAN_SHAPE
 from faceshield.simulate.portrait import N_LANDMARKS, OUTLINE, Points, Portrait
 
@@ -61,7 +63,8 @@ def split_of(subject: str) -> str:
 
 
 def list_photos(folder: Path, landmarks_csv: Path | None = None) -> list[Photo]:
-    """Lists a folder's photographs, with the subjects of its `faces.csv`; or, without one, every picture below it.
+    """Lists a folder's photographs, with the subjects of its `faces.csv`; or, without one, every picture below it but hidden
+    ones: of pictures in one folder of it the subject is that folder's name, of one that lies in it loose its own.
 
     The table (columns file, subject; file relative to the table) lies in the folder or beside it; its rows elsewhere do
     not count.
@@ -77,8 +80,9 @@ def list_photos(folder: Path, landmarks_csv: Path | None = None) -> list[Photo]:
     rows = _listed(table, folder)
     if not rows and table is beside:  # it is another folder's, or there is none
         table = None
-        files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURE_SUFFIXES)
-        rows = [(path, path.relative_to(folder).with_suffix("").as_posix()) for path in files]
+        files = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in PICTURE_SUFFIXES]
+        below = [path.relative_to(folder) for path in files]
+        rows = [(folder / path, _person(path)) for path in below if not any(part.startswith(".") for part in path.parts)]
     if not rows:
         raise FileNotFoundError(f"{folder} holds no picture — expected {', '.join(sorted(PICTURE_SUFFIXES))} files")
     if landmarks_csv is None and table is not None and (table.parent / "landmarks.csv").is_file():
@@ -87,6 +91,12 @@ def list_photos(folder: Path, landmarks_csv: Path | None = None) -> list[Photo]:
     base = landmarks_csv.parent if landmarks_csv else folder
     return [Photo(path, subject, known.get(path.relative_to(base).as_posix())) if path.is_relative_to(base)
             else Photo(path, subject, None) for path, subject in rows]  # fmt: skip
+
+
+def _person(inside: Path) -> str:
+    """Whose a picture is by where it lies; a letter with an accent is one, however the file system spells it."""
+    name = inside.with_suffix("") if inside.parent == Path() else inside.parent
+    return unicodedata.normalize("NFC", name.as_posix())
 
 
 def _listed(table: Path, folder: Path) -> list[tuple[Path, str]]:
@@ -109,9 +119,19 @@ def load_portraits(
     Args:
         split: only people of this split ("train", "dev" or "test", see `split_of`); None: everybody.
         landmarks_csv: file, point, x, y in the 189-point template; default: the one beside `faces.csv`.
+
+    Raises:
+        FileNotFoundError: no picture, or nobody of this split.
+        ImageError: a picture that cannot be read, with its name.
     """
     photos = list_photos(folder, landmarks_csv)
     chosen = [photo for photo in photos if split is None or split_of(photo.subject) == split]
+    if not chosen:
+        people = len({photo.subject for photo in photos})
+        raise FileNotFoundError(
+            f"{folder}: of its {people} people none is of the split {split!r} — expected some, a hash of the name "
+            "decides — add people, or leave the split out"
+        )
     # The regression may learn shapes from any split's landmarks but the test's: shapes are no labels, yet be strict.
     teachers = [p for p in photos if p.landmarks is not None and split_of(p.subject) == "train"]
     if workers > 1:
@@ -221,8 +241,7 @@ class _Load:
 
 
 def _read(path: Path) -> tuple[NDArray[np.uint8], float]:
-    with Image.open(path) as opened:
-        picture = ImageOps.exif_transpose(opened).convert("RGB")
+    picture = load_rgb(path)
     scale = min(1.0, WORKING_HEIGHT / picture.height)
     size = (round(picture.width * scale), round(picture.height * scale))
     return np.asarray(picture.resize(size, Image.Resampling.LANCZOS)), scale
