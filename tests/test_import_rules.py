@@ -30,7 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "records": {"taxonomy", "provenance"},
     "tasks": BASE,
     "datasets": BASE | {"face", "images"},  # a crop for training is the crop that is judged, of the same pixels
-    "simulate": BASE,
+    "simulate": BASE | {"images"},  # portraits are read as every picture is
     "model": set(),
     "chat": BASE | {"images"},
     "data_engine": BASE | {"tasks", "datasets", "images", "chat"},  # of datasets, the coordinates of annotation tools

@@ -153,13 +153,30 @@ def open_picture(source: object) -> Picture:
 def load_rgb(path: str | Path) -> Image.Image:
     """A picture file as upright 8-bit RGB: the pixels of `open_picture`, without its limits of size.
 
-    For the pictures of a data set: what a model learns on and is scored on must be what it is shown in use.
+    For the pictures of a data set: what a model learns on must be what it is shown in use.
 
     Raises:
         ImageError: missing, unreadable, truncated, or not a picture.
     """
     with _open_file(Path(path)) as stream:
         return Image.fromarray(_decode(_read_header(stream, str(path)), str(path), from_file=True).rgb)
+
+
+def read_rgb(path: str | Path) -> RGB:
+    """(H, W, 3) uint8 RGB of a picture file that is to be judged; raises as `open_picture`."""
+    return open_picture(path).rgb
+
+
+def to_side(rgb: RGB, side: int | None) -> RGB:
+    """(H, W, 3) uint8 RGB with its longer side brought to `side` pixels, bicubically; None: as it is.
+
+    One function for what is learnt on and what is judged: descriptors are made of single pixels.
+    """
+    longest = max(rgb.shape[:2])
+    if side is None or side == longest:
+        return rgb
+    size_wh = tuple(max(1, round(length * side / longest)) for length in (rgb.shape[1], rgb.shape[0]))
+    return np.asarray(Image.fromarray(rgb).resize(size_wh, Image.Resampling.BICUBIC))
 
 
 def check_picture(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:

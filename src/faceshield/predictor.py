@@ -21,11 +21,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from faceshield.face import BuiltInDetector, FaceDetector
-from faceshield.images import ImageError, open_picture, source_name
+from faceshield.images import ImageError, open_picture, source_name, to_side
 from faceshield.inspection import ALL_TASKS, Box, FaceMode, InspectionReport, check_tasks
 from faceshield.looks import Look, Part, how_looked, look_at
 from faceshield.tasks import COARSE, FINE, LOCALIZATION, REASONING, TASKS
@@ -427,12 +426,7 @@ class FaceShieldPredictor:
         return self.model.encode_images(torch.stack(pixels).to(device, dtype), savp, with_joint=ranked)
 
     def _resized(self, crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        # Local binary patterns and gradients are made of single pixels: at another scale they are others.
-        longest, side = max(crop.shape[:2]), self.crop_side
-        if side is None or side == longest:
-            return crop
-        size_wh = tuple(max(1, round(length * side / longest)) for length in (crop.shape[1], crop.shape[0]))
-        return np.asarray(Image.fromarray(crop).resize(size_wh, Image.Resampling.BICUBIC))
+        return to_side(crop, self.crop_side)
 
     def _encode_remembered(self, images: Sequence[object]) -> Encoded:
         """As `_encode`, for whole pictures that were perhaps asked about just before."""

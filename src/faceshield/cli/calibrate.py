@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from faceshield.cli.inspect import FaceMode
+from faceshield.cli.options import progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -81,16 +82,12 @@ def _check_out(out: Path, source: Path) -> None:
 
 def _scored(photos: Path, work: Path, model: str, face: Literal["detect", "whole"], keep_tokens: int | None) -> Path:
     """Samples and predictions of the photographs; what an earlier run has done is kept."""
-    import sys
-
-    from tqdm import tqdm
-
     from faceshield.baselines import load_model
     from faceshield.baselines.looking import Looking
     from faceshield.datasets import DATASETS, PrepareConfig
     from faceshield.datasets import prepare as read
     from faceshield.evaluation.predict import predict
-    from faceshield.images import open_picture
+    from faceshield.images import read_rgb
 
     samples = photos
     if not photos.is_file():
@@ -105,12 +102,7 @@ def _scored(photos: Path, work: Path, model: str, face: Literal["detect", "whole
             typer.echo(f"left out: {found}; see {work / 'rejects.jsonl'}", err=True)
     predictions = work / "predictions.jsonl"
     looking = Looking(load_model(model, keep_tokens=keep_tokens), face)
-    with tqdm(desc="calibrate", unit="photo", file=sys.stderr, dynamic_ncols=True) as bar:
-
-        def advance(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
+    with progress("calibrate", "photo") as advance:
         predict(
             samples,
             looking,
@@ -121,7 +113,7 @@ def _scored(photos: Path, work: Path, model: str, face: Literal["detect", "whole
             batch_size=1,
             retry_errors=True,
             renew=True,
-            load=lambda path: open_picture(path).rgb,
+            load=read_rgb,
             progress=advance,
         )
     return predictions

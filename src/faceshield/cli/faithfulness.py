@@ -30,7 +30,7 @@ def faithfulness(
     from faceshield.baselines import load_model
     from faceshield.evaluation.faithfulness import Deletion, delete, summarize
     from faceshield.evaluation.table import percent
-    from faceshield.images import open_picture
+    from faceshield.images import read_rgb
     from faceshield.records import read_jsonl, write_text_atomic
 
     settings = [f"api_key_env={json.dumps(api_key_env)}"] if api_key_env is not None else []
@@ -47,7 +47,7 @@ def faithfulness(
             controls=controls,
             limit=limit,
             system=model,
-            load=lambda path: open_picture(path).rgb,
+            load=read_rgb,
             progress=stack.enter_context(progress("faithfulness", "picture")),
         )
     found = summarize(read_jsonl(out, Deletion), np.random.default_rng(seed))

@@ -60,7 +60,7 @@ def predict(
     from faceshield.baselines import load_model
     from faceshield.evaluation.predict import Elsewhere
     from faceshield.evaluation.predict import predict as run
-    from faceshield.images import open_picture
+    from faceshield.images import read_rgb
 
     names = None if tasks is None else [name.strip() for name in tasks.split(",") if name.strip()]
     given = {"api_key_env": api_key_env, "concurrency": concurrency}
@@ -96,7 +96,7 @@ def predict(
             limit=limit,
             resume=not fresh,
             retry_errors=retry_errors,
-            load=lambda path: open_picture(path).rgb,
+            load=read_rgb,
             engine=crew,
             progress=advance,
         )

@@ -70,9 +70,9 @@ def _serve(queue: ReviewQueue, reviewer: str, host: str, port: int) -> None:
             f"--host {host} shows faces to the network — expected a password — set FACESHIELD_REVIEW_PASSWORD, or leave --host"
         )
     from faceshield.data_engine.review.page import LAUNCH, build
-    from faceshield.images import open_picture
+    from faceshield.images import read_rgb
 
-    app = build(queue, lambda path: open_picture(path).rgb, reviewer=reviewer)
+    app = build(queue, read_rgb, reviewer=reviewer)
     auth = (lambda name, given: hmac.compare_digest(given.encode(), password.encode())) if password else None
     app.launch(server_name=host, server_port=port, auth=auth, prevent_thread_lock=True, **LAUNCH)
     typer.echo(f"review page: http://{host}:{port} (Ctrl-C ends it and writes the output)")

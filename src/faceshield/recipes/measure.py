@@ -15,7 +15,7 @@ import numpy as np
 
 from faceshield.baselines import load_model
 from faceshield.evaluation import Threshold, choose_threshold, predict, score
-from faceshield.images import open_picture
+from faceshield.images import read_rgb
 from faceshield.model import read_info, resolve_model
 from faceshield.records import Prediction, Sample, image_path, iter_jsonl, read_jsonl, write_run, write_text_atomic
 from faceshield.tasks import COARSE, TASKS
@@ -117,7 +117,7 @@ def _predict(
             system=system,
             options=getattr(asker, "settings", None),
             retry_errors=True,
-            load=lambda path: open_picture(path).rgb,
+            load=read_rgb,
             progress=advance,
         )
 

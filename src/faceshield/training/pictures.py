@@ -20,12 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from faceshield.images import ImageError, load_rgb
+from faceshield.images import ImageError, load_rgb, to_side
 from faceshield.model.processing_faceshield import ImageInput, as_rgb, to_square
 from faceshield.records import Sample, image_path, read_jsonl
 
 BATCH = 64
-BICUBIC = Image.Resampling.BICUBIC
 _FAULTS_SHOWN = 10
 
 Progress = Callable[[int, int], None]
@@ -139,11 +138,7 @@ def pictures_key(paths: Sequence[Path], settings: dict[str, Any]) -> str:
 
 def open_rgb(path: Path, side: int | None = None) -> Image.Image:
     """A picture file as `images.load_rgb` has it; with `side` its longer side is brought to that, as the predictor does."""
-    rgb = load_rgb(path)
-    longest = max(rgb.size)
-    if side is None or side == longest:
-        return rgb
-    return rgb.resize((max(1, round(rgb.width * side / longest)), max(1, round(rgb.height * side / longest))), BICUBIC)
+    return Image.fromarray(to_side(np.asarray(load_rgb(path)), side))
 
 
 def pixel_settings(processor: Any) -> dict[str, Any]:
