@@ -38,10 +38,10 @@ def calibrate(
     """Choose the threshold on your own bona fide (and attack) photographs; the model's own is never touched."""
     from dataclasses import asdict
 
-    from faceshield.evaluation.threshold import bpcer_limit, choose_threshold
+    from faceshield.evaluation.threshold import bpcer_limit
     from faceshield.model.checkpoint import read_info, resolve_model
+    from faceshield.recipes.threshold import ThresholdConfig, store_threshold
     from faceshield.records import Prediction, read_jsonl
-    from faceshield.training.threshold import ThresholdConfig, store_threshold
 
     bpcer_limit(criterion)
     source = resolve_model(model)
@@ -59,7 +59,7 @@ def calibrate(
     with _copied(source, out) as fresh:
         dataset = name or photos.name
         config = ThresholdConfig(predictions=[predictions], out=fresh, criterion=criterion, dataset=dataset, unjudged=True)
-        store_threshold(config, choose_threshold)
+        store_threshold(config)
     info, before = asdict(read_info(out)), read_info(source).threshold
     own = "" if before is None else f" (the model's own: {before:.4f})"
     typer.echo(f"threshold {info['threshold']:.4f}{own}, {criterion} on {info['threshold_source']['dataset']}")

@@ -72,14 +72,12 @@ def train(
         out = rival.out
     elif stage == "threshold":
         from faceshield.baselines import BASELINE_FILE
-        from faceshield.evaluation.metrics.calibration import fit_score_map
-        from faceshield.evaluation.threshold import choose_threshold
-        from faceshield.training.threshold import ThresholdConfig, store_threshold
+        from faceshield.recipes.threshold import ThresholdConfig, store_threshold
 
         wanted = ThresholdConfig.load(source, given)
         if wanted.calibrate and (wanted.out / BASELINE_FILE).is_file():
             raise ValueError(f"calibrate=true of the baseline {wanted.out} — expected a model of ours — leave it out")
-        value = store_threshold(wanted, choose_threshold, fit_score_map)
+        value = store_threshold(wanted)
         typer.echo(f"threshold {value:.6f}, stored in {wanted.out}/faceshield.json")
         out = wanted.out
     else:

@@ -17,9 +17,9 @@ from faceshield.baselines import load_model
 from faceshield.evaluation import Threshold, choose_threshold, predict, score
 from faceshield.images import read_rgb
 from faceshield.model import read_info, resolve_model
+from faceshield.recipes.threshold import ThresholdConfig, store_threshold
 from faceshield.records import Prediction, Sample, image_path, iter_jsonl, read_jsonl, write_run, write_text_atomic
 from faceshield.tasks import COARSE, TASKS
-from faceshield.training.threshold import ThresholdConfig, store_threshold
 
 METRICS_FILE = "metrics.json"
 Progress = Callable[[str, int, int], None]
@@ -80,7 +80,7 @@ def measure(
         threshold = _threshold(out / "dev.jsonl", criterion, str(dev))
         if store:
             config = ThresholdConfig(predictions=[out / "dev.jsonl"], out=Path(model), criterion=criterion, dataset=str(dev))
-            store_threshold(config, choose_threshold, told=told)
+            store_threshold(config, told)
     rows = read_jsonl(out / "test.jsonl", Prediction)
     metrics = score(rows, threshold=threshold, rng=np.random.default_rng(seed))
     target = write_text_atomic(out / METRICS_FILE, json.dumps(metrics, indent=1, ensure_ascii=False, allow_nan=False) + "\n")

@@ -10,12 +10,10 @@ import pytest
 from typer.testing import CliRunner
 
 from faceshield.cli import app
-from faceshield.evaluation.metrics.calibration import fit_score_map
-from faceshield.evaluation.threshold import choose_threshold
 from faceshield.looks import how_looked
 from faceshield.model import read_info
+from faceshield.recipes.threshold import ThresholdConfig, store_threshold
 from faceshield.records import Prediction, write_jsonl, write_run
-from faceshield.training.threshold import ThresholdConfig, store_threshold
 
 
 def prediction(index: int, score: float, is_attack: bool, task: str = "coarse") -> Prediction:
@@ -32,7 +30,7 @@ def test_it_is_stored_with_its_origin(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "dev.jsonl", rows)
     (tmp_path / "model").mkdir()
     config = ThresholdConfig(predictions=tmp_path / "dev.jsonl", out=tmp_path / "model", dataset="toy dev")
-    value = store_threshold(config, choose_threshold)
+    value = store_threshold(config)
     assert 0.19 < value < 0.8
     info = read_info(tmp_path / "model")
     assert info.threshold == value
@@ -58,14 +56,14 @@ def test_how_faces_were_looked_at_is_kept_with_it(tmp_path: Path, surroundings: 
     write_run(tmp_path / "more.jsonl", config={"options": how_looked("detect", surroundings)}, seed=None, inputs=[])
     both = ThresholdConfig(predictions=[tmp_path / "dev.jsonl", tmp_path / "more.jsonl"], out=model)
     with pytest.raises(ValueError, match="expected one way"):
-        store_threshold(both, choose_threshold)
+        store_threshold(both)
 
 
 def test_a_misspelt_checkpoint_is_told_and_no_folder_is_made(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "dev.jsonl", [prediction(0, 0.9, False), prediction(1, 0.1, True)])
     config = ThresholdConfig(predictions=tmp_path / "dev.jsonl", out=tmp_path / "modle")
     with pytest.raises(FileNotFoundError, match="modle: no such folder"):
-        store_threshold(config, choose_threshold)
+        store_threshold(config)
     assert not (tmp_path / "modle").exists()
 
 
@@ -73,7 +71,7 @@ def test_nothing_to_choose_on(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "dev.jsonl", [prediction(0, 0.5, True, task="fine")])
     config = ThresholdConfig(predictions=tmp_path / "dev.jsonl", out=tmp_path)
     with pytest.raises(ValueError, match="no coarse row"):
-        store_threshold(config, choose_threshold)
+        store_threshold(config)
 
 
 def test_a_criterion_that_only_refusing_everything_meets_is_an_error(tmp_path: Path) -> None:
@@ -83,7 +81,7 @@ def test_a_criterion_that_only_refusing_everything_meets_is_an_error(tmp_path: P
     (tmp_path / "model").mkdir()
     config = ThresholdConfig(predictions=tmp_path / "dev.jsonl", out=tmp_path / "model", criterion="apcer1")
     with pytest.raises(ValueError, match="only by refusing every picture"):
-        store_threshold(config, choose_threshold)
+        store_threshold(config)
     assert read_info(tmp_path / "model").threshold is None
 
 
@@ -102,34 +100,34 @@ def test_calibrated_scores_are_probabilities_and_the_threshold_decides_as_before
     plain, fitted = tmp_path / "plain", tmp_path / "fitted"
     for folder in (plain, fitted):
         folder.mkdir()
-    before = store_threshold(ThresholdConfig(predictions=dev, out=plain), choose_threshold)
+    before = store_threshold(ThresholdConfig(predictions=dev, out=plain))
     config = ThresholdConfig(predictions=dev, out=fitted, calibrate=True)
-    value = store_threshold(config, choose_threshold, fit_score_map)
+    value = store_threshold(config)
     info = read_info(fitted)
     scale, offset = info.score_map
     assert scale == pytest.approx(0.5, abs=0.05) and offset == pytest.approx(-1, abs=0.15)
     assert value == pytest.approx(1 / (1 + np.exp(-(scale * np.log(before / (1 - before)) + offset))), abs=1e-3)
     assert info.threshold_source["apcer"] == read_info(plain).threshold_source["apcer"]
-    store_threshold(config, choose_threshold, fit_score_map)
+    store_threshold(config)
     assert read_info(fitted) == info, "the same call again changes nothing"
-    store_threshold(ThresholdConfig(predictions=dev, out=fitted), choose_threshold)
+    store_threshold(ThresholdConfig(predictions=dev, out=fitted))
     assert read_info(fitted).threshold == value, "the rows of the fit are known to be older than it"
 
 
 def test_a_second_calibration_is_of_the_scores_of_the_first(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     first = overconfident("dev.jsonl", tmp_path, 0)
-    store_threshold(ThresholdConfig(predictions=first, out=tmp_path / "model", calibrate=True), choose_threshold, fit_score_map)
+    store_threshold(ThresholdConfig(predictions=first, out=tmp_path / "model", calibrate=True))
     before = read_info(tmp_path / "model").score_map
     second = overconfident("other.jsonl", tmp_path, 1)
     config = ThresholdConfig(predictions=second, out=tmp_path / "model", calibrate=True)
-    store_threshold(config, choose_threshold, fit_score_map)
+    store_threshold(config)
     after = read_info(tmp_path / "model").score_map
     assert after[0] == pytest.approx(before[0] * 0.5, abs=0.03)
     assert after[1] == pytest.approx(before[1] * 0.5 - 1, abs=0.15)
     config = ThresholdConfig(predictions=[first, second], out=tmp_path / "model")
     with pytest.raises(ValueError, match="some were made before the calibration"):
-        store_threshold(config, choose_threshold)
+        store_threshold(config)
 
 
 def test_pictures_without_a_score_are_left_out_only_where_it_is_said(tmp_path: Path) -> None:
@@ -139,8 +137,8 @@ def test_pictures_without_a_score_are_left_out_only_where_it_is_said(tmp_path: P
     (tmp_path / "model").mkdir()
     config = ThresholdConfig(predictions=tmp_path / "dev.jsonl", out=tmp_path / "model")
     with pytest.raises(ValueError, match=r"1 of 11 pictures got no score \(no face\)"):
-        store_threshold(config, choose_threshold)
+        store_threshold(config)
     assert read_info(tmp_path / "model").threshold is None
-    store_threshold(config.model_copy(update={"unjudged": True}), choose_threshold)
+    store_threshold(config.model_copy(update={"unjudged": True}))
     source = read_info(tmp_path / "model").threshold_source
     assert source["n"] == 10 and source["n_not_judged"] == 1

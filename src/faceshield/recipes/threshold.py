@@ -6,7 +6,7 @@ Use: `faceshield train threshold out=runs/tiny/sft predictions=dev/predictions.j
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +15,8 @@ import numpy as np
 from pydantic import Field
 
 from faceshield.config import Config, Paths
+from faceshield.evaluation.metrics.calibration import fit_score_map
+from faceshield.evaluation.threshold import choose_threshold
 from faceshield.model import read_info
 from faceshield.model.checkpoint import INFO_FILE, CheckpointInfo
 from faceshield.provenance import read_run
@@ -29,7 +31,7 @@ class ThresholdConfig(Config):
         out: the checkpoint folder whose `faceshield.json` gets the threshold.
         calibrate: whether the scores shall become probabilities too: scale and offset of their log-odds are fitted on the same
             rows, stored, and the threshold is in the new scores.
-        criterion: "eer", "bpcerX" or "apcerX" with X in percent, see evaluation's `choose_threshold`.
+        criterion: "eer", "bpcerX" or "apcerX" with X in percent, see `choose_threshold`.
         dataset: name of the development set, None = the predictions' paths.
         unjudged: whether pictures without a score (no face was found in them) are left out and counted, as `n_not_judged`; else
             they are an error, for a threshold of the rest would flatter a system that fails on what is hard.
@@ -44,21 +46,11 @@ class ThresholdConfig(Config):
     unjudged: bool = False
 
 
-FitScoreMap = Callable[[list[float], list[bool]], tuple[float, float]]
-
-
-def store_threshold(
-    config: ThresholdConfig,
-    choose: Callable[..., Any],
-    fit: FitScoreMap | None = None,
-    told: Mapping[str, Any] | None = None,
-) -> float:
+def store_threshold(config: ThresholdConfig, told: Mapping[str, Any] | None = None) -> float:
     """Chooses and stores the threshold and returns it.
 
     Args:
         config: the settings.
-        choose, fit: evaluation's `choose_threshold` and, for `calibrate`, its `fit_score_map`; arguments because training does
-            not know evaluation.
         told: what else is kept with the threshold about its origin.
 
     The question that the scores answer and, as the predictions' `run.json` has it, how faces were looked at are stored with it:
@@ -94,8 +86,8 @@ def store_threshold(
         raise FileNotFoundError(f"{config.out}: no such folder — expected the checkpoint that was scored — check the path")
     truth = [bool(row.truth.is_attack) for row in rows]
     info = read_info(config.out)
-    scores, calibration = _calibrated(config, info, [float(row.bonafide_score or 0.0) for row in rows], truth, fit)
-    chosen = choose(scores, truth, config.criterion, dataset=config.dataset or names)
+    scores, calibration = _calibrated(config, info, [float(row.bonafide_score or 0.0) for row in rows], truth)
+    chosen = choose_threshold(scores, truth, config.criterion, dataset=config.dataset or names)
     value = float(chosen.value)
     if value > 1:
         raise ValueError(
@@ -124,7 +116,7 @@ def _looked(predictions: Sequence[Path]) -> dict[str, str]:
 
 
 def _calibrated(
-    config: ThresholdConfig, info: CheckpointInfo, scores: list[float], truth: list[bool], fit: FitScoreMap | None
+    config: ThresholdConfig, info: CheckpointInfo, scores: list[float], truth: list[bool]
 ) -> tuple[list[float], Mapping[str, Any]]:
     """The scores as the checkpoint will give them, and its calibration."""
     hashes = sorted(file_sha256(file) for file in config.predictions)
@@ -136,9 +128,7 @@ def _calibrated(
         )
     if not config.calibrate:
         return (_mapped(scores, *info.score_map) if all(older) else scores), info.calibration
-    if fit is None:
-        raise TypeError("calibrate without fit — expected evaluation's fit_score_map — pass it")
-    scale, offset = fit(scores, truth)
+    scale, offset = fit_score_map(scores, truth)
     before = (1.0, 0.0) if all(older) else info.score_map
     calibration = {
         "scale": scale * before[0],
