@@ -367,9 +367,9 @@ def _predict_batch(batch: Sequence[tuple[Photo, list[str]]], *, asker: Any, samp
             image = rebase_image(row.image, samples, out)
             faults = [fault, said_fault, score_fault]
             size_wh = row.size_wh if isinstance(row, Sample) else _size_wh(images[index][0])
-            outcome.rows.append(
-                _row(row, name, question_of(asker, name), image, size_wh, said, score, faults=faults, file=_file(row, samples))
-            )
+            file = None if isinstance(row, Sample) else _file(row, samples)
+            question = question_of(asker, name)
+            outcome.rows.append(_row(row, name, question, image, size_wh, said, score, faults=faults, file=file))
     return outcome
 
 
