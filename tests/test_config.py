@@ -46,11 +46,6 @@ def test_a_group_that_is_absent_or_empty_can_be_overridden(tmp_path: Path) -> No
     assert Example.load(None, ["projector.lr=2", "projector=null"]).projector is None
 
 
-def test_it_is_written_and_read_back(tmp_path: Path) -> None:
-    config = Example(epochs=7, tags=["x: y"], projector=Optimizer(lr=3))
-    assert load(tmp_path, config.to_yaml()) == config
-
-
 def test_all_faults_come_at_once_with_file_and_line(tmp_path: Path) -> None:
     found = faults(tmp_path, "epoch: 2\nstage: sft\noptimizer:\n  lrr: 1\n  lr: fast\n", "tags=3", "nonsense")
     text = "\n".join(found)

@@ -93,10 +93,6 @@ class Config(BaseModel):
         except ValidationError as error:
             raise ConfigError(list(_explain(cls, error, {}, "options"))) from None
 
-    def to_yaml(self) -> str:
-        """The whole config, defaults included, as YAML that `load` reads back."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-
 
 def read_yaml(path: str | Path, loader: Any = yaml.SafeLoader) -> dict[str, Any]:
     """The keys and values of a YAML file; none of an empty one.

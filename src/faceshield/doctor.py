@@ -9,7 +9,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -58,13 +58,14 @@ class Case:
     Attributes:
         model: as the user names it.
         memory: bytes that are free for a model; None = ask the machine.
+        folder, shield, parameters: what earlier checks have found: its folder, the loaded model, how many numbers it has.
     """
 
     model: str
     memory: int | None = None
     folder: Path | None = None
     shield: Any = None
-    extra: dict[str, Any] = field(default_factory=dict)
+    parameters: int = 0
 
 
 def examine(model: str = "tiny", data: Sequence[str | Path] = (), *, memory: int | None = None) -> Iterator[Result]:
@@ -179,7 +180,7 @@ def _files(case: Case) -> str:
         info = read_info(case.folder)
     except (OSError, ValueError) as error:
         raise Trouble(str(error), f"check --model {case.model}, or copy the folder again") from error
-    case.extra["parameters"] = parameters
+    case.parameters = parameters
     text = f"{case.folder}: {parameters / 1e6:,.1f} M parameters"
     if info.threshold is None:
         raise Trouble(f"{text}, no threshold stored", "faceshield train threshold out=… predictions=[…] chooses one", "warning")
@@ -206,8 +207,8 @@ def _memory(case: Case) -> str:
 
     assert case.folder is not None
     text = read_config(case.folder).text_config
-    size = working_dtype(case.extra["parameters"]).itemsize
-    weights = size * case.extra["parameters"]
+    size = working_dtype(case.parameters).itemsize
+    weights = size * case.parameters
     width = text.hidden_size // text.num_attention_heads * (text.num_key_value_heads or text.num_attention_heads)
     # Keys and values of a picture's beginning, and of two answers that go on from it.
     reading = 3 * 2 * size * text.num_hidden_layers * width * min(text.max_position_embeddings, 2048)

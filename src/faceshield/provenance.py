@@ -13,7 +13,7 @@ import os
 import platform
 import subprocess
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timezone
 from functools import cache
 from pathlib import Path
@@ -38,6 +38,14 @@ def write_text_atomic(path: str | Path, text: str | Iterable[str]) -> Path:
         Path(name).unlink(missing_ok=True)
         raise
     return path
+
+
+def write_json_atomic(path: str | Path, content: Any, *, default: Callable[[Any], Any] | None = None) -> Path:
+    """Writes one JSON value, as `write_text_atomic`; `default` as `json.dumps` has it.
+
+    Raises ValueError where a number in it is none (nan), which no JSON reader but Python's takes.
+    """
+    return write_text_atomic(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False, default=default) + "\n")
 
 
 @cache
@@ -140,7 +148,7 @@ def begun(folder: str | Path, by: str, settings: Mapping[str, Any], *, note: boo
     now = json.loads(json.dumps(dict(settings), default=str))
     if not isinstance(before := notes.get(by), dict):
         if note:
-            write_text_atomic(file, json.dumps({**notes, by: now}, indent=1, ensure_ascii=False) + "\n")
+            write_json_atomic(file, {**notes, by: now})
         return
     differs = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     if differs:
@@ -200,4 +208,4 @@ def write_run(
     }
     if earlier:
         run["earlier"] = earlier
-    return write_text_atomic(target, json.dumps(run, indent=2, ensure_ascii=False, default=str) + "\n")
+    return write_json_atomic(target, run, default=str)

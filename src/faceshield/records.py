@@ -24,7 +24,7 @@ from pydantic import (
     model_validator,
 )
 
-from faceshield.provenance import check_not_read, file_sha256, write_run, write_text_atomic
+from faceshield.provenance import check_not_read, file_sha256, write_json_atomic, write_run, write_text_atomic
 from faceshield.taxonomy import BONAFIDE, resolve
 
 __all__ = [
@@ -45,6 +45,7 @@ __all__ = [
     "iter_jsonl",
     "read_jsonl",
     "rebase_image",
+    "write_json_atomic",
     "write_jsonl",
     "write_run",
     "write_text_atomic",

@@ -25,7 +25,7 @@ from torch.nn import functional
 
 from faceshield.baselines import BASELINE_FILE
 from faceshield.config import Config
-from faceshield.records import write_text_atomic
+from faceshield.records import write_json_atomic
 from faceshield.taxonomy import PRESENTATION_TYPES
 
 WEIGHTS_FILE = "model.safetensors"
@@ -239,7 +239,7 @@ def save_baseline(model: Baseline, folder: str | Path) -> Path:
     part = folder / f".{WEIGHTS_FILE}.part"
     save_file({name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}, part)
     os.replace(part, folder / WEIGHTS_FILE)
-    write_text_atomic(folder / BASELINE_FILE, json.dumps(asdict(model.design), indent=1, ensure_ascii=False) + "\n")
+    write_json_atomic(folder / BASELINE_FILE, asdict(model.design))
     return folder
 
 

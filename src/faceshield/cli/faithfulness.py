@@ -31,7 +31,7 @@ def faithfulness(
     from faceshield.evaluation.faithfulness import Deletion, delete, summarize
     from faceshield.evaluation.table import percent
     from faceshield.images import read_rgb
-    from faceshield.records import read_jsonl, write_text_atomic
+    from faceshield.records import read_jsonl, write_json_atomic
 
     settings = [f"api_key_env={json.dumps(api_key_env)}"] if api_key_env is not None else []
     asker = load_model(model, endpoint=endpoint, settings=settings)
@@ -52,7 +52,7 @@ def faithfulness(
         )
     found = summarize(read_jsonl(out, Deletion), np.random.default_rng(seed))
     target = out.with_suffix(".metrics.json")
-    write_text_atomic(target, json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    write_json_atomic(target, found)
     left = ", ".join(f"{count} {reason}" for reason, count in found["left_out"].items())
     typer.echo(f"{found['compared']} of {found['pictures']} pictures compared{f' ({left})' if left else ''}")
     if found["compared"]:

@@ -29,13 +29,12 @@ def score(
     repeats: Annotated[int, typer.Option(min=0, help="Resamples of the bootstrap.")] = 1000,
 ) -> None:
     """Measure predictions: every number with its n and 95% interval."""
-    import json
 
     import numpy as np
 
     from faceshield.evaluation.score import score as measure
     from faceshield.evaluation.table import table
-    from faceshield.records import Prediction, read_jsonl, write_run, write_text_atomic
+    from faceshield.records import Prediction, read_jsonl, write_json_atomic, write_run
 
     if sum([model is not None, threshold_from is not None, answer]) != 1:
         raise ValueError(
@@ -52,7 +51,7 @@ def score(
     elif model is not None:
         threshold = _shipped(model, predictions)
     metrics = measure(rows, threshold=threshold, rng=np.random.default_rng(seed), by=by, repeats=repeats, meteor=meteor)
-    write_text_atomic(out, json.dumps(metrics, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    write_json_atomic(out, metrics)
     config = {"stage": "score", "threshold": metrics["threshold"] or "answer", "by": by, "repeats": repeats}
     write_run(out, config=config, seed=seed, inputs=inputs)
     name = out.parent.name if out.stem == "metrics" and out.parent.name else out.stem

@@ -21,7 +21,7 @@ from faceshield.config import Config
 from faceshield.data_engine.contradictions import contradictions
 from faceshield.data_engine.generate import TASK_NAMES
 from faceshield.images import open_picture
-from faceshield.records import Dialogue, image_path, iter_jsonl, write_text_atomic
+from faceshield.records import Dialogue, image_path, iter_jsonl, write_json_atomic, write_text_atomic
 from faceshield.taxonomy import PRESENTATION_TYPES, UNTYPED
 
 _BINS = (0, 5, 10, 15, 20, 30, 45, 60, 90, 120, 10**9)
@@ -70,7 +70,7 @@ def report(
         sheet = out.with_suffix(".sheet.jpg")
         _sheet(dialogues, sheet, config.pictures)
     write_text_atomic(out, _card(config, numbers, counted.examples, sheet))
-    write_text_atomic(out.with_suffix(".json"), json.dumps(numbers, indent=1, ensure_ascii=False) + "\n")
+    write_json_atomic(out.with_suffix(".json"), numbers)
     return numbers
 
 

@@ -10,7 +10,6 @@ Use: `report = split(["wmca.jsonl", "padisi.jsonl"], SplitConfig(out="splits"))`
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -21,7 +20,7 @@ from typing import Any, Literal, NamedTuple
 from pydantic import Field, model_validator
 
 from faceshield.config import Config
-from faceshield.records import Sample, check_not_read, iter_jsonl, rebase_image, write_jsonl, write_run, write_text_atomic
+from faceshield.records import Sample, check_not_read, iter_jsonl, rebase_image, write_json_atomic, write_jsonl, write_run
 from faceshield.taxonomy import BONAFIDE, UNTYPED
 
 SPLITS = ("train", "dev", "test")
@@ -179,7 +178,7 @@ def split(files: Sequence[str | Path], config: SplitConfig) -> Report:
             write_jsonl(target, _written(files, splits, name, target))
         else:
             target.unlink(missing_ok=True)
-    write_text_atomic(config.out / "splits.json", [json.dumps(asdict(report), indent=1) + "\n"])
+    write_json_atomic(config.out / "splits.json", asdict(report))
     write_run(config.out / "splits.json", config=config, seed=config.seed, inputs=[Path(file) for file in files])
     return report
 

@@ -6,7 +6,6 @@ Use: `metrics = measure("sft", "scores", test="test.jsonl", dev="dev.jsonl", sys
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from faceshield.evaluation import Threshold, choose_threshold, predict, score
 from faceshield.images import read_rgb
 from faceshield.model import read_info, resolve_model
 from faceshield.recipes.threshold import ThresholdConfig, store_threshold
-from faceshield.records import Prediction, Sample, image_path, iter_jsonl, read_jsonl, write_run, write_text_atomic
+from faceshield.records import Prediction, Sample, image_path, iter_jsonl, read_jsonl, write_json_atomic, write_run
 from faceshield.tasks import COARSE, TASKS
 
 METRICS_FILE = "metrics.json"
@@ -83,7 +82,7 @@ def measure(
             store_threshold(config, told)
     rows = read_jsonl(out / "test.jsonl", Prediction)
     metrics = score(rows, threshold=threshold, rng=np.random.default_rng(seed))
-    target = write_text_atomic(out / METRICS_FILE, json.dumps(metrics, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    target = write_json_atomic(out / METRICS_FILE, metrics)
     told = {"stage": "score", "system": system, "threshold": metrics["threshold"] or "answer"}
     write_run(target, config=told, seed=seed, inputs=[out / f"{name}.jsonl" for name in sets])
     return metrics

@@ -23,7 +23,7 @@ from faceshield.evaluation.repeats import collected, mean_std
 from faceshield.evaluation.table import table
 from faceshield.provenance import begun
 from faceshield.recipes.measure import METRICS_FILE, check_apart, measure
-from faceshield.records import Sample, read_jsonl, write_run, write_text_atomic
+from faceshield.records import Sample, read_jsonl, write_json_atomic, write_run, write_text_atomic
 from faceshield.tasks import TASKS
 from faceshield.training.settings import MACHINE, StageConfig
 from faceshield.training.stages import train_stage
@@ -190,7 +190,7 @@ def run_sweep(config: SweepConfig, *, questions: Mapping[str, str] | None = None
             scored.setdefault(run.variant, []).append(_metrics(config, run, tell))
     for variant, metrics in scored.items():
         results.variants[variant] = collected(metrics)
-        _write_json(config.out / variant / METRICS_FILE, results.variants[variant])
+        write_json_atomic(config.out / variant / METRICS_FILE, results.variants[variant])
     _write(config, results)
     return results
 
@@ -236,12 +236,8 @@ def _write(config: SweepConfig, results: Results) -> None:
         name: mean_std([row["loss"] for row in results.runs if row.get("variant", "") == name and row.get("loss") is not None])
         for name in variants
     }
-    target = _write_json(config.out / RESULTS_FILE, {"loss": losses, "runs": results.runs})
+    target = write_json_atomic(config.out / RESULTS_FILE, {"loss": losses, "runs": results.runs})
     if results.variants:
         named = {name or config.out.name: metrics for name, metrics in results.variants.items()}
         write_text_atomic(config.out / TABLE_FILE, table(named, form="markdown"))
     write_run(target, config=config, seed=config.seed, inputs=[file for file in (config.dev, config.test) if file is not None])
-
-
-def _write_json(path: Path, content: Mapping[str, Any]) -> Path:
-    return write_text_atomic(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")

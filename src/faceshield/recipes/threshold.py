@@ -5,7 +5,6 @@ Use: `faceshield train threshold out=runs/tiny/sft predictions=dev/predictions.j
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -20,7 +19,7 @@ from faceshield.evaluation.threshold import choose_threshold
 from faceshield.model import read_info
 from faceshield.model.checkpoint import INFO_FILE, CheckpointInfo
 from faceshield.provenance import read_run
-from faceshield.records import Prediction, file_sha256, read_jsonl, write_text_atomic
+from faceshield.records import Prediction, file_sha256, read_jsonl, write_json_atomic
 
 
 class ThresholdConfig(Config):
@@ -99,7 +98,7 @@ def store_threshold(config: ThresholdConfig, told: Mapping[str, Any] | None = No
         source["n_not_judged"] = len(asked) - len(rows)
     fixed = {**info.questions, "coarse": questions[0]}
     info = replace(info, threshold=value, threshold_source=source, calibration=calibration, questions=fixed)
-    write_text_atomic(config.out / INFO_FILE, json.dumps(asdict(info), indent=2, ensure_ascii=False) + "\n")
+    write_json_atomic(config.out / INFO_FILE, asdict(info))
     return value
 
 

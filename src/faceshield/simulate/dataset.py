@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from faceshield.records import JsonlWriter, Sample, read_jsonl, write_jsonl, write_run, write_text_atomic
+from faceshield.records import JsonlWriter, Sample, read_jsonl, write_json_atomic, write_jsonl, write_run
 from faceshield.simulate.attacks import VARIANTS, attack, typical_first
 from faceshield.simulate.camera import capture, draw_settings, draw_severity
 from faceshield.simulate.domains import VERSION, Domain, domain_named, domain_schedule
@@ -150,7 +150,7 @@ def simulate(
     portraits = _portraits(config, workers)  # first: a folder that turns out to be the wrong one leaves no plan behind
     render = _Render(config, portraits, out)
     (out / "images").mkdir(parents=True, exist_ok=True)
-    write_text_atomic(plan, json.dumps(described, indent=1))
+    write_json_atomic(plan, described)
     with JsonlWriter(partial, resume=True) as writer:
         rows = read_jsonl(partial, Sample)
         for row in _in_order(render, range(len(rows), config.count), workers):

@@ -1,13 +1,12 @@
 """Rows -> a batch, right padded, with the attention that keeps the dialogues of a packed row apart.
 
-Use: `Collator(vision, processor.pad_token_id)(items)`, items of `DialogueRows`.
+Use: `collate(items, vision, processor.pad_token_id)`, items of `DialogueRows`.
 B = rows, L = sequence length.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,17 +17,6 @@ from faceshield.training.vision_cache import Vision
 
 ABOUT = "about"
 """Entry of a batch that is for the trainer, not for the model."""
-
-
-@dataclass(frozen=True)
-class Collator:
-    """See `collate`."""
-
-    vision: Vision
-    pad_token_id: int
-
-    def __call__(self, items: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        return collate(items, self.vision, self.pad_token_id)
 
 
 def collate(items: Sequence[dict[str, Any]], vision: Vision, pad_token_id: int) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from transformers.trainer_callback import PrinterCallback
 from transformers.trainer_utils import get_last_checkpoint
 
 from faceshield.model.adapter import PROJECTOR
-from faceshield.training.collate import ABOUT, Collator
+from faceshield.training.collate import ABOUT, collate
 from faceshield.training.dataset import DialogueRows, EpochOrder
 from faceshield.training.precision import uses_bf16
 from faceshield.training.schedule import Clock, cosine_rate, progress
@@ -153,7 +154,7 @@ class StageTrainer(Trainer):
             model=model,
             args=arguments,
             train_dataset=rows,
-            data_collator=Collator(vision, processor.pad_token_id),
+            data_collator=partial(collate, vision=vision, pad_token_id=processor.pad_token_id),
             processing_class=processor,
             callbacks=[_Pace(self)],
         )

@@ -6,7 +6,6 @@ Use: `export(queue, "accepted.jsonl").lines()`.
 from __future__ import annotations
 
 import itertools
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -15,7 +14,7 @@ from typing import Any
 
 from faceshield.data_engine.contradictions import contradictions
 from faceshield.data_engine.review.queue import Decision, ReviewQueue, edited
-from faceshield.records import Dialogue, iter_jsonl, rebase_image, write_jsonl, write_run, write_text_atomic
+from faceshield.records import Dialogue, iter_jsonl, rebase_image, write_json_atomic, write_jsonl, write_run
 
 
 @dataclass(frozen=True)
@@ -103,7 +102,7 @@ def export(queue: ReviewQueue, out: str | Path) -> Summary:
     people = Counter(vote.reviewer for votes in decided.values() for vote in votes)
     numbers = {key: counts[key] for key in ("accepted", "edited", "rejected", "disputed", "open", "unseen", "contradicting")}
     summary = Summary(**numbers, reviewers=dict(sorted(people.items())), agreement=agreement(decided))
-    write_text_atomic(out.with_suffix(".review.json"), json.dumps(asdict(summary), indent=2, ensure_ascii=False) + "\n")
+    write_json_atomic(out.with_suffix(".review.json"), asdict(summary))
     config = {"dialogues": str(queue.dialogues), "queue": str(queue.path), **queue.config.model_dump()}
     write_run(out, config=config, seed=queue.config.seed, inputs=[queue.dialogues])
     return summary

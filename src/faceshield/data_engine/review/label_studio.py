@@ -15,7 +15,7 @@ from xml.sax.saxutils import quoteattr
 from faceshield.data_engine.contradictions import contradictions, true_regions
 from faceshield.data_engine.review.queue import ReviewQueue, edited, texts
 from faceshield.datasets.boxes import from_percent, to_percent
-from faceshield.records import rebase_image, write_text_atomic
+from faceshield.records import rebase_image, write_json_atomic, write_text_atomic
 from faceshield.taxonomy import ATTACK_TYPES, UNTYPED
 
 _MOVED = 1.0  # pixels by which a box may differ before it counts as moved: tools round percentages
@@ -40,7 +40,7 @@ def write_tasks(queue: ReviewQueue, out: str | Path, *, image_prefix: str = "") 
         data |= dict(zip(_fields(len(dialogue.conversations)), texts(dialogue), strict=True))
         boxes = [to_percent(box, size_wh, kind) for box in true_regions(dialogue)] if size_wh else []
         tasks.append({"data": data, "predictions": [{"model_version": "label", "result": boxes}] if boxes else []})
-    write_text_atomic(out, json.dumps(tasks, ensure_ascii=False, indent=1) + "\n")
+    write_json_atomic(out, tasks)
     write_text_atomic(out.with_suffix(".config.xml"), _config(queue.most_pairs()))
     return len(tasks)
 

@@ -18,7 +18,7 @@ from typing import Any
 from faceshield.evaluation.table import NONE, Grid
 from faceshield.recipes.reproduce.engine import TIMES_FILE, Outcome
 from faceshield.recipes.reproduce.paper import CROSS, Entry, Metric, Number
-from faceshield.records import write_text_atomic
+from faceshield.records import write_json_atomic, write_text_atomic
 
 BEGIN, END = "<!-- begin: faceshield reproduce -->", "<!-- end: faceshield reproduce -->"
 
@@ -131,7 +131,7 @@ def write(folder: Path, entry: Entry, outcomes: Sequence[Outcome], about: Mappin
     content = {"entry": entry.name, "title": entry.title, **about, "rows": rows}
     table = grid(entry, outcomes).render("markdown") if entry.metrics else f"**{entry.title}**"
     write_text_atomic(folder / f"{entry.name}.md", table + "\n\n" + "".join(f"- {line}\n" for line in told))
-    write_text_atomic(folder / f"{entry.name}.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    write_json_atomic(folder / f"{entry.name}.json", content)
 
 
 def seconds(out: Path) -> dict[str, float]:
