@@ -133,7 +133,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory, toy_sizes: dict[str, di
     import torch
 
     from faceshield.model import CheckpointInfo, build_tiny, save, train_tokenizer
-    from faceshield.tasks import TASKS
+    from faceshield.tasks import QUESTIONS, TASKS
 
     texts = [text for task in TASKS.values() for text in (*task.questions, *task.templates.values())]
     tokenizer = train_tokenizer([*texts, "The attack is at [12, 34, 567, 890]."], vocab_size=400)
@@ -143,7 +143,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory, toy_sizes: dict[str, di
     info = CheckpointInfo(
         threshold=0.5,
         threshold_source={"dataset": "drawn", "n": 24, "criterion": "min-HTER"},
-        questions={name: task.question for name, task in TASKS.items()},
+        questions=QUESTIONS,
         extra={"crop_side": 80},
     )
     return save(model, processor, tmp_path_factory.mktemp("checkpoint") / "toy", info)

@@ -27,7 +27,7 @@ from faceshield.face import BuiltInDetector, FaceDetector
 from faceshield.images import ImageError, open_picture, source_name, to_side
 from faceshield.inspection import ALL_TASKS, Box, FaceMode, InspectionReport, check_tasks
 from faceshield.looks import Look, Part, how_looked, look_at
-from faceshield.tasks import COARSE, FINE, LOCALIZATION, REASONING, TASKS
+from faceshield.tasks import COARSE, FINE, LOCALIZATION, QUESTIONS, REASONING
 from faceshield.taxonomy import ATTACK_TYPES, BONAFIDE
 
 if TYPE_CHECKING:
@@ -152,8 +152,7 @@ class FaceShieldPredictor:
         surroundings = bool(loaded.info.extra.get("surroundings"))
         chosen_with = loaded.info.threshold_source if threshold is None else None
         if threshold is None:
-            questions = {name: task.question for name, task in TASKS.items()}
-            threshold = loaded.threshold_for(questions, how_looked("detect", surroundings)["looks"])
+            threshold = loaded.threshold_for(QUESTIONS, how_looked("detect", surroundings)["looks"])
         loaded.model.config.pvtm_inference = pvtm
         return cls(
             loaded.model,

@@ -19,7 +19,6 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from faceshield.cli import app
-from faceshield.cli.train import fixed_questions
 from faceshield.evaluation import score
 from faceshield.model import is_adapter, read_info
 from faceshield.predictor import FaceShieldPredictor
@@ -65,7 +64,7 @@ def test_a_folder_to_an_adapter_and_a_report(
     photos: Folder, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = {path.name: path.read_bytes() for path in checkpoint.iterdir() if path.is_file()}
-    found = finetune(tuned(photos(), checkpoint, tmp_path / "out"), questions=fixed_questions())
+    found = finetune(tuned(photos(), checkpoint, tmp_path / "out"))
     assert {path.name: path.read_bytes() for path in checkpoint.iterdir() if path.is_file()} == before
     people = {}
     for part in ("train", "dev", "test"):

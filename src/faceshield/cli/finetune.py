@@ -32,7 +32,7 @@ def finetune(
     seed: Annotated[int, typer.Option(min=0, help="Another seed, another division and training.")] = 0,
 ) -> None:
     """Adapt a checkpoint to your own pictures, and score it on people it has not seen; the same command goes on."""
-    from faceshield.cli.train import fixed_questions, print_row
+    from faceshield.cli.train import print_row
     from faceshield.config import read_override
     from faceshield.evaluation.table import table
     from faceshield.recipes.finetune import FinetuneConfig, verdict
@@ -48,7 +48,7 @@ def finetune(
         if row.get("event") != "setting":
             print_row(row)
 
-    found = run(config, questions=fixed_questions(), report=show)
+    found = run(config, report=show)
     typer.echo(table({f"{model} as it was": found.metrics["before"], "fine-tuned": found.metrics["after"]}))
     typer.echo(verdict(found.metrics).replace("**", ""))
     typer.echo(f"adapter: {found.model}; report: {found.report}")

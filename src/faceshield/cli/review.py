@@ -29,6 +29,7 @@ def review(
 ) -> None:
     """Review dialogues in the browser; every decision is stored at once. Ctrl-C writes OUT."""
     from faceshield.data_engine.review import ReviewConfig, ReviewQueue, export, label_studio
+    from faceshield.data_engine.stage import rejects_path
     from faceshield.records import check_not_read
 
     check_not_read([out], [dialogues])  # the queue hangs on the dialogues as they are
@@ -48,7 +49,7 @@ def review(
     summary = export(work, out)
     for line in summary.lines():
         typer.echo(line)
-    typer.echo(f"accepted: {out} ({summary.accepted + summary.unseen:,}), rejected: {out.with_suffix('.rejects.jsonl')}")
+    typer.echo(f"accepted: {out} ({summary.accepted + summary.unseen:,}), rejected: {rejects_path(out)}")
 
 
 def _share(text: str) -> float:

@@ -81,6 +81,7 @@ def train(
         typer.echo(f"threshold {value:.6f}, stored in {wanted.out}/faceshield.json")
         out = wanted.out
     else:
+        from faceshield.tasks import QUESTIONS
         from faceshield.training.settings import StageConfig
         from faceshield.training.stages import train_stage
 
@@ -88,7 +89,7 @@ def train(
         if show_batch:
             _show(settings)
             return
-        train_stage(settings, questions=fixed_questions(), report=print_row)
+        train_stage(settings, questions=QUESTIONS, report=print_row)
         out = settings.out
     typer.echo(f"checkpoint: {out}")
 
@@ -140,7 +141,7 @@ def _sweep(config: SweepConfig) -> None:
         if row.get("event") != "setting":
             print_row(row)
 
-    results = run_sweep(config, questions=fixed_questions(), report=show)
+    results = run_sweep(config, report=show)
     if results.variants:
         typer.echo(table({name or config.out.name: metrics for name, metrics in results.variants.items()}))
     failed = f" ({results.failed} failed)" if results.failed else ""
@@ -173,7 +174,7 @@ def _show(settings: StageConfig) -> None:
 
 def tower_texts() -> TowerTexts:
     """Captions of the types and of the coarse verdicts, and the fixed questions."""
-    from faceshield.tasks import COARSE, FINE, TASKS
+    from faceshield.tasks import COARSE, FINE, QUESTIONS
     from faceshield.taxonomy import ATTACK_TYPES, BONAFIDE, PRESENTATION_TYPES, TAXONOMY
     from faceshield.training.foundation_towers import TowerTexts
 
@@ -185,14 +186,7 @@ def tower_texts() -> TowerTexts:
     captions += [(text, ATTACK_TYPES) for text in (COARSE.templates["attack"], "A presentation attack.")]
     # The coarse wording of bona fide may be the fine one's too; the same caption twice is harmless.
     captions += [(COARSE.templates["bonafide"], (BONAFIDE,)), ("A bona fide face.", (BONAFIDE,))]
-    questions = tuple(task.question for task in TASKS.values())
-    return TowerTexts(PRESENTATION_TYPES, tuple(captions), questions)
-
-
-def fixed_questions() -> dict[str, str]:
-    from faceshield.tasks import TASKS
-
-    return {name: task.question for name, task in TASKS.items()}
+    return TowerTexts(PRESENTATION_TYPES, tuple(captions), tuple(QUESTIONS.values()))
 
 
 def _corpus(files: list[Path]) -> Iterator[str]:

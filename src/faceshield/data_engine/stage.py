@@ -19,6 +19,7 @@ from typing import Any, Protocol, TypeVar
 from faceshield.chat import AssistantDown
 from faceshield.data_engine.backends.base import Backend
 from faceshield.engines import LOCAL, Engine
+from faceshield.provenance import read_run
 from faceshield.records import Dialogue, Record, check_not_read, file_sha256, write_run, write_text_atomic
 
 Item = TypeVar("Item")
@@ -173,15 +174,7 @@ def _down(held: Sequence[Outcome]) -> AssistantDown:
 
 def _finished(out: Path, wanted: str) -> StageResult | None:
     """The result of an earlier run if its output is there and complete."""
-    run = out.parent / "run.json"
-    if not out.is_file() or not run.is_file() or _journal_path(out).exists():
-        return None
-    try:
-        written = json.loads(run.read_text(encoding="utf-8"))
-        entry = written if written.get("output") == out.name else written.get("earlier", {}).get(out.name, {})
-        if entry.get("config", {}).get("fingerprint") != wanted:
-            return None
-    except (ValueError, AttributeError):
+    if not out.is_file() or _journal_path(out).exists() or read_run(out).get("config", {}).get("fingerprint") != wanted:
         return None
     rejects = rejects_path(out)
     return StageResult(out, rejects, _lines(out), _lines(rejects), reused=True)

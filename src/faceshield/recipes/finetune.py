@@ -32,7 +32,7 @@ from faceshield.recipes.keep import SHARES, keep_best
 from faceshield.recipes.measure import METRICS_FILE, measure
 from faceshield.recipes.sweep import override
 from faceshield.records import Prediction, Sample, file_sha256, iter_jsonl, read_jsonl, write_text_atomic
-from faceshield.tasks import COARSE, TASKS
+from faceshield.tasks import COARSE, QUESTIONS, TASKS
 from faceshield.taxonomy import BONAFIDE, UNTYPED
 from faceshield.training.settings import MACHINE, StageConfig
 from faceshield.training.stages import train_stage
@@ -113,12 +113,11 @@ def defaults(init: str, pictures: int) -> dict[str, Any]:
     }
 
 
-def finetune(config: FinetuneConfig, *, questions: Mapping[str, str] | None = None, report: Report | None = None) -> Finetuned:
+def finetune(config: FinetuneConfig, *, report: Report | None = None) -> Finetuned:
     """Does what the module says; the same call goes on where it was stopped.
 
     Args:
         config: what is told.
-        questions: see `train_stage`.
         report: told what is done, and every row of the training's log.
 
     Raises:
@@ -146,7 +145,7 @@ def finetune(config: FinetuneConfig, *, questions: Mapping[str, str] | None = No
     generate(parts["train"], dialogues, plain, seed=config.seed)
     stage = _stage(config, dialogues, read_jsonl(parts["train"], Sample))
     if not (stage.out / "run.json").is_file():
-        train_stage(stage, questions=questions, report=tell)
+        train_stage(stage, questions=QUESTIONS, report=tell)
     model = config.out / "model"
     # Where an adapter was trained on, the way back from it leads to its base, not to what it was.
     shares = (1.0,) if is_adapter(resolve_model(config.init)) else SHARES

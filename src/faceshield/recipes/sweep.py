@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -24,7 +24,7 @@ from faceshield.evaluation.table import table
 from faceshield.provenance import begun
 from faceshield.recipes.measure import METRICS_FILE, check_apart, measure
 from faceshield.records import Sample, read_jsonl, write_json_atomic, write_run, write_text_atomic
-from faceshield.tasks import TASKS
+from faceshield.tasks import QUESTIONS, TASKS
 from faceshield.training.settings import MACHINE, StageConfig
 from faceshield.training.stages import train_stage
 from faceshield.training.watch import LOG_FILE, Report, read_log
@@ -152,14 +152,13 @@ def _said(value: Any) -> str:
     return json.dumps(value) if isinstance(value, (bool, list)) else str(value)
 
 
-def run_sweep(config: SweepConfig, *, questions: Mapping[str, str] | None = None, report: Report | None = None) -> Results:
+def run_sweep(config: SweepConfig, *, report: Report | None = None) -> Results:
     """Trains and scores every run that is not done, and collects all.
 
     A run whose loss is not finite is noted as failed, and the others go on.
 
     Args:
         config: the sweep.
-        questions: see `train_stage`.
         report: told every row of the stages' logs, and a row with the event "run" before each run.
 
     Raises:
@@ -180,7 +179,7 @@ def run_sweep(config: SweepConfig, *, questions: Mapping[str, str] | None = None
         row: dict[str, Any] = {**named, "checkpoint": str(run.checkpoint)}
         results.runs.append(row)
         try:
-            _train(run, questions, tell)
+            _train(run, tell)
         except FloatingPointError as error:
             row["error"] = str(error)
             tell({"event": "failed", **named, "error": str(error)})
@@ -195,11 +194,11 @@ def run_sweep(config: SweepConfig, *, questions: Mapping[str, str] | None = None
     return results
 
 
-def _train(run: Run, questions: Mapping[str, str] | None, tell: Report) -> None:
+def _train(run: Run, tell: Report) -> None:
     for stage in run.stages.values():
         begun(stage.out, "sweep", stage.model_dump(mode="json", exclude=MACHINE))
         if not (stage.out / "run.json").is_file():  # written after the weights
-            train_stage(stage, questions=questions, report=tell)
+            train_stage(stage, questions=QUESTIONS, report=tell)
 
 
 def _metrics(config: SweepConfig, run: Run, tell: Report) -> dict[str, Any]:

@@ -212,6 +212,6 @@ def chance(rng: np.random.Generator, share: float) -> bool:
     return bool(rng.random() < share)
 
 
-def unique(cues: Iterable[str], limit: int = 8) -> tuple[str, ...]:
-    """Cues in order, each once, at most `limit`."""
-    return tuple(dict.fromkeys(cues))[:limit]
+def unique(cues: Iterable[str]) -> tuple[str, ...]:
+    """Cues in order, each once, at most 8."""
+    return tuple(dict.fromkeys(cues))[:8]

@@ -145,9 +145,9 @@ def load_portraits(
     return [portrait for portrait in loaded if portrait is not None]
 
 
-def portrait_of(rgb: NDArray[np.uint8], subject: str, landmarks: Points | None = None) -> Portrait | None:
+def portrait_of(rgb: NDArray[np.uint8], subject: str) -> Portrait | None:
     """A portrait from one (H, W, 3) uint8 RGB photograph, or None where no face is found."""
-    return _portrait(rgb, subject, landmarks, None)
+    return _portrait(rgb, subject, None, None)
 
 
 # ---------------------------------------------------------------------------------------------------- finding a face

@@ -12,12 +12,15 @@ from faceshield.tasks.localization import LOCALIZATION, boxes_in_words, pixels_f
 from faceshield.tasks.reasoning import MAX_CUES, REASONING, observations
 
 TASKS: dict[str, Task] = {task.name: task for task in (COARSE, FINE, REASONING, LOCALIZATION)}
+QUESTIONS = {name: task.question for name, task in TASKS.items()}
+"""The fixed question of each task, by which models are trained, scored and asked."""
 
 __all__ = [
     "COARSE",
     "FINE",
     "LOCALIZATION",
     "MAX_CUES",
+    "QUESTIONS",
     "REASONING",
     "TASKS",
     "Answer",

@@ -28,9 +28,9 @@ def progress(seen: int, total: int, elapsed: float, minutes: float | None) -> fl
     return min(1.0, max(seen / total, by_clock))
 
 
-def cosine_rate(done: float, warmup: float, floor: float = 0.0) -> float:
-    """Factor 0..1 on the learning rate: linear up during the share `warmup`, then a half cosine down to `floor`."""
+def cosine_rate(done: float, warmup: float) -> float:
+    """Factor 0..1 on the learning rate: linear up during the share `warmup`, then a half cosine down to 0."""
     if done < warmup:
         return max(done / warmup, 1e-3)
     share = (done - warmup) / max(1e-9, 1 - warmup)
-    return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, share)))

@@ -14,6 +14,7 @@ from typing import Any
 
 from faceshield.data_engine.contradictions import contradictions
 from faceshield.data_engine.review.queue import Decision, ReviewQueue, edited
+from faceshield.data_engine.stage import rejects_path
 from faceshield.records import Dialogue, iter_jsonl, rebase_image, write_json_atomic, write_jsonl, write_run
 
 
@@ -97,8 +98,7 @@ def export(queue: ReviewQueue, out: str | Path) -> Summary:
             yield _accepted(moved, votes, counts)
 
     write_jsonl(out, rows())
-    rejects_path = out.with_suffix(".rejects.jsonl")
-    write_jsonl(rejects_path, rejects)
+    write_jsonl(rejects_path(out), rejects)
     people = Counter(vote.reviewer for votes in decided.values() for vote in votes)
     numbers = {key: counts[key] for key in ("accepted", "edited", "rejected", "disputed", "open", "unseen", "contradicting")}
     summary = Summary(**numbers, reviewers=dict(sorted(people.items())), agreement=agreement(decided))

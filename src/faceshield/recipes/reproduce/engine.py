@@ -256,10 +256,9 @@ class Engine:
         )  # fmt: skip
         seeds = [out / variant / f"seed-{seed}" for seed in range(self.seed, self.seed + repeat)]
         wanted = [seed / "scores" / METRICS_FILE for seed in seeds]
-        questions = {task.name: task.question for task in TASKS.values()}
 
         def work() -> None:
-            if (results := run_sweep(config, questions=questions, report=self._heard)).failed:
+            if (results := run_sweep(config, report=self._heard)).failed:
                 errors = [row["error"] for row in results.runs if "error" in row]
                 raise NotAvailable(f"training failed: {errors[0]}")
 

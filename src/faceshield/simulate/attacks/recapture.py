@@ -75,20 +75,20 @@ def saturate(image: FloatImage, amount: float) -> FloatImage:
     return toned
 
 
-def inner_capture(image: FloatImage, rng: np.random.Generator, sharpest: float = 1.0, softest: float = 0.35) -> FloatImage:
+def inner_capture(image: FloatImage, rng: np.random.Generator, softest: float = 0.35) -> FloatImage:
     """The first capture, whose picture is later printed or shown: resolution loss, blur, contrast, colour, compression.
 
     Args:
         image: (H, W, 3) in 0..1.
         rng: source of all randomness.
-        sharpest, softest: range of the resolution that survives, as a share of the side.
+        softest: the least resolution that survives, as a share of the side.
     """
     height, width = image.shape[:2]
     gain = np.float32(rng.uniform(0.88, 1.15)) * rng.uniform(0.94, 1.06, 3).astype(np.float32)
     contrast, saturation = np.float32(rng.uniform(0.85, 1.25)), rng.uniform(0.75, 1.2)
     toned = saturate((((image - 0.5) * contrast + 0.5) * gain).astype(np.float32), saturation)
     picture = Image.fromarray(to_bytes(toned))
-    share = softest + (sharpest - softest) * float(rng.beta(2.0, 1.3))
+    share = softest + (1 - softest) * float(rng.beta(2.0, 1.3))
     picture = picture.resize((max(8, round(width * share)), max(8, round(height * share))), Image.Resampling.BILINEAR)
     quality = int(rng.integers(25, 96))
     if chance(rng, 0.6):
