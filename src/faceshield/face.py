@@ -202,8 +202,11 @@ class TemplateDetector:
 class BuiltInDetector:
     """What the predictor uses by default: the cascade, then the template, then the cascade on a finer copy.
 
-    Nothing is loaded before the first picture.
+    Nothing is loaded before the first picture, nor copied or pickled with it.
     """
+
+    def __reduce__(self) -> tuple[type[BuiltInDetector], tuple[()]]:
+        return type(self), ()  # scikit-image's cascade cannot be pickled
 
     @cached_property
     def _cascade(self) -> CascadeDetector:

@@ -23,6 +23,19 @@ Task = Literal["coarse", "fine", "reasoning", "localization"]
 ALL_TASKS: tuple[Task, ...] = get_args(Task)
 
 
+NOT_A_NUMBER = (
+    "the model computed something that is no number — expected scores in 0..1 — its weights are damaged, or too large for this "
+    "precision: faceshield doctor --model …, or another dtype"
+)
+"""The one error of a report that is the model's and not the picture's."""
+
+
+def check_face(face: str) -> None:
+    """Raises ValueError where `face` is no `FaceMode`."""
+    if face not in get_args(FaceMode):
+        raise ValueError(f"face {face!r} — expected 'detect' or 'whole' — correct it")
+
+
 def check_tasks(names: Iterable[str]) -> tuple[Task, ...]:
     """The named tasks in their own order, each once.
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from faceshield.face import CROP_MARGIN, SURROUNDINGS_MARGIN, Face, FaceDetector, crop_box, surroundings_box
 from faceshield.images import Picture
-from faceshield.inspection import Box, FaceMode
+from faceshield.inspection import Box, FaceMode, check_face
 from faceshield.quality import assess
 
 Part = tuple[int, int, int, int]
@@ -91,10 +91,9 @@ def look_at(picture: Picture, face: FaceMode, detector: FaceDetector, *, twice: 
     Raises:
         ValueError: unknown `face`.
     """
+    check_face(face)
     if face == "whole":
         return Look(picture, (), (0, 0, *picture.size_wh))
-    if face != "detect":
-        raise ValueError(f"face {face!r} — expected 'detect' or 'whole'")
     found = sorted(_inside(detector.detect(picture.rgb), picture.size_wh), key=lambda one: -one.area)
     if not found:
         return Look(picture, (), None)

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from faceshield.face import BuiltInDetector, FaceDetector
 from faceshield.images import ImageError, open_picture, source_name, to_side
-from faceshield.inspection import ALL_TASKS, Box, FaceMode, InspectionReport, check_tasks
+from faceshield.inspection import ALL_TASKS, NOT_A_NUMBER, Box, FaceMode, InspectionReport, check_face, check_tasks
 from faceshield.looks import Look, Part, how_looked, look_at
 from faceshield.tasks import COARSE, FINE, LOCALIZATION, QUESTIONS, REASONING
 from faceshield.taxonomy import ATTACK_TYPES, BONAFIDE
@@ -50,10 +50,6 @@ _TOKEN_CHARACTERS = 16  # more than any text has a token
 _REMEMBERED = 32  # pictures whose encoded form is kept between the questions of an evaluation
 _EVALUATION_BATCH = 16
 _VERDICT = (COARSE.name,)
-_NOT_A_NUMBER = (
-    "the model computed something that is no number — expected scores in 0..1 — its weights are damaged, or too large for this "
-    "precision: faceshield doctor --model …, or another dtype"
-)
 
 
 class FaceShieldPredictor:
@@ -209,10 +205,11 @@ class FaceShieldPredictor:
 
         Raises:
             TypeError: `images` is a single path or file.
-            ValueError: an unknown task, or a `batch_size` below one.
+            ValueError: an unknown `face` or task, or a `batch_size` below one.
         """
         if batch_size < 1:
             raise ValueError(f"batch_size {batch_size} — expected at least 1")
+        check_face(face)
         if isinstance(images, str | bytes | Path):
             raise TypeError(f"images {images!r} — expected several — use inspect for one")
         tasks = check_tasks(tasks)
@@ -348,7 +345,7 @@ class FaceShieldPredictor:
         for (place, look, common), findings in zip(waiting, judged, strict=True):
             assert look.crop is not None
             if not _finite(findings):
-                reports[place] = InspectionReport(status="error", error=_NOT_A_NUMBER, **common)
+                reports[place] = InspectionReport(status="error", error=NOT_A_NUMBER, **common)
                 continue
             reports[place] = InspectionReport(
                 status="ok",

@@ -21,6 +21,7 @@ HAS_RAY = importlib.util.find_spec("ray") is not None
         (["--host", "0.0.0.0"], "--without-keys"),
         (["--max-body-mb", "nan"], "--max-body-mb nan"),
         (["--max-megapixels", "inf"], "--max-megapixels inf"),
+        (["--drain", "inf"], "drain_s inf"),
     ],
 )
 def test_options_that_do_not_fit(options: list[str], says: str, monkeypatch: pytest.MonkeyPatch) -> None:

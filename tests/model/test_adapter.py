@@ -47,6 +47,14 @@ def trained(folder: Path, *, seed: int = 0, steps: int = 2) -> tuple[Any, Any]:
     return adapted, checkpoint.processor
 
 
+def test_a_base_is_found_from_elsewhere(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    adapted, processor = trained(base, steps=0)
+    monkeypatch.chdir(base.parent)
+    save(adapted, processor, tmp_path / "adapter", base=base.name)
+    monkeypatch.chdir(tmp_path)
+    assert load(tmp_path / "adapter").info is not None
+
+
 def train(adapted: Any, processor: Any, steps: int = 2) -> None:
     optimizer = torch.optim.AdamW([p for p in adapted.parameters() if p.requires_grad], lr=1e-2)
     adapted.train()

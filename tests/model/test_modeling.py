@@ -25,6 +25,27 @@ def logits(model, inputs):
         return model(**inputs).logits
 
 
+def test_weights_of_few_bits_compute_in_the_type_of_what_they_are_given(pair, pictures):
+    """Packed weights are whole numbers: features made whole numbers too would be nonsense without a word."""
+    model, processor = pair
+    inputs = processor(images=pictures[:1], text="Why?")
+    expected = model(**inputs).logits
+
+    class Packed(torch.nn.Module):
+        def __init__(self, linear):
+            super().__init__()
+            self.of = [linear]
+            self.weight = torch.nn.Parameter(linear.weight.to(torch.uint8), requires_grad=False)
+
+        def forward(self, x):
+            assert x.is_floating_point()
+            return self.of[0](x)
+
+    for name in ("linear_1", "linear_2"):
+        setattr(model.model.multi_modal_projector, name, Packed(getattr(model.model.multi_modal_projector, name)))
+    assert torch.equal(model(**inputs).logits, expected)
+
+
 def test_left_padded_rows_equal_single_rows(pair, batch, pictures):
     model, processor = pair
     together = logits(model, batch)

@@ -100,10 +100,43 @@ def test_text_is_bunnys_format(pair):
             {"role": "assistant", "content": "So."},
         ],
         tokenize=False,
-        system=processor.system,
         eos_token="<|endoftext|>",
     )
     assert template == f"{processor.system} USER: <image>\nWhy? ASSISTANT: So.<|endoftext|>"
+
+
+def test_by_the_chat_template_the_same_is_asked(pair, pictures):
+    """The two ways that model cards show, and the pipeline's: neither may wrap the question twice."""
+    _, processor = pair
+    shown = [Image.fromarray(picture) for picture in pictures[:2]]
+    before, after = {"type": "text", "text": "Why, "}, {"type": "text", "text": "then?"}
+    talks = [[{"role": "user", "content": [before, {"type": "image", "image": picture}, after]}] for picture in shown]
+    expected = processor(images=shown, text="Why, then?")
+    text = processor.apply_chat_template(talks, add_generation_prompt=True)
+    told = {"add_generation_prompt": True, "tokenize": True, "return_dict": True, "return_tensors": "pt"}
+    by_template = processor.apply_chat_template(talks, **told, processor_kwargs={"padding": True})
+    for found in (processor(images=shown, text=text, padding=True), by_template):
+        assert found.keys() == expected.keys() and all(torch.equal(found[name], expected[name]) for name in expected)
+    assert torch.equal(processor.apply_chat_template(talks[0], **told).input_ids, expected.input_ids[:1])
+    blind = [{"role": "user", "content": "Why?"}]
+    assert torch.equal(processor.apply_chat_template(blind, **told).input_ids, processor(text="Why?").input_ids)
+
+
+@pytest.mark.parametrize("picture", [True, False])
+def test_a_conversation_that_cannot_be_asked_about_is_refused(pair, pictures, picture):
+    _, processor = pair
+    images = pictures[:1] if picture else None
+    content = [] if picture else [{"type": "image"}]
+    one = [{"role": "user", "content": [*content, {"type": "text", "text": "Why?"}]}]
+    with pytest.raises(ValueError, match="pictures in its text — expected one question"):
+        processor(images=images, text=processor.apply_chat_template(one))
+    several = [*one, {"role": "assistant", "content": "So."}, *one]
+    with pytest.raises(ValueError, match="a conversation of 2 turns"):
+        processor(images=images, text=processor.apply_chat_template(several))
+    with pytest.raises(Exception, match="a turn of system"):
+        processor.apply_chat_template([{"role": "system", "content": "Be brief."}, *one])
+    with pytest.raises(ValueError, match=r"pictures \[2\] — expected one for each question"):
+        processor(images=[pictures[:2]], text="Why?")
 
 
 def test_padding_side_follows_the_use(pair, pictures):
@@ -180,7 +213,7 @@ def test_a_tokenizer_without_image_token_is_refused(tokenizer, tmp_path):
         ({"text": ["a", "b"]}, "2 questions for 3 pictures"),
         ({"text": "a", "answers": ["b"]}, "1 answers for 3 questions"),
         ({"text": "a", "return_tensors": "np"}, "return_tensors='np'"),
-        ({"text": "a", "padding": True}, "padding"),
+        ({"text": "a", "truncation": True}, "truncation"),
         ({"images": np.zeros((4, 4), np.uint8), "text": "a"}, r"\(H, W, 3\)"),
         ({"images": np.zeros((4, 4, 3)), "text": "a"}, "float64"),
     ],

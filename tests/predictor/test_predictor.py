@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
+import pickle
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -330,6 +332,8 @@ def test_reports_do_not_depend_on_the_batch(
             assert other.type_scores == pytest.approx(one.type_scores, abs=1e-5)
     with pytest.raises(ValueError, match="batch_size 0 — expected at least 1"):
         list(shield.inspect_many(pictures, batch_size=0))
+    with pytest.raises(ValueError, match="face 'foo' — expected 'detect' or 'whole'"):
+        shield.inspect_many(pictures, face="foo")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("prompt", ["", "  \n", "why " * 2000, None, "what \udcff is it?"])
@@ -357,6 +361,11 @@ def test_what_is_no_number_lets_nobody_in(checkpoint: Path, face_photo: RGB) -> 
         assert found.status == "error" and "no number" in str(found.error) and found.model["name"]
         assert found.is_attack is None and found.bonafide_score is None and not found.type_scores
         json.dumps(found.to_dict(), allow_nan=False)
+
+
+def test_it_goes_to_another_process(shield: FaceShieldPredictor, face_photo: RGB) -> None:
+    expected = shield.detect(face_photo)
+    assert pickle.loads(pickle.dumps(shield)).detect(face_photo) == expected == copy.deepcopy(shield).detect(face_photo)
 
 
 def test_a_threshold_that_was_chosen_otherwise_is_noted(checkpoint: Path, shield: FaceShieldPredictor, blank: RGB) -> None:

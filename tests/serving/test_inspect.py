@@ -7,7 +7,9 @@ import base64
 import io
 import json
 import logging
+import math
 import struct
+import time
 import tracemalloc
 import zlib
 from collections.abc import Callable, Iterator
@@ -18,11 +20,13 @@ import pytest
 
 pytest.importorskip("fastapi", reason='pip install -e ".[dev]"')
 
+import torch
 from fastapi.testclient import TestClient
 from PIL import Image
 from starlette.requests import Request
 
 from faceshield.predictor import FaceShieldPredictor
+from faceshield.serving import create_app
 from faceshield.serving.observe import JsonLines
 from faceshield.serving.settings import Settings, hash_key, read_keys
 from faceshield.serving.uploads import BodyBudget, discard_body
@@ -80,6 +84,32 @@ def test_only_what_is_asked_for_is_answered(client: TestClient, shield: FaceShie
         sent = client.post("/v1/inspect", json={"image": data_url(face_jpeg), "tasks": wrong})
         assert "tasks" in refused(sent, 422, "bad_fields")
     refused(client.post("/v1/inspect", files={"image": face_jpeg}, data={"tasks": "why"}), 422, "bad_fields")
+
+
+def test_a_model_that_computes_no_number_is_not_the_photos_fault(checkpoint: Path, face_jpeg: bytes, wall_png: bytes) -> None:
+    broken = FaceShieldPredictor.from_pretrained(checkpoint)
+    app = create_app(broken)
+    with TestClient(app) as client:
+        while client.get("/readyz").status_code != 200:
+            time.sleep(0.05)
+        with torch.no_grad():
+            broken.model.model.multi_modal_projector.linear_1.weight[0, 0] = math.nan
+        sent = client.post("/v1/inspect", files={"image": face_jpeg}, data={"face": "whole"})
+    assert "no number" in refused(sent, 500, "no_number")
+    assert sent.json()["reports"][0]["status"] == "error"
+
+
+def test_a_form_that_is_cut_is_no_form(client: TestClient, face_jpeg: bytes, wall_png: bytes) -> None:
+    """One photo less would be answered than was sent."""
+    request = client.build_request("POST", "/v1/inspect", files=[("images", ("a", wall_png)), ("images", ("b", face_jpeg))])
+    whole, kind = request.read(), {"Content-Type": request.headers["content-type"]}
+    assert len(client.post("/v1/inspect", content=whole, headers=kind).json()["reports"]) == 2
+    for cut in (3, 30, 100, len(face_jpeg)):
+        refused(client.post("/v1/inspect", content=whole[:-cut], headers=kind), 400, "bad_form")
+
+
+def test_some_balancers_ask_for_the_head_alone(client: TestClient) -> None:
+    assert client.head("/healthz").status_code == client.head("/readyz").status_code == 200
 
 
 def test_several_photos_come_back_in_order_and_a_bad_one_stops_no_other(

@@ -94,8 +94,9 @@ def serve(
         return
 
     from faceshield.predictor import FaceShieldPredictor
-    from faceshield.serving.server import run
+    from faceshield.serving.server import check_free, run
 
+    check_free(host, port)
     app = create_app(FaceShieldPredictor.from_pretrained(model, keep_tokens=keep_tokens), settings)
     run(app if add_page is None else add_page(app), host=host, port=port)
 

@@ -132,7 +132,7 @@ class Checkpoint:
         Raises:
             ThresholdError: none is stored, or it was chosen with others.
         """
-        info, again = self.info, "choose it again with this version (faceshield calibrate), or pass threshold="
+        info, again = self.info, "choose one with this version (faceshield calibrate), or pass threshold="
         for name, question in info.questions.items():
             if questions.get(name, question) != question:
                 raise ThresholdError(
@@ -143,8 +143,7 @@ class Checkpoint:
             raise ThresholdError(f"{self.path}: threshold chosen with the looks {chosen!r} — expected {looks!r} — {again}")
         if info.threshold is None:
             raise ThresholdError(
-                f"{self.path}: no threshold stored — expected one in {INFO_FILE}, chosen on a development set — score one, or "
-                "pass threshold="
+                f"{self.path}: no threshold stored — expected one in {INFO_FILE}, chosen on a development set — {again}"
             )
         return info.threshold
 
@@ -244,7 +243,7 @@ def save(
                 whole.save_pretrained(fresh, state_dict=state)
             else:
                 whole.config.save_pretrained(fresh)
-                write_adapter(adapted, fresh, str(base))
+                write_adapter(adapted, fresh, _findable(str(base)))
         processor.save_pretrained(fresh)
         text = json.dumps(asdict(info), indent=2, ensure_ascii=False)
         (fresh / INFO_FILE).write_text(text + "\n", encoding="utf-8")
@@ -321,6 +320,12 @@ def load(
             f"{told / DRAFTS_FILE}: tokens beyond the vocabulary — expected those of this tokenizer — remove the file"
         )
     return Checkpoint(model.eval().to(device), processor, read_info(directory), directory, drafts)
+
+
+def _findable(base: str) -> str:
+    """The name of an adapter's base, wherever it is loaded: of a folder its whole path."""
+    folder = Path(base).expanduser()
+    return str(folder.resolve()) if base != "tiny" and folder.is_dir() else base
 
 
 def is_adapter(directory: str | Path) -> bool:

@@ -248,7 +248,7 @@ class FaceShieldModel(FaceShieldPreTrainedModel):
             scores = torch.rand(batch, tokens) if seeds is None else pvtm.seeded_uniform(seeds + 1, tokens)
             return scores.to(features.device)
         if config.pvtm_space == "llm_embed":
-            joint = self.multi_modal_projector(features.to(self.multi_modal_projector.linear_1.weight.dtype)).detach()
+            joint = self.multi_modal_projector(features.to(_number_type(self.multi_modal_projector, features.dtype))).detach()
             text = self._embed_prompts(prompt_input_ids)
         else:
             text = self.encode_prompts(prompt_input_ids)
@@ -301,7 +301,7 @@ class FaceShieldModel(FaceShieldPreTrainedModel):
         if savp_mask is not None:
             lengths = [tokens if both else self.config.tokens_per_stream for both in savp_mask.tolist()]
         projector = self.multi_modal_projector
-        dtype = next(projector.parameters()).dtype
+        dtype = _number_type(projector, features.dtype)
         # Lists, as generation's own code repeats and slices them.
         projected: Any = [row[:length] for row, length in zip(projector(features.to(dtype)), lengths, strict=True)]
         attended = None
@@ -470,6 +470,11 @@ class FaceShieldForConditionalGeneration(FaceShieldPreTrainedModel, GenerationMi
         encoded = self.model.get_image_features(**given, return_dict=True)
         model_kwargs["mm_encoder_outputs"] = {**(model_kwargs.get("mm_encoder_outputs") or {}), "image": encoded}
         return model_kwargs
+
+
+def _number_type(module: nn.Module, otherwise: torch.dtype) -> torch.dtype:
+    """In which type a module computes: that of its first floating parameter, for packed weights of few bits have none."""
+    return next((parameter.dtype for parameter in module.parameters() if parameter.is_floating_point()), otherwise)
 
 
 AutoModel.register(FaceShieldConfig, FaceShieldModel, exist_ok=True)

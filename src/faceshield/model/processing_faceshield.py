@@ -8,6 +8,7 @@ S = image size, T = vision tokens of all streams, L = sequence length.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -26,15 +27,20 @@ SYSTEM = (
     "A chat between a curious user and an artificial intelligence assistant. "
     "The assistant gives helpful, detailed, and polite answers to the user's questions."
 )
-CHAT_TEMPLATE = (
-    "{{ system }} {% for message in messages %}{% if message['role'] == 'user' %}USER: "
-    "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
-    "{% for part in message['content'] %}"
-    "{% if part['type'] == 'image' %}<image>\n{% else %}{{ part['text'] }}{% endif %}"
-    "{% endfor %}{% endif %} ASSISTANT:"
-    "{% else %} {{ message['content'] }}{{ eos_token }}{% endif %}{% endfor %}"
+# SYSTEM and IMAGE stand for the checkpoint's own, as Jinja strings.
+_CHAT_TEMPLATE = (
+    "{%- macro words(content) %}{% if content is string %}{{ content }}{% else %}"
+    "{% for part in content if part['type'] == 'text' %}{{ part['text'] }}{% endfor %}{% endif %}{% endmacro -%}"
+    "{{ SYSTEM }} {% for message in messages %}"
+    "{% if message['role'] == 'user' %}USER: "
+    "{% if message['content'] is not string %}{% for part in message['content'] if part['type'] == 'image' %}"
+    "{{ IMAGE }}\n{% endfor %}{% endif %}{{ words(message['content']) }} ASSISTANT:"
+    "{% elif message['role'] == 'assistant' %} {{ words(message['content']) }}{{ eos_token }}"
+    "{% else %}{{ raise_exception('a turn of ' + message['role'] + ' - expected user and assistant - ask in the question') }}"
+    "{% endif %}{% endfor %}"
 )
 IGNORED = -100
+_WITHOUT_EFFECT = ("padding", "add_special_tokens")
 
 ImageInput = Image.Image | np.ndarray
 
@@ -45,7 +51,7 @@ class FaceShieldProcessor(ProcessorMixin):
     Args:
         tokenizer: The language model's; it must know `image_token` as one token.
         prompt_tokenizer: The prompt tower's; None = the same one.
-        chat_template: Jinja text of the conversation format, for other tools; `__call__` builds the same text itself.
+        chat_template: Jinja text of the conversation format, for tools that ask through it; None = ours.
         image_size: S, the side of the square that the tower sees, in pixels.
         patch_size: Side of a vision token in pixels.
         use_savp: Whether the second stream (§4.1) is made.
@@ -95,7 +101,8 @@ class FaceShieldProcessor(ProcessorMixin):
             )
         if tokenizer.eos_token_id is None:
             raise ValueError("tokenizer without an eos token — expected one to end answers — set tokenizer.eos_token")
-        super().__init__(tokenizer, prompt_tokenizer or tokenizer, chat_template=chat_template or CHAT_TEMPLATE)
+        template = _CHAT_TEMPLATE.replace("SYSTEM", json.dumps(system)).replace("IMAGE", json.dumps(image_token))
+        super().__init__(tokenizer, prompt_tokenizer or tokenizer, chat_template=chat_template or template)
         self.image_size, self.patch_size, self.use_savp = image_size, patch_size, use_savp
         self.image_token, self.system = image_token, system
         self.image_token_id: int = image_token_id
@@ -234,6 +241,20 @@ class FaceShieldProcessor(ProcessorMixin):
         """Ids of system sentence, picture placeholders (if `image`) and question, up to "ASSISTANT:"; `savp` as there."""
         return self._question_ids(question, first=True, image=image, savp=savp)
 
+    def _question(self, text: str, image: bool) -> str:
+        """The question in what the chat template made of one; any other text is a question as it stands."""
+        start, end = f"{self.system} USER: ", " ASSISTANT:"
+        if not text.startswith(start):
+            return text
+        place = f"{self.image_token}\n"
+        rest = text[len(start) :]
+        if rest.startswith(place) != image or not rest.endswith(end) or self.tokenizer.eos_token in rest:
+            raise ValueError(
+                f"a conversation of {rest.count(end)} turns, {rest.count(place)} pictures in its text — expected one question, "
+                f"{'with' if image else 'without'} a picture as given — give the question alone"
+            )
+        return rest.removeprefix(place).removesuffix(end)
+
     def encode_answer(self, answer: str) -> list[int]:
         """Ids of an answer as it continues "ASSISTANT:", end token included."""
         before, both = self._cached("ASSISTANT:"), self._ids(f"ASSISTANT: {answer}")
@@ -327,23 +348,27 @@ class FaceShieldProcessor(ProcessorMixin):
         """Pictures and questions (and answers to learn) -> model inputs.
 
         Args:
-            images: One or B pictures, see `square_pixels`; None asks without a picture.
-            text: One question for all, or B questions; the conversation format is added here.
+            images: One or B pictures, see `square_pixels`, or B lists of one; None asks without a picture.
+            text: One question for all, or B questions; the conversation format is added here, unless `apply_chat_template`
+                has done so.
             answers: B answers; adds `labels` and pads on the right.
             savp: Whether the pictures have a second stream, for all or one by one; None = `use_savp`.
             return_tensors: "pt" only.
+            kwargs: What transformers' own callers pass along: `videos` and `audio`, None; `padding` and `add_special_tokens`,
+                which change nothing.
 
         Returns:
             `pixel_values`, `savp_values` (B, 3, S, S), `input_ids`, `attention_mask` (B, L),
             `prompt_input_ids` (B, prompt_length), `labels` (B, L) with answers. `savp_values` is there if any picture
             has a second stream, `savp_mask` (B,) bool if not all have one; the others' `savp_values` are 0.
         """
-        if return_tensors != "pt" or kwargs:
+        unknown = sorted(name for name in kwargs if kwargs[name] is not None and name not in _WITHOUT_EFFECT)
+        if return_tensors != "pt" or unknown:
             raise ValueError(
-                f"return_tensors={return_tensors!r}, {sorted(kwargs)} — expected 'pt' and no other option — leave them out"
+                f"return_tensors={return_tensors!r}, {unknown} — expected 'pt' and no other option — leave them out"
             )
-        pictures = None if images is None else _listed(images, (Image.Image, np.ndarray))
-        questions = [] if text is None else _listed(text, (str,))
+        pictures = None if images is None else _pictures(images)
+        questions = [] if text is None else [self._question(one, pictures is not None) for one in _listed(text, (str,))]
         data: dict[str, Tensor] = {}
         if pictures is not None:
             second = self._second_streams(savp, len(pictures))
@@ -400,6 +425,15 @@ def to_square(picture: np.ndarray, image_size: int, pad_level: int = 127) -> np.
 
 def _listed(value: Any, single: tuple[type, ...]) -> list[Any]:
     return [value] if isinstance(value, single) else list(value)
+
+
+def _pictures(images: Any) -> list[ImageInput]:
+    """One picture, some, or the lists of one picture each that transformers makes of conversations."""
+    single = (Image.Image, np.ndarray)
+    rows = [_listed(entry, single) for entry in _listed(images, single)]
+    if any(len(row) != 1 for row in rows):
+        raise ValueError(f"pictures {[len(row) for row in rows]} — expected one for each question — ask about them one by one")
+    return [row[0] for row in rows]
 
 
 def _turn(turn: Any) -> tuple[str, str]:

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, StreamingResponse
 
+from faceshield.inspection import NOT_A_NUMBER
 from faceshield.serving import uploads
 from faceshield.serving.chat import Answer, ChatRequest, read_question
 from faceshield.serving.guard import Guard
@@ -97,10 +98,12 @@ def create_app(
 
 
 def _add_health(app: FastAPI, service: Service, exposition: Callable[[], Awaitable[bytes]] | None) -> None:
+    @app.head("/healthz", include_in_schema=False)  # some load balancers ask so
     @app.get("/healthz", response_model=Health, summary="The process is alive", tags=["operation"])
     async def healthz() -> Response:
         return JSONResponse({"status": "ok"})
 
+    @app.head("/readyz", include_in_schema=False)
     @app.get(
         "/readyz",
         response_model=Health,
@@ -150,6 +153,8 @@ def _add_inspect(app: FastAPI, service: Service) -> None:
             reports = await service.inspect(request, photos, asked.face, asked.tasks)
         plain = [report.to_dict() for report in reports]
         if all(report.status == "error" for report in reports):
+            if any(report.error == NOT_A_NUMBER for report in reports):
+                raise Refusal(500, "no_number", NOT_A_NUMBER, reports=plain)
             raise Refusal(422, "bad_photo", reports[0].error or "", reports=plain)
         return JSONResponse({"request_id": request.state.request_id, "reports": plain})
 

@@ -6,12 +6,14 @@ Use: `run(create_app(predictor), host="127.0.0.1", port=8000)`; returns after SI
 from __future__ import annotations
 
 import asyncio
+import socket
 from contextlib import suppress
 from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
 
+from faceshield.serving.connection import Connection
 from faceshield.serving.observe import LOG, log_json_lines
 from faceshield.serving.service import Service, keep_what_is_loaded
 
@@ -41,6 +43,19 @@ class _Server(uvicorn.Server):
         self._captured_signals.clear()  # an asked-for end is exit code 0
 
 
+def check_free(host: str, port: int) -> None:
+    """Raises ValueError where nobody could listen there, for a server finds out only once its model is loaded."""
+    places = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    for family, kind, protocol, _, address in places:
+        with socket.socket(family, kind, protocol) as tried:
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                tried.bind(address)
+            except OSError as error:
+                where = f"--host {host} --port {port}"
+                raise ValueError(f"{where}: {error.strerror} — expected a free one — choose another") from None
+
+
 def run(app: FastAPI, *, host: str, port: int) -> None:
     """Serve until SIGTERM or SIGINT; then accepted requests are answered, for at most `drain_s`."""
     log_json_lines()
@@ -56,7 +71,7 @@ def run(app: FastAPI, *, host: str, port: int) -> None:
         timeout_keep_alive=20,
         h11_max_incomplete_event_size=64 * 1024,
         ws="none",
-        http="h11",
+        http=Connection,
     )
     server = _Server(config)
     server.service = service

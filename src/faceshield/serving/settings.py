@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -57,7 +58,7 @@ class Settings:
         faults += [
             f"{name} {getattr(self, name)} — expected more than 0 seconds"
             for name in ("timeout_s", "body_timeout_s", "drain_s")
-            if not getattr(self, name) > 0
+            if not 0 < getattr(self, name) < math.inf
         ]
         if not 0 <= self.batch_wait_s <= 1:
             faults.append(f"batch_wait_s {self.batch_wait_s} — expected 0..1 seconds")

@@ -23,6 +23,7 @@ from faceshield.serving.refusals import Refusal, busy
 from faceshield.serving.settings import Settings
 
 _PHOTO_FIELDS = ("image", "images", "photo", "photos", "file", "files", "image[]", "images[]", "file[]", "files[]")
+_FORGOTTEN = 4  # times the largest body: what of one that is larger is still read, so that its client hears why it is refused
 
 
 class BodyBudget:
@@ -61,7 +62,7 @@ def _announced(request: Request, max_body: int) -> int:
 
 
 def too_large(max_body: int) -> Refusal:
-    """413; the connection is closed, for the rest of the body is not read."""
+    """413; the connection is closed, for what the body goes on with is not waited for."""
     message = f"the body is too large — expected at most {max_body:,} bytes — send fewer or smaller photos"
     return Refusal(413, "body_too_large", message, headers={"Connection": "close"})
 
@@ -75,16 +76,16 @@ async def read_body(request: Request, settings: Settings) -> bytes:
     """
 
     parts: list[bytes] = []
-    await _receive(request, settings, parts.append)
+    await _receive(request, settings, parts.append, settings.max_body)
     return b"".join(parts)
 
 
-async def _receive(request: Request, settings: Settings, take: Callable[[bytes], None]) -> None:
+async def _receive(request: Request, settings: Settings, take: Callable[[bytes], None], most: int) -> None:
     async def read() -> None:
         size = 0
         async for part in request.stream():
             size += len(part)
-            if size > settings.max_body:
+            if size > most:
                 raise too_large(settings.max_body)
             take(part)
 
@@ -98,11 +99,12 @@ async def _receive(request: Request, settings: Settings, take: Callable[[bytes],
 async def discard_body(request: Request, settings: Settings) -> None:
     """Read and forget what a refused client is still sending, or its answer would be lost in a reset connection.
 
-    Nothing of it is kept: it may have no key, and counts against no budget.
+    Nothing of it is kept: it may have no key, and counts against no budget. What is many times too large is not waited for.
     """
+    most = _FORGOTTEN * settings.max_body
     try:
-        _announced(request, settings.max_body)
-        await _receive(request, settings, lambda part: None)
+        _announced(request, most)
+        await _receive(request, settings, lambda part: None, most)
     except (Refusal, ClientDisconnect):
         return
 
@@ -120,6 +122,7 @@ def read_form(content_type: str, body: bytes, settings: Settings) -> tuple[list[
     """
     photos: list[bytes] = []
     fields: dict[str, str] = {}
+    ended: list[bool] = []
 
     def on_file(file: File) -> None:
         _check_name(file.field_name)
@@ -143,6 +146,7 @@ def read_form(content_type: str, body: bytes, settings: Settings) -> tuple[list[
             "multipart/form-data",
             on_field,
             on_file,
+            on_end=lambda: ended.append(True),
             boundary=options[b"boundary"],
             config={
                 "MAX_MEMORY_FILE_SIZE": settings.max_body + 1,
@@ -153,6 +157,8 @@ def read_form(content_type: str, body: bytes, settings: Settings) -> tuple[list[
         )
         parser.write(body)
         parser.finalize()
+        if not ended:
+            raise ValueError("no closing boundary")
     except (FormParserError, KeyError, ValueError, AssertionError) as error:
         message = "the form cannot be read — expected multipart/form-data with a boundary and whole parts — send it again"
         raise Refusal(400, "bad_form", message) from error

@@ -1,0 +1,83 @@
+"""What a connection may take before it has asked anything: uvicorn's protocol, with a limit to the time of a request's head and
+to the number of connections. Who opens many and sends nothing would else use up the process's file descriptors.
+
+Use: `uvicorn.Config(app, http=Connection)`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import time
+from typing import Any
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from faceshield.serving.observe import LOG
+from faceshield.serving.refusals import Refusal
+
+HEAD_S = 10.0
+"""Seconds in which a connection, new or used before, must have sent a whole head once it has sent a part."""
+_OTHER_FILES = 64  # descriptors that are left to everything else
+_SAY_EVERY_S = 60.0
+
+
+def most_connections() -> int:
+    """As many as the process may have files open, less some for everything else."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(1, files - _OTHER_FILES) if files != resource.RLIM_INFINITY else 2**20
+
+
+class Connection(H11Protocol):
+    """One client's connection."""
+
+    _said = -_SAY_EVERY_S
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._head: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > most_connections():
+            self._say_too_many()
+            transport.abort()
+            return
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._unwatch()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._watch()
+
+    def send_400_response(self, msg: str) -> None:
+        """What is no HTTP, in the shape of every refusal."""
+        refusal = Refusal(400, "bad_http", "the request is no HTTP/1.1 — expected a valid head and body — correct it")
+        body = bytes(refusal.response("-").body)
+        head = f"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {len(body)}"
+        self.transport.write(head.encode() + b"\r\n\r\n" + body)
+        self.transport.close()
+
+    def _watch(self) -> None:
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._unwatch()
+        elif self._head is None:
+            self._head = self.loop.call_later(HEAD_S, self._too_slow)
+
+    def _unwatch(self) -> None:
+        if self._head is not None:
+            self._head.cancel()
+            self._head = None
+
+    def _too_slow(self) -> None:
+        self._head = None
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.close()
+
+    def _say_too_many(self) -> None:
+        if time.monotonic() - Connection._said >= _SAY_EVERY_S:
+            Connection._said = time.monotonic()
+            LOG.warning("too many connections", extra={"fields": {"most": most_connections()}})
