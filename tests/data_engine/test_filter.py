@@ -9,6 +9,7 @@ import pytest
 
 from faceshield.data_engine import filter as filters
 from faceshield.data_engine.backends import Judgement, NoAnswer
+from faceshield.data_engine.contradictions import question_faults
 from faceshield.data_engine.duplicates import DuplicateConfig, DuplicateIndex
 from faceshield.data_engine.filter import FilterConfig, filter_dialogues
 from faceshield.data_engine.stage import rejects_path
@@ -34,6 +35,35 @@ def test_the_grammar_passes_and_pictures_are_found_from_another_folder(dialogues
     assert result.rejects == 0 and len(rows) == result.rows == 2 * 4 * 24
     assert all(image_path(row, out).is_file() for row in rows)
     assert [row.id for row in rows] == [row.id for row in read_jsonl(dialogues_jsonl, Dialogue)]
+
+
+@pytest.mark.parametrize(
+    ("task", "question", "gives_away"),
+    [
+        ("reasoning", "What shows that this picture is a Print attack and not a live person?", "Print"),
+        ("reasoning", "What speaks for a live person?", "bona fide"),
+        ("fine", "This Replay attack was shown on a phone. Which presentation type is it?", "Replay"),
+        ("coarse", "This face is bona fide, is it not?", "bona fide"),
+        ("localization", "Where is the Print attack?", "Print"),
+        ("fine", "What type of attack is this?", None),
+        ("fine", "Is this a Print attack, a Replay attack or bona fide?", None),
+        ("coarse", "Is this face bona fide?", None),
+        ("coarse", "Say whether the face is genuine.", None),
+        ("localization", "Where is the attack?", None),
+        ("caption", "What does the genuine face look like?", None),
+    ],
+)
+def test_a_question_that_gives_the_answer_away_is_a_fault(task: str, question: str, gives_away: str | None) -> None:
+    assert question_faults(task, question) == ([f"the question says {gives_away}"] if gives_away else [])
+
+
+def test_nobody_learns_from_such_a_question(dialogues_jsonl: Path, tmp_path: Path) -> None:
+    rows = read_jsonl(dialogues_jsonl, Dialogue)
+    row = next(row for row in rows if row.task == "fine" and row.meta["presentation_type"] == "Print")
+    told = answered(row, row.conversations[1].value, "This is a Print attack. Of which type is it?")
+    write_jsonl(tmp_path / "in.jsonl", [told])
+    filter_dialogues(tmp_path / "in.jsonl", tmp_path / "out.jsonl", FilterConfig(duplicates=None))
+    assert "the question says" in rejects_of(tmp_path / "out.jsonl")[row.id][1]
 
 
 @pytest.mark.parametrize(

@@ -265,6 +265,78 @@ def test_no_text_makes_a_reader_raise(task) -> None:
 
 
 @pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "denial",
+    [
+        "This is not {}.",
+        "This does not appear to be {}.",
+        "The face in this picture does not seem to be {}.",
+        "I do not think this is {}.",
+        "I don’t believe that this is {}.",
+        "It is unlikely that this is {}.",
+        "This is not likely to be {}.",
+        "There is no indication that this is {}.",
+        "There is no evidence to suggest that this is {}.",
+        "There is nothing to suggest that this is {}.",
+        "There are no clear signs that would indicate {}.",
+        "This fails to look like {}.",
+        "It is far from being {}.",
+        "I doubt that this is {}.",
+    ],
+)
+@pytest.mark.parametrize(
+    ("what", "read"),
+    [
+        ("a real face", ATTACK),
+        ("a live person", ATTACK),
+        ("a bona fide face", ATTACK),
+        ("a presentation attack", BONAFIDE),
+        ("a spoof", BONAFIDE),
+    ],
+)
+def test_a_denial_is_read_however_far_it_is_from_what_it_denies(denial: str, what: str, read: object) -> None:
+    assert COARSE.read(denial.format(what)).is_attack is read
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("There is no paper edge in this picture of a real person.", BONAFIDE),
+        ("The skin lacks depth and looks fake.", ATTACK),
+        ("There is no natural texture so this is an attack.", ATTACK),
+        ("The face has no shadows and it is a spoof.", ATTACK),
+        ("There is no doubt that this is a real face.", BONAFIDE),
+        ("Without a doubt, this is an attack.", ATTACK),
+        ("This is not real because spoof traces can be seen.", ATTACK),
+        ("This face is real rather than an attack.", BONAFIDE),
+        ("This is a spoof instead of a live person.", ATTACK),
+        ("An attack can be ruled out; the face is real.", UNPARSED),
+        ("The face is probably real.", BONAFIDE),
+    ],
+)
+def test_a_denial_of_something_else_is_none(text: str, read: object) -> None:
+    answer = COARSE.read(text)
+    assert (answer.is_attack if answer.status == "parsed" else UNPARSED) == read
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I cannot verify that this is a real face.",
+        "I can't confirm whether the person is real.",
+        "As an AI, I cannot verify whether the face belongs to a real person.",
+        "I'm unable to reliably verify whether this is a live person.",
+        "I'm not able to confirm that this is a genuine face.",
+        "I'm sorry, I can't help with identifying real people.",
+        "It could be a real face or a mask.",
+        "This might also be a spoof.",
+        "It's difficult to say if this is real.",
+    ],
+)
+def test_a_refusal_is_no_verdict(text: str) -> None:
+    assert COARSE.read(text).status == "unparsed" and FINE.read(text).status == "unparsed"
+
+
 @pytest.mark.parametrize("piece", ["1, ", "[", "not ", "so, ", "bona ", " ", "attack ", "not print attack ", "so x. "])
 def test_long_texts_are_read_in_time(piece: str) -> None:
     for task in TASKS.values():

@@ -1,4 +1,5 @@
-"""Does a dialogue say what is known of its picture? Asked of the tasks' own readers (paper §3.2: answers are checked).
+"""Does a dialogue say what is known of its picture, and does its answer say it rather than its question? Asked of the tasks'
+own readers (paper §3.2: answers are checked).
 
 Use: `contradictions(dialogue)` is empty, or names each answer that denies the label or the box. The filter drops by it, the
 grammar and the augmentation write by it, a reviewer's edit is checked with it.
@@ -6,24 +7,45 @@ grammar and the augmentation write by it, a reviewer's edit is checked with it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from faceshield.records import Box, Dialogue
 from faceshield.tasks import TASKS, square_from_pixels
 from faceshield.tasks.verdicts import find_type, find_verdict
+from faceshield.taxonomy import ATTACK_TYPES
+
+_SENTENCE_END = re.compile(r"[.!?\n]+")
+# "Is this …", "Say if …", "… bona fide or an attack": asked, not said.
+_ASKS = re.compile(r"^(?:is|are|was|do|does|did|can|could|would|should|will|might)\b|\b(?:if|whether|or|any)\b", re.IGNORECASE)
 
 
 def contradictions(dialogue: Dialogue) -> list[str]:
-    """What the answers of a dialogue say against its `meta` (is_attack, presentation_type, boxes), one sentence each.
+    """What the answers of a dialogue say against its `meta` (is_attack, presentation_type, boxes), one sentence each; and
+    whether its first question gives the answer away, from which a model would learn to read the question.
 
     An answer of one of the four tasks that its reader cannot read is a fault too. A description (`caption`) need not give
     a verdict; one that gives the wrong verdict is a fault.
     """
-    faults = []
+    faults = question_faults(dialogue.task, dialogue.conversations[0].value.removeprefix("<image>\n"))
     for turn in dialogue.conversations[1::2]:
         faults += answer_faults(dialogue.task, turn.value, **known_truth(dialogue))
     return list(dict.fromkeys(faults))
+
+
+def question_faults(task_name: str, text: str) -> list[str]:
+    """What a question of one of the four tasks gives away: a type of attack, or that the face is bona fide. That there may be
+    an attack it may say: "What type of attack is this?" is asked of every face."""
+    if task_name not in TASKS:
+        return []
+    faults = []
+    for sentence in map(str.strip, _SENTENCE_END.split(text)):
+        if not _ASKS.search(sentence):
+            named = find_type(sentence)
+            if named in ATTACK_TYPES or find_verdict(sentence) is False:
+                faults.append(f"the question says {named if named in ATTACK_TYPES else 'bona fide'}")
+    return faults
 
 
 def answer_faults(

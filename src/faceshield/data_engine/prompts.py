@@ -66,6 +66,7 @@ SYSTEM = (
     "You write training dialogues for a face anti-spoofing assistant. A picture of a face is either bona fide (a live person "
     "before the camera) or a presentation attack (an instrument shown to the camera). You are told the truth about the "
     "picture; never contradict it, never express doubt, never mention that you were told. Describe only what can be seen. "
+    "A question must suit every picture: it names no type of attack and does not take for granted that the face is bona fide. "
     "Never guess who the person is. Answer with JSON alone."
 )
 
@@ -109,7 +110,7 @@ _EXAMPLES = {
             "beside the cheek, so this is a presentation attack of type Print.",
         ),
         (
-            "What speaks for a live person?",
+            "What speaks for a live person or against it?",
             "Light and shadow follow the nose and the brows, the skin has a fine texture, and no edge surrounds the face, so "
             "this face is bona fide.",
         ),

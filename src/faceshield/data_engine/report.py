@@ -27,6 +27,7 @@ from faceshield.taxonomy import PRESENTATION_TYPES, UNTYPED
 _BINS = (0, 5, 10, 15, 20, 30, 45, 60, 90, 120, 10**9)
 _SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"))
 _TILE = 224
+_ENOUGH = 20  # questions of one wording, of which chance alone does not put all on one side
 
 
 class ReportConfig(Config):
@@ -94,7 +95,7 @@ class _Counts:
         self.wanted = examples
         self.by: dict[str, Counter[str]] = defaultdict(Counter)
         self.table: Counter[tuple[str, str]] = Counter()
-        self.questions: dict[str, set[str]] = defaultdict(set)
+        self.questions: dict[str, dict[str, Counter[bool]]] = defaultdict(lambda: defaultdict(Counter))
         self.answers: dict[str, list[str]] = defaultdict(list)
         self.similarities: list[float] = []
         self.contradicting = 0
@@ -112,7 +113,7 @@ class _Counts:
         self.pictures.add(row.image)
         self.contradicting += bool(contradictions(row))
         for turn in row.conversations[::2]:
-            self.questions[row.task].add(turn.value.removeprefix("<image>\n"))
+            self.questions[row.task][turn.value.removeprefix("<image>\n")][bool(row.meta.get("is_attack"))] += 1
         self.answers[row.task] += [turn.value for turn in row.conversations[1::2]]
         if isinstance(row.meta.get("similarity"), float):
             self.similarities.append(row.meta["similarity"])
@@ -127,6 +128,7 @@ class _Counts:
             lengths = [len(text.split()) for text in texts]
             words[task] = {
                 "question wordings": len(self.questions[task]),
+                "of one side": sum(len(sides) == 1 and sides.total() >= _ENOUGH for sides in self.questions[task].values()),
                 "answer wordings": len(set(texts)),
                 **{f"distinct-{size}": round(distinct(texts, size), 4) for size in (1, 2, 4)},
                 "mean words": round(float(np.mean(lengths)), 1),
@@ -184,10 +186,12 @@ def _card(config: ReportConfig, numbers: dict[str, Any], examples: dict[str, lis
     rejects = [[stage, name, count] for stage, row in numbers["rejects"].items() for name, count in row.items()]
     if rejects:
         lines += ["Left out, kept beside the dialogues with the reason:", "", *_table(["stage", "filter", "n"], rejects)]
-    heads = ["question wordings", "answer wordings", "distinct-1", "distinct-2", "distinct-4", "mean words"]
+    heads = ["question wordings", "of one side", "answer wordings", "distinct-1", "distinct-2", "distinct-4", "mean words"]
     lines += [
         "## Words", "",
         *_table(["task", *heads], [[task, *(row[head] for head in heads)] for task, row in numbers["words"].items()]),
+        f"Of one side: wordings of {_ENOUGH} questions or more, all about attacks or all about bona fide faces: the question "
+        "alone gives the answer away.", "",
         "Distinct-n is the share of different word n-grams among all n-grams of the task's answers. Words an answer:", "",
         *_table(["task", *_bin_names()], [[task, *row["lengths"]] for task, row in numbers["words"].items()]),
     ]  # fmt: skip

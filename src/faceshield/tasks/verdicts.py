@@ -29,15 +29,35 @@ _VERDICT = re.compile(
     rf"|(?P<bonafide>bona{_SEPARATOR}fide|genuine|authentic|real|live)"
     r")(?![a-z])"
 )
-_NEGATION = re.compile(r"(?<![a-z])(?:not|no|non|never|without|neither|nor|cannot|\w+n't|nothing|free of)(?![a-z])")
-_NEGATION_REACH = 4  # words between a negation and what it denies: "no sign of an attack"
-_NEGATION_WINDOW = 200  # characters looked back; keeps long texts linear
-_HEDGE = re.compile(
-    r"(?<![a-z])(?:unsure|uncertain|unclear|unknown|undecided|not (?:sure|certain|clear)|"
-    r"(?:cannot|can't|can not|could not|couldn't|impossible to|hard to|unable to|not possible to) "
-    r"(?:tell|say|determine|decide|judge|see|assess))(?![a-z])"
+_NEGATION = re.compile(
+    r"(?<![a-z])(?:not|no|non|never|without|neither|nor|cannot|\w+n't|nothing|little|free of|unlikely|hardly|scarcely|"
+    r"doubt(?:s|ed|ful)?|fail(?:s|ed|ing)? to|lack(?:s|ed|ing)?|absence of|far from|rather than|instead of|ruled? out|"
+    r"inconsistent with)(?![a-z])"
 )
-_CLAUSE_END = re.compile(r"[.,;:!?\n]|(?<![a-z])but(?![a-z])")
+_NEGATION_REACH = 4  # words between a negation and what it denies, whatever they are: "no sign of an attack"
+_NEGATION_WINDOW = 200  # characters looked back; keeps long texts linear
+# Words that hand a negation on however many they are: "there is no evidence to suggest that this picture shows an attack".
+_HANDS_ON = re.compile(
+    r"an?|the|this|that|these|those|its?|s?he|they|there|here|i|we|one|any|all|some|of|in|on|to|at|from|with|for|by|as|if|"
+    r"whether|which|what|is|are|was|were|be|been|being|do|does|did|has|have|had|would|will|can|could|should|may|might|must|"
+    r"(?:seem|appear|look|suggest|indicate|point|show|prove|support|mean|belong)(?:s|ed|ing)?|indicating|proving|sound|"
+    r"think|believe|consider|say|conclude|find|found|feel|expect|suspect|evidence|proof|artifacts?|"
+    r"(?:indication|indicator|sign|hint|trace|reason|clue)s?|implies|imply|like|likely|consistent|clear|clearly|obvious|visible|"
+    r"apparent|convincing|actual|actually|really|truly|such|kind|type|sort|form|part|person|human|individual|subject|"
+    r"face|picture|image|photo|photograph|presentation|seen|shown|present|taken"
+)
+_HEDGE = re.compile(
+    r"(?<![a-z])(?:unsure|uncertain|unclear|unknown|undecided|not (?:sure|certain|clear|able|comfortable)|"
+    r"(?:might|may|could)(?: (?:also|well|still|either|just))* be|i'm sorry|i am sorry|i apologi[sz]e|as an ai|"
+    r"(?:ai )?language model|no way to tell|"
+    r"(?:cannot|can't|can not|could not|couldn't|impossible to|hard to|difficult to|unable to|not possible to) "
+    r"(?:\w+ly )?(?:tell|say|determine|decide|judge|see|assess|verify|confirm|identify|assist|help|comment|know|answer))"
+    r"(?![a-z])"
+)
+_CLAUSE_END = re.compile(
+    r"[.,;:!?\n]|(?<![a-z])(?:but|so|therefore|thus|hence|because|"
+    r"and(?= (?:so|therefore|thus|hence|it|this|is|are|was|looks?|appears?|seems?|the (?:face|picture|image)) ))(?![a-z])"
+)
 _NAMED_ATTACK = re.compile(rf"{_SEPARATOR}(?:presentation{_SEPARATOR})?attack")
 _OF_TYPE = re.compile(r"\b(?:type|class|category|kind)(?: is| of attack is|\s?[:=])?(?: an?)? ?'?$")
 _OF_TYPE_WINDOW = 40  # characters looked back, more than the longest of these
@@ -52,10 +72,14 @@ def normalise(text: str) -> str:
 def is_negated(text: str, start: int) -> bool:
     """Whether what begins at `start` of a normalised text is denied by its clause; two negations cancel."""
     clause = _CLAUSE_END.split(text[max(start - _NEGATION_WINDOW, 0) : start])[-1]
-    words = clause.split()
-    near = " ".join(words[-_NEGATION_REACH:])
-    near = re.sub(r"\bnot (?:only|just)\b", "", near)
-    return len(_NEGATION.findall(near)) % 2 == 1
+    clause = re.sub(r"\bnot (?:only|just)\b", "", clause)
+    denials = 0
+    for negation in _NEGATION.finditer(clause):
+        between = clause[negation.end() :].split()
+        denials += len(between) < _NEGATION_REACH or all(
+            _HANDS_ON.fullmatch(word) or _NEGATION.fullmatch(word) for word in between
+        )
+    return denials % 2 == 1
 
 
 def _verdicts(text: str) -> set[bool]:
