@@ -178,7 +178,7 @@ class Dialogue(Record):
 
 
 class Truth(Record):
-    """What is known about the picture of a prediction; None or empty where nobody knows."""
+    """What is known about the picture of a prediction, see `Sample`; None or empty where nobody knows."""
 
     is_attack: StrictBool | None = None
     presentation_type: str | None = None
@@ -186,8 +186,17 @@ class Truth(Record):
     size_wh: tuple[int, int] | None = None
     answer: str | None = None
     dataset: str | None = None
+    original_label: str | None = None
     subject: str | None = None
+    video: str | None = None
     meta: dict[str, Any] = Field(default_factory=dict)
+
+    def drawn_with(self, picture: str) -> tuple[str | None, ...]:
+        """What a bootstrap draws the picture with, for pictures of one person and frames of one recording are judged alike: the
+        person; where nobody is named the recording; else the picture, by its id."""
+        if self.subject is not None:
+            return self.dataset, "subject", self.subject
+        return (self.dataset, "video", self.video) if self.video is not None else ("picture", picture)
 
 
 class Prediction(Record):

@@ -192,6 +192,17 @@ def test_files_and_report(tmp_path: Path) -> None:
     assert cross.shared["train+test"] == {"subjects": 0, "videos": 0, "pictures": 1, "affected": 1}
 
 
+def test_of_whom_nobody_knows_anything_nobody_is_said_to_be_apart(tmp_path: Path) -> None:
+    rows = [*three_sets(), *(sample("lcc-fasd", 1000 + number, "Replay", None, None) for number in range(40))]
+    write_jsonl(tmp_path / "all.jsonl", rows)
+    report = split([tmp_path / "all.jsonl"], SplitConfig(out=tmp_path / "out", seed=4))
+    assert sum(report.unknown.values()) == 40
+    (told,) = [line for line in report.lines() if "cannot be known" in line]
+    assert told.startswith(f"40 of {len(rows):,} pictures name neither person nor recording")
+    write_jsonl(tmp_path / "named.jsonl", three_sets())
+    assert not split([tmp_path / "named.jsonl"], SplitConfig(out=tmp_path / "named", seed=4)).unknown
+
+
 def test_a_simulated_person_is_one_in_every_set(tmp_path: Path) -> None:
     files = []
     for name, source in (("sim-photo-1-aa", "photo"), ("sim-photo-2-bb", "photo"), ("folder", None)):

@@ -110,7 +110,9 @@ def test_groups_are_scored_apart() -> None:
         assert by["key"] == key and set(by["groups"]) == {"drawn", "photo"}
         assert by["groups"]["drawn"]["coarse"]["by_answer"]["acc"]["value"] == pytest.approx(3 / 4)
         assert by["groups"]["photo"]["coarse"]["by_answer"]["acc"]["value"] == pytest.approx(2 / 4)
-    with pytest.raises(ValueError, match="expected one of dataset, presentation_type, meta.source"):
+    with pytest.raises(
+        ValueError, match="expected one of dataset, presentation_type, original_label, subject, video, meta.source"
+    ):
         scored(COARSE, by="sauce")
 
 
@@ -224,6 +226,57 @@ def test_no_error_among_few_pictures_is_not_certain() -> None:
         ("apcer_worst_at_bpcer1", of_prints), ("eer", np.hypot(of_attacks, of_bonafides) / 2),
     ):  # fmt: skip
         assert ranking[name]["value"] == 0 and ranking[name]["ci95"] == pytest.approx([0, upper]), name
+
+
+def test_frames_of_one_recording_are_drawn_together_where_nobody_is_named() -> None:
+    """Thirty frames of one video are one presentation: as thirty, the interval would be several times too narrow."""
+
+    def frames(video: str | None) -> list[Prediction]:
+        rows = []
+        for number in range(20):
+            kind, right = ("Bonafide", number % 4 != 0) if number % 2 else ("Print", number % 5 != 0)
+            score = 0.9 if (kind == "Bonafide") == right else 0.1
+            for frame in range(15):
+                one = coarse(f"v{number}-{frame}", kind, score < 0.5, score)
+                truth = {"subject": None, "video": video and f"v{number}"}
+                rows.append(one.model_copy(update={"truth": one.truth.model_copy(update=truth)}))
+        return rows
+
+    def width(rows: list[Prediction]) -> float:
+        low, high = scored(rows)["overall"]["coarse"]["ranking"]["auc"]["ci95"]
+        return float(high - low)
+
+    assert width(frames("named")) > 2 * width(frames(None))
+
+
+def test_the_worst_species_is_another_than_the_worst_type() -> None:
+    def of(label: str, attack: Prediction) -> Prediction:
+        return attack.model_copy(update={"truth": attack.truth.model_copy(update={"original_label": label})})
+
+    rows = [coarse("a", "Bonafide", False, 0.9), coarse("r", "Replay", True, 0.1)]
+    rows += [of("paper glasses", coarse(f"p{n}", "Glasses", n > 1, 0.9 if n < 2 else 0.1)) for n in range(3)]
+    rows += [of("funny eyes", coarse(f"f{n}", "Glasses", True, 0.1)) for n in range(5)]
+    found = scored(rows)["overall"]["coarse"]["by_answer"]
+    assert found["apcer_worst"]["type"] == "Glasses" and found["apcer_worst"]["value"] == pytest.approx(2 / 8)
+    assert found["apcer_worst_species"]["species"] == "Glasses/paper glasses"
+    assert found["apcer_worst_species"]["value"] == pytest.approx(2 / 3) and found["apcer_worst_species"]["n"] == 3
+    assert set(found["apcer_by_species"]) == {"Glasses/funny eyes", "Glasses/paper glasses", "Replay/unknown"}
+    groups = scored(rows, by="original_label")["by"]["groups"]
+    assert set(groups) == {"(none)", "funny eyes", "paper glasses"}
+    assert "apcer_by_species" not in scored(COARSE)["overall"]["coarse"]["by_answer"]
+
+
+def test_boxes_are_also_judged_as_of_a_model_that_has_no_score() -> None:
+    rows = []
+    for number in range(40):
+        right = number % 2 == 0
+        rows.append(coarse(f"s{number}", "Print", True, 0.1 if right else 0.6))
+        rows.append(row(f"s{number}", "localization", "Print", boxes=[BOX if right else (15.0, 15.0, 20.0, 20.0)]))
+    found = scored(rows)["overall"]["localization"]
+    silent = [item.model_copy(update={"bonafide_score": None}) for item in rows]
+    alone = scored(silent)["overall"]["localization"]
+    assert found["ap50"]["value"] > found["ap50_unranked"]["value"] + 0.1
+    assert alone["ap50"]["value"] == pytest.approx(found["ap50_unranked"]["value"])
 
 
 def test_a_system_without_words_has_no_decisions_by_answer() -> None:

@@ -121,6 +121,7 @@ class Report:
         shared: "train+test" and so on -> "subjects", "videos", "pictures" (by content) that both hold, and "affected": how
             many pictures of the second are of one of these subjects or videos, or are such a picture.
         namesakes: names of subjects that more than one data set has.
+        unknown: split -> pictures of which neither person nor recording is known: who else shows them, nobody can say.
     """
 
     protocol: str
@@ -128,6 +129,7 @@ class Report:
     left_out: int = 0
     shared: dict[str, dict[str, int]] = field(default_factory=dict)
     namesakes: list[str] = field(default_factory=list)
+    unknown: dict[str, int] = field(default_factory=dict)
 
     def lines(self) -> Iterator[str]:
         """A table, and what two splits share."""
@@ -146,6 +148,12 @@ class Report:
             words = ", ".join(f"{found[what]:,} {what}" for what in ("subjects", "videos", "pictures"))
             share = f"{found['affected']:,} of {total:,} ({found['affected'] / total:.1%})"
             yield f"{first} and {second} share {words}; {second} pictures that this touches: {share}"
+        if unknown := sum(self.unknown.values()):
+            total = sum(sum(counts.values()) for counts in self.counts.values())
+            yield (
+                f"{unknown:,} of {total:,} pictures name neither person nor recording: each is taken for somebody else, and "
+                "what splits share of them cannot be known"
+            )
         if self.namesakes:
             told = ", ".join(self.namesakes[:3]) + (", …" if len(self.namesakes) > 3 else "")
             yield f"{len(self.namesakes):,} subjects of one name in several data sets ({told}) are taken for different people"
@@ -337,6 +345,8 @@ def _report(rows: Iterable[Row], splits: Splits, protocol: str) -> Report:
             continue
         counts[name][row.kind] += 1
         by_split[name].append(row)
+        if row.subject is None and row.video is None:
+            report.unknown[name] = report.unknown.get(name, 0) + 1
         for what, value in _marks(row):
             held[name][what][value] += 1
         if row.subject is not None:

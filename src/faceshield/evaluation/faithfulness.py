@@ -126,7 +126,7 @@ def delete(
 
 
 def summarize(rows: Sequence[Deletion], rng: np.random.Generator, *, repeats: int = 1000) -> dict[str, Any]:
-    """How far scores move for evidence and for random areas, with 95% intervals over subjects.
+    """How far scores move for evidence and for random areas, with 95% intervals over people.
 
     Returns:
         pictures, compared, left_out{reason: count}, share (mean hidden area), and of those compared: score, evidence, random
@@ -143,7 +143,7 @@ def summarize(rows: Sequence[Deletion], rng: np.random.Generator, *, repeats: in
     }
     if not compared:
         return result
-    subjects = [(row.truth.dataset, row.truth.subject or row.id) for row in compared]
+    units = [row.truth.drawn_with(row.id) for row in compared]
     before = np.array([row.score for row in compared], dtype=float)
     hidden = np.array([row.hidden for row in compared], dtype=float)
     controls = np.array([row.controls for row in compared], dtype=float)
@@ -157,7 +157,7 @@ def summarize(rows: Sequence[Deletion], rng: np.random.Generator, *, repeats: in
         def statistic(weights: FloatArray | None = None) -> dict[str, float]:
             return {name: float(np.average(column, weights=weights)) for name, column in columns.items()}
 
-        drawn = bootstrap_intervals(subjects, statistic, rng, repeats=repeats)
+        drawn = bootstrap_intervals(units, statistic, rng, repeats=repeats)
         return {name: Estimate(value, len(compared), drawn.get(name)).to_dict() for name, value in statistic().items()}
 
     plain = shifts(lambda scores: scores)

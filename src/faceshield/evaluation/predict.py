@@ -437,7 +437,9 @@ def _truth(sample: Photo, reference: str | None, size_wh: tuple[int, int] | None
         size_wh=sample.size_wh,
         answer=reference,
         dataset=sample.dataset,
+        original_label=sample.original_label,
         subject=sample.subject,
+        video=sample.video,
         meta=sample.meta,
     )
 

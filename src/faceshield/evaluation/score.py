@@ -4,7 +4,7 @@ Use: ``score(read_jsonl("predictions.jsonl", Prediction), threshold=threshold, r
 
 An answer that cannot be read, and a picture that got none, count as errors in every metric and have rates of
 their own. Rates are in 0..1. Counted rates carry Wilson intervals; AUC, EER, AP, F1, BLEU and the like a
-bootstrap over subjects (rows without a subject stand for themselves); HTER, ACER, EER and the operating points the
+bootstrap over people (where nobody is named over recordings, else over pictures); HTER, ACER, EER and the operating points the
 wider of the two kinds, as the bootstrap of few errors is too narrow. EER, AUC and APCER@BPCER describe the ranking of the
 scores on the scored set itself: no threshold of theirs is used for anything else.
 """
@@ -52,6 +52,7 @@ REPEATS = 1000
 LIMITS = (1, 5, 10)  # percent; of APCER@BPCER and BPCER@APCER
 IOUS = (40, 50)  # percent
 UNKNOWN_TYPE = "unknown"
+_KNOWN = ("dataset", "presentation_type", "original_label", "subject", "video")  # of a truth, by which rows can be grouped
 
 Rows = Sequence[Prediction]
 Section = dict[str, Any]
@@ -72,7 +73,8 @@ def score(
         predictions: rows of one system; those whose truth is unknown are counted and left out.
         threshold: judges ``bonafide_score``; None to judge by the answers' words alone.
         rng: for the bootstrap.
-        by: ``meta.KEY`` or KEY (a key of the samples' meta, "source" say), ``dataset``, ``subject`` or ``presentation_type``.
+        by: ``meta.KEY`` or KEY (a key of the samples' meta, "source" say), ``dataset``, ``subject``, ``video``,
+            ``original_label`` or ``presentation_type``.
         repeats: draws of the bootstrap.
         meteor: METEOR 1.5 of the reasoning too; needs Java and the extra ``meteor``.
 
@@ -92,7 +94,7 @@ def score(
         "format": FORMAT,
         "threshold": None if threshold is None else threshold.to_dict(),
         "unlabelled_rows": len(predictions) - len(known),
-        "bootstrap": {"over": "subjects", "repeats": repeats},
+        "bootstrap": {"over": "people, else recordings, else pictures", "repeats": repeats},
         "overall": _score_group(known, threshold, rng, repeats, meteor, cues),
     }
     if by is not None:
@@ -101,8 +103,7 @@ def score(
             groups[group_of(row, by)].append(row)
         if set(groups) == {"(none)"}:
             keys = [
-                "dataset",
-                "presentation_type",
+                *_KNOWN,
                 *sorted({f"meta.{key}" for row in known for key in row.truth.meta}),
             ]
             raise ValueError(f"no prediction has {by!r} — expected one of {', '.join(keys)}")
@@ -116,10 +117,7 @@ def score(
 
 def group_of(row: Prediction, by: str) -> str:
     """The value of a breakdown's key for one row, "(none)" where it has none; KEY may mean ``meta.KEY``."""
-    if by in ("dataset", "presentation_type", "subject"):
-        value = getattr(row.truth, by)
-    else:
-        value = row.truth.meta.get(by.removeprefix("meta."))
+    value = getattr(row.truth, by) if by in _KNOWN else row.truth.meta.get(by.removeprefix("meta."))
     return "(none)" if value is None else str(value)
 
 
@@ -193,7 +191,7 @@ def _by_answer(rows: Rows, rng: np.random.Generator, repeats: int) -> Section | 
 def _errors(correct: BoolArray, rows: Rows, rng: np.random.Generator, repeats: int) -> Section:
     attack, types = _attacks(rows), _types(rows)
     found = error_rates(correct, attack, types)
-    drawn = bootstrap_intervals(_subjects(rows), WeightedErrors(correct, attack, types), rng, repeats=repeats)
+    drawn = bootstrap_intervals(_units(rows), WeightedErrors(correct, attack, types), rng, repeats=repeats)
     hter_ci = wider(drawn.get("hter"), mean_of_rates_interval(found.apcer, found.bpcer))
     acer_ci = wider(drawn.get("acer"), mean_of_rates_interval(found.apcer_worst, found.bpcer))
     return {
@@ -202,8 +200,20 @@ def _errors(correct: BoolArray, rows: Rows, rng: np.random.Generator, repeats: i
         "apcer": found.apcer.to_dict(),
         "apcer_worst": {"type": found.worst_type, **found.apcer_worst.to_dict()},
         "apcer_by_type": {name: value.to_dict() for name, value in found.apcer_by_type.items()},
+        **_by_species(correct, rows),
         "bpcer": found.bpcer.to_dict(),
         "acer": _estimate(found.acer.value, found.acer.n, acer_ci),
+    }
+
+
+def _by_species(correct: BoolArray, rows: Rows) -> Section:
+    """APCER of each species and of the worst; nothing where no data set's own label is known."""
+    if not any(row.truth.is_attack and row.truth.original_label for row in rows):
+        return {}
+    found = error_rates(correct, _attacks(rows), _species(rows))
+    return {
+        "apcer_worst_species": {"species": found.worst_type, **found.apcer_worst.to_dict()},
+        "apcer_by_species": {name: value.to_dict() for name, value in found.apcer_by_type.items()},
     }
 
 
@@ -276,6 +286,8 @@ def _localization(rows: Rows, coarse_scores: Mapping[str, float | None], rng: np
     scored = any(value is not None for value in own)
     confidences = [-1.0 if value is None else 1.0 - value for value in own]
     curves = {f"ap{iou}": AveragePrecision(found, confidences, true, iou=iou / 100) for iou in IOUS}
+    # What a model of words alone could reach with these boxes: it has nothing to rank them by.
+    unranked = {f"ap{iou}_unranked": AveragePrecision(found, [0.0] * len(found), true, iou=iou / 100) for iou in IOUS}
     overlap = np.array([region_iou(boxes, true_boxes) for boxes, true_boxes in zip(found, true, strict=True)])
     attacked = [row for row in annotated if row.truth.is_attack]
     on_attacks = overlap[attack]
@@ -285,7 +297,7 @@ def _localization(rows: Rows, coarse_scores: Mapping[str, float | None], rng: np
 
     def precisions(weights: FloatArray | None = None) -> dict[str, float]:
         recalls = {f"recall{iou}": curves[f"ap{iou}"].recall(weights) for iou in IOUS}
-        return {**{name: curve(weights) for name, curve in curves.items()}, **recalls}
+        return {**{name: curve(weights) for name, curve in {**curves, **unranked}.items()}, **recalls}
 
     # No box is right on a bona fide face only where the answer says so: an unread one is an error too.
     false_boxes = np.array([row.status != "parsed" or bool(row.boxes) for row in annotated], dtype=bool)[~attack]
@@ -333,7 +345,7 @@ def _cues(rows: Rows, reader: CueReader, rng: np.random.Generator, repeats: int)
 
 
 def _bootstrapped(statistic: Callable[..., Mapping[str, float]], rows: Rows, rng: np.random.Generator, repeats: int) -> Section:
-    drawn = bootstrap_intervals(_subjects(rows), statistic, rng, repeats=repeats) if rows else {}
+    drawn = bootstrap_intervals(_units(rows), statistic, rng, repeats=repeats) if rows else {}
     values = statistic()
     return {name: _estimate(value, len(rows), drawn.get(name)) for name, value in values.items()}
 
@@ -352,8 +364,13 @@ def _types(rows: Rows) -> list[str]:
     return [row.truth.presentation_type or UNKNOWN_TYPE for row in rows]
 
 
-def _subjects(rows: Rows) -> list[Hashable]:
-    return [("sample", row.sample_id) if row.truth.subject is None else (row.truth.dataset, row.truth.subject) for row in rows]
+def _units(rows: Rows) -> list[Hashable]:
+    return [row.truth.drawn_with(row.sample_id) for row in rows]
+
+
+def _species(rows: Rows) -> list[str]:
+    """Of each row the presentation attack instrument species (ISO/IEC 30107-3), as far as the data set's own label tells it."""
+    return [f"{kind}/{row.truth.original_label or UNKNOWN_TYPE}" for kind, row in zip(_types(rows), rows, strict=True)]
 
 
 def _notes(result: Section) -> list[str]:

@@ -30,6 +30,7 @@ FINE = Metric("fine ACC(%) ↑", ("fine", "acc"))
 WHY_ACC = Metric("reasoning ACC(%) ↑", ("reasoning", "by_answer", "acc"))
 WHY_HTER = Metric("reasoning HTER(%) ↓", ("reasoning", "by_answer", "hter"))
 AP40, AP50 = Metric("AP@40(%) ↑", ("localization", "ap40")), Metric("AP@50(%) ↑", ("localization", "ap50"))
+UNRANKED = Metric("AP@50(%) ↑, boxes unranked", ("localization", "ap50_unranked"))
 WORDS = tuple(
     Metric(f"{name}(%) ↑", ("reasoning", key))
     for name, key in (
@@ -183,15 +184,17 @@ ENTRIES: dict[str, Entry] = {
             about="Needs Java for METEOR: `faceshield score PREDICTIONS --answer --meteor`; left out here.",
         ),
         Entry(
-            "table5", "Table 5: attack localization", (AP40, AP50),
+            "table5", "Table 5: attack localization", (AP40, AP50, UNRANKED),
             (
-                Row("Qwen-VL", "Qwen-VL", (2.07, 1.49)),
-                Row("Lenna", "Lenna", (37.77, 35.41)),
-                Row("Sphinx", "Sphinx", (47.86, 46.30)),
-                Row("Bunny", "Bunny", (73.50, 71.65)),
-                Row("RGB-only", "Bunny (fine-tuned): ours, RGB alone", (92.30, 89.71)),
-                Row("FaceShield", "FaceShield", ((97.78, 0.21), (95.60, 0.19))),
+                Row("Qwen-VL", "Qwen-VL", (2.07, 1.49, None)),
+                Row("Lenna", "Lenna", (37.77, 35.41, None)),
+                Row("Sphinx", "Sphinx", (47.86, 46.30, None)),
+                Row("Bunny", "Bunny", (73.50, 71.65, None)),
+                Row("RGB-only", "Bunny (fine-tuned): ours, RGB alone", (92.30, 89.71, None)),
+                Row("FaceShield", "FaceShield", ((97.78, 0.21), (95.60, 0.19), None)),
             ),
+            about="Boxes are ranked by 1 - bonafide_score where a system has one. One that only speaks has nothing to rank "
+            "them by: compare it in the last columns, where nobody's are ranked.",
         ),
         Entry(
             "table6", "Table 6: SAVP and PVTM", (ACC, HTER, FINE, WHY_ACC, WHY_HTER, AP40, AP50),
