@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from faceshield.cli.inspect import FaceMode
+from faceshield.inspection import FaceMode
 
 
 def ask(
     photo: Annotated[Path, typer.Argument(help="A picture.")],
     question: Annotated[str, typer.Argument(help="What to ask.")],
     model: Annotated[str, typer.Option(help="'tiny', a checkpoint folder, or a hub id.")] = "tiny",
-    face: Annotated[FaceMode, typer.Option(help="Show the model the largest face, or the whole picture.")] = FaceMode.detect,
+    face: Annotated[FaceMode, typer.Option(help="Show the model the largest face, or the whole picture.")] = "detect",
 ) -> None:
     """Ask the model a free question about one photo."""
     from faceshield.images import open_picture
@@ -24,5 +24,5 @@ def ask(
     from faceshield.predictor import FaceShieldPredictor
 
     shield = FaceShieldPredictor.from_pretrained(model)
-    answer = shield.ask(picture, question, face=face.value)
+    answer = shield.ask(picture, question, face=face)
     typer.echo("".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in answer))

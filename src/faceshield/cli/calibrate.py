@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from faceshield.cli.inspect import FaceMode
 from faceshield.cli.options import progress
+from faceshield.inspection import FaceMode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -29,7 +29,7 @@ def calibrate(
     criterion: Annotated[str, typer.Option(help="bpcerX: at most X percent of bona fide refused; or eer.")] = "bpcer5",
     face: Annotated[
         FaceMode, typer.Option(help="Find the largest face, or judge the whole picture; as it will be used.")
-    ] = FaceMode.detect,
+    ] = "detect",
     keep_tokens: Annotated[
         int | None, typer.Option(help="Vision tokens that the language model reads, as it will be used: docs/speed.md.", min=1)
     ] = None,
@@ -47,7 +47,7 @@ def calibrate(
     source = resolve_model(model)
     _check_out(out, source)
     work = out.with_name(f"{out.name}.calibration")
-    predictions = _scored(photos, work, model, face.value, keep_tokens)
+    predictions = _scored(photos, work, model, face, keep_tokens)
     rows = read_jsonl(predictions, Prediction)
     judged = [row for row in rows if row.bonafide_score is not None]
     if not any(row.truth.is_attack is False for row in judged):
@@ -80,7 +80,7 @@ def _check_out(out: Path, source: Path) -> None:
         raise ValueError(f"--out {out} is there already — expected a new folder — remove it, or choose another")
 
 
-def _scored(photos: Path, work: Path, model: str, face: Literal["detect", "whole"], keep_tokens: int | None) -> Path:
+def _scored(photos: Path, work: Path, model: str, face: FaceMode, keep_tokens: int | None) -> Path:
     """Samples and predictions of the photographs; what an earlier run has done is kept."""
     from faceshield.baselines import load_model
     from faceshield.baselines.looking import Looking

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from faceshield.cli.inspect import FaceMode
+from faceshield.inspection import FaceMode
 
 
 def finetune(
@@ -24,7 +24,7 @@ def finetune(
     model: Annotated[str, typer.Option(help="Checkpoint to adapt: 'tiny', a folder, or a hub id.")] = "tiny",
     face: Annotated[
         FaceMode, typer.Option(help="Cut out the largest face, or take pictures whole (face crops); as it will be used.")
-    ] = FaceMode.detect,
+    ] = "detect",
     tasks: Annotated[
         str | None, typer.Option(help="Comma-separated. Default: those that the pictures have true answers for.")
     ] = None,
@@ -39,7 +39,7 @@ def finetune(
     from faceshield.recipes.finetune import finetune as run
 
     config = FinetuneConfig.of(
-        folder=photos, out=out, init=model, face=face.value, criterion=criterion, seed=seed,
+        folder=photos, out=out, init=model, face=face, criterion=criterion, seed=seed,
         settings=dict(map(read_override, overrides or ())),
         tasks=None if tasks is None else [name.strip() for name in tasks.split(",") if name.strip()],
     )  # fmt: skip

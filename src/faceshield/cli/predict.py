@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
 from faceshield.cli.options import Engine, KeyEnv, progress, spread
+from faceshield.inspection import FaceMode
 
 
 @spread
@@ -29,7 +30,7 @@ def predict(
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many samples.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures at once.")] = 16,
     face: Annotated[
-        Literal["whole", "detect"],
+        FaceMode,
         typer.Option(help="whole: pictures are face crops; detect: look for the face first, as inspect does, and score alone."),
     ] = "whole",
     pvtm: Annotated[str, typer.Option(help="off, or paper (seeded token masking at inference).")] = "off",

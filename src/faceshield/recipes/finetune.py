@@ -24,6 +24,7 @@ from faceshield.datasets import DATASETS, PrepareConfig, prepare, rejects_path
 from faceshield.datasets.splits import SPLITS, SplitConfig, split
 from faceshield.evaluation.table import table
 from faceshield.evaluation.threshold import bpcer_limit
+from faceshield.inspection import FaceMode
 from faceshield.looks import how_looked
 from faceshield.model import count_parameters, is_adapter, read_info, resolve_model
 from faceshield.model.checkpoint import weights_folder
@@ -63,7 +64,7 @@ class FinetuneConfig(Config):
     folder: Path
     out: Path
     init: str = "tiny"
-    face: Literal["detect", "whole"] = "detect"
+    face: FaceMode = "detect"
     tasks: tuple[str, ...] | None = None
     criterion: str = "eer"
     dev_share: float = Field(0.2, gt=0, lt=1)

@@ -68,7 +68,7 @@ def create_app(
 
     app = FastAPI(
         title="FaceShield",
-        description="Is this face picture a person, or a picture, a screen, a mask of one?",
+        description="Does this photo show a live person, or a print, a screen or a mask of one?",
         version=_version(),
         lifespan=life,
         docs_url=None,

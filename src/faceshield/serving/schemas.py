@@ -13,7 +13,7 @@ from faceshield.inspection import ALL_TASKS, FaceMode, Task, check_tasks
 from faceshield.taxonomy import PRESENTATION_TYPES
 
 _DATA_URL = "data:image/jpeg;base64,/9j/4AAQSkZJRg…"
-_TASKS = "what is asked; the verdict (coarse) always is; without reasoning and localization it is several times faster"
+_TASKS = "what is asked; the verdict (coarse) always is; without reasoning and localization no text is made"
 _FACE = "detect: the largest face, with a margin; whole: the picture is a face crop already"
 
 
