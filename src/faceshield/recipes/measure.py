@@ -16,7 +16,7 @@ from faceshield.baselines import load_model
 from faceshield.evaluation import Threshold, choose_threshold, predict, score
 from faceshield.images import read_rgb
 from faceshield.model import read_info, resolve_model
-from faceshield.recipes.threshold import ThresholdConfig, store_threshold
+from faceshield.recipes.threshold import ThresholdConfig, judged, store_threshold
 from faceshield.records import Prediction, Sample, image_path, iter_jsonl, read_jsonl, write_json_atomic, write_run
 from faceshield.tasks import COARSE, TASKS
 
@@ -83,8 +83,8 @@ def measure(
     rows = read_jsonl(out / "test.jsonl", Prediction)
     metrics = score(rows, threshold=threshold, rng=np.random.default_rng(seed))
     target = write_json_atomic(out / METRICS_FILE, metrics)
-    told = {"stage": "score", "system": system, "threshold": metrics["threshold"] or "answer"}
-    write_run(target, config=told, seed=seed, inputs=[out / f"{name}.jsonl" for name in sets])
+    record = {"stage": "score", "system": system, "threshold": metrics["threshold"] or "answer"}
+    write_run(target, config=record, seed=seed, inputs=[out / f"{name}.jsonl" for name in sets])
     return metrics
 
 
@@ -122,11 +122,6 @@ def _predict(
 
 
 def _threshold(predictions: Path, criterion: str, dataset: str) -> Threshold:
-    rows = read_jsonl(predictions, Prediction)
-    if failed := [row.error for row in rows if row.bonafide_score is None]:
-        raise ValueError(
-            f"{predictions}: {len(failed)} of {len(rows)} pictures got no score ({failed[0]}) — expected one a row, for a "
-            "threshold of the rest would flatter — mend that and repeat the command, they are asked again"
-        )
+    rows, _ = judged([predictions])
     scores, truth = [float(row.bonafide_score or 0.0) for row in rows], [bool(row.truth.is_attack) for row in rows]
     return choose_threshold(scores, truth, criterion, dataset=dataset)

@@ -20,6 +20,7 @@ from faceshield.model import read_info
 from faceshield.model.checkpoint import INFO_FILE, CheckpointInfo
 from faceshield.provenance import read_run
 from faceshield.records import Prediction, file_sha256, read_jsonl, write_json_atomic
+from faceshield.tasks import COARSE
 
 
 class ThresholdConfig(Config):
@@ -45,6 +46,27 @@ class ThresholdConfig(Config):
     unjudged: bool = False
 
 
+def judged(predictions: Sequence[Path], *, unjudged: bool = False) -> tuple[list[Prediction], int]:
+    """The coarse rows of a development set that have a score and a truth, and how many with a truth have no score.
+
+    Raises:
+        ValueError: no such rows; or some have no score and are not to be left out (`unjudged`).
+    """
+    names = ", ".join(map(str, predictions))
+    rows = [row for file in predictions for row in read_jsonl(file, Prediction)]
+    asked = [row for row in rows if row.task == COARSE.name and row.truth.is_attack is not None]
+    scored = [row for row in asked if row.bonafide_score is not None]
+    if not scored:
+        raise ValueError(f"{names}: no coarse row with a score and a truth — predict a development set first")
+    if len(scored) < len(asked) and not unjudged:
+        reason = next(row.error or row.status for row in asked if row.bonafide_score is None)
+        raise ValueError(
+            f"{names}: {len(asked) - len(scored)} of {len(asked)} pictures got no score ({reason}) — expected one a row, for a "
+            "threshold of the rest would flatter — predict them again by the same command, or leave them out with unjudged=true"
+        )
+    return scored, len(asked) - len(scored)
+
+
 def store_threshold(config: ThresholdConfig, told: Mapping[str, Any] | None = None) -> float:
     """Chooses and stores the threshold and returns it.
 
@@ -62,22 +84,8 @@ def store_threshold(config: ThresholdConfig, told: Mapping[str, Any] | None = No
             predictions of more than one question; some made before a calibration and some after, or looked at in two ways;
             or a criterion that only a threshold above every score meets.
     """
-    asked = [
-        row
-        for file in config.predictions
-        for row in read_jsonl(file, Prediction)
-        if row.task == "coarse" and row.truth.is_attack is not None
-    ]
-    rows = [row for row in asked if row.bonafide_score is not None]
     names = ", ".join(map(str, config.predictions))
-    if not rows:
-        raise ValueError(f"{names}: no coarse row with a score and a truth — predict a development set first")
-    if len(rows) < len(asked) and not config.unjudged:
-        reason = next(row.error or row.status for row in asked if row.bonafide_score is None)
-        raise ValueError(
-            f"{names}: {len(asked) - len(rows)} of {len(asked)} pictures got no score ({reason}) — expected one a row, for a "
-            "threshold of the rest would flatter — predict them again, or leave them out with unjudged=true"
-        )
+    rows, unjudged = judged(config.predictions, unjudged=config.unjudged)
     questions = sorted({row.question for row in rows})
     if len(questions) > 1:
         raise ValueError(f"{names}: scores of the questions {questions} — expected one — predict again with one version")
@@ -95,7 +103,7 @@ def store_threshold(config: ThresholdConfig, told: Mapping[str, Any] | None = No
         )
     source = {**chosen.source, **_looked(config.predictions), **(told or {})}
     if config.unjudged:
-        source["n_not_judged"] = len(asked) - len(rows)
+        source["n_not_judged"] = unjudged
     fixed = {**info.questions, "coarse": questions[0]}
     info = replace(info, threshold=value, threshold_source=source, calibration=calibration, questions=fixed)
     write_json_atomic(config.out / INFO_FILE, asdict(info))
