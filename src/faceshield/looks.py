@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from faceshield.face import CROP_MARGIN, SURROUNDINGS_MARGIN, Face, FaceDetector, crop_box, surroundings_box
 from faceshield.images import Picture
 from faceshield.inspection import Box, FaceMode, check_face
-from faceshield.quality import assess
+from faceshield.quality import Quality, assess
 
 Part = tuple[int, int, int, int]
 """x0, y0, x1, y1 in whole pixels of a picture, x1 and y1 exclusive."""
@@ -58,13 +58,10 @@ class Look:
         x0, y0, x1, y1 = part
         return np.ascontiguousarray(self.picture.rgb[y0:y1, x0:x1])
 
-    def quality_reasons(self, meta: dict[str, Any]) -> list[str]:
-        """Why what is judged may be too poor for it; the measures go into a report's `meta`."""
-        if self.crop is None:
-            return []
-        quality = assess(self.picture.rgb, self.crop, self.face)
-        meta["quality"] = quality.to_dict()
-        return list(quality.reasons)
+    @cached_property
+    def quality(self) -> Quality | None:
+        """Of what is judged; None where nothing is."""
+        return None if self.crop is None else assess(self.picture.rgb, self.crop, self.face)
 
     def meta(self) -> dict[str, Any]:
         """What a report's `meta` says of it."""
@@ -77,6 +74,7 @@ class Look:
             "crop": None if self.crop is None else list(self.crop),
             "surroundings": None if self.surroundings is None else list(self.surroundings),
             "notes": notes,
+            **({} if self.quality is None else {"quality": self.quality.to_dict()}),
         }
 
 

@@ -333,10 +333,10 @@ class FaceShieldPredictor:
                 continue
             look = look_at(picture, face, self.detector, twice=self.surroundings)
             common: dict[str, Any] = {"image": picture.name, "model": dict(self.model_info), "meta": look.meta()}
-            if look.crop is None:
+            if look.quality is None:
                 reports.append(InspectionReport(status="no_face", **common))
                 continue
-            common["quality_reasons"] = look.quality_reasons(common["meta"])
+            common["quality_reasons"] = list(look.quality.reasons)
             common["meta"]["notes"] += self._threshold_notes(face)
             waiting.append((len(reports), look, common))
             reports.append(None)

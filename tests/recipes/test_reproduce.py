@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 from faceshield.cli import app
 from faceshield.cli.reproduce import _named
 from faceshield.recipes.reproduce.bench import SCALES, Bench, Protocol, own
-from faceshield.recipes.reproduce.engine import Engine, NotAvailable, Outcome
+from faceshield.recipes.reproduce.engine import NotAvailable, Outcome, Reproduction
 from faceshield.recipes.reproduce.paper import ACC, AP50, CROSS, ENTRIES, HTER, SYSTEMS, Entry, Row
 from faceshield.recipes.reproduce.show import BEGIN, END, cell, grid, notes, printed, put_into, report, values, write
 from faceshield.recipes.sweep import Results
@@ -139,7 +139,7 @@ def test_a_general_model_behind_an_endpoint_fills_its_row(bench: Bench, tmp_path
     protocol = Protocol.of("W>S")
     with OpenAIServer(answer=lambda body: "Yes, this is a presentation attack.") as server:
         models = {"LLaVA": ("llava:7b", server.url)}
-        engine = Engine(tmp_path / "out", bench, SCALES["toy"], ROOT / "configs", lambda *given: None, models=models)
+        engine = Reproduction(tmp_path / "out", bench, SCALES["toy"], ROOT / "configs", lambda *given: None, models=models)
         (found,) = engine.metrics("LLaVA", protocol, 1)
         asked = len(server.requests)
     rows = read_jsonl(bench.joined(protocol, "test"), Sample)
@@ -175,7 +175,7 @@ def test_the_foundation_and_every_baseline_start_see_d_alone(tmp_path: Path) -> 
     (configs / "train").mkdir()
     for name in ("towers", "lm", "pretrain", "sft"):
         (configs / "train" / f"tiny-{name}.yaml").write_text("# a stage\n")
-    engine = Engine(tmp_path / "out", Bench(tmp_path / "data", ("W", "S", "P", "D")), SCALES["toy"], configs, train)
+    engine = Reproduction(tmp_path / "out", Bench(tmp_path / "data", ("W", "S", "P", "D")), SCALES["toy"], configs, train)
     engine._scored = lambda *args, **kwargs: {}  # type: ignore[method-assign,assignment]
     protocol = Protocol.of("W+S>P")
     assert engine.foundation(protocol, 0) == str(tmp_path / "out/foundation/sft")
@@ -204,14 +204,14 @@ def test_the_foundation_and_every_baseline_start_see_d_alone(tmp_path: Path) -> 
     note = json.loads((tmp_path / "out/foundation/resnet/begun.json").read_text())["reproduce"]
     assert not any("out/" in str(value) for value in note.values())  # the folder spelt otherwise is the same folder
     with pytest.raises(ValueError, match="begun with"):  # another scale in the same folder would mix two runs
-        Engine(engine.out, engine.bench, SCALES["small"], configs, train).metrics("ResNet", protocol, 1)
+        Reproduction(engine.out, engine.bench, SCALES["small"], configs, train).metrics("ResNet", protocol, 1)
 
 
 def test_what_cannot_be_had_says_why(tmp_path: Path) -> None:
     bench = Bench(tmp_path, ("W", "S", "D"))
     (tmp_path / "train").mkdir()
     (tmp_path / "train" / "tiny-towers.yaml").write_text("# a stage\n")
-    engine = Engine(tmp_path, bench, SCALES["toy"], tmp_path, lambda *given: None, only=["ResNet", "Bunny"])
+    engine = Reproduction(tmp_path, bench, SCALES["toy"], tmp_path, lambda *given: None, only=["ResNet", "Bunny"])
     for name, protocol, reason in (
         ("ResNet", "W+S>P", "no pictures of P"), ("ResNet", "W>S", "no recipe in"), ("FaceShield", "W>S", "left out"),
         ("Bunny", "W>S", "--model NAME="),
@@ -225,7 +225,7 @@ def test_with_a_checkpoint_of_one_s_own_its_size_says_the_recipe_and_baselines_a
     tmp_path: Path, monkeypatch: Any
 ) -> None:
     bench = Bench(tmp_path / "data", ("W", "S", "P"))
-    engine = Engine(tmp_path / "out", bench, SCALES["toy"], ROOT / "configs", lambda *given: None, init="tiny")
+    engine = Reproduction(tmp_path / "out", bench, SCALES["toy"], ROOT / "configs", lambda *given: None, init="tiny")
     small = engine._stage("sft", {"epochs": 9}, [])
     assert engine.wording == "plain"
     assert small["config"].endswith("train/tiny-sft.yaml") and small["epochs"] == 9
@@ -242,7 +242,7 @@ def test_with_a_checkpoint_of_one_s_own_its_size_says_the_recipe_and_baselines_a
 
 
 def test_a_table_says_how_many_pictures_each_has_seen(tmp_path: Path) -> None:
-    engine = Engine(tmp_path, Bench(tmp_path, ("D",)), SCALES["small"], ROOT / "configs", lambda *given: None, adapt=True)
+    engine = Reproduction(tmp_path, Bench(tmp_path, ("D",)), SCALES["small"], ROOT / "configs", lambda *given: None, adapt=True)
     (line,) = engine.told(ENTRIES["table2"])
     assert line == (
         "Pictures seen on D, then on the sources with D's among them: our towers 160,000, then 24,000 before the stages; "
@@ -259,7 +259,7 @@ def test_a_table_says_how_many_pictures_each_has_seen(tmp_path: Path) -> None:
 
 def test_what_is_done_is_shown_though_another_system_is_run(tmp_path: Path) -> None:
     bench = Bench(tmp_path / "data", ("W", "S", "D"))
-    engine = Engine(tmp_path / "out", bench, SCALES["toy"], ROOT / "configs", lambda *given: None, only=["IADG"])
+    engine = Reproduction(tmp_path / "out", bench, SCALES["toy"], ROOT / "configs", lambda *given: None, only=["IADG"])
     for file in ("foundation/resnet/run.json", "runs/W-to-S/resnet/seed-0/model/run.json"):
         (tmp_path / "out" / file).parent.mkdir(parents=True)
         (tmp_path / "out" / file).write_text("{}")
@@ -279,7 +279,7 @@ def test_what_is_done_is_shown_though_another_system_is_run(tmp_path: Path) -> N
 
 def test_a_training_that_failed_is_tried_again_though_a_later_one_is_done(tmp_path: Path, monkeypatch: Any) -> None:
     bench = Bench(tmp_path / "data", ("W", "S", "P"))
-    engine = Engine(tmp_path / "out", bench, SCALES["toy"], tmp_path, lambda *given: None, init="tiny")
+    engine = Reproduction(tmp_path / "out", bench, SCALES["toy"], tmp_path, lambda *given: None, init="tiny")
     scores = [tmp_path / f"out/runs/WS-to-P/ours/FaceShield/seed-{seed}/scores/metrics.json" for seed in (0, 1)]
     scores[1].parent.mkdir(parents=True)
     scores[1].write_text("{}")

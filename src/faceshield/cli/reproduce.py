@@ -12,7 +12,7 @@ from faceshield.cli.options import KeyEnv
 
 if TYPE_CHECKING:
     from faceshield.recipes.reproduce.bench import Bench
-    from faceshield.recipes.reproduce.engine import Engine
+    from faceshield.recipes.reproduce.engine import Reproduction
     from faceshield.recipes.reproduce.paper import Entry
 
 SIMULATED = "sim"
@@ -66,7 +66,7 @@ def reproduce(
     from faceshield.model import checkpoint_hash, resolve_model
     from faceshield.provenance import begun, file_sha256
     from faceshield.recipes.reproduce import bench as benches
-    from faceshield.recipes.reproduce.engine import Engine
+    from faceshield.recipes.reproduce.engine import Reproduction
     from faceshield.recipes.reproduce.paper import ENTRIES, SYSTEMS
     from faceshield.recipes.reproduce.show import put_into
     from faceshield.recipes.reproduce.show import report as reported
@@ -99,7 +99,7 @@ def reproduce(
     def stage(config: Path, overrides: list[str]) -> None:
         train(config, overrides)
 
-    engine = Engine(
+    engine = Reproduction(
         out=out, bench=benches.Bench(out / "data", ()), scale=wanted, configs=configs, train=stage, seed=seed, threads=threads,
         init=init, adapt=adapt_towers, starts=starts, models=models, only=only, report=say,
         api_key_env=api_key_env, settings=settings or [],
@@ -154,7 +154,7 @@ def _started(given: str, known: dict[str, Any]) -> tuple[str, str]:
     return name, value
 
 
-def _bench(engine: Engine, files: list[Path], seed: int, workers: int) -> Bench:
+def _bench(engine: Reproduction, files: list[Path], seed: int, workers: int) -> Bench:
     from faceshield.recipes.reproduce import bench as benches
 
     root = engine.out / "data"
@@ -166,7 +166,7 @@ def _bench(engine: Engine, files: list[Path], seed: int, workers: int) -> Bench:
     )
 
 
-def _present(engine: Engine, entry: Entry, repeat: int, about: dict[str, Any]) -> str:
+def _present(engine: Reproduction, entry: Entry, repeat: int, about: dict[str, Any]) -> str:
     """Runs an entry, writes its files, and returns its table."""
     from faceshield.recipes.reproduce.show import grid, notes, write
 
@@ -179,7 +179,7 @@ def _present(engine: Engine, entry: Entry, repeat: int, about: dict[str, Any]) -
     return "\n".join(["", table, *told])
 
 
-def _drawn(engine: Engine, entry: Entry, outcomes: list[Any]) -> list[str]:
+def _drawn(engine: Reproduction, entry: Entry, outcomes: list[Any]) -> list[str]:
     from faceshield.recipes.reproduce.bench import Protocol
     from faceshield.recipes.reproduce.figures import draw, importance
 

@@ -3,7 +3,7 @@
 Nothing of a test domain leaks: the foundation (ours after both stages, and every baseline's start) has seen D alone, the
 stages the training splits of the protocol's sources, and whoever learns to see on the sources sees D's pictures beside them.
 A step is skipped once its output is complete, and a step that was stopped goes on.
-Use: `Engine(...).rows(ENTRIES["table2"], repeat=3)`.
+Use: `Reproduction(...).rows(ENTRIES["table2"], repeat=3)`.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Outcome:
 
 
 @dataclass
-class Engine:
+class Reproduction:
     """All steps of a reproduction, in one folder.
 
     Attributes:
