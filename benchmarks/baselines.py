@@ -9,7 +9,7 @@ Other people: it is trained on all of `--train` and scored on `--test`, with a 9
     python benchmarks/baselines.py --train train/samples.jsonl --test test/samples.jsonl --pictures 2000
 
 Prints a row a method as soon as it is known; one that is in `--out` already is only scored. It shows that a method learns, not
-how good it is: the tables compare trained-out systems (docs/baselines.md).
+how good it is: the tables compare trained-out systems (docs/history.md).
 """
 
 from __future__ import annotations

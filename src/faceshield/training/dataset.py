@@ -213,7 +213,7 @@ class EpochOrder(Sampler[int]):
 
     The order is the same for any number of processes and for a run that goes on. What is missing to whole steps comes from the
     beginning of the order once more. Rows are not sorted by length, which would save padding: a row's length tells its question
-    and its class, and a batch of one kind alone is a worse estimate of the gradient (docs/training.md has the loss of both).
+    and its class, and a batch of one kind alone is a worse estimate of the gradient (docs/history.md has the loss of both).
 
     Args:
         rows: knows the epoch.
