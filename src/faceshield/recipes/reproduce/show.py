@@ -165,10 +165,9 @@ def report(out: Path, entries: Sequence[Entry], about: Mapping[str, Any]) -> str
     said = [command + (f" ({', '.join(names)})" if len(commands) > 1 else "") for command, names in commands.items()]
     described = ", ".join(f"{key} {value}" for key, value in about.items())
     lines = ["  \n".join(said), "", f"Hardware: {machine()}. {described}."]
-    lines.append(f"Time of all steps in the folder: {sum(times.values()) / 60:.0f} minutes.")
+    lines.append(f"Time of all steps in the folder ({TIMES_FILE} has each): {sum(times.values()) / 60:.0f} minutes.")
     for entry in made:
         lines += ["", (out / f"{entry.name}.md").read_text(encoding="utf-8").strip()]
-    lines += ["", "Minutes of each step: " + ", ".join(f"{name} {value / 60:.1f}" for name, value in times.items()) + "."]
     return "\n".join(lines) + "\n"
 
 
