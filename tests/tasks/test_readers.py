@@ -227,6 +227,8 @@ def test_localization_boxes(text: str, boxes: list[tuple[float, ...]]) -> None:
         "there is no attack",
         "No region.",
         "None.",
+        "No.",
+        "[]",
         "none",
         "This is a bona fide face.",
         "No attack region was found.",

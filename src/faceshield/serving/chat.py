@@ -24,7 +24,7 @@ _EXAMPLE: dict[str, Any] = {
         {
             "role": "user",
             "content": [
-                {"type": "text", "text": "Is there a paper edge in the picture?"},
+                {"type": "text", "text": "Why is this face bona fide or an attack?"},
                 {"type": "image_url", "image_url": {"url": "data:image/jpeg;base64,/9j/4AAQSkZJRg…"}},
             ],
         }

@@ -39,6 +39,7 @@ _TWO_PAIRS = re.compile(rf"{_PAIR}\s*(?:[,;-]|to|and)?\s*{_PAIR}")
 _ONE = re.compile(_VALUE)
 _RUN = re.compile(rf"{_VALUE}(?:{_GAP}{_VALUE})*")
 _OPEN = re.compile(r"[\[(<{]\s*$")
+_EMPTY = re.compile(r"(?:no|\[\s*\])[.\s]*")  # the whole answer
 _NONE = re.compile(r"(?<![a-z])(?:none|nowhere|nothing|no (?:\w+ )?(?:region|area|box|location)s?)(?![a-z])")
 
 
@@ -129,7 +130,7 @@ class LocalizationTask(Task):
     def read(self, text: str, size_wh: tuple[int, int] | None = None) -> Answer:
         plain = normalise(text)
         numbers = _quadruples(plain)
-        denied = bool(_NONE.search(plain)) or find_verdict(plain) is False
+        denied = bool(_NONE.search(plain) or _EMPTY.fullmatch(plain)) or find_verdict(plain) is False
         if denied == bool(numbers):  # a region and a denial, or neither: nothing that can be believed
             return Answer("unparsed", text=text)
         if denied:
