@@ -35,6 +35,7 @@ def toy_sizes() -> dict[str, dict[str, Any]]:
             "image_size": 64,
             "hidden_size": 48,
             "intermediate_size": 64,
+            "stem": "residual",
             "stem_channels": [8, 16, 24, 48],
             "stem_blocks": [0, 1, 1, 1],
             "num_hidden_layers": 3,

@@ -19,6 +19,7 @@ TOY: dict[str, Any] = {
         "intermediate_size": 32,
         "num_hidden_layers": 2,
         "num_attention_heads": 2,
+        "stem": "residual",
         "stem_channels": [8, 8, 16, 32],
         "stem_blocks": [0, 0, 1, 1],
     },

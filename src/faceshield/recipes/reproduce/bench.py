@@ -93,17 +93,12 @@ SCALES: dict[str, Scale] = {
         sft={"epochs": 2},
         baseline={"pictures": 1_500, "eval_every": 1_500, "image_size": 96},
     ),
-    # Some hours of two cores. Every row stands on the foundation, so most of the time is its own; its towers have four layers
+    # Some hours of two cores. Every row stands on the foundation, so most of the time is its own; its towers have three layers
     # and so see more pictures in that time.
     "small": Scale(
         0.5, 400, foundation_share=0.75,
         towers={
-            "pictures": 160_000, "eval_every": 20_000, "batch_size": 32,
-            "model": {
-                "vision_config": {
-                    "num_hidden_layers": 3, "stem": "resnet", "stem_channels": [32, 32, 96, 192], "stem_blocks": [0, 2, 2, 2],
-                },
-            },
+            "pictures": 160_000, "eval_every": 20_000, "model": {"vision_config": {"num_hidden_layers": 3}},
         },
         adapt={"pictures": 24_000, "eval_every": 12_000, "low_share": 0.0, "learning_rate": 3e-4},
         language={"steps": 400},
