@@ -175,3 +175,9 @@ def test_hash_changes_with_any_part(folder):
     assert checkpoint_hash(folder) == first
     _edit_weights(folder, lambda tensors: tensors[WEIGHT].add_(1e-3))
     assert checkpoint_hash(folder) != first
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is there")
+def test_a_gpu_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(ValueError, match="device 'cuda:1', and torch sees no GPU — expected cpu"):
+        load(tmp_path, device="cuda:1")

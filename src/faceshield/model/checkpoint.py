@@ -277,9 +277,11 @@ def load(
 
     Raises:
         FileNotFoundError: No folder, or a file of it is missing.
-        ValueError: Pickled weights, a truncated file, missing, unexpected or misshapen tensors (all are
-            listed), or a processor and a model that do not belong together.
+        ValueError: A GPU that is not there; pickled weights, a truncated file, missing, unexpected or misshapen tensors (all
+            are listed), or a processor and a model that do not belong together.
     """
+    if str(device).startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"device {device!r}, and torch sees no GPU — expected cpu — leave it out, or install torch with CUDA")
     directory = Path(directory)
     weights = weights_folder(directory, base)
     _check_files(directory, weights)
