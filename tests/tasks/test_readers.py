@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -312,13 +314,23 @@ def test_a_denial_is_read_however_far_it_is_from_what_it_denies(denial: str, wha
         ("This is not real because spoof traces can be seen.", ATTACK),
         ("This face is real rather than an attack.", BONAFIDE),
         ("This is a spoof instead of a live person.", ATTACK),
-        ("An attack can be ruled out; the face is real.", UNPARSED),
+        ("An attack can be ruled out; the face is real.", BONAFIDE),
         ("The face is probably real.", BONAFIDE),
     ],
 )
 def test_a_denial_of_something_else_is_none(text: str, read: object) -> None:
     answer = COARSE.read(text)
     assert (answer.is_attack if answer.status == "parsed" else UNPARSED) == read
+
+
+SENTENCES = [line.split("\t") for line in (Path(__file__).parent / "verdicts.tsv").read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.mark.parametrize(("means", "text"), SENTENCES)
+def test_sentences_as_language_models_write_them(means: str, text: str) -> None:
+    """Those that are known to be misread are in the list too: reading one rightly is to be noted there."""
+    wanted = {"attack": True, "bona fide": False, "neither": None}[means.removesuffix(", misread")]
+    assert (find_verdict(text) is wanted) != means.endswith(", misread")
 
 
 @pytest.mark.parametrize(

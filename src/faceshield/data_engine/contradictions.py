@@ -13,12 +13,18 @@ from typing import Any
 
 from faceshield.records import Box, Dialogue
 from faceshield.tasks import TASKS, square_from_pixels
-from faceshield.tasks.verdicts import find_type, find_verdict
-from faceshield.taxonomy import ATTACK_TYPES
+from faceshield.tasks.verdicts import ATTACK_NAMES, find_type, find_verdict
+from faceshield.taxonomy import BONAFIDE
 
 _SENTENCE_END = re.compile(r"[.!?\n]+")
-# "Is this …", "Say if …", "… bona fide or an attack": asked, not said.
-_ASKS = re.compile(r"^(?:is|are|was|do|does|did|can|could|would|should|will|might)\b|\b(?:if|whether|or|any)\b", re.IGNORECASE)
+_OF = r"(?:this|that|the)"
+_KNOWN = re.compile(rf"\b{_OF} (?:{ATTACK_NAMES})[\s_-]*(?:presentation[\s_-]*)?attack\b")
+# "Why this is …", "what shows that …", "this face is …, is it not": said, not asked.
+_SAID = re.compile(
+    rf"\bwhy (?:it|this|that|the \w+|this \w+) (?:is|shows) [^,;:]*|"
+    rf"\bwhat (?:speaks for|shows|proves|makes|tells|suggests|indicates) [^,;:]*|"
+    rf"^\s*(?:it|this|that|(?:{_OF} )(?:face|picture|image|photo|person)) (?:is|shows) [^,;:]*"
+)
 
 
 def contradictions(dialogue: Dialogue) -> list[str]:
@@ -39,13 +45,11 @@ def question_faults(task_name: str, text: str) -> list[str]:
     an attack it may say: "What type of attack is this?" is asked of every face."""
     if task_name not in TASKS:
         return []
-    faults = []
-    for sentence in map(str.strip, _SENTENCE_END.split(text)):
-        if not _ASKS.search(sentence):
-            named = find_type(sentence)
-            if named in ATTACK_TYPES or find_verdict(sentence) is False:
-                faults.append(f"the question says {named if named in ATTACK_TYPES else 'bona fide'}")
-    return faults
+    told = [part.group() for part in _KNOWN.finditer(text.lower())]
+    for sentence in _SENTENCE_END.split(text.lower()):
+        told += [part.group() for part in _SAID.finditer(sentence) if not re.search(r"\b(?:or|if|whether)\b", part.group())]
+    named = [find_type(part) or (BONAFIDE if find_verdict(part) is False else None) for part in told]
+    return [f"the question says {'bona fide' if name == BONAFIDE else name}" for name in dict.fromkeys(filter(None, named))]
 
 
 def answer_faults(

@@ -20,43 +20,68 @@ def _name_pattern(name: str) -> str:
 
 _TYPE = "|".join(f"(?P<t{i}>{_name_pattern(name)})" for i, name in enumerate(PRESENTATION_TYPES))
 _TYPE_MENTION = re.compile(rf"(?<![a-z])(?:{_TYPE})(?![a-z])")
-_ATTACK_TYPE = "|".join(_name_pattern(name) for name in ATTACK_TYPES)
+ATTACK_NAMES = "|".join(_name_pattern(name) for name in ATTACK_TYPES)
+"""Regular expression of the attacks' names in a normalised text."""
 
 _VERDICT = re.compile(
     r"(?<![a-z])(?:"
-    rf"(?P<attack>(?:(?:{_ATTACK_TYPE}){_SEPARATOR})?attack(?:s|ed|er)?|spoof(?:s|ed|ing)?|"
+    rf"(?P<attack>(?:(?:{ATTACK_NAMES}){_SEPARATOR})?attack(?:s|ed|er)?|spoof(?:s|ed|ing)?|"
     rf"fake(?!{_SEPARATOR}head)|forged|impostor)"
     rf"|(?P<bonafide>bona{_SEPARATOR}fide|genuine|authentic|real|live)"
     r")(?![a-z])"
 )
 _NEGATION = re.compile(
-    r"(?<![a-z])(?:not|no|non|never|without|neither|nor|cannot|\w+n't|nothing|little|free of|unlikely|hardly|scarcely|"
-    r"doubt(?:s|ed|ful)?|fail(?:s|ed|ing)? to|lack(?:s|ed|ing)?|absence of|far from|rather than|instead of|ruled? out|"
-    r"inconsistent with)(?![a-z])"
+    r"(?<![a-z])(?:"
+    # What is missing, or is so elsewhere: where a verb goes on to say what follows from that, it denies no more.
+    r"(?P<missing>without|with no|free of|lack(?:s|ed|ing)?|absence of|far from(?! the)|rather than|instead of|"
+    r"inconsistent with|doubtful)|"
+    r"not|no|non|none(?! other)|never|neither|nor|cannot|\w+n't|nothing|unlikely|hardly|scarcely|hard to (?:believe|imagine)|"
+    r"(?<!a )(?<!the )(?<!this )little(?= (?:doubt|evidence|indication|sign|reason|proof|to|(?:suggest|indicate|point)s?)\b)|"
+    r"(?<!beyond )(?<!beyond any )(?<!beyond a )(?<!shadow of a )(?<!reasonable )doubt(?:s|ed)?|fail(?:s|ed|ing)? to"
+    r")(?![a-z])"
+)
+_NO_DENIAL = re.compile(
+    r"\b(?:not (?:only|just)|without (?:a |any )?doubt|no doubt|nothing (?:other|more|less) than|nothing but|not be more)\b"
+)
+_FOLLOWS = re.compile(
+    r"(?<!that )(?<!which )(?<!to )(?<!would )(?<![a-z])"
+    r"(?:(?:indicat|suggest|show|mean|point|prov|impl|reveal)(?:s|es|ies|ing)|is)(?![a-z])"
 )
 _NEGATION_REACH = 4  # words between a negation and what it denies, whatever they are: "no sign of an attack"
-_NEGATION_WINDOW = 200  # characters looked back; keeps long texts linear
+_NEGATION_WINDOW = 200  # characters looked back, and on; keeps long texts linear
 # Words that hand a negation on however many they are: "there is no evidence to suggest that this picture shows an attack".
 _HANDS_ON = re.compile(
-    r"an?|the|this|that|these|those|its?|s?he|they|there|here|i|we|one|any|all|some|of|in|on|to|at|from|with|for|by|as|if|"
-    r"whether|which|what|is|are|was|were|be|been|being|do|does|did|has|have|had|would|will|can|could|should|may|might|must|"
-    r"(?:seem|appear|look|suggest|indicate|point|show|prove|support|mean|belong)(?:s|ed|ing)?|indicating|proving|sound|"
-    r"think|believe|consider|say|conclude|find|found|feel|expect|suspect|evidence|proof|artifacts?|"
-    r"(?:indication|indicator|sign|hint|trace|reason|clue)s?|implies|imply|like|likely|consistent|clear|clearly|obvious|visible|"
-    r"apparent|convincing|actual|actually|really|truly|such|kind|type|sort|form|part|person|human|individual|subject|"
-    r"face|picture|image|photo|photograph|presentation|seen|shown|present|taken"
+    r"an?|the|this|that|these|those|its?|s?he|they|there|here|i|we|one|any|anything|all|some|of|in|on|to|at|from|with|for|by|as|"
+    r"if|whether|which|what|is|are|was|were|be|been|being|do|does|did|has|have|had|would|will|can|could|should|may|might|must|"
+    r"(?:seem|appear|look|suggest|indicate|point|show|prove|support|mean|belong|detect|notice|observe)(?:s|d|ed|ing)?|"
+    r"indicating|proving|sound|sees?|think|believe|consider|say|conclude|find|found|feel|expect|suspect|convinced|evidence|"
+    r"proof|artifacts?|(?:indication|indicator|sign|hint|trace|reason|clue|cue)s?|implies|imply|like|likely|possible|way|"
+    r"consistent|clear|clearly|obvious|visible|apparent|convincing|whatsoever|actual|actually|really|truly|such|kind|type|sort|"
+    r"form|part|person|human|individual|subject|face|picture|image|photo|photograph|presentation|seen|shown|present|taken"
+)
+# A denial that comes after: "an attack can be ruled out", "attack: no".
+_DENIED_AFTER = re.compile(
+    r" ?(?:attacks?|attempts?|faces?|persons?)?(?: (?:is|are|was|were|can be|could be|seems?|appears?))? "
+    r"(?:(?:very|highly|rather|quite) )?(?:unlikely|ruled out|excluded|(?:not|nowhere) (?:visible|present|seen|apparent|"
+    r"detected|found|likely|possible|plausible|the case|there|here))(?![a-z])|(?: attacks?)?[:?] ?no(?:ne)?(?![a-z])"
 )
 _HEDGE = re.compile(
-    r"(?<![a-z])(?:unsure|uncertain|unclear|unknown|undecided|not (?:sure|certain|clear|able|comfortable)|"
-    r"(?:might|may|could)(?: (?:also|well|still|either|just))* be|i'm sorry|i am sorry|i apologi[sz]e|as an ai|"
-    r"(?:ai )?language model|no way to tell|"
+    r"(?<![a-z])(?:i'm sorry|i am sorry|i apologi[sz]e|as an ai|(?:ai )?language model|no way to tell|"
+    r"unsure|undecided|not (?:sure|certain|clear|able|comfortable)|"
     r"(?:cannot|can't|can not|could not|couldn't|impossible to|hard to|difficult to|unable to|not possible to) "
-    r"(?:\w+ly )?(?:tell|say|determine|decide|judge|see|assess|verify|confirm|identify|assist|help|comment|know|answer))"
-    r"(?![a-z])"
+    r"(?:\w+ly )?(?:tell|say|determine|decide|judge|assess|verify|confirm|identify|assist|comment|know|answer|"
+    r"see (?:if|whether)|help(?! but)))(?![a-z])"
+)
+# A doubt about one thing: it counts in the clause of the verdict alone.
+_MAYBE = re.compile(
+    r"(?<![a-z])(?:uncertain|unclear|unknown|(?:might|may|could)(?: (?:also|well|still|either|just|not))* be(?! more))(?![a-z])"
 )
 _CLAUSE_END = re.compile(
-    r"[.,;:!?\n]|(?<![a-z])(?:but|so|therefore|thus|hence|because|"
-    r"and(?= (?:so|therefore|thus|hence|it|this|is|are|was|looks?|appears?|seems?|the (?:face|picture|image)) ))(?![a-z])"
+    r"[.,;:!?\n(/=]| ->? |(?<![a-z])(?:but|so|therefore|thus|hence|because|which(?= (?:shows|means|indicates|suggests) )|"
+    r"and(?= (?:so|therefore|thus|hence|it|it's|this|is|are|was|looks?|appears?|seems?|the (?:face|picture|image)) ))(?![a-z])"
+)
+_AFTER_ALTHOUGH = re.compile(
+    r"^\s*(?:although|though|even though|since|as|while)\b.* (?=(?:it|this|the (?:face|picture|image)) )"
 )
 _NAMED_ATTACK = re.compile(rf"{_SEPARATOR}(?:presentation{_SEPARATOR})?attack")
 _OF_TYPE = re.compile(r"\b(?:type|class|category|kind)(?: is| of attack is|\s?[:=])?(?: an?)? ?'?$")
@@ -69,16 +94,22 @@ def normalise(text: str) -> str:
     return re.sub(r"[^\S\n]+", " ", text).strip()
 
 
-def is_negated(text: str, start: int) -> bool:
-    """Whether what begins at `start` of a normalised text is denied by its clause; two negations cancel."""
+def is_negated(text: str, start: int, end: int | None = None) -> bool:
+    """Whether what stands from `start` (to `end`) in a normalised text is denied by its clause; two negations cancel.
+
+    Before it: within three words any negation counts, farther off only through words that hand it on. With `end`, denials after
+    it count too ("an attack can be ruled out").
+    """
     clause = _CLAUSE_END.split(text[max(start - _NEGATION_WINDOW, 0) : start])[-1]
-    clause = re.sub(r"\bnot (?:only|just)\b", "", clause)
-    denials = 0
+    clause = _NO_DENIAL.sub("", _AFTER_ALTHOUGH.sub("", clause))
+    denials = int(end is not None and _DENIED_AFTER.match(text, end, end + _NEGATION_WINDOW) is not None)
     for negation in _NEGATION.finditer(clause):
-        between = clause[negation.end() :].split()
-        denials += len(between) < _NEGATION_REACH or all(
-            _HANDS_ON.fullmatch(word) or _NEGATION.fullmatch(word) for word in between
-        )
+        rest = clause[negation.end() :]
+        if negation.group("missing") and _FOLLOWS.search(rest):
+            continue
+        between = rest.split()
+        near = len(between) < _NEGATION_REACH
+        denials += near or all(_HANDS_ON.fullmatch(word) or _NEGATION.fullmatch(word) for word in between)
     return denials % 2 == 1
 
 
@@ -86,12 +117,20 @@ def _verdicts(text: str) -> set[bool]:
     """The verdicts that a normalised text affirms: True for an attack, False for bona fide."""
     verdicts = set()
     for mention in _VERDICT.finditer(text):
-        negated = is_negated(text, mention.start())
+        negated = is_negated(text, mention.start(), mention.end())
         attack = mention.group("attack") is not None
         if attack and negated and _TYPE_MENTION.match(mention.group("attack")):
             continue
         verdicts.add(attack != negated)
     return verdicts
+
+
+def _in_doubt(text: str) -> bool:
+    """Whether a normalised text refuses or doubts, or a clause of it that has a verdict or a type does."""
+    if _HEDGE.search(text):
+        return True
+    clauses = _CLAUSE_END.split(text)
+    return any(_MAYBE.search(one) and (_VERDICT.search(one) or _TYPE_MENTION.search(one)) for one in clauses)
 
 
 def find_verdict(text: str) -> bool | None:
@@ -101,7 +140,7 @@ def find_verdict(text: str) -> bool | None:
     """
     text = normalise(text)
     verdicts = _verdicts(text)
-    return verdicts.pop() if len(verdicts) == 1 and not _HEDGE.search(text) else None
+    return verdicts.pop() if len(verdicts) == 1 and not _in_doubt(text) else None
 
 
 def _mentions(text: str) -> list[tuple[str, int, int]]:
@@ -121,7 +160,7 @@ def find_type(text: str) -> str | None:
     """
     text = normalise(text)
     verdicts = _verdicts(text)
-    if len(verdicts) == 2 or _HEDGE.search(text):
+    if len(verdicts) == 2 or _in_doubt(text):
         return None
     mentions = _mentions(text)
     stated = {
