@@ -46,6 +46,13 @@ def test_a_group_that_is_absent_or_empty_can_be_overridden(tmp_path: Path) -> No
     assert Example.load(None, ["projector.lr=2", "projector=null"]).projector is None
 
 
+def test_a_number_is_finite(tmp_path: Path) -> None:
+    """No JSON reader but Python's takes another, and run.json is to hold every setting."""
+    for value in (".inf", ".nan"):
+        (fault,) = faults(tmp_path, f"optimizer:\n  lr: {value}\n")
+        assert "example.yaml:2: optimizer.lr" in fault and "finite" in fault
+
+
 def test_all_faults_come_at_once_with_file_and_line(tmp_path: Path) -> None:
     found = faults(tmp_path, "epoch: 2\nstage: sft\noptimizer:\n  lrr: 1\n  lr: fast\n", "tags=3", "nonsense")
     text = "\n".join(found)

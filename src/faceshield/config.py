@@ -36,9 +36,9 @@ class ConfigError(ValueError):
 
 
 class Config(BaseModel):
-    """Base of all configs: immutable, unknown keys refused."""
+    """Base of all configs: immutable; unknown keys and numbers that are not finite are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
     _origin: dict[str, str] = PrivateAttr(default_factory=dict)
 

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -205,8 +205,9 @@ class BuiltInDetector:
     Nothing is loaded before the first picture, nor copied or pickled with it.
     """
 
-    def __reduce__(self) -> tuple[type[BuiltInDetector], tuple[()]]:
-        return type(self), ()  # scikit-image's cascade cannot be pickled
+    def __getstate__(self) -> dict[str, Any]:
+        loaded = ("_cascade", "_template")  # which no pickle takes
+        return {name: value for name, value in vars(self).items() if name not in loaded}
 
     @cached_property
     def _cascade(self) -> CascadeDetector:

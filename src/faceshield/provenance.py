@@ -45,7 +45,11 @@ def write_json_atomic(path: str | Path, content: Any, *, default: Callable[[Any]
 
     Raises ValueError where a number in it is none (nan), which no JSON reader but Python's takes.
     """
-    return write_text_atomic(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False, default=default) + "\n")
+    try:
+        text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False, default=default)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error} — expected finite numbers — correct the one that is none") from error
+    return write_text_atomic(path, text + "\n")
 
 
 @cache

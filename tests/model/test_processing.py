@@ -139,6 +139,15 @@ def test_a_conversation_that_cannot_be_asked_about_is_refused(pair, pictures, pi
         processor(images=[pictures[:2]], text="Why?")
 
 
+def test_pictures_come_as_arrays_tensors_or_lists_of_one(pair, pictures):
+    _, processor = pair
+    expected = processor(images=pictures[:2], text="Why?")
+    for images in ([torch.from_numpy(one) for one in pictures[:2]], [[one] for one in pictures[:2]], tuple(pictures[:2])):
+        assert torch.equal(processor(images=images, text="Why?").pixel_values, expected.pixel_values)
+    with pytest.raises(ValueError, match=r"pictures \[\] — expected one"):
+        processor(images=[], text="Why?")
+
+
 def test_padding_side_follows_the_use(pair, pictures):
     _, processor = pair
     asked = processor(images=pictures[:2], text=["Why?", "Is this a bona fide face or an attack?"])

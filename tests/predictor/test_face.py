@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -140,3 +141,14 @@ def test_the_same_picture_gives_the_same_faces(detector: CascadeDetector, face_p
 )
 def test_the_crop_is_a_square_inside_the_picture(face: Box, size_wh: tuple[int, int], wanted: tuple[int, ...]) -> None:
     assert crop_box(face, size_wh, margin=0.5) == wanted
+
+
+def test_a_detector_with_settings_of_its_own_keeps_them_in_a_copy() -> None:
+    class Padded(BuiltInDetector):
+        def __init__(self, pad: int) -> None:
+            self.pad = pad
+
+    found = copy.deepcopy(detector := Padded(5))
+    assert found.pad == 5
+    detector.detect(np.zeros((64, 64, 3), np.uint8))  # loads what cannot be copied
+    assert copy.deepcopy(detector).pad == 5

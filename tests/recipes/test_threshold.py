@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from faceshield.cli import app
 from faceshield.looks import how_looked
 from faceshield.model import read_info
-from faceshield.recipes.threshold import ThresholdConfig, store_threshold
+from faceshield.recipes.threshold import ThresholdConfig, judged, store_threshold
 from faceshield.records import Prediction, write_jsonl, write_run
 
 
@@ -138,6 +138,11 @@ def test_pictures_without_a_score_are_left_out_only_where_it_is_said(tmp_path: P
     config = ThresholdConfig(predictions=tmp_path / "dev.jsonl", out=tmp_path / "model")
     with pytest.raises(ValueError, match=r"1 of 11 pictures got no score \(no face\)"):
         store_threshold(config)
+    with pytest.raises(ValueError, match=r"1 of 11 pictures got no score \(no face\).* by the same command$"):
+        judged([tmp_path / "dev.jsonl"])
+    write_jsonl(tmp_path / "none.jsonl", [failed])
+    with pytest.raises(ValueError, match=r"1 of 1 pictures got no score \(no face\)"):
+        judged([tmp_path / "none.jsonl"], unjudged=True)
     assert read_info(tmp_path / "model").threshold is None
     store_threshold(config.model_copy(update={"unjudged": True}))
     source = read_info(tmp_path / "model").threshold_source

@@ -117,7 +117,8 @@ def score(
 
 def group_of(row: Prediction, by: str) -> str:
     """The value of a breakdown's key for one row, "(none)" where it has none; KEY may mean ``meta.KEY``."""
-    value = getattr(row.truth, by) if by in _KNOWN else row.truth.meta.get(by.removeprefix("meta."))
+    value = getattr(row.truth, by) if by in _KNOWN else None
+    value = row.truth.meta.get(by.removeprefix("meta.")) if value is None else value
     return "(none)" if value is None else str(value)
 
 

@@ -429,9 +429,8 @@ def _listed(value: Any, single: tuple[type, ...]) -> list[Any]:
 
 def _pictures(images: Any) -> list[ImageInput]:
     """One picture, some, or the lists of one picture each that transformers makes of conversations."""
-    single = (Image.Image, np.ndarray)
-    rows = [_listed(entry, single) for entry in _listed(images, single)]
-    if any(len(row) != 1 for row in rows):
+    rows = [list(one) if isinstance(one, (list, tuple)) else [one] for one in _listed(images, (Image.Image, np.ndarray))]
+    if not rows or any(len(row) != 1 for row in rows):
         raise ValueError(f"pictures {[len(row) for row in rows]} — expected one for each question — ask about them one by one")
     return [row[0] for row in rows]
 

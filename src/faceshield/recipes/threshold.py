@@ -46,23 +46,25 @@ class ThresholdConfig(Config):
     unjudged: bool = False
 
 
-def judged(predictions: Sequence[Path], *, unjudged: bool = False) -> tuple[list[Prediction], int]:
+def judged(predictions: Sequence[Path], *, unjudged: bool | None = None) -> tuple[list[Prediction], int]:
     """The coarse rows of a development set that have a score and a truth, and how many with a truth have no score.
 
     Raises:
-        ValueError: no such rows; or some have no score and are not to be left out (`unjudged`).
+        ValueError: no such rows; or some have no score and are not to be left out (`unjudged`; None: the caller has no such
+            option).
     """
     names = ", ".join(map(str, predictions))
     rows = [row for file in predictions for row in read_jsonl(file, Prediction)]
     asked = [row for row in rows if row.task == COARSE.name and row.truth.is_attack is not None]
     scored = [row for row in asked if row.bonafide_score is not None]
-    if not scored:
+    if not asked:
         raise ValueError(f"{names}: no coarse row with a score and a truth — predict a development set first")
-    if len(scored) < len(asked) and not unjudged:
+    if not scored or (len(scored) < len(asked) and not unjudged):
         reason = next(row.error or row.status for row in asked if row.bonafide_score is None)
+        leave = ", or leave them out with unjudged=true" if scored and unjudged is not None else ""
         raise ValueError(
             f"{names}: {len(asked) - len(scored)} of {len(asked)} pictures got no score ({reason}) — expected one a row, for a "
-            "threshold of the rest would flatter — predict them again by the same command, or leave them out with unjudged=true"
+            f"threshold of the rest would flatter — predict them again by the same command{leave}"
         )
     return scored, len(asked) - len(scored)
 

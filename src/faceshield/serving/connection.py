@@ -11,6 +11,7 @@ import resource
 import time
 from typing import Any
 
+import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from faceshield.serving.observe import LOG
@@ -55,6 +56,9 @@ class Connection(H11Protocol):
 
     def send_400_response(self, msg: str) -> None:
         """What is no HTTP, in the shape of every refusal."""
+        if self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete:
+            self.transport.close()  # in the middle of an answer there is no place for another
+            return
         refusal = Refusal(400, "bad_http", "the request is no HTTP/1.1 — expected a valid head and body — correct it")
         body = bytes(refusal.response("-").body)
         head = f"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {len(body)}"
@@ -62,7 +66,8 @@ class Connection(H11Protocol):
         self.transport.close()
 
     def _watch(self) -> None:
-        if self.cycle is not None and not self.cycle.response_complete:
+        begun = self.conn.their_state is not h11.IDLE  # a head is there, of which the body may still be coming
+        if begun or (self.cycle is not None and not self.cycle.response_complete):
             self._unwatch()
         elif self._head is None:
             self._head = self.loop.call_later(HEAD_S, self._too_slow)
@@ -74,8 +79,7 @@ class Connection(H11Protocol):
 
     def _too_slow(self) -> None:
         self._head = None
-        if self.cycle is None or self.cycle.response_complete:
-            self.transport.close()
+        self.transport.close()
 
     def _say_too_many(self) -> None:
         if time.monotonic() - Connection._said >= _SAY_EVERY_S:

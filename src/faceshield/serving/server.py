@@ -45,14 +45,23 @@ class _Server(uvicorn.Server):
 
 def check_free(host: str, port: int) -> None:
     """Raises ValueError where nobody could listen there, for a server finds out only once its model is loaded."""
-    places = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    where = f"--host {host} --port {port}"
+    try:
+        places = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as error:
+        raise ValueError(f"{where}: {error.strerror} — expected an address of this machine — choose another") from None
     for family, kind, protocol, _, address in places:
-        with socket.socket(family, kind, protocol) as tried:
+        try:
+            tried = socket.socket(family, kind, protocol)
+        except OSError:  # a kind of address that this machine has not; the server passes over it too
+            continue
+        with tried:
             tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                tried.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             try:
                 tried.bind(address)
             except OSError as error:
-                where = f"--host {host} --port {port}"
                 raise ValueError(f"{where}: {error.strerror} — expected a free one — choose another") from None
 
 

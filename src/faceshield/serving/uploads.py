@@ -101,6 +101,8 @@ async def discard_body(request: Request, settings: Settings) -> None:
 
     Nothing of it is kept: it may have no key, and counts against no budget. What is many times too large is not waited for.
     """
+    if "expect" in request.headers:  # it has sent nothing yet, and waits to be told to
+        return
     most = _FORGOTTEN * settings.max_body
     try:
         _announced(request, most)

@@ -93,8 +93,8 @@ SCALES: dict[str, Scale] = {
         sft={"epochs": 2},
         baseline={"pictures": 1_500, "eval_every": 1_500, "image_size": 96},
     ),
-    # Some hours of two cores. Every row stands on the foundation, so most of the time is its own; its towers have three layers
-    # and so see more pictures in that time.
+    # Some hours of two cores. Every row stands on the foundation, so most of the time is its own; its towers have three layers,
+    # not four, and so see more pictures in that time.
     "small": Scale(
         0.5, 400, foundation_share=0.75,
         towers={
