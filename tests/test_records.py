@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
+from faceshield.provenance import read_run
 from faceshield.records import (
     Dialogue,
     JsonlWriter,
@@ -247,3 +249,10 @@ def test_the_hash_of_a_folder_follows_its_files(tmp_path: Path) -> None:
     (elsewhere / "new.png").unlink()
     (tmp_path / "b.txt").write_text("two")
     assert file_sha256(tmp_path) != before
+
+
+def test_stages_that_end_together_in_one_folder_all_keep_their_records(tmp_path: Path) -> None:
+    names = [f"{number}.jsonl" for number in range(24)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda name: write_run(tmp_path / name, config={"of": name}, seed=0, inputs=[]), names))
+    assert all(read_run(tmp_path / name)["config"] == {"of": name} for name in names)

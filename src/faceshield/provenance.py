@@ -6,6 +6,7 @@ Use: `write_run("dialogues.jsonl", config=config, seed=0, inputs=["samples.jsonl
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import importlib.metadata
 import json
@@ -14,6 +15,7 @@ import platform
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from functools import cache
 from pathlib import Path
@@ -192,15 +194,6 @@ def write_run(
     folder = output if output.is_dir() else output.parent
     target = folder / "run.json"
     name = "." if output.is_dir() else output.name
-    earlier: dict[str, Any] = {}
-    if target.exists():
-        try:
-            previous = json.loads(target.read_text(encoding="utf-8"))
-            earlier = previous.pop("earlier", {})
-            earlier[previous["output"]] = previous
-        except (ValueError, KeyError, TypeError, AttributeError):
-            earlier = {}
-        earlier.pop(name, None)
     run = {
         "output": name,
         "written": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -210,6 +203,28 @@ def write_run(
         "versions": _versions(),
         "git_commit": _git_commit(),
     }
-    if earlier:
-        run["earlier"] = earlier
-    return write_json_atomic(target, run, default=str)
+    folder.mkdir(parents=True, exist_ok=True)
+    with _alone_in(folder):  # two stages that end together must not forget each other
+        earlier: dict[str, Any] = {}
+        if target.exists():
+            try:
+                previous = json.loads(target.read_text(encoding="utf-8"))
+                earlier = previous.pop("earlier", {})
+                earlier[previous["output"]] = previous
+            except (ValueError, KeyError, TypeError, AttributeError):
+                earlier = {}
+            earlier.pop(name, None)
+        if earlier:
+            run["earlier"] = earlier
+        return write_json_atomic(target, run, default=str)
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Keeps other processes and threads out of the same block for the same folder."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
