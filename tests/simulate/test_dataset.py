@@ -105,10 +105,6 @@ def test_with_other_photographs_it_is_another_set(tmp_path: Path) -> None:
     (folder / "b" / "1.png").unlink()
     with pytest.raises(ValueError, match="another configuration"):
         simulate(tmp_path / "out", made, workers=1)
-    plan = json.loads((tmp_path / "out" / "plan.json").read_text())
-    del plan["photos"]  # as earlier versions left it
-    (tmp_path / "out" / "plan.json").write_text(json.dumps(plan))
-    assert simulate(tmp_path / "out", made, workers=1) == path
 
 
 def test_a_variant_can_be_left_out(tmp_path: Path) -> None:

@@ -163,15 +163,14 @@ def _mark(origin: str) -> Any:
 
 
 def _is_ours(path: Path, origin: str = "") -> bool:
-    """Whether an earlier run wrote this page, or this picture of the same `origin`: both have `MADE_BY` near their beginning,
-    older pages `POLICY`."""
-    from faceshield.html_report import MADE_BY, POLICY
+    """Whether an earlier run wrote this page, or this picture of the same `origin`: both begin with `MADE_BY`, nearly."""
+    from faceshield.html_report import MADE_BY
 
     if not path.is_file():
         return False
     with path.open("rb") as stream:
         start = stream.read(1024)
-    return (MADE_BY.encode() in start and origin.encode() in start) or POLICY.encode() in start
+    return MADE_BY.encode() in start and origin.encode() in start
 
 
 def ensure_writable(folder: Path) -> None:

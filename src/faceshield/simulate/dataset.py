@@ -131,20 +131,16 @@ def simulate(
     if not config.without_variants:
         del described["without_variants"]
     if config.domain is None:
-        del described["domain"]  # as it was before there were domains: what was begun then goes on
+        del described["domain"]
     else:
         described["version"] = VERSION
     if config.faces != "drawn":
         described["photos"] = _photos_hash(config)
     begun = any(file.is_file() and file.stat().st_size for file in (finished, partial))
-    if begun and plan.is_file():
-        earlier = json.loads(plan.read_text())
-        if "photos" not in earlier:
-            described.pop("photos", None)  # begun before they were noted
-        if earlier != described:
-            raise ValueError(
-                f"{out} holds a data set of another configuration ({plan}) — expected {described} — choose another --out"
-            )
+    if begun and plan.is_file() and json.loads(plan.read_text()) != described:
+        raise ValueError(
+            f"{out} holds a data set of another configuration ({plan}) — expected {described} — choose another --out"
+        )
     if finished.is_file():
         return finished
     portraits = _portraits(config, workers)  # first: a folder that turns out to be the wrong one leaves no plan behind

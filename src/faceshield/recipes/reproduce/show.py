@@ -161,7 +161,7 @@ def report(out: Path, entries: Sequence[Entry], about: Mapping[str, Any]) -> str
     commands: dict[str, list[str]] = {}
     for entry in made:
         content = json.loads((out / f"{entry.name}.json").read_text(encoding="utf-8"))
-        commands.setdefault(f"`{content['command']}`" if "command" in content else "an earlier version", []).append(entry.name)
+        commands.setdefault(f"`{content['command']}`", []).append(entry.name)
     said = [command + (f" ({', '.join(names)})" if len(commands) > 1 else "") for command, names in commands.items()]
     described = ", ".join(f"{key} {value}" for key, value in about.items())
     lines = ["  \n".join(said), "", f"Hardware: {machine()}. {described}."]
