@@ -30,8 +30,8 @@ import numpy as np
 
 from faceshield.evaluation.metrics.intervals import bootstrap_intervals
 from faceshield.evaluation.metrics.pad import ScoreCurve
-from faceshield.provenance import begun
-from faceshield.records import Prediction, Sample, file_sha256, iter_jsonl, read_jsonl, write_text_atomic
+from faceshield.provenance import begun, file_sha256, write_text_atomic
+from faceshield.records import Prediction, Sample, iter_jsonl, read_jsonl
 from faceshield.tasks import COARSE
 from faceshield.taxonomy import PRESENTATION_TYPES
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from faceshield.provenance import read_run
+from faceshield.provenance import file_sha256, read_run, write_run, write_text_atomic
 from faceshield.records import (
     Dialogue,
     JsonlWriter,
@@ -19,14 +19,11 @@ from faceshield.records import (
     Sample,
     Truth,
     Turn,
-    file_sha256,
     image_path,
     iter_jsonl,
     read_jsonl,
     rebase_image,
     write_jsonl,
-    write_run,
-    write_text_atomic,
 )
 
 

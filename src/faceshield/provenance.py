@@ -1,25 +1,24 @@
 """Where an output came from: atomic writing, hashes, the `run.json` beside every stage's output, and what it was begun with.
 
-Use: `write_run("dialogues.jsonl", config=config, seed=0, inputs=["samples.jsonl"])`. Stages import these from
-`records`, which passes them on.
+Use: `write_run("dialogues.jsonl", config=config, seed=0, inputs=["samples.jsonl"])`.
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import importlib.metadata
 import json
 import os
 import platform
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from pydantic import BaseModel
 
@@ -221,10 +220,40 @@ def write_run(
 
 @contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
-    """Keeps other processes and threads out of the same block for the same folder."""
+    """Keeps other processes and threads out of the same block for the same folder, where there are locks."""
+    if sys.platform == "win32":  # which opens no folders
+        yield
+        return
     handle = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        _flock(handle, wait=True)
         yield
     finally:
         os.close(handle)
+
+
+def lock(stream: IO[Any], path: Path) -> None:
+    """This open file for us alone until it is closed, where there are locks.
+
+    Raises:
+        ValueError: another process has it.
+    """
+    try:
+        _flock(stream.fileno(), wait=False)
+    except BlockingIOError:
+        raise ValueError(
+            f"{path}: another run is writing it — expected one at a time — wait, or write to another file"
+        ) from None
+
+
+def _flock(handle: int, *, wait: bool) -> None:
+    if sys.platform == "win32":
+        return
+    import fcntl
+
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:  # a file system without locks
+        return

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -24,7 +23,7 @@ from pydantic import (
     model_validator,
 )
 
-from faceshield.provenance import check_not_read, file_sha256, write_json_atomic, write_run, write_text_atomic
+from faceshield.provenance import lock, write_text_atomic
 from faceshield.taxonomy import BONAFIDE, resolve
 
 __all__ = [
@@ -39,16 +38,11 @@ __all__ = [
     "Status",
     "Truth",
     "Turn",
-    "check_not_read",
-    "file_sha256",
     "image_path",
     "iter_jsonl",
     "read_jsonl",
     "rebase_image",
-    "write_json_atomic",
     "write_jsonl",
-    "write_run",
-    "write_text_atomic",
 ]
 
 Box = tuple[float, float, float, float]
@@ -190,6 +184,11 @@ class Truth(Record):
     subject: str | None = None
     video: str | None = None
     meta: dict[str, Any] = Field(default_factory=dict)
+
+    @classmethod
+    def of(cls, sample: Sample, answer: str | None = None) -> Truth:
+        """Of a sample's picture; `answer`: what would be the right one to the question at hand."""
+        return cls(answer=answer, **{name: getattr(sample, name) for name in cls.model_fields if name != "answer"})
 
     def drawn_with(self, picture: str) -> tuple[str | None, ...]:
         """What a bootstrap draws the picture with, for pictures of one person and frames of one recording are judged alike: the
@@ -378,26 +377,6 @@ class JsonlWriter:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
-
-
-def lock(stream: IO[Any], path: Path) -> None:
-    """This open file for us alone until it is closed, where there are locks.
-
-    Raises:
-        ValueError: another process has it.
-    """
-    if sys.platform == "win32":
-        return
-    import fcntl
-
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise ValueError(
-            f"{path}: another run is writing it — expected one at a time — wait, or write to another file"
-        ) from None
-    except OSError:  # a file system without locks
-        return
 
 
 def image_path(row: Photo | Dialogue | Prediction, jsonl_path: str | Path) -> Path:

@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 from faceshield.cli import app
 from faceshield.data_engine.build import BuildConfig, ReviewOutstanding, build
 from faceshield.data_engine.report import ReportConfig, distinct, report
-from faceshield.records import Dialogue, read_jsonl, write_run
+from faceshield.provenance import write_run
+from faceshield.records import Dialogue, read_jsonl
 from faceshield.tasks import TASKS
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "data"

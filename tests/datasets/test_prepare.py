@@ -341,17 +341,20 @@ def test_killed_and_run_again_it_is_the_same_file(tmp_path: Path, monkeypatch: p
 
 def test_other_settings_do_not_go_on(tmp_path: Path) -> None:
     many(tmp_path / "mine", 3)
-    (tmp_path / ".samples.jsonl.journal").write_text('{"data": "other"}\n1 0 0\n')
+    (tmp_path / ".samples.jsonl.journal").write_text('{"data": "other"}\n1 0 0 x\n')
     with pytest.raises(ValueError, match="a stopped run with other settings"):
         run("folder", tmp_path / "mine", tmp_path / "samples.jsonl")
 
 
-@pytest.mark.parametrize("change", ["comes", "goes"])
+@pytest.mark.parametrize("change", ["comes", "goes", "labels"])
 def test_a_stopped_run_of_another_copy_does_not_go_on(tmp_path: Path, change: str) -> None:
     """It would count its way to where it was: pass a new file over, or read another one twice."""
     root, out = tmp_path / "mine", tmp_path / "samples.jsonl"
     for number in (1, 2, 3):
         picture(root / "real" / f"{number}.png", seed=number)
+    table = "image,presentation_type\n" + "".join(f"real/{number}.png,real\n" for number in (1, 2, 3))
+    if change == "labels":
+        (root / "samples.csv").write_text(table)
 
     class Stop(Exception):
         pass
@@ -364,10 +367,12 @@ def test_a_stopped_run_of_another_copy_does_not_go_on(tmp_path: Path, change: st
         prepare(DATASETS["folder"](root), PrepareConfig(out=out, workers=0), stop)
     if change == "comes":
         picture(root / "real" / "0.png", seed=9)
+    elif change == "labels":
+        (root / "samples.csv").write_text(table.replace("1.png,real", "1.png,fake"))
     else:
         shutil.rmtree(root / "real")
         picture(root / "real" / "1.png", seed=1)
-    with pytest.raises(ValueError, match="files have come or gone"):
+    with pytest.raises(ValueError, match="files, labels or lists have changed"):
         run("folder", root, out)
 
 

@@ -8,7 +8,8 @@ from typer.testing import CliRunner, Result
 
 from faceshield.cli import app
 from faceshield.evaluation import choose_threshold
-from faceshield.records import Prediction, Truth, write_jsonl, write_run
+from faceshield.provenance import write_run
+from faceshield.records import Prediction, Truth, write_jsonl
 
 
 def write_predictions(path: Path, *, prefix: str, flip: bool = False) -> Path:
@@ -62,6 +63,20 @@ def test_score_at_a_threshold_of_a_development_set(tmp_path: Path) -> None:
     first = out.read_bytes()
     run("score", test, "--out", out, *options)
     assert out.read_bytes() == first
+
+
+@pytest.mark.parametrize("other", [{"weights": "bbbb"}, {"weights": "aaaa", "face": "detect"}])
+def test_a_threshold_of_another_model_or_use_is_refused(other: dict[str, str], tmp_path: Path) -> None:
+    test = write_predictions(tmp_path / "test.jsonl", prefix="t")
+    dev = write_predictions(tmp_path / "dev" / "dev.jsonl", prefix="d")
+    options = ["--threshold-from", dev, "--criterion", "eer", "--out", tmp_path / "metrics.json", "--repeats", 0]
+    for file in (test, dev):
+        write_run(file, config={"options": {"weights": "aaaa"}}, seed=None, inputs=[])
+    assert run("score", test, *options).exit_code == 0
+    (tmp_path / "metrics.json").unlink()
+    write_run(dev, config={"options": other}, seed=None, inputs=[])
+    assert "were made with" in str(run("score", test, *options).exception)
+    assert not (tmp_path / "metrics.json").exists()
 
 
 def test_scores_upside_down_fail(tmp_path: Path) -> None:

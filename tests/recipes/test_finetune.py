@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -173,6 +173,48 @@ def test_what_else_is_refused(photos: Folder, checkpoint: Path, tmp_path: Path) 
     with pytest.raises(FileNotFoundError, match="expected a folder with real"):
         finetune(tuned(tmp_path / "nowhere", checkpoint, tmp_path / "c"))
     assert "expected key=value" in str(run(faces, "epochs", "--out", tmp_path / "d").exception)
+    for setting, instead in (
+        ("init=x", "--model"),
+        ("out=x", "--out"),
+        ("dialogues=[x]", "FOLDER"),
+        ("save=merged", "nothing"),
+    ):
+        assert f"{setting.split('=')[0]} (give {instead}" in str(run(faces, setting, "--out", tmp_path / "d").exception)
+
+
+def listed(root: Path, kinds: Sequence[str], splits: Sequence[str]) -> None:
+    """A list of the folder's pictures, in turn of these kinds and splits."""
+    rows = [
+        f"{path.relative_to(root).as_posix()},{kinds[place % len(kinds)]},p{place},{splits[place % len(splits)]}\n"
+        for place, path in enumerate(sorted(root.rglob("*.png")))
+    ]
+    (root / "samples.csv").write_text("image,presentation_type,subject,split\n" + "".join(rows))
+
+
+def test_a_division_without_a_test_part_is_not_replaced_in_silence(photos: Folder, checkpoint: Path, tmp_path: Path) -> None:
+    root = photos()
+    listed(root, ("real", "print"), ("train", "train", "dev", "dev"))
+    with pytest.raises(ValueError, match="its splits are dev, train — expected train and test"):
+        finetune(tuned(root, checkpoint, tmp_path / "out"))
+
+
+def test_corrected_labels_are_another_folder(photos: Folder, checkpoint: Path, tmp_path: Path) -> None:
+    """A list of the same length, so that names and sizes are what they were."""
+    root = photos()
+    listed(root, ("real", "fake"), ("train",))
+
+    class Stop(Exception):
+        pass
+
+    def stop(row: Any) -> None:
+        if row["event"] == "prepared":
+            raise Stop
+
+    with pytest.raises(Stop):
+        finetune(tuned(root, checkpoint, tmp_path / "out"), report=stop)
+    listed(root, ("fake", "real"), ("train",))
+    with pytest.raises(ValueError, match="was begun with lists"):
+        finetune(tuned(root, checkpoint, tmp_path / "out"))
 
 
 def test_whether_training_has_helped_is_said() -> None:

@@ -13,8 +13,9 @@ from PIL import Image
 from faceshield.model import is_adapter, load, save
 from faceshield.model.adapter import attach
 from faceshield.predictor import FaceShieldPredictor
+from faceshield.provenance import write_run
 from faceshield.recipes.keep import keep_best
-from faceshield.records import Sample, write_jsonl, write_run
+from faceshield.records import Sample, write_jsonl
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
 

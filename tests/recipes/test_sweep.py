@@ -90,6 +90,10 @@ def test_overrides_read_back() -> None:
         ({"variants": {"a/b": {}}}, "name 'a/b'"),
         ({"dev": "dev.jsonl"}, "dev without test"),
         ({"stages": {}}, "at least 1"),
+        ({"grid": {"seed": [1, 2]}}, "seed of a stage or a variant"),
+        ({"variants": {"a": {"init": "tiny"}, "b": {"init": "other"}}}, "init of a stage or a variant"),
+        ({"settings": {"seed": 7}}, "seed of a stage or a variant"),
+        ({"stages": {"one": {"stage": "sft", "out": "y"}}}, "out of a stage or a variant"),
     ],
 )
 def test_what_is_no_sweep(changes: dict[str, Any], said: str) -> None:
@@ -147,6 +151,13 @@ def test_a_stage_repeated(sets: dict[str, Path], checkpoint: Path, tmp_path: Pat
     assert f"{100 * statistics.fmean(aucs):.2f} ± {100 * statistics.stdev(aucs):.2f}" in table({"both": both})
     losses = json.loads((tmp_path / "out/results.json").read_text())["loss"][""]
     assert losses["runs"] == 2 and losses["std"] > 0
+    # A third one on other data would be in one mean with these.
+    for name, refused in (("test", "begun with sets"), ("dialogues", "begun with dialogues")):
+        whole = sets[name].read_text()
+        sets[name].write_text("".join(whole.splitlines(keepends=True)[:-1]))
+        again = run("pretrain", *told, "--repeat", 2, "--test", sets["test"], "--dev", sets["dev"], "log_every=1")
+        assert isinstance(again.exception, ValueError) and refused in str(again.exception)
+        sets[name].write_text(whole)
 
 
 def test_what_cannot_be_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,10 +10,12 @@ import pytest
 from typer.testing import CliRunner
 
 from faceshield.cli import app
+from faceshield.evaluation.development import judged
 from faceshield.looks import how_looked
-from faceshield.model import read_info
-from faceshield.recipes.threshold import ThresholdConfig, judged, store_threshold
-from faceshield.records import Prediction, write_jsonl, write_run
+from faceshield.model import checkpoint_hash, read_info
+from faceshield.provenance import write_run
+from faceshield.recipes.threshold import ThresholdConfig, store_threshold
+from faceshield.records import Prediction, write_jsonl
 
 
 def prediction(index: int, score: float, is_attack: bool, task: str = "coarse") -> Prediction:
@@ -55,8 +57,23 @@ def test_how_faces_were_looked_at_is_kept_with_it(tmp_path: Path, surroundings: 
     write_jsonl(tmp_path / "more.jsonl", [prediction(2, 0.8, False)])
     write_run(tmp_path / "more.jsonl", config={"options": how_looked("detect", surroundings)}, seed=None, inputs=[])
     both = ThresholdConfig(predictions=[tmp_path / "dev.jsonl", tmp_path / "more.jsonl"], out=model)
-    with pytest.raises(ValueError, match="expected one way"):
+    with pytest.raises(ValueError, match="dev.jsonl and .*more.jsonl were made with .*expected the same model, used alike"):
         store_threshold(both)
+
+
+def test_another_models_predictions_give_no_threshold(tmp_path: Path) -> None:
+    dev, model = tmp_path / "dev.jsonl", tmp_path / "model"
+    write_jsonl(dev, [prediction(0, 0.9, False), prediction(1, 0.1, True)])
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    config = ThresholdConfig(predictions=[dev], out=model)
+    write_run(dev, config={"options": {"weights": "0123456789abcdef"}}, seed=None, inputs=[])
+    with pytest.raises(ValueError, match="of another model, or of other weights, than .*model"):
+        store_threshold(config)
+    assert not (model / "faceshield.json").exists()
+    write_run(dev, config={"options": {"weights": checkpoint_hash(model)}}, seed=None, inputs=[])
+    assert 0.1 < store_threshold(config) < 0.9
+    assert 0.1 < store_threshold(config) < 0.9  # the threshold is no part of the weights
 
 
 def test_a_misspelt_checkpoint_is_told_and_no_folder_is_made(tmp_path: Path) -> None:

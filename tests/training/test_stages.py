@@ -18,7 +18,8 @@ from faceshield import FaceShieldPredictor
 from faceshield.cli import app
 from faceshield.model import Checkpoint, base_name, is_adapter, load, read_info, save
 from faceshield.model.checkpoint import INFO_FILE
-from faceshield.records import Dialogue, image_path, read_jsonl, write_jsonl, write_run, write_text_atomic
+from faceshield.provenance import write_run, write_text_atomic
+from faceshield.records import Dialogue, image_path, read_jsonl, write_jsonl
 from faceshield.training.collate import ABOUT, apart, collate
 from faceshield.training.dataset import DialogueRows, EpochOrder, SupervisionError, make_row, seed_of
 from faceshield.training.settings import StageConfig, inherited

@@ -25,7 +25,7 @@ from torch.nn import functional
 
 from faceshield.baselines import BASELINE_FILE
 from faceshield.config import Config
-from faceshield.records import write_json_atomic
+from faceshield.provenance import write_json_atomic
 from faceshield.taxonomy import PRESENTATION_TYPES
 
 WEIGHTS_FILE = "model.safetensors"

@@ -30,7 +30,8 @@ from faceshield.baselines.base import (
 )
 from faceshield.model import resolve_model
 from faceshield.model.checkpoint import set_info_aside
-from faceshield.records import Sample, file_sha256, write_run
+from faceshield.provenance import file_sha256, write_run
+from faceshield.records import Sample
 from faceshield.taxonomy import PRESENTATION_TYPES
 from faceshield.training.augment import colour_jitter, flip_and_shift, to_float
 from faceshield.training.picture_run import PictureConfig, PictureRun

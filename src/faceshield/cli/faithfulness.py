@@ -31,7 +31,8 @@ def faithfulness(
     from faceshield.evaluation.faithfulness import Deletion, delete, summarize
     from faceshield.evaluation.table import percent
     from faceshield.images import read_rgb
-    from faceshield.records import read_jsonl, write_json_atomic
+    from faceshield.provenance import write_json_atomic
+    from faceshield.records import read_jsonl
 
     settings = [f"api_key_env={json.dumps(api_key_env)}"] if api_key_env is not None else []
     asker = load_model(model, endpoint=endpoint, settings=settings)

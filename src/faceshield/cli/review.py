@@ -30,7 +30,7 @@ def review(
     """Review dialogues in the browser; every decision is stored at once. Ctrl-C writes OUT."""
     from faceshield.data_engine.review import ReviewConfig, ReviewQueue, export, label_studio
     from faceshield.data_engine.stage import rejects_path
-    from faceshield.records import check_not_read
+    from faceshield.provenance import check_not_read
 
     check_not_read([out], [dialogues])  # the queue hangs on the dialogues as they are
     config = ReviewConfig.of(sample=_share(sample), overlap=_share(overlap), seed=seed)

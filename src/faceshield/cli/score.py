@@ -34,7 +34,8 @@ def score(
 
     from faceshield.evaluation.score import score as measure
     from faceshield.evaluation.table import table
-    from faceshield.records import Prediction, read_jsonl, write_json_atomic, write_run
+    from faceshield.provenance import write_json_atomic, write_run
+    from faceshield.records import Prediction, read_jsonl
 
     if sum([model is not None, threshold_from is not None, answer]) != 1:
         raise ValueError(
@@ -60,22 +61,12 @@ def score(
 
 
 def _chosen(predictions: Path, rows: Sequence[Prediction], development: Path, criterion: str) -> Threshold:
-    from faceshield.evaluation.threshold import choose_threshold
-    from faceshield.records import Prediction, image_path, read_jsonl
+    from faceshield.evaluation.development import check_apart, check_made_alike, chosen_on
+    from faceshield.records import Prediction, iter_jsonl
 
-    dev = [row for row in read_jsonl(development, Prediction) if row.task == "coarse"]
-    dev = [row for row in dev if row.truth.is_attack is not None]
-    # By picture, not by id: two simulated sets number their samples alike.
-    scored = {image_path(row, predictions).resolve() for row in rows}
-    shared = [row.sample_id for row in dev if image_path(row, development).resolve() in scored]
-    if shared:
-        raise ValueError(
-            f"{len(shared)} samples of {development} are scored too ({shared[0]}, …) — expected a "
-            "development set apart from the test set — a threshold chosen on the test set measures nothing"
-        )
-    scores = [float("nan") if row.bonafide_score is None else row.bonafide_score for row in dev]
-    truth = [bool(row.truth.is_attack) for row in dev]
-    return choose_threshold(scores, truth, criterion, dataset=str(development))
+    check_apart(iter_jsonl(development, Prediction), development, rows, predictions)
+    check_made_alike(development, predictions)
+    return chosen_on([development], criterion)
 
 
 def _shipped(model: str, predictions: Path) -> Threshold:

@@ -20,7 +20,7 @@ def table(
     import json
 
     from faceshield.evaluation.table import table as render
-    from faceshield.records import write_text_atomic
+    from faceshield.provenance import write_text_atomic
 
     systems: dict[str, dict[str, object]] = {}
     for given in metrics:

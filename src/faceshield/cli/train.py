@@ -123,7 +123,8 @@ def _sweep_of(stage: str, source: Path | None, given: list[str], **options: int 
     if stage not in ("pretrain", "sft"):
         raise ValueError(f"--repeat of stage {stage} — expected pretrain or sft, or a sweep — repeat it with seed=1, seed=2, …")
     one = StageConfig.load(source, given)  # its faults are told with their file and line
-    entry = dict(map(read_override, given)) | ({} if source is None else {"config": str(source)})
+    entry = {key: value for key, value in map(read_override, given) if key not in ("init", "out", "seed")}
+    entry |= {} if source is None else {"config": str(source)}
     values = {"init": one.init, "out": one.out, "seed": one.seed, "stages": {stage: entry}}
     return SweepConfig.load(None, [*(override(name, value) for name, value in values.items()), *told])
 

@@ -21,7 +21,8 @@ from faceshield.config import Config
 from faceshield.data_engine.contradictions import contradictions
 from faceshield.data_engine.generate import TASK_NAMES
 from faceshield.images import open_picture
-from faceshield.records import Dialogue, image_path, iter_jsonl, write_json_atomic, write_text_atomic
+from faceshield.provenance import write_json_atomic, write_text_atomic
+from faceshield.records import Dialogue, image_path, iter_jsonl
 from faceshield.taxonomy import PRESENTATION_TYPES, UNTYPED
 
 _BINS = (0, 5, 10, 15, 20, 30, 45, 60, 90, 120, 10**9)

@@ -19,8 +19,8 @@ from typing import Any, Protocol, TypeVar
 from faceshield.chat import AssistantDown
 from faceshield.data_engine.backends.base import Backend
 from faceshield.engines import LOCAL, Engine
-from faceshield.provenance import read_run
-from faceshield.records import Dialogue, Record, check_not_read, file_sha256, write_run, write_text_atomic
+from faceshield.provenance import check_not_read, file_sha256, read_run, write_run, write_text_atomic
+from faceshield.records import Dialogue, Record
 
 Item = TypeVar("Item")
 

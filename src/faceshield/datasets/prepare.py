@@ -30,7 +30,8 @@ from faceshield.datasets.extract import Done, Frame, Task, detector_of, extract
 from faceshield.datasets.media import need
 from faceshield.datasets.workers import Crash, in_order
 from faceshield.face import CROP_MARGIN
-from faceshield.records import Sample, check_not_read, iter_jsonl, write_run
+from faceshield.provenance import check_not_read, file_sha256, write_run
+from faceshield.records import Sample, iter_jsonl
 
 Progress = Callable[[int], None]
 """Called with the number of units done."""
@@ -163,16 +164,16 @@ def prepare(data: DataSet, config: PrepareConfig, progress: Progress | None = No
 
     walked, marks = hashlib.sha256(), deque[str]()
 
-    def walk(found: Unit | Problem) -> None:
-        walked.update(f"{getattr(found, 'id', '')}\0{found.path}\n".encode("utf-8", "backslashreplace"))
+    def note(found: Unit | Problem) -> None:
+        walked.update(f"{found!r}\n".encode("utf-8", "backslashreplace"))
 
     def tasks() -> Iterator[Task]:
         found_all = chain(met_labels(), faults, others)
         for found in islice(found_all, journal.units):
-            walk(found)
+            note(found)
         journal.check(walked.hexdigest())
         for found in found_all:
-            walk(found)
+            note(found)
             marks.append(walked.hexdigest())
             own, face = (by.get(found.id, {}) if isinstance(found, Unit) else {} for by in (drawn, faces))
             yield Task(_checked(found, types), data.root, folder, config, own, face)
@@ -279,10 +280,9 @@ class _Journal:
         self.out, self.rejects = config.out, rejects_path(config.out)
         self.parts = tuple(path.with_name(f".{path.name}.part") for path in (self.out, self.rejects))
         self.file = config.out.with_name(f".{config.out.name}.journal")
-        # `inspectable` came later: a run that was stopped before goes on.
-        new = set() if config.inspectable else {"inspectable"}
-        settings = config.model_dump(mode="json", exclude={"workers", "timeout", "out"} | new)
-        self.head = json.dumps({"data": data.name, "root": str(data.root.resolve()), **settings}, sort_keys=True)
+        settings = config.model_dump(mode="json", exclude={"workers", "timeout", "out"})
+        read = [file_sha256(file) for file in (*config.known, config.boxes, config.faces) if file is not None]
+        self.head = json.dumps({"data": data.name, "root": str(data.root.resolve()), "read": read, **settings}, sort_keys=True)
         self.units, self.mark = 0, ""
         config.out.parent.mkdir(parents=True, exist_ok=True)
 
@@ -295,8 +295,8 @@ class _Journal:
                 for line in lines:
                     if not line.endswith(b"\n"):
                         break
-                    units, samples, rejects, *mark = line.split()
-                    self.units, lengths, self.mark = int(units), [int(samples), int(rejects)], b"".join(mark).decode()
+                    units, samples, rejects, mark = line.split()
+                    self.units, lengths, self.mark = int(units), [int(samples), int(rejects)], mark.decode()
             if self.units and head.decode().rstrip("\n") != self.head:
                 raise ValueError(
                     f"{self.file}: a stopped run with other settings — expected the same command — "
@@ -316,14 +316,14 @@ class _Journal:
         return summary
 
     def check(self, mark: str) -> None:
-        """Whether the walk is the stopped run's up to its last unit.
+        """Whether the walk is the stopped run's up to its last unit, labels and all.
 
         Raises:
             ValueError: it is not: what came since would be passed over, or done twice.
         """
         if self.mark and mark != self.mark:
             raise ValueError(
-                f"{self.file}: files have come or gone since this run was stopped — expected the same copy — "
+                f"{self.file}: files, labels or lists have changed since this run was stopped — expected the same copy — "
                 "delete this file to start afresh"
             )
 

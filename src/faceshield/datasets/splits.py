@@ -20,7 +20,8 @@ from typing import Any, Literal, NamedTuple
 from pydantic import Field, model_validator
 
 from faceshield.config import Config
-from faceshield.records import Sample, check_not_read, iter_jsonl, rebase_image, write_json_atomic, write_jsonl, write_run
+from faceshield.provenance import check_not_read, write_json_atomic, write_run
+from faceshield.records import Sample, iter_jsonl, rebase_image, write_jsonl
 from faceshield.taxonomy import BONAFIDE, UNTYPED
 
 SPLITS = ("train", "dev", "test")

@@ -21,18 +21,8 @@ from faceshield.evaluation.asking import bonafide_scores
 from faceshield.evaluation.metrics.intervals import Estimate, FloatArray, bootstrap_intervals, rate
 from faceshield.evaluation.predict import Load, check_same_system
 from faceshield.images import load_rgb
-from faceshield.provenance import read_run
-from faceshield.records import (
-    Box,
-    JsonlWriter,
-    Prediction,
-    Record,
-    Truth,
-    image_path,
-    read_jsonl,
-    rebase_image,
-    write_run,
-)
+from faceshield.provenance import read_run, write_run
+from faceshield.records import Box, JsonlWriter, Prediction, Record, Truth, image_path, read_jsonl, rebase_image
 from faceshield.tasks import COARSE
 
 Hide = Literal["boxes", "tokens"]

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 Metrics = Mapping[str, Any]
@@ -62,7 +61,6 @@ def _save(path: Path, paint: Callable[[Axes], None]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     # No pyplot: a figure of its own needs neither a display nor a global state.
     figure = Figure(figsize=(6.4, 6.0), layout="constrained")
-    FigureCanvasAgg(figure)
     paint(figure.add_subplot())
     figure.savefig(path, dpi=150, metadata={"Software": ""})
     return path

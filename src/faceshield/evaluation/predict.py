@@ -26,20 +26,8 @@ from faceshield.evaluation import asking
 from faceshield.evaluation.archive import read_inputs
 from faceshield.evaluation.asking import SCORED, Said, Scores, answerable, attempt, can_ask, can_score, each, question_of
 from faceshield.images import load_rgb
-from faceshield.provenance import read_run
-from faceshield.records import (
-    JsonlWriter,
-    Photo,
-    Prediction,
-    Sample,
-    Truth,
-    image_path,
-    iter_jsonl,
-    lock,
-    rebase_image,
-    write_run,
-    write_text_atomic,
-)
+from faceshield.provenance import lock, read_run, write_run, write_text_atomic
+from faceshield.records import JsonlWriter, Photo, Prediction, Sample, Truth, image_path, iter_jsonl, rebase_image
 from faceshield.tasks import TASKS, Answer
 
 Load = Callable[[Path], Any]
@@ -317,7 +305,7 @@ def _stranger(rows: Sequence[Photo], listed_in: Path, out: Path) -> Callable[[Pr
         if row is None:
             return labelled
         if isinstance(row, Sample):
-            return _told(kept.truth) != _told(row)
+            return _told(kept.truth) != _told(row) or Path(kept.image).name != Path(row.image).name
         was = kept.truth.meta.get("file")
         return kept.image != rebase_image(row.image, listed_in, out) or was not in (None, _file(row, listed_in))
 
@@ -333,9 +321,10 @@ def _file(photo: Photo, listed_in: Path) -> str | None:
     return f"{stat.st_size} bytes, {stat.st_mtime_ns} ns"
 
 
-def _told(truth: Sample | Truth) -> tuple[Any, ...]:
-    """What an answer was to: the truth, and which picture, as far as its sample says."""
-    return truth.is_attack, truth.presentation_type, truth.boxes, truth.size_wh, truth.meta.get("sha256")
+def _told(truth: Sample | Truth) -> dict[str, Any]:
+    """What an answer was to: all that is known of the picture, but for what is written along."""
+    own = {name: getattr(truth, name) for name in Truth.model_fields if name not in ("answer", "meta")}
+    return {**own, "sha256": truth.meta.get("sha256")}
 
 
 def _predict_batch(batch: Sequence[tuple[Photo, list[str]]], *, asker: Any, samples: Path, out: Path, load: Load) -> _Outcome:
@@ -415,7 +404,7 @@ def _row(
         bonafide_score=bonafide_score,
         type_scores=dict(type_scores) if type_scores else None,
         error="; ".join([*told, *([f"reference: {_described(reference_fault)}"] if reference_fault else [])]) or None,
-        truth=_truth(sample, reference, size_wh, file),
+        truth=Truth.of(sample, reference) if isinstance(sample, Sample) else Truth(size_wh=size_wh, meta={"file": file}),
         **fields,
     )
 
@@ -425,23 +414,6 @@ def _size_wh(image: Any) -> tuple[int, int] | None:
     if isinstance(image, Image.Image):
         return image.size
     return None if image is None else (int(image.shape[1]), int(image.shape[0]))
-
-
-def _truth(sample: Photo, reference: str | None, size_wh: tuple[int, int] | None, file: str | None) -> Truth:
-    if not isinstance(sample, Sample):
-        return Truth(size_wh=size_wh, meta={"file": file})
-    return Truth(
-        is_attack=sample.is_attack,
-        presentation_type=sample.presentation_type,
-        boxes=sample.boxes,
-        size_wh=sample.size_wh,
-        answer=reference,
-        dataset=sample.dataset,
-        original_label=sample.original_label,
-        subject=sample.subject,
-        video=sample.video,
-        meta=sample.meta,
-    )
 
 
 def _described(error: Exception) -> str:

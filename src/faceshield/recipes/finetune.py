@@ -21,6 +21,7 @@ from faceshield.config import Config
 from faceshield.data_engine.backends import BackendConfig
 from faceshield.data_engine.generate import GenerateConfig, generate
 from faceshield.datasets import DATASETS, PrepareConfig, prepare, rejects_path
+from faceshield.datasets.folder import LINES, LIST
 from faceshield.datasets.splits import SPLITS, SplitConfig, split
 from faceshield.evaluation.table import table
 from faceshield.evaluation.threshold import bpcer_limit
@@ -28,11 +29,11 @@ from faceshield.inspection import FaceMode
 from faceshield.looks import how_looked
 from faceshield.model import count_parameters, is_adapter, read_info, resolve_model
 from faceshield.model.checkpoint import weights_folder
-from faceshield.provenance import begun
+from faceshield.provenance import begun, file_sha256, write_text_atomic
 from faceshield.recipes.keep import SHARES, keep_best
 from faceshield.recipes.measure import METRICS_FILE, measure
 from faceshield.recipes.sweep import override
-from faceshield.records import Prediction, Sample, file_sha256, iter_jsonl, read_jsonl, write_text_atomic
+from faceshield.records import Prediction, Sample, iter_jsonl, read_jsonl
 from faceshield.tasks import COARSE, QUESTIONS, TASKS
 from faceshield.taxonomy import BONAFIDE, UNTYPED
 from faceshield.training.settings import MACHINE, StageConfig
@@ -131,7 +132,9 @@ def finetune(config: FinetuneConfig, *, report: Report | None = None) -> Finetun
     looked = {} if config.folder.is_file() else how_looked(config.face, twice=False)
     told = {key: value for key, value in config.settings.items() if key not in MACHINE}
     own = config.model_dump(mode="json", exclude={"out", "settings"}) | {"folder": str(config.folder.resolve())}
-    begun(config.out, "finetune", {**own, "pictures": file_sha256(config.folder), **looked, **told})
+    lists = [file for name in (LIST, LINES) if (file := config.folder / name).is_file()]
+    content = {"pictures": file_sha256(config.folder), "lists": [file_sha256(file) for file in lists]}
+    begun(config.out, "finetune", {**own, **content, **looked, **told})
     data = config.out / "data"
     samples = _prepared(config, data, tell)
     parts = _divided(config, samples, data, tell)
@@ -176,6 +179,16 @@ def _check(config: FinetuneConfig) -> None:
         raise ValueError(f"out {config.out} lies in {config.folder} — expected a folder elsewhere — choose another --out")
     if unknown := sorted(set(config.tasks or ()) - set(TASKS)):
         raise ValueError(f"task {unknown[0]!r} — expected some of {', '.join(TASKS)}")
+    instead = {
+        "init": "--model",
+        "out": "--out",
+        "dialogues": "FOLDER",
+        "save": "nothing, an adapter is saved",
+        "stage": "nothing",
+    }
+    if fixed := sorted(instead.keys() & config.settings):
+        told = ", ".join(f"{name} (give {instead[name]})" for name in fixed)
+        raise ValueError(f"setting {told} — expected settings of the training alone — leave it out")
     bpcer_limit(config.criterion)
     resolve_model(config.init)
 
@@ -222,15 +235,21 @@ def _divided(config: FinetuneConfig, samples: Path, data: Path, tell: Report) ->
         own = {row.split for row in iter_jsonl(samples, Sample)}
         if strange := sorted(name for name in own if name is not None and name not in SPLITS):
             raise ValueError(f"{config.folder}: split {', '.join(strange)} — expected {', '.join(SPLITS)} — correct it")
+        if len(own) > 1 and not {"train", "test"} <= own:
+            found = ", ".join(sorted(name or "none" for name in own))
+            raise ValueError(
+                f"{config.folder}: its splits are {found} — expected train and test, and dev if there is one, of "
+                "every picture; or none, for all to be divided here — correct the column `split`, or leave it out"
+            )
         protocol: Any = "official" if {"train", "test"} <= own else "subject-disjoint"
         divided = SplitConfig(
             out=data, protocol=protocol, test_share=config.test_share, dev_share=config.dev_share, seed=config.seed
         )
         try:
-            found = split([samples], divided)
+            report = split([samples], divided)
         except ValueError as error:
             raise ValueError(f"{config.folder}: {error}; {_more_people(config, samples)}") from None
-        for line in found.lines():
+        for line in report.lines():
             tell({"event": "split", "": line})
     counts = {name: _counts(file) if file.is_file() else Counter() for name, file in parts.items()}
     short = [

@@ -21,8 +21,8 @@ from faceshield.evaluation.metrics.pad import ScoreCurve
 from faceshield.model import load, save
 from faceshield.model.adapter import PROJECTOR, read_settings
 from faceshield.predictor import FaceShieldPredictor
-from faceshield.provenance import read_run
-from faceshield.records import Sample, image_path, read_jsonl, write_run
+from faceshield.provenance import read_run, write_run
+from faceshield.records import Sample, image_path, read_jsonl
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 ADAPTER = "default"  # PEFT's name of the only one

@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from faceshield.baselines import load_model
-from faceshield.evaluation import Threshold, choose_threshold, predict, score
+from faceshield.evaluation import Threshold, predict, score
+from faceshield.evaluation.development import check_apart, chosen_on
 from faceshield.images import read_rgb
 from faceshield.model import read_info, resolve_model
-from faceshield.recipes.threshold import ThresholdConfig, judged, store_threshold
-from faceshield.records import Prediction, Sample, image_path, iter_jsonl, read_jsonl, write_json_atomic, write_run
+from faceshield.provenance import write_json_atomic, write_run
+from faceshield.recipes.threshold import ThresholdConfig, store_threshold
+from faceshield.records import Prediction, Sample, iter_jsonl, read_jsonl
 from faceshield.tasks import COARSE, TASKS
 
 METRICS_FILE = "metrics.json"
@@ -64,7 +67,7 @@ def measure(
     out, test = Path(out), Path(test)
     sets = {"test": test} if dev is None else {"dev": Path(dev), "test": test}
     if dev is not None:
-        check_apart(Path(dev), test)
+        check_apart(iter_jsonl(Path(dev), Sample), Path(dev), iter_jsonl(test, Sample), test)
     with contextlib.ExitStack() as stack:
         asker = load_model(model, **(asked or {}))
         if hasattr(asker, "close"):
@@ -76,7 +79,7 @@ def measure(
         if info.threshold is not None:
             threshold = Threshold(info.threshold, {"model": str(model), **info.threshold_source})
     elif dev is not None:
-        threshold = _threshold(out / "dev.jsonl", criterion, str(dev))
+        threshold = chosen_on([out / "dev.jsonl"], criterion, dataset=str(dev))
         if store:
             config = ThresholdConfig(predictions=[out / "dev.jsonl"], out=Path(model), criterion=criterion, dataset=str(dev))
             store_threshold(config, told)
@@ -88,26 +91,10 @@ def measure(
     return metrics
 
 
-def check_apart(dev: Path, test: Path) -> None:
-    """Raises ValueError where a picture is in both samples files."""
-    tested = {image_path(row, test).resolve() for row in iter_jsonl(test, Sample)}
-    shared = [row.id for row in iter_jsonl(dev, Sample) if image_path(row, dev).resolve() in tested]
-    if shared:
-        raise ValueError(
-            f"{len(shared)} pictures of {dev} are in {test} too ({shared[0]}, …) — expected a development set apart from the "
-            "test set — divide them with faceshield split"
-        )
-
-
 def _predict(
     asker: Any, out: Path, sets: dict[str, Path], tasks: Sequence[str], system: str, progress: Progress | None
 ) -> None:
     for name, samples in sets.items():
-
-        def advance(done: int, total: int, name: str = name) -> None:
-            if progress is not None:
-                progress(name, done, total)
-
         predict(
             samples,
             asker,
@@ -117,11 +104,5 @@ def _predict(
             options=getattr(asker, "settings", None),
             retry_errors=True,
             load=read_rgb,
-            progress=advance,
+            progress=progress and partial(progress, name),
         )
-
-
-def _threshold(predictions: Path, criterion: str, dataset: str) -> Threshold:
-    rows, _ = judged([predictions])
-    scores, truth = [float(row.bonafide_score or 0.0) for row in rows], [bool(row.truth.is_attack) for row in rows]
-    return choose_threshold(scores, truth, criterion, dataset=dataset)

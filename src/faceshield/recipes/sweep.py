@@ -19,11 +19,12 @@ import yaml
 from pydantic import Field, field_validator, model_validator
 
 from faceshield.config import Config
+from faceshield.evaluation.development import check_apart
 from faceshield.evaluation.repeats import collected, mean_std
 from faceshield.evaluation.table import table
-from faceshield.provenance import begun
-from faceshield.recipes.measure import METRICS_FILE, check_apart, measure
-from faceshield.records import Sample, read_jsonl, write_json_atomic, write_run, write_text_atomic
+from faceshield.provenance import begun, file_sha256, write_json_atomic, write_run, write_text_atomic
+from faceshield.recipes.measure import METRICS_FILE, measure
+from faceshield.records import Sample, read_jsonl
 from faceshield.tasks import QUESTIONS, TASKS
 from faceshield.training.settings import MACHINE, StageConfig
 from faceshield.training.stages import train_stage
@@ -77,6 +78,12 @@ class SweepConfig(Config):
             raise ValueError(f"name {wrong[0]!r} — expected one that a folder can have — leave out '/' and a leading '.'")
         if unknown := sorted(set(self.only or ()) - set(self.all_variants())):
             raise ValueError(f"only {unknown[0]!r} — expected some of {', '.join(self.all_variants())}")
+        told = [*self.stages.values(), self.settings, self.grid, *self.variants.values()]
+        if own := sorted({key for changes in told for key in changes} & {"init", "out", "seed"}):
+            raise ValueError(
+                f"{', '.join(own)} of a stage or a variant — expected none: every run has its own folder, its seed and "
+                "the stage before it — use the sweep's own init, out, seed and repeat"
+            )
         if self.dev is not None and self.test is None:
             raise ValueError("dev without test — expected samples to score too — give test=FILE")
         return self
@@ -167,9 +174,9 @@ def run_sweep(config: SweepConfig, *, report: Report | None = None) -> Results:
     """
     tell = report or (lambda row: None)
     if config.test is not None:  # faults in the sets are told now, not after the first training
-        read_jsonl(config.test, Sample)
+        tested = read_jsonl(config.test, Sample)
         if config.dev is not None:
-            check_apart(config.dev, config.test)
+            check_apart(read_jsonl(config.dev, Sample), config.dev, tested, config.test)
     results = Results()
     runs = list(plan(config))
     scored: dict[str, list[dict[str, Any]]] = {}
@@ -197,14 +204,14 @@ def run_sweep(config: SweepConfig, *, report: Report | None = None) -> Results:
 def _train(run: Run, tell: Report) -> None:
     for stage in run.stages.values():
         begun(stage.out, "sweep", stage.model_dump(mode="json", exclude=MACHINE))
-        if not (stage.out / "run.json").is_file():  # written after the weights
-            train_stage(stage, questions=QUESTIONS, report=tell)
+        train_stage(stage, questions=QUESTIONS, report=tell)  # finished before, of the same dialogues: nothing to do
 
 
 def _metrics(config: SweepConfig, run: Run, tell: Report) -> dict[str, Any]:
     assert config.test is not None
     scores = run.folder / "scores"
-    begun(scores, "sweep", config.model_dump(mode="json", include={"test", "dev", "tasks", "criterion"}))
+    sets = [file_sha256(file) for file in (config.dev, config.test) if file is not None]
+    begun(scores, "sweep", {**config.model_dump(mode="json", include={"test", "dev", "tasks", "criterion"}), "sets": sets})
     file = scores / METRICS_FILE
     if file.is_file():
         found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))

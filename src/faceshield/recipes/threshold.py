@@ -5,7 +5,7 @@ Use: `faceshield train threshold out=runs/tiny/sft predictions=dev/predictions.j
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -14,13 +14,14 @@ import numpy as np
 from pydantic import Field
 
 from faceshield.config import Config, Paths
+from faceshield.evaluation.development import judged, named, options_of
 from faceshield.evaluation.metrics.calibration import fit_score_map
 from faceshield.evaluation.threshold import choose_threshold
-from faceshield.model import read_info
+from faceshield.model import checkpoint_hash, read_info
 from faceshield.model.checkpoint import INFO_FILE, CheckpointInfo
-from faceshield.provenance import read_run
-from faceshield.records import Prediction, file_sha256, read_jsonl, write_json_atomic
-from faceshield.tasks import COARSE
+from faceshield.provenance import file_sha256, write_json_atomic
+
+_LOOKS = ("face", "looks", "keep_tokens", "pvtm")  # of a predictor's options, what another use may do otherwise
 
 
 class ThresholdConfig(Config):
@@ -46,29 +47,6 @@ class ThresholdConfig(Config):
     unjudged: bool = False
 
 
-def judged(predictions: Sequence[Path], *, unjudged: bool | None = None) -> tuple[list[Prediction], int]:
-    """The coarse rows of a development set that have a score and a truth, and how many with a truth have no score.
-
-    Raises:
-        ValueError: no such rows; or some have no score and are not to be left out (`unjudged`; None: the caller has no such
-            option).
-    """
-    names = ", ".join(map(str, predictions))
-    rows = [row for file in predictions for row in read_jsonl(file, Prediction)]
-    asked = [row for row in rows if row.task == COARSE.name and row.truth.is_attack is not None]
-    scored = [row for row in asked if row.bonafide_score is not None]
-    if not asked:
-        raise ValueError(f"{names}: no coarse row with a score and a truth — predict a development set first")
-    if not scored or (len(scored) < len(asked) and not unjudged):
-        reason = next(row.error or row.status for row in asked if row.bonafide_score is None)
-        leave = ", or leave them out with unjudged=true" if scored and unjudged is not None else ""
-        raise ValueError(
-            f"{names}: {len(asked) - len(scored)} of {len(asked)} pictures got no score ({reason}) — expected one a row, for a "
-            f"threshold of the rest would flatter — predict them again by the same command{leave}"
-        )
-    return scored, len(asked) - len(scored)
-
-
 def store_threshold(config: ThresholdConfig, told: Mapping[str, Any] | None = None) -> float:
     """Chooses and stores the threshold and returns it.
 
@@ -83,16 +61,22 @@ def store_threshold(config: ThresholdConfig, told: Mapping[str, Any] | None = No
     Raises:
         FileNotFoundError: no such checkpoint.
         ValueError: no coarse predictions with a score and a truth, some without a score that are not to be left out, or
-            predictions of more than one question; some made before a calibration and some after, or looked at in two ways;
-            or a criterion that only a threshold above every score meets.
+            predictions of more than one question; of other weights than `out`'s; some made before a calibration and some after,
+            or looked at in two ways; or a criterion that only a threshold above every score meets.
     """
-    names = ", ".join(map(str, config.predictions))
+    names = named(config.predictions)
     rows, unjudged = judged(config.predictions, unjudged=config.unjudged)
     questions = sorted({row.question for row in rows})
     if len(questions) > 1:
         raise ValueError(f"{names}: scores of the questions {questions} — expected one — predict again with one version")
     if not config.out.is_dir():
         raise FileNotFoundError(f"{config.out}: no such folder — expected the checkpoint that was scored — check the path")
+    options = options_of(config.predictions)
+    if options.get("weights") not in (None, checkpoint_hash(config.out)):
+        raise ValueError(
+            f"{names}: of another model, or of other weights, than {config.out} — expected its own predictions — name the "
+            "checkpoint that made them, or predict again"
+        )
     truth = [bool(row.truth.is_attack) for row in rows]
     info = read_info(config.out)
     scores, calibration = _calibrated(config, info, [float(row.bonafide_score or 0.0) for row in rows], truth)
@@ -103,25 +87,14 @@ def store_threshold(config: ThresholdConfig, told: Mapping[str, Any] | None = No
             f"{names}: {config.criterion} is met only by refusing every picture, for attacks score 1 — expected a threshold "
             "of at most 1 — choose another criterion"
         )
-    source = {**chosen.source, **_looked(config.predictions), **(told or {})}
+    looked = {name: value for name, value in options.items() if name in _LOOKS}
+    source = {**chosen.source, **looked, **(told or {})}
     if config.unjudged:
         source["n_not_judged"] = unjudged
     fixed = {**info.questions, "coarse": questions[0]}
     info = replace(info, threshold=value, threshold_source=source, calibration=calibration, questions=fixed)
     write_json_atomic(config.out / INFO_FILE, asdict(info))
     return value
-
-
-def _looked(predictions: Sequence[Path]) -> dict[str, str]:
-    """How the scores of these predictions were made, as far as their record says: how faces were looked at
-    (`looks.how_looked`), with which vision tokens."""
-    options = [read_run(file).get("config", {}).get("options") or {} for file in predictions]
-    ways = [{name: one[name] for name in ("face", "looks", "keep_tokens", "pvtm") if name in one} for one in options]
-    if any(way != ways[0] for way in ways):
-        raise ValueError(
-            f"{', '.join(map(str, predictions))}: looked at as {', '.join(map(str, ways))} — expected one way — predict again"
-        )
-    return ways[0]
 
 
 def _calibrated(
@@ -132,7 +105,7 @@ def _calibrated(
     older = [name in info.calibration.get("predictions", ()) for name in hashes]
     if any(older) and not all(older):
         raise ValueError(
-            f"{', '.join(map(str, config.predictions))}: some were made before the calibration in {config.out}, some after — "
+            f"{named(config.predictions)}: some were made before the calibration in {config.out}, some after — "
             "expected one kind — predict again"
         )
     if not config.calibrate:
@@ -142,7 +115,7 @@ def _calibrated(
     calibration = {
         "scale": scale * before[0],
         "offset": scale * before[1] + offset,
-        "dataset": config.dataset or ", ".join(map(str, config.predictions)),
+        "dataset": config.dataset or named(config.predictions),
         "n": len(scores),
         "predictions": hashes,
     }

@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from faceshield.records import JsonlWriter, Sample, read_jsonl, write_json_atomic, write_jsonl, write_run
+from faceshield.provenance import write_json_atomic, write_run
+from faceshield.records import JsonlWriter, Sample, read_jsonl, write_jsonl
 from faceshield.simulate.attacks import VARIANTS, attack, typical_first
 from faceshield.simulate.camera import capture, draw_settings, draw_severity
 from faceshield.simulate.domains import VERSION, Domain, domain_named, domain_schedule

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from faceshield.records import write_text_atomic
+from faceshield.provenance import write_text_atomic
 from faceshield.training.watch import FIGURE_FILE, LOG_FILE, read_log
 
 CARD_FILE = "README.md"

@@ -15,7 +15,7 @@ import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from faceshield.model import CheckpointInfo, build_tiny, grow_vision, load, resolve_model, save, train_tokenizer
-from faceshield.records import write_run
+from faceshield.provenance import write_run
 from faceshield.training.foundation_towers import TowersConfig, TowerTexts, TowerTrainer
 from faceshield.training.watch import Report
 

@@ -20,8 +20,8 @@ from torch import nn
 
 from faceshield.config import Config, Paths
 from faceshield.model import checkpoint_hash, load, save
-from faceshield.provenance import begun
-from faceshield.records import Dialogue, file_sha256, read_jsonl, write_run
+from faceshield.provenance import begun, file_sha256, write_run
+from faceshield.records import Dialogue, read_jsonl
 from faceshield.training.dataset import to_train_on
 from faceshield.training.precision import autocast, device
 from faceshield.training.schedule import Clock, cosine_rate, progress

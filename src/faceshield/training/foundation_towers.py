@@ -178,10 +178,9 @@ class TowerTrainer(PictureRun):
     def _predictions(self) -> Iterator[Prediction]:
         for row, score in zip(self.dev_rows, self.dev_scores, strict=True):
             sample = self.pictures.samples[row]
-            truth = Truth.model_validate({name: getattr(sample, name) for name in Truth.model_fields if hasattr(sample, name)})
             yield Prediction(
                 id=f"{sample.id}:coarse", sample_id=sample.id, image=str(self.pictures.paths[row]), task="coarse", question="",
-                bonafide_score=float(score), status="parsed", is_attack=bool(score < 0.5), truth=truth,
+                bonafide_score=float(score), status="parsed", is_attack=bool(score < 0.5), truth=Truth.of(sample),
             )  # fmt: skip
 
     def _judge(self, rows: NDArray[np.int64], output: TowerOutput, owners: NDArray[np.int64]) -> dict[str, NDArray[Any]]:

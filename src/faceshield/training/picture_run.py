@@ -20,8 +20,7 @@ from torch import Tensor, nn
 
 from faceshield.config import Config, Paths
 from faceshield.model import checkpoint_hash, resolve_model
-from faceshield.provenance import begun
-from faceshield.records import file_sha256
+from faceshield.provenance import begun, file_sha256
 from faceshield.training.heads import type_weights
 from faceshield.training.oversample import Oversample, repeats
 from faceshield.training.pictures import Pictures, cached_pixels

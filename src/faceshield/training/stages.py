@@ -31,8 +31,8 @@ from faceshield.model import (
 )
 from faceshield.model.checkpoint import count_parameters, set_info_aside, working_dtype
 from faceshield.model.drafts import Drafts
-from faceshield.provenance import begun, read_run
-from faceshield.records import Sample, file_sha256, image_path, read_jsonl, write_run
+from faceshield.provenance import begun, file_sha256, read_run, write_run
+from faceshield.records import Sample, image_path, read_jsonl
 from faceshield.training.card import write_card
 from faceshield.training.dataset import DialogueRows
 from faceshield.training.precision import uses_bf16
@@ -92,14 +92,14 @@ def train_stage(config: StageConfig, *, questions: Mapping[str, str] | None = No
     transformers_logging.disable_progress_bar()
     arguments = arguments_of(config)
     report = report if report is not None and arguments.process_index == 0 else lambda row: None
-    for name, origin in origins.items():
-        report({"event": "setting", name: getattr(config, name), "from": origin})
     content = {"init": checkpoint_hash(resolve_model(config.init)), "dialogues": _content(config)}
     settings = config.model_dump(mode="json", exclude=MACHINE | ENDS | {"out"}) | content
     begun(config.out, "stage", settings, note=False)
     if _finished(config):
         report({"event": "finished", "": f"{config.out}: finished before — remove its run.json to write it again"})
         return config.out
+    for name, origin in origins.items():
+        report({"event": "setting", name: getattr(config, name), "from": origin})
     trainee = _prepared(config)
     trainee.model.to(arguments.device)
     rows = read_rows(config, trainee.processor, pvtm=trainee.model.config.pvtm_mask_ratio > 0)

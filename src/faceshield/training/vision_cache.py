@@ -28,7 +28,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from faceshield.images import ImageError
-from faceshield.records import write_text_atomic
+from faceshield.provenance import write_text_atomic
 from faceshield.training.pictures import PictureError, Progress, open_rgb, pixel_settings
 
 STREAMS = ("rgb", "savp")

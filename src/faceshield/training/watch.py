@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from faceshield.records import write_text_atomic
+from faceshield.provenance import write_text_atomic
 
 LOG_FILE, FIGURE_FILE = "log.jsonl", "loss.png"
 Report = Callable[[Mapping[str, Any]], None]
@@ -94,12 +94,12 @@ def memory_gib() -> float:
     """Most memory that was used at once: of the GPU, or of this process."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**30
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    unit = 2**30 if sys.platform == "darwin" else 2**20  # bytes there, KiB elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
 def loss_figure(out: Path) -> Path | None:
     """Draws the losses of a stage's log; None where there is no loss in it."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     file = out / LOG_FILE
@@ -107,7 +107,6 @@ def loss_figure(out: Path) -> Path | None:
     if not rows:
         return None
     figure = Figure(figsize=(7, 3.5), layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.subplots()
     axes.plot([row["step"] for row in rows], [row["loss"] for row in rows], linewidth=1)
     axes.set(xlabel="step", ylabel="loss (next token, on answers)", title=f"{out.name}: {rows[-1]['loss']:.4g} at the end")

@@ -20,7 +20,8 @@ from faceshield.data_engine.backends.cache import AnswerCache, cache_key
 from faceshield.data_engine.backends.grammar import GrammarBackend
 from faceshield.data_engine.contradictions import answer_faults, known_truth
 from faceshield.data_engine.prompts import JudgementText, PairsText, Prompt, response_format
-from faceshield.records import Dialogue, Sample, file_sha256
+from faceshield.provenance import file_sha256
+from faceshield.records import Dialogue, Sample
 
 SchemaT = TypeVar("SchemaT", bound=BaseModel)
 

@@ -15,7 +15,8 @@ from typing import Any
 from faceshield.data_engine.contradictions import contradictions
 from faceshield.data_engine.review.queue import Decision, ReviewQueue, edited
 from faceshield.data_engine.stage import rejects_path
-from faceshield.records import Dialogue, iter_jsonl, rebase_image, write_json_atomic, write_jsonl, write_run
+from faceshield.provenance import write_json_atomic, write_run
+from faceshield.records import Dialogue, iter_jsonl, rebase_image, write_jsonl
 
 
 @dataclass(frozen=True)

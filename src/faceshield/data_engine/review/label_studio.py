@@ -15,7 +15,8 @@ from xml.sax.saxutils import quoteattr
 from faceshield.data_engine.contradictions import contradictions, true_regions
 from faceshield.data_engine.review.queue import ReviewQueue, edited, texts
 from faceshield.datasets.boxes import from_percent, to_percent
-from faceshield.records import rebase_image, write_json_atomic, write_text_atomic
+from faceshield.provenance import write_json_atomic, write_text_atomic
+from faceshield.records import rebase_image
 from faceshield.taxonomy import ATTACK_TYPES, UNTYPED
 
 _MOVED = 1.0  # pixels by which a box may differ before it counts as moved: tools round percentages

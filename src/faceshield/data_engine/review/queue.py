@@ -20,7 +20,8 @@ from typing import Any, Literal
 from pydantic import Field
 
 from faceshield.config import Config
-from faceshield.records import Dialogue, RecordError, Turn, file_sha256, read_jsonl
+from faceshield.provenance import file_sha256
+from faceshield.records import Dialogue, RecordError, Turn, read_jsonl
 
 Verdict = Literal["accept", "reject"]
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
@@ -132,9 +131,7 @@ def _covered(row: Sample, grid: int) -> np.ndarray:
 
 
 def _figure(size: tuple[float, float]) -> Figure:
-    figure = Figure(figsize=size, layout="constrained")  # no pyplot: neither a display nor a global state
-    FigureCanvasAgg(figure)
-    return figure
+    return Figure(figsize=size, layout="constrained")  # no pyplot: neither a display nor a global state
 
 
 def _save(figure: Figure, path: Path) -> Path:

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from faceshield.evaluation.table import NONE, Grid
+from faceshield.provenance import write_json_atomic, write_text_atomic
 from faceshield.recipes.reproduce.engine import TIMES_FILE, Outcome
 from faceshield.recipes.reproduce.paper import CROSS, Entry, Metric, Number
-from faceshield.records import write_json_atomic, write_text_atomic
 
 BEGIN, END = "<!-- begin: faceshield reproduce -->", "<!-- end: faceshield reproduce -->"
 

@@ -1,0 +1,81 @@
+"""Predictions of a development set: what a threshold may be chosen on, and for which other predictions it holds.
+
+Use: ``chosen_on([Path("dev.jsonl")], "eer")``, then ``check_made_alike`` and ``check_apart`` with the test's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from faceshield.evaluation.threshold import Threshold, choose_threshold
+from faceshield.provenance import read_run
+from faceshield.records import Photo, Prediction, image_path, read_jsonl
+from faceshield.tasks import COARSE
+
+
+def judged(predictions: Sequence[Path], *, unjudged: bool | None = None) -> tuple[list[Prediction], int]:
+    """The coarse rows of a development set that have a score and a truth, and how many with a truth have no score.
+
+    Raises:
+        ValueError: no such rows; or some have no score and are not to be left out (`unjudged`; None: the caller has no such
+            option).
+    """
+    rows = [row for file in predictions for row in read_jsonl(file, Prediction)]
+    asked = [row for row in rows if row.task == COARSE.name and row.truth.is_attack is not None]
+    scored = [row for row in asked if row.bonafide_score is not None]
+    if not asked:
+        raise ValueError(f"{named(predictions)}: no coarse row with a score and a truth — predict a development set first")
+    if not scored or (len(scored) < len(asked) and not unjudged):
+        reason = next(row.error or row.status for row in asked if row.bonafide_score is None)
+        leave = ", or leave them out with unjudged=true" if scored and unjudged is not None else ""
+        raise ValueError(
+            f"{named(predictions)}: {len(asked) - len(scored)} of {len(asked)} pictures got no score ({reason}) — expected one "
+            f"a row, for a threshold of the rest would flatter — predict them again by the same command{leave}"
+        )
+    return scored, len(asked) - len(scored)
+
+
+def chosen_on(predictions: Sequence[Path], criterion: str, *, dataset: str | None = None) -> Threshold:
+    """The threshold of these predictions by `choose_threshold`; `dataset` names them, by default their paths do."""
+    rows, _ = judged(predictions)
+    scores, truth = [float(row.bonafide_score or 0.0) for row in rows], [bool(row.truth.is_attack) for row in rows]
+    return choose_threshold(scores, truth, criterion, dataset=dataset or named(predictions))
+
+
+def options_of(predictions: Sequence[Path]) -> dict[str, Any]:
+    """What decided the scores of these predictions (weights, how faces were looked at, …), as far as their `run.json` says.
+
+    Raises:
+        ValueError: they were not all made alike.
+    """
+    first, *others = predictions
+    for other in others:
+        check_made_alike(first, other)
+    return dict(read_run(first).get("config", {}).get("options") or {})
+
+
+def check_made_alike(one: Path, other: Path) -> None:
+    """Raises ValueError where both files say what decided their scores and it differs: no threshold holds for both."""
+    first, second = (read_run(file).get("config", {}).get("options") or {} for file in (one, other))
+    differs = [name for name in {**first, **second} if first.get(name) != second.get(name)]
+    if first and second and differs:
+        shown = ", ".join(f"{name} {first.get(name)!r} and {second.get(name)!r}" for name in differs)
+        raise ValueError(f"{one} and {other} were made with {shown} — expected the same model, used alike — predict again")
+
+
+def check_apart(dev: Iterable[Photo | Prediction], dev_file: Path, test: Iterable[Photo | Prediction], test_file: Path) -> None:
+    """Raises ValueError where a picture is in both sets; by its path, for two simulated sets number their samples alike."""
+    tested = {image_path(row, test_file).resolve() for row in test}
+    shared = [row.id for row in dev if image_path(row, dev_file).resolve() in tested]
+    if shared:
+        raise ValueError(
+            f"{len(shared)} pictures of {dev_file} are in {test_file} too ({shared[0]}, …) — expected a development set apart "
+            "from the test set, for a threshold chosen on the test set measures nothing — divide them with faceshield split"
+        )
+
+
+def named(predictions: Sequence[Path]) -> str:
+    """The files of a set in a message or an origin."""
+    return ", ".join(map(str, predictions))
