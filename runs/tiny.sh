@@ -2,11 +2,11 @@
 # faceshield-tiny from nothing to its scores: simulate, towers, language model, the paper's two stages, threshold, tests.
 #
 #   runs/tiny.sh                      drawn faces only
-#   runs/tiny.sh PATH/TO/PORTRAITS    and a folder of bona fide portraits (faces.csv, landmarks.csv: see `simulate --help`)
+#   runs/tiny.sh PATH/TO/PORTRAITS    and a folder of bona fide portraits (and its faces.csv, landmarks.csv: docs/simulator.md)
 #
 # Every step is skipped once its output is complete and goes on where it was stopped; times are in $OUT/times.log.
 # With INIT=CHECKPOINT its towers and language model go on instead (a further cycle): no language stage, no stage 1; with GROW its
-# vision tower becomes deeper first, e.g. GROW='{num_hidden_layers: 6, stem_blocks: [0, 1, 2, 2]}'.
+# vision tower becomes deeper first, e.g. GROW='{num_hidden_layers: 6}'.
 # Environment: OUT (runs/tiny), SIZE=full|short|cycle|toy, SEED (0, added to those of the pictures), THREADS (2), WORKERS (2),
 # ALSO=OUT of an earlier cycle, whose training pictures are learnt from once more, TOWER_MINUTES, SFT_MINUTES, ABLATIONS=1 for the
 # two trainings without SAVP and without PVTM, PYTHON.

@@ -1,4 +1,4 @@
-"""The README's blocks: every `faceshield` line uses verbs and options that exist, every python block runs on the astronaut.
+"""Every page's shell blocks use verbs and options that exist, its links lead somewhere; the README's python blocks run.
 
 A block that only shows something (output, a file) has another language or none. A python block that needs
 what a reader has and we have not (a data set, a GPU) starts with the comment `# not run`.
@@ -22,14 +22,24 @@ from faceshield.cli import VERBS, app
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
-TEXT = README.read_text(encoding="utf-8") if README.exists() else ""
-BLOCKS = [
-    (f"line{TEXT[: match.start()].count(chr(10)) + 1}", match["language"], match["body"])
-    for match in re.finditer(r"^```(?P<language>\w*)[^\n]*\n(?P<body>.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
+TINY = ROOT / "src" / "faceshield" / "assets" / "faceshield-tiny"
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), TINY / "README.md"])
+
+
+def blocks(page: Path) -> list[tuple[str, str, str]]:
+    """(place, language, body) of a page's fenced blocks."""
+    text = page.read_text(encoding="utf-8")
+    name = page.relative_to(ROOT).as_posix()
+    return [
+        (f"{name}:{text[: match.start()].count(chr(10)) + 1}", match["language"], match["body"])
+        for match in re.finditer(r"^```(?P<language>\w*)[^\n]*\n(?P<body>.*?)^```", text, re.MULTILINE | re.DOTALL)
+    ]
+
+
+SHELL = [
+    (name, body) for page in PAGES for name, language, body in blocks(page) if language in ("bash", "sh", "shell", "console")
 ]
-SHELL = [(name, body) for name, language, body in BLOCKS if language in ("bash", "sh", "shell", "console")]
-PYTHON = [(name, body) for name, language, body in BLOCKS if language == "python"]
-TINY = ROOT / "src" / "faceshield" / "assets" / "faceshield-tiny" / "model.safetensors"
+PYTHON = [(name, body) for name, language, body in blocks(README) if language == "python"]
 
 
 @cache
@@ -79,9 +89,8 @@ def check(words: list[str]) -> None:
 
 
 def test_the_readme_is_there_and_shows_the_two_commands() -> None:
-    assert README.is_file()
-    if BLOCKS:
-        assert any(["make", "demo"] in commands(body) for _, body in SHELL)
+    shown = [command for name, body in SHELL if name.startswith("README.md") for command in commands(body)]
+    assert ["make", "demo"] in shown and ["make", "test"] in shown
 
 
 @pytest.mark.parametrize(("name", "body"), SHELL, ids=[name for name, _ in SHELL])
@@ -90,10 +99,9 @@ def test_shell_blocks_use_what_exists(name: str, body: str) -> None:
         check(words)
 
 
-@pytest.mark.skipif(not TINY.exists(), reason="faceshield-tiny is not trained yet")
 @pytest.mark.parametrize(("name", "body"), PYTHON, ids=[name for name, _ in PYTHON])
 def test_python_blocks_run(name: str, body: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    code = compile(body, f"README.md:{name}", "exec")
+    code = compile(body, name, "exec")
     if body.startswith("# not run"):
         return
     monkeypatch.chdir(tmp_path)
@@ -103,9 +111,22 @@ def test_python_blocks_run(name: str, body: str, tmp_path: Path, monkeypatch: py
         exec(code, {"__name__": "__main__"})
 
 
-def test_pictures_and_links_lead_somewhere() -> None:
-    for target in re.findall(r"\]\((?!https?://|#|mailto:)([^)#\s]+)", TEXT) + re.findall(r'src="(?!http)([^"]+)"', TEXT):
-        assert (ROOT / target).exists(), f"README links to {target}"
+def anchors(page: Path) -> set[str]:
+    """Where a link into a page may lead: its headings, as they are spelt in addresses."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.+?)\s*$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_pictures_and_links_lead_somewhere(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    links = re.findall(r"\]\((?!https?://|mailto:)([^)#\s]*)(?:#([^)\s]+))?\)", text)
+    links += [(target, "") for target in re.findall(r'src="(?!http)([^"]+)"', text)]
+    for target, anchor in links:
+        led = page.parent / target if target else page
+        assert led.exists(), f"{page.name} links to {target}"
+        assert not anchor or anchor in anchors(led), f"{page.name} links to {target}#{anchor}"
 
 
 @pytest.mark.parametrize(

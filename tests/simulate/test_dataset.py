@@ -15,7 +15,7 @@ from skimage.data import astronaut
 from typer.testing import CliRunner
 
 from faceshield.cli import app
-from faceshield.records import Sample, read_jsonl
+from faceshield.records import Sample, read_jsonl, write_jsonl
 from faceshield.simulate import dataset
 from faceshield.simulate.attacks import CUES, VARIANTS, typical_first
 from faceshield.simulate.camera import draw_settings
@@ -105,6 +105,28 @@ def test_with_other_photographs_it_is_another_set(tmp_path: Path) -> None:
     (folder / "b" / "1.png").unlink()
     with pytest.raises(ValueError, match="another configuration"):
         simulate(tmp_path / "out", made, workers=1)
+
+
+def test_a_samples_file_gives_its_people_and_its_split(tmp_path: Path) -> None:
+    """Divided once: nobody of another part comes in by another rule."""
+    Image.fromarray(astronaut()).save(tmp_path / "1.png")
+    size = astronaut().shape[1::-1]
+    row = Sample(id="a", image="1.png", dataset="mine", is_attack=False, presentation_type="Bonafide", original_label="real",
+                 subject="ada", split="dev", size_wh=size)  # fmt: skip
+    attacked = row.model_copy(update={"id": "b", "is_attack": True, "presentation_type": "Print", "subject": "eve"})
+    listed = tmp_path / "dev.jsonl"
+    write_jsonl(listed, [row, attacked])
+    path = simulate(tmp_path / "out", SimulateConfig(str(listed), 2, 1, size=64), workers=1)
+    assert {(made.subject, made.split) for made in read_jsonl(path, Sample)} == {("ada", "dev")}
+    with pytest.raises(ValueError, match="split train of .*dev.jsonl, which is of dev"):
+        simulate(tmp_path / "other", SimulateConfig(str(listed), 2, 1, size=64, split="train"), workers=1)
+    write_jsonl(listed, [row, row.model_copy(update={"id": "c", "subject": "bob", "split": "test"})])
+    with pytest.raises(ValueError, match="of the splits dev, test — expected one"):
+        simulate(tmp_path / "other", SimulateConfig(str(listed), 2, 1, size=64), workers=1)
+    write_jsonl(listed, [attacked])
+    with pytest.raises(ValueError, match="no bona fide picture"):
+        simulate(tmp_path / "other", SimulateConfig(str(listed), 2, 1, size=64), workers=1)
+    assert not (tmp_path / "other").exists()
 
 
 def test_a_variant_can_be_left_out(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line instead of the table.")] = False,
     tasks: Annotated[
         str,
-        typer.Option(help="What is asked; without reasoning and localization no text is made: up to a third faster."),
+        typer.Option(help="What is asked; without reasoning and localization no text is made: up to two fifths faster."),
     ] = ",".join(ALL_TASKS),
     keep_tokens: Annotated[
         int | None, typer.Option(help="Vision tokens that the language model reads; fewer are faster: docs/speed.md.", min=1)

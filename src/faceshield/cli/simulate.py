@@ -9,7 +9,7 @@ import typer
 
 
 def simulate(
-    faces: Annotated[str, typer.Option(help="'drawn', or a folder of bona fide photographs.")] = "drawn",
+    faces: Annotated[str, typer.Option(help="'drawn', a folder of bona fide photographs, or a samples.jsonl.")] = "drawn",
     count: Annotated[int, typer.Option(min=1, help="Number of pictures.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Everything random comes from it.")] = 0,
     out: Annotated[Path, typer.Option(help="Folder to write: samples.jsonl and images/.")] = Path("simulated"),

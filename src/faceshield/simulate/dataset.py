@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing.pool import Pool
@@ -27,7 +28,7 @@ from faceshield.simulate.attacks import VARIANTS, attack, typical_first
 from faceshield.simulate.camera import capture, draw_settings, draw_severity
 from faceshield.simulate.domains import VERSION, Domain, domain_named, domain_schedule
 from faceshield.simulate.drawn import draw_portrait
-from faceshield.simulate.photos import SPLIT_SHARES, list_photos, load_portraits, portrait_of
+from faceshield.simulate.photos import SPLIT_SHARES, list_photos, load_portraits, portrait_of, split_of_samples
 from faceshield.simulate.portrait import CANVAS, OUTLINE, WHOLE_CANVAS, Attacked, Box, Portrait, Scene
 from faceshield.simulate.scene import ANYWHERE, compose_scene
 from faceshield.taxonomy import ATTACK_TYPES, BONAFIDE, PRESENTATION_TYPES, resolve
@@ -45,7 +46,8 @@ class SimulateConfig:
     """What to simulate.
 
     Attributes:
-        faces: "drawn", or a folder of bona fide photographs.
+        faces: "drawn", a folder of bona fide photographs, or a samples file, whose bona fide pictures and people are taken and
+            whose split the pictures get.
         count: number of pictures.
         seed: everything random comes from it.
         types: presentation types in equal shares; empty: all twelve, a quarter of them bona fide.
@@ -127,6 +129,11 @@ def simulate(
         ValueError: `out` already holds a data set of another configuration, or an unknown type.
         FileNotFoundError: the folder of photographs is missing or empty.
     """
+    if config.faces != "drawn" and Path(config.faces).is_file():
+        own = split_of_samples(Path(config.faces))
+        if config.split not in (None, own):
+            raise ValueError(f"split {config.split} of {config.faces}, which is of {own} — expected the same — leave it out")
+        config = replace(config, split=own)
     finished, partial, plan = out / "samples.jsonl", out / "samples.partial.jsonl", out / "plan.json"
     described = {key: list(value) if isinstance(value, tuple) else value for key, value in vars(config).items()}
     if not config.without_variants:
@@ -201,7 +208,7 @@ def _photos_hash(config: SimulateConfig) -> str:
     """Of names, people and sizes: with photographs added or taken away, pictures would be of two sets of people."""
     digest = hashlib.sha256()
     for photo in list_photos(Path(config.faces), Path(config.landmarks) if config.landmarks else None):
-        digest.update(f"{photo.path.relative_to(config.faces)}\0{photo.subject}\0{photo.path.stat().st_size}\n".encode())
+        digest.update(f"{os.path.relpath(photo.path, config.faces)}\0{photo.subject}\0{photo.path.stat().st_size}\n".encode())
     return digest.hexdigest()[:16]
 
 

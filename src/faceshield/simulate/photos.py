@@ -1,4 +1,4 @@
-"""Bona fide portraits from a folder of photographs: landmarks given, or found, and a matte from the plain background.
+"""Bona fide portraits from photographs (a folder, a samples file): landmarks given, or found; a matte from the plain background.
 
 Faces are found with scikit-image's bundled cascade. Where a photograph has no landmarks, the mean shape is laid on the
 found face; where at least 40 others of the folder do have landmarks (`landmarks.csv` in the 189-point template of the
@@ -24,6 +24,7 @@ from PIL import Image, ImageFilter, ImageOps
 from scipy import ndimage
 
 from faceshield.images import load_rgb
+from faceshield.records import Sample, image_path, read_jsonl
 from faceshield.simulate.mean_shape import MEAN_SHAPE
 from faceshield.simulate.portrait import N_LANDMARKS, OUTLINE, Points, Portrait
 
@@ -45,7 +46,7 @@ FRL_TEMPLATE: tuple[int, ...] = (
 
 @dataclass(frozen=True)
 class Photo:
-    """One line of a folder's list: where the picture is, whose it is, and its landmarks if they are known."""
+    """One photograph of a list: where the picture is, whose it is, and its landmarks if they are known."""
 
     path: Path
     subject: str
@@ -67,12 +68,14 @@ def list_photos(folder: Path, landmarks_csv: Path | None = None) -> list[Photo]:
     ones: of pictures in one folder of it the subject is that folder's name, of one that lies in it loose its own.
 
     The table (columns file, subject; file relative to the table) lies in the folder or beside it; its rows elsewhere do
-    not count.
+    not count. In the place of a folder a samples file: its bona fide pictures, each its subject's, or of a person of its own.
 
     Raises:
         FileNotFoundError: the folder is not there or holds no picture.
         ValueError: a table without its columns.
     """
+    if folder.is_file():
+        return [Photo(image_path(row, folder), row.subject or row.id, None) for row in _bona_fides(folder)]
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is not a folder — expected bona fide photographs — give an existing folder")
     own, beside = folder / "faces.csv", folder.parent / "faces.csv"
@@ -91,6 +94,26 @@ def list_photos(folder: Path, landmarks_csv: Path | None = None) -> list[Photo]:
     base = landmarks_csv.parent if landmarks_csv else folder
     return [Photo(path, subject, known.get(path.relative_to(base).as_posix())) if path.is_relative_to(base)
             else Photo(path, subject, None) for path, subject in rows]  # fmt: skip
+
+
+def split_of_samples(file: Path) -> str | None:
+    """The split that a samples file's bona fide pictures are of, None of none.
+
+    Raises:
+        ValueError: of more than one: whoever is tested would be trained on.
+    """
+    splits = {row.split for row in _bona_fides(file)}
+    if len(splits) > 1:
+        found = ", ".join(sorted(name or "none" for name in splits))
+        raise ValueError(f"{file}: bona fide pictures of the splits {found} — expected one — give splits/train.jsonl alone")
+    return splits.pop()
+
+
+def _bona_fides(file: Path) -> list[Sample]:
+    rows = [row for row in read_jsonl(file, Sample) if not row.is_attack]
+    if not rows:
+        raise ValueError(f"{file}: no bona fide picture — expected some to put attacks on — give another")
+    return rows
 
 
 def _person(inside: Path) -> str:
@@ -117,7 +140,9 @@ def load_portraits(
     """Loads a folder's photographs as portraits, those in which no face is found left out.
 
     Args:
-        split: only people of this split ("train", "dev" or "test", see `split_of`); None: everybody.
+        folder: as `list_photos` takes it.
+        split: only people of this split ("train", "dev" or "test", see `split_of`); None: everybody. A samples file's people
+            are divided already, and all taken.
         landmarks_csv: file, point, x, y in the 189-point template; default: the one beside `faces.csv`.
 
     Raises:
@@ -125,7 +150,7 @@ def load_portraits(
         ImageError: a picture that cannot be read, with its name.
     """
     photos = list_photos(folder, landmarks_csv)
-    chosen = [photo for photo in photos if split is None or split_of(photo.subject) == split]
+    chosen = [photo for photo in photos if split is None or folder.is_file() or split_of(photo.subject) == split]
     if not chosen:
         people = len({photo.subject for photo in photos})
         raise FileNotFoundError(
