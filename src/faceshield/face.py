@@ -24,8 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from safetensors.numpy import load_file
 
-Box = tuple[float, float, float, float]
-"""x0, y0, x1, y1 in pixels, x1 and y1 exclusive."""
+from faceshield.inspection import Box
 
 CROP_MARGIN = 0.75
 """Added on every side of the face, as a share of its longer side: hair, chin, and the edge of a paper or a screen if there is
@@ -235,12 +234,12 @@ def crop_box(face: Box, size_wh: tuple[int, int], margin: float = CROP_MARGIN) -
     return x0, y0, x0 + side, y0 + side
 
 
-def surroundings_box(face: Box, size_wh: tuple[int, int], margin: float = SURROUNDINGS_MARGIN) -> tuple[int, int, int, int]:
-    """The face with `margin` times its longer side added on every side, as far as the picture goes.
+def surroundings_box(face: Box, size_wh: tuple[int, int]) -> tuple[int, int, int, int]:
+    """The face with `SURROUNDINGS_MARGIN` times its longer side added on every side, as far as the picture goes.
 
     In whole pixels, and never less than `crop_box`.
     """
-    reach = max(face[2] - face[0], face[3] - face[1]) * (0.5 + margin)
+    reach = max(face[2] - face[0], face[3] - face[1]) * (0.5 + SURROUNDINGS_MARGIN)
     x, y = (face[0] + face[2]) / 2, (face[1] + face[3]) / 2
     left, top, right, bottom = crop_box(face, size_wh)
     return (

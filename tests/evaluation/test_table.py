@@ -39,7 +39,6 @@ def metrics() -> dict:
 
 def test_numbers_are_percentages_with_intervals() -> None:
     assert percent(number(0.972)) == "97.20 [96.2, 98.2]"
-    assert percent(number(0.972), interval=False) == "97.20"
     assert percent(number(None)) == percent(None) == "–"
 
 

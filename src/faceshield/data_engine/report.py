@@ -46,13 +46,10 @@ class ReportConfig(Config):
     pictures: int = 0
 
 
-def report(
-    dialogues: str | Path, out: str | Path, config: ReportConfig | None = None, *, rejects: Sequence[str | Path] | None = None
-) -> dict[str, Any]:
+def report(dialogues: str | Path, out: str | Path, config: ReportConfig | None = None) -> dict[str, Any]:
     """Writes the card `out`, `out` with .json, and the sample sheet if asked; returns the numbers.
 
-    Args:
-        rejects: files of what stages left out; default: all `*.rejects.jsonl` beside the dialogues.
+    What stages left out is counted from all `*.rejects.jsonl` beside the dialogues.
 
     Raises:
         RecordError, FileNotFoundError: the dialogues cannot be read.
@@ -60,7 +57,7 @@ def report(
     """
     config = config or ReportConfig()
     dialogues, out = Path(dialogues), Path(out)
-    files = sorted(dialogues.parent.glob("*.rejects.jsonl")) if rejects is None else [Path(path) for path in rejects]
+    files = sorted(dialogues.parent.glob("*.rejects.jsonl"))
     counted = _Counts(config.examples)
     for row in iter_jsonl(dialogues, Dialogue):
         counted.add(row)

@@ -17,7 +17,7 @@ from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, Literal, TextIO
 
-Box = tuple[float, float, float, float]
+from faceshield.records import Box
 
 Reader = Literal["picture", "pictures", "video", "hdf5", "stack", "npz", "array"]
 """How a unit's frames are read, see `media`."""
@@ -153,10 +153,11 @@ class DataSet:
         self.output: Path | None = None
 
     def walk(self) -> Iterator[Found]:
-        """Everything there is, in the order of the paths, the same each time; what is wrong with the lists, at the end."""
+        """A unit or a problem for each file below the root, in the order of the paths, always the same; extracted frames of a
+        video are one unit. What is wrong with the lists comes at the end."""
         self.ignored.clear()
         self.lists = self.read_lists()
-        yield from self.find()
+        yield from gathered(self.find())
         yield from self.lists.rest()
 
     def find(self) -> Iterator[Found]:

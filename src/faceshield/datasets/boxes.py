@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from faceshield.datasets.base import Box, Found, Problem, Unit
-from faceshield.records import Sample
+from faceshield.datasets.base import Found, Problem, Unit
+from faceshield.records import Box, Sample
 from faceshield.taxonomy import UNTYPED
 
 

@@ -18,7 +18,6 @@ class CasiaFasd(PatternSet):
     pattern = re.compile(r"(?P<split>train|test)_release/(?P<number>\d+)/(?P<label>[1-8]|HR_[1-4])$")
     expected = "train_release/<subject>/<1-8 or HR_1-4>"
 
-    def label(self, groups: dict[str, str]) -> str:
+    def subject(self, groups: dict[str, str]) -> str:
         # Subjects are numbered from 1 in both halves; they are other people.
-        groups["subject"] = f"{groups['split']}-{groups.pop('number')}"
-        return groups.pop("label")
+        return f"{groups['split']}-{groups.pop('number')}"

@@ -18,6 +18,5 @@ class Cefa(FrameSet):
     def look(self, path: PurePosixPath) -> Found | None:
         return None if path.parent.name in ("depth", "ir") else super().look(path)
 
-    def label(self, groups: dict[str, str]) -> str:
-        groups["subject"] = f"{groups['race']}_{groups['subject']}"
-        return groups.pop("label")
+    def subject(self, groups: dict[str, str]) -> str:
+        return f"{groups['race']}_{groups.pop('subject')}"

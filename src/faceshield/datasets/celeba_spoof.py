@@ -10,8 +10,9 @@ import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-from faceshield.datasets.base import Box, DataSet, Found, Lists, Problem, Unit
+from faceshield.datasets.base import DataSet, Found, Lists, Problem, Unit
 from faceshield.datasets.folder import PICTURES
+from faceshield.records import Box
 
 # In the order of the labels' numbers.
 KINDS = ("live", "photo", "poster", "a4", "face mask", "upper body mask", "region mask", "pc", "pad", "phone", "3d mask")

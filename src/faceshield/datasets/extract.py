@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from faceshield.datasets.base import Box, Problem, Unit
+from faceshield.datasets.base import Problem, Unit
 from faceshield.datasets.boxes import Drawn
-from faceshield.datasets.media import RGB, Fault, MediaError, open_upright, read
+from faceshield.datasets.media import Fault, MediaError, open_upright, read
 from faceshield.face import crop_box
-from faceshield.images import ImageError, check_size
+from faceshield.images import RGB, ImageError, check_size
+from faceshield.records import Box
 
 if TYPE_CHECKING:
     from faceshield.datasets.prepare import PrepareConfig

@@ -17,8 +17,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from faceshield.datasets.base import Box, DataSet, Found, Problem, Unit, in_utf8, is_output, opened
+from faceshield.datasets.base import DataSet, Found, Problem, Unit, in_utf8, is_output, opened
 from faceshield.images import UNREAD
+from faceshield.records import Box
 from faceshield.taxonomy import BONAFIDE, PRESENTATION_TYPES, UNTYPED, resolve
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")

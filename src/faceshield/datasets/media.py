@@ -20,9 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceshield.datasets.base import Unit
-from faceshield.images import ImageError, load_rgb
+from faceshield.images import RGB, ImageError, load_rgb
 
-RGB = NDArray[np.uint8]
 Frame = tuple[int | None, "RGB | Path"]
 """Frame number (None for a picture that is no frame) and its pixels, or a picture file to use where it lies."""
 

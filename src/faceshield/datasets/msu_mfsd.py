@@ -17,6 +17,7 @@ class MsuMfsd(PatternSet):
     pattern = re.compile(
         r"(?:real|attack)_client(?P<subject>\d{3})_(?P<camera>android|laptop)_SD(?:_(?P<label>[a-z]+_[a-z]+))?_scene(?P<scene>\d\d)$"
     )
+    unlabelled = "real"
     expected = "{real,attack}_client001_<android,laptop>_SD[_<medium>]_scene01"
 
     def listed_as(self, name: str, subject: str | None) -> str:
@@ -32,6 +33,3 @@ class MsuMfsd(PatternSet):
                     elif line.strip():
                         lists.fault(f"{file.name}:{number}", f"{line.strip()!r} — expected a client's number")
         return lists
-
-    def label(self, groups: dict[str, str]) -> str:
-        return groups.pop("label", "real")

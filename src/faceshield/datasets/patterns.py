@@ -1,18 +1,18 @@
 """Data sets whose files say everything by their path: one pattern each.
 
-A pattern's named groups fill the sample: `label` (joined from `label`, `label2`), `subject`, `split`, and the rest goes to
-`meta`. What only looks like the data set's (a video or picture that no pattern fits) is a problem, not ignored.
+A pattern's named groups fill the sample: `label`, `subject`, `split`, and the rest goes to `meta`. What only looks like the
+data set's (a video or picture that no pattern fits) is a problem, not ignored.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import ClassVar
 
-from faceshield.datasets.base import DataSet, Found, Problem, Unit, gathered
+from faceshield.datasets.base import DataSet, Found, Problem, Unit
 from faceshield.datasets.folder import PICTURES, VIDEOS
 
 
@@ -23,12 +23,14 @@ class PatternSet(DataSet):
         pattern: of the end of a path without its suffix.
         splits: the data set's word for a split -> ours.
         expected: the pattern in words, for problems.
+        unlabelled: the label of a path whose pattern found none; None where every pattern finds one.
     """
 
     pattern: ClassVar[re.Pattern[str]]
     splits: ClassVar[Mapping[str, str]] = {"train": "train", "devel": "dev", "dev": "dev", "test": "test"}
     suffixes: ClassVar[tuple[str, ...]] = VIDEOS
     expected: ClassVar[str]
+    unlabelled: ClassVar[str | None] = None
 
     def look(self, path: PurePosixPath) -> Found | None:
         if path.suffix.lower() not in self.suffixes:
@@ -37,9 +39,9 @@ class PatternSet(DataSet):
         if match is None:
             return Problem("name", str(path), f"expected {self.expected}")
         groups = {name: value for name, value in match.groupdict().items() if value is not None}
-        label = self.label(groups)
+        label = groups.pop("label") if self.unlabelled is None else groups.pop("label", self.unlabelled)
+        subject = self.subject(groups)
         split = groups.pop("split", None)
-        subject = groups.pop("subject", None)
         is_video = path.suffix.lower() in VIDEOS
         name = match[0].lstrip("/")
         splits = self.lists.of(self.listed_as(name, subject))
@@ -59,18 +61,15 @@ class PatternSet(DataSet):
         """What the data set's lists call a sample."""
         return PurePosixPath(name).name
 
-    def label(self, groups: dict[str, str]) -> str:
-        """The data set's own label out of the groups; takes it out."""
-        return groups.pop("label")
+    def subject(self, groups: dict[str, str]) -> str | None:
+        """Who is shown, out of the groups; takes it out."""
+        return groups.pop("subject", None)
 
 
 class FrameSet(PatternSet):
     """A data set whose videos lie as folders of numbered frames; the pattern is the folder's."""
 
     suffixes = PICTURES
-
-    def walk(self) -> Iterator[Found]:
-        return gathered(super().walk())
 
     def look(self, path: PurePosixPath) -> Found | None:
         number = re.search(r"\d+$", path.stem)

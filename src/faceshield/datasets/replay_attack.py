@@ -16,10 +16,8 @@ class ReplayAttack(PatternSet):
         r"(?P<split>train|devel|test)/(?:real|attack/(?P<support>fixed|hand))/(?:attack_(?P<label>print|mobile|highdef)_)?"
         r"client(?P<subject>\d{3})_session(?P<session>\d\d)_[a-z0-9_]+$"
     )
+    unlabelled = "real"
     expected = "<train,devel,test>/real/client001_session01_… or …/attack/<fixed,hand>/attack_<print,mobile,highdef>_client…"
 
     def look(self, path: PurePosixPath) -> Found | None:
         return None if "enroll" in path.parts else super().look(path)  # for recognition, not for attacks
-
-    def label(self, groups: dict[str, str]) -> str:
-        return groups.pop("label", "real")

@@ -12,10 +12,9 @@ are not named, so a video is the finest unit of a split. Guo et al., ECCV 2022.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-from faceshield.datasets.base import DataSet, Found, Lists, Problem, Reader, Unit, gathered
+from faceshield.datasets.base import DataSet, Found, Lists, Problem, Reader, Unit
 from faceshield.datasets.folder import PICTURES, VIDEOS
 
 _NAME = re.compile(r"(.+)_(\d+)")
@@ -67,9 +66,6 @@ _LISTS = {
 class SiwMv2(DataSet):
     name = "siw-mv2"
     types = TYPES
-
-    def walk(self) -> Iterator[Found]:
-        return gathered(super().walk())
 
     def look(self, path: PurePosixPath) -> Found | None:
         if path.suffix.lower() in PICTURES and path.stem.isdigit():

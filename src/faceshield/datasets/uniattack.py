@@ -26,10 +26,8 @@ class UniAttack(PatternSet):
     }
     pattern = re.compile(r"(?:^|/)(?:Data/(?P<label>[\w-]+)/.+|p\d(?:\.\d)?/(?P<split>train|dev|test)/[^/]+)$")
     suffixes = (*PICTURES, *VIDEOS)
+    unlabelled = ""
     expected = "Data/<live, spoof, …>/… or p<1, 2.1, 2.2>/<train,dev,test>/<name>.png"
-
-    def label(self, groups: dict[str, str]) -> str:
-        return groups.pop("label", "")
 
     def look(self, path: PurePosixPath) -> Found | None:
         found = super().look(path)

@@ -72,7 +72,7 @@ def _groups(system: str, metrics: Metrics) -> Iterator[tuple[str, Metrics]]:
         yield f"{system} [{name}]", group
 
 
-def percent(estimate: Metrics | None, *, interval: bool = True) -> str:
+def percent(estimate: Metrics | None) -> str:
     """``{"value": .972, "ci95": [.964, .979]}`` -> "97.20 [96.4, 97.9]"; with "std", of several trainings (see `repeats`),
     "97.20 ± 0.06"; "–" for no value."""
     if estimate is None or estimate.get("value") is None:
@@ -80,7 +80,7 @@ def percent(estimate: Metrics | None, *, interval: bool = True) -> str:
     text = f"{100 * estimate['value']:.2f}"
     if estimate.get("std") is not None:
         return f"{text} ± {100 * estimate['std']:.2f}"
-    if not interval or estimate.get("ci95") is None:
+    if estimate.get("ci95") is None:
         return text
     low, high = estimate["ci95"]
     return f"{text} [{100 * low:.1f}, {100 * high:.1f}]"

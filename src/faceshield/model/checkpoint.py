@@ -138,7 +138,7 @@ class Checkpoint:
                 raise ThresholdError(
                     f"{self.path}: threshold chosen with the question {question!r} — expected {questions[name]!r} — {again}"
                 )
-        chosen = info.threshold_source.get("looks", "those of an earlier version")
+        chosen = info.threshold_source.get("looks")
         if info.threshold_source.get("face") == "detect" and chosen != looks:
             raise ThresholdError(f"{self.path}: threshold chosen with the looks {chosen!r} — expected {looks!r} — {again}")
         if info.threshold is None:

@@ -59,9 +59,9 @@ class Drafts:
         return cls(table)
 
     def after(self, said: Sequence[int], most: int, deep: int) -> list[Tokens]:
-        """What may follow: the `most` likeliest continuations of at most `deep` tokens, each after its own beginnings.
+        """The `most` most probable continuations of at most `deep` tokens; a prefix comes before its extensions.
 
-        A continuation is as likely as the shares of its tokens make it, multiplied; fewer where less is known.
+        A continuation's probability is the product of its tokens' shares; fewer come back where less is known.
         """
         told = (*[-1] * _ORDER, *said)[-_ORDER:]
         waiting: list[tuple[float, int, Tokens]] = [(-1.0, 0, ())]  # numbered, so that of equal ones the older comes first
@@ -106,11 +106,9 @@ class Drafts:
             return cls()
         with opened(file) as tensors:
             names = set(tensors.keys())
-            if names not in ({"before", "next", "share"}, {"before", "next"}):
+            if names != {"before", "next", "share"}:
                 raise WeightsError(f"{file}: tensors {sorted(names)} — expected before, next and share — delete it")
-            before, after = (tensors.get_tensor(name).tolist() for name in ("before", "next"))
-            # Earlier files know only what follows mostly: one line of guesses.
-            shares = tensors.get_tensor("share").tolist() if "share" in names else [1.0] * len(after)
+            before, after, shares = (tensors.get_tensor(name).tolist() for name in ("before", "next", "share"))
         table: dict[Tokens, list[tuple[int, float]]] = defaultdict(list)
         for tokens, token, share in zip(before, after, shares, strict=True):
             table[tuple(tokens)].append((token, share))

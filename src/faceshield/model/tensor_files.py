@@ -99,9 +99,6 @@ class TensorFolder:
         if absent:
             raise WeightsError(f"{index}: tensors that no shard holds: {', '.join(absent)} — download the folder again")
 
-    def __contains__(self, name: str) -> bool:
-        return name in self.shapes
-
     def named(self, renames: Renames) -> tuple[dict[str, str], list[str]]:
         """The longest beginning in `renames` decides.
 

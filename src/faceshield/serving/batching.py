@@ -89,10 +89,10 @@ class Batcher:
         """Items in the queue, without those in the model."""
         return len(self._waiting)
 
-    def check_room(self, items: int = 1) -> None:
-        """Raises `QueueFull` if that many would be refused now."""
+    def check_room(self) -> None:
+        """Raises `QueueFull` if not even one item would be taken now."""
         with self._changed:
-            self._check_room(items)
+            self._check_room(1)
 
     def submit(self, key: Hashable, items: Sequence[Any]) -> list[asyncio.Future[Any]]:
         """All items into the queue, or none.

@@ -1,4 +1,4 @@
-"""Bona fide portraits from photographs (a folder, a samples file): landmarks given, or found; a matte from the plain background.
+"""Bona fide portraits from photographs, a folder or a samples file: landmarks given or found, a matte from a plain ground.
 
 Faces are found with scikit-image's bundled cascade. Where a photograph has no landmarks, the mean shape is laid on the
 found face; where at least 40 others of the folder do have landmarks (`landmarks.csv` in the 189-point template of the

@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from faceshield.records import Box as Box
+
 FloatImage = NDArray[np.float32]
 """(H, W, 3) float32 RGB, sRGB-encoded, 0..1."""
 Mask = NDArray[np.float32]
 """(H, W) float32, 0..1."""
 Points = NDArray[np.float32]
 """(N, 2) float32, x then y, in pixels; pixel centres lie at whole numbers."""
-Box = tuple[float, float, float, float]
-"""x0, y0, x1, y1 in pixels, x1 and y1 exclusive."""
 
 CANVAS = 288
 """Side of the square on which scenes are composed, in pixels."""
@@ -147,25 +147,25 @@ def bounding_box(mask: Mask, threshold: float = 0.5) -> Box | None:
     return float(xs[0]), float(ys[0]), float(xs[-1] + 1), float(ys[-1] + 1)
 
 
-def fill_polygon(points: Points, size: int = CANVAS, soften: float = 0.7) -> Mask:
-    """Mask of a closed polygon, (size, size) in 0..1, its edge softened by a Gaussian of `soften` pixels."""
+def fill_polygon(points: Points, soften: float = 0.7) -> Mask:
+    """Mask of a closed polygon, (CANVAS, CANVAS) in 0..1, its edge softened by a Gaussian of `soften` pixels."""
     from PIL import Image, ImageDraw, ImageFilter
 
-    canvas = Image.new("L", (size, size), 0)
+    canvas = Image.new("L", (CANVAS, CANVAS), 0)
     ImageDraw.Draw(canvas).polygon([(float(x), float(y)) for x, y in points], fill=255)
     if soften > 0:
         canvas = canvas.filter(ImageFilter.GaussianBlur(soften))
     return np.asarray(canvas, dtype=np.float32) / 255.0
 
 
-def smooth_noise(rng: np.random.Generator, size: int = CANVAS, cells: int = 6, channels: int = 1) -> NDArray[np.float32]:
-    """Smooth random field, (size, size, channels), roughly -1..1, about `cells` blobs a side."""
+def smooth_noise(rng: np.random.Generator, cells: int = 6, channels: int = 1) -> NDArray[np.float32]:
+    """Smooth random field, (CANVAS, CANVAS, channels), roughly -1..1, about `cells` blobs a side."""
     from PIL import Image
 
     planes = []
     for _ in range(channels):
         coarse = rng.normal(0.0, 0.5, (cells + 1, cells + 1)).astype(np.float32)
-        planes.append(np.asarray(Image.fromarray(coarse, mode="F").resize((size, size), Image.Resampling.BICUBIC)))
+        planes.append(np.asarray(Image.fromarray(coarse, mode="F").resize((CANVAS, CANVAS), Image.Resampling.BICUBIC)))
     return np.stack(planes, axis=-1).clip(-1.5, 1.5).astype(np.float32)
 
 

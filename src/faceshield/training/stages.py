@@ -92,10 +92,11 @@ def train_stage(config: StageConfig, *, questions: Mapping[str, str] | None = No
     transformers_logging.disable_progress_bar()
     arguments = arguments_of(config)
     report = report if report is not None and arguments.process_index == 0 else lambda row: None
-    content = {"init": checkpoint_hash(resolve_model(config.init)), "dialogues": _content(config)}
+    dialogues = [file_sha256(file) for file in config.dialogues]
+    content = {"init": checkpoint_hash(resolve_model(config.init)), "dialogues": dialogues}
     settings = config.model_dump(mode="json", exclude=MACHINE | ENDS | {"out"}) | content
     begun(config.out, "stage", settings, note=False)
-    if _finished(config):
+    if _finished(config, dialogues):
         report({"event": "finished", "": f"{config.out}: finished before — remove its run.json to write it again"})
         return config.out
     for name, origin in origins.items():
@@ -251,8 +252,8 @@ def _faster(config: StageConfig, model: Any) -> None:
     apply_liger_kernel_to_phi3(cross_entropy=False, fused_linear_cross_entropy=False, model=model.model.language_model)
 
 
-def _finished(config: StageConfig) -> bool:
-    """Whether `out` holds, whole, what these settings and these dialogues came to."""
+def _finished(config: StageConfig, dialogues: list[str]) -> bool:
+    """Whether `out` holds, whole, what these settings and dialogues of this content came to."""
     try:
         run = read_run(config.out)
         told, read = run["config"], [one["sha256"] for one in run["inputs"][1:]]
@@ -260,13 +261,7 @@ def _finished(config: StageConfig) -> bool:
     except (OSError, ValueError, KeyError, TypeError):
         return False
     now = config.model_dump(mode="json")
-    before = {name: field.get_default(call_default_factory=True) for name, field in StageConfig.model_fields.items()} | told
-    same = all(before.get(name) == now[name] for name in now.keys() - MACHINE)  # a setting that is new had its default then
-    return same and read == _content(config)
-
-
-def _content(config: StageConfig) -> list[str]:
-    return [file_sha256(file) for file in config.dialogues]
+    return read == dialogues and all(told.get(name) == now[name] for name in now.keys() - MACHINE)
 
 
 def _finish(config: StageConfig, trainee: Trainee, steps: int, questions: Mapping[str, str] | None, report: Report) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from faceshield.simulate.attacks import fakehead, glasses, makeup, masks, partial, print, replay, tattoo
 from faceshield.simulate.holder import draw_holder
-from faceshield.simulate.portrait import Attacked, FloatImage, Front, Scene
+from faceshield.simulate.portrait import Attacked, Front, Scene
 from faceshield.simulate.scene import ANYWHERE, Setting, draw_background
 from faceshield.taxonomy import BONAFIDE, resolve
 
@@ -69,7 +69,6 @@ def attack(
     presentation_type: str,
     rng: np.random.Generator,
     *,
-    background: FloatImage | None = None,
     variant: str | None = None,
     setting: Setting = ANYWHERE,
 ) -> Attacked:
@@ -77,9 +76,8 @@ def attack(
 
     Args:
         presentation_type: one of the twelve names, in any spelling `taxonomy.resolve` takes.
-        background: (CANVAS, CANVAS, 3), what stands behind a printed or replayed picture; drawn from `rng` if None.
         variant: of the type's renderer, e.g. "print/laser"; drawn from `rng` if None.
-        setting: where that background is drawn from.
+        setting: where the background behind a printed or replayed picture is drawn from.
 
     Raises:
         ValueError: unknown type, or a variant that the type does not have.
@@ -94,7 +92,7 @@ def attack(
         scene = replace(scene, image=scene.front.over(scene.image))
     if name == BONAFIDE:
         return Attacked(scene.image, (), (), "bonafide/live", scene.landmarks, phrases=phrases)
-    behind = draw_background(rng, setting)[0] if background is None else background
+    behind, _ = draw_background(rng, setting)
     held = bool(setting.holder) and rng.random() < setting.holder
     holder = draw_holder(behind, rng, scene.window) if held else None
     good = bool(setting.good_copy) and rng.random() < setting.good_copy
