@@ -55,7 +55,6 @@ class BaselineConfig(PictureConfig):
 
     stage: Literal["baseline"] = "baseline"
     baseline: str
-    init: str | None = None
     labels: Literal["types", "coarse"] = "types"
     image_size: int = Field(128, ge=32)
     model: dict[str, Any] = Field(default_factory=dict)
@@ -135,8 +134,10 @@ def domain_of(sample: Sample) -> str:
 class BaselineRun(PictureRun):
     """Trains a baseline, see `PictureRun`."""
 
+    config: BaselineConfig
+
     def __init__(self, config: BaselineConfig, model: Baseline, pictures: Pictures, report: Report | None = None) -> None:
-        self.config, self.model = config, model.to(device())
+        self.model = model.to(device())
         whole: Any = self.model
         whole.to(memory_format=torch.channels_last)
         squares = RgbSquares(model.design.image_size)

@@ -25,10 +25,8 @@ from faceshield.records import Dialogue, read_jsonl
 from faceshield.training.dataset import to_train_on
 from faceshield.training.precision import autocast, device
 from faceshield.training.schedule import Clock, cosine_rate, progress
-from faceshield.training.state import load_state, save_state
+from faceshield.training.state import STATE_FILE, decay_groups, load_state, save_state
 from faceshield.training.watch import Report, Watch
-
-STATE_FILE = "state.safetensors"
 
 
 class LanguageConfig(Config):
@@ -103,7 +101,7 @@ def train_language(config: LanguageConfig, report: Report | None = None) -> dict
         )
     begun(config.out, "stage", settings | content)
     modules = {"language": model.model.language_model, "head": model.lm_head}
-    final = _fit(config, model, modules, stream, held_out, Watch(config.out, report or (lambda row: None), bar=False))
+    final = _fit(config, model, modules, stream, held_out, Watch(config.out, report, bar=False))
     save(model.eval(), processor, config.out)
     write_run(config.out, config=config, seed=config.seed, inputs=[config.init, *config.dialogues])
     return final
@@ -118,10 +116,7 @@ def _fit(
     watch: Watch,
 ) -> dict[str, Any]:
     parameters = [value for module in modules.values() for value in module.parameters()]
-    groups = [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": config.weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-    ]
+    groups = decay_groups(parameters, config.weight_decay)
     optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.95), fused=True)
     state, step, clock = config.out / STATE_FILE, 0, Clock()
     if state.exists():

@@ -42,6 +42,8 @@ class TowerTrainer(PictureRun):
         report: told every row of the log.
     """
 
+    config: TowersConfig
+
     def __init__(
         self,
         config: TowersConfig,
@@ -50,7 +52,7 @@ class TowerTrainer(PictureRun):
         processor: Any,
         report: Report | None = None,
     ) -> None:
-        self.config, self.texts, self.model = config, texts, model
+        self.texts, self.model = texts, model
         model.to(device())
         self.bank = text_bank(texts, processor).to(device())
         self.vision, self.prompt = model.model.vision_tower, model.model.prompt_tower

@@ -26,10 +26,9 @@ from faceshield.training.oversample import Oversample, repeats
 from faceshield.training.pictures import Pictures, cached_pixels
 from faceshield.training.precision import device
 from faceshield.training.schedule import Clock, cosine_rate, progress
-from faceshield.training.state import load_state, named_parameters, save_state
+from faceshield.training.state import STATE_FILE, decay_groups, load_state, named_parameters, save_state
 from faceshield.training.watch import Report, Watch
 
-STATE_FILE = "state.safetensors"
 # Of the machine, of what is shown, and what ends a run; a run that differs in these alone goes on.
 FREE = {"out", "cache", "threads", "pictures", "minutes", "eval_every", "eval_pictures", "save_minutes", "log_every"}
 
@@ -39,6 +38,7 @@ class PictureConfig(Config):
 
     Attributes:
         data: samples files; their splits "train" and `eval_split` are used.
+        init: checkpoint to start from, see the stage; None: from nothing.
         out: checkpoint folder to write; also holds the log and the state to go on from.
         cache: folder of the decoded pictures; None = "cache" beside `out`.
         pictures: pictures to see in all; minutes: wall clock after which to stop, whichever comes first. With minutes
@@ -52,6 +52,7 @@ class PictureConfig(Config):
     """
 
     data: Paths = Field(min_length=1)
+    init: str | None = None
     out: Path
     cache: Path | None = None
     pictures: int = Field(120_000, ge=1)
@@ -98,16 +99,13 @@ class PictureRun(ABC):
         betas: tuple[float, float] = (0.9, 0.999),
         report: Report | None = None,
     ) -> None:
-        self.settings, self.types, self.modules = config, tuple(types), dict(modules)
+        self.config, self.types, self.modules = config, tuple(types), dict(modules)
         self.pictures, self.processor = pictures, processor
         self.classes = self.truth(pictures)
         self.device = device()
-        self.watch = Watch(config.out, report or (lambda row: None), bar=False)
+        self.watch = Watch(config.out, report, bar=False)
         self.trained = [value for value in named_parameters(self.modules).values() if value.requires_grad]
-        groups = [
-            {"params": [value for value in self.trained if value.ndim >= 2], "weight_decay": config.weight_decay},
-            {"params": [value for value in self.trained if value.ndim < 2], "weight_decay": 0.0},
-        ]
+        groups = decay_groups(self.trained, config.weight_decay)
         self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=betas, fused=True)
         self.seen, self.step, self.clock = 0, 0, Clock()
 
@@ -127,11 +125,11 @@ class PictureRun(ABC):
 
     def dev(self) -> NDArray[np.int64]:
         """Pictures of the split that is looked at."""
-        return self.pictures.of_split(self.settings.eval_split)
+        return self.pictures.of_split(self.config.eval_split)
 
     def load(self) -> None:
         """Decodes the pictures (once; later runs find the cache)."""
-        config = self.settings
+        config = self.config
         self.train_rows = self.pictures.of_split("train")
         rng = np.random.default_rng([config.seed, 1])
         self.dev_rows = np.sort(rng.permutation(self.dev())[: config.eval_pictures])
@@ -147,14 +145,14 @@ class PictureRun(ABC):
         self.type_weights = type_weights(torch.from_numpy(counts)).to(self.device)
 
     def _epoch_rows(self, epoch: int) -> NDArray[np.int64]:
-        rng = np.random.default_rng([self.settings.seed, 2, epoch])
+        rng = np.random.default_rng([self.config.seed, 2, epoch])
         names = [self.pictures.samples[row].presentation_type for row in self.train_rows]
-        times = repeats(names, self.settings.oversample, rng)
+        times = repeats(names, self.config.oversample, rng)
         return rng.permutation(np.repeat(self.train_rows, times))
 
     def _batches(self) -> Iterator[NDArray[np.int64]]:
         """Endless batches of rows from picture `seen` on; the order depends on the seed alone, so a resumed run goes on."""
-        epoch, skip, size = 0, self.seen, self.settings.batch_size
+        epoch, skip, size = 0, self.seen, self.config.batch_size
         while True:
             rows = self._epoch_rows(epoch)
             usable = len(rows) // size * size
@@ -172,7 +170,7 @@ class PictureRun(ABC):
 
     def step_rng(self) -> np.random.Generator:
         """Randomness of the coming step; it depends on seed and step alone."""
-        return np.random.default_rng([self.settings.seed, 3, self.step])
+        return np.random.default_rng([self.config.seed, 3, self.step])
 
     def update(self, losses: Mapping[str, Tensor], weights: Mapping[str, float], rows: int, rate: float) -> dict[str, float]:
         """Steps the optimizer down the weighted sum of the losses (weight 1 where not named); returns them and the sum.
@@ -185,10 +183,10 @@ class PictureRun(ABC):
         if not torch.isfinite(total):
             raise FloatingPointError(
                 f"loss {values} at step {self.step} — expected finite numbers — begin again in another folder with a "
-                f"lower learning_rate: {self.settings.out / STATE_FILE} holds the last good weights"
+                f"lower learning_rate: {self.config.out / STATE_FILE} holds the last good weights"
             )
         total.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self.trained, self.settings.clip)
+        nn.utils.clip_grad_norm_(self.trained, self.config.clip)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()
@@ -210,13 +208,13 @@ class PictureRun(ABC):
         Raises:
             ValueError: no pictures of a split that is needed, or `out` was begun with other settings or data.
         """
-        config = self.settings
-        init = getattr(config, "init", None)
-        content = {"init": init and checkpoint_hash(resolve_model(init)), "data": [file_sha256(file) for file in config.data]}
-        told = config.model_dump(mode="json", exclude=FREE) | content
-        begun(config.out, "stage", told, note=False)
+        config = self.config
+        weights = config.init and checkpoint_hash(resolve_model(config.init))
+        content = {"init": weights, "data": [file_sha256(file) for file in config.data]}
+        settings = config.model_dump(mode="json", exclude=FREE) | content
+        begun(config.out, "stage", settings, note=False)
         self.load()
-        begun(config.out, "stage", told)
+        begun(config.out, "stage", settings)
         self.clock = Clock()
         state = config.out / STATE_FILE
         if state.exists():
@@ -234,11 +232,11 @@ class PictureRun(ABC):
                 break
             rows = next(batches)
             rate = config.learning_rate * cosine_rate(done, config.warmup)
-            told = self.train_step(rows, done, rate)
+            losses = self.train_step(rows, done, rate)
             rows_since += len(rows)
             if self.step % config.log_every == 0:
                 now = time.monotonic()
-                self.log({"event": "step", "rate": rate, "per_second": rows_since / (now - since), **told})
+                self.log({"event": "step", "rate": rate, "per_second": rows_since / (now - since), **losses})
                 since, rows_since = now, 0
             if self.seen >= next_eval:
                 self.log({"event": "dev", **self.figures()})

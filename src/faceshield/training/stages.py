@@ -38,8 +38,8 @@ from faceshield.training.dataset import DialogueRows
 from faceshield.training.precision import uses_bf16
 from faceshield.training.settings import ENDS, MACHINE, RATES, StageConfig, inherited
 from faceshield.training.sharding import shard
-from faceshield.training.state import load_weights
-from faceshield.training.trainer import STATE_FILE, StageTrainer, arguments_of
+from faceshield.training.state import STATE_FILE, load_weights
+from faceshield.training.trainer import StageTrainer, arguments_of
 from faceshield.training.vision_cache import LivePictures, Vision, VisionCache, clean
 from faceshield.training.watch import Report, loss_figure
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,17 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+STATE_FILE = "state.safetensors"
 RNG = "rng/"
+
+
+def decay_groups(parameters: Iterable[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
+    """An optimizer's groups: matrices and kernels with weight decay; biases and norms, of one dimension, without."""
+    values = list(parameters)
+    return [
+        {"params": [value for value in values if value.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [value for value in values if value.ndim < 2], "weight_decay": 0.0},
+    ]
 
 
 def named_parameters(modules: Mapping[str, nn.Module]) -> dict[str, nn.Parameter]:

@@ -41,7 +41,6 @@ class TowersConfig(PictureConfig):
     """
 
     stage: Literal["foundation-towers"] = "foundation-towers"
-    init: str | None = None
     grow: Growth = Field(default_factory=lambda: Growth())
     model: dict[str, Any] = Field(default_factory=dict)
     tokenizer: Path | None = None

@@ -29,11 +29,11 @@ from faceshield.training.dataset import DialogueRows, EpochOrder
 from faceshield.training.precision import uses_bf16
 from faceshield.training.schedule import Clock, cosine_rate, progress
 from faceshield.training.settings import StageConfig
-from faceshield.training.state import load_state, load_weights, read_progress, read_rng, save_state
+from faceshield.training.state import STATE_FILE, load_state, load_weights, read_progress, read_rng, save_state
 from faceshield.training.vision_cache import Vision
 from faceshield.training.watch import Report, Watch
 
-TRAINER_FOLDER, STATE_FILE = "trainer", "state.safetensors"
+TRAINER_FOLDER = "trainer"
 
 
 def arguments_of(config: StageConfig) -> TrainingArguments:

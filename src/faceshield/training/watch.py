@@ -29,13 +29,13 @@ class Watch:
 
     Args:
         out: folder of `log.jsonl`; None on all processes but one, which then say nothing.
-        report: told every row.
+        report: told every row; None: nobody is.
         bar: whether a terminal shows a bar.
     """
 
-    def __init__(self, out: Path | None, report: Report, *, bar: bool = True) -> None:
+    def __init__(self, out: Path | None, report: Report | None, *, bar: bool = True) -> None:
         self.file = None if out is None else out / LOG_FILE
-        self.report = report if out is not None else lambda row: None
+        self.report = report if report is not None and out is not None else lambda row: None
         shown = bar and out is not None and sys.stderr.isatty()
         self.bar = tqdm(unit="step", file=sys.stderr, dynamic_ncols=True, disable=not shown)
         self._zero()
