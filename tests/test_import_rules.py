@@ -38,7 +38,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "evaluation": BASE | {"tasks", "chat", "images"},  # of chat, how it fails
     "baselines": BASE | {"tasks", "model", "training", "predictor", "chat"} | PICTURES,
     **{name: PICTURES for name in PICTURES},
-    "predictor": BASE | {"tasks", "model"} | PICTURES,
+    "findings": BASE | {"tasks"} | PICTURES,
+    "predictor": BASE | {"tasks", "model", "findings"} | PICTURES,
     "doctor": BASE | {"__init__", "tasks", "model", "predictor"} | PICTURES,
     "serving": BASE | {"model", "predictor"} | PICTURES,
 }

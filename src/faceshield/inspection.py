@@ -67,7 +67,7 @@ class InspectionReport:
         face: the face that was judged; None with `face="whole"`.
         quality_reasons: why the picture is too bad to rely on the verdict: "too_small", "too_dark", "over_exposed", "blurred",
             "turned_away"; empty for a good one. The status stays "ok" and the verdict is there, for a bad picture is no proof
-            of anything; who lets people in on a verdict should ask for another picture instead, as with "no_face".
+            of anything; an access-control system should ask for another picture, as with "no_face".
         model: {"name", "hash"} of the checkpoint.
         meta: "size_wh" (pixels), "faces" (all that were found, largest first), "crop" (what the model was shown),
             "surroundings" (what it was shown besides, mirrored, for the scores alone; None where it has not learnt from

@@ -28,7 +28,7 @@ class Look:
 
     Attributes:
         picture: the photograph.
-        faces: all that were found in it, the largest first; none where nobody looked for them.
+        faces: those found, largest first; empty if none were searched for.
         crop: what is judged; None where a face was looked for and none was found.
         surroundings: what the second look sees, mirrored; None where there is only one.
     """

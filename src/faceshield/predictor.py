@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import math
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -24,9 +23,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from faceshield.face import BuiltInDetector, FaceDetector
+from faceshield.findings import Findings
 from faceshield.images import ImageError, open_picture, source_name, to_side
-from faceshield.inspection import ALL_TASKS, NOT_A_NUMBER, Box, FaceMode, InspectionReport, check_face, check_tasks
-from faceshield.looks import Look, Part, how_looked, look_at
+from faceshield.inspection import ALL_TASKS, NOT_A_NUMBER, FaceMode, InspectionReport, check_face, check_tasks
+from faceshield.looks import Look, how_looked, look_at
 from faceshield.tasks import COARSE, FINE, LOCALIZATION, QUESTIONS, REASONING
 from faceshield.taxonomy import ATTACK_TYPES, BONAFIDE
 
@@ -64,15 +64,15 @@ class FaceShieldPredictor:
         score_map: (scale, offset) of the log-odds, fitted on a development set; as the model says them by default.
         name: of the checkpoint, for reports.
         model_hash: of the checkpoint's content, for reports.
-        crop_side: pixels that a crop's longer side is brought to first, as the training pictures' was; None: as it comes.
-            A model trained on pictures of one size should see that size, for SAVP is made of single pixels.
+        crop_side: longer side in pixels to which a crop is resized first, as in training; None: no resizing. A model trained on
+            pictures of one size should see that size, for SAVP is computed from single pixels.
         surroundings: whether a face that was found is looked at twice for the scores, close and, mirrored, with its
             surroundings; for models that were trained on pictures of both kinds.
         detector: how faces are found; `face.BuiltInDetector` if None.
         keep_tokens: vision tokens that the language model gets to read, those most important for the coarse question by PVTM's
             ranking (§4.2); None: all. Fewer are faster and score a little otherwise (docs/speed.md): choose the threshold anew.
-        drafts: guesses of how the model's answers go on, which make them come faster and no other; None: none.
-        chosen_with: the threshold's origin; where it says that scores were made otherwise there, reports say so.
+        drafts: draft tokens for speculative decoding: faster answers, never different ones; None: off.
+        chosen_with: how the threshold was chosen; reports carry a note when scores are computed differently here.
     """
 
     def __init__(
@@ -172,11 +172,11 @@ class FaceShieldPredictor:
 
         Args:
             image: a path, the bytes of a file, a PIL image, or an (H, W, 3) uint8 RGB array.
-            face: "detect": the largest face that is found, with a margin. Of a model trained for it (faceshield-tiny is) the
-                scores are those of two looks, the second mirrored and with more of the surroundings, their log-odds averaged;
-                words and boxes are the first's. "whole": the picture is a face crop already.
+            face: "detect": the largest face that is found, with a margin. With a model trained for it (faceshield-tiny is),
+                scores average the log-odds of two views: the face crop, and a mirrored crop with more surroundings; text and
+                boxes come from the first. "whole": the picture is a face crop already.
             tasks: of "coarse", "fine", "reasoning", "localization"; the verdict (coarse) always comes. The last two
-                generate words, of the shipped model a tenth to a third of the time.
+                generate text, which takes a tenth to a third of the shipped model's time.
 
         Returns:
             The report. A picture that cannot be read is a report with status "error", one without a face a
@@ -263,7 +263,8 @@ class FaceShieldPredictor:
 
     @property
     def settings(self) -> dict[str, str]:
-        """What decides its answers beyond its name, for a run's record: a model trained anew under the same name is another."""
+        """Everything besides the name that determines the answers, for a run's record; the weights' hash is in it, since a
+        retrained model may keep its name."""
         kept = {} if self.keep_tokens is None else {"keep_tokens": str(self.keep_tokens)}
         calibrated = {} if self.score_map == (1.0, 0.0) else {"score_map": "{}, {}".format(*self.score_map)}
         weights = {"weights": self.model_info["hash"]} if self.model_info["hash"] else {}
@@ -274,7 +275,7 @@ class FaceShieldPredictor:
         found: list[Scores] = []
         with torch.inference_mode():
             for batch in _batches(images, _EVALUATION_BATCH):
-                found += self._score(self._reading(self._encode_remembered(batch)))
+                found += self._scores(*self._evidence(self._reading(self._encode_remembered(batch))))
         return found
 
     def ask_many(self, images: Sequence[object], prompt: str) -> list[str]:
@@ -344,15 +345,22 @@ class FaceShieldPredictor:
             judged = self._judge([look for _, look, _ in waiting], tasks) if waiting else []
         for (place, look, common), findings in zip(waiting, judged, strict=True):
             assert look.crop is not None
-            if not _finite(findings):
+            if not findings.finite:
                 reports[place] = InspectionReport(status="error", error=NOT_A_NUMBER, **common)
                 continue
+            common["meta"]["notes"] += findings.notes()
+            if findings.located is not None:
+                common["meta"]["localization"] = findings.located.text
             reports[place] = InspectionReport(
                 status="ok",
                 threshold=self.threshold,
+                is_attack=findings.is_attack,
+                bonafide_score=findings.bonafide_score,
+                presentation_type=findings.presentation_type,
+                type_scores=findings.type_scores,
+                boxes=findings.boxes(look.crop),
+                reasoning=findings.reasoning,
                 face=look.face,
-                boxes=_boxes(findings, look.crop, common["meta"]),
-                **{name: value for name, value in findings.items() if name != "located"},
                 **common,
             )
         return [report for report in reports if report is not None]
@@ -366,9 +374,8 @@ class FaceShieldPredictor:
             return []
         return [f"the threshold was chosen with {', '.join(changed)}; so used, its error rates are others"]
 
-    def _judge(self, looks: Sequence[Look], tasks: Collection[str]) -> list[dict[str, Any]]:
-        """What the model finds in each crop, of scores in its surroundings too, if it looks at them; "located" is its answer
-        to the question where, read in the crop's pixels."""
+    def _judge(self, looks: Sequence[Look], tasks: Collection[str]) -> list[Findings]:
+        """What the model finds in each crop, of scores in its surroundings too, if it looks at them."""
         crops = [look.close for look in looks if look.close is not None]
         reading = self._read(crops)
         odds, types_odds = self._evidence(reading)
@@ -377,21 +384,21 @@ class FaceShieldPredictor:
             assert len(around) == len(crops)
             beside, types_beside = self._evidence(self._read(around))
             odds, types_odds = (odds + beside) / 2, (types_odds + types_beside) / 2
-        rows: list[dict[str, Any]] = []
+        rows: list[Findings] = []
         for score, types in self._scores(odds, types_odds):
-            row: dict[str, Any] = {"bonafide_score": score, "is_attack": score < self.threshold}
+            row = Findings(score, score < self.threshold)
             if FINE.name in tasks:
-                row["type_scores"] = types
-                row["presentation_type"] = max(ATTACK_TYPES, key=types.__getitem__) if row["is_attack"] else BONAFIDE
+                row.type_scores = types
+                row.presentation_type = max(ATTACK_TYPES, key=types.__getitem__) if row.is_attack else BONAFIDE
             rows.append(row)
         asked = [task for task in (REASONING, LOCALIZATION) if task.name in tasks]
         answers = reading.answer([task.question for task in asked], max_new_tokens=_MAX_NEW_TOKENS)
         for row, crop, words in zip(rows, crops, answers, strict=True):
             for task, answer in zip(asked, words, strict=True):
                 if task is REASONING:
-                    row["reasoning"] = answer
+                    row.reasoning = answer
                 else:
-                    row["located"] = task.read(answer, (crop.shape[1], crop.shape[0]))
+                    row.located = task.read(answer, (crop.shape[1], crop.shape[0]))
         return rows
 
     def _read(self, crops: Sequence[NDArray[np.uint8]]) -> Reading:
@@ -441,10 +448,6 @@ class FaceShieldPredictor:
         asked = [row[1] for row in rows if row[1] is not None]
         return torch.stack([row[0] for row in rows]), torch.stack(asked) if asked else None
 
-    def _score(self, reading: Reading) -> list[Scores]:
-        """Of one look at each picture."""
-        return self._scores(*self._evidence(reading))
-
     def _evidence(self, reading: Reading) -> Evidence:
         """Of the fixed answers, in one pass whatever was asked for: the same picture gives the same bits."""
         coarse, fine = (chances.double() for chances in reading.score(self._templates))
@@ -478,33 +481,6 @@ class FaceShieldPredictor:
                 f"question of {len(prompt)} characters makes {length} tokens with the picture — expected at "
                 f"most {room} — shorten it"
             )
-
-
-def _boxes(findings: dict[str, Any], crop: Part, meta: dict[str, Any]) -> list[Box]:
-    """The attack's boxes in pixels of the given picture; notes where the model's words and its verdict disagree."""
-    if "reasoning" in findings:
-        said = REASONING.read(findings["reasoning"]).is_attack
-        if said is not None and said != findings["is_attack"]:
-            meta["notes"].append("the model's reasoning comes to the other verdict; the score decides")
-    located = findings.get("located")
-    if located is None:
-        return []
-    meta["localization"] = located.text
-    if not findings["is_attack"]:
-        if located.boxes:
-            meta["notes"].append("the model also named an attack region, left out because the verdict is bona fide")
-        return []
-    if not located.boxes:
-        meta["notes"].append("the model named no attack region")
-    left, top = crop[:2]
-    return [
-        (round(x0 + left, 1), round(y0 + top, 1), round(x1 + left, 1), round(y1 + top, 1)) for x0, y0, x1, y1 in located.boxes
-    ]
-
-
-def _finite(findings: dict[str, Any]) -> bool:
-    """Whether the scores are numbers: one that is none is below no threshold, so that its picture would be let in."""
-    return all(map(math.isfinite, (findings["bonafide_score"], *findings.get("type_scores", {}).values())))
 
 
 def _batches(items: Iterable[object], size: int) -> Iterator[list[object]]:

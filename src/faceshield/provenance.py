@@ -137,13 +137,13 @@ def check_not_read(outputs: Iterable[str | Path], inputs: Iterable[str | Path | 
 
 
 def begun(folder: str | Path, by: str, settings: Mapping[str, Any], *, note: bool = True) -> None:
-    """Notes in `begun.json` what a folder is begun with: the same command goes on, another is refused.
+    """Records in `begun.json` the settings that a folder was started with: the same settings resume, others are refused.
 
     Args:
         folder: made where it is missing.
         by: who asks; a sweep and the stage within it each have their own note.
         settings: JSON values; all that decides the result.
-        note: False: ask alone, before it is sure that there will be a run.
+        note: False: only check, before it is sure that there will be a run.
 
     Raises:
         ValueError: begun by the same with other settings; they are named.

@@ -190,9 +190,9 @@ class Truth(Record):
         """Of a sample's picture; `answer`: what would be the right one to the question at hand."""
         return cls(answer=answer, **{name: getattr(sample, name) for name in cls.model_fields if name != "answer"})
 
-    def drawn_with(self, picture: str) -> tuple[str | None, ...]:
-        """What a bootstrap draws the picture with, for pictures of one person and frames of one recording are judged alike: the
-        person; where nobody is named the recording; else the picture, by its id."""
+    def resampling_unit(self, picture: str) -> tuple[str | None, ...]:
+        """The bootstrap's unit: the subject where known, else the video, else the picture by its id; pictures of one person and
+        frames of one recording are correlated."""
         if self.subject is not None:
             return self.dataset, "subject", self.subject
         return (self.dataset, "video", self.video) if self.video is not None else ("picture", picture)

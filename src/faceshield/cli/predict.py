@@ -31,7 +31,7 @@ def predict(
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures at once.")] = 16,
     face: Annotated[
         FaceMode,
-        typer.Option(help="whole: pictures are face crops; detect: look for the face first, as inspect does, and score alone."),
+        typer.Option(help="whole: pictures are face crops; detect: find the face first, as inspect does; scores only."),
     ] = "whole",
     pvtm: Annotated[str, typer.Option(help="off, or paper (seeded token masking at inference).")] = "off",
     endpoint: Annotated[

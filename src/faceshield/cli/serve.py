@@ -30,7 +30,7 @@ def serve(
     ] = None,
     without_keys: Annotated[bool, typer.Option("--without-keys", help="Let everybody ask, also from other machines.")] = False,
     batch_size: Annotated[int, typer.Option(help="Photos that go through the model together.")] = 8,
-    batch_wait_ms: Annotated[float, typer.Option(help="How long a photo waits for company while the model is idle.")] = 10,
+    batch_wait_ms: Annotated[float, typer.Option(help="How long an idle model waits for more photos to fill a batch.")] = 10,
     queue: Annotated[int, typer.Option(help="Photos that may wait; more are refused with 429.")] = 64,
     timeout: Annotated[float, typer.Option(help="Seconds a request may take.")] = 120,
     drain: Annotated[float, typer.Option(help="Seconds that accepted requests have after SIGTERM.")] = 30,

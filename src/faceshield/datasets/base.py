@@ -132,10 +132,10 @@ class DataSet:
         lists: where the data set's own lists lie, if not below the root.
 
     Attributes:
-        ignored: how many files were nobody's, by their suffix.
+        ignored: files that belong to no sample, counted by suffix.
         lists: the copy's own lists, read when a walk begins.
         labels: what only a list says of a picture, where a data set has such lists.
-        output: the samples file that is being made; it and its pictures are nobody's, though they may lie below the root.
+        output: the samples file that is being made; it and its pictures belong to no sample, wherever they lie.
     """
 
     name: ClassVar[str]
@@ -161,7 +161,7 @@ class DataSet:
         yield from self.lists.rest()
 
     def find(self) -> Iterator[Found]:
-        """What the files below the root are; who is nobody's is counted."""
+        """A unit or a problem for each file below the root; what belongs to no sample is counted."""
         for path in self.files():
             found = self.look(path)
             if found is None:

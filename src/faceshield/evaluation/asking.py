@@ -1,4 +1,4 @@
-"""Whoever can be asked: one shape for the many objects that `predict` may be given.
+"""One calling convention for every kind of system that `predict` accepts.
 
 Use: `each(partial(ask, asker, question_of(asker, "coarse")), images)`.
 """

@@ -133,7 +133,7 @@ def summarize(rows: Sequence[Deletion], rng: np.random.Generator, *, repeats: in
     }
     if not compared:
         return result
-    units = [row.truth.drawn_with(row.id) for row in compared]
+    units = [row.truth.resampling_unit(row.id) for row in compared]
     before = np.array([row.score for row in compared], dtype=float)
     hidden = np.array([row.hidden for row in compared], dtype=float)
     controls = np.array([row.controls for row in compared], dtype=float)

@@ -366,7 +366,7 @@ def _types(rows: Rows) -> list[str]:
 
 
 def _units(rows: Rows) -> list[Hashable]:
-    return [row.truth.drawn_with(row.sample_id) for row in rows]
+    return [row.truth.resampling_unit(row.sample_id) for row in rows]
 
 
 def _species(rows: Rows) -> list[str]:

@@ -99,10 +99,10 @@ def choose_threshold(scores: ArrayLike, is_attack: ArrayLike, criterion: str, *,
 
 
 def bona_fides_needed(bpcer: float, confidence: float = 0.95) -> int:
-    """How many bona fide pictures it takes before any threshold can be trusted to keep BPCER at ``bpcer`` (0..1).
+    """Fewest bona fide pictures that can support a limit of ``bpcer`` (0..1) at the given confidence (Wilks 1941).
 
-    With fewer, even one that refuses none of them may refuse more than that share of others: the distribution-free
-    tolerance limit, 1 - (1 - bpcer)^n >= confidence (Wilks 1941). 59 for 5%, 299 for 1%.
+    With fewer, even a threshold that refuses none of them may refuse more than that share of others: the distribution-free
+    tolerance limit, 1 - (1 - bpcer)^n >= confidence. 59 for 5%, 299 for 1%.
 
     Raises:
         ValueError: for a rate that no number of pictures can show, 0 or less, or of 1 or more.

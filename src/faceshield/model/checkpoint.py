@@ -421,7 +421,7 @@ def read_info(directory: str | Path) -> CheckpointInfo:
 
 
 def set_info_aside(directory: str | Path) -> Path | None:
-    """Takes a threshold or a calibration out of use before other weights come: it belongs to those it was chosen with.
+    """Moves `faceshield.json` aside before new weights are saved: its threshold and calibration hold only for the old ones.
 
     Returns:
         Where the folder's `faceshield.json` is now; None where it holds no such choice, and stays.
@@ -462,7 +462,7 @@ def resolve_model(name: str | Path) -> Path:
 
 
 def checkpoint_hash(directory: str | Path) -> str:
-    """First 16 hex digits of the SHA-256 over what its answers hang on: weights, settings and tokenizers.
+    """First 16 hex digits of the SHA-256 over everything that determines the answers: weights, settings and tokenizers.
 
     Its threshold and calibration, records, and whatever else lies in folders below may change without it.
     """

@@ -35,8 +35,8 @@ _SAID = {
     413: "Too many bytes or photos.",
     415: "Neither a form nor JSON.",
     422: "Photos or fields that cannot be used.",
-    429: "The queue is full; Retry-After says when to come again.",
-    503: "Stopping, or too slow; Retry-After says when to come again.",
+    429: "The queue is full; see Retry-After.",
+    503: "Shutting down, or timed out; see Retry-After.",
 }
 REFUSALS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorResponse, "description": text} for status, text in _SAID.items()

@@ -31,10 +31,14 @@ class Meters:
         ProcessCollector(registry=registry)
         self.requests = Counter("faceshield_requests", "Requests answered.", ["route", "status"], registry=registry)
         self.refusals = Counter("faceshield_refusals", "Requests refused, by the error's code.", ["code"], registry=registry)
-        self.abandoned = Counter("faceshield_clients_gone", "Clients that went before their answer.", registry=registry)
+        self.abandoned = Counter("faceshield_clients_gone", "Clients that disconnected before the response.", registry=registry)
         self.photos = Counter("faceshield_photos", "Photos inspected, by verdict.", ["verdict"], registry=registry)
         self.seconds = Histogram(
-            "faceshield_request_seconds", "From head to answer.", ["route"], buckets=_SECONDS, registry=registry
+            "faceshield_request_seconds",
+            "Seconds from a request's head to its response.",
+            ["route"],
+            buckets=_SECONDS,
+            registry=registry,
         )
         self.batch_photos = Histogram(
             "faceshield_batch_photos", "Photos of one batch.", buckets=(1, 2, 4, 8, 16, 32), registry=registry

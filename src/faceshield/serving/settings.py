@@ -25,7 +25,7 @@ class Settings:
 
     Attributes:
         batch_size: photos that go through the model together.
-        batch_wait_s: seconds that a photo waits for company while the model is idle.
+        batch_wait_s: seconds that an idle model waits for more photos to fill a batch.
         queue: photos that may wait; more are refused with 429.
         timeout_s: seconds from a request's body to its answer.
         body_timeout_s: seconds in which a client must have sent its body.

@@ -17,7 +17,7 @@ import numpy as np
 from faceshield.records import Box, Sample
 
 FIXED_QUESTION_RATE = 0.5
-"""How often `ask` with a generator takes the fixed question: scores and inference hang on it, so it is practised most."""
+"""How often `ask` with a generator uses the fixed question: the one used for scoring and inference, so it is practised most."""
 
 
 @dataclass(frozen=True)
