@@ -5,8 +5,10 @@ film, cards and cloth, photocopied.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from faceshield.simulate import paint
 from faceshield.simulate.attacks import hands, layouts
@@ -304,10 +306,40 @@ def apply(
         ValueError: for an unknown variant.
     """
     variant = paint.pick(rng, VARIANTS, variant, [stock.share for stock in _STOCKS.values()])
-    kind, cues, light = variant.split("/")[1], [], rc.scene_light(scene, rng)
+    kind, light = variant.split("/")[1], rc.scene_light(scene, rng)
     stock = _STOCKS[kind]
     good = good and stock.fine
     view = rc.draw_view(rng, good=good)
+    inked, faded = _printed(scene, kind, good, rng)
+    white = (np.float32(stock.tint) * np.float32(rng.uniform(*stock.paper))).astype(np.float32)
+    sheet, bordered = _paper(scene, inked, view, white, stock.layout, rng)
+    outer: Box = (0.0, 0.0, float(sheet.size[0]), float(sheet.size[1]))
+    on_sheet = sheet.from_scene(scene.landmarks)
+    stiff = paint.chance(rng, 0.5) or stock.stiff
+    placement = rc.place(sheet, outer, on_sheet, view, rng, bow=0.0 if stiff else rng.uniform(8, 34), window=scene.window)
+    on_canvas = placement.to_canvas(on_sheet)
+    traces = _draw_traces(stock, good, view, placement, rng)
+    held = _Held(scene, sheet, placement, outer, view, white, bordered, light, holder)
+
+    ink, cues, worn = _traced(held, kind, good, traces, rng)
+    paper, lit = _lit(ink, held, traces, on_canvas[OUTLINE].mean(axis=0), rng)
+    image, mask, shown = _held_up(paper, background, held, rng)
+    cues += [*lit, *shown]
+    if faded or worn or not cues:
+        cues.append(FADED)
+    return Attacked(
+        image=image.clip(0, 1).astype(np.float32),
+        boxes=(rc.visible_box(mask),),
+        cues=tuple(cues),
+        variant=variant,
+        landmarks=on_canvas,
+        extra={"view": view},
+    )
+
+
+def _printed(scene: Scene, kind: str, good: bool, rng: np.random.Generator) -> tuple[FloatImage, bool]:
+    """What is on the paper before it is held up, and whether its colours are plainly not the scene's."""
+    stock = _STOCKS[kind]
     if good:
         taken = _before_a_plain_ground(scene, rng) if paint.chance(rng, 0.35) else scene.image
         inked, faded = _well_inked(rc.inner_capture(taken, rng, softest=0.55), rng), False
@@ -320,20 +352,22 @@ def apply(
         inked, faded = _developed(inked, rng), True
     elif kind == "photocopy":
         inked, faded = _toner(inked, rng), True
-    white = (np.float32(stock.tint) * np.float32(rng.uniform(*stock.paper))).astype(np.float32)
+    return inked, faded
 
-    sheet, bordered = _paper(scene, inked, view, white, stock.layout, rng)
-    outer: Box = (0.0, 0.0, float(sheet.size[0]), float(sheet.size[1]))
-    on_sheet = sheet.from_scene(scene.landmarks)
-    stiff = paint.chance(rng, 0.5) or stock.stiff
-    placement = rc.place(sheet, outer, on_sheet, view, rng, bow=0.0 if stiff else rng.uniform(8, 34), window=scene.window)
-    on_canvas = placement.to_canvas(on_sheet)
-    s, t = placement.planes()
-    ink = rc.sample(sheet.picture, s, t)
-    scale = np.float32(placement.scale)
-    u, v = (s - sheet.size[0] / 2) * scale, (t - sheet.size[1] / 2) * scale
 
-    # Which traces the paper bears: drawn first, so that a view without edges can be given one that is plain.
+@dataclass(frozen=True)
+class _Traces:
+    """Which traces of its making, its surface and its handling a sheet bears."""
+
+    dotted: bool
+    streaked: bool
+    creased: bool
+    glossy: bool
+    curled: bool
+
+
+def _draw_traces(stock: _Stock, good: bool, view: str, placement: rc.Placement, rng: np.random.Generator) -> _Traces:
+    """Drawn before any is painted, so that a view without edges can be given one that is plain."""
     dotted = bool(stock.dotted) and paint.chance(rng, stock.dotted)
     streaked = bool(stock.streaked) and paint.chance(rng, stock.streaked)
     creased = paint.chance(rng, stock.creased)
@@ -343,37 +377,87 @@ def apply(
         dotted, streaked, creased, glossy = False, False, creased and paint.chance(rng, 0.3), glossy and paint.chance(rng, 0.5)
     elif view == rc.TIGHT and not (dotted or streaked or creased or glossy or curled):
         dotted, streaked, glossy = (stock.plain == name for name in ("dotted", "streaked", "glossy"))
+    return _Traces(dotted, streaked, creased, glossy, curled)
 
+
+@dataclass(frozen=True)
+class _Held:
+    """A sheet where it is held.
+
+    Attributes:
+        scene: what is printed on it. sheet, placement: the paper, and how it lies in the view.
+        outer: the whole paper in its own pixels. view: how much of it is seen.
+        white: colour of the bare paper. bordered: whether it has a border of that.
+        light: where the room's light comes from. holder: who holds it before the chest, if anybody does.
+    """
+
+    scene: Scene
+    sheet: rc.Sheet
+    placement: rc.Placement
+    outer: Box
+    view: str
+    white: NDArray[np.float32]
+    bordered: bool
+    light: tuple[float, float]
+    holder: Holder | None
+
+    @cached_property
+    def planes(self) -> tuple[rc.Plane, rc.Plane]:
+        """The paper's pixel at every pixel of the canvas."""
+        return self.placement.planes()
+
+    @cached_property
+    def across(self) -> tuple[rc.Plane, rc.Plane]:
+        """The same from the paper's middle, in pixels of the canvas."""
+        (s, t), scale = self.planes, np.float32(self.placement.scale)
+        return (s - self.sheet.size[0] / 2) * scale, (t - self.sheet.size[1] / 2) * scale
+
+
+def _traced(
+    held: _Held, kind: str, good: bool, traces: _Traces, rng: np.random.Generator
+) -> tuple[FloatImage, list[str], bool]:
+    """The sheet in the canvas with the traces of printing and folding, their cues, and whether dots too fine to see grey it."""
+    stock, white = _STOCKS[kind], held.white
+    ink, (u, v) = rc.sample(held.sheet.picture, *held.planes), held.across
+    cues: list[str] = []
+    dotted, worn = traces.dotted, False
     if kind == "canvas":
-        ink, dotted = _woven(ink, u, v, 2.9 if view == rc.TIGHT else 1.8, rng)
+        ink, dotted = _woven(ink, u, v, 2.9 if held.view == rc.TIGHT else 1.8, rng)
         if dotted:
             cues.append(DOTS)
     elif dotted:
         period, strength = 2.0 + 3.2 * rng.beta(1.5, 1.8), np.float32(rng.uniform(0.3, 0.85))
-        period = max(period, 2.8) if view == rc.TIGHT else period
+        period = max(period, 2.8) if held.view == rc.TIGHT else period
         dots = _halftone(ink, u, v, period, paint.chance(rng, 0.25), stock.grey, rng)
         ink = ink + (dots * (white - 0.1) + 0.08 - ink) * strength * np.float32(min(1.0, 1.25 - 0.1 * period))
         if period > 2.7:
             cues.append(DOTS)
         else:  # too fine to be told from grain
-            faded = True
+            worn = True
     if not good and (kind == "inkjet" or (kind == "laser" and not dotted)):
         grain = rng.normal(0, 1, (CANVAS, CANVAS, 3)).astype(np.float32)
         ink = ink + grain * np.float32(rng.uniform(0.03, 0.1)) * np.sqrt((ink * (1 - ink)).clip(0, 1)) * 2
-    if streaked:
+    if traces.streaked:
         ink = ink * _streaks(v if paint.chance(rng, 0.6) else u, kind, rng.uniform(0.025, 0.06), rng)[..., None]
         cues.append(STREAKS)
     if not good and kind in ("inkjet", "newsprint-bw") and paint.chance(rng, 0.7):
         fibre = rc.blurred(rng.normal(0.5, 0.3, (CANVAS, CANVAS)).astype(np.float32), 0.8) - 0.5
         ink = ink * (1 + fibre * np.float32(rng.uniform(0.1, 0.4)))[..., None]
-    if creased:
+    if traces.creased:
         shade, cracked = _creases(u, v, paint.chance(rng, 0.6), rng)
         ink = (ink + (white - ink) * cracked[..., None]) * shade[..., None]
         cues.append(CREASED)
+    return ink, cues, worn
 
-    # The room's light on the paper.
+
+def _lit(
+    ink: FloatImage, held: _Held, traces: _Traces, face: NDArray[np.floating], rng: np.random.Generator
+) -> tuple[FloatImage, list[str]]:
+    """The room's light on the paper, and its cues: a bend that shades it, a sheen near the face."""
+    cues = []
     gain = rc.ramp(rng, rng.uniform(0.62, 0.95), rng.uniform(0.92, 1.1))
-    if curled:
+    if traces.curled:
+        (u, v), placement = held.across, held.placement
         along = (u * np.float32(np.cos(placement.angle)) + v * np.float32(np.sin(placement.angle))) / np.float32(
             placement.reach
         )
@@ -382,53 +466,51 @@ def apply(
     warmth = rng.normal(0, 0.045)  # lamps differ along warm to cold, hardly towards green or purple
     lamp = np.array([1 + warmth, 1 + rng.normal(0, 0.012), 1 - warmth], np.float32)
     paper = ink * gain[..., None] * lamp
-    if glossy:
-        spot = rc.highlight(rng, (10.0, 50.0), near=on_canvas[OUTLINE].mean(axis=0)) * np.float32(rng.uniform(0.35, 0.8))
-        if curled or paint.chance(rng, 0.3):
+    if traces.glossy:
+        spot = rc.highlight(rng, (10.0, 50.0), near=face) * np.float32(rng.uniform(0.35, 0.8))
+        if traces.curled or paint.chance(rng, 0.3):
             spot = spot * (0.75 + 0.35 * smooth_noise(rng, cells=5)[..., 0])
         spot += np.float32(rng.uniform(0.0, 0.14))
         paper = paper + (lamp - paper) * spot.clip(0, 0.9)[..., None]
         if float(spot.max()) > 0.25:
             cues.append(SHEEN)
+    return paper, cues
 
-    image, mask, held = paper, None, None
-    if view == rc.TIGHT:
-        held = hands.fingertip_from_border(rng, scene.window) if paint.chance(rng, 0.1) else None
+
+def _held_up(
+    paper: FloatImage, background: FloatImage, held: _Held, rng: np.random.Generator
+) -> tuple[FloatImage, Mask | None, list[str]]:
+    """The paper before the camera, with whatever holds it; its mask, None where it fills the view; and the cues of both."""
+    if held.view == rc.TIGHT:
+        grip = hands.fingertip_from_border(rng, held.scene.window) if paint.chance(rng, 0.1) else None
+        return _grasped(paper, grip, held, rng), None, [FINGERS] if grip else []
+    placement, outer, holder = held.placement, held.outer, held.holder
+    cut = paint.chance(rng, 0.07) and not held.bordered and holder is None
+    mask = rc.rounded_rectangle(*held.planes, outer, rng.choice([0.0, 0.0, 4.0]), placement.scale)
+    if cut:
+        mask = mask * _cut_out(held.scene, held.sheet, *held.planes, rng)
+        rim = (4 * mask * (1 - rc.blurred(mask, 2.5))).clip(0, 1) * mask
+        paper = blend(paper, np.broadcast_to(held.white * np.float32(0.95), paper.shape), rim)
+    wanted = not paint.chance(rng, 0.45)
+    if holder is not None:
+        grip = hands.grip_of_holder(placement, outer, rng.uniform(9, 24), holder, rng)
     else:
-        cut = paint.chance(rng, 0.07) and not bordered and holder is None
-        mask = rc.rounded_rectangle(s, t, outer, rng.choice([0.0, 0.0, 4.0]), placement.scale)
-        if cut:
-            mask = mask * _cut_out(scene, sheet, s, t, rng)
-            rim = (4 * mask * (1 - rc.blurred(mask, 2.5))).clip(0, 1) * mask
-            paper = blend(paper, np.broadcast_to(white * np.float32(0.95), paper.shape), rim)
-        wanted = not paint.chance(rng, 0.45)
-        if holder is not None:
-            held = hands.grip_of_holder(placement, outer, rng.uniform(9, 24), holder, rng)
-        else:
-            held = hands.grip(placement, outer, rng.uniform(11, 24), rng) if wanted and not cut else None
-        exposure = rng.uniform(0.75, 1.05)
-        image = rc.cast_shadow(background if holder is None else holder.image, mask, rng, light)
-        for limb in held.behind if held else ():
-            hands.paint_limb(image, limb, light, exposure)
-        # The sheet's own thickness shows as a thin bright or dark line.
-        rim = (mask * (1 - np.roll(mask, (1, 1), (0, 1)))) * np.float32(rng.uniform(-0.3, 0.3))
-        image = blend(image, paper + rim[..., None], mask)
-        cues.append(EDGE)
-        if bordered:
-            cues.append(BORDER)
-        if held is None and not cut and paint.chance(rng, 0.4) and _fastenings(image, placement, outer, rng):
-            cues.append(TAPE)
-    for limb in held.front if held else ():
-        hands.paint_limb(image, limb, light, rng.uniform(0.8, 1.0))
-    if held:
-        cues.append(FINGERS)
-    if faded or not cues:
-        cues.append(FADED)
-    return Attacked(
-        image=image.clip(0, 1).astype(np.float32),
-        boxes=(rc.visible_box(mask),),
-        cues=tuple(cues),
-        variant=variant,
-        landmarks=on_canvas,
-        extra={"view": view},
-    )
+        grip = hands.grip(placement, outer, rng.uniform(11, 24), rng) if wanted and not cut else None
+    exposure = rng.uniform(0.75, 1.05)
+    image = rc.cast_shadow(background if holder is None else holder.image, mask, rng, held.light)
+    for limb in grip.behind if grip else ():
+        hands.paint_limb(image, limb, held.light, exposure)
+    # The sheet's own thickness shows as a thin bright or dark line.
+    rim = (mask * (1 - np.roll(mask, (1, 1), (0, 1)))) * np.float32(rng.uniform(-0.3, 0.3))
+    image = blend(image, paper + rim[..., None], mask)
+    cues = [EDGE, *([BORDER] if held.bordered else [])]
+    if grip is None and not cut and paint.chance(rng, 0.4) and _fastenings(image, placement, outer, rng):
+        cues.append(TAPE)
+    return _grasped(image, grip, held, rng), mask, [*cues, *([FINGERS] if grip else [])]
+
+
+def _grasped(image: FloatImage, grip: hands.Grip | None, held: _Held, rng: np.random.Generator) -> FloatImage:
+    """With the fingers that lie before the paper."""
+    for limb in grip.front if grip else ():
+        hands.paint_limb(image, limb, held.light, rng.uniform(0.8, 1.0))
+    return image

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from faceshield.simulate import paint
@@ -18,6 +20,7 @@ from faceshield.simulate.portrait import (
     Attacked,
     Box,
     FloatImage,
+    Mask,
     Points,
     Scene,
     blend,
@@ -270,47 +273,108 @@ def apply(
     view = rc.draw_view(rng, whole=0.3 if kind == "phone" else 0.14, good=good)
     cues: list[str] = []
     if good:
-        shown = _good_panel(rc.inner_capture(scene.image, rng, softest=0.55), rng)
+        panel = _good_panel(rc.inner_capture(scene.image, rng, softest=0.55), rng)
     else:
-        shown, cues = _panel(rc.inner_capture(scene.image, rng, softest=0.28), rng)
-    sheet, controls = _screen(scene, shown, view, device, rng)
-
-    width, height = sheet.size
-    edge = rng.uniform(*device.bezel) * min(width, height)
-    ends = edge * (rng.uniform(1.5, 4.0) if kind in ("phone", "tablet") and paint.chance(rng, 0.4) else 1.0)
-    chin = edge * rng.uniform(1.0, 2.5) if kind in ("monitor", "tv") else ends
-    upright = height >= width
-    sides, tops = (edge, ends) if upright else (ends if kind in ("phone", "tablet") else edge, edge)
-    screen: Box = (0.0, 0.0, float(width), float(height))
-    outer: Box = (-sides, -tops, width + sides, height + (chin if kind in ("monitor", "tv") else tops))
+        panel, cues = _panel(rc.inner_capture(scene.image, rng, softest=0.28), rng)
+    sheet, controls = _screen(scene, panel, view, device, rng)
+    outer = _casing(kind, sheet.size, rng)
     on_sheet = sheet.from_scene(scene.landmarks)
     placement = rc.place(sheet, outer, on_sheet, view, rng, tilt=0.38, bow=device.bow, window=scene.window)
     on_canvas = placement.to_canvas(on_sheet)
-    face = on_canvas[OUTLINE].mean(axis=0)
-    s, t = placement.planes()
-    picture = rc.sample(sheet.picture, s, t)
-    scale = np.float32(placement.scale)
-    u, v = (s - width / 2) * scale, (t - height / 2) * scale
-
     on_view = placement.to_canvas(controls)
     if np.sum(np.all((on_view > scene.window[:2]) & (on_view < np.subtract(scene.window[2:], 1)), axis=1)) > 0.3 * len(on_view):
         cues.append(BUTTONS)
+    traces = _draw_traces(kind, good, view, BUTTONS in cues, rng)
+    shown = _Shown(kind, sheet, placement, outer, view, scene.window, light, holder)
 
-    # Which traces: drawn first, so that a view without bezel can be given one that is plain. Moire is no must.
+    picture, cues = _traced(shown, traces, cues, rng)
+    glare, mirrored = _mirrored(background, shown, traces, cues, on_canvas[OUTLINE].mean(axis=0), rng)
+    picture = picture + glare * traces.strength * (1 - 0.6 * picture)
+    image, mask, held = _held_up(picture, glare, background, shown, rng)
+    return Attacked(
+        image=image.clip(0, 1).astype(np.float32),
+        boxes=(rc.visible_box(mask),),
+        cues=(*cues, *mirrored, *held),
+        variant=variant,
+        landmarks=on_canvas,
+        extra={"view": view},
+    )
+
+
+def _casing(kind: str, size: tuple[int, int], rng: np.random.Generator) -> Box:
+    """The whole device around a screen of this size, in the screen's pixels: its bezel, the longer ends of a phone, a chin."""
+    width, height = size
+    device, held, stood = _DEVICES[kind], kind in ("phone", "tablet"), kind in ("monitor", "tv")
+    edge = rng.uniform(*device.bezel) * min(width, height)
+    ends = edge * (rng.uniform(1.5, 4.0) if held and paint.chance(rng, 0.4) else 1.0)
+    chin = edge * rng.uniform(1.0, 2.5) if stood else ends
+    sides, tops = (edge, ends) if height >= width else (ends if held else edge, edge)
+    return -sides, -tops, width + sides, height + (chin if stood else tops)
+
+
+@dataclass(frozen=True)
+class _Traces:
+    """Which traces of the panel and of the light on its glass are seen, and how strongly: 1, of good panels less."""
+
+    striped: bool
+    gridded: bool
+    flickering: bool
+    uneven: bool
+    glaring: bool
+    strength: np.float32
+
+
+def _draw_traces(kind: str, good: bool, view: str, buttons: bool, rng: np.random.Generator) -> _Traces:
+    """Drawn before any is painted, so that a view without bezel can be given one that is plain. Moire is no must."""
     striped, gridded = paint.chance(rng, 0.36), paint.chance(rng, 0.2)
     flickering, uneven = paint.chance(rng, 0.2), paint.chance(rng, 0.4)
     glaring = paint.chance(rng, 0.5)
-    weak = np.float32(1.0)
+    strength = np.float32(1.0)
     if good:
-        weak, striped, gridded, flickering = np.float32(0.5), striped and paint.chance(rng, 0.3), False, False
+        strength, striped, gridded, flickering = np.float32(0.5), striped and paint.chance(rng, 0.3), False, False
         uneven, glaring = uneven and paint.chance(rng, 0.5), glaring and paint.chance(rng, 0.6)
-    if device.structure is not None:
+    if _DEVICES[kind].structure is not None:
         striped = gridded = uneven = False
         glaring = glaring and kind in ("tube", "reader")
-    elif view == rc.TIGHT and not (striped or gridded or flickering or uneven or glaring or BUTTONS in cues):
+    elif view == rc.TIGHT and not (striped or gridded or flickering or uneven or glaring or buttons):
         glaring = paint.chance(rng, 0.5)
         uneven = not glaring
+    return _Traces(striped, gridded, flickering, uneven, glaring, strength)
 
+
+@dataclass(frozen=True)
+class _Shown:
+    """A screen where it is held or stands.
+
+    Attributes:
+        kind: of device. sheet, placement: what is on it, and how it lies in the view.
+        outer: the whole device in the screen's pixels. view: how much of it is seen. window: what the camera sees at all.
+        light: where the room's light comes from. holder: who holds it before the chest, if anybody does.
+    """
+
+    kind: str
+    sheet: rc.Sheet
+    placement: rc.Placement
+    outer: Box
+    view: str
+    window: Box
+    light: tuple[float, float]
+    holder: Holder | None
+
+    @cached_property
+    def planes(self) -> tuple[rc.Plane, rc.Plane]:
+        """The screen's pixel at every pixel of the canvas."""
+        return self.placement.planes()
+
+
+def _traced(shown: _Shown, traces: _Traces, cues: list[str], rng: np.random.Generator) -> tuple[FloatImage, list[str]]:
+    """The screen in the canvas with what its panel and the camera make of each other, and the cues with those of that."""
+    (s, t), (width, height), scale = shown.planes, shown.sheet.size, np.float32(shown.placement.scale)
+    picture = rc.sample(shown.sheet.picture, s, t)
+    u, v = (s - width / 2) * scale, (t - height / 2) * scale
+    kind, device, weak = shown.kind, _DEVICES[shown.kind], traces.strength
+    striped, gridded, flickering = traces.striped, traces.gridded, traces.flickering
+    cues = list(cues)
     if device.structure is not None:
         picture = device.structure(picture, u, v, rng)
         cues = [cue for cue in cues if kind != "reader" or cue not in (BLUISH, CLIPPED)] + [device.cue]
@@ -330,63 +394,76 @@ def apply(
     if flickering:
         picture = picture * panels.flicker(rng)[..., None]
         cues.append(FLICKER)
-    if uneven:
+    if traces.uneven:
         # Seen at an angle a panel dims and its colours turn.
         fall = rc.ramp(rng, rng.uniform(0.25, 0.6), rng.uniform(1.0, 1.15))
         turn = rng.uniform(0.0, 0.25, 3).astype(np.float32)
         picture = picture * fall[..., None] ** (weak * (1 + turn))
         cues.append(UNEVEN)
-    glare = np.zeros((1, 1, 3), np.float32)
-    if glaring:
-        glare, plain = _glare(background, face, rng)
-        if not plain and view == rc.TIGHT and not {MOIRE, GRID, FLICKER, UNEVEN, BUTTONS} & set(cues):
-            plain = True
-            glare = glare + (rc.highlight(rng, (10.0, 40.0), near=face) * np.float32(0.4))[..., None]
-        if plain:
-            cues.append(GLARE)
-    picture = picture + glare * weak * (1 - 0.6 * picture)
+    return picture, cues
 
-    image, mask, held = picture, None, None
-    if view == rc.TIGHT:
-        held = hands.fingertip_from_border(rng, scene.window) if paint.chance(rng, 0.06) else None
-    elif kind == "projector":
-        mask = rc.rounded_rectangle(s, t, screen, 0.0, placement.scale)
-        image = _on_the_wall(picture, mask, rng)
+
+def _mirrored(
+    background: FloatImage,
+    shown: _Shown,
+    traces: _Traces,
+    cues: list[str],
+    face: NDArray[np.floating],
+    rng: np.random.Generator,
+) -> tuple[FloatImage, list[str]]:
+    """Light that the glass adds, and its cue where it is plain: where nothing else of `cues` tells, it is."""
+    if not traces.glaring:
+        return np.zeros((1, 1, 3), np.float32), []
+    glare, plain = _glare(background, face, rng)
+    if not plain and shown.view == rc.TIGHT and not {MOIRE, GRID, FLICKER, UNEVEN, BUTTONS} & set(cues):
+        plain = True
+        glare = glare + (rc.highlight(rng, (10.0, 40.0), near=face) * np.float32(0.4))[..., None]
+    return glare, [GLARE] if plain else []
+
+
+def _held_up(
+    picture: FloatImage, glare: FloatImage, background: FloatImage, shown: _Shown, rng: np.random.Generator
+) -> tuple[FloatImage, Mask | None, list[str]]:
+    """The device before the camera, with whatever holds it; its mask, None where it fills the view; and the cues of both."""
+    kind, placement, outer, holder = shown.kind, shown.placement, shown.outer, shown.holder
+    width, height = shown.sheet.size
+    screen: Box = (0.0, 0.0, float(width), float(height))
+    if shown.view == rc.TIGHT:
+        grip = hands.fingertip_from_border(rng, shown.window) if paint.chance(rng, 0.06) else None
+        return _grasped(picture, grip, shown, rng), None, [FINGERS] if grip else []
+    if kind == "projector":
+        mask = rc.rounded_rectangle(*shown.planes, screen, 0.0, placement.scale)
+        return _on_the_wall(picture, mask, rng), mask, []
+    device, upright = _DEVICES[kind], height >= width
+    radius = device.rounding * rng.uniform(0.2, 1.4) * min(width, height)
+    body, mask, lit = _body(*shown.planes, outer, screen, radius, placement.scale, device, rng)
+    seen = background if holder is None else holder.image
+    room = seen * np.float32(rng.uniform(0.65, 1.35))  # as bright as other classes' rooms, or it tells
+    image = rc.cast_shadow(room, mask, rng, shown.light)
+    if kind in ("monitor", "tv") and paint.chance(rng, 0.6):
+        _stand(image, placement, outer, rng)
+    if kind == "laptop" and paint.chance(rng, 0.8):
+        _deck(image, placement, outer, rng)
+    grasp = paint.chance(rng, {"phone": 0.75, "tablet": 0.5}.get(kind, 0.0))
+    tall = kind == "phone" and upright
+    width_cm = device.width_cm * (1.0 if upright else 1.6)
+    if holder is not None:
+        grip = hands.grip_of_holder(placement, outer, width_cm, holder, rng)
     else:
-        radius = device.rounding * rng.uniform(0.2, 1.4) * min(width, height)
-        body, mask, lit = _body(s, t, outer, screen, radius, placement.scale, device, rng)
-        seen = background if holder is None else holder.image
-        room = seen * np.float32(rng.uniform(0.65, 1.35))  # as bright as other classes' rooms, or it tells
-        image = rc.cast_shadow(room, mask, rng, light)
-        if kind in ("monitor", "tv") and paint.chance(rng, 0.6):
-            _stand(image, placement, outer, rng)
-        if kind == "laptop" and paint.chance(rng, 0.8):
-            _deck(image, placement, outer, rng)
-        grasp = paint.chance(rng, {"phone": 0.75, "tablet": 0.5}.get(kind, 0.0))
-        tall = kind == "phone" and upright
-        width_cm = device.width_cm * (1.0 if upright else 1.6)
-        if holder is not None:
-            held = hands.grip_of_holder(placement, outer, width_cm, holder, rng)
-        else:
-            held = hands.grip(placement, outer, width_cm, rng, wrap=tall and paint.chance(rng, 0.6)) if grasp else None
-        for limb in held.behind if held else ():
-            hands.paint_limb(image, limb, light, rng.uniform(0.5, 0.9))
-        body = body + glare * np.float32(0.25)
-        image = blend(image, blend(body, picture, lit), mask)
-        if paint.chance(rng, 0.4):
-            # A bright panel lights what is near it.
-            halo = rc.blurred(lit, 14) * (1 - mask) * np.float32(rng.uniform(0.08, 0.3))
-            image = image + halo[..., None] * picture.mean(axis=(0, 1))
-        cues.append(BEZEL)
-    for limb in held.front if held else ():
-        hands.paint_limb(image, limb, light, rng.uniform(0.6, 0.95))
-    if held:
-        cues.append(FINGERS)
-    return Attacked(
-        image=image.clip(0, 1).astype(np.float32),
-        boxes=(rc.visible_box(mask),),
-        cues=tuple(cues),
-        variant=variant,
-        landmarks=on_canvas,
-        extra={"view": view},
-    )
+        grip = hands.grip(placement, outer, width_cm, rng, wrap=tall and paint.chance(rng, 0.6)) if grasp else None
+    for limb in grip.behind if grip else ():
+        hands.paint_limb(image, limb, shown.light, rng.uniform(0.5, 0.9))
+    body = body + glare * np.float32(0.25)
+    image = blend(image, blend(body, picture, lit), mask)
+    if paint.chance(rng, 0.4):
+        # A bright panel lights what is near it.
+        halo = rc.blurred(lit, 14) * (1 - mask) * np.float32(rng.uniform(0.08, 0.3))
+        image = image + halo[..., None] * picture.mean(axis=(0, 1))
+    return _grasped(image, grip, shown, rng), mask, [BEZEL, *([FINGERS] if grip else [])]
+
+
+def _grasped(image: FloatImage, grip: hands.Grip | None, shown: _Shown, rng: np.random.Generator) -> FloatImage:
+    """With the fingers that lie before the device."""
+    for limb in grip.front if grip else ():
+        hands.paint_limb(image, limb, shown.light, rng.uniform(0.6, 0.95))
+    return image
