@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -191,6 +191,12 @@ def _model_at(model: type[BaseModel], location: Sequence[str | int]) -> type[Bas
         if part in current.model_fields:
             current = _model_in(current.model_fields[part].annotation)
     return current
+
+
+def near(name: str, known: Iterable[str], otherwise: str = "use one of them") -> str:
+    """What to do about an unknown name, for the end of a message: the one that was perhaps meant, or `otherwise`."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else otherwise
 
 
 def _all_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:

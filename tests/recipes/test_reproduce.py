@@ -374,7 +374,7 @@ def command(*given: object) -> Result:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (["tabel2"], "did you mean table2"),
+        (["tabel2"], "did you mean 'table2'"),
         (["table2", "--scale", "huge"], "expected one of toy"),
         (["table2", "--configs", "nowhere"], "run from it"),
         (["table2", "--configs", str(ROOT / "configs"), "--only", "Resnet"], "expected some of"),

@@ -43,18 +43,15 @@ def prepare(
     strict: Annotated[bool, typer.Option("--strict", help="Exit code 2 if any sample was lost.")] = False,
 ) -> None:
     """Read a data set's copy to samples.jsonl; what is wrong is counted in rejects.jsonl and loses nothing else."""
-    import difflib
-
     from tqdm import tqdm
 
+    from faceshield.config import near
     from faceshield.datasets import DATASETS, DataSet, PrepareConfig, read_types, rejects_path
     from faceshield.datasets import prepare as run
     from faceshield.datasets.padisi import Padisi
 
     if dataset not in DATASETS:
-        near = difflib.get_close_matches(dataset, DATASETS, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}?" if near else "use one of them"
-        raise ValueError(f"unknown data set {dataset!r} — expected one of {', '.join(DATASETS)} — {hint}")
+        raise ValueError(f"unknown data set {dataset!r} — expected one of {', '.join(DATASETS)} — {near(dataset, DATASETS)}")
     config = PrepareConfig.of(
         out=out,
         frames_per_video=frames_per_video,

@@ -126,14 +126,13 @@ def _options(given: dict[str, Any]) -> list[str]:
 
 
 def _entries(what: list[str], known: dict[str, Entry]) -> list[Entry]:
-    import difflib
+    from faceshield.config import near
 
     names = list(dict.fromkeys(name for given in what for name in (known if given == "all" else [given])))
     for name in names:
         if name not in known:
-            near = difflib.get_close_matches(name, [*known, "all"], n=1)
-            hint = f"did you mean {near[0]}?" if near else f"expected some of {', '.join(known)}, all"
-            raise ValueError(f"{name} — no such table or figure — {hint}")
+            hint = near(name, [*known, "all"], "use some of them")
+            raise ValueError(f"{name} — no such table or figure — expected some of {', '.join(known)}, all — {hint}")
     return [known[name] for name in names]
 
 

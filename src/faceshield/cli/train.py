@@ -95,9 +95,7 @@ def train(
 
 
 def _stage(config: Path, overrides: list[str]) -> str:
-    import difflib
-
-    from faceshield.config import read_yaml
+    from faceshield.config import near, read_yaml
 
     stage = read_yaml(config).get("stage")
     for override in overrides:
@@ -105,8 +103,7 @@ def _stage(config: Path, overrides: list[str]) -> str:
         if key.strip() == "stage":
             stage = value
     if stage not in STAGES:
-        near = difflib.get_close_matches(str(stage), STAGES, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else "add the line `stage: …`"
+        hint = near(str(stage), STAGES, "add the line `stage: …`")
         raise ValueError(f"{config}: stage {stage!r} — expected one of {', '.join(STAGES)} — {hint}")
     return str(stage)
 

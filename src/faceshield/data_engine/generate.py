@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field, field_validator
 
-from faceshield.config import Config
+from faceshield.config import Config, near
 from faceshield.data_engine.backends import Backend, BackendConfig, NoAnswer, NoCall, Pair, lent_backend
 from faceshield.data_engine.backends.grammar import GrammarBackend
 from faceshield.data_engine.stage import Outcome, StageResult, run_stage
@@ -41,9 +40,7 @@ def resolve_tasks(names: Iterable[str]) -> tuple[str, ...]:
         raise ValueError(f"no task — expected at least one of {', '.join(TASK_NAMES)} — name one")
     for name in chosen:
         if name not in TASK_NAMES:
-            near = difflib.get_close_matches(name, TASK_NAMES, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]!r}?" if near else "use one of them"
-            raise ValueError(f"unknown task {name!r} — expected one of {', '.join(TASK_NAMES)} — {hint}")
+            raise ValueError(f"unknown task {name!r} — expected one of {', '.join(TASK_NAMES)} — {near(name, TASK_NAMES)}")
     return chosen
 
 

@@ -1,6 +1,6 @@
 """One unit of a data set to its frames, in a worker process: read, cropped, stored, boxes moved along; problems are told.
 
-Use: `done = extract(Task(unit, root, folder, config, drawn, faces))`, as `prepare` does for every unit of a walk.
+Use: `done = extract(Job(unit, root, folder, config, drawn, faces))`, as `prepare` does for every unit of a walk.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Task:
+class Job:
     """A unit of the walk and all that a worker needs for it; `drawn` and `faces` as `boxes.assign` gives them for a unit.
 
     `root`: of the copy. `folder`: where pictures are stored.
@@ -62,36 +62,36 @@ class Done:
     problems: tuple[Problem, ...] = ()
 
 
-def extract(task: Task) -> Done:
+def extract(job: Job) -> Done:
     """Frames of one unit, written where they have to be."""
-    if isinstance(task.unit, Problem):
-        return Done(problems=(task.unit,))
+    if isinstance(job.unit, Problem):
+        return Done(problems=(job.unit,))
     made: list[Frame] = []
     problems: list[Problem] = []
     met: set[int | None] = {None}
 
     def lost(error: Exception, number: int | None = None) -> None:
-        place = task.unit.path if number is None else f"{task.unit.path}, frame {number}"
+        place = job.unit.path if number is None else f"{job.unit.path}, frame {number}"
         reason = error.reason if isinstance(error, _Unfit) else "unreadable"
         problems.append(Problem(reason, place, getattr(error, "strerror", None) or str(error)))
 
     try:
-        for found in read(task.unit, task.root, task.config.frames_per_video):
+        for found in read(job.unit, job.root, job.config.frames_per_video):
             met.add(found.number if isinstance(found, Fault) else found[0])
             if isinstance(found, Fault):
-                place = task.unit.path if found.number is None else f"{task.unit.path}, frame {found.number}"
+                place = job.unit.path if found.number is None else f"{job.unit.path}, frame {found.number}"
                 problems.append(Problem(found.reason, place, found.detail, dropped=found.number is not None))
                 continue
             try:
-                made.append(_frame(task, task.unit, *found, problems))
+                made.append(_frame(job, job.unit, *found, problems))
             except MediaError as error:
                 lost(error, found[0])
     except (MediaError, OSError) as error:
         lost(error)
     else:
-        for number in sorted(key for key in task.drawn if key is not None and key not in met):
+        for number in sorted(key for key in job.drawn if key is not None and key not in met):
             detail = f"its box is lost: {len(made)} frames were taken, not this one; take more with frames_per_video"
-            problems.append(Problem("box", f"{task.unit.path}, frame {number}", detail, dropped=False))
+            problems.append(Problem("box", f"{job.unit.path}, frame {number}", detail, dropped=False))
     return Done(tuple(made), tuple(problems))
 
 
@@ -103,29 +103,29 @@ class _Unfit(MediaError):
         self.reason = reason
 
 
-def _frame(task: Task, unit: Unit, number: int | None, source: RGB | Path, problems: list[Problem]) -> Frame:
+def _frame(job: Job, unit: Unit, number: int | None, source: RGB | Path, problems: list[Problem]) -> Frame:
     rgb = open_upright(source) if isinstance(source, Path) else source
-    mine = [Drawn(box) for box in unit.boxes] + _of(task.drawn, number)
+    mine = [Drawn(box) for box in unit.boxes] + _of(job.drawn, number)
     place = unit.path if number is None else f"{unit.path}, frame {number}"
     boxes = _inside([one for one in mine if not one.on_crop], rgb, place, problems)
-    if task.config.inspectable:
+    if job.config.inspectable:
         _check_inspectable(rgb, place)
     # Of the picture as it was read, so that the same one is found again whatever it was cropped to or stored as.
     digest = hashlib.sha256(str(rgb.shape).encode() + rgb.tobytes()).hexdigest()[:16]
-    if task.config.crop != "as-is":
-        known = _of(task.faces, number) or ([Drawn(unit.face, shares=True)] if unit.face else [])
-        rgb, boxes = _cropped(rgb, boxes, _face(task.config, rgb, known), task.config.margin)
-        if task.config.inspectable:
+    if job.config.crop != "as-is":
+        known = _of(job.faces, number) or ([Drawn(unit.face, shares=True)] if unit.face else [])
+        rgb, boxes = _cropped(rgb, boxes, _face(job.config, rgb, known), job.config.margin)
+        if job.config.inspectable:
             _check_inspectable(rgb, place)
-    if isinstance(source, Path) and task.config.crop == "as-is":
+    if isinstance(source, Path) and job.config.crop == "as-is":
         image = str(source.resolve())
     else:
-        target = task.folder / _below(unit.id if number is None else f"{unit.id}/{number:06d}")
+        target = job.folder / _below(unit.id if number is None else f"{unit.id}/{number:06d}")
         target.parent.mkdir(parents=True, exist_ok=True)
         part = target.with_name(f".{target.name}.part")
         Image.fromarray(rgb).save(part, "PNG", compress_level=4)
         os.replace(part, target)
-        image = target.relative_to(task.folder.parent.parent).as_posix()
+        image = target.relative_to(job.folder.parent.parent).as_posix()
     # Of a box that was whole before the crop, a part may be outside it now.
     boxes = _inside([*map(Drawn, boxes), *(one for one in mine if one.on_crop)], rgb, place, problems)
     return Frame(number, image, (rgb.shape[1], rgb.shape[0]), digest, boxes)

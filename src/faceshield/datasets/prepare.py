@@ -26,7 +26,7 @@ from faceshield import taxonomy
 from faceshield.config import Config, read_yaml
 from faceshield.datasets.base import DataSet, Problem, Unit, pictures_folder
 from faceshield.datasets.boxes import assign, read_boxes
-from faceshield.datasets.extract import Done, Frame, Task, detector_of, extract
+from faceshield.datasets.extract import Done, Frame, Job, detector_of, extract
 from faceshield.datasets.media import need
 from faceshield.datasets.workers import Crash, in_order
 from faceshield.face import CROP_MARGIN
@@ -167,7 +167,7 @@ def prepare(data: DataSet, config: PrepareConfig, progress: Progress | None = No
     def note(found: Unit | Problem) -> None:
         walked.update(f"{found!r}\n".encode("utf-8", "backslashreplace"))
 
-    def tasks() -> Iterator[Task]:
+    def jobs() -> Iterator[Job]:
         found_all = chain(met_labels(), faults, others)
         for found in islice(found_all, journal.units):
             note(found)
@@ -176,21 +176,21 @@ def prepare(data: DataSet, config: PrepareConfig, progress: Progress | None = No
             note(found)
             marks.append(walked.hexdigest())
             own, face = (by.get(found.id, {}) if isinstance(found, Unit) else {} for by in (drawn, faces))
-            yield Task(_checked(found, types), data.root, folder, config, own, face)
+            yield Job(_checked(found, types), data.root, folder, config, own, face)
 
     with closing(journal), closing(seen):
-        for task, result in in_order(extract, tasks(), workers=config.workers, timeout=config.timeout):
-            done = Done(problems=(Problem("crashed", task.unit.path, result.reason),)) if isinstance(result, Crash) else result
+        for job, result in in_order(extract, jobs(), workers=config.workers, timeout=config.timeout):
+            done = Done(problems=(Problem("crashed", job.unit.path, result.reason),)) if isinstance(result, Crash) else result
             rows, problems = [], list(done.problems)
             for frame in done.frames:
-                assert isinstance(task.unit, Unit)
-                row = _sample(data, task.unit, types, frame)
+                assert isinstance(job.unit, Unit)
+                row = _sample(data, job.unit, types, frame)
                 if frame.boxes and not row.is_attack:
                     detail = f"{row.id} is bona fide — expected no attack region on it — its {len(frame.boxes)} are left out"
-                    problems.append(Problem("box", task.unit.path, detail, dropped=False))
+                    problems.append(Problem("box", job.unit.path, detail, dropped=False))
                 if before := seen.add(row):
                     detail = f"{row.id} has the {before} of an earlier sample (sha256 {frame.digest})"
-                    problems.append(Problem("duplicate", task.unit.path, detail))
+                    problems.append(Problem("duplicate", job.unit.path, detail))
                     continue
                 rows.append(row)
             journal.write(rows, problems, marks.popleft())

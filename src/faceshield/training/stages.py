@@ -7,7 +7,6 @@ Use: `faceshield train configs/train/tiny-sft.yaml init=pretrain dialogues=[dial
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import torch
 from transformers import TrainingArguments
 from transformers.utils import logging as transformers_logging
 
+from faceshield.config import near
 from faceshield.model import (
     Checkpoint,
     CheckpointInfo,
@@ -181,8 +181,7 @@ def _configure(model: Any, processor: Any, config: StageConfig) -> None:
     of_processor = {name for name in vars(processor) if name.startswith("savp_")}
     for group, wanted, changeable in (("model", config.model, of_model), ("processor", config.processor, of_processor)):
         for name in sorted(set(wanted) - changeable):
-            near = difflib.get_close_matches(name, changeable, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]!r}?" if near else "the weights fix all else"
+            hint = near(name, changeable, "the weights fix all else")
             raise ValueError(f"{group}.{name} — expected one of {', '.join(sorted(changeable))} — {hint}")
     if config.model.get("use_savp") and not model.config.use_savp:
         raise ValueError(f"use_savp=true, but {config.init} has no second stream — start from a checkpoint that has it")
