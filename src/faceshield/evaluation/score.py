@@ -14,7 +14,8 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from faceshield.evaluation.metrics.fine import COLUMNS, FineScores
 from faceshield.evaluation.metrics.intervals import (
     Estimate,
     FloatArray,
+    Interval,
     bootstrap_intervals,
     mean_of_rates_interval,
     rate,
@@ -90,12 +92,13 @@ def score(
         raise ValueError(f"{len(predictions)} predictions, none with a truth — expected some — predict samples that have one")
     # Of the whole file, so that a cue counts as one in every group: what the samples bring, and the taxonomy's.
     cues = CueReader([cue for row in known for cue in own_cues(row)] + [cue for kind in TAXONOMY for cue in kind.cues])
+    draws = _Bootstrap(rng, repeats)
     result: Section = {
         "format": FORMAT,
         "threshold": None if threshold is None else threshold.to_dict(),
         "unlabelled_rows": len(predictions) - len(known),
         "bootstrap": {"over": "people, else recordings, else pictures", "repeats": repeats},
-        "overall": _score_group(known, threshold, rng, repeats, meteor, cues),
+        "overall": _score_group(known, threshold, draws, meteor, cues),
     }
     if by is not None:
         groups: dict[str, list[Prediction]] = defaultdict(list)
@@ -109,7 +112,7 @@ def score(
             raise ValueError(f"no prediction has {by!r} — expected one of {', '.join(keys)}")
         result["by"] = {
             "key": by,
-            "groups": {name: _score_group(groups[name], threshold, rng, repeats, meteor, cues) for name in sorted(groups)},
+            "groups": {name: _score_group(groups[name], threshold, draws, meteor, cues) for name in sorted(groups)},
         }
     result["notes"] = _notes(result)
     return result
@@ -122,9 +125,25 @@ def group_of(row: Prediction, by: str) -> str:
     return "(none)" if value is None else str(value)
 
 
-def _score_group(
-    rows: Rows, threshold: Threshold | None, rng: np.random.Generator, repeats: int, meteor: bool, cues: CueReader
-) -> Section:
+@dataclass(frozen=True)
+class _Bootstrap:
+    """Draws of whole people (`Truth.resampling_unit`) from one generator, `repeats` of them for each group of numbers."""
+
+    rng: np.random.Generator
+    repeats: int
+
+    def intervals(self, statistic: Callable[..., Mapping[str, float]], rows: Rows) -> Mapping[str, Interval | None]:
+        """The 95% interval of each of the statistic's numbers."""
+        units = [row.truth.resampling_unit(row.sample_id) for row in rows]
+        return bootstrap_intervals(units, statistic, self.rng, repeats=self.repeats) if rows else {}
+
+    def __call__(self, statistic: Callable[..., Mapping[str, float]], rows: Rows) -> Section:
+        """The statistic's numbers, each with its n and interval."""
+        drawn = self.intervals(statistic, rows)
+        return {name: _estimate(value, len(rows), drawn.get(name)) for name, value in statistic().items()}
+
+
+def _score_group(rows: Rows, threshold: Threshold | None, draws: _Bootstrap, meteor: bool, cues: CueReader) -> Section:
     by_task: dict[str, list[Prediction]] = defaultdict(list)
     # In the order of ids, so that no number depends on the order in which the rows were written.
     for row in sorted(rows, key=lambda row: row.id):
@@ -135,16 +154,16 @@ def _score_group(
         **_readability(rows),
     }
     if coarse := by_task.get("coarse"):
-        group["coarse"] = _coarse(coarse, threshold, rng, repeats)
+        group["coarse"] = _coarse(coarse, threshold, draws)
     if fine := by_task.get("fine"):
-        group["fine"] = _fine(fine, rng, repeats)
+        group["fine"] = _fine(fine, draws)
     if reasoning := by_task.get("reasoning"):
-        group["reasoning"] = _reasoning(reasoning, rng, repeats, meteor)
+        group["reasoning"] = _reasoning(reasoning, draws, meteor)
     if localization := by_task.get("localization"):
         scores = {row.sample_id: row.bonafide_score for row in by_task.get("coarse", [])}
-        group["localization"] = _localization(localization, scores, rng, repeats)
+        group["localization"] = _localization(localization, scores, draws)
     if any(own_cues(row) for row in by_task.get("reasoning", [])):
-        group["cues"] = _cues(by_task["reasoning"], cues, rng, repeats)
+        group["cues"] = _cues(by_task["reasoning"], cues, draws)
     return group
 
 
@@ -155,44 +174,44 @@ def _readability(rows: Rows) -> Section:
     }
 
 
-def _coarse(rows: Rows, threshold: Threshold | None, rng: np.random.Generator, repeats: int) -> Section:
+def _coarse(rows: Rows, threshold: Threshold | None, draws: _Bootstrap) -> Section:
     attack = _attacks(rows)
     section: Section = {
         **_readability(rows),
         "n_bonafide": int((~attack).sum()),
         "n_attack": int(attack.sum()),
-        "by_answer": _by_answer(rows, rng, repeats),
+        "by_answer": _by_answer(rows, draws),
     }
     scores = np.array([math.nan if row.bonafide_score is None else row.bonafide_score for row in rows])
     if not np.isnan(scores).all():
         section["missing_scores"] = int(np.isnan(scores).sum())
         if threshold is not None:
             correct = correct_by_score(scores, attack, threshold.value)
-            section["by_score"] = {"threshold": threshold.to_dict(), **_errors(correct, rows, rng, repeats)}
+            section["by_score"] = {"threshold": threshold.to_dict(), **_errors(correct, rows, draws)}
         curve = ScoreCurve(scores, attack, _types(rows))
-        section["ranking"] = _ranking(curve, rows, rng, repeats)
+        section["ranking"] = _ranking(curve, rows, draws)
         section["curve"] = {
             name: [None if math.isinf(value) else float(value) for value in values]
             for name, values in zip(("threshold", "apcer", "bpcer"), curve.corners(), strict=True)
         }
-        section["calibration"] = _calibration(Calibration(scores, attack), rows, rng, repeats)
+        section["calibration"] = _calibration(Calibration(scores, attack), rows, draws)
     return section
 
 
-def _by_answer(rows: Rows, rng: np.random.Generator, repeats: int) -> Section | None:
+def _by_answer(rows: Rows, draws: _Bootstrap) -> Section | None:
     """The rates of the answers' own decisions; None for a system that has no words, unless every call failed."""
     spoken = any(row.answer is not None or row.is_attack is not None for row in rows)
     if not spoken and any(row.status != "error" for row in rows):
         return None
     decisions = [row.is_attack if row.status == "parsed" else None for row in rows]
     correct = correct_by_answer(decisions, _attacks(rows))
-    return {"threshold": "answer", **_errors(correct, rows, rng, repeats)}
+    return {"threshold": "answer", **_errors(correct, rows, draws)}
 
 
-def _errors(correct: BoolArray, rows: Rows, rng: np.random.Generator, repeats: int) -> Section:
+def _errors(correct: BoolArray, rows: Rows, draws: _Bootstrap) -> Section:
     attack, types = _attacks(rows), _types(rows)
     found = error_rates(correct, attack, types)
-    drawn = bootstrap_intervals(_units(rows), WeightedErrors(correct, attack, types), rng, repeats=repeats)
+    drawn = draws.intervals(WeightedErrors(correct, attack, types), rows)
     hter_ci = wider(drawn.get("hter"), mean_of_rates_interval(found.apcer, found.bpcer))
     acer_ci = wider(drawn.get("acer"), mean_of_rates_interval(found.apcer_worst, found.bpcer))
     return {
@@ -218,9 +237,9 @@ def _by_species(correct: BoolArray, rows: Rows) -> Section:
     }
 
 
-def _ranking(curve: ScoreCurve, rows: Rows, rng: np.random.Generator, repeats: int) -> Section:
+def _ranking(curve: ScoreCurve, rows: Rows, draws: _Bootstrap) -> Section:
     """The bootstrap alone would say of few errors, and of none at all, that they are certain; a count of that size is not."""
-    found = _bootstrapped(lambda weights=None: curve.summary(LIMITS, weights), rows, rng, repeats)
+    found = draws(lambda weights=None: curve.summary(LIMITS, weights), rows)
     attacks, bonafides = (int(counts.sum()) for counts in curve.counts())
     fewest = min(Counter(row.truth.presentation_type for row in rows if row.truth.is_attack).values(), default=0)
     for name, told in found.items():
@@ -234,19 +253,19 @@ def _ranking(curve: ScoreCurve, rows: Rows, rng: np.random.Generator, repeats: i
     return found
 
 
-def _calibration(calibration: Calibration, rows: Rows, rng: np.random.Generator, repeats: int) -> Section:
+def _calibration(calibration: Calibration, rows: Rows, draws: _Bootstrap) -> Section:
     def statistic(weights: FloatArray | None = None) -> dict[str, float]:
         return {"ece": calibration.error(weights), "brier": calibration.brier(weights)}
 
     count, score, share = calibration.bins()
     bins = {"n": count.astype(int).tolist(), "mean_score": score.tolist(), "share_bonafide": share.tolist()}
-    return {**_bootstrapped(statistic, rows, rng, repeats), "bins": {"equal_width": BINS, **bins}}
+    return {**draws(statistic, rows), "bins": {"equal_width": BINS, **bins}}
 
 
-def _fine(rows: Rows, rng: np.random.Generator, repeats: int) -> Section:
+def _fine(rows: Rows, draws: _Bootstrap) -> Section:
     typed = [row for row in rows if row.truth.presentation_type is not None]
     fine = FineScores(_types(typed), [row.presentation_type if row.status == "parsed" else None for row in typed])
-    f1 = _bootstrapped(lambda weights=None: {"macro_f1": fine.macro_f1(weights)}, typed, rng, repeats)
+    f1 = draws(lambda weights=None: {"macro_f1": fine.macro_f1(weights)}, typed)
     return {
         **_readability(typed),
         "acc": fine.accuracy().to_dict(),
@@ -260,20 +279,20 @@ def _fine(rows: Rows, rng: np.random.Generator, repeats: int) -> Section:
     }
 
 
-def _reasoning(rows: Rows, rng: np.random.Generator, repeats: int, with_meteor: bool) -> Section:
-    section: Section = {**_readability(rows), "by_answer": _by_answer(rows, rng, repeats)}
+def _reasoning(rows: Rows, draws: _Bootstrap, with_meteor: bool) -> Section:
+    section: Section = {**_readability(rows), "by_answer": _by_answer(rows, draws)}
     referenced = [row for row in rows if row.truth.answer]
     if referenced:
         pair = [row.answer or "" for row in referenced], [row.truth.answer or "" for row in referenced]
-        section |= {"tokenizer": TOKENIZER, **_bootstrapped(TextScores(*pair).summary, referenced, rng, repeats)}
+        section |= {"tokenizer": TOKENIZER, **draws(TextScores(*pair).summary, referenced)}
         if with_meteor:
             meteor = MeteorScores(*pair)
-            found = _bootstrapped(lambda weights=None: {"meteor": meteor.score(weights)}, referenced, rng, repeats)
+            found = draws(lambda weights=None: {"meteor": meteor.score(weights)}, referenced)
             section |= {"meteor_version": METEOR, **found}
     return section
 
 
-def _localization(rows: Rows, coarse_scores: Mapping[str, float | None], rng: np.random.Generator, repeats: int) -> Section:
+def _localization(rows: Rows, coarse_scores: Mapping[str, float | None], draws: _Bootstrap) -> Section:
     """An attack that nobody annotated is left out (and counted): any box in it may be right.
 
     Boxes of equal confidence are ranked by a hash of their ids: by the ids themselves "attack/…" would come before "real/…".
@@ -307,15 +326,15 @@ def _localization(rows: Rows, coarse_scores: Mapping[str, float | None], rng: np
         **_readability(annotated),
         "unannotated_attacks": len(rows) - len(annotated),
         "ranked_by": "1 - bonafide_score" if scored else "nothing (equal confidences)",
-        **_bootstrapped(precisions, annotated, rng, repeats),
-        **_bootstrapped(mean_iou, attacked, rng, repeats),
+        **draws(precisions, annotated),
+        **draws(mean_iou, attacked),
         **{f"hit{iou}": rate_of(on_attacks >= iou / 100).to_dict() for iou in IOUS},
         "hit50_by_type": {name: rate_of(on_attacks[types == name] >= 0.5).to_dict() for name in sorted(set(types))},
         "false_boxes": rate_of(false_boxes).to_dict(),
     }
 
 
-def _cues(rows: Rows, reader: CueReader, rng: np.random.Generator, repeats: int) -> Section:
+def _cues(rows: Rows, reader: CueReader, draws: _Bootstrap) -> Section:
     """What the reasoning names against what was really rendered, on attacks whose cues are known; on bona fide faces none
     of an attack's is there."""
     attacks = [row for row in rows if row.truth.is_attack and own_cues(row)]
@@ -329,7 +348,7 @@ def _cues(rows: Rows, reader: CueReader, rng: np.random.Generator, repeats: int)
     # A cue of another type is nearly never there: how much of the error is that, and how much is the cue's own?
     typed = np.array([row.presentation_type == row.truth.presentation_type for row in attacks], dtype=bool)
     return {
-        **_bootstrapped(named.summary, attacks, rng, repeats),
+        **draws(named.summary, attacks),
         "recall_of_the_true_answers": told.summary()["recall"],
         "named_per_answer": named.mean_named,
         "unrecognised_per_answer": named.mean_unrecognised,
@@ -345,12 +364,6 @@ def _cues(rows: Rows, reader: CueReader, rng: np.random.Generator, repeats: int)
     }
 
 
-def _bootstrapped(statistic: Callable[..., Mapping[str, float]], rows: Rows, rng: np.random.Generator, repeats: int) -> Section:
-    drawn = bootstrap_intervals(_units(rows), statistic, rng, repeats=repeats) if rows else {}
-    values = statistic()
-    return {name: _estimate(value, len(rows), drawn.get(name)) for name, value in values.items()}
-
-
 def _estimate(value: float | None, n: int, interval: tuple[float, float] | None) -> Section:
     if value is None or math.isnan(value):
         return Estimate(None, n).to_dict()
@@ -363,10 +376,6 @@ def _attacks(rows: Rows) -> BoolArray:
 
 def _types(rows: Rows) -> list[str]:
     return [row.truth.presentation_type or UNKNOWN_TYPE for row in rows]
-
-
-def _units(rows: Rows) -> list[Hashable]:
-    return [row.truth.resampling_unit(row.sample_id) for row in rows]
 
 
 def _species(rows: Rows) -> list[str]:
