@@ -176,7 +176,7 @@ class FaceShieldPredictor:
                 scores average the log-odds of two views: the face crop, and a mirrored crop with more surroundings; text and
                 boxes come from the first. "whole": the picture is a face crop already.
             tasks: of "coarse", "fine", "reasoning", "localization"; the verdict (coarse) always comes. The last two
-                generate text, which takes a tenth to a third of the shipped model's time.
+                generate text, which takes up to two fifths of the shipped model's time.
 
         Returns:
             The report. A picture that cannot be read is a report with status "error", one without a face a

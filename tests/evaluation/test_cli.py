@@ -8,6 +8,7 @@ from typer.testing import CliRunner, Result
 
 from faceshield.cli import app
 from faceshield.evaluation import choose_threshold
+from faceshield.model import checkpoint_hash
 from faceshield.provenance import write_run
 from faceshield.records import Prediction, Truth, write_jsonl
 
@@ -77,6 +78,28 @@ def test_a_threshold_of_another_model_or_use_is_refused(other: dict[str, str], t
     write_run(dev, config={"options": other}, seed=None, inputs=[])
     assert "were made with" in str(run("score", test, *options).exception)
     assert not (tmp_path / "metrics.json").exists()
+
+
+def test_scores_of_before_a_calibration_have_no_threshold_of_after_it(tmp_path: Path) -> None:
+    model, test = tmp_path / "model", write_predictions(tmp_path / "test.jsonl", prefix="t")
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    told = {"threshold": 0.3, "threshold_source": {"dataset": "dev"}, "calibration": {"scale": 0.5, "offset": 0.0}}
+    (model / "faceshield.json").write_text(json.dumps(told))
+    made = {"weights": checkpoint_hash(model), "pvtm": "off"}
+    for options, fits in ((made, False), ({**made, "score_map": "0.5, 0.0"}, True)):
+        write_run(test, config={"options": options}, seed=None, inputs=[])
+        result = run("score", test, "--model", model, "--out", tmp_path / "m.json", "--repeats", 0)
+        assert (result.exit_code == 0) is fits
+        assert fits or "made with score_map None, the threshold of" in str(result.exception)
+
+
+def test_whole_pictures_are_whole_pictures_whoever_says_so(tmp_path: Path) -> None:
+    test, dev = (write_predictions(tmp_path / name / "p.jsonl", prefix=name[0]) for name in ("test", "dev"))
+    write_run(test, config={"options": {"weights": "aaaa"}}, seed=None, inputs=[])
+    write_run(dev, config={"options": {"weights": "aaaa", "face": "whole"}}, seed=None, inputs=[])
+    options = ["--threshold-from", dev, "--criterion", "eer", "--out", tmp_path / "metrics.json", "--repeats", 0]
+    assert run("score", test, *options).exit_code == 0
 
 
 def test_scores_upside_down_fail(tmp_path: Path) -> None:

@@ -141,7 +141,7 @@ def test_a_file_goes_on_with_more_samples_and_not_with_others(samples: Path, tmp
     replaced = rows[1].model_copy(update={"meta": {**rows[1].meta, "sha256": "0123456789abcdef"}})
     cut = rows[1].model_copy(update={"size_wh": (99, 99)})
     someone = rows[1].model_copy(update={"subject": "someone else"})
-    moved = rows[1].model_copy(update={"image": rows[2].image})
+    moved = rows[1].model_copy(update={"image": f"elsewhere/{rows[1].image}"})
     # One is gone, has another truth, or is another picture: its old answer would be scored.
     for changed in (rows[1:], *([rows[0], other, *rows[2:]] for other in (relabelled, replaced, cut, someone, moved))):
         write_jsonl(samples, changed)

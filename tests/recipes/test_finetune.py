@@ -194,8 +194,14 @@ def listed(root: Path, kinds: Sequence[str], splits: Sequence[str]) -> None:
 def test_a_division_without_a_test_part_is_not_replaced_in_silence(photos: Folder, checkpoint: Path, tmp_path: Path) -> None:
     root = photos()
     listed(root, ("real", "print"), ("train", "train", "dev", "dev"))
-    with pytest.raises(ValueError, match="its splits are dev, train — expected train and test"):
+    with pytest.raises(ValueError, match=r"its splits are dev, train — expected train and test.*then remove .*out"):
         finetune(tuned(root, checkpoint, tmp_path / "out"))
+    listed(root, ("real", "print"), ("train", "test", "", ""))
+    with pytest.raises(ValueError, match="its splits are none, test, train"):
+        finetune(tuned(root, checkpoint, tmp_path / "more"))
+    listed(root, ("real", "print"), ("test",))
+    with pytest.raises(ValueError, match="its splits are test"):
+        finetune(tuned(root, checkpoint, tmp_path / "other"))
 
 
 def test_corrected_labels_are_another_folder(photos: Folder, checkpoint: Path, tmp_path: Path) -> None:

@@ -152,7 +152,7 @@ def test_a_stage_repeated(sets: dict[str, Path], checkpoint: Path, tmp_path: Pat
     losses = json.loads((tmp_path / "out/results.json").read_text())["loss"][""]
     assert losses["runs"] == 2 and losses["std"] > 0
     # A third one on other data would be in one mean with these.
-    for name, refused in (("test", "begun with sets"), ("dialogues", "begun with dialogues")):
+    for name, refused in (("test", "begun with sets"), ("dialogues", "begun with content")):
         whole = sets[name].read_text()
         sets[name].write_text("".join(whole.splitlines(keepends=True)[:-1]))
         again = run("pretrain", *told, "--repeat", 2, "--test", sets["test"], "--dev", sets["dev"], "log_every=1")

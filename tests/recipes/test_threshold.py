@@ -61,6 +61,22 @@ def test_how_faces_were_looked_at_is_kept_with_it(tmp_path: Path, surroundings: 
         store_threshold(both)
 
 
+def test_predictions_that_do_not_say_how_they_were_made_are_not_mixed_with_others(tmp_path: Path) -> None:
+    """In whatever order they are given."""
+    files = [tmp_path / name / "dev.jsonl" for name in "abc"]
+    for number, file in enumerate(files):
+        file.parent.mkdir()
+        write_jsonl(file, [prediction(number, 0.9, False), prediction(number + 10, 0.1, True)])
+    (tmp_path / "model").mkdir()
+    for file, weights in zip(files[1:], ("1111", "2222"), strict=True):
+        write_run(file, config={"options": {"weights": weights}}, seed=None, inputs=[])
+    for order in (files, files[::-1], [files[1], files[0]]):
+        with pytest.raises(ValueError, match="a/dev.jsonl: no run.json says how it was made"):
+            store_threshold(ThresholdConfig(predictions=order, out=tmp_path / "model"))
+    with pytest.raises(ValueError, match="were made with weights '1111' and '2222'"):
+        store_threshold(ThresholdConfig(predictions=files[1:], out=tmp_path / "model"))
+
+
 def test_another_models_predictions_give_no_threshold(tmp_path: Path) -> None:
     dev, model = tmp_path / "dev.jsonl", tmp_path / "model"
     write_jsonl(dev, [prediction(0, 0.9, False), prediction(1, 0.1, True)])

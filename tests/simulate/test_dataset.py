@@ -20,6 +20,7 @@ from faceshield.simulate import dataset
 from faceshield.simulate.attacks import CUES, VARIANTS, typical_first
 from faceshield.simulate.camera import draw_settings
 from faceshield.simulate.dataset import SimulateConfig, attack_photo, left_variants, schedule, simulate
+from faceshield.simulate.photos import list_photos
 from faceshield.taxonomy import ATTACK_TYPES, PRESENTATION_TYPES
 
 CONFIG = SimulateConfig(faces="drawn", count=24, seed=8, split="test", size=96)
@@ -118,11 +119,18 @@ def test_a_samples_file_gives_its_people_and_its_split(tmp_path: Path) -> None:
     write_jsonl(listed, [row, attacked])
     path = simulate(tmp_path / "out", SimulateConfig(str(listed), 2, 1, size=64), workers=1)
     assert {(made.subject, made.split) for made in read_jsonl(path, Sample)} == {("ada", "dev")}
-    with pytest.raises(ValueError, match="split train of .*dev.jsonl, which is of dev"):
+    with pytest.raises(ValueError, match="split train of .*dev.jsonl, which is of split dev"):
         simulate(tmp_path / "other", SimulateConfig(str(listed), 2, 1, size=64, split="train"), workers=1)
     write_jsonl(listed, [row, row.model_copy(update={"id": "c", "subject": "bob", "split": "test"})])
     with pytest.raises(ValueError, match="of the splits dev, test — expected one"):
         simulate(tmp_path / "other", SimulateConfig(str(listed), 2, 1, size=64), workers=1)
+    frames = [row.model_copy(update={"id": name, "subject": None, "video": "v1"}) for name in "de"]
+    write_jsonl(listed, [*frames, row.model_copy(update={"id": "f", "dataset": "other"})])
+    assert [photo.subject for photo in list_photos(listed)] == ["mine/v1", "mine/v1", "other/ada"]
+    with pytest.raises(ValueError, match="expected them with a folder alone"):
+        list_photos(listed, tmp_path / "landmarks.csv")
+    with pytest.raises(ValueError, match="is a picture — expected a folder of some"):
+        list_photos(tmp_path / "1.png")
     write_jsonl(listed, [attacked])
     with pytest.raises(ValueError, match="no bona fide picture"):
         simulate(tmp_path / "other", SimulateConfig(str(listed), 2, 1, size=64), workers=1)

@@ -98,5 +98,5 @@ def test_a_table_beside_the_folder_that_lists_other_pictures_is_not_its_own(tmp_
 def test_an_empty_or_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="holds no picture"):
         list_photos(tmp_path)
-    with pytest.raises(FileNotFoundError, match="not a folder"):
+    with pytest.raises(FileNotFoundError, match="neither a folder nor a file"):
         list_photos(tmp_path / "absent")

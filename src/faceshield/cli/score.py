@@ -85,7 +85,16 @@ def _shipped(model: str, predictions: Path) -> Threshold:
             f"{predictions} is of another model, or of other weights, than {folder} — expected its own predictions — name the "
             "model that made them, or choose a threshold for them with --threshold-from"
         )
-    chosen = info.threshold_source.get("looks")
+    source = info.threshold_source
+    calibrated = {} if info.score_map == (1.0, 0.0) else {"score_map": "{}, {}".format(*info.score_map)}
+    for name, usual in (("keep_tokens", None), ("pvtm", "off"), ("score_map", None)):
+        now, then = options.get(name, usual), {**source, **calibrated}.get(name, usual)
+        if weights and now != then:
+            raise ValueError(
+                f"{predictions}: made with {name} {now!r}, the threshold of {folder} is for {then!r} — expected the same — "
+                "predict again"
+            )
+    chosen = source.get("looks")
     if looks and chosen and looks != chosen:
         raise ValueError(
             f"{predictions}: faces looked at as {looks!r}, the threshold of {folder} is for {chosen!r} — expected the same — "

@@ -6,6 +6,7 @@ Use: ``chosen_on([Path("dev.jsonl")], "eer")``, then ``check_made_alike`` and ``
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -45,34 +46,44 @@ def chosen_on(predictions: Sequence[Path], criterion: str, *, dataset: str | Non
 
 
 def options_of(predictions: Sequence[Path]) -> dict[str, Any]:
-    """What decided the scores of these predictions (weights, how faces were looked at, …), as far as their `run.json` says.
+    """What decided the scores of these predictions (weights, how faces were looked at, …), as their `run.json` says; empty
+    where none says anything.
 
     Raises:
-        ValueError: they were not all made alike.
+        ValueError: they were not all made alike, or some do not say how.
     """
-    first, *others = predictions
-    for other in others:
-        check_made_alike(first, other)
-    return dict(read_run(first).get("config", {}).get("options") or {})
+    told = {file: options for file in predictions if (options := _options(file))}
+    if silent := [file for file in predictions if told and file not in told]:
+        raise ValueError(f"{silent[0]}: no run.json says how it was made, as the others' do — expected one — predict again")
+    for one, other in pairwise(told):
+        check_made_alike(one, other)
+    return next(iter(told.values()), {})
 
 
 def check_made_alike(one: Path, other: Path) -> None:
     """Raises ValueError where both files say what decided their scores and it differs: no threshold holds for both."""
-    first, second = (read_run(file).get("config", {}).get("options") or {} for file in (one, other))
+    first, second = ({"face": "whole", **options} if (options := _options(file)) else {} for file in (one, other))
     differs = [name for name in {**first, **second} if first.get(name) != second.get(name)]
     if first and second and differs:
         shown = ", ".join(f"{name} {first.get(name)!r} and {second.get(name)!r}" for name in differs)
         raise ValueError(f"{one} and {other} were made with {shown} — expected the same model, used alike — predict again")
 
 
+def _options(file: Path) -> dict[str, Any]:
+    return dict(read_run(file).get("config", {}).get("options") or {})
+
+
 def check_apart(dev: Iterable[Photo | Prediction], dev_file: Path, test: Iterable[Photo | Prediction], test_file: Path) -> None:
     """Raises ValueError where a picture is in both sets; by its path, for two simulated sets number their samples alike."""
     tested = {image_path(row, test_file).resolve() for row in test}
-    shared = [row.id for row in dev if image_path(row, dev_file).resolve() in tested]
+    shared = {path: row for row in dev if (path := image_path(row, dev_file).resolve()) in tested}
     if shared:
+        one = next(iter(shared.values()))
+        name = one.sample_id if isinstance(one, Prediction) else one.id
         raise ValueError(
-            f"{len(shared)} pictures of {dev_file} are in {test_file} too ({shared[0]}, …) — expected a development set apart "
-            "from the test set, for a threshold chosen on the test set measures nothing — divide them with faceshield split"
+            f"{len(shared)} pictures of {dev_file} are in {test_file} too ({name}, …) — expected a "
+            "development set apart from the test set, for a threshold chosen on the test set measures nothing — divide them "
+            "with faceshield split"
         )
 
 

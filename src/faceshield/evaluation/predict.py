@@ -305,7 +305,9 @@ def _stranger(rows: Sequence[Photo], listed_in: Path, out: Path) -> Callable[[Pr
         if row is None:
             return labelled
         if isinstance(row, Sample):
-            return _told(kept.truth) != _told(row) or Path(kept.image).name != Path(row.image).name
+            # Folder and name alone: the set may have been moved as a whole.
+            place, was_at = Path(rebase_image(row.image, listed_in, out)), Path(kept.image)
+            return _told(kept.truth) != _told(row) or was_at.parts[-2:] != place.parts[-2:]
         was = kept.truth.meta.get("file")
         return kept.image != rebase_image(row.image, listed_in, out) or was not in (None, _file(row, listed_in))
 

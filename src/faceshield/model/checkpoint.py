@@ -140,7 +140,8 @@ class Checkpoint:
                 )
         chosen = info.threshold_source.get("looks")
         if info.threshold_source.get("face") == "detect" and chosen != looks:
-            raise ThresholdError(f"{self.path}: threshold chosen with the looks {chosen!r} — expected {looks!r} — {again}")
+            told = f"the looks {chosen!r}" if chosen else "looks that it does not name"
+            raise ThresholdError(f"{self.path}: threshold chosen with {told} — expected {looks!r} — {again}")
         if info.threshold is None:
             raise ThresholdError(
                 f"{self.path}: no threshold stored — expected one in {INFO_FILE}, chosen on a development set — {again}"

@@ -235,13 +235,15 @@ def _divided(config: FinetuneConfig, samples: Path, data: Path, tell: Report) ->
         own = {row.split for row in iter_jsonl(samples, Sample)}
         if strange := sorted(name for name in own if name is not None and name not in SPLITS):
             raise ValueError(f"{config.folder}: split {', '.join(strange)} — expected {', '.join(SPLITS)} — correct it")
-        if len(own) > 1 and not {"train", "test"} <= own:
+        divided_before = {"train", "test"} <= own and None not in own
+        if not divided_before and own not in ({None}, {"train"}):
             found = ", ".join(sorted(name or "none" for name in own))
             raise ValueError(
                 f"{config.folder}: its splits are {found} — expected train and test, and dev if there is one, of "
-                "every picture; or none, for all to be divided here — correct the column `split`, or leave it out"
+                "every picture; or none, for all to be divided here — correct the column `split`, or leave it out; then remove "
+                f"{config.out} and repeat the command"
             )
-        protocol: Any = "official" if {"train", "test"} <= own else "subject-disjoint"
+        protocol: Any = "official" if divided_before else "subject-disjoint"
         divided = SplitConfig(
             out=data, protocol=protocol, test_share=config.test_share, dev_share=config.dev_share, seed=config.seed
         )

@@ -22,6 +22,7 @@ from faceshield.config import Config
 from faceshield.evaluation.development import check_apart
 from faceshield.evaluation.repeats import collected, mean_std
 from faceshield.evaluation.table import table
+from faceshield.model import checkpoint_hash, resolve_model
 from faceshield.provenance import begun, file_sha256, write_json_atomic, write_run, write_text_atomic
 from faceshield.recipes.measure import METRICS_FILE, measure
 from faceshield.records import Sample, read_jsonl
@@ -202,9 +203,13 @@ def run_sweep(config: SweepConfig, *, report: Report | None = None) -> Results:
 
 
 def _train(run: Run, tell: Report) -> None:
-    for stage in run.stages.values():
-        begun(stage.out, "sweep", stage.model_dump(mode="json", exclude=MACHINE))
-        train_stage(stage, questions=QUESTIONS, report=tell)  # finished before, of the same dialogues: nothing to do
+    for number, stage in enumerate(run.stages.values()):
+        content: dict[str, Any] = {"content": [file_sha256(file) for file in stage.dialogues]}
+        if number == 0:  # the others start from the one before
+            content["weights"] = checkpoint_hash(resolve_model(stage.init))
+        begun(stage.out, "sweep", stage.model_dump(mode="json", exclude=MACHINE) | content)
+        if not (stage.out / "run.json").is_file():  # written after the weights
+            train_stage(stage, questions=QUESTIONS, report=tell)
 
 
 def _metrics(config: SweepConfig, run: Run, tell: Report) -> dict[str, Any]:

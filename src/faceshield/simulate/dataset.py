@@ -132,7 +132,8 @@ def simulate(
     if config.faces != "drawn" and Path(config.faces).is_file():
         own = split_of_samples(Path(config.faces))
         if config.split not in (None, own):
-            raise ValueError(f"split {config.split} of {config.faces}, which is of {own} — expected the same — leave it out")
+            found = f"split {own}" if own else "no split"
+            raise ValueError(f"split {config.split} of {config.faces}, which is of {found} — expected the same — leave it out")
         config = replace(config, split=own)
     finished, partial, plan = out / "samples.jsonl", out / "samples.partial.jsonl", out / "plan.json"
     described = {key: list(value) if isinstance(value, tuple) else value for key, value in vars(config).items()}

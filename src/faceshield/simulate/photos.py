@@ -68,16 +68,25 @@ def list_photos(folder: Path, landmarks_csv: Path | None = None) -> list[Photo]:
     ones: of pictures in one folder of it the subject is that folder's name, of one that lies in it loose its own.
 
     The table (columns file, subject; file relative to the table) lies in the folder or beside it; its rows elsewhere do
-    not count. In the place of a folder a samples file: its bona fide pictures, each its subject's, or of a person of its own.
+    not count. In the place of a folder a samples file: its bona fide pictures, each its subject's,
+    else its recording's, else of a person of its own.
 
     Raises:
         FileNotFoundError: the folder is not there or holds no picture.
         ValueError: a table without its columns.
     """
     if folder.is_file():
-        return [Photo(image_path(row, folder), row.subject or row.id, None) for row in _bona_fides(folder)]
+        if landmarks_csv is not None:
+            raise ValueError(f"landmarks {landmarks_csv} with {folder} — expected them with a folder alone — leave them out")
+        bona_fides = _bona_fides(folder)
+        several = len({row.dataset for row in bona_fides}) > 1  # whose namesakes are others
+        people = [(f"{row.dataset}/" if several else "") + (row.subject or row.video or row.id) for row in bona_fides]
+        return [Photo(image_path(row, folder), who, None) for row, who in zip(bona_fides, people, strict=True)]
     if not folder.is_dir():
-        raise FileNotFoundError(f"{folder} is not a folder — expected bona fide photographs — give an existing folder")
+        raise FileNotFoundError(
+            f"{folder} is neither a folder nor a file — expected bona fide photographs, or a samples.jsonl with some — "
+            "check the path"
+        )
     own, beside = folder / "faces.csv", folder.parent / "faces.csv"
     table: Path | None = own if own.is_file() else beside
     rows = _listed(table, folder)
@@ -110,6 +119,8 @@ def split_of_samples(file: Path) -> str | None:
 
 
 def _bona_fides(file: Path) -> list[Sample]:
+    if file.suffix.lower() in PICTURE_SUFFIXES:
+        raise ValueError(f"{file} is a picture — expected a folder of some, or a samples.jsonl — give its folder")
     rows = [row for row in read_jsonl(file, Sample) if not row.is_attack]
     if not rows:
         raise ValueError(f"{file}: no bona fide picture — expected some to put attacks on — give another")
