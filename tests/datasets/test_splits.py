@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from typer.testing import CliRunner
 
 from faceshield.cli import app
-from faceshield.datasets.splits import SPLITS, Report, Row, SplitConfig, assign, split
+from faceshield.datasets.splits import SPLITS, Row, SplitConfig, SplitReport, assign, split
 from faceshield.records import RecordError, Sample, read_jsonl, write_jsonl
 from faceshield.taxonomy import BONAFIDE
 
@@ -188,7 +188,7 @@ def test_files_and_report(tmp_path: Path) -> None:
     assert {what for pair in report.shared.values() for what, count in pair.items() if count} <= {"pictures", "affected"}
     split(files, SplitConfig(out=out, protocol="cross-dataset", test=["padisi"], dev_share=0.0))
     assert not (out / "dev.jsonl").exists()
-    cross = Report(**json.loads((out / "splits.json").read_text()))
+    cross = SplitReport(**json.loads((out / "splits.json").read_text()))
     assert cross.shared["train+test"] == {"subjects": 0, "videos": 0, "pictures": 1, "affected": 1}
 
 

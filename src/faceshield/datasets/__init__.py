@@ -23,7 +23,7 @@ from faceshield.datasets.replay_attack import ReplayAttack
 from faceshield.datasets.rose_youtu import RoseYoutu
 from faceshield.datasets.siw import Siw
 from faceshield.datasets.siw_mv2 import SiwMv2
-from faceshield.datasets.splits import Report, SplitConfig, split
+from faceshield.datasets.splits import SplitConfig, SplitReport, split
 from faceshield.datasets.uniattack import UniAttack
 from faceshield.datasets.wmca import Wmca
 
@@ -34,6 +34,6 @@ _KINDS: tuple[type[DataSet], ...] = (
 DATASETS: dict[str, type[DataSet]] = {kind.name: kind for kind in _KINDS}
 
 __all__ = [
-    "DATASETS", "DataSet", "PrepareConfig", "Problem", "Report", "SplitConfig", "Summary", "Unit", "prepare", "read_types",
+    "DATASETS", "DataSet", "PrepareConfig", "Problem", "SplitReport", "SplitConfig", "Summary", "Unit", "prepare", "read_types",
     "rejects_path", "split",
 ]  # fmt: skip

@@ -26,7 +26,7 @@ from faceshield.taxonomy import BONAFIDE, UNTYPED
 
 SPLITS = ("train", "dev", "test")
 
-Protocol = Literal["subject-disjoint", "video-disjoint", "paper", "official", "cross-dataset", "leave-one-attack-out"]
+ProtocolName = Literal["subject-disjoint", "video-disjoint", "paper", "official", "cross-dataset", "leave-one-attack-out"]
 
 
 class SplitConfig(Config):
@@ -48,7 +48,7 @@ class SplitConfig(Config):
     """
 
     out: Path
-    protocol: Protocol = "subject-disjoint"
+    protocol: ProtocolName = "subject-disjoint"
     name: str | None = None
     train: list[str] = Field(default_factory=list)
     test: list[str] = Field(default_factory=list)
@@ -113,7 +113,7 @@ class Row(NamedTuple):
 
 
 @dataclass
-class Report:
+class SplitReport:
     """What came of it.
 
     Attributes:
@@ -160,7 +160,7 @@ class Report:
             yield f"{len(self.namesakes):,} subjects of one name in several data sets ({told}) are taken for different people"
 
 
-def split(files: Sequence[str | Path], config: SplitConfig) -> Report:
+def split(files: Sequence[str | Path], config: SplitConfig) -> SplitReport:
     """Divides the rows of samples files; see `SplitConfig` for what is written.
 
     Raises:
@@ -333,12 +333,12 @@ def _divided(
 # -- what two splits share -------------------------------------------------------------------------------------------------
 
 
-def _report(rows: Iterable[Row], splits: Splits, protocol: str) -> Report:
+def _report(rows: Iterable[Row], splits: Splits, protocol: str) -> SplitReport:
     counts: dict[str, Counter[str]] = {name: Counter() for name in SPLITS}
     held: dict[str, dict[str, Counter[str]]] = {name: defaultdict(Counter) for name in SPLITS}
     by_split: dict[str, list[Row]] = {name: [] for name in SPLITS}
     known: dict[str, set[str]] = defaultdict(set)
-    report = Report(protocol)
+    report = SplitReport(protocol)
     for row in rows:
         name = splits.get(row.id)
         if name is None:
