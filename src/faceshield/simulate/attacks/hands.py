@@ -10,9 +10,9 @@ from faceshield.simulate.attacks.recapture import Placement
 from faceshield.simulate.holder import Colour, Holder
 from faceshield.simulate.limbs import SKINS, Limb, paint_limb
 from faceshield.simulate.paint import chance
-from faceshield.simulate.portrait import CANVAS, WHOLE_CANVAS, Box
+from faceshield.simulate.portrait import CANVAS, WHOLE_CANVAS, Box, FloatImage
 
-__all__ = ["Grip", "fingertip_from_border", "grip", "grip_both_sides", "grip_of_holder", "paint_limb"]
+__all__ = ["Grip", "fingertip_from_border", "grip", "grip_both_sides", "grip_of_holder", "in_front", "paint_limb"]
 
 _SIDES = ("bottom", "left", "right", "top")
 
@@ -170,3 +170,16 @@ def fingertip_from_border(rng: np.random.Generator, window: Box = WHOLE_CANVAS) 
         near, far = ((x + window[0], y + window[1]) for x, y in (near, far))
         front.append(Limb(far, near, radius * 1.2, radius * 0.9, skin, nail=True))
     return Grip((), tuple(front))
+
+
+def in_front(
+    image: FloatImage,
+    grip: Grip | None,
+    light_xy: tuple[float, float],
+    exposures: tuple[float, float],
+    rng: np.random.Generator,
+) -> FloatImage:
+    """The picture with the fingers that lie before the medium, each as bright as drawn from `exposures`; painted in place."""
+    for limb in grip.front if grip else ():
+        paint_limb(image, limb, light_xy, rng.uniform(*exposures))
+    return image

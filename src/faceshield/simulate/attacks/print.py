@@ -5,7 +5,6 @@ film, cards and cloth, photocopied.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -355,6 +354,9 @@ def _printed(scene: Scene, kind: str, good: bool, rng: np.random.Generator) -> t
     return inked, faded
 
 
+_FINGERS_LIT = (0.8, 1.0)
+
+
 @dataclass(frozen=True)
 class _Traces:
     """Which traces of its making, its surface and its handling a sheet bears."""
@@ -401,24 +403,14 @@ class _Held:
     light: tuple[float, float]
     holder: Holder | None
 
-    @cached_property
-    def planes(self) -> tuple[rc.Plane, rc.Plane]:
-        """The paper's pixel at every pixel of the canvas."""
-        return self.placement.planes()
-
-    @cached_property
-    def across(self) -> tuple[rc.Plane, rc.Plane]:
-        """The same from the paper's middle, in pixels of the canvas."""
-        (s, t), scale = self.planes, np.float32(self.placement.scale)
-        return (s - self.sheet.size[0] / 2) * scale, (t - self.sheet.size[1] / 2) * scale
-
 
 def _traced(
     held: _Held, kind: str, good: bool, traces: _Traces, rng: np.random.Generator
 ) -> tuple[FloatImage, list[str], bool]:
     """The sheet in the canvas with the traces of printing and folding, their cues, and whether dots too fine to see grey it."""
     stock, white = _STOCKS[kind], held.white
-    ink, (u, v) = rc.sample(held.sheet.picture, *held.planes), held.across
+    ink = rc.sample(held.sheet.picture, *held.placement.planes)
+    u, v = held.placement.from_middle(held.sheet.size)
     cues: list[str] = []
     dotted, worn = traces.dotted, False
     if kind == "canvas":
@@ -457,7 +449,8 @@ def _lit(
     cues = []
     gain = rc.ramp(rng, rng.uniform(0.62, 0.95), rng.uniform(0.92, 1.1))
     if traces.curled:
-        (u, v), placement = held.across, held.placement
+        placement = held.placement
+        u, v = placement.from_middle(held.sheet.size)
         along = (u * np.float32(np.cos(placement.angle)) + v * np.float32(np.sin(placement.angle))) / np.float32(
             placement.reach
         )
@@ -483,12 +476,12 @@ def _held_up(
     """The paper before the camera, with whatever holds it; its mask, None where it fills the view; and the cues of both."""
     if held.view == rc.TIGHT:
         grip = hands.fingertip_from_border(rng, held.scene.window) if paint.chance(rng, 0.1) else None
-        return _grasped(paper, grip, held, rng), None, [FINGERS] if grip else []
+        return hands.in_front(paper, grip, held.light, _FINGERS_LIT, rng), None, [FINGERS] if grip else []
     placement, outer, holder = held.placement, held.outer, held.holder
     cut = paint.chance(rng, 0.07) and not held.bordered and holder is None
-    mask = rc.rounded_rectangle(*held.planes, outer, rng.choice([0.0, 0.0, 4.0]), placement.scale)
+    mask = rc.rounded_rectangle(*placement.planes, outer, rng.choice([0.0, 0.0, 4.0]), placement.scale)
     if cut:
-        mask = mask * _cut_out(held.scene, held.sheet, *held.planes, rng)
+        mask = mask * _cut_out(held.scene, held.sheet, *placement.planes, rng)
         rim = (4 * mask * (1 - rc.blurred(mask, 2.5))).clip(0, 1) * mask
         paper = blend(paper, np.broadcast_to(held.white * np.float32(0.95), paper.shape), rim)
     wanted = not paint.chance(rng, 0.45)
@@ -506,11 +499,4 @@ def _held_up(
     cues = [EDGE, *([BORDER] if held.bordered else [])]
     if grip is None and not cut and paint.chance(rng, 0.4) and _fastenings(image, placement, outer, rng):
         cues.append(TAPE)
-    return _grasped(image, grip, held, rng), mask, [*cues, *([FINGERS] if grip else [])]
-
-
-def _grasped(image: FloatImage, grip: hands.Grip | None, held: _Held, rng: np.random.Generator) -> FloatImage:
-    """With the fingers that lie before the paper."""
-    for limb in grip.front if grip else ():
-        hands.paint_limb(image, limb, held.light, rng.uniform(0.8, 1.0))
-    return image
+    return hands.in_front(image, grip, held.light, _FINGERS_LIT, rng), mask, [*cues, *([FINGERS] if grip else [])]

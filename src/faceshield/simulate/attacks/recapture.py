@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -228,9 +229,15 @@ class Placement:
         depth = 1.0 / (m[2, 0] * x + m[2, 1] * y + m[2, 2])
         return (m[0, 0] * x + m[0, 1] * y + m[0, 2]) * depth, (m[1, 0] * x + m[1, 1] * y + m[1, 2]) * depth
 
+    @cached_property
     def planes(self) -> tuple[Plane, Plane]:
         """Sheet coordinates of every canvas pixel."""
         return self.to_sheet(_COLUMNS, _ROWS)
+
+    def from_middle(self, size: tuple[int, int]) -> tuple[Plane, Plane]:
+        """The same from the middle of a sheet of this size, in canvas pixels: for patterns that lie on it."""
+        (s, t), scale = self.planes, np.float32(self.scale)
+        return (s - size[0] / 2) * scale, (t - size[1] / 2) * scale
 
 
 def _pose(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -312,6 +311,9 @@ def _casing(kind: str, size: tuple[int, int], rng: np.random.Generator) -> Box:
     return -sides, -tops, width + sides, height + (chin if stood else tops)
 
 
+_FINGERS_LIT = (0.6, 0.95)  # before a bright panel a camera exposes less
+
+
 @dataclass(frozen=True)
 class _Traces:
     """Which traces of the panel and of the light on its glass are seen, and how strongly: 1, of good panels less."""
@@ -361,17 +363,11 @@ class _Shown:
     light: tuple[float, float]
     holder: Holder | None
 
-    @cached_property
-    def planes(self) -> tuple[rc.Plane, rc.Plane]:
-        """The screen's pixel at every pixel of the canvas."""
-        return self.placement.planes()
-
 
 def _traced(shown: _Shown, traces: _Traces, cues: list[str], rng: np.random.Generator) -> tuple[FloatImage, list[str]]:
     """The screen in the canvas with what its panel and the camera make of each other, and the cues with those of that."""
-    (s, t), (width, height), scale = shown.planes, shown.sheet.size, np.float32(shown.placement.scale)
-    picture = rc.sample(shown.sheet.picture, s, t)
-    u, v = (s - width / 2) * scale, (t - height / 2) * scale
+    picture = rc.sample(shown.sheet.picture, *shown.placement.planes)
+    u, v = shown.placement.from_middle(shown.sheet.size)
     kind, device, weak = shown.kind, _DEVICES[shown.kind], traces.strength
     striped, gridded, flickering = traces.striped, traces.gridded, traces.flickering
     cues = list(cues)
@@ -430,13 +426,13 @@ def _held_up(
     screen: Box = (0.0, 0.0, float(width), float(height))
     if shown.view == rc.TIGHT:
         grip = hands.fingertip_from_border(rng, shown.window) if paint.chance(rng, 0.06) else None
-        return _grasped(picture, grip, shown, rng), None, [FINGERS] if grip else []
+        return hands.in_front(picture, grip, shown.light, _FINGERS_LIT, rng), None, [FINGERS] if grip else []
     if kind == "projector":
-        mask = rc.rounded_rectangle(*shown.planes, screen, 0.0, placement.scale)
+        mask = rc.rounded_rectangle(*placement.planes, screen, 0.0, placement.scale)
         return _on_the_wall(picture, mask, rng), mask, []
     device, upright = _DEVICES[kind], height >= width
     radius = device.rounding * rng.uniform(0.2, 1.4) * min(width, height)
-    body, mask, lit = _body(*shown.planes, outer, screen, radius, placement.scale, device, rng)
+    body, mask, lit = _body(*placement.planes, outer, screen, radius, placement.scale, device, rng)
     seen = background if holder is None else holder.image
     room = seen * np.float32(rng.uniform(0.65, 1.35))  # as bright as other classes' rooms, or it tells
     image = rc.cast_shadow(room, mask, rng, shown.light)
@@ -459,11 +455,4 @@ def _held_up(
         # A bright panel lights what is near it.
         halo = rc.blurred(lit, 14) * (1 - mask) * np.float32(rng.uniform(0.08, 0.3))
         image = image + halo[..., None] * picture.mean(axis=(0, 1))
-    return _grasped(image, grip, shown, rng), mask, [BEZEL, *([FINGERS] if grip else [])]
-
-
-def _grasped(image: FloatImage, grip: hands.Grip | None, shown: _Shown, rng: np.random.Generator) -> FloatImage:
-    """With the fingers that lie before the device."""
-    for limb in grip.front if grip else ():
-        hands.paint_limb(image, limb, shown.light, rng.uniform(0.6, 0.95))
-    return image
+    return hands.in_front(image, grip, shown.light, _FINGERS_LIT, rng), mask, [BEZEL, *([FINGERS] if grip else [])]
