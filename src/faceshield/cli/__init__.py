@@ -16,6 +16,7 @@ import typer
 
 VERBS: tuple[str, ...] = (
     "simulate",
+    "retake",
     "prepare",
     "split",
     "generate",

@@ -199,12 +199,12 @@ def capture(
         sensor = _smooth(sensor, camera.smoothing)
     picture = Image.fromarray((sensor.clip(0, 1) * 255 + 0.5).astype(np.uint8))
     if camera.quality_before is not None:
-        picture = _jpeg(picture, camera.quality_before)
+        picture = jpeg(picture, camera.quality_before)
     if pixels != finished:
         picture = picture.resize(finished, Image.Resampling.BICUBIC)
     if camera.sharpen:
         picture = picture.filter(ImageFilter.UnsharpMask(1.2, camera.sharpen, 2))
-    return np.asarray(_jpeg(picture, camera.quality))
+    return np.asarray(jpeg(picture, camera.quality))
 
 
 def _expose(light: FloatImage, camera: CameraSettings) -> FloatImage:
@@ -256,7 +256,7 @@ def _motion_blur(image: FloatImage, length: float, angle: float) -> FloatImage:
     return (total / steps).astype(np.float32)
 
 
-def _jpeg(picture: Image.Image, quality: int) -> Image.Image:
+def jpeg(picture: Image.Image, quality: int) -> Image.Image:
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=quality)
     buffer.seek(0)

@@ -158,7 +158,7 @@ def simulate(
     write_json_atomic(plan, described)
     with JsonlWriter(partial, resume=True) as writer:
         rows = read_jsonl(partial, Sample)
-        for row in _in_order(render, range(len(rows), config.count), workers):
+        for row in in_order(render, range(len(rows), config.count), workers):
             writer.write(row)
             rows.append(row)
             if progress:
@@ -252,7 +252,7 @@ class _Render:
         if name != BONAFIDE:
             attacked = replace(attacked, cues=typical_first(name, attacked.cues))
         if settings.saturation == 0:
-            attacked = replace(attacked, cues=_without_colour(attacked.cues))
+            attacked = replace(attacked, cues=without_colour(attacked.cues))
         x0, y0, x1, y1 = (int(value) for value in _seen(scene, attacked))
         picture = capture(attacked.image[y0:y1, x0:x1], rng, size=self.config.size, settings=settings)
         boxes = [_scaled((a - x0, b - y0, c - x0, d - y0), picture) for a, b, c, d in attacked.boxes]
@@ -320,7 +320,7 @@ _COLOUR_CUES = {
 }  # fmt: skip
 
 
-def _without_colour(cues: tuple[str, ...]) -> tuple[str, ...]:
+def without_colour(cues: tuple[str, ...]) -> tuple[str, ...]:
     """What of the cues a picture without colour still shows; all where nothing else is there."""
     return tuple(cue for cue in cues if cue not in _COLOUR_CUES) or cues
 
@@ -353,22 +353,23 @@ def _dataset_name(config: SimulateConfig) -> str:
     return f"sim-{source}-{config.seed}-{tag}"
 
 
-_RENDER: _Render | None = None
+_MAKE: Callable[[int], Sample] | None = None
 
 
-def _adopt(render: _Render) -> None:
-    global _RENDER  # one per worker process: portraits are inherited once, not sent with every picture
-    _RENDER = render
+def _adopt(make: Callable[[int], Sample]) -> None:
+    global _MAKE  # one per worker process: portraits are inherited once, not sent with every picture
+    _MAKE = make
 
 
-def _render_one(index: int) -> Sample:
-    assert _RENDER is not None
-    return _RENDER(index)
+def _make_one(index: int) -> Sample:
+    assert _MAKE is not None
+    return _MAKE(index)
 
 
-def _in_order(render: _Render, indices: range, workers: int) -> Iterator[Sample]:
+def in_order(make: Callable[[int], Sample], indices: range, workers: int) -> Iterator[Sample]:
+    """What `make` makes of each index, in order, by that many processes."""
     if workers <= 1 or len(indices) < 4:
-        yield from map(render, indices)
+        yield from map(make, indices)
         return
-    with Pool(workers, initializer=_adopt, initargs=(render,)) as pool:
-        yield from pool.imap(_render_one, indices, chunksize=8)
+    with Pool(workers, initializer=_adopt, initargs=(make,)) as pool:
+        yield from pool.imap(_make_one, indices, chunksize=8)

@@ -1,0 +1,253 @@
+"""Takes the pictures of a samples file again with a careless camera: turned, cut narrower, lit, grained and blurred otherwise.
+
+What a picture is does not change by that, so its type, cues, person and split stay, and its boxes move along. Training on both
+keeps a model from taking an unusual exposure for an attack. Every class is treated alike. Copy j of picture i depends on the
+seed, i and j alone, so the number of workers, an interruption and a second run change nothing.
+
+    retake(Path("samples.jsonl"), Path("retaken"), RetakeConfig(seed=1))
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+
+from faceshield.images import load_rgb
+from faceshield.provenance import begun, check_not_read, file_sha256, write_run
+from faceshield.records import JsonlWriter, Sample, image_path, read_jsonl, write_jsonl
+from faceshield.simulate.camera import jpeg
+from faceshield.simulate.dataset import in_order, without_colour
+from faceshield.simulate.portrait import Box
+
+_LUMA = np.asarray([0.299, 0.587, 0.114], np.float32)
+_KEPT = 0.6
+"""Share of every attack box that must still be seen; a framing that loses more is drawn again."""
+_DRAWS = 8
+_SIDE = 224
+"""The longer side that blur is counted for: the simulator's, and that of the crops the tiny model looks at."""
+
+
+@dataclass(frozen=True)
+class Retake:
+    """One careless exposure of a picture; the defaults change nothing.
+
+    Attributes:
+        turn: degrees, counter-clockwise about the middle.
+        seen: share of each side that is seen, 0..1; enlarged to the old size.
+        shift: where its middle lies, as shares of what is cut away, -0.5..0.5 across and down.
+        beyond: what lies outside the picture where a turn shows it: "edge" (the border's pixels go on), "mean" (colour), or
+            "black".
+        blur: Gaussian, standard deviation in pixels of a picture with a longer side of 224.
+        gamma: tone curve exponent on 0..1; gain: exposure as a factor.
+        balance: white balance, three factors.
+        grey: how far colours are pulled to grey, 0..1.
+        noise: standard deviation of white noise, of 255 levels; chroma: share of it that is colour.
+        quality: of the JPEG.
+    """
+
+    turn: float = 0.0
+    seen: float = 1.0
+    shift: tuple[float, float] = (0.0, 0.0)
+    beyond: str = "edge"
+    blur: float = 0.0
+    gamma: float = 1.0
+    gain: float = 1.0
+    balance: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    grey: float = 0.0
+    noise: float = 0.0
+    chroma: float = 0.0
+    quality: int = 95
+
+
+@dataclass(frozen=True)
+class RetakeConfig:
+    """What to make.
+
+    Attributes:
+        seed: everything random comes from it.
+        copies: exposures of each picture.
+    """
+
+    seed: int = 0
+    copies: int = 1
+
+
+def draw_retake(rng: np.random.Generator) -> Retake:
+    """Draws one exposure. Each fault has its own chance, so that most pictures have two or three of them and some have none."""
+
+    def perhaps(share: float) -> bool:
+        return bool(rng.random() < share)
+
+    how = Retake(quality=int(rng.integers(60, 97)))
+    if perhaps(0.5):
+        how = replace(how, turn=float(np.clip(rng.normal(0, 10), -30, 30)), beyond=str(rng.choice(["edge", "mean", "black"])))
+    if perhaps(0.5):
+        across, down = rng.uniform(-0.5, 0.5, 2)
+        how = replace(how, seen=float(rng.uniform(0.68, 1.0)), shift=(float(across), float(down)))
+    if perhaps(0.4):
+        how = replace(how, gamma=float(np.exp(rng.normal(0, 0.4))), gain=float(np.exp(rng.normal(0, 0.12))))
+    if perhaps(0.25):
+        warm, green = rng.normal(0, 0.08), rng.normal(0, 0.03)
+        how = replace(how, balance=(float(1 + warm), float(1 + green), float(1 - warm)))
+    if perhaps(0.12):
+        how = replace(how, grey=1.0 if perhaps(0.5) else float(rng.uniform(0.3, 1)))
+    if perhaps(0.25):
+        how = replace(how, blur=float(rng.uniform(0.4, 2.0)))
+    if perhaps(0.45):
+        how = replace(how, noise=float(min(rng.exponential(9), 28)), chroma=float(rng.uniform(0, 1)))
+    return how
+
+
+def expose(
+    rgb: NDArray[np.uint8], boxes: Sequence[Box], how: Retake, rng: np.random.Generator
+) -> tuple[NDArray[np.uint8], list[Box]]:
+    """One picture taken again.
+
+    Args:
+        rgb: (H, W, 3) uint8 RGB.
+        boxes: xyxy in its pixels.
+        how: what is changed; `rng` makes the noise.
+
+    Returns:
+        (H, W, 3) uint8 RGB as decoded from a JPEG, and the boxes in its pixels, clipped to it. The box around what was turned
+        is that of the ellipse in the old one: a turned rectangle's corners mostly held nothing.
+    """
+    picture = _framed(rgb, how)
+    if how.blur:
+        picture = picture.filter(ImageFilter.GaussianBlur(how.blur * max(rgb.shape[:2]) / _SIDE))
+    light = np.asarray(picture, np.float32) / 255
+    light = np.power(light, np.float32(how.gamma)) * np.float32(how.gain) * np.asarray(how.balance, np.float32)
+    if how.grey:
+        light += np.float32(how.grey) * ((light @ _LUMA)[..., None] - light)
+    if how.noise:
+        luma = rng.standard_normal((*light.shape[:2], 1), dtype=np.float32)
+        colour = rng.standard_normal(light.shape, dtype=np.float32)
+        light += np.float32(how.noise / 255) * (math.sqrt(1 - how.chroma) * luma + math.sqrt(how.chroma) * colour)
+    finished = Image.fromarray((light.clip(0, 1) * 255 + 0.5).astype(np.uint8))
+    return np.asarray(jpeg(finished, how.quality)), [moved(box, how, (rgb.shape[1], rgb.shape[0]))[0] for box in boxes]
+
+
+def moved(box: Box, how: Retake, size_wh: tuple[int, int]) -> tuple[Box, float]:
+    """An xyxy box of a picture of `size_wh` pixels in the new one, to a tenth of a pixel, and the share of it that is seen."""
+    width, height = size_wh
+    (across, down), (x, y) = _axes(how), _middle(how, size_wh)
+    half_w, half_h = (box[2] - box[0]) / 2, (box[3] - box[1]) / 2
+    off_x, off_y = (box[0] + box[2]) / 2 - x, (box[1] + box[3]) / 2 - y
+    new_x = width / 2 + (across * off_x + down * off_y) / how.seen
+    new_y = height / 2 + (across * off_y - down * off_x) / how.seen
+    new_w, new_h = (math.hypot(across * a, down * b) / how.seen for a, b in ((half_w, half_h), (half_h, half_w)))
+    x0, x1 = (min(max(value, 0.0), float(width)) for value in (new_x - new_w, new_x + new_w))
+    y0, y1 = (min(max(value, 0.0), float(height)) for value in (new_y - new_h, new_y + new_h))
+    share = (x1 - x0) * (y1 - y0) / (4 * new_w * new_h) if new_w * new_h > 0 else 0.0
+    return (round(x0, 1), round(y0, 1), round(x1, 1), round(y1, 1)), share
+
+
+def _axes(how: Retake) -> tuple[float, float]:
+    return math.cos(math.radians(how.turn)), math.sin(math.radians(how.turn))
+
+
+def _middle(how: Retake, size_wh: tuple[int, int]) -> tuple[float, float]:
+    """The point of the old picture that becomes the new one's middle."""
+    x, y = (side * (0.5 + (1 - how.seen) * share) for side, share in zip(size_wh, how.shift, strict=True))
+    return x, y
+
+
+def _framed(rgb: NDArray[np.uint8], how: Retake) -> Image.Image:
+    if how.turn == 0 and how.seen == 1:
+        return Image.fromarray(rgb)
+    height, width = rgb.shape[:2]
+    border = max(width, height) // 2  # no turn shows more
+    if how.beyond == "edge":
+        wide = np.pad(rgb, ((border, border), (border, border), (0, 0)), mode="edge")
+    else:
+        wide = np.empty((height + 2 * border, width + 2 * border, 3), np.uint8)
+        wide[:] = rgb.mean(axis=(0, 1)) if how.beyond == "mean" else 0
+        wide[border : border + height, border : border + width] = rgb
+    (across, down), (x, y) = _axes(how), _middle(how, (width, height))
+    a, b = how.seen * across, how.seen * down  # new pixel -> old pixel, as Pillow wants it
+    place = (
+        a, -b, x + border - a * width / 2 + b * height / 2,
+        b, a, y + border - b * width / 2 - a * height / 2,
+    )  # fmt: skip
+    return Image.fromarray(wide).transform((width, height), Image.Transform.AFFINE, place, Image.Resampling.BICUBIC)
+
+
+def retake(
+    samples: Path, out: Path, config: RetakeConfig, *, workers: int = 2, progress: Callable[[int, int], None] | None = None
+) -> Path:
+    """Writes `out/samples.jsonl` and `out/images/`; continues an interrupted run of the same configuration.
+
+    Args:
+        samples: whose pictures; crops as `prepare` and `simulate` write them.
+        out: another folder.
+        config: seed and copies.
+        workers: processes.
+        progress: called with (done, total) after every picture.
+
+    Returns:
+        Path of the finished `samples.jsonl`; its rows are those of `samples`, copy after copy, with "-r0", "-r1", … behind
+        their ids and the exposure under meta.retake.
+
+    Raises:
+        ValueError: `out` is the samples' own folder, or holds something else.
+        ImageError: a picture cannot be read; what was made before it stays.
+    """
+    finished, partial = out / "samples.jsonl", out / "samples.partial.jsonl"
+    check_not_read([finished], [samples])
+    rows = read_jsonl(samples, Sample)
+    begun(out, "retake", {**asdict(config), "samples": file_sha256(samples)})
+    if finished.is_file():
+        return finished
+    (out / "images").mkdir(parents=True, exist_ok=True)
+    total = len(rows) * config.copies
+    with JsonlWriter(partial, resume=True) as writer:
+        made = read_jsonl(partial, Sample)
+        for row in in_order(_Retaker(rows, samples, out, config), range(len(made), total), workers):
+            writer.write(row)
+            made.append(row)
+            if progress:
+                progress(len(made), total)
+    write_jsonl(finished, made)
+    partial.unlink()
+    write_run(finished, config=asdict(config), seed=config.seed, inputs=[samples])
+    return finished
+
+
+class _Retaker:
+    """Makes and saves picture i of the new set; a class because worker processes inherit it."""
+
+    def __init__(self, rows: Sequence[Sample], samples: Path, out: Path, config: RetakeConfig) -> None:
+        self.rows, self.samples, self.out, self.config = rows, samples, out, config
+
+    def __call__(self, index: int) -> Sample:
+        copy, place = divmod(index, len(self.rows))
+        row = self.rows[place]
+        rng = np.random.default_rng([self.config.seed, copy, place])
+        rgb = np.asarray(load_rgb(image_path(row, self.samples)))
+        how = self._draw(row, rng)
+        picture, boxes = expose(rgb, row.boxes, how, rng)
+        name = f"images/{index:06d}.jpg"
+        Image.fromarray(picture).save(self.out / name, quality=95, subsampling=0)
+        meta = {**row.meta, "retake": asdict(how)}
+        if how.grey == 1 and "cues" in row.meta:
+            meta["cues"] = list(without_colour(tuple(row.meta["cues"])))
+        told = {"id": f"{row.id}-r{copy}", "image": name, "boxes": boxes, "size_wh": rgb.shape[1::-1], "meta": meta}
+        return Sample.model_validate({**row.model_dump(), **told})
+
+    def _draw(self, row: Sample, rng: np.random.Generator) -> Retake:
+        how = draw_retake(rng)
+        for _ in range(_DRAWS):
+            if all(moved(box, how, row.size_wh)[1] >= _KEPT for box in row.boxes):
+                return how
+            other = draw_retake(rng)
+            how = replace(how, turn=other.turn, seen=other.seen, shift=other.shift, beyond=other.beyond)
+        return replace(how, turn=0.0, seen=1.0, shift=(0.0, 0.0))
+
+
+__all__ = ["Retake", "RetakeConfig", "draw_retake", "expose", "moved", "retake"]

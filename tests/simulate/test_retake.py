@@ -1,0 +1,161 @@
+"""A picture taken again is the same presentation: labels and people stay, and boxes follow the pixels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from faceshield.cli import app
+from faceshield.records import Sample, read_jsonl, write_jsonl
+from faceshield.simulate.dataset import SimulateConfig, simulate
+from faceshield.simulate.retake import Retake, RetakeConfig, draw_retake, expose, moved, retake
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return simulate(tmp_path_factory.mktemp("sim"), SimulateConfig("drawn", 24, 5, split="dev", size=96), workers=2)
+
+
+@pytest.fixture(scope="module")
+def taken(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return retake(samples, tmp_path_factory.mktemp("retaken"), RetakeConfig(seed=3, copies=2), workers=2)
+
+
+def disc(box: tuple[float, float, float, float], size_wh: tuple[int, int] = (200, 150)) -> np.ndarray:
+    """A white ellipse that fills the box, on black."""
+    x0, y0, x1, y1 = box
+    x, y = np.meshgrid(np.arange(size_wh[0]) + 0.5, np.arange(size_wh[1]) + 0.5)
+    inside = ((x - (x0 + x1) / 2) / ((x1 - x0) / 2)) ** 2 + ((y - (y0 + y1) / 2) / ((y1 - y0) / 2)) ** 2 <= 1
+    return np.where(inside, np.uint8(255), np.uint8(0))[..., None].repeat(3, axis=2)
+
+
+def test_a_plain_exposure_changes_nothing_but_the_jpeg() -> None:
+    rng = np.random.default_rng(0)
+    rgb = np.asarray(Image.fromarray(rng.integers(0, 256, (9, 12, 3), np.uint8)).resize((120, 90), Image.Resampling.BICUBIC))
+    picture, boxes = expose(rgb, [(5.0, 6.0, 50.0, 60.0)], Retake(), rng)
+    assert np.abs(picture.astype(int) - rgb).mean() < 3 and boxes == [(5.0, 6.0, 50.0, 60.0)]
+
+
+@pytest.mark.parametrize("how", [
+    Retake(turn=20), Retake(turn=-28, seen=0.7, beyond="black"), Retake(seen=0.75, shift=(0.5, -0.3)),
+    Retake(turn=11, seen=0.9, shift=(-0.4, 0.4), beyond="black"),
+])  # fmt: skip
+def test_boxes_follow_the_pixels(how: Retake) -> None:
+    box = (70.0, 40.0, 130.0, 80.0)
+    picture, (found,) = expose(disc(box), [box], how, np.random.default_rng(0))
+    rows, columns = np.nonzero(picture[..., 0] > 127)
+    seen = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+    np.testing.assert_allclose(found, seen, atol=1.5)
+    assert moved(box, how, (200, 150))[1] == pytest.approx(1)
+
+
+def test_a_box_is_clipped_and_the_share_that_is_seen_is_told() -> None:
+    box, share = moved(
+        (0.0, 50.0, 40.0, 90.0), Retake(seen=0.8, shift=(0.5, 0.0)), (200, 150)
+    )  # 40 pixels are cut off the left
+    assert box[0] == box[2] == 0.0 and share == 0
+    box, share = moved((20.0, 50.0, 60.0, 90.0), Retake(seen=0.8, shift=(0.5, 0.0)), (200, 150))
+    assert box[0] == 0 and box[2] == 25.0 and share == pytest.approx(0.5)
+
+
+def test_each_fault_does_what_it_is_called() -> None:
+    rng = np.random.default_rng(1)
+    grey = np.full((96, 128, 3), 100, np.uint8)
+
+    def taken(**faults: object) -> np.ndarray:
+        return expose(grey, [], Retake(**faults), rng)[0].astype(float)  # type: ignore[arg-type]
+
+    assert taken(gamma=2.0).mean() == pytest.approx(255 * (100 / 255) ** 2, abs=1)
+    assert taken(gain=1.2).mean() == pytest.approx(120, abs=1)
+    np.testing.assert_allclose(taken(balance=(1.2, 1.0, 0.8)).mean(axis=(0, 1)), [120, 100, 80], atol=2)
+    noisy = taken(noise=12.0)
+    assert noisy.mean(axis=2).std() == pytest.approx(12, rel=0.1)
+    assert np.ptp(noisy, axis=2).mean() < 4 < np.ptp(taken(noise=12.0, chroma=1.0), axis=2).mean()
+    edge = disc((40.0, 30.0, 160.0, 120.0))
+    sharp, soft = (
+        np.abs(np.diff(expose(edge, [], Retake(blur=blur), rng)[0].astype(int), axis=1)).max() for blur in (0.0, 2.0)
+    )
+    assert soft < sharp / 2
+    coloured = edge.copy()
+    coloured[..., 1] //= 2
+    assert np.ptp(expose(coloured, [], Retake(grey=1.0), rng)[0].astype(int), axis=2).max() <= 2
+    corners = [
+        expose(np.full((64, 64, 3), 200, np.uint8), [], Retake(turn=30, beyond=name), rng)[0][0, 0, 0]
+        for name in ("edge", "black")
+    ]
+    assert corners[0] > 190 and corners[1] < 10
+
+
+def test_labels_people_and_splits_stay_and_both_sets_can_be_learnt_from(samples: Path, taken: Path) -> None:
+    rows, copies = read_jsonl(samples, Sample), read_jsonl(taken, Sample)
+    assert len(copies) == 48 and len({row.id for row in [*rows, *copies]}) == 72
+    for index, copy in enumerate(copies):
+        row = rows[index % 24]
+        assert copy.id == f"{row.id}-r{index // 24}"
+        assert (copy.presentation_type, copy.subject, copy.split) == (row.presentation_type, row.subject, row.split)
+        assert (copy.dataset, len(copy.boxes), copy.size_wh) == (row.dataset, len(row.boxes), row.size_wh)
+        with Image.open(taken.parent / copy.image) as picture, Image.open(samples.parent / row.image) as before:
+            assert picture.size == copy.size_wh
+            assert np.asarray(picture).tobytes() != np.asarray(before).tobytes()
+        for x0, y0, x1, y1 in copy.boxes:
+            assert 0 <= x0 < x1 <= copy.size_wh[0] and 0 <= y0 < y1 <= copy.size_wh[1]
+    assert copies[0].meta["retake"] != copies[24].meta["retake"], "a second copy is another exposure"
+
+
+def test_most_of_every_attack_stays_in_view(tmp_path: Path) -> None:
+    Image.fromarray(disc((0.0, 0.0, 24.0, 24.0), (96, 96))).save(tmp_path / "corner.png")
+    row = Sample(
+        id="a", image="corner.png", dataset="d", is_attack=True, presentation_type="Tattoo", original_label="t",
+        boxes=[(0.0, 0.0, 24.0, 24.0)], size_wh=(96, 96),
+    )  # fmt: skip
+    write_jsonl(tmp_path / "samples.jsonl", [row])
+    made = retake(tmp_path / "samples.jsonl", tmp_path / "out", RetakeConfig(copies=60), workers=1)
+    hows = [Retake(**copy.meta["retake"]) for copy in read_jsonl(made, Sample)]
+    assert min(moved(row.boxes[0], how, row.size_wh)[1] for how in hows) >= 0.6
+    assert any(how.seen < 0.95 for how in hows) and any(how.turn for how in hows), "the corner is no reason to change nothing"
+    free = [draw_retake(np.random.default_rng(seed)) for seed in range(200)]
+    assert min(moved(row.boxes[0], how, row.size_wh)[1] for how in free) < 0.6, "and without the rule it would be lost"
+
+
+def test_a_picture_without_colour_names_no_colour(tmp_path: Path) -> None:
+    Image.fromarray(disc((10.0, 10.0, 80.0, 80.0), (96, 96))).save(tmp_path / "p.png")
+    row = Sample(
+        id="a", image="p.png", dataset="d", is_attack=True, presentation_type="Print", original_label="p",
+        boxes=[(10.0, 10.0, 80.0, 80.0)], size_wh=(96, 96), meta={"cues": ["faded print colours", "a paper crease"]},
+    )  # fmt: skip
+    write_jsonl(tmp_path / "samples.jsonl", [row])
+    copies = read_jsonl(retake(tmp_path / "samples.jsonl", tmp_path / "out", RetakeConfig(copies=60), workers=1), Sample)
+    for copy in copies:
+        assert ("faded print colours" in copy.meta["cues"]) == (copy.meta["retake"]["grey"] < 1)
+    assert {copy.meta["retake"]["grey"] == 1 for copy in copies} == {True, False}
+
+
+def test_workers_and_interruption_change_nothing(samples: Path, taken: Path, tmp_path: Path) -> None:
+    out = tmp_path / "again"
+    done = retake(samples, out, RetakeConfig(seed=3, copies=2), workers=1)
+    assert done.read_bytes() == taken.read_bytes()
+    lines = done.read_text().splitlines(keepends=True)
+    done.unlink()
+    (out / "samples.partial.jsonl").write_text("".join(lines[:30]) + lines[30][:40])
+    (out / "images/000029.jpg").write_bytes(b"kept")
+    (out / "images/000030.jpg").write_bytes(b"made anew")
+    assert retake(samples, out, RetakeConfig(seed=3, copies=2), workers=2).read_bytes() == taken.read_bytes()
+    assert (out / "images/000029.jpg").read_bytes() == b"kept"
+    assert (out / "images/000030.jpg").read_bytes() == (taken.parent / "images/000030.jpg").read_bytes()
+
+
+def test_another_seed_and_its_own_folder_are_refused(samples: Path, taken: Path) -> None:
+    with pytest.raises(ValueError, match=r"seed 3, now 4 — expected the same"):
+        retake(samples, taken.parent, RetakeConfig(seed=4, copies=2))
+    with pytest.raises(ValueError, match="would be written over what is read"):
+        retake(samples, samples.parent, RetakeConfig())
+
+
+def test_the_command_line_makes_one_copy(samples: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["retake", str(samples), "--out", str(tmp_path / "out"), "--seed", "7"])
+    assert result.exit_code == 0 and str(tmp_path / "out" / "samples.jsonl") in result.output
+    assert len(read_jsonl(tmp_path / "out" / "samples.jsonl", Sample)) == 24
