@@ -45,7 +45,6 @@ Evidence = tuple[Tensor, Tensor]
 Encoded = tuple[Tensor, Tensor | None]
 """A picture's features, and where PVTM is on its joint tokens."""
 
-_MAX_NEW_TOKENS = 160  # our longest answers need about 130; some pictures make a model talk for ever
 _TOKEN_CHARACTERS = 16  # more than any text has a token
 _REMEMBERED = 32  # pictures whose encoded form is kept between the questions of an evaluation
 _EVALUATION_BATCH = 16
@@ -117,7 +116,8 @@ class FaceShieldPredictor:
         device: str | None = None,
         dtype: torch.dtype | None = None,
         threshold: float | None = None,
-        pvtm: Literal["off", "paper"] = "off",
+        pvtm: Literal["off", "paper"] | None = None,
+        pvtm_seed: int | None = None,
         detector: FaceDetector | None = None,
         keep_tokens: int | None = None,
     ) -> FaceShieldPredictor:
@@ -128,7 +128,8 @@ class FaceShieldPredictor:
             device: "cpu", "cuda", …; a GPU where there is one by default.
             dtype: of the weights; None: float32 for a small model, bfloat16 for one of half a billion parameters.
             threshold: in the place of the one stored with the checkpoint.
-            pvtm: "off", or "paper": tokens are masked at inference too (§4.2), always the same ones for one picture.
+            pvtm: "off", or "paper": tokens are masked at inference too (§4.2), always the same ones for one picture; pvtm_seed:
+                of that draw. None: as the checkpoint says (`pvtm_inference`, `pvtm_seed`).
             detector, keep_tokens: see the class.
 
         Raises:
@@ -137,8 +138,10 @@ class FaceShieldPredictor:
         """
         from faceshield.model import checkpoint_hash, count_parameters, load, resolve_model, working_dtype
 
-        if pvtm not in ("off", "paper"):
-            raise ValueError(f"pvtm {pvtm!r} — expected 'off' or 'paper'")
+        if pvtm not in (None, "off", "paper"):
+            raise ValueError(f"pvtm {pvtm!r} — expected 'off' or 'paper' — or leave it out")
+        if pvtm_seed is not None and pvtm_seed < 0:
+            raise ValueError(f"pvtm_seed {pvtm_seed} — expected 0 or more — correct it")
         folder = resolve_model(model)
         loaded = load(
             folder,
@@ -149,7 +152,9 @@ class FaceShieldPredictor:
         chosen_with = loaded.info.threshold_source if threshold is None else None
         if threshold is None:
             threshold = loaded.threshold_for(QUESTIONS, how_looked("detect", surroundings)["looks"])
-        loaded.model.config.pvtm_inference = pvtm
+        config = loaded.model.config
+        config.pvtm_inference = config.pvtm_inference if pvtm is None else pvtm
+        config.pvtm_seed = config.pvtm_seed if pvtm_seed is None else pvtm_seed
         return cls(
             loaded.model,
             loaded.processor,
@@ -234,14 +239,15 @@ class FaceShieldPredictor:
     def ask(self, image: object, prompt: str, *, face: FaceMode = "detect", max_new_tokens: int | None = None) -> Words:
         """The model's answer to a free question about one picture; not a verdict, only words.
 
-        After `max_new_tokens` (at most 160, which None means) it is stopped, and the answer's `cut` says so.
+        After `max_new_tokens` (at most the model's `answer_tokens`, which None means) it is stopped, and the answer's `cut`
+        says so.
 
         Raises:
             ImageError: the picture cannot be read, or no face was found in it.
             TypeError: `image` is of no known kind.
             ValueError: an empty or over-long question, unknown `face`, or a `max_new_tokens` below one.
         """
-        limit = _MAX_NEW_TOKENS if max_new_tokens is None else min(max_new_tokens, _MAX_NEW_TOKENS)
+        limit = self._answer_tokens if max_new_tokens is None else min(max_new_tokens, self._answer_tokens)
         if limit < 1:
             raise ValueError(f"max_new_tokens={max_new_tokens} — expected 1 or more — or leave it out")
         crop = self._face_to_ask_about(image, prompt, face)
@@ -268,7 +274,9 @@ class FaceShieldPredictor:
         kept = {} if self.keep_tokens is None else {"keep_tokens": str(self.keep_tokens)}
         calibrated = {} if self.score_map == (1.0, 0.0) else {"score_map": "{}, {}".format(*self.score_map)}
         weights = {"weights": self.model_info["hash"]} if self.model_info["hash"] else {}
-        return {"pvtm": self.model.config.pvtm_inference, **weights, **kept, **calibrated}
+        config = self.model.config
+        drawn = {"pvtm_seed": str(config.pvtm_seed)} if config.pvtm_inference != "off" else {}
+        return {"pvtm": config.pvtm_inference, **drawn, **weights, **kept, **calibrated}
 
     def score_many(self, images: Sequence[object]) -> list[Scores]:
         """(bonafide_score, type_scores) of each whole picture; raises as `ask`."""
@@ -285,7 +293,7 @@ class FaceShieldPredictor:
         with torch.inference_mode():
             for batch in _batches(images, _EVALUATION_BATCH):
                 reading = self._reading(self._encode_remembered(batch))
-                answers += [row[0] for row in reading.answer([prompt], max_new_tokens=_MAX_NEW_TOKENS)]
+                answers += [row[0] for row in reading.answer([prompt], max_new_tokens=self._answer_tokens)]
         return answers
 
     def export_onnx(self, file: Path) -> Path:
@@ -308,6 +316,10 @@ class FaceShieldPredictor:
         }
         names = (COARSE.name, FINE.name)
         return export_scorer(self.model, self.processor, self._templates, file, names, metadata, score_map=self.score_map)
+
+    @property
+    def _answer_tokens(self) -> int:
+        return int(self.model.config.answer_tokens)
 
     # -- how -----------------------------------------------------------------------------------------------
 
@@ -392,7 +404,7 @@ class FaceShieldPredictor:
                 row.presentation_type = max(ATTACK_TYPES, key=types.__getitem__) if row.is_attack else BONAFIDE
             rows.append(row)
         asked = [task for task in (REASONING, LOCALIZATION) if task.name in tasks]
-        answers = reading.answer([task.question for task in asked], max_new_tokens=_MAX_NEW_TOKENS)
+        answers = reading.answer([task.question for task in asked], max_new_tokens=self._answer_tokens)
         for row, crop, words in zip(rows, crops, answers, strict=True):
             for task, answer in zip(asked, words, strict=True):
                 if task is REASONING:
@@ -472,7 +484,7 @@ class FaceShieldPredictor:
             raise ValueError(f"question {prompt!r} — expected some words — ask something")
         if any("\ud800" <= letter <= "\udfff" for letter in prompt):
             raise ValueError(f"question {prompt!r} — expected text, and there are bytes in it that are none — pass it as UTF-8")
-        room = self.model.config.text_config.max_position_embeddings - _MAX_NEW_TOKENS
+        room = self.model.config.text_config.max_position_embeddings - self._answer_tokens
         if len(prompt) > room * _TOKEN_CHARACTERS:  # not even counted: of megabytes that would take a minute
             raise ValueError(f"question of {len(prompt)} characters — expected at most {room * _TOKEN_CHARACTERS} — shorten it")
         length = len(self.processor.encode_question(prompt))

@@ -31,6 +31,8 @@ def run(*arguments: object) -> Result:
 def test_our_own_model_is_the_default_kind(checkpoint: Path) -> None:
     found = load_model(checkpoint, pvtm="paper")
     assert isinstance(found, FaceShieldPredictor) and found.settings["pvtm"] == "paper"
+    assert load_model(checkpoint, pvtm="paper", pvtm_seed=2).settings["pvtm_seed"] == "2"
+    assert load_model(checkpoint).settings["pvtm"] == "off"
 
 
 def test_a_model_trained_anew_under_the_same_name_is_another(checkpoint: Path, tmp_path: Path) -> None:

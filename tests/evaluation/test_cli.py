@@ -156,6 +156,8 @@ def test_answers_alone_need_no_threshold_and_tables_show_it(tmp_path: Path) -> N
     text = (tmp_path / "table.md").read_text()
     assert "| mine | answer | 100.00 [" in text and "| other | answer | 100.00 [" in text
     assert "same" not in text
+    several = run("table", f"mine={out}", f"mine={out}")
+    assert several.exit_code == 0 and "100.00 ± 0.00" in several.output, several.output
     twice = run("table", out, out)
     assert isinstance(twice.exception, ValueError) and "NAME=FILE" in str(twice.exception)
     (tmp_path / "broken.json").write_text("{\n,")

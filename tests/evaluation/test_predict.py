@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from faceshield.evaluation import predict
-from faceshield.records import JsonlWriter, Prediction, RecordError, Sample, image_path, read_jsonl, write_jsonl
+from faceshield.records import Dialogue, JsonlWriter, Prediction, RecordError, Sample, image_path, read_jsonl, write_jsonl
 from faceshield.tasks import COARSE, FINE, TASKS
 
 
@@ -93,6 +93,30 @@ def test_every_task_of_every_sample_gets_a_row(samples: Path, tmp_path: Path) ->
     assert image_path(rows[0], out).resolve() == (tmp_path / "0.png").resolve()
     run = json.loads((out.parent / "run.json").read_text())
     assert run["config"]["system"] == "oracle" and run["inputs"][0]["path"].endswith("samples.jsonl")
+
+
+def test_texts_are_scored_against_dialogues_where_they_are_given(samples: Path, tmp_path: Path) -> None:
+    """A system that has learnt other words than the tasks' plain ones is to be compared with those."""
+
+    def dialogue(sample: str, answer: str, task: str = "reasoning") -> Dialogue:
+        turns = [{"from": "human", "value": "<image>\nWhy?"}, {"from": "gpt", "value": answer}]
+        meta = {"sample_id": sample}
+        return Dialogue(id=f"{sample}:{task}:{answer}", image="x.png", conversations=turns, task=task, source="g", meta=meta)
+
+    told, more, out = tmp_path / "dialogues.jsonl", tmp_path / "more.jsonl", tmp_path / "predictions.jsonl"
+    write_jsonl(told, [dialogue("s0", "Seen closely, skin. So it is bona fide."), dialogue("s0", "another wording")])
+    write_jsonl(more, [dialogue("s1", "Paper, hence a print."), dialogue("s1", "Print", "fine")])
+    predict(samples, Oracle(), out, system="oracle", references=[told, more])
+    answers = {row.id: row.truth.answer for row in read_jsonl(out, Prediction) if row.truth.answer}
+    assert answers == {
+        "s0:reasoning": "Seen closely, skin. So it is bona fide.", "s1:reasoning": "Paper, hence a print.", "s1:fine": "Print",
+    }  # fmt: skip
+    assert predict(samples, Oracle(), out, system="oracle", references=[told, more]).kept == 20
+    with pytest.raises(ValueError, match="was begun with options"):
+        predict(samples, Oracle(), out, system="oracle", references=[told])
+    write_jsonl(told, [dialogue("elsewhere", "Skin.")])
+    with pytest.raises(ValueError, match="no dialogue of a picture of"):
+        predict(samples, Oracle(), tmp_path / "other.jsonl", system="oracle", references=[told])
 
 
 def test_a_stopped_run_goes_on_and_a_torn_line_is_mended(samples: Path, tmp_path: Path) -> None:

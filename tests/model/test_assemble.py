@@ -329,7 +329,7 @@ CHANNELS = [["lbp", "gray", "hog"], ["gray", "hog", "lbp"], ["gray"] * 3, ["red"
 CHOICES: dict[str, list[Any]] = {
     **{name: list(get_args(kind)) for name, kind in FaceShieldConfig.__annotations__.items() if name.startswith("pvtm_")},
     "pvtm_keep_ratio": [0.10, 0], "pvtm_mask_ratio": [0.5], "pvtm_sign": [1, -1], "pvtm_inference": ["off"],
-    "use_savp": [True, True, False],
+    "pvtm_seed": [0, 7], "use_savp": [True, True, False], "answer_tokens": [512, 300],
 }  # fmt: skip
 PROCESSORS: dict[str, list[Any]] = {
     "savp_channels": CHANNELS, "savp_lbp_method": list(get_args(LbpMethod)), "savp_at": ["crop", "square"],

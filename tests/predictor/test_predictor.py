@@ -23,7 +23,8 @@ from faceshield import FaceShieldPredictor
 from faceshield.face import Face
 from faceshield.images import ImageError
 from faceshield.inspection import ALL_TASKS, InspectionReport
-from faceshield.model import read_info, save
+from faceshield.model import load, read_info, save
+from faceshield.model.reading import Reading, Words
 from faceshield.tasks import COARSE, LOCALIZATION, REASONING, TASKS
 from faceshield.taxonomy import ATTACK_TYPES, PRESENTATION_TYPES
 
@@ -414,6 +415,36 @@ def test_pvtm_at_inference_is_off_unless_asked_for_and_repeats(make_shield: Make
         make_shield(pvtm="on")
 
 
+def test_pvtm_at_inference_and_the_length_of_answers_are_as_the_checkpoint_says(
+    checkpoint: Path, face_photo: RGB, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = load(checkpoint)
+    told.model.config.pvtm_inference, told.model.config.pvtm_mask_ratio = "paper", 0.9
+    told.model.config.pvtm_seed, told.model.config.answer_tokens = 3, 300
+    folder = tmp_path / "masked"
+    save(told.model, told.processor, folder, told.info)
+    as_told = FaceShieldPredictor.from_pretrained(folder, device="cpu")
+    assert as_told.settings["pvtm"] == "paper" and as_told.settings["pvtm_seed"] == "3"
+    (scores,) = as_told.score_many([face_photo])
+    other = FaceShieldPredictor.from_pretrained(folder, device="cpu", pvtm_seed=4)
+    assert other.score_many([face_photo]) != [scores] and other.settings != as_told.settings
+    assert FaceShieldPredictor.from_pretrained(folder, device="cpu", pvtm="off").settings["pvtm"] == "off"
+    limits: list[int] = []
+
+    def answer(self: Reading, questions: Sequence[str], *, max_new_tokens: int) -> list[list[Words]]:
+        limits.append(max_new_tokens)
+        return [[Words("")] * len(questions)] * len(self.features)
+
+    monkeypatch.setattr(Reading, "answer", answer)
+    as_told.ask(face_photo, "Why?", face="whole", max_new_tokens=500)
+    as_told.ask(face_photo, "Why?", face="whole", max_new_tokens=20)
+    as_told.inspect(face_photo, face="whole")
+    as_told.ask_many([face_photo], "Why?")
+    assert limits == [300, 20, 300, 300]
+    with pytest.raises(ValueError, match="pvtm_seed -1"):
+        FaceShieldPredictor.from_pretrained(folder, pvtm_seed=-1)
+
+
 def test_fewer_vision_tokens_where_asked_for(shield: FaceShieldPredictor, make_shield: Make, face_photo: RGB) -> None:
     whole = shield.inspect(face_photo)
     assert make_shield(keep_tokens=32).inspect(face_photo).bonafide_score == pytest.approx(whole.bonafide_score, abs=1e-5)
@@ -453,7 +484,7 @@ def test_two_hundred_instructions_change_no_verdict(
     shield: FaceShieldPredictor, face_photo: RGB, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In the question, in the file's name and in its EXIF: scores stay to the last bit, before and after."""
-    monkeypatch.setattr("faceshield.predictor._MAX_NEW_TOKENS", 4)
+    monkeypatch.setattr("faceshield.predictor.FaceShieldPredictor._answer_tokens", 4)
     crop = np.ascontiguousarray(face_photo[20:230, 110:330])
     plain = shield.classify(crop, face="whole")
     assert len(set(INSTRUCTIONS)) == 200

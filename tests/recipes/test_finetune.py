@@ -34,7 +34,7 @@ Folder = Callable[..., Path]
 @pytest.fixture(autouse=True)
 def few_words_and_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the model says and how wide the intervals are is looked at elsewhere."""
-    monkeypatch.setattr("faceshield.predictor._MAX_NEW_TOKENS", 2)
+    monkeypatch.setattr("faceshield.predictor.FaceShieldPredictor._answer_tokens", 2)
     monkeypatch.setattr("faceshield.recipes.measure.score", partial(score, repeats=20))
 
 

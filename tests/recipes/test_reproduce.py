@@ -126,6 +126,18 @@ def test_dialogues_of_another_wording_are_not_gone_on_with(
         own(tmp_path / "bench", [file], done, seed=0, wording="rich")
 
 
+def test_rich_words_are_scored_against_rich_words(samples_jsonl: Path, samples: list[Sample], tmp_path: Path) -> None:
+    file = samples_jsonl.with_name("rich.jsonl")
+    write_jsonl(file, [*named(samples, "wmca"), *named(samples, "siw-mv2")])
+    rich = own(tmp_path / "rich", [file], done, seed=0, wording="rich")
+    (references,) = rich.references(Protocol.of("W>S"))
+    told = read_jsonl(references, Dialogue)
+    assert {row.task for row in told} == {"reasoning"}
+    assert {row.meta["sample_id"] for row in told} == {row.id for row in read_jsonl(rich.file("S", "test"), Sample)}
+    plain = own(tmp_path / "plain", [file], done, seed=0, wording="plain")
+    assert plain.references(Protocol.of("W>S")) == []
+
+
 def test_samples_of_other_data_sets_are_refused_with_their_names(samples_jsonl: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="data sets drawn — expected some of wmca, siw-mv2, padisi"):
         own(tmp_path / "bench", [samples_jsonl], done, seed=0, wording="plain")
@@ -389,7 +401,9 @@ def test_what_is_no_reproduction(given: list[str], said: str) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_table_2_and_the_figures_at_toy_scale_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("faceshield.predictor._MAX_NEW_TOKENS", 4)  # random weights never come to an end by themselves
+    monkeypatch.setattr(
+        "faceshield.predictor.FaceShieldPredictor._answer_tokens", 4
+    )  # random weights never come to an end by themselves
     options = ["--scale", "toy", "--out", tmp_path / "out", "--configs", ROOT / "configs", "--threads", 1, "--workers", 1]
     made = command("table2", *options, "--into", tmp_path / "results.md")
     assert made.exit_code == 0, (made.output, made.exception)

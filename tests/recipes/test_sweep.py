@@ -28,7 +28,7 @@ SMALL = {"max_steps": 1, "batch_size": 2, "threads": 1, "lora_r": 4, "lora_alpha
 @pytest.fixture(autouse=True)
 def few_words_and_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the model says and how wide the intervals are is looked at elsewhere."""
-    monkeypatch.setattr("faceshield.predictor._MAX_NEW_TOKENS", 2)
+    monkeypatch.setattr("faceshield.predictor.FaceShieldPredictor._answer_tokens", 2)
     monkeypatch.setattr("faceshield.recipes.measure.score", partial(score, repeats=20))
 
 

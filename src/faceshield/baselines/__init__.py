@@ -21,7 +21,8 @@ MLLM_DEFAULTS = ("temperature=0", "max_tokens=256")
 def load_model(
     name: str | Path,
     *,
-    pvtm: str = "off",
+    pvtm: str | None = None,
+    pvtm_seed: int | None = None,
     endpoint: str | None = None,
     prompt: str | None = None,
     settings: Sequence[str] = (),
@@ -38,7 +39,7 @@ def load_model(
     imported by the kind that needs them.
 
     Args:
-        pvtm, keep_tokens: of our own model, see `FaceShieldPredictor.from_pretrained`.
+        pvtm, pvtm_seed, keep_tokens: of our own model, see `FaceShieldPredictor.from_pretrained`.
         endpoint: address of an endpoint of OpenAI's protocol; pictures are sent there and nowhere else.
         prompt: "zero-shot": the types are told, see `mllm`; "plain": the tasks' own questions. None: the first of general
             models, the second of ours.
@@ -67,9 +68,12 @@ def load_model(
     if face != "whole":
         from faceshield.baselines.looking import Looking
 
-        system = load_model(name, pvtm=pvtm, endpoint=endpoint, prompt=prompt, settings=settings, keep_tokens=keep_tokens)
+        system = load_model(
+            name, pvtm=pvtm, pvtm_seed=pvtm_seed, endpoint=endpoint, prompt=prompt, settings=settings, keep_tokens=keep_tokens
+        )
         return Looking(system, face)  # type: ignore[arg-type]
-    of_ours = {"pvtm": pvtm != "off", "keep_tokens": keep_tokens is not None}
+    given = {"pvtm": pvtm, "pvtm_seed": pvtm_seed, "keep_tokens": keep_tokens}
+    of_ours = {option: value is not None for option, value in given.items()}
     if endpoint is not None:
         _refuse(name, "an endpoint's model", **of_ours)
         return _mllm(str(name), prompt, [f"base_url={json.dumps(endpoint)}", *settings])
@@ -90,7 +94,7 @@ def load_model(
     if prompt not in (None, "plain", "zero-shot"):
         raise ValueError(f"prompt {prompt!r} — expected 'zero-shot' or 'plain'")
     # Predictions hold scores, no verdicts: a model that has no threshold yet is predicted to find one.
-    shield = FaceShieldPredictor.from_pretrained(name, threshold=0.5, pvtm=pvtm, keep_tokens=keep_tokens)  # type: ignore[arg-type]
+    shield = FaceShieldPredictor.from_pretrained(name, threshold=0.5, **given)  # type: ignore[arg-type]
     if prompt == "zero-shot":
         from faceshield.baselines.mllm import ZeroShot
 

@@ -33,7 +33,18 @@ def predict(
         FaceMode,
         typer.Option(help="whole: pictures are face crops; detect: find the face first, as inspect does; scores only."),
     ] = "whole",
-    pvtm: Annotated[str, typer.Option(help="off, or paper (seeded token masking at inference).")] = "off",
+    pvtm: Annotated[
+        str | None, typer.Option(help="off, or paper: tokens are masked at inference too. Default: as the checkpoint says.")
+    ] = None,
+    pvtm_seed: Annotated[
+        int | None, typer.Option(min=0, help="Of that masking; over several of them the paper's figures have their ±.")
+    ] = None,
+    references: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Dialogues of these pictures: texts are scored against their answers, not the plain ones. Repeatable."
+        ),
+    ] = None,
     endpoint: Annotated[
         str | None,
         typer.Option(help="Ask an endpoint of OpenAI's protocol, e.g. http://127.0.0.1:8000/v1; pictures go nowhere else."),
@@ -70,6 +81,7 @@ def predict(
         load_model,
         model,
         pvtm=pvtm,
+        pvtm_seed=pvtm_seed,
         endpoint=endpoint,
         prompt=prompt,
         settings=[*options, *(settings or [])],
@@ -97,6 +109,7 @@ def predict(
             limit=limit,
             resume=not fresh,
             retry_errors=retry_errors,
+            references=references or (),
             load=read_rgb,
             engine=crew,
             progress=advance,

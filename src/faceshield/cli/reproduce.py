@@ -39,6 +39,9 @@ def reproduce(
         list[str] | None,
         typer.Option(help="What a baseline starts from, in the place of itself trained on D: ResNet=microsoft/resnet-50."),
     ] = None,
+    meteor: Annotated[
+        bool, typer.Option("--meteor", help="Table 4's METEOR, of what is scored from now on; needs Java.")
+    ] = False,
     only: Annotated[list[str] | None, typer.Option(help="A system to run, e.g. FaceShield; repeatable. Default: all.")] = None,
     model: Annotated[
         list[str] | None,
@@ -101,14 +104,15 @@ def reproduce(
 
     engine = Reproduction(
         out=out, bench=benches.Bench(out / "data", ()), scale=wanted, configs=configs, train=stage, seed=seed, threads=threads,
-        init=init, adapt=adapt_towers, starts=starts, models=models, only=only, report=say,
+        init=init, adapt=adapt_towers, starts=starts, models=models, meteor=meteor, only=only, report=say,
         api_key_env=api_key_env, settings=settings or [],
     )  # fmt: skip
     engine.bench = _bench(engine, files, data_seed, workers)
     given = {"data": data or [SIMULATED], "scale": scale, "repeat": repeat, "out": out, "seed": seed or None}
     given |= {"data-seed": None if data_seed == 1 else data_seed, "init": init, "start": start, "only": only, "model": model}
     given |= {"api-key-env": api_key_env, "set": settings}
-    command = shlex.join(["faceshield", "reproduce", *what, *_options(given), *(["--adapt-towers"] if adapt_towers else [])])
+    flags = [name for name, told in (("--adapt-towers", adapt_towers), ("--meteor", meteor)) if told]
+    command = shlex.join(["faceshield", "reproduce", *what, *_options(given), *flags])
     of_tables = {**about, "seeds": f"{seed}..{seed + repeat - 1}" if repeat > 1 else seed, "command": command}
     for entry in entries:
         typer.echo(_present(engine, entry, repeat, of_tables))

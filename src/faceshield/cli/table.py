@@ -9,7 +9,9 @@ import typer
 
 
 def table(
-    metrics: Annotated[list[Path], typer.Argument(help="metrics.json files; NAME=FILE to name a row.")],
+    metrics: Annotated[
+        list[Path], typer.Argument(help="metrics.json files; NAME=FILE names a row. Several of one name: mean ± deviation.")
+    ],
     markdown: Annotated[bool, typer.Option("--markdown", help="Markdown instead of plain text.")] = False,
     out: Annotated[Path | None, typer.Option(help="Write here too.")] = None,
     figures: Annotated[
@@ -19,18 +21,20 @@ def table(
     """Show metrics as the paper's tables."""
     import json
 
+    from faceshield.evaluation.repeats import collected
     from faceshield.evaluation.table import table as render
     from faceshield.provenance import write_text_atomic
 
-    systems: dict[str, dict[str, object]] = {}
+    runs: dict[str, list[dict[str, object]]] = {}
     for given in metrics:
         name, path = _named(given)
-        if name in systems:
+        if name in runs and "=" not in str(given):
             raise ValueError(f"two rows named {name!r} — expected different names — give them as NAME=FILE")
         try:
-            systems[name] = json.loads(path.read_text(encoding="utf-8"))
+            runs.setdefault(name, []).append(json.loads(path.read_text(encoding="utf-8")))
         except json.JSONDecodeError as error:
             raise ValueError(f"{path}:{error.lineno}: not JSON — expected a metrics.json — score again") from None
+    systems = {name: found[0] if len(found) == 1 else collected(found) for name, found in runs.items()}
     text = render(systems, form="markdown" if markdown else "text")
     typer.echo(text, nl=False)
     if out is not None:

@@ -26,8 +26,8 @@ from faceshield.evaluation import asking
 from faceshield.evaluation.archive import read_inputs
 from faceshield.evaluation.asking import SCORED, Said, Scores, answerable, attempt, can_ask, can_score, each, question_of
 from faceshield.images import load_rgb
-from faceshield.provenance import lock, read_run, write_run, write_text_atomic
-from faceshield.records import JsonlWriter, Photo, Prediction, Sample, Truth, image_path, iter_jsonl, rebase_image
+from faceshield.provenance import file_sha256, lock, read_run, write_run, write_text_atomic
+from faceshield.records import Dialogue, JsonlWriter, Photo, Prediction, Sample, Truth, image_path, iter_jsonl, rebase_image
 from faceshield.tasks import TASKS, Answer
 
 Load = Callable[[Path], Any]
@@ -99,6 +99,7 @@ def predict(
     resume: bool = True,
     retry_errors: bool = False,
     renew: bool = False,
+    references: Sequence[str | Path] = (),
     load: Load = load_rgb,
     engine: Engine = LOCAL,
     progress: Callable[[int, int], None] | None = None,
@@ -117,6 +118,8 @@ def predict(
         limit: only the first so many samples.
         retry_errors: with ``resume``, rows that carry an error are taken out and asked again.
         renew: with ``resume``, so are those whose sample is gone, or is another picture or has another truth now.
+        references: dialogues files with the answers that texts are scored against, in the place of the tasks' plain ones: those
+            of the set that a system has learnt the words of. A picture without a dialogue of a task has none there.
         load: makes of a path what the asker takes.
         engine: who asks; on a cluster the asker is an `Elsewhere`. The rows do not depend on it.
         progress: called with (pictures done, pictures in all).
@@ -131,16 +134,20 @@ def predict(
     if tasks is None:
         tasks = answerable(asker)
     _check(asker, tasks, batch_size, limit)
+    answers = _references(references)
     every: Sequence[Photo] = read_inputs(samples)
     rows = every[:limit]
     listed_in = (samples / "list" if samples.is_dir() else samples).absolute()  # relative paths start at its folder
     config = {
         "stage": "predict",
         "system": system,
-        "options": dict(options or {}),
+        "options": {**(options or {}), **({"references": [file_sha256(file) for file in references]} if references else {})},
         "tasks": {name: TASKS[name].version for name in tasks},
         "limit": limit,
     }
+    if references and not any((row.id, name) in answers for row in every for name in tasks):
+        told = ", ".join(map(str, references))
+        raise ValueError(f"{told}: no dialogue of a picture of {samples} — expected theirs — generate them from these samples")
     strange = _stranger(every, listed_in, out.absolute())
     if resume:
         check_same_system(out, config)
@@ -152,7 +159,7 @@ def predict(
         if writer.ids:
             _check_same_samples(out, samples, strange)
         # Written first: a run that is stopped has its record too.
-        write_run(out, config=config, seed=None, inputs=[samples])
+        write_run(out, config=config, seed=None, inputs=[samples, *references])
         wanted = [(row, [name for name in tasks if _row_id(row, name) not in writer.ids]) for row in rows]
         todo = [(row, names) for row, names in wanted if names]
         kept = len(rows) * len(tasks) - sum(len(names) for _, names in todo)
@@ -165,11 +172,25 @@ def predict(
         outcomes = _work_on(batches, work, workers, halt) if engine is LOCAL else engine(work, list(batches), workers)
         for outcome in _reachable(outcomes, halt):
             for prediction in outcome.rows:
-                writer.write(prediction)
+                writer.write(_against(prediction, answers) if references else prediction)
                 counts[prediction.status] += 1
             done += len({prediction.sample_id for prediction in outcome.rows})
             _report(progress, done, len(rows))
     return PredictSummary(sum(counts.values()), kept, counts["error"], counts["unparsed"])
+
+
+def _references(files: Sequence[str | Path]) -> dict[tuple[str, str], str]:
+    """(sample, task) -> the first answer that a dialogue gives."""
+    found: dict[tuple[str, str], str] = {}
+    for file in files:
+        for row in iter_jsonl(Path(file), Dialogue):
+            found.setdefault((str(row.meta.get("sample_id")), row.task), row.conversations[1].value)
+    return found
+
+
+def _against(row: Prediction, answers: Mapping[tuple[str, str], str]) -> Prediction:
+    answer = answers.get((row.sample_id, row.task))
+    return row.model_copy(update={"truth": row.truth.model_copy(update={"answer": answer})})
 
 
 def _work_on(batches: Iterable[T], work: Callable[[T], _Outcome], workers: int, halt: threading.Event) -> Iterator[_Outcome]:

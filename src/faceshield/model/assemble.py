@@ -41,6 +41,7 @@ _BUNNY_PROJECTOR: Renames = {
     "model.mm_projector.2.": "model.multi_modal_projector.linear_2.",
 }
 _PEFT = "base_model.model."
+_PARAGRAPH = 512
 
 Tower = Literal["bunny", "original"]
 
@@ -64,7 +65,8 @@ def assemble(
         bunny: None; or a merged Bunny checkpoint; or a Bunny LoRA folder (`adapter_config.json`,
             `adapter_model.safetensors`, `non_lora_trainables.safetensors`), which is merged into `language`.
         tower: which vision tower to take where Bunny's file holds one: "bunny" (tuned) or "original" (SigLIP's).
-        model: values of `FaceShieldConfig` beside the three sub-configs: PVTM's, `use_savp`, …
+        model: values of `FaceShieldConfig` beside the three sub-configs: PVTM's, `use_savp`, …; `answer_tokens` is 512 if not
+            among them, room for the paragraph that the paper's reasoning is.
         processor: values of `FaceShieldProcessor`: SAVP's.
         dtype: of the weights in memory.
         seed: of what no file holds: the projector, if it starts from nothing.
@@ -274,6 +276,7 @@ def _config(
             "prompt_config": prompt,
             "text_config": text,
             "image_token_id": image_id,
+            "answer_tokens": _PARAGRAPH,
             **values,
         }
     )

@@ -101,6 +101,8 @@ class FaceShieldConfig(PreTrainedConfig):
         pvtm_draw: `bernoulli` = each token by itself; `exact` = always the same number of tokens.
         pvtm_ranking: `prompt` (the paper), or the controls `random`, `shuffled_prompt` (another row's).
         pvtm_inference: `off`, or `paper` = masking stays on when the model is not training.
+        pvtm_seed: Of the random numbers drawn then, the same for every picture.
+        answer_tokens: Where an answer is cut; what comes after it is lost, a verdict at its end too.
     """
 
     model_type = "faceshield"
@@ -142,6 +144,8 @@ class FaceShieldConfig(PreTrainedConfig):
     pvtm_draw: Literal["bernoulli", "exact"] = "bernoulli"
     pvtm_ranking: Literal["prompt", "random", "shuffled_prompt"] = "prompt"
     pvtm_inference: Literal["off", "paper"] = "off"
+    pvtm_seed: int = 0
+    answer_tokens: int = 160  # the plain words' longest answers need about 130; some pictures make a small model talk for ever
     tie_word_embeddings: bool = False
 
     def __post_init__(self, **kwargs: Any) -> None:
@@ -159,6 +163,8 @@ class FaceShieldConfig(PreTrainedConfig):
                 "pvtm_mask 'attention' with pvtm_inference 'paper' — expected 'off', generation attends to every "
                 "token that it keeps — take another mask"
             )
+        if self.pvtm_seed < 0 or self.answer_tokens < 1:
+            faults.append(f"pvtm_seed {self.pvtm_seed}, answer_tokens {self.answer_tokens} — expected 0 and 1 or more")
         if self.pvtm_sign not in (-1, 1):
             faults.append(f"pvtm_sign {self.pvtm_sign} — expected +1 or -1")
         vocabulary = self.text_config.vocab_size

@@ -281,7 +281,7 @@ class FaceShieldModel(FaceShieldPreTrainedModel):
         `encode_images` returned them; `savp_mask` (B,) bool says in both cases which pictures have a second stream,
         None = all. PVTM is on if `prompt_input_ids` is given, `pvtm_mask_ratio` is above
         0, and the model is training or `pvtm_inference` is "paper"; without seeds it then draws from torch's
-        global generator in training and from seed 0 for every picture otherwise.
+        global generator in training and from `pvtm_seed` for every picture otherwise.
         """
         if vision_features is None:
             if pixel_values is None:
@@ -295,7 +295,7 @@ class FaceShieldModel(FaceShieldPreTrainedModel):
             if vision_joint is None:
                 raise ValueError("vision_features without vision_joint — PVTM ranks by it — pass both")
             if pvtm_seeds is None and not self.training:
-                pvtm_seeds = torch.zeros(batch, dtype=torch.long)
+                pvtm_seeds = torch.full((batch,), self.config.pvtm_seed)
             features, keep = self.mask_features(features, vision_joint, prompt_input_ids, pvtm_seeds, savp_mask)
         lengths = [tokens] * batch
         if savp_mask is not None:

@@ -82,7 +82,7 @@ class Reading:
         model: in eval mode.
         processor: its processor.
         features, joint: (B, T, Dv) each, of `model.encode_images`; `joint` may be None where PVTM is off.
-        seeds: (B,) of PVTM at inference; None = 0 for every picture, so that the same picture masks the same tokens.
+        seeds: (B,) of PVTM at inference; None = `pvtm_seed` for every picture, so that the same picture masks the same tokens.
         kept: (B, N) indices in rising order of the vision tokens that the language model gets to read, at the positions
             that they have among all T; None = all.
         drafts: guesses of how answers go on; None = none, a step a token. Answers are the same.
@@ -104,7 +104,7 @@ class Reading:
         if "flash" in str(model.model.language_model.config._attn_implementation):
             raise ValueError("flash attention cannot mask single tokens — expected sdpa or eager — set_attn_implementation")
         self.model, self.processor, self.drafts = model, processor, drafts or Drafts()
-        self.seeds = torch.zeros(len(features), dtype=torch.long) if seeds is None else seeds
+        self.seeds = torch.full((len(features),), model.config.pvtm_seed) if seeds is None else seeds
         self.savp = features.shape[1] > processor.tokens_per_stream
         self.prefix = processor.encode_prefix(savp=self.savp)
         self.masks_by_question = model.model.pvtm_is_on()

@@ -40,6 +40,8 @@ def measure(
     asked: Mapping[str, Any] | None = None,
     store: bool = True,
     told: Mapping[str, Any] | None = None,
+    references: Sequence[Path] = (),
+    meteor: bool = False,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -55,6 +57,7 @@ def measure(
         system: name of the checkpoint in the predictions' record; another system's predictions are not gone on with.
         asked: how a model that nobody trained here is asked, further arguments of `load_model`; then words alone decide.
         store: whether a threshold that was chosen is written into the checkpoint; told: what is kept with it.
+        references: dialogues of the test pictures, see `predict`; meteor: see `score`.
         seed: of the bootstrap.
         progress: see `Progress`.
 
@@ -72,7 +75,7 @@ def measure(
         asker = load_model(model, **(asked or {}))
         if hasattr(asker, "close"):
             stack.callback(asker.close)
-        _predict(asker, out, sets, tasks, system, progress)
+        _predict(asker, out, sets, tasks, system, references, progress)
     threshold = None
     if dev is None and asked is None:
         info = read_info(resolve_model(model))
@@ -84,7 +87,7 @@ def measure(
             config = ThresholdConfig(predictions=[out / "dev.jsonl"], out=Path(model), criterion=criterion, dataset=str(dev))
             store_threshold(config, told)
     rows = read_jsonl(out / "test.jsonl", Prediction)
-    metrics = score(rows, threshold=threshold, rng=np.random.default_rng(seed))
+    metrics = score(rows, threshold=threshold, meteor=meteor, rng=np.random.default_rng(seed))
     target = write_json_atomic(out / METRICS_FILE, metrics)
     record = {"stage": "score", "system": system, "threshold": metrics["threshold"] or "answer"}
     write_run(target, config=record, seed=seed, inputs=[out / f"{name}.jsonl" for name in sets])
@@ -92,7 +95,13 @@ def measure(
 
 
 def _predict(
-    asker: Any, out: Path, sets: dict[str, Path], tasks: Sequence[str], system: str, progress: Progress | None
+    asker: Any,
+    out: Path,
+    sets: dict[str, Path],
+    tasks: Sequence[str],
+    system: str,
+    references: Sequence[Path],
+    progress: Progress | None,
 ) -> None:
     for name, samples in sets.items():
         predict(
@@ -103,6 +112,7 @@ def _predict(
             system=system,
             options=getattr(asker, "settings", None),
             retry_errors=True,
+            references=references if name == "test" else (),
             load=read_rgb,
             progress=progress and partial(progress, name),
         )

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, field_validator, model_validator
 
-from faceshield.config import Config
+from faceshield.config import Config, Paths
 from faceshield.evaluation.development import check_apart
 from faceshield.evaluation.repeats import collected, mean_std
 from faceshield.evaluation.table import table
@@ -49,6 +49,7 @@ class SweepConfig(Config):
         repeat: trainings of every variant, with the seeds seed, seed + 1, ….
         test: samples to score every run on; None = no metrics, the losses alone.
         dev: samples that choose its threshold; None = judged by its words.
+        references: dialogues of the test samples that texts are scored against, see `predict`; none: the tasks' plain answers.
         tasks: to ask of the test samples.
         criterion: of the threshold, see `choose_threshold`.
     """
@@ -65,6 +66,7 @@ class SweepConfig(Config):
     seed: int = Field(0, ge=0)
     test: Path | None = None
     dev: Path | None = None
+    references: Paths = Field(default_factory=list)
     tasks: tuple[str, ...] = tuple(TASKS)
     criterion: str = "eer"
 
@@ -215,8 +217,9 @@ def _train(run: Run, tell: Report) -> None:
 def _metrics(config: SweepConfig, run: Run, tell: Report) -> dict[str, Any]:
     assert config.test is not None
     scores = run.folder / "scores"
-    sets = [file_sha256(file) for file in (config.dev, config.test) if file is not None]
-    begun(scores, "sweep", {**config.model_dump(mode="json", include={"test", "dev", "tasks", "criterion"}), "sets": sets})
+    sets = [file_sha256(file) for file in (config.dev, config.test, *config.references) if file is not None]
+    told = config.model_dump(mode="json", include={"test", "dev", "references", "tasks", "criterion"})
+    begun(scores, "sweep", {**told, "sets": sets})
     file = scores / METRICS_FILE
     if file.is_file():
         found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
@@ -228,7 +231,7 @@ def _metrics(config: SweepConfig, run: Run, tell: Report) -> dict[str, Any]:
 
     return measure(
         run.checkpoint, scores, test=config.test, dev=config.dev, tasks=config.tasks, criterion=config.criterion,
-        system=f"{run.variant}/seed-{run.seed}", progress=progress,
+        references=config.references, system=f"{run.variant}/seed-{run.seed}", progress=progress,
     )  # fmt: skip
 
 

@@ -76,7 +76,7 @@ class ChatRequest(BaseModel):
     stream: bool = False
     stream_options: StreamOptions | None = None
     n: int = Field(1, ge=1, le=1, description="answers are greedy: one is all there is")
-    max_tokens: int | None = Field(None, ge=1, description="where to stop; 160 at most")
+    max_tokens: int | None = Field(None, ge=1, description="where to stop; at most what the model says (160, the shipped one)")
     max_completion_tokens: int | None = Field(None, ge=1, description="the newer name of max_tokens")
     face: FaceMode = Field("detect", description="as in /v1/inspect")
 

@@ -20,6 +20,7 @@ from faceshield.provenance import read_run
 from faceshield.records import Sample, read_jsonl, rebase_image, write_jsonl
 from faceshield.simulate.dataset import SimulateConfig, simulate
 from faceshield.simulate.domains import DOMAINS
+from faceshield.tasks import REASONING
 
 FOUNDATION = "D"
 DATASETS = {"wmca": "W", "siw-mv2": "S", "padisi": "P"}
@@ -149,6 +150,11 @@ class Bench:
         """Those of the domains that the protocol trains on."""
         return [self.file(domain, name) for domain in protocol.train for name in names]
 
+    def references(self, protocol: Protocol) -> list[Path]:
+        """Dialogues that the texts about the protocol's test pictures are scored against; none where the wording is plain."""
+        files = [self.file(domain, "references") for domain in protocol.test]
+        return [file for file in files if file.is_file()]
+
     def missing(self, protocol: Protocol) -> list[str]:
         return [domain for domain in dict.fromkeys((*protocol.train, *protocol.test)) if domain not in self.domains]
 
@@ -233,16 +239,19 @@ def _divided(samples: Path, protocol: str, seed: int, report: Callable[[str], No
 
 
 def _written(folder: Path, step: Step, name: str, wording: Wording, seed: int) -> None:
-    """Questions and answers about the training pictures alone; captions for stage 1."""
+    """Questions and answers about the training pictures; captions for stage 1; what rich words are scored against."""
     backend = BackendConfig(kind="grammar", wording=wording)
-    for file, tasks in (("dialogues", GenerateConfig().tasks), ("captions", ("caption",))):
+    files = [("dialogues", "train", GenerateConfig().tasks), ("captions", "train", ("caption",))]
+    if wording == "rich":
+        files.append(("references", "test", (REASONING.name,)))
+    for file, part, tasks in files:
         config = GenerateConfig(tasks=tasks, backend=backend)
         target = folder / f"{file}.jsonl"
         before = read_run(target).get("config", {}).get("backend", {}).get("wording", wording)
         if target.is_file() and before != wording:
             raise ValueError(f"{target} has the {before} wording, now it is {wording} — expected the same — give another --out")
 
-        def write(target: Path = target, config: GenerateConfig = config) -> None:
-            generate(folder / "train.jsonl", target, config, seed=seed)
+        def write(source: Path = folder / f"{part}.jsonl", target: Path = target, config: GenerateConfig = config) -> None:
+            generate(source, target, config, seed=seed)
 
         step(f"{file} {name}", target, write)

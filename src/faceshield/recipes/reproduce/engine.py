@@ -71,6 +71,7 @@ class Reproduction:
         starts: what a baseline starts from, by its name, in the place of itself trained on D.
         models: general models by the row's name: a model as `predict --model` takes it, and its endpoint or None.
         api_key_env, settings: of general models, the first of those behind an endpoint; see `load_model`.
+        meteor: whether texts are scored by METEOR too, which needs Java; of what is scored from now on.
         only: systems to run, None = all; of the others what is done is shown.
         report: told what begins and ends.
     """
@@ -88,6 +89,7 @@ class Reproduction:
     models: Mapping[str, tuple[str, str | None]] = field(default_factory=dict)
     api_key_env: str | None = None
     settings: Sequence[str] = ()
+    meteor: bool = False
     only: Sequence[str] | None = None
     report: Callable[[str], None] = lambda line: None
     idle: bool = field(default=False, init=False)  # the system at hand is none of `only`: nothing is begun
@@ -323,7 +325,10 @@ class Reproduction:
         test = self.bench.joined(protocol, "test")
 
         def work() -> None:
-            measure(model, out, test=test, dev=dev, tasks=tasks, system=what, asked=asked, store=False)
+            measure(
+                model, out, test=test, dev=dev, tasks=tasks, system=what, asked=asked, store=False,
+                references=self.bench.references(protocol), meteor=self.meteor,
+            )  # fmt: skip
 
         self.step(f"score {what}", out / METRICS_FILE, work)
         return _read(out / METRICS_FILE)

@@ -181,7 +181,7 @@ ENTRIES: dict[str, Entry] = {
                 Row("FaceShield", "FaceShield", ((90.89, 0.14), (88.02, 0.15), (85.75, 0.17), (83.98, 0.19), (82.98, 0.20),
                                                  (53.10, 0.16), (99.29, 0.04), (0.57, 0.04))),
             ),
-            about="Needs Java for METEOR: `faceshield score PREDICTIONS --answer --meteor`; left out here.",
+            about="METEOR needs Java: `--meteor`, or `faceshield score PREDICTIONS --answer --meteor`.",
         ),
         Entry(
             "table5", "Table 5: attack localization", (AP40, AP50, UNRANKED),
