@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from faceshield.cli import app
 from faceshield.data_engine import TASK_NAMES, generate_dialogues, resolve_tasks
+from faceshield.data_engine.generate import GenerateConfig, generate
 from faceshield.data_engine.grammar import (
     CAPTION_QUESTIONS,
     caption_answer,
     caption_question,
     scene_phrases,
 )
-from faceshield.records import Sample
+from faceshield.records import Sample, write_jsonl
 from faceshield.tasks import TASKS
 from faceshield.tasks.verdicts import find_type, find_verdict
 
@@ -102,3 +106,16 @@ def test_a_sample_without_a_scene_is_still_described(make_sample) -> None:
     assert {"a face" in caption_answer(make_sample(meta={}), rng).lower() for _ in range(20)} == {True}
     with pytest.raises(ValueError, match=r"meta\.scene"):
         scene_phrases(make_sample(meta={"scene": "a wall"}))
+
+
+def test_captions_of_pictures_that_nobody_described_are_told(make_sample, samples: list[Sample], tmp_path: Path) -> None:
+    """The grammar sees no picture: all that it can say of these is "a face"."""
+    write_jsonl(tmp_path / "bare.jsonl", [make_sample("Bonafide", id="a", meta={}), make_sample("Print", id="b", meta={})])
+    write_jsonl(tmp_path / "told.jsonl", samples)
+    captions = GenerateConfig(tasks=("caption", "coarse"))
+    assert "no picture has a meta.scene" in generate(tmp_path / "bare.jsonl", tmp_path / "1.jsonl", captions, seed=0).note
+    assert generate(tmp_path / "told.jsonl", tmp_path / "2.jsonl", captions, seed=0).note == ""
+    assert generate(tmp_path / "bare.jsonl", tmp_path / "3.jsonl", GenerateConfig(tasks=("coarse",)), seed=0).note == ""
+    out = ["--out", str(tmp_path / "4.jsonl")]
+    shown = CliRunner().invoke(app, ["generate", str(tmp_path / "bare.jsonl"), "--tasks", "caption", *out])
+    assert shown.exit_code == 0 and "nothing but 'a face'" in shown.stderr

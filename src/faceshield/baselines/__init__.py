@@ -1,4 +1,4 @@
-"""The systems that `faceshield predict --model` can name: our own model and the paper's other rows (§5.2, Tables 1-5).
+"""The systems that `faceshield predict --model` can name: our own model and the paper's other rows (§5.3, Tables 1-5).
 
 Use: ``predict("samples.jsonl", load_model("tiny"), "predictions.jsonl", system="tiny")``.
 """

@@ -1,7 +1,8 @@
-"""General multimodal language models, asked without training: LLaVA, Qwen-VL, Bunny … (paper §5.2, Tables 1-5, "zero-shot").
+"""General multimodal language models, asked without training: LLaVA, Qwen-VL, Bunny … (paper §5.3, Tables 1-5, "zero-shot").
 
-As in the paper (§5.3.2) the twelve presentation types are put into the prompt. Paper is silent: the words of its prompts; these
-are our own. Use: `Mllm(make_chat(ChatConfig(model="llava-folder", temperature=0))).ask_many([rgb], question)`.
+As in the paper (§5.3.2, of the fine task) the twelve presentation types are put into the prompt. Paper is silent: the words of
+its prompts; these are our own.
+Use: `Mllm(make_chat(ChatConfig(model="llava-folder", temperature=0))).ask_many([rgb], question)`.
 
 The score is the first verdict's own probability: at the first token of the coarse answer that begins one of the verdict's
 words, P(bona fide words) / (P(bona fide words) + P(attack words)) among the likeliest tokens that the model tells (as in Lin

@@ -1,6 +1,6 @@
 """Models that look at a picture and answer in words, whoever made them: behind an endpoint, or loaded here.
 
-The data engine writes with them, `faceshield predict` asks them (paper §3.2, §5.2).
+The data engine writes with them, `faceshield predict` asks them (paper §3.2, §5.3).
 Use: `make_chat(ChatConfig(base_url="http://127.0.0.1:8000/v1", model="m")).complete(Request("What is it?", picture=rgb)).text`.
 """
 

@@ -27,6 +27,8 @@ def build_dataset(
     for name, result in built.steps.items():
         state = "there before" if result.reused else f"{result.rejects} left out"
         typer.echo(f"{name}: {result.rows} dialogues ({state}): {result.out}")
+        if result.note:
+            typer.echo(result.note, err=True)
     for line in summary_lines(built.numbers):
         typer.echo(line)
     typer.echo(f"{built.numbers['dialogues']} dialogues: {built.dialogues}, card: {built.card}")

@@ -38,6 +38,8 @@ def generate(
     config = GenerateConfig(tasks=chosen, per_task=per_task, count=count, backend=assistant.config(backend, wording))
     with engine.start() as crew, progress("generate", "sample") as advance:
         result = run(samples, out, config, seed=seed, cache=assistant.answers(out), engine=crew, progress=advance)
+    if result.note:
+        typer.echo(result.note, err=True)
     if result.rejects:
         typer.echo(f"{result.rejects} without a true answer left out: {result.rejects_path}", err=True)
     if config.backend.kind != "grammar" and result.calls is not None:

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -102,10 +103,21 @@ def generate(
             moved = sample.model_copy(update={"image": rebase_image(sample.image, here, there)})
             return write_sample(moved, wanted, writer, seed, image_path(sample, here))
 
-        return run_stage(
+        result = run_stage(
             out, items, work,
             config=described, seed=seed, inputs=[samples], backend=writer, engine=engine, progress=progress,
         )  # fmt: skip
+    return replace(result, note=_unseen(rows, config))
+
+
+def _unseen(rows: Sequence[Sample], config: GenerateConfig) -> str:
+    """The grammar has not seen the pictures: where no row says what else is there, all its captions say the same."""
+    if CAPTION not in config.tasks or config.backend.kind != "grammar" or any(row.meta.get("scene") for row in rows):
+        return ""
+    return (
+        "captions: no picture has a meta.scene, so that the grammar can say nothing but 'a face' — "
+        "expected descriptions — have them written by a model that sees the pictures, --backend openai or transformers"
+    )
 
 
 def plan(samples: Sequence[Sample], tasks: Sequence[str], per_task: int, count: int | None, seed: int) -> Plan:

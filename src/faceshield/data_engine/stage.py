@@ -62,6 +62,7 @@ class StageResult:
         rows, rejects: how many. items: how many were worked on, 0 where nothing was.
         reused: nothing was done, for the output of the same run is there.
         calls: that the backend made; None where others made them, the workers of a cluster.
+        note: what its user should know of the result, or "".
     """
 
     out: Path
@@ -71,6 +72,7 @@ class StageResult:
     items: int = 0
     reused: bool = False
     calls: int | None = 0
+    note: str = ""
 
 
 def rejected(row: Dialogue, name: str, reason: str) -> dict[str, Any]:

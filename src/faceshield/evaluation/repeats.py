@@ -1,4 +1,4 @@
-"""Metrics of several trainings to one: mean and standard deviation of every number (paper §5.1: ten repeats, mean ± std).
+"""Metrics of several trainings to one: mean and standard deviation of every number (paper §5.2: ten repeats, mean ± std).
 
 Use: `collected([json.loads(file.read_text()) for file in Path("out").glob("seed-*/metrics.json")])`; `table` shows it as any
 other, "99.41 ± 0.06". The deviation is over trainings; how sure one training's number is says that run's own interval.

@@ -1,4 +1,4 @@
-"""The same stages with several seeds and several settings: repeats and ablations (paper §5.1, §5.4), as data.
+"""The same stages with several seeds and several settings: repeats and ablations (paper §5.2, §5.4), as data.
 
 A sweep names the stages, each with its base config, and what varies: a grid of values, or variants by name. Every run has a
 folder; the same command goes on where it was stopped. Per variant the metrics of its seeds become one `metrics.json`, mean and

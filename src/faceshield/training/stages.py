@@ -1,6 +1,6 @@
 """The paper's two stages (§4.3) on one path: `pretrain` trains the projector, `sft` that and LoRA on the language model.
 
-The towers are frozen in both, so their features may be computed once. Loss: next token, on the answers only (Eq. 9).
+The towers are frozen in both, so their features may be computed once. Loss: next token, on the answers only (§4.3).
 One process or, under `torchrun`, many (DDP, or FSDP2 with `fsdp`).
 Use: `faceshield train configs/train/tiny-sft.yaml init=pretrain dialogues=[dialogues.jsonl] out=sft`.
 """

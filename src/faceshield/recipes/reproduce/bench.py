@@ -1,7 +1,7 @@
 """The pictures of a reproduction: FaceShield-Sim, or samples of one's own, by domain and split; protocols; scales.
 
-A protocol "W+S>P" is trained on the train splits of W and S and tested on the test split of P; its threshold comes from the
-development splits of W and S (paper §5.1).
+A protocol "W+S>P" is trained on the train splits of W and S and tested on the test split of P (paper §5.1); its threshold,
+which the paper does not have, comes from the development splits of W and S.
 Use: `bench = simulated(Path("out/data"), SCALES["toy"], engine.step, seed=0, workers=2, foundation=True)`.
 """
 
@@ -227,7 +227,7 @@ def own(
         write_jsonl(samples, found)
         official = {"train", "test"} <= {row.split for row in found}
         _divided(samples, "official" if official else "subject-disjoint", seed, report)
-        _written(samples.parent, step, letter, wording, seed)
+        _written(samples.parent, step, letter, wording, seed, report)
     return Bench(root, tuple(name for name in DOMAINS if name in rows))
 
 
@@ -238,8 +238,13 @@ def _divided(samples: Path, protocol: str, seed: int, report: Callable[[str], No
             report(f"{samples}: {found.left_out} pictures are in no split")
 
 
-def _written(folder: Path, step: Step, name: str, wording: Wording, seed: int) -> None:
-    """Questions and answers about the training pictures; captions for stage 1; what rich words are scored against."""
+def _written(
+    folder: Path, step: Step, name: str, wording: Wording, seed: int, report: Callable[[str], None] = lambda line: None
+) -> None:
+    """Questions and answers about the training pictures; captions for stage 1; what rich words are scored against.
+
+    A file that is there is taken as it is: an assistant's dialogues and captions are put where the grammar's would be.
+    """
     backend = BackendConfig(kind="grammar", wording=wording)
     files = [("dialogues", "train", GenerateConfig().tasks), ("captions", "train", ("caption",))]
     if wording == "rich":
@@ -252,6 +257,7 @@ def _written(folder: Path, step: Step, name: str, wording: Wording, seed: int) -
             raise ValueError(f"{target} has the {before} wording, now it is {wording} — expected the same — give another --out")
 
         def write(source: Path = folder / f"{part}.jsonl", target: Path = target, config: GenerateConfig = config) -> None:
-            generate(source, target, config, seed=seed)
+            if note := generate(source, target, config, seed=seed).note:
+                report(f"{target}: {note}; put them there and start again without what was trained on these")
 
         step(f"{file} {name}", target, write)

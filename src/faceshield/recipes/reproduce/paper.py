@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Number = float | tuple[float, float] | None
-"""In per cent; with its standard deviation over ten trainings; None where the paper has none."""
+"""In per cent; with its standard deviation over ten repeats; None where the paper has none."""
 Kind = Literal["table", "sweep", "gain", "maps"]
 
 INTRA = "W+S+P"
