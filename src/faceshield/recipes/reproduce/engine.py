@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from faceshield.baselines import foreign_type
+from faceshield.config import read_yaml
 from faceshield.model import count_parameters, resolve_model
 from faceshield.model.checkpoint import weights_folder
-from faceshield.provenance import begun, file_sha256
+from faceshield.provenance import begun
 from faceshield.recipes.finetune import SMALL
 from faceshield.recipes.measure import METRICS_FILE, measure
 from faceshield.recipes.reproduce.bench import FOUNDATION, Bench, Protocol, Scale, Wording
@@ -162,6 +163,9 @@ class Reproduction:
                 seen.append(f"{name} {first}, then {of_sources:,}")
             among = f" with {FOUNDATION}'s among them" if FOUNDATION in self.bench.domains else ""
             found.append(f"Pictures seen on {FOUNDATION}, then on the sources{among}: {'; '.join(seen)}.")
+        less = [row.label for row in entry.rows if SYSTEMS[row.system].changes]
+        if less and self.init is None:
+            found.append(f"{', '.join(less)}: so from the foundation on, which was trained with SAVP and PVTM.")
         if self.init is not None and any(set(protocol.test) - set(protocol.train) for protocol in protocols):
             found.append(f"Ours starts from {self.init}: whether that has seen the tested domain nobody here can know.")
         return found
@@ -213,7 +217,8 @@ class Reproduction:
         """One training that is a step of its own, by its config; no clock, so that it can be repeated."""
         recipe = self.configs / f"{config}.yaml"
         values = {"minutes": None, **scale, **values}
-        self._begun(out, {**values, "recipe": file_sha256(recipe)})
+        own = {key: value for key, value in read_yaml(recipe).items() if key not in {*values, "out", "threads"}}
+        self._begun(out, {**values, "recipe": own})
         given = [override(key, value) for key, value in _plain(values | {"out": out, "threads": self.threads}).items()]
         if not config.startswith("train/tiny-lm"):
             given.append(override("cache", self.out / "cache"))
