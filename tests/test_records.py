@@ -253,3 +253,17 @@ def test_stages_that_end_together_in_one_folder_all_keep_their_records(tmp_path:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda name: write_run(tmp_path / name, config={"of": name}, seed=0, inputs=[]), names))
     assert all(read_run(tmp_path / name)["config"] == {"of": name} for name in names)
+
+
+@pytest.mark.parametrize(
+    "box", [(-1, 0, 5, 5), (0, -1, 5, 5), (0, 0, 65, 5), (0, 0, 5, 81), (5, 0, 5, 5), (0, 5, 5, 5), (9, 0, 5, 5), (0, 9, 5, 5)]
+)
+def test_a_box_lies_inside_on_every_side(make_sample, box) -> None:
+    with pytest.raises(ValueError, match="clip it to the picture"):
+        make_sample("Print", boxes=[box])
+
+
+def test_people_of_one_name_in_two_data_sets_are_drawn_apart() -> None:
+    units = {Truth(dataset=name, subject="01", video="v").resampling_unit("p") for name in ("wmca", "padisi")}
+    units |= {Truth(dataset=name, video="v").resampling_unit("p") for name in ("wmca", "padisi")}
+    assert len(units) == 4

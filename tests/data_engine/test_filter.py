@@ -9,7 +9,7 @@ import pytest
 
 from faceshield.data_engine import filter as filters
 from faceshield.data_engine.backends import Judgement, NoAnswer
-from faceshield.data_engine.contradictions import question_faults
+from faceshield.data_engine.contradictions import answer_faults, contradictions, question_faults
 from faceshield.data_engine.duplicates import DuplicateConfig, DuplicateIndex
 from faceshield.data_engine.filter import FilterConfig, filter_dialogues
 from faceshield.data_engine.stage import rejects_path
@@ -177,3 +177,60 @@ def test_near_duplicates(scope: str, dialogues_jsonl: Path) -> None:
     assert index.add(row.model_copy(update={"id": "e", "task": "fine"})) is None, "another task"
     twin = index.add(row.model_copy(update={"id": "f", "meta": elsewhere}))
     assert twin == ("a" if scope == "file" else None)
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "reason"),
+    [
+        ("Describe it.", "I’m sorry, a face before a wall.", '"i\'m sorry"'),
+        ("You told me of a face. Describe it.", "A face before a wall.", "'you told me'"),
+    ],
+)
+def test_phrases_in_questions_and_with_typographic_apostrophes(
+    question: str, answer: str, reason: str, dialogues_jsonl: Path, tmp_path: Path
+) -> None:
+    row = read_jsonl(dialogues_jsonl, Dialogue)[0]
+    source, out = dialogues_jsonl.parent / "one.jsonl", tmp_path / "kept.jsonl"
+    write_jsonl(source, [answered(row, answer, question).model_copy(update={"task": "caption"})])
+    filter_dialogues(source, out, FilterConfig())
+    assert rejects_of(out)[row.id] == ("keyword", f"says {reason}")
+
+
+def test_every_answer_of_a_conversation_is_held_against_the_label(dialogues_jsonl: Path) -> None:
+    rows = read_jsonl(dialogues_jsonl, Dialogue)
+    row = next(row for row in rows if row.task == "coarse" and row.meta["is_attack"])
+    more = [Turn(speaker="human", value="Are you sure?"), Turn(speaker="gpt", value="No, this face is bona fide.")]
+    assert contradictions(row) == []
+    longer = row.model_copy(update={"conversations": [*row.conversations, *more]})
+    assert contradictions(longer) == ["the answer says bona fide; the label says an attack"]
+
+
+@pytest.mark.parametrize(("off", "wrong"), [(0, False), (1, False), (2, True), (20, True)])
+def test_a_box_is_the_true_one_to_a_unit(off: int, wrong: bool) -> None:
+    truth = {"is_attack": True, "presentation_type": "Print", "boxes": [(100.0, 200.0, 600.0, 700.0)], "size_wh": (999, 999)}
+    found = answer_faults("localization", f"The attack is at [{100 + off}, 200, 600, 700].", **truth)
+    assert bool(found) is wrong
+
+
+def test_a_stopped_run_still_knows_what_it_let_pass(
+    dialogues_jsonl: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(filters, "_CHUNK", 1)
+    rows = read_jsonl(dialogues_jsonl, Dialogue)[:3]
+    twin = rows[0].model_copy(update={"id": "twin"})
+    source, out = dialogues_jsonl.parent / "twins.jsonl", tmp_path / "kept.jsonl"
+    write_jsonl(source, [*rows, twin])
+
+    class All(Judge):
+        workers = 1
+
+        def judge(self, dialogue: Dialogue) -> Judgement:
+            if self.stop_at is not None and self.calls == self.stop_at:
+                raise KeyboardInterrupt
+            self.calls += 1
+            return Judgement(True, "")
+
+    with pytest.raises(KeyboardInterrupt):
+        filter_dialogues(source, out, FilterConfig(), judge=All(2))
+    filter_dialogues(source, out, FilterConfig(), judge=All())
+    assert rejects_of(out) == {"twin": ("duplicate", f"nearly repeats {rows[0].id}")}

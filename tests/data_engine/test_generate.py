@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from faceshield.cli import app
 from faceshield.data_engine import TASK_NAMES, generate_dialogues, resolve_tasks
-from faceshield.data_engine.generate import GenerateConfig, generate
+from faceshield.data_engine.generate import GenerateConfig, generate, plan
 from faceshield.data_engine.grammar import (
     CAPTION_QUESTIONS,
     caption_answer,
@@ -119,3 +119,16 @@ def test_captions_of_pictures_that_nobody_described_are_told(make_sample, sample
     out = ["--out", str(tmp_path / "4.jsonl")]
     shown = CliRunner().invoke(app, ["generate", str(tmp_path / "bare.jsonl"), "--tasks", "caption", *out])
     assert shown.exit_code == 0 and "nothing but 'a face'" in shown.stderr
+
+
+def test_which_pictures_get_more_depends_on_the_seed(samples: list[Sample]) -> None:
+    plans = [plan(samples, ["coarse"], 1, len(samples) // 2, seed) for seed in (0, 0, 1)]
+    assert plans[0] == plans[1] != plans[2]
+    assert [sum(chosen.values()) for chosen in plans] == [len(samples) // 2] * 3
+
+
+def test_a_dialogue_is_of_its_samples_split(make_sample) -> None:
+    """Training goes by it: what says that it is of "test" is set aside."""
+    for split in ("train", "test", None):
+        sample = make_sample("Print").model_copy(update={"split": split})
+        assert [row.meta["split"] for row in generate_dialogues([sample], tasks=["coarse"], seed=0)] == [split]

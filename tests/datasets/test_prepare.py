@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 from faceshield.cli import app
 from faceshield.datasets import DATASETS, PrepareConfig, Summary, prepare, read_types, rejects_path
 from faceshield.datasets.media import MediaError, as_rgb, evenly, gaps
+from faceshield.face import Face
 from faceshield.predictor import FaceShieldPredictor
 from faceshield.records import Sample, read_jsonl
 from faceshield.tasks import TASKS
@@ -339,13 +340,6 @@ def test_killed_and_run_again_it_is_the_same_file(tmp_path: Path, monkeypatch: p
     assert finished and all((out.parent / row.image).stat().st_mtime_ns == times[out.parent / row.image] for row in finished)
 
 
-def test_other_settings_do_not_go_on(tmp_path: Path) -> None:
-    many(tmp_path / "mine", 3)
-    (tmp_path / ".samples.jsonl.journal").write_text('{"data": "other"}\n1 0 0 x\n')
-    with pytest.raises(ValueError, match="a stopped run with other settings"):
-        run("folder", tmp_path / "mine", tmp_path / "samples.jsonl")
-
-
 @pytest.mark.parametrize("change", ["comes", "goes", "labels"])
 def test_a_stopped_run_of_another_copy_does_not_go_on(tmp_path: Path, change: str) -> None:
     """It would count its way to where it was: pass a new file over, or read another one twice."""
@@ -506,3 +500,69 @@ def test_what_inspect_would_refuse_for_its_size_is_left_out_where_asked(tmp_path
     assert len(every) == 2 and [row.id for row in samples] == ["folder:real/b.png"]
     assert [(p["reason"], p["path"]) for p in problems] == [("size", "real/a.png")]
     assert "24 x 60 pixels is too small" in problems[0]["detail"]
+
+
+class Stop(Exception):
+    pass
+
+
+def stop(done: int) -> None:
+    raise Stop
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"margin": 0.1}, {"detector": "faceshield.face:BuiltInDetector"}, {"types": {"real": "Print"}}, {"inspectable": True},
+        {"frames_per_video": 1},
+    ],
+    ids=lambda other: next(iter(other)),
+)  # fmt: skip
+def test_each_setting_belongs_to_a_stopped_run(tmp_path: Path, other: dict[str, Any]) -> None:
+    """Half of the pictures would be made in one way and half in another."""
+    root, out = tmp_path / "mine", tmp_path / "samples.jsonl"
+    for number in (1, 2, 3):
+        picture(root / "real" / f"{number}.png", seed=number)
+    own: dict[str, Any] = {"out": out, "workers": 0, "crop": "detect", "detector": "detectors:Middle"}
+    with pytest.raises(Stop):
+        prepare(DATASETS["folder"](root), PrepareConfig(**own), stop)
+    with pytest.raises(ValueError, match="a stopped run with other settings"):
+        prepare(DATASETS["folder"](root), PrepareConfig(**{**own, **other}))
+    prepare(DATASETS["folder"](root), PrepareConfig(**{**own, "timeout": 9.0}))
+
+
+def test_the_faces_of_a_stopped_run_are_still_those(tmp_path: Path) -> None:
+    root, out, faces = tmp_path / "mine", tmp_path / "samples.jsonl", tmp_path / "faces.json"
+    for number in (1, 2, 3):
+        picture(root / "real" / f"{number}.png", size=(64, 64), seed=number)
+    listed = [{"id": number, "file_name": f"{number}.png", "width": 64, "height": 64} for number in (1, 2, 3)]
+    drawn = [{"id": number, "image_id": number, "category_id": 1, "bbox": [20, 20, 20, 20]} for number in (1, 2, 3)]
+    coco = {"images": listed, "annotations": drawn, "categories": [{"id": 1, "name": "face"}]}
+    faces.write_text(json.dumps(coco))
+    config = PrepareConfig(out=out, workers=0, crop="boxes", faces=faces)
+    with pytest.raises(Stop):
+        prepare(DATASETS["folder"](root), config, stop)
+    faces.write_text(json.dumps(coco).replace("[20, 20", "[10, 10"))
+    with pytest.raises(ValueError, match="a stopped run with other settings"):
+        prepare(DATASETS["folder"](root), config)
+
+
+@pytest.mark.parametrize("crop", ["boxes", "detect"])
+def test_of_several_faces_the_largest_is_cut_out_whatever_their_order(
+    tmp_path: Path, crop: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, faces = tmp_path / "mine", tmp_path / "faces.json"
+    picture(root / "real" / "a.png", size=(64, 64))
+    found = [(0, 0, 10, 10), (20, 20, 40, 40), (50, 50, 60, 60)]
+    drawn = [{"id": n, "image_id": 1, "category_id": 1, "bbox": [x, y, r - x, b - y]} for n, (x, y, r, b) in enumerate(found)]
+    listed = [{"id": 1, "file_name": "a.png", "width": 64, "height": 64}]
+    faces.write_text(json.dumps({"images": listed, "annotations": drawn, "categories": [{"id": 1, "name": "face"}]}))
+
+    class Several:
+        def detect(self, rgb: Any) -> list[Face]:
+            return [Face(tuple(map(float, box)), 1.0) for box in found]
+
+    monkeypatch.setattr("faceshield.datasets.extract.detector_of", lambda name: Several())
+    options = {"crop": crop, "margin": 0.0, **({"faces": faces} if crop == "boxes" else {})}
+    samples, _, _ = run("folder", root, tmp_path / "samples.jsonl", **options)
+    assert samples[0].size_wh == (20, 20)

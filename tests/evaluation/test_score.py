@@ -291,3 +291,18 @@ def test_rows_without_truth_are_counted_and_left_out() -> None:
     for rows in ([], [blind]):
         with pytest.raises(ValueError, match="none with a truth"):
             scored(rows)
+
+
+def test_boxes_of_a_picture_without_a_score_are_ranked_last() -> None:
+    rows = [
+        row("a", "localization", "Bonafide", answer="…", is_attack=True, boxes=[BOX]),
+        row("b", "localization", "Print", answer="…", is_attack=True, boxes=[BOX], bonafide_score=0.9),
+    ]
+    assert scored(rows)["overall"]["localization"]["ap50"]["value"] == 1.0
+
+
+def test_a_type_beside_an_answer_that_failed_is_an_error() -> None:
+    """A system that scores has a type for it, and no answer."""
+    rows = [row("a", "fine", "Print", status="error", presentation_type="Print")]
+    rows += [row("b", "fine", "Print", answer="…", presentation_type="Print")]
+    assert scored(rows)["overall"]["fine"]["acc"]["value"] == 0.5

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from faceshield.evaluation import Threshold, choose_threshold
+from faceshield.evaluation.development import check_apart
 from faceshield.evaluation.metrics.pad import ScoreCurve, correct_by_score
 from faceshield.evaluation.threshold import bona_fides_needed
 
@@ -123,3 +125,15 @@ def test_an_apcer_limit_holds_the_attacks_and_not_the_bona_fides() -> None:
     for wrong in ("apcer101", "apcer", "xpcer5"):
         with pytest.raises(ValueError, match="expected eer, or bpcerX or apcerX"):
             choose_threshold(scores, attack, wrong, dataset="dev")
+
+
+def test_a_picture_of_both_sets_is_one_from_wherever_it_is_told(make_sample, tmp_path: Path) -> None:
+    """Each list writes it as seen from its own folder."""
+    dev, test = (tmp_path / name / "samples.jsonl" for name in ("dev", "test"))
+    for file in (dev, test):
+        file.parent.mkdir()
+    shared = [make_sample("Print").model_copy(update={"image": "../images/1.png", "id": name}) for name in ("a", "b")]
+    with pytest.raises(ValueError, match="1 pictures of .* are in .* too"):
+        check_apart(shared[:1], dev, shared[1:], test)
+    other = shared[1].model_copy(update={"image": "images/1.png"})
+    check_apart(shared[:1], dev, [other], test)

@@ -220,3 +220,33 @@ def test_an_equal_prompt_passes_the_text_tower_once(pair):
         model.prompt_tower.head.bias.add_(1.0)  # other weights, another answer
     torch.testing.assert_close(model.encode_prompts(ids), first + 1.0)
     hook.remove()
+
+
+def encode(make_pair, pictures, **values):
+    model, processor = make_pair(pvtm_mask_ratio=0.5, **values)
+    inputs = processor(images=pictures, text="Why?")
+    features, joint = model.encode_images(inputs["pixel_values"], inputs["savp_values"])
+    return model, features, joint, inputs["prompt_input_ids"]
+
+
+def test_each_stream_has_a_draw_of_its_own(make_pair, pictures):
+    model, features, joint, prompts = encode(make_pair, pictures, pvtm_scope="per_stream", pvtm_keep_ratio=0.0)
+    _, keep = model.model.mask_features(features, joint, prompts, torch.arange(3))
+    rgb, descriptors = keep.view(3, 2, 16).unbind(1)
+    assert not torch.equal(rgb, descriptors)
+
+
+def test_a_random_ranking_is_not_the_draw(make_pair, pictures):
+    """Else it would protect whom the draw spares anyway, and nobody else."""
+    model, features, joint, prompts = encode(make_pair, pictures, pvtm_ranking="random", pvtm_keep_ratio=0.25)
+    _, keep = model.model.mask_features(features, joint, prompts, torch.arange(3))
+    spared = pvtm.seeded_uniform(torch.arange(3), 32) >= 0.5
+    assert (keep & ~spared).any()
+
+
+def test_without_seeds_training_draws_anew(make_pair, pictures):
+    model, features, joint, prompts = encode(make_pair, pictures)
+    model.train()
+    given = {"vision_features": features, "vision_joint": joint, "prompt_input_ids": prompts}
+    first, second = (model.get_image_features(**given).last_hidden_state for _ in range(2))
+    assert not torch.equal(first, second)

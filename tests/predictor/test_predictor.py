@@ -21,6 +21,7 @@ from torch import Tensor
 
 from faceshield import FaceShieldPredictor
 from faceshield.face import Face
+from faceshield.findings import Findings
 from faceshield.images import ImageError
 from faceshield.inspection import ALL_TASKS, InspectionReport
 from faceshield.model import load, read_info, save
@@ -569,3 +570,35 @@ def test_a_detector_may_return_anything(make_shield: Make, face_photo: RGB) -> N
     assert found.face == (width - 40.0, 0.0, width, 70.0) and len(found.meta["faces"]) == 1
     x0, y0, x1, y1 = found.meta["crop"]
     assert 0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height
+
+
+def test_a_score_on_the_threshold_is_bona_fide(make_shield: Make, face_photo: RGB) -> None:
+    """As everywhere (metrics.pad): another rule here and a threshold would not do what its evidence says."""
+    score = make_shield().detect(face_photo, face="whole").bonafide_score
+    assert make_shield(threshold=score).detect(face_photo, face="whole").is_attack is False
+    assert make_shield(threshold=math.nextafter(score, 1)).detect(face_photo, face="whole").is_attack is True
+
+
+def test_pictures_of_the_same_bytes_in_another_shape_are_others(shield: FaceShieldPredictor) -> None:
+    wide = np.zeros((40, 80, 3), np.uint8)
+    wide[:20] = 255
+    tall = np.ascontiguousarray(wide.reshape(80, 40, 3))
+    alone = [shield.score_many([picture])[0] for picture in (wide, tall)]
+    assert alone[0] != alone[1]
+
+
+def test_ones_own_threshold_has_no_origin_to_differ_from(checkpoint: Path, blank: RGB) -> None:
+    own = FaceShieldPredictor.from_pretrained(checkpoint, device="cpu", threshold=0.5, keep_tokens=8)
+    assert not [note for note in own.detect(blank, face="whole").meta["notes"] if "threshold" in note]
+
+
+def test_importance_is_of_a_crop_as_the_scores_see_it(shield: FaceShieldPredictor, face_photo: RGB) -> None:
+    maps = shield.importance(face_photo, "Why?", face="whole")
+    resized = shield.importance(shield._resized(face_photo), "Why?", face="whole")
+    assert np.array_equal(maps.savp, resized.savp) and np.array_equal(maps.of_savp, resized.of_savp)
+
+
+def test_a_type_that_is_no_number_is_no_finding() -> None:
+    assert Findings(0.5, False, {"Bonafide": 0.5, "Print": 0.5}).finite
+    assert not Findings(0.5, False, {"Bonafide": math.nan, "Print": 0.5}).finite
+    assert not Findings(math.nan, False).finite

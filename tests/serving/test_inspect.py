@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import io
 import json
 import logging
 import math
 import struct
+import threading
 import time
 import tracemalloc
 import zlib
@@ -27,7 +29,10 @@ from starlette.requests import Request
 
 from faceshield.predictor import FaceShieldPredictor
 from faceshield.serving import create_app
+from faceshield.serving.batching import Abandoned
 from faceshield.serving.observe import JsonLines
+from faceshield.serving.refusals import Refusal
+from faceshield.serving.service import Service
 from faceshield.serving.settings import Settings, hash_key, read_keys
 from faceshield.serving.uploads import BodyBudget, discard_body
 
@@ -117,6 +122,7 @@ def test_several_photos_come_back_in_order_and_a_bad_one_stops_no_other(
 ) -> None:
     photos = [wall_png, b"no picture", face_jpeg, face_jpeg[: len(face_jpeg) // 2], wall_png]
     answer = client.post("/v1/inspect", files=[("images", ("a", photo)) for photo in photos])
+    assert answer.status_code == 200
     reports = answer.json()["reports"]
     assert [report["status"] for report in reports] == ["no_face", "error", "ok", "error", "no_face"]
     assert [report["image"] for report in reports] == [f"images[{number}]" for number in range(5)]
@@ -268,3 +274,50 @@ def test_openapi_describes_every_answer_with_examples(client: TestClient) -> Non
     assert {"200", "400", "401", "408", "413", "415", "422", "429", "503"} <= set(asked["responses"])
     for name in ("InspectResponse", "ErrorResponse"):
         assert schema["components"]["schemas"][name]["examples"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"max_bodies": 2**20}, "max_bodies 1048576 — expected at least max_body"),
+        ({"queue": 15}, "queue 15 — expected at least 16"),
+        ({"max_pixels": 10**9}, "max_pixels 1000000000 — expected at most"),
+        ({"batch_wait_s": 1.5}, "batch_wait_s 1.5"),
+        ({"timeout_s": 0.0}, "timeout_s 0.0"),
+        ({"batch_size": 0}, "batch_size 0"),
+    ],
+)
+def test_limits_that_would_refuse_everybody_are_refused(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        Settings(**options)
+
+
+def test_at_the_end_who_waits_is_told_within_the_time_to_drain(wall_png: bytes) -> None:
+    begun, go = threading.Event(), threading.Event()
+
+    class Slow:
+        model_info = {"name": "slow"}
+
+        def inspect_many(self, items: list[Any], **_: Any) -> list[Any]:
+            begun.set()
+            go.wait(20)
+            return items
+
+    async def story() -> None:
+        service = Service(Slow(), Settings(drain_s=1.2))  # type: ignore[arg-type]
+        service.start()  # with the first picture, which warms it up, it is busy to the end
+        await asyncio.to_thread(begun.wait, 20)
+        waits = asyncio.ensure_future(service.inspect(None, [wall_png], "whole"))
+        while not service.batcher.waiting:
+            await asyncio.sleep(0.01)
+        service.drain()
+        try:
+            with pytest.raises(Refusal, match="this service is stopping"):
+                await asyncio.wait_for(waits, 5)
+        finally:
+            go.set()
+            await service.stop()
+            with contextlib.suppress(Abandoned):
+                await service._warm
+
+    asyncio.run(story())

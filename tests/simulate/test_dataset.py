@@ -7,6 +7,7 @@ import shutil
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -180,3 +181,26 @@ def test_attack_on_one_photo(name: str) -> None:
 def test_command_line_names_the_near_match(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["simulate", "--out", str(tmp_path / "x"), "--types", "Tatoo", "--count", "1"])
     assert result.exit_code != 0 and "Tattoo" in str(result.exception)
+
+
+def test_it_is_the_bona_fide_that_are_grey_besides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Grey prints and papers are grey of themselves: without these, grey would speak for an attack."""
+    capture, saturations = dataset.capture, []
+
+    def seen(*given: Any, settings: Any, **more: Any) -> Any:
+        saturations.append(settings.saturation)
+        return capture(*given, settings=settings, **more)
+
+    monkeypatch.setattr(dataset, "capture", seen)
+    monkeypatch.setattr(dataset, "_GREY_BESIDES", 1.0)
+    rows = read_jsonl(simulate(tmp_path, SimulateConfig("drawn", 12, 1), workers=1), Sample)
+    grey = {row.id: saturation == 0 for row, saturation in zip(rows, saturations, strict=True)}
+    assert all(grey[row.id] for row in rows if not row.is_attack)
+    assert not all(grey[row.id] for row in rows if row.is_attack)
+
+
+def test_a_folder_of_all_variants_is_none_without_some(tmp_path: Path) -> None:
+    config = SimulateConfig("drawn", 2, 1, types=("Print",), size=48)
+    simulate(tmp_path, config, workers=1)
+    with pytest.raises(ValueError, match="of another configuration"):
+        simulate(tmp_path, replace(config, without_variants=("print/laser",)), workers=1)

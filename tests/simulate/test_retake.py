@@ -159,3 +159,12 @@ def test_the_command_line_makes_one_copy(samples: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["retake", str(samples), "--out", str(tmp_path / "out"), "--seed", "7"])
     assert result.exit_code == 0 and str(tmp_path / "out" / "samples.jsonl") in result.output
     assert len(read_jsonl(tmp_path / "out" / "samples.jsonl", Sample)) == 24
+
+
+def test_blur_is_counted_at_one_size_whatever_the_pictures() -> None:
+    small = np.random.default_rng(0).integers(0, 256, (224, 224, 3), dtype=np.uint8)
+    large = small.repeat(3, axis=0).repeat(3, axis=1)
+    how, rng = Retake(blur=2.0), np.random.default_rng(0)
+    (first, _), (second, _) = (expose(rgb, [], how, rng) for rgb in (small, large))
+    reduced = np.asarray(Image.fromarray(second).resize((224, 224), Image.Resampling.BOX))
+    assert reduced.std() < 1.2 * first.std()

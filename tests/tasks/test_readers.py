@@ -360,3 +360,8 @@ def test_long_texts_are_read_in_time(piece: str) -> None:
 def test_verdicts_and_types_alone() -> None:
     assert find_verdict("") is None and find_type("") is None
     assert [find_type(f"{name} attack") for name in PRESENTATION_TYPES[1:]] == list(PRESENTATION_TYPES[1:])
+
+
+def test_whole_numbers_are_no_fractions() -> None:
+    assert TASKS["localization"].read("[0, 0, 1, 1]", (999, 999)).boxes == [(0, 0, 1, 1)]
+    assert TASKS["localization"].read("[0.0, 0.0, 1, 1]", (999, 999)).boxes == [(0, 0, 999, 999)]

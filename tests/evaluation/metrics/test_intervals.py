@@ -90,3 +90,11 @@ def test_bootstrap_is_seeded_and_knows_what_it_cannot_know() -> None:
     assert one == two and set(one) == {"share"}
     assert bootstrap_intervals("aaaa", first, np.random.default_rng(7)) == {}
     assert bootstrap_intervals("abcd", first, np.random.default_rng(7), repeats=0) == {}
+
+
+def test_what_few_draws_define_has_no_interval() -> None:
+    def shares(weights: np.ndarray) -> dict[str, float]:
+        first = float(weights[0])
+        return {"often": first if first <= 1 else math.nan, "seldom": first if first >= 3 else math.nan}
+
+    assert set(bootstrap_intervals("abcd", shares, np.random.default_rng(7))) == {"often"}
