@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -22,8 +23,8 @@ from faceshield.cli import app
 from faceshield.evaluation import score
 from faceshield.model import is_adapter, read_info
 from faceshield.predictor import FaceShieldPredictor
-from faceshield.recipes.finetune import FinetuneConfig, _apart, defaults, finetune, verdict
-from faceshield.records import Dialogue, Prediction, Sample, read_jsonl
+from faceshield.recipes.finetune import MOST_OFTEN, FinetuneConfig, _apart, _evened, _shared_tasks, defaults, finetune, verdict
+from faceshield.records import Dialogue, Prediction, Sample, read_jsonl, write_jsonl
 from faceshield.training.settings import StageConfig
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
@@ -268,3 +269,52 @@ def test_killed_at_any_moment_it_goes_on(photos: Folder, checkpoint: Path, tmp_p
     scores = [json.loads((out / "scores/after/metrics.json").read_text())["overall"] for out in (first, second)]
     assert scores[0] == {**scores[1], "coarse": scores[0]["coarse"]}
     assert scores[0]["coarse"]["ranking"] == scores[1]["coarse"]["ranking"]
+
+
+def test_the_rarer_class_is_seen_more_often(make_sample: Callable[..., Sample]) -> None:
+    def rows(bonafide: int, attacks: int) -> list[Sample]:
+        return [make_sample()] * bonafide + [make_sample("Print"), make_sample("Replay")] * (attacks // 2)
+
+    assert _evened(rows(4, 8)) == {"Bonafide": 2.0}
+    assert _evened(rows(9, 6)) == {"Print": 1.5, "Replay": 1.5}
+    assert _evened(rows(4, 4)) == {} and set(_evened(rows(2, 40)).values()) == {MOST_OFTEN}
+
+
+def test_a_task_that_few_attacks_have_an_answer_for_is_not_learnt(make_sample: Callable[..., Sample]) -> None:
+    boxed, bare = make_sample("Print"), make_sample("Print", boxes=[])
+    most, few = _shared_tasks([boxed] * 3 + [bare]), _shared_tasks([boxed] + [bare] * 3)
+    assert set(few) < set(most) and "coarse" in few
+    assert Counter(most) == Counter(set(most))
+
+
+def test_what_to_keep_is_chosen_on_dev_and_scored_on_test(
+    checkpoint: Path, tmp_path: Path, make_sample: Callable[..., Sample], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Chosen on the part test, the report's numbers would be too good."""
+    told: dict[str, Any] = {}
+
+    class Enough(Exception):
+        pass
+
+    def keep(*_: Any, dev: Path, **__: Any) -> dict[str, Any]:
+        told["keep"] = dev.name
+        return {"share": 1.0, "tried": []}
+
+    def measured(*_: Any, test: Path, dev: Path, **__: Any) -> dict[str, Any]:
+        told["test"], told["dev"] = test.name, dev.name
+        raise Enough
+
+    monkeypatch.setattr("faceshield.recipes.finetune.train_stage", lambda *_, **__: None)
+    monkeypatch.setattr("faceshield.recipes.finetune.keep_best", keep)
+    monkeypatch.setattr("faceshield.recipes.finetune.measure", measured)
+    rows = [
+        make_sample(("Bonafide", "Print")[number % 2], id=f"s{number}", subject=f"p{number}", split=None, image=f"{number}.png")
+        for number in range(24)
+    ]
+    for row in rows:
+        (tmp_path / row.image).write_bytes(row.image.encode())
+    write_jsonl(tmp_path / "samples.jsonl", rows)
+    with pytest.raises(Enough):
+        told_to = {"folder": tmp_path / "samples.jsonl", "out": tmp_path / "out", "init": str(checkpoint)}
+        finetune(FinetuneConfig(**told_to, tasks=("coarse",)))
+    assert told == {"keep": "dev.jsonl", "dev": "dev.jsonl", "test": "test.jsonl"}

@@ -18,8 +18,10 @@ from faceshield.evaluation.repeats import collected, mean_std
 from faceshield.evaluation.table import _threshold, percent, table
 from faceshield.model import read_info
 from faceshield.provenance import begun
-from faceshield.recipes.sweep import SweepConfig, _last_loss, override, plan, run_sweep
+from faceshield.recipes.sweep import Run, SweepConfig, _last_loss, _train, override, plan, run_sweep
 from faceshield.records import Sample, write_jsonl
+from faceshield.training.settings import StageConfig
+from faceshield.training.watch import LOG_FILE
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
 SMALL = {"max_steps": 1, "batch_size": 2, "threads": 1, "lora_r": 4, "lora_alpha": 8, "report_to": [], "log_every": 1}
@@ -221,3 +223,45 @@ def test_faults_in_the_sets_are_told_before_anything_is_trained(
     with pytest.raises((ValueError, FileNotFoundError), match=told):
         run_sweep(sweep(sets, checkpoint, tmp_path / "out", **files))
     assert not (tmp_path / "out").exists()
+
+
+def test_settings_added_or_taken_away_are_other_settings(tmp_path: Path) -> None:
+    begun(tmp_path, "stage", {"seed": 0, "epochs": 3})
+    with pytest.raises(ValueError, match="begun with oversample None, now 2"):
+        begun(tmp_path, "stage", {"seed": 0, "epochs": 3, "oversample": 2})
+    with pytest.raises(ValueError, match="begun with epochs 3, now None"):
+        begun(tmp_path, "stage", {"seed": 0})
+
+
+def test_a_variants_settings_win_over_the_sweeps_and_those_over_a_stages(tmp_path: Path) -> None:
+    stages = {"one": {"stage": "sft", "dialogues": ["d.jsonl"], "learning_rate": 1e-3, "clip": 3.0, "warmup": 0.3}}
+    config = SweepConfig(
+        init="tiny", out=tmp_path, stages=stages, settings={"learning_rate": 1e-4, "clip": 2.0},
+        variants={"slow": {"learning_rate": 1e-5}}, repeat=2,
+    )  # fmt: skip
+    runs = list(plan(config))
+    one = runs[0].stages["one"]
+    assert (one.learning_rate, one.clip, one.warmup) == (1e-5, 2.0, 0.3)
+    assert [run.stages["one"].seed for run in runs] == [0, 1]
+
+
+def test_a_runs_loss_is_that_of_its_end(tmp_path: Path) -> None:
+    rows = [{"event": "step", "step": step, "loss": 10.0 - step / 10} for step in range(1, 31)]
+    (tmp_path / LOG_FILE).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert _last_loss(tmp_path) == pytest.approx(10 - 2.9)
+
+
+def test_a_finished_run_of_a_sweep_is_not_taken_for_one_of_other_weights(tmp_path: Path) -> None:
+    init, dialogues = tmp_path / "init", tmp_path / "d.jsonl"
+    init.mkdir()
+    (init / "config.json").write_text("{}")
+    dialogues.write_text("")
+    stage = StageConfig(stage="sft", init=str(init), dialogues=dialogues, out=tmp_path / "out/one")
+    stage.out.mkdir(parents=True)
+    (stage.out / "run.json").write_text("{}")
+    run = Run("", 0, tmp_path / "out", {"one": stage})
+    _train(run, lambda row: None)
+    _train(run, lambda row: None)
+    (init / "config.json").write_text('{"other": 1}')
+    with pytest.raises(ValueError, match="begun with weights"):
+        _train(run, lambda row: None)

@@ -13,6 +13,7 @@ from faceshield.cli import app
 from faceshield.evaluation.development import judged
 from faceshield.looks import how_looked
 from faceshield.model import checkpoint_hash, read_info
+from faceshield.model.checkpoint import INFO_FILE
 from faceshield.provenance import write_run
 from faceshield.recipes.threshold import ThresholdConfig, store_threshold
 from faceshield.records import Prediction, write_jsonl
@@ -180,3 +181,16 @@ def test_pictures_without_a_score_are_left_out_only_where_it_is_said(tmp_path: P
     store_threshold(config.model_copy(update={"unjudged": True}))
     source = read_info(tmp_path / "model").threshold_source
     assert source["n"] == 10 and source["n_not_judged"] == 1
+
+
+def test_a_threshold_is_stored_with_its_question_and_how_was_looked(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "dev.jsonl", [prediction(0, 0.9, False), prediction(1, 0.1, True)])
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / INFO_FILE).write_text(json.dumps({"questions": {"coarse": "Another?", "fine": "Which?"}}))
+    options = {"pvtm": "off", "keep_tokens": 0.5}
+    write_run(tmp_path / "dev.jsonl", config={"stage": "predict", "options": options}, seed=None, inputs=[])
+    store_threshold(ThresholdConfig(predictions=tmp_path / "dev.jsonl", out=model))
+    info = read_info(model)
+    assert info.questions == {"coarse": "?", "fine": "Which?"}, "the one that the scores answer"
+    assert {name: info.threshold_source.get(name) for name in options} == options

@@ -7,15 +7,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from faceshield.cli.train import tower_texts
 from faceshield.model import load, save
-from faceshield.records import Prediction, read_jsonl
+from faceshield.records import Prediction, Sample, read_jsonl, write_jsonl
+from faceshield.taxonomy import PRESENTATION_TYPES
+from faceshield.training import foundation_towers
 from faceshield.training.foundation import train_towers
 from faceshield.training.foundation_lm import LanguageConfig, train_language
 from faceshield.training.foundation_towers import TowersConfig, TowerTexts
+from faceshield.training.pictures import cached_pixels, load_pictures
 from faceshield.training.watch import LOG_FILE, read_log
 
 from .conftest import TOY
@@ -159,3 +163,33 @@ def test_language_model_learns_the_wording(toy_folder: Path, dialogues_jsonl: Pa
     train_language(settings.model_copy(update={"steps": 33}))
     steps = [row["step"] for row in read_log(log) if row["event"] == "step"]
     assert steps == list(range(1, 34)) and 9.0 not in [row.get("loss") for row in read_log(log)]
+
+
+def test_a_steps_boxes_and_classes_are_of_its_own_pictures(
+    splits_jsonl: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = read_jsonl(splits_jsonl, Sample)
+    boxed = ({"boxes": [(float(number), 10.0, 40.0, 60.0)] if row.is_attack else []} for number, row in enumerate(rows))
+    write_jsonl(splits_jsonl, [row.model_copy(update=update) for row, update in zip(rows, boxed, strict=True)])
+    seen: list[tuple[Any, Any]] = []
+    told: list[Any] = []
+    shift, targets = foundation_towers.flip_and_shift, foundation_towers.TowerTrainer._targets
+
+    def shifted(pixels: Any, boxes: Any, *rest: Any) -> Any:
+        seen.append((pixels.copy(), list(boxes)))
+        return shift(pixels, boxes, *rest)
+
+    def targeted(self: Any, picked: Any, *rest: Any) -> Any:
+        told.append((picked.tolist(), targets(self, picked, *rest)))
+        return told[-1][1]
+
+    monkeypatch.setattr(foundation_towers, "flip_and_shift", shifted)
+    monkeypatch.setattr(foundation_towers.TowerTrainer, "_targets", targeted)
+    train_towers(config(splits_jsonl, tmp_path / "towers", pictures=16, eval_every=100), tower_texts(), CORPUS)
+    pictures = load_pictures([splits_jsonl], PRESENTATION_TYPES)
+    pixels = cached_pixels(pictures.paths, load(tmp_path / "towers").processor, tmp_path / "cache")
+    assert len(seen) == len(told) == 2
+    for (squares, boxes), (picked, target) in zip(seen, told, strict=True):
+        for place, row in enumerate(picked):
+            assert np.array_equal(squares[place], pixels[row]) and np.array_equal(boxes[place], pictures.boxes[row])
+            assert target.types[place] == pictures.types[row]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -10,10 +11,12 @@ from faceshield.training.heads import (
     AuxiliaryHeads,
     TowerOutput,
     TowerTargets,
+    _coarse,
     giou_loss,
     tower_losses,
     type_weights,
 )
+from faceshield.training.tower_metrics import box_iou, tower_figures
 
 WIDTH, TYPES, TOKENS, CUES = 16, 3, 8, 2
 
@@ -118,3 +121,56 @@ def test_a_trace_on_one_token_is_found_and_unknown_traces_teach_nothing() -> Non
 def test_without_cues_there_is_no_cue_loss() -> None:
     output, target = batch()
     assert losses_of(AuxiliaryHeads(WIDTH, TYPES), output, target)["cue"] == 0
+
+
+def test_an_attack_without_a_box_teaches_no_token_what_it_is() -> None:
+    """Its region is not known: told that every token is bona fide, they would learn the contrary."""
+    heads, (output, target) = AuxiliaryHeads(WIDTH, TYPES, CUES), batch()
+    assert target.known.tolist() == [True, True, True, False]
+    tower_losses(heads, output, target, torch.ones(3), 0.0)["token"].backward()
+    assert output.feature.grad is not None
+    assert output.feature.grad[3].abs().max() == 0 and output.feature.grad[:3].abs().amax((1, 2)).min() > 0
+
+
+def test_questions_are_no_captions() -> None:
+    heads, (output, target) = AuxiliaryHeads(WIDTH, TYPES, CUES), batch()
+    tower_losses(heads, output, target, torch.ones(3), 0.0)["contrastive"].backward()
+    assert output.text.grad is not None
+    assert output.text.grad[3:].abs().max() == 0 and output.text.grad[:3].abs().amax(1).min() > 0
+
+
+def test_the_class_loss_is_weighted_by_type() -> None:
+    heads, (output, target) = AuxiliaryHeads(WIDTH, TYPES, CUES), batch()
+    first, second = (
+        tower_losses(heads, output, target, torch.tensor(weights), 0.0) for weights in ([1.0, 1.0, 1.0], [9.0, 1.0, 0.1])
+    )
+    assert {name for name in first if not torch.equal(first[name], second[name])} == {"type"}
+
+
+def test_both_sides_of_the_coarse_loss_weigh_the_same_however_many_they_are() -> None:
+    few, many = torch.tensor([0, 1]), torch.tensor([0, *[1] * 9])
+    logits = torch.tensor([[0.0, 2.0, -1.0], [0.0, -1.0, 1.0]])
+    assert _coarse(logits[[0, *[1] * 9]], many) == pytest.approx(float(_coarse(logits, few)), abs=1e-6)
+
+
+def test_figures_of_the_towers_by_hand() -> None:
+    found = {
+        "type": np.array([0, 0, 0, 0, 1, 1]), "head": np.array([0, 0, 0, 1, 1, 0]), "text": np.array([0, 0, 0, 0, 1, 1]),
+        "bonafide": np.array([0.9, 0.9, 0.9, 0.1, 0.2, 0.8]), "has_box": np.array([False, False, False, False, True, True]),
+        "iou": np.array([0.0, 0.9, 0.9, 0.9, 0.6, 0.2]), "top_inside": np.array([0, 0, 0, 0, 1.0, 0.5]),
+        "base_inside": np.array([0, 0, 0, 0, 0.5, 0.1]),
+        "cues": np.array([[False, True]] * 2 + [[False, False]] * 4),
+        "cues_named": np.array([[True, True]] * 2 + [[False, True]] + [[False, False]] * 3),
+    }  # fmt: skip
+    figures = tower_figures(found, ("Bonafide", "Print"))
+    assert (figures["apcer"], figures["bpcer"], figures["hter"]) == pytest.approx((0.5, 0.25, 0.375))
+    assert (figures["fine"], figures["fine_by_text"], figures["coarse"]) == pytest.approx((4 / 6, 1, 4 / 6))
+    assert (figures["box_50"], figures["pvtm_top"], figures["pvtm_base"]) == pytest.approx((0.5, 0.75, 0.3))
+    assert (figures["cue_precision"], figures["cue_recall"]) == pytest.approx((0.4, 1.0))
+    assert figures["recall"] == {"Bonafide": 0.75, "Print": 0.5} and figures["box_by_type"] == {"Print": 0.5}
+
+
+def test_iou_of_boxes() -> None:
+    boxes = np.array([[0, 0, 2, 2], [0, 0, 2, 2], [0, 0, 1, 1]], np.float32)
+    others = np.array([[0, 0, 2, 2], [1, 0, 3, 2], [2, 2, 3, 3]], np.float32)
+    assert box_iou(boxes, others) == pytest.approx([1, 1 / 3, 0])

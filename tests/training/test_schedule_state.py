@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
 from faceshield.training.schedule import cosine_rate, progress
-from faceshield.training.state import load_state, save_state
+from faceshield.training.state import decay_groups, load_state, save_state
 
 
 def test_progress_takes_what_is_further() -> None:
@@ -75,3 +76,39 @@ def test_moments_take_the_parameters_memory_order(tmp_path: Path) -> None:
     load_state(tmp_path / "state.safetensors", {"a": module}, optimizer)
     loaded = optimizer.state[module.weight]["exp_avg"]
     assert torch.equal(loaded, moments) and loaded.stride() == module.weight.stride()
+
+
+def test_buffers_go_on_too(tmp_path: Path) -> None:
+    module = nn.BatchNorm1d(2)
+    optimizer = torch.optim.AdamW(module.parameters())
+    module(torch.rand(8, 2) + 5)
+    save_state(tmp_path / "state.safetensors", {"a": module}, optimizer, {})
+    fresh = nn.BatchNorm1d(2)
+    load_state(tmp_path / "state.safetensors", {"a": fresh}, torch.optim.AdamW(fresh.parameters()))
+    assert torch.equal(fresh.running_mean, module.running_mean) and fresh.num_batches_tracked == 1
+
+
+def test_a_state_that_cannot_be_written_leaves_the_last_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module, path = nn.Linear(3, 2), tmp_path / "state.safetensors"
+    optimizer = torch.optim.AdamW(module.parameters())
+    save_state(path, {"a": module}, optimizer, {"seen": 3})
+
+    def half(tensors: Any, target: Path, metadata: Any = None) -> None:
+        Path(target).write_bytes(b"half")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("faceshield.training.state.save_file", half)
+    with pytest.raises(OSError, match="free some space"):
+        save_state(path, {"a": module}, optimizer, {"seen": 4})
+    assert load_state(path, {"a": module}, optimizer) == {"seen": 3} and list(tmp_path.iterdir()) == [path]
+
+
+def test_biases_and_norms_do_not_decay() -> None:
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.LayerNorm(4), nn.Linear(4, 2))
+    decayed, kept = decay_groups(module.parameters(), 0.05)
+    assert [value.ndim for value in decayed["params"]] == [4, 2] and decayed["weight_decay"] == 0.05
+    assert {value.ndim for value in kept["params"]} == {1} and len(kept["params"]) == 4 and kept["weight_decay"] == 0
+
+
+def test_the_rate_falls_as_half_a_cosine() -> None:
+    assert [cosine_rate(done, 0.2) for done in (0.1, 0.2, 0.4, 0.6, 1.0)] == pytest.approx([0.5, 1, 0.853553, 0.5, 0], abs=1e-6)

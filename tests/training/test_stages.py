@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from faceshield import FaceShieldPredictor
@@ -19,11 +20,12 @@ from faceshield.cli import app
 from faceshield.model import Checkpoint, base_name, is_adapter, load, read_info, save
 from faceshield.model.checkpoint import INFO_FILE
 from faceshield.provenance import write_run, write_text_atomic
-from faceshield.records import Dialogue, image_path, read_jsonl, write_jsonl
+from faceshield.records import Dialogue, Sample, image_path, read_jsonl, write_jsonl
 from faceshield.training.collate import ABOUT, apart, collate
-from faceshield.training.dataset import DialogueRows, EpochOrder, SupervisionError, make_row, seed_of
+from faceshield.training.dataset import MAX_PACKED, DialogueRows, EpochOrder, SupervisionError, make_row, seed_of
 from faceshield.training.settings import StageConfig, inherited
-from faceshield.training.stages import train_stage
+from faceshield.training.stages import read_rows, train_stage
+from faceshield.training.state import STATE_FILE
 from faceshield.training.vision_cache import LivePictures, Shards, VisionCache, clean
 from faceshield.training.watch import LOG_FILE, read_log
 
@@ -446,3 +448,148 @@ def test_only_what_was_left_behind_long_ago_is_cleaned_away(tmp_path: Path) -> N
     os.utime(old, (0, 0))
     clean(tmp_path)
     assert young.is_file() and not old.exists()
+
+
+class Numbered:
+    """In the place of a stage's pictures: their numbers."""
+
+    def inputs(self, pictures: Any, *, joint: bool) -> dict[str, torch.Tensor]:
+        return {"vision_features": torch.tensor(list(pictures))}
+
+
+def test_every_row_of_a_batch_has_its_own_picture_and_draw(toy: Checkpoint, dialogues_jsonl: Path) -> None:
+    rows = DialogueRows.read([dialogues_jsonl], toy.processor, pack=True)
+    items = [rows[index] for index in (5, 2, 9)]
+    batch = collate(items, Numbered(), toy.processor.pad_token_id)
+    assert batch["vision_features"].tolist() == [item["row"].picture for item in items] == [5, 2, 9]
+    assert batch["pvtm_seeds"].tolist() == [item["pvtm_seed"] for item in items]
+    assert len(set(batch["pvtm_seeds"].tolist())) == 3
+
+
+def test_a_packed_row_stays_apart_beside_a_row_of_one_dialogue(toy: Checkpoint, dialogues_jsonl: Path) -> None:
+    first, second = grouped(dialogues_jsonl)[:2]
+    rows = [make_row(first, 0, toy.processor), make_row(second[:1], 1, toy.processor)]
+    batch = collate([{"row": row} for row in rows], Numbered(), toy.processor.pad_token_id)
+    mask, length = batch["attention_mask"], len(rows[0].input_ids)
+    assert mask.shape == (2, 1, length, length)
+    assert torch.equal(mask[0], apart(torch.tensor([rows[0].segments]))[0])
+
+
+def test_a_packed_rows_tokens_are_ranked_by_each_of_its_questions_in_turn(toy: Checkpoint, dialogues_jsonl: Path) -> None:
+    rows = DialogueRows.read([dialogues_jsonl], toy.processor, pack=True)
+    asked = set()
+    for rows.epoch in range(40):
+        asked.add(tuple(rows[0]["prompt_input_ids"].tolist()))
+    assert len(asked) == len(set(rows.rows[0].questions)) > 1
+
+
+@pytest.mark.parametrize("pack", [True, False])
+def test_of_many_dialogues_about_a_picture_none_is_lost(
+    pack: bool, toy: Checkpoint, dialogues_jsonl: Path, dialogue_rows: list[Dialogue]
+) -> None:
+    of_one = [row for row in dialogue_rows if row.image == dialogue_rows[0].image]
+    many = [row.model_copy(update={"id": f"{row.id}-{time}", "meta": {}}) for time in range(4) for row in of_one]
+    write_jsonl(dialogues_jsonl, many)
+    rows = DialogueRows.read([dialogues_jsonl], toy.processor, pack=pack)
+    assert sum(len(row.questions) for row in rows.rows) == len(many) > 2 * MAX_PACKED
+    assert max(len(row.questions) for row in rows.rows) == (MAX_PACKED if pack else 1)
+
+
+def test_dialogues_that_do_not_say_their_split_are_left_out_by_their_samples(
+    toy_folder: Path, toy: Checkpoint, dialogues_jsonl: Path, splits_jsonl: Path, split_samples: list[Sample],
+    dialogue_rows: list[Dialogue], tmp_path: Path,
+) -> None:  # fmt: skip
+    write_jsonl(dialogues_jsonl, [row.model_copy(update={"meta": {}}) for row in dialogue_rows])
+    config = stage("pretrain", toy_folder, dialogues_jsonl, tmp_path / "out", samples=splits_jsonl)
+    rows = read_rows(config, toy.processor, pvtm=False)
+    wanted = {image_path(row, splits_jsonl).resolve() for row in split_samples if row.split == "train"}
+    assert set(rows.paths) == wanted and rows.set_aside == sum(
+        image_path(row, dialogues_jsonl).resolve() not in wanted for row in dialogue_rows
+    )
+    train_stage(config.model_copy(update={"max_steps": 1}))
+    two, origins = inherited(stage("sft", config.out, dialogues_jsonl, tmp_path / "two"))
+    assert two.samples == [splits_jsonl] and "pretrain" in origins["samples"]
+
+
+def test_other_crops_patterns_spaces_or_precision_are_other_features(
+    toy: Checkpoint, dialogues_jsonl: Path, tmp_path: Path
+) -> None:
+    """Found again by mistake, an ablation would train on the features of another one."""
+    paths = DialogueRows.read([dialogues_jsonl], toy.processor, pack=True).paths[:2]
+
+    def features(**options: Any) -> dict[str, torch.Tensor]:
+        cache = VisionCache.build(paths, toy.model, toy.processor, tmp_path / "cache", **{"bf16": False, **options})
+        return cache.inputs([0, 1], joint=True)
+
+    first = features()
+    assert not torch.equal(features(crop_side=40)["vision_features"], first["vision_features"])
+    assert features(bf16=True)["vision_features"].dtype == torch.bfloat16
+    toy.processor.savp_channels = ["gray"] * 3
+    other = features()["vision_features"]
+    assert torch.equal(other[:, :16], first["vision_features"][:, :16])
+    assert not torch.equal(other[:, 16:], first["vision_features"][:, 16:])
+    toy.processor.savp_channels = ["lbp", "gray", "hog"]
+    toy.model.config.pvtm_space = "map_head_no_mlp"
+    assert not torch.equal(features()["vision_joint"], first["vision_joint"])
+
+
+def moved(before: Path, after: Path, part: str) -> float:
+    first, second = (load(folder).model.state_dict() for folder in (before, after))
+    return max(float((value - second[name]).abs().max()) for name, value in first.items() if part in name)
+
+
+def test_the_projector_has_its_own_rate(toy_folder: Path, dialogues_jsonl: Path, tmp_path: Path) -> None:
+    out = train_stage(stage("sft", toy_folder, dialogues_jsonl, tmp_path / "a", max_steps=2, projector_lr=1e-9))
+    assert moved(toy_folder, out, "multi_modal_projector") < 1e-6 < 1e-4 < moved(toy_folder, out, "qkv_proj")
+
+
+def test_gradients_are_clipped(toy_folder: Path, dialogues_jsonl: Path, tmp_path: Path) -> None:
+    """To so little that Adam's eps swallows them."""
+    out = train_stage(stage("pretrain", toy_folder, dialogues_jsonl, tmp_path / "a", max_steps=2, clip=1e-13))
+    assert moved(toy_folder, out, "multi_modal_projector") < 1e-5
+
+
+def test_steps_that_are_accumulated_are_one_of_all_their_rows(toy_folder: Path, dialogues_jsonl: Path, tmp_path: Path) -> None:
+    losses = []
+    for size, times in ((4, 1), (2, 2)):
+        config = stage(
+            "sft", toy_folder, dialogues_jsonl, tmp_path / str(size), batch_size=size, accumulate=times, max_steps=2,
+            pack=True, lora_dropout=0.0, bf16=False,
+        )  # fmt: skip
+        losses.append([row["loss"] for row in read_log(train_stage(config) / LOG_FILE)])
+    assert losses[0] == pytest.approx(losses[1], abs=1e-4) and len(losses[0]) == 2
+
+
+def test_an_adapter_has_the_rank_and_the_alpha_that_were_told(toy_folder: Path, dialogues_jsonl: Path, tmp_path: Path) -> None:
+    out = train_stage(stage("sft", toy_folder, dialogues_jsonl, tmp_path / "a", max_steps=1, save="adapter"))
+    told = json.loads((out / "adapter_config.json").read_text())
+    assert (told["r"], told["lora_alpha"]) == (4, 8)
+
+
+def test_every_epoch_has_its_own_order_and_draws(
+    toy_folder: Path, dialogues_jsonl: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, str]] = []
+    real = DialogueRows.__getitem__
+
+    def noted(self: DialogueRows, index: int) -> dict[str, Any]:
+        seen.append((self.epoch, self.rows[index].id))
+        return real(self, index)
+
+    monkeypatch.setattr(DialogueRows, "__getitem__", noted)
+    train_stage(stage("pretrain", toy_folder, dialogues_jsonl, tmp_path / "a", max_steps=8, pack=True))
+    assert [epoch for epoch, _ in seen] == [0] * 16 + [1] * 16
+    first, second = ([name for epoch, name in seen if epoch == number] for number in (0, 1))
+    assert sorted(first) == sorted(second) and first != second
+
+
+def test_the_minutes_before_a_stop_count(toy_folder: Path, dialogues_jsonl: Path, tmp_path: Path) -> None:
+    """Told to end by the clock, a run whose time is up ends at its next step, however many are left."""
+    config = stage("pretrain", toy_folder, dialogues_jsonl, tmp_path / "a", max_steps=1)
+    state = train_stage(config) / "trainer/checkpoint-1" / STATE_FILE
+    with safe_open(state, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+        done = json.loads(file.metadata()["progress"])
+    save_file(tensors, state, metadata={"progress": json.dumps({**done, "elapsed": 3600.0})})
+    out = train_stage(config.model_copy(update={"max_steps": 6, "minutes": 30.0}))
+    assert read_info(out).extra["steps"] == 2
