@@ -20,6 +20,9 @@ from faceshield.training.schedule import Clock, cosine_rate
 class Toy(PictureRun):
     """One linear layer, drawn towards nothing."""
 
+    told: list[tuple[list[int], float, float, float, bool]]
+    left: list[Any]
+
     def train_step(self, rows: Any, done: float, rate: float) -> dict[str, float]:
         self.told.append((rows.tolist(), done, rate, float(self.step_rng().random()), self.modules["a"].training))
         loss = 1e3 * self.modules["a"](torch.ones(1, 3)).pow(2).sum()
@@ -44,7 +47,7 @@ def made(data: Path, out: Path, toy: Checkpoint, **changes: Any) -> Toy:
     config = PictureConfig(**{**values, **changes})
     torch.manual_seed(0)
     run = Toy(config, PRESENTATION_TYPES, {"a": nn.Linear(3, 2)}, load_pictures([data], PRESENTATION_TYPES), toy.processor)
-    run.told = []  # type: ignore[attr-defined]
+    run.told = []
     return run
 
 
@@ -65,10 +68,10 @@ def test_a_run_steps_by_its_schedule_with_new_randomness_and_no_old_gradients(
 ) -> None:
     run = made(splits_jsonl, tmp_path / "out", toy, warmup=0.4)
     run.run()
-    rows, done, rates, drawn, training = zip(*run.told, strict=True)  # type: ignore[attr-defined]
+    rows, done, rates, drawn, training = zip(*run.told, strict=True)
     assert rates == pytest.approx([1e-2 * cosine_rate(share, 0.4) for share in done]) and max(rates[:2]) < 0.6e-2
     assert len(set(drawn)) == len(rows) == 6 and all(training), "evaluation at 12 and 24 pictures leaves no trace"
-    assert run.left == [None, None]  # type: ignore[attr-defined]
+    assert run.left == [None, None]
 
 
 def test_gradients_of_a_run_are_clipped(splits_jsonl: Path, toy: Checkpoint, tmp_path: Path) -> None:
@@ -94,4 +97,4 @@ def test_the_minutes_before_a_stop_count(splits_jsonl: Path, toy: Checkpoint, tm
     first._save(tmp_path / "out/state.safetensors")
     again = made(splits_jsonl, tmp_path / "out", toy, minutes=30.0)
     again.run()
-    assert again.seen == 6 and again.told == []  # type: ignore[attr-defined]
+    assert again.seen == 6 and again.told == []
