@@ -30,7 +30,6 @@ from faceshield.records import Sample, read_jsonl
 from faceshield.tasks import COARSE, FINE, LOCALIZATION, REASONING, TASKS
 
 RGB = NDArray[np.uint8]
-MAX_NEW_TOKENS = 160  # the predictor's
 
 
 def crops(samples: Path | None, count: int) -> list[RGB]:
@@ -54,7 +53,7 @@ class Plain:
         inputs = self.processor(images=self.shield._resized(crop), text=question)
         ends = {"eos_token_id": self.processor.eos_token_id, "pad_token_id": self.processor.pad_token_id}
         model: Any = self.model
-        made = model.generate(**inputs, max_new_tokens=MAX_NEW_TOKENS, do_sample=False, **ends)
+        made = model.generate(**inputs, max_new_tokens=model.config.answer_tokens, do_sample=False, **ends)
         return self.processor.decode_answer(made[0, inputs["input_ids"].shape[1] :])
 
     def inspect(self, crop: RGB) -> dict[str, str]:

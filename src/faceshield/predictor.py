@@ -92,8 +92,10 @@ class FaceShieldPredictor:
     ) -> None:
         if not 0.0 <= threshold <= 1.0:
             raise ValueError(f"threshold {threshold} — expected 0..1, the unit of bonafide_score — correct it")
-        if keep_tokens is not None and (keep_tokens < 1 or model.config.pvtm_inference != "off"):
-            raise ValueError(f"keep_tokens {keep_tokens} — expected at least 1, and PVTM's masks off at inference — correct it")
+        if keep_tokens is not None and keep_tokens < 1:
+            raise ValueError(f"keep_tokens {keep_tokens} — expected at least 1 — correct it")
+        if keep_tokens is not None and model.config.pvtm_inference != "off":
+            raise ValueError(f"keep_tokens {keep_tokens} with PVTM on at inference — expected off — give pvtm='off'")
         self.keep_tokens, self.drafts, self.chosen_with = keep_tokens, drafts, dict(chosen_with or {})
         self.model = model.eval()
         self.processor = processor
@@ -155,6 +157,10 @@ class FaceShieldPredictor:
         config = loaded.model.config
         config.pvtm_inference = config.pvtm_inference if pvtm is None else pvtm
         config.pvtm_seed = config.pvtm_seed if pvtm_seed is None else pvtm_seed
+        if pvtm_seed is not None and config.pvtm_inference == "off":
+            raise ValueError(
+                f"pvtm_seed {pvtm_seed} with PVTM off at inference — expected it on — give pvtm='paper' (--pvtm paper)"
+            )
         return cls(
             loaded.model,
             loaded.processor,
@@ -302,10 +308,13 @@ class FaceShieldPredictor:
         Threshold, names of the types, picture and crop sides are in the file's metadata; docs/onnx.md says what goes in.
 
         Raises:
+            ValueError: PVTM masks at inference.
             ModuleNotFoundError: without the extra `onnx`.
         """
         from faceshield.model.onnx import export_scorer
 
+        if self.model.model.pvtm_is_on():
+            raise ValueError("PVTM's masks are on at inference — expected off: the graph has none — load with pvtm='off'")
         metadata = {
             "threshold": repr(self.threshold),
             "types": ", ".join(FINE.templates),
@@ -379,8 +388,13 @@ class FaceShieldPredictor:
 
     def _threshold_notes(self, face: FaceMode) -> list[str]:
         """How the scores are made otherwise than those that the threshold was chosen on, as far as its origin says."""
-        now = {"face": face, "keep_tokens": str(self.keep_tokens or "all"), "pvtm": self.model.config.pvtm_inference}
-        then = {"face": face, "keep_tokens": "all", "pvtm": "off", **self.chosen_with} if self.chosen_with else now
+        masked = {name: value for name, value in self.settings.items() if name in ("pvtm", "pvtm_seed")}
+        now = {"face": face, "keep_tokens": str(self.keep_tokens or "all"), **masked}
+        then = (
+            {"face": face, "keep_tokens": "all", "pvtm": "off", "pvtm_seed": "0", **self.chosen_with}
+            if self.chosen_with
+            else now
+        )
         changed = [f"{name} {then[name]}" for name, value in now.items() if str(then[name]) != value]
         if not changed:
             return []

@@ -113,7 +113,9 @@ def test_captions_of_pictures_that_nobody_described_are_told(make_sample, sample
     write_jsonl(tmp_path / "bare.jsonl", [make_sample("Bonafide", id="a", meta={}), make_sample("Print", id="b", meta={})])
     write_jsonl(tmp_path / "told.jsonl", samples)
     captions = GenerateConfig(tasks=("caption", "coarse"))
-    assert "no picture has a meta.scene" in generate(tmp_path / "bare.jsonl", tmp_path / "1.jsonl", captions, seed=0).note
+    assert (
+        "2 of 2 pictures have no meta.scene" in generate(tmp_path / "bare.jsonl", tmp_path / "1.jsonl", captions, seed=0).note
+    )
     assert generate(tmp_path / "told.jsonl", tmp_path / "2.jsonl", captions, seed=0).note == ""
     assert generate(tmp_path / "bare.jsonl", tmp_path / "3.jsonl", GenerateConfig(tasks=("coarse",)), seed=0).note == ""
     out = ["--out", str(tmp_path / "4.jsonl")]

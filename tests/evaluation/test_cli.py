@@ -158,6 +158,8 @@ def test_answers_alone_need_no_threshold_and_tables_show_it(tmp_path: Path) -> N
     assert "same" not in text
     several = run("table", f"mine={out}", f"mine={out}")
     assert several.exit_code == 0 and "100.00 ± 0.00" in several.output, several.output
+    mixed = [run("table", *given) for given in ((out, f"mine={out}"), (f"mine={out}", out))]
+    assert all(isinstance(result.exception, ValueError) for result in mixed), "whichever comes first"
     twice = run("table", out, out)
     assert isinstance(twice.exception, ValueError) and "NAME=FILE" in str(twice.exception)
     (tmp_path / "broken.json").write_text("{\n,")

@@ -107,7 +107,9 @@ def test_texts_are_scored_against_dialogues_where_they_are_given(samples: Path, 
     write_jsonl(told, [dialogue("s0", "Seen closely, skin. So it is bona fide."), dialogue("s0", "another wording")])
     write_jsonl(more, [dialogue("s1", "Paper, hence a print."), dialogue("s1", "Print", "fine")])
     predict(samples, Oracle(), out, system="oracle", references=[told, more])
-    answers = {row.id: row.truth.answer for row in read_jsonl(out, Prediction) if row.truth.answer}
+    rows = read_jsonl(out, Prediction)
+    assert all(row.truth.answer for row in rows if row.task == "coarse"), "of which they say nothing"
+    answers = {row.id: row.truth.answer for row in rows if row.truth.answer and row.task in ("reasoning", "fine")}
     assert answers == {
         "s0:reasoning": "Seen closely, skin. So it is bona fide.", "s1:reasoning": "Paper, hence a print.", "s1:fine": "Print",
     }  # fmt: skip
@@ -115,7 +117,7 @@ def test_texts_are_scored_against_dialogues_where_they_are_given(samples: Path, 
     with pytest.raises(ValueError, match="was begun with options"):
         predict(samples, Oracle(), out, system="oracle", references=[told])
     write_jsonl(told, [dialogue("elsewhere", "Skin.")])
-    with pytest.raises(ValueError, match="no dialogue of a picture of"):
+    with pytest.raises(ValueError, match="no dialogue whose meta.sample_id"):
         predict(samples, Oracle(), tmp_path / "other.jsonl", system="oracle", references=[told])
 
 

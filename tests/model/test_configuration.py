@@ -38,6 +38,9 @@ def test_saved_config_comes_back_through_autoconfig(tmp_path, pair):
         ({"image_token_id": 32_000}, "another id than eos"),
         ({"vision_feature_layer": -40}, "vision_feature_layer -40"),
         ({"pvtm_space": "llm"}, "pvtm_space"),
+        ({"answer_tokens": 5000}, "answer_tokens 5000"),
+        ({"answer_tokens": 0}, "answer_tokens 0"),
+        ({"pvtm_seed": -1}, "pvtm_seed -1"),
     ],
 )
 def test_wrong_values_are_named(values, said):

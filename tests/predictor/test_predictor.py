@@ -444,6 +444,13 @@ def test_pvtm_at_inference_and_the_length_of_answers_are_as_the_checkpoint_says(
     assert limits == [300, 20, 300, 300]
     with pytest.raises(ValueError, match="pvtm_seed -1"):
         FaceShieldPredictor.from_pretrained(folder, pvtm_seed=-1)
+    with pytest.raises(ValueError, match="pvtm_seed 3 with PVTM off"):
+        FaceShieldPredictor.from_pretrained(folder, pvtm="off", pvtm_seed=3)
+    with pytest.raises(ValueError, match="load with pvtm='off'"):
+        as_told.export_onnx(tmp_path / "scorer.onnx")
+    as_told.chosen_with = {"face": "whole", "pvtm": "paper", "pvtm_seed": "4"}
+    (note,) = (note for note in as_told.detect(face_photo, face="whole").meta["notes"] if "threshold" in note)
+    assert "pvtm_seed 4" in note
 
 
 def test_fewer_vision_tokens_where_asked_for(shield: FaceShieldPredictor, make_shield: Make, face_photo: RGB) -> None:

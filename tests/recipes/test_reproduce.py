@@ -16,9 +16,10 @@ from faceshield.recipes.reproduce.bench import SCALES, Bench, Protocol, own
 from faceshield.recipes.reproduce.engine import NotAvailable, Outcome, Reproduction
 from faceshield.recipes.reproduce.paper import ACC, AP50, CROSS, ENTRIES, HTER, SYSTEMS, Entry, Row
 from faceshield.recipes.reproduce.show import BEGIN, END, cell, grid, notes, printed, put_into, report, values, write
-from faceshield.recipes.sweep import Results
+from faceshield.recipes.sweep import Results, SweepConfig
 from faceshield.records import Dialogue, Sample, read_jsonl, write_jsonl
 from faceshield.simulate.domains import DOMAINS
+from faceshield.tasks import TASKS
 
 ROOT = Path(__file__).parents[2]
 quiet = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
@@ -136,6 +137,44 @@ def test_rich_words_are_scored_against_rich_words(samples_jsonl: Path, samples: 
     assert {row.meta["sample_id"] for row in told} == {row.id for row in read_jsonl(rich.file("S", "test"), Sample)}
     plain = own(tmp_path / "plain", [file], done, seed=0, wording="plain")
     assert plain.references(Protocol.of("W>S")) == []
+
+
+def test_every_row_is_scored_against_the_words_that_were_learnt(
+    samples_jsonl: Path, samples: list[Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = samples_jsonl.with_name("rich.jsonl")
+    write_jsonl(file, [*named(samples, "wmca"), *named(samples, "siw-mv2")])
+    bench = own(tmp_path / "rich", [file], done, seed=0, wording="rich")
+    engine = Reproduction(
+        tmp_path / "out", bench, SCALES["toy"], ROOT / "configs", lambda *given: None, init="tiny", meteor=True,
+        starts={"ResNet": "microsoft/resnet-50"},
+    )  # fmt: skip
+    told: dict[str, Any] = {}
+
+    def measured(model: Any, out: Path, *, tasks: Any, references: Any, meteor: bool, **_: Any) -> None:
+        told[tuple(tasks)] = (references, meteor)
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "metrics.json").write_text("{}")
+
+    def swept(config: SweepConfig, **_: Any) -> Results:
+        told["ours"] = (config.references, config.meteor)
+        file = config.out / next(iter(config.variants)) / "seed-0/scores/metrics.json"
+        file.parent.mkdir(parents=True)
+        file.write_text("{}")
+        return Results()
+
+    monkeypatch.setattr("faceshield.recipes.reproduce.engine.measure", measured)
+    monkeypatch.setattr("faceshield.recipes.reproduce.engine.run_sweep", swept)
+    protocol = Protocol.of("W>S")
+    wanted = bench.references(protocol)
+    engine.metrics("FaceShield", protocol, 1)
+    assert told["ours"] == (wanted, True)
+    engine._scored("a baseline", "model", tmp_path / "a", protocol, tasks=("coarse", "fine"))
+    engine._scored("a general model", "model", tmp_path / "b", protocol)
+    assert told["coarse", "fine"] == ([], True) and told[tuple(TASKS)] == (wanted, True)
+    write_jsonl(wanted[0], read_jsonl(wanted[0], Dialogue)[:1])
+    with pytest.raises(ValueError, match="begun with references"):
+        engine._scored("a general model", "model", tmp_path / "b", protocol)
 
 
 def test_samples_of_other_data_sets_are_refused_with_their_names(samples_jsonl: Path, tmp_path: Path) -> None:
@@ -265,11 +304,11 @@ def test_a_table_says_how_many_pictures_each_has_seen(tmp_path: Path) -> None:
     assert "our towers 160,000, then frozen; ResNet" in line
     engine.starts = {"ResNet": "microsoft/resnet-50"}
     line, of_ours = engine.told(ENTRIES["table1"])
-    assert "the same, by score: so from the foundation on" in of_ours
+    assert of_ours.startswith("RGB-only: so from the foundation on")
     assert "; PatchNet 160,000, then 24,000" in line and "ResNet those of microsoft/resnet-50, then 24,000" in line
     assert "CoOp those of our towers, then 24,000" in line
     (of_ours,) = engine.told(ENTRIES["table6"])
-    assert of_ours.startswith("neither, SAVP, PVTM: so from the foundation on")
+    assert of_ours.startswith("RGB-only, SAVP, PVTM: so from the foundation on")
 
 
 def test_what_is_done_is_shown_though_another_system_is_run(tmp_path: Path) -> None:

@@ -225,6 +225,12 @@ def test_faults_in_the_sets_are_told_before_anything_is_trained(
     assert not (tmp_path / "out").exists()
 
 
+def test_means_of_means_are_refused() -> None:
+    one = collected([{"acc": {"value": 0.5}}, {"acc": {"value": 0.6}}])
+    with pytest.raises(ValueError, match="expected those of single ones"):
+        collected([one, {"acc": {"value": 0.9}}])
+
+
 def test_settings_added_or_taken_away_are_other_settings(tmp_path: Path) -> None:
     begun(tmp_path, "stage", {"seed": 0, "epochs": 3})
     with pytest.raises(ValueError, match="begun with oversample None, now 2"):

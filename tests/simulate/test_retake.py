@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -151,8 +152,39 @@ def test_workers_and_interruption_change_nothing(samples: Path, taken: Path, tmp
 def test_another_seed_and_its_own_folder_are_refused(samples: Path, taken: Path) -> None:
     with pytest.raises(ValueError, match=r"seed 3, now 4 — expected the same"):
         retake(samples, taken.parent, RetakeConfig(seed=4, copies=2))
-    with pytest.raises(ValueError, match="would be written over what is read"):
+    with pytest.raises(ValueError, match="a folder of its own"):
         retake(samples, samples.parent, RetakeConfig())
+
+
+def test_pictures_of_others_are_neither_written_over_nor_taken_for_ones_own(samples: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    shutil.copytree(samples.parent, own)
+    (own / "samples.jsonl").rename(own / "test.jsonl")
+    before = (own / "images/000000.jpg").read_bytes()
+    with pytest.raises(ValueError, match="a folder of its own"):
+        retake(own / "test.jsonl", own, RetakeConfig())
+    other = simulate(tmp_path / "other", SimulateConfig("drawn", 2, 6, size=48), workers=1)
+    with pytest.raises(ValueError, match="a folder of its own"):
+        retake(samples, other.parent, RetakeConfig())
+    assert (own / "images/000000.jpg").read_bytes() == before and not (other.parent / "begun.json").exists()
+
+
+def test_framings_do_not_tell_bona_fide_from_attack(tmp_path: Path) -> None:
+    Image.fromarray(disc((0.0, 0.0, 24.0, 24.0), (96, 96))).save(tmp_path / "p.png")
+    boxes = [(0.0, 0.0, 24.0, 24.0), (30.0, 30.0, 60.0, 60.0), (0.0, 0.0, 96.0, 96.0)]
+    kinds = [(f"a{n}", "Tattoo", [box]) for n, box in enumerate(boxes)] + [(f"b{n}", "Bonafide", []) for n in range(3)]
+    rows = [
+        Sample(
+            id=name, image="p.png", dataset="d", is_attack=kind != "Bonafide", presentation_type=kind, original_label="t",
+            boxes=own, size_wh=(96, 96),
+        )
+        for name, kind, own in kinds
+    ]  # fmt: skip
+    write_jsonl(tmp_path / "samples.jsonl", rows)
+    copies = read_jsonl(retake(tmp_path / "samples.jsonl", tmp_path / "out", RetakeConfig(copies=300), workers=2), Sample)
+    narrow = {kind: [row.meta["retake"]["seen"] < 0.8 for row in copies if row.is_attack == kind] for kind in (True, False)}
+    shares = [sum(found) / len(found) for found in narrow.values()]
+    assert min(shares) > 0.05 and abs(shares[0] - shares[1]) < 0.05, shares
 
 
 def test_the_command_line_makes_one_copy(samples: Path, tmp_path: Path) -> None:

@@ -66,6 +66,7 @@ def reproduce(
     from dataclasses import asdict
 
     from faceshield.cli.train import train
+    from faceshield.evaluation.metrics.meteor import meteor_is_there
     from faceshield.model import checkpoint_hash, resolve_model
     from faceshield.provenance import begun, file_sha256
     from faceshield.recipes.reproduce import bench as benches
@@ -76,6 +77,8 @@ def reproduce(
     from faceshield.simulate.domains import VERSION
 
     entries = _entries(what, ENTRIES)
+    if meteor:
+        meteor_is_there()
     wanted = benches.SCALES.get(scale)
     if wanted is None:
         raise ValueError(f"--scale {scale} — expected one of {', '.join(benches.SCALES)}")

@@ -87,7 +87,7 @@ def _shipped(model: str, predictions: Path) -> Threshold:
         )
     source = info.threshold_source
     calibrated = {} if info.score_map == (1.0, 0.0) else {"score_map": "{}, {}".format(*info.score_map)}
-    for name, usual in (("keep_tokens", None), ("pvtm", "off"), ("score_map", None)):
+    for name, usual in (("keep_tokens", None), ("pvtm", "off"), ("pvtm_seed", None), ("score_map", None)):
         now, then = options.get(name, usual), {**source, **calibrated}.get(name, usual)
         if weights and now != then:
             raise ValueError(

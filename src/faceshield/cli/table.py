@@ -26,9 +26,10 @@ def table(
     from faceshield.provenance import write_text_atomic
 
     runs: dict[str, list[dict[str, object]]] = {}
+    bare = {_named(given)[0] for given in metrics if given.exists()}
     for given in metrics:
         name, path = _named(given)
-        if name in runs and "=" not in str(given):
+        if name in runs and name in bare:
             raise ValueError(f"two rows named {name!r} — expected different names — give them as NAME=FILE")
         try:
             runs.setdefault(name, []).append(json.loads(path.read_text(encoding="utf-8")))

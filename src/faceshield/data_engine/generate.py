@@ -107,15 +107,16 @@ def generate(
             out, items, work,
             config=described, seed=seed, inputs=[samples], backend=writer, engine=engine, progress=progress,
         )  # fmt: skip
-    return replace(result, note=_unseen(rows, config))
+    return replace(result, note=_unseen(rows, config.tasks) if isinstance(writer, GrammarBackend) else "")
 
 
-def _unseen(rows: Sequence[Sample], config: GenerateConfig) -> str:
-    """The grammar has not seen the pictures: where no row says what else is there, all its captions say the same."""
-    if CAPTION not in config.tasks or config.backend.kind != "grammar" or any(row.meta.get("scene") for row in rows):
+def _unseen(rows: Sequence[Sample], tasks: Sequence[str]) -> str:
+    """The grammar has not seen the pictures: where a row does not say what else is there, its caption says nothing."""
+    bare = sum(not row.meta.get("scene") for row in rows)
+    if CAPTION not in tasks or not bare:
         return ""
     return (
-        "captions: no picture has a meta.scene, so that the grammar can say nothing but 'a face' — "
+        f"captions: {bare} of {len(rows)} pictures have no meta.scene, so that the grammar can say nothing but 'a face' — "
         "expected descriptions — have them written by a model that sees the pictures, --backend openai or transformers"
     )
 

@@ -119,7 +119,7 @@ def predict(
         retry_errors: with ``resume``, rows that carry an error are taken out and asked again.
         renew: with ``resume``, so are those whose sample is gone, or is another picture or has another truth now.
         references: dialogues files with the answers that texts are scored against, in the place of the tasks' plain ones: those
-            of the set that a system has learnt the words of. A picture without a dialogue of a task has none there.
+            of the set that a system has learnt the words of. Of a task that is in them, a picture without a dialogue has none.
         load: makes of a path what the asker takes.
         engine: who asks; on a cluster the asker is an `Elsewhere`. The rows do not depend on it.
         progress: called with (pictures done, pictures in all).
@@ -134,7 +134,7 @@ def predict(
     if tasks is None:
         tasks = answerable(asker)
     _check(asker, tasks, batch_size, limit)
-    answers = _references(references)
+    answers = dialogues_of(references)
     every: Sequence[Photo] = read_inputs(samples)
     rows = every[:limit]
     listed_in = (samples / "list" if samples.is_dir() else samples).absolute()  # relative paths start at its folder
@@ -145,9 +145,12 @@ def predict(
         "tasks": {name: TASKS[name].version for name in tasks},
         "limit": limit,
     }
+    told_tasks = {task for _, task in answers}
     if references and not any((row.id, name) in answers for row in every for name in tasks):
         told = ", ".join(map(str, references))
-        raise ValueError(f"{told}: no dialogue of a picture of {samples} — expected theirs — generate them from these samples")
+        raise ValueError(
+            f"{told}: no dialogue whose meta.sample_id is one of {samples} — expected some — generate them from it"
+        )
     strange = _stranger(every, listed_in, out.absolute())
     if resume:
         check_same_system(out, config)
@@ -172,15 +175,15 @@ def predict(
         outcomes = _work_on(batches, work, workers, halt) if engine is LOCAL else engine(work, list(batches), workers)
         for outcome in _reachable(outcomes, halt):
             for prediction in outcome.rows:
-                writer.write(_against(prediction, answers) if references else prediction)
+                writer.write(_against(prediction, answers) if prediction.task in told_tasks else prediction)
                 counts[prediction.status] += 1
             done += len({prediction.sample_id for prediction in outcome.rows})
             _report(progress, done, len(rows))
     return PredictSummary(sum(counts.values()), kept, counts["error"], counts["unparsed"])
 
 
-def _references(files: Sequence[str | Path]) -> dict[tuple[str, str], str]:
-    """(sample, task) -> the first answer that a dialogue gives."""
+def dialogues_of(files: Sequence[str | Path]) -> dict[tuple[str, str], str]:
+    """(sample, task) -> the first answer that a dialogue gives; joined by `meta.sample_id`."""
     found: dict[tuple[str, str], str] = {}
     for file in files:
         for row in iter_jsonl(Path(file), Dialogue):

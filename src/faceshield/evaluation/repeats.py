@@ -15,7 +15,7 @@ ONE_RUNS = ("curve", "bins")
 
 
 def collected(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """One `metrics.json` of several, of trainings that differ in their seed alone.
+    """One `metrics.json` of several, of trainings (or of draws at inference) that differ in their seed alone.
 
     Every estimate becomes {"value": mean, "std": sample standard deviation, None of one run, "n", "runs"}; confusion matrices
     are summed; curves are left out.
@@ -25,6 +25,8 @@ def collected(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """
     if not runs:
         raise ValueError("no metrics to collect — expected those of at least one run — score one")
+    if len(runs) > 1 and any("runs" in run for run in runs):
+        raise ValueError("metrics of several runs among them — expected those of single ones — give each run's own file")
     return {**_merged(list(runs)), "runs": len(runs)}
 
 

@@ -276,7 +276,7 @@ def _config(
             "prompt_config": prompt,
             "text_config": text,
             "image_token_id": image_id,
-            "answer_tokens": _PARAGRAPH,
+            "answer_tokens": min(_PARAGRAPH, int(text["max_position_embeddings"]) // 2),
             **values,
         }
     )

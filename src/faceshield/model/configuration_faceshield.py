@@ -163,8 +163,11 @@ class FaceShieldConfig(PreTrainedConfig):
                 "pvtm_mask 'attention' with pvtm_inference 'paper' — expected 'off', generation attends to every "
                 "token that it keeps — take another mask"
             )
-        if self.pvtm_seed < 0 or self.answer_tokens < 1:
-            faults.append(f"pvtm_seed {self.pvtm_seed}, answer_tokens {self.answer_tokens} — expected 0 and 1 or more")
+        if self.pvtm_seed < 0:
+            faults.append(f"pvtm_seed {self.pvtm_seed} — expected 0 or more")
+        context = self.text_config.max_position_embeddings
+        if not 0 < self.answer_tokens < context:
+            faults.append(f"answer_tokens {self.answer_tokens} — expected 1 or more, less than the text's {context} positions")
         if self.pvtm_sign not in (-1, 1):
             faults.append(f"pvtm_sign {self.pvtm_sign} — expected +1 or -1")
         vocabulary = self.text_config.vocab_size

@@ -20,6 +20,8 @@ from pydantic import Field, field_validator, model_validator
 
 from faceshield.config import Config, Paths
 from faceshield.evaluation.development import check_apart
+from faceshield.evaluation.metrics.meteor import meteor_is_there
+from faceshield.evaluation.predict import dialogues_of
 from faceshield.evaluation.repeats import collected, mean_std
 from faceshield.evaluation.table import table
 from faceshield.model import checkpoint_hash, resolve_model
@@ -50,6 +52,7 @@ class SweepConfig(Config):
         test: samples to score every run on; None = no metrics, the losses alone.
         dev: samples that choose its threshold; None = judged by its words.
         references: dialogues of the test samples that texts are scored against, see `predict`; none: the tasks' plain answers.
+        meteor: whether texts are scored by METEOR too, which needs Java.
         tasks: to ask of the test samples.
         criterion: of the threshold, see `choose_threshold`.
     """
@@ -67,6 +70,7 @@ class SweepConfig(Config):
     test: Path | None = None
     dev: Path | None = None
     references: Paths = Field(default_factory=list)
+    meteor: bool = False
     tasks: tuple[str, ...] = tuple(TASKS)
     criterion: str = "eer"
 
@@ -176,7 +180,10 @@ def run_sweep(config: SweepConfig, *, report: Report | None = None) -> Results:
         RecordError, FileNotFoundError: the sets cannot be read.
     """
     tell = report or (lambda row: None)
+    if config.meteor:
+        meteor_is_there()
     if config.test is not None:  # faults in the sets are told now, not after the first training
+        dialogues_of(config.references)
         tested = read_jsonl(config.test, Sample)
         if config.dev is not None:
             check_apart(read_jsonl(config.dev, Sample), config.dev, tested, config.test)
@@ -218,7 +225,8 @@ def _metrics(config: SweepConfig, run: Run, tell: Report) -> dict[str, Any]:
     assert config.test is not None
     scores = run.folder / "scores"
     sets = [file_sha256(file) for file in (config.dev, config.test, *config.references) if file is not None]
-    told = config.model_dump(mode="json", include={"test", "dev", "references", "tasks", "criterion"})
+    told = config.model_dump(mode="json", include={"test", "dev", "tasks", "criterion"})
+    told |= {"references": list(map(str, config.references))} if config.references else {}
     begun(scores, "sweep", {**told, "sets": sets})
     file = scores / METRICS_FILE
     if file.is_file():
@@ -231,7 +239,7 @@ def _metrics(config: SweepConfig, run: Run, tell: Report) -> dict[str, Any]:
 
     return measure(
         run.checkpoint, scores, test=config.test, dev=config.dev, tasks=config.tasks, criterion=config.criterion,
-        references=config.references, system=f"{run.variant}/seed-{run.seed}", progress=progress,
+        references=config.references, meteor=config.meteor, system=f"{run.variant}/seed-{run.seed}", progress=progress,
     )  # fmt: skip
 
 

@@ -21,7 +21,8 @@ from faceshield.model import checkpoint_hash, read_info
 from faceshield.model.checkpoint import INFO_FILE, CheckpointInfo
 from faceshield.provenance import file_sha256, write_json_atomic
 
-_LOOKS = ("face", "looks", "keep_tokens", "pvtm")  # of a predictor's options, what another use may do otherwise
+# Of a predictor's options, what another use may do otherwise.
+_LOOKS = ("face", "looks", "keep_tokens", "pvtm", "pvtm_seed")
 
 
 class ThresholdConfig(Config):

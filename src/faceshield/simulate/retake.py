@@ -1,7 +1,8 @@
 """Takes the pictures of a samples file again with a careless camera: turned, cut narrower, lit, grained and blurred otherwise.
 
-What a picture is does not change by that, so its type, cues, person and split stay, and its boxes move along. Training on both
-keeps a model from taking an unusual exposure for an attack. Every class is treated alike. Copy j of picture i depends on the
+What a picture is does not change by that, so its type, person and split stay (of cues, those of colour go), and its boxes move
+along. Training on both keeps a model from taking an unusual exposure for an attack. An attack must stay in view, and a bona
+fide picture is framed as if it had one too: else a narrow framing would speak for bona fide. Copy j of picture i depends on the
 seed, i and j alone, so the number of workers, an interruption and a second run change nothing.
 
     retake(Path("samples.jsonl"), Path("retaken"), RetakeConfig(seed=1))
@@ -19,15 +20,15 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from faceshield.images import load_rgb
-from faceshield.provenance import begun, check_not_read, file_sha256, write_run
+from faceshield.provenance import BEGUN_FILE, begun, file_sha256, write_run
 from faceshield.records import JsonlWriter, Sample, image_path, read_jsonl, write_jsonl
 from faceshield.simulate.camera import jpeg
 from faceshield.simulate.dataset import in_order, without_colour
 from faceshield.simulate.portrait import Box
 
 _LUMA = np.asarray([0.299, 0.587, 0.114], np.float32)
-_KEPT = 0.6
-"""Share of every attack box that must still be seen; a framing that loses more is drawn again."""
+_KEPT, _PLENTY = 0.6, 0.3
+"""An attack is in view where so much of its box is, or where it fills so much of the new picture; else it is framed anew."""
 _DRAWS = 8
 _SIDE = 224
 """The longer side that blur is counted for: the simulator's, and that of the crops the tiny model looks at."""
@@ -148,6 +149,12 @@ def moved(box: Box, how: Retake, size_wh: tuple[int, int]) -> tuple[Box, float]:
     return (round(x0, 1), round(y0, 1), round(x1, 1), round(y1, 1)), share
 
 
+def in_view(box: Box, how: Retake, size_wh: tuple[int, int]) -> bool:
+    """Whether an attack in an xyxy box of a picture of `size_wh` pixels can still be seen in the new one."""
+    (x0, y0, x1, y1), share = moved(box, how, size_wh)
+    return share >= _KEPT or (x1 - x0) * (y1 - y0) >= _PLENTY * size_wh[0] * size_wh[1]
+
+
 def _axes(how: Retake) -> tuple[float, float]:
     return math.cos(math.radians(how.turn)), math.sin(math.radians(how.turn))
 
@@ -196,11 +203,13 @@ def retake(
 
     Raises:
         ValueError: `out` is the samples' own folder, or holds something else.
-        ImageError: a picture cannot be read; what was made before it stays.
+        ImageError: a picture cannot be read; nearly all that was made before it stays.
     """
     finished, partial = out / "samples.jsonl", out / "samples.partial.jsonl"
-    check_not_read([finished], [samples])
     rows = read_jsonl(samples, Sample)
+    of_another = not (out / BEGUN_FILE).is_file() and any((out / name).exists() for name in (finished.name, "images"))
+    if out.resolve() == samples.parent.resolve() or of_another:
+        raise ValueError(f"{out} holds other samples or pictures — expected a folder of its own — choose another --out")
     begun(out, "retake", {**asdict(config), "samples": file_sha256(samples)})
     if finished.is_file():
         return finished
@@ -224,6 +233,7 @@ class _Retaker:
 
     def __init__(self, rows: Sequence[Sample], samples: Path, out: Path, config: RetakeConfig) -> None:
         self.rows, self.samples, self.out, self.config = rows, samples, out, config
+        self.attacks = [row for row in rows if row.boxes]
 
     def __call__(self, index: int) -> Sample:
         copy, place = divmod(index, len(self.rows))
@@ -241,13 +251,16 @@ class _Retaker:
         return Sample.model_validate({**row.model_dump(), **told})
 
     def _draw(self, row: Sample, rng: np.random.Generator) -> Retake:
+        shown = row
+        if self.attacks and not row.boxes:  # in another's place, so that framings tell nothing
+            shown = self.attacks[int(rng.integers(len(self.attacks)))]
         how = draw_retake(rng)
         for _ in range(_DRAWS):
-            if all(moved(box, how, row.size_wh)[1] >= _KEPT for box in row.boxes):
+            if all(in_view(box, how, shown.size_wh) for box in shown.boxes):
                 return how
             other = draw_retake(rng)
             how = replace(how, turn=other.turn, seen=other.seen, shift=other.shift, beyond=other.beyond)
         return replace(how, turn=0.0, seen=1.0, shift=(0.0, 0.0))
 
 
-__all__ = ["Retake", "RetakeConfig", "draw_retake", "expose", "moved", "retake"]
+__all__ = ["Retake", "RetakeConfig", "draw_retake", "expose", "in_view", "moved", "retake"]

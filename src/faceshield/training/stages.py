@@ -177,7 +177,7 @@ def _prepared(config: StageConfig) -> Trainee:
 
 def _configure(model: Any, processor: Any, config: StageConfig) -> None:
     """Writes the ablations into the model's and the processor's own settings: a checkpoint says how it was trained."""
-    of_model = {name for name in vars(model.config) if name == "use_savp" or name.startswith("pvtm_")}
+    of_model = {name for name in vars(model.config) if name in ("use_savp", "answer_tokens") or name.startswith("pvtm_")}
     of_processor = {name for name in vars(processor) if name.startswith("savp_")}
     for group, wanted, changeable in (("model", config.model, of_model), ("processor", config.processor, of_processor)):
         for name in sorted(set(wanted) - changeable):

@@ -95,6 +95,16 @@ def count_matches(candidates: Sequence[str], references: Sequence[str]) -> Float
     return counts
 
 
+def meteor_is_there() -> None:
+    """Asks for Java and the program before anything long begins.
+
+    Raises:
+        RuntimeError, ModuleNotFoundError: one of them is missing; the message says how to get it.
+    """
+    _java()
+    _jar()
+
+
 def _java() -> str:
     java = shutil.which("java")
     if java is None:

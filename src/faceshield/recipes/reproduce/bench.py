@@ -247,7 +247,7 @@ def _written(
     """
     backend = BackendConfig(kind="grammar", wording=wording)
     files = [("dialogues", "train", GenerateConfig().tasks), ("captions", "train", ("caption",))]
-    if wording == "rich":
+    if wording == "rich" and (folder / "test.jsonl").is_file():
         files.append(("references", "test", (REASONING.name,)))
     for file, part, tasks in files:
         config = GenerateConfig(tasks=tasks, backend=backend)

@@ -20,13 +20,13 @@ from faceshield.baselines import foreign_type
 from faceshield.config import read_yaml
 from faceshield.model import count_parameters, resolve_model
 from faceshield.model.checkpoint import weights_folder
-from faceshield.provenance import begun
+from faceshield.provenance import begun, file_sha256
 from faceshield.recipes.finetune import SMALL
 from faceshield.recipes.measure import METRICS_FILE, measure
 from faceshield.recipes.reproduce.bench import FOUNDATION, Bench, Protocol, Scale, Wording
 from faceshield.recipes.reproduce.paper import SYSTEMS, Entry, Row, System
 from faceshield.recipes.sweep import SweepConfig, override, run_sweep
-from faceshield.tasks import COARSE, FINE, TASKS
+from faceshield.tasks import COARSE, FINE, REASONING, TASKS
 from faceshield.training.tower_config import TowersConfig
 
 TIMES_FILE = "times.jsonl"
@@ -163,7 +163,7 @@ class Reproduction:
                 seen.append(f"{name} {first}, then {of_sources:,}")
             among = f" with {FOUNDATION}'s among them" if FOUNDATION in self.bench.domains else ""
             found.append(f"Pictures seen on {FOUNDATION}, then on the sources{among}: {'; '.join(seen)}.")
-        less = [row.label for row in entry.rows if SYSTEMS[row.system].changes]
+        less = dict.fromkeys(row.system for row in entry.rows if SYSTEMS[row.system].changes)
         if less and self.init is None:
             found.append(f"{', '.join(less)}: so from the foundation on, which was trained with SAVP and PVTM.")
         if self.init is not None and any(set(protocol.test) - set(protocol.train) for protocol in protocols):
@@ -259,7 +259,7 @@ class Reproduction:
             },
             settings={"cache": str(self.out / "cache"), "threads": self.threads},
             variants={variant: dict(system.changes)},
-            repeat=repeat, seed=self.seed, test=test, dev=dev,
+            repeat=repeat, seed=self.seed, test=test, dev=dev, references=self.bench.references(protocol), meteor=self.meteor,
         )  # fmt: skip
         seeds = [out / variant / f"seed-{seed}" for seed in range(self.seed, self.seed + repeat)]
         wanted = [seed / "scores" / METRICS_FILE for seed in seeds]
@@ -328,11 +328,14 @@ class Reproduction:
     ) -> dict[str, Any]:  # fmt: skip
         dev = None if asked else self.bench.joined(protocol, "dev")
         test = self.bench.joined(protocol, "test")
+        references = self.bench.references(protocol) if REASONING.name in tasks else []
+        if references:
+            self._begun(out, {"references": [file_sha256(file) for file in references]})
 
         def work() -> None:
             measure(
                 model, out, test=test, dev=dev, tasks=tasks, system=what, asked=asked, store=False,
-                references=self.bench.references(protocol), meteor=self.meteor,
+                references=references, meteor=self.meteor,
             )  # fmt: skip
 
         self.step(f"score {what}", out / METRICS_FILE, work)
