@@ -35,7 +35,7 @@ REPORT_FIELDS = [
 
 # name -> its parameters in order, "=" where there is a default, "*" before those by keyword alone
 SIGNATURES: list[tuple[Any, str]] = [
-    (FaceShieldPredictor.from_pretrained, "model= *device= *dtype= *threshold= *pvtm= *detector= *keep_tokens="),
+    (FaceShieldPredictor.from_pretrained, "model= *device= *dtype= *threshold= *pvtm= *pvtm_seed= *detector= *keep_tokens="),
     (FaceShieldPredictor.inspect, "self image *face= *tasks="),
     (FaceShieldPredictor.inspect_many, "self images *face= *tasks= *batch_size="),
     (FaceShieldPredictor.detect, "self image *face="),
@@ -47,6 +47,7 @@ SIGNATURES: list[tuple[Any, str]] = [
 ]
 
 OPTIONS = {
+    "retake": ["--out", "--copies", "--seed", "--workers"],
     "simulate": ["--faces", "--count", "--seed", "--out", "--types", "--landmarks", "--audit"],
     "prepare": ["--out", "--frames-per-video", "--crop", "--workers", "--types", "--boxes", "--strict"],
     "split": ["--out", "--protocol", "--name", "--train", "--test", "--attack", "--seed"],
@@ -59,7 +60,18 @@ OPTIONS = {
     "assemble": [],
     "train": ["--show-batch", "--cache-features", "--repeat", "--dev", "--test"],
     "finetune": ["--out", "--model", "--face", "--tasks", "--criterion", "--seed"],
-    "predict": ["--model", "--out", "--tasks", "--pvtm", "--endpoint", "--api-key-env", "--prompt", "--retry-errors"],
+    "predict": [
+        "--model",
+        "--out",
+        "--tasks",
+        "--pvtm",
+        "--pvtm-seed",
+        "--references",
+        "--endpoint",
+        "--api-key-env",
+        "--prompt",
+        "--retry-errors",
+    ],
     "score": ["--out", "--model", "--threshold-from", "--criterion"],
     "faithfulness": ["--model", "--out", "--hide", "--controls", "--seed"],
     "calibrate": ["--out", "--model", "--criterion", "--face"],
@@ -98,7 +110,7 @@ def test_signatures_stay(function: Any, expected: str) -> None:
 
 def test_the_defaults_that_docs_promise() -> None:
     defaults = inspect.signature(FaceShieldPredictor.from_pretrained).parameters
-    assert defaults["model"].default == "tiny" and defaults["pvtm"].default == "off"
+    assert defaults["model"].default == "tiny" and defaults["pvtm"].default is None  # as the checkpoint says
     assert inspect.signature(FaceShieldPredictor.inspect).parameters["face"].default == "detect"
 
 

@@ -126,11 +126,13 @@ def test_a_picture_without_colour_names_no_colour(tmp_path: Path) -> None:
     Image.fromarray(disc((10.0, 10.0, 80.0, 80.0), (96, 96))).save(tmp_path / "p.png")
     row = Sample(
         id="a", image="p.png", dataset="d", is_attack=True, presentation_type="Print", original_label="p",
-        boxes=[(10.0, 10.0, 80.0, 80.0)], size_wh=(96, 96), meta={"cues": ["faded print colours", "a paper crease"]},
+        boxes=[(10.0, 10.0, 80.0, 80.0)], size_wh=(96, 96),
+        meta={"cues": ["faded print colours", "a paper crease"], "sha256": "that of p.png"},
     )  # fmt: skip
     write_jsonl(tmp_path / "samples.jsonl", [row])
     copies = read_jsonl(retake(tmp_path / "samples.jsonl", tmp_path / "out", RetakeConfig(copies=60), workers=1), Sample)
     for copy in copies:
+        assert "sha256" not in copy.meta
         assert ("faded print colours" in copy.meta["cues"]) == (copy.meta["retake"]["grey"] < 1)
     assert {copy.meta["retake"]["grey"] == 1 for copy in copies} == {True, False}
 

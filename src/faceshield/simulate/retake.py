@@ -245,6 +245,7 @@ class _Retaker:
         name = f"images/{index:06d}.jpg"
         Image.fromarray(picture).save(self.out / name, quality=95, subsampling=0)
         meta = {**row.meta, "retake": asdict(how)}
+        meta.pop("sha256", None)  # another picture's
         if how.grey == 1 and "cues" in row.meta:
             meta["cues"] = list(without_colour(tuple(row.meta["cues"])))
         told = {"id": f"{row.id}-r{copy}", "image": name, "boxes": boxes, "size_wh": rgb.shape[1::-1], "meta": meta}
