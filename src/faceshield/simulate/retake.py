@@ -3,7 +3,7 @@
 What a picture is does not change by that, so its type, person and split stay (of cues, those of colour go), and its boxes move
 along. Training on both keeps a model from taking an unusual exposure for an attack. An attack must stay in view, and a bona
 fide picture is framed as if it had one too: else a narrow framing would speak for bona fide. Copy j of picture i depends on the
-seed, i and j alone, so the number of workers, an interruption and a second run change nothing.
+samples, the seed, i and j alone, so the number of workers, an interruption and a second run change nothing.
 
     retake(Path("samples.jsonl"), Path("retaken"), RetakeConfig(seed=1))
 """
