@@ -388,17 +388,13 @@ class FaceShieldPredictor:
 
     def _threshold_notes(self, face: FaceMode) -> list[str]:
         """How the scores are made otherwise than those that the threshold was chosen on, as far as its origin says."""
+        if not self.chosen_with:
+            return []
         masked = {name: value for name, value in self.settings.items() if name in ("pvtm", "pvtm_seed")}
         now = {"face": face, "keep_tokens": str(self.keep_tokens or "all"), **masked}
-        then = (
-            {"face": face, "keep_tokens": "all", "pvtm": "off", "pvtm_seed": "0", **self.chosen_with}
-            if self.chosen_with
-            else now
-        )
+        then = {"face": face, "keep_tokens": "all", "pvtm": "off", "pvtm_seed": "0", **self.chosen_with}
         changed = [f"{name} {then[name]}" for name, value in now.items() if str(then[name]) != value]
-        if not changed:
-            return []
-        return [f"the threshold was chosen with {', '.join(changed)}; so used, its error rates are others"]
+        return changed and [f"the threshold was chosen with {', '.join(changed)}; so used, its error rates are others"]
 
     def _judge(self, looks: Sequence[Look], tasks: Collection[str]) -> list[Findings]:
         """What the model finds in each crop, of scores in its surroundings too, if it looks at them."""

@@ -170,11 +170,13 @@ def test_every_row_is_scored_against_the_words_that_were_learnt(
     engine.metrics("FaceShield", protocol, 1)
     assert told["ours"] == (wanted, True)
     engine._scored("a baseline", "model", tmp_path / "a", protocol, tasks=("coarse", "fine"))
-    engine._scored("a general model", "model", tmp_path / "b", protocol)
+    engine.models = {"LLaVA": ("model", "http://127.0.0.1:1/v1")}
+    for _ in range(2):  # and once it is there
+        engine.metrics("LLaVA", protocol, 1)
     assert told["coarse", "fine"] == ([], True) and told[tuple(TASKS)] == (wanted, True)
     write_jsonl(wanted[0], read_jsonl(wanted[0], Dialogue)[:1])
     with pytest.raises(ValueError, match="begun with references"):
-        engine._scored("a general model", "model", tmp_path / "b", protocol)
+        engine.metrics("LLaVA", protocol, 1)
 
 
 def test_samples_of_other_data_sets_are_refused_with_their_names(samples_jsonl: Path, tmp_path: Path) -> None:

@@ -316,21 +316,21 @@ class Reproduction:
                 return _read(scores / METRICS_FILE)
             raise NotAvailable("published weights that are not here; give them as --model NAME=FOLDER, or NAME=MODEL@ENDPOINT")
         model, endpoint = self.models[name]
-        self._begun(scores, {"model": model})
         ours = endpoint is None and foreign_type(resolve_model(model)) is None  # Bunny, assembled: it has no settings
         key = [override("api_key_env", self.api_key_env)] if endpoint and self.api_key_env else []
         asked = {"prompt": "zero-shot", "endpoint": endpoint, "settings": [] if ours else [*key, *self.settings]}
-        return self._scored(f"{name} on {protocol.name}", model, scores, protocol, asked=asked)
+        return self._scored(f"{name} on {protocol.name}", model, scores, protocol, asked=asked, begun_with={"model": model})
 
     def _scored(
         self, what: str, model: str | Path, out: Path, protocol: Protocol, *, tasks: tuple[str, ...] = tuple(TASKS),
-        asked: Mapping[str, Any] | None = None,
+        asked: Mapping[str, Any] | None = None, begun_with: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:  # fmt: skip
         dev = None if asked else self.bench.joined(protocol, "dev")
         test = self.bench.joined(protocol, "test")
         references = self.bench.references(protocol) if REASONING.name in tasks else []
-        if references:
-            self._begun(out, {"references": [file_sha256(file) for file in references]})
+        of_words = {"references": [file_sha256(file) for file in references]} if references else {}
+        if told := {**(begun_with or {}), **of_words}:
+            self._begun(out, told)
 
         def work() -> None:
             measure(
