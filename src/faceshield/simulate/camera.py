@@ -15,9 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from faceshield.simulate.portrait import FloatImage
-
-_LUMA = np.asarray([0.299, 0.587, 0.114], np.float32)
+from faceshield.simulate.portrait import LUMA, FloatImage
 
 
 @dataclass(frozen=True)
@@ -212,10 +210,10 @@ def _expose(light: FloatImage, camera: CameraSettings) -> FloatImage:
     corner = 1 - camera.vignette * 0.5 * (down[:, None] ** 2 + across[None, :] ** 2)
     toned = np.power(light.clip(1e-4, 1), np.float32(camera.gamma))
     if camera.saturation == 0:  # the balance then tones the greys, as old paper and night cameras do
-        toned[:] = (toned @ _LUMA)[..., None]
+        toned[:] = (toned @ LUMA)[..., None]
     toned *= camera.gain * corner[..., None] * np.asarray(camera.balance, np.float32)
     if camera.saturation:
-        grey = toned @ _LUMA
+        grey = toned @ LUMA
         toned = grey[..., None] + camera.saturation * (toned - grey[..., None])
     toned = 0.5 + camera.contrast * (toned - 0.5)
     return (camera.lift + (1 - camera.lift) * toned).clip(0, 1).astype(np.float32)
@@ -257,6 +255,7 @@ def _motion_blur(image: FloatImage, length: float, angle: float) -> FloatImage:
 
 
 def jpeg(picture: Image.Image, quality: int) -> Image.Image:
+    """An RGB picture as it comes back from a JPEG of this quality (1..95)."""
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=quality)
     buffer.seek(0)

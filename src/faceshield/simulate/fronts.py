@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
 from faceshield.simulate.limbs import Limb, paint_limb
-from faceshield.simulate.portrait import CANVAS, LANDMARKS, OUTLINE, FloatImage, Front, Mask, Points, fill_polygon
+from faceshield.simulate.portrait import CANVAS, LANDMARKS, LUMA, OUTLINE, FloatImage, Front, Mask, Points, fill_polygon
 
 HEALTH_MASK, HAND, HEADSET = "a health mask", "a hand at the face", "a headset"
 _RATES = {HEALTH_MASK: 0.05, HAND: 0.04, HEADSET: 0.025}
-_LUMA = np.float32([0.299, 0.587, 0.114])
 _Y, _X = np.mgrid[0:CANVAS, 0:CANVAS].astype(np.float32)
 
 
@@ -45,7 +44,7 @@ def draw_front(
 def _light_of(image: FloatImage, points: Points) -> tuple[Mask, float]:
     """How light falls on the face: a smooth field of mean 1 over it, and the level that white has there."""
     face = fill_polygon(points[OUTLINE]) > 0.5
-    grey = image @ _LUMA
+    grey = image @ LUMA
     if not face.any():
         return np.ones_like(grey), 0.8
     soft = Image.fromarray((grey.clip(0, 1) * 255).astype(np.uint8)).filter(ImageFilter.GaussianBlur(16))

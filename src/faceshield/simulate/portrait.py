@@ -20,6 +20,8 @@ Mask = NDArray[np.float32]
 Points = NDArray[np.float32]
 """(N, 2) float32, x then y, in pixels; pixel centres lie at whole numbers."""
 
+LUMA: NDArray[np.float32] = np.asarray([0.299, 0.587, 0.114], np.float32)
+"""(3,) weights of red, green, blue in how light a colour looks (BT.601)."""
 CANVAS = 288
 """Side of the square on which scenes are composed, in pixels."""
 WHOLE_CANVAS: Box = (0.0, 0.0, float(CANVAS), float(CANVAS))

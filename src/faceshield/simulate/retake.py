@@ -24,9 +24,8 @@ from faceshield.provenance import BEGUN_FILE, begun, file_sha256, write_run
 from faceshield.records import JsonlWriter, Sample, image_path, read_jsonl, write_jsonl
 from faceshield.simulate.camera import jpeg
 from faceshield.simulate.dataset import in_order, without_colour
-from faceshield.simulate.portrait import Box
+from faceshield.simulate.portrait import LUMA, Box
 
-_LUMA = np.asarray([0.299, 0.587, 0.114], np.float32)
 _KEPT, _PLENTY = 0.6, 0.3
 """An attack is in view where so much of its box is, or where it fills so much of the new picture; else it is framed anew."""
 _DRAWS = 8
@@ -125,7 +124,7 @@ def expose(
     light = np.asarray(picture, np.float32) / 255
     light = np.power(light, np.float32(how.gamma)) * np.float32(how.gain) * np.asarray(how.balance, np.float32)
     if how.grey:
-        light += np.float32(how.grey) * ((light @ _LUMA)[..., None] - light)
+        light += np.float32(how.grey) * ((light @ LUMA)[..., None] - light)
     if how.noise:
         luma = rng.standard_normal((*light.shape[:2], 1), dtype=np.float32)
         colour = rng.standard_normal(light.shape, dtype=np.float32)
