@@ -8,7 +8,8 @@
 # With INIT=CHECKPOINT its towers and language model go on instead (a further cycle): no language stage, no stage 1; with GROW its
 # vision tower becomes deeper first, e.g. GROW='{num_hidden_layers: 6}'.
 # Environment: OUT (runs/tiny), SIZE=full|short|cycle|toy, SEED (0, added to those of the pictures), THREADS (2), WORKERS (2),
-# ALSO=OUT of an earlier cycle, whose training pictures are learnt from once more, TOWER_MINUTES, SFT_MINUTES, ABLATIONS=1 for the
+# RETAKE=1 to learn beside each training picture from one more exposure of it (`faceshield retake`; 2: two more), ALSO=OUT of an
+# earlier cycle, whose training pictures are learnt from once more, TOWER_MINUTES, SFT_MINUTES, ABLATIONS=1 for the
 # two trainings without SAVP and without PVTM, PYTHON.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -18,6 +19,7 @@ OUT=${OUT:-runs/tiny}
 SIZE=${SIZE:-full}
 INIT=${INIT:-}
 ALSO=${ALSO:-}
+RETAKE=${RETAKE:-0}
 SEED=${SEED:-0}
 THREADS=${THREADS:-2}
 WORKERS=${WORKERS:-2}
@@ -74,6 +76,10 @@ for i in "${!SOURCES[@]}"; do
     folder=$OUT/data/$source-$name
     step "simulate $source $name" "$folder/run.json" \
       faceshield simulate --faces "$from" --count "$count" --seed $seed --split "$split" --workers "$WORKERS" --out "$folder"
+    if [ "$split" = train ] && [ "$RETAKE" != 0 ]; then
+      step "retake $source $name" "$folder-again/run.json" \
+        faceshield retake "$folder/samples.jsonl" --out "$folder-again" --copies "$RETAKE" --seed $seed --workers "$WORKERS"
+    fi
     seed=$((seed + 1))
   done
 done
@@ -81,13 +87,18 @@ done
 # The language model learns from pictures that the towers have not seen: of those they have, their features are surer than of others.
 samples=() dialogues=() captions=()
 for source in "${SOURCES[@]}"; do
-  later=$OUT/data/$source-later
-  step "dialogues $source" "$later/dialogues.jsonl" faceshield generate "$later/samples.jsonl" --out "$later/dialogues.jsonl"
-  [ -n "$INIT" ] || step "captions $source" "$later/captions.jsonl" \
-    faceshield generate "$later/samples.jsonl" --out "$later/captions.jsonl" --tasks caption
-  samples+=("$OUT/data/$source-train/samples.jsonl" "$OUT/data/$source-dev/samples.jsonl")
-  dialogues+=("$later/dialogues.jsonl")
-  captions+=("$later/captions.jsonl")
+  exposures=("")
+  [ "$RETAKE" = 0 ] || exposures+=("-again")
+  for exposure in "${exposures[@]}"; do
+    later=$OUT/data/$source-later$exposure
+    step "dialogues $source$exposure" "$later/dialogues.jsonl" faceshield generate "$later/samples.jsonl" --out "$later/dialogues.jsonl"
+    [ -n "$INIT" ] || step "captions $source$exposure" "$later/captions.jsonl" \
+      faceshield generate "$later/samples.jsonl" --out "$later/captions.jsonl" --tasks caption
+    samples+=("$OUT/data/$source-train$exposure/samples.jsonl")
+    dialogues+=("$later/dialogues.jsonl")
+    captions+=("$later/captions.jsonl")
+  done
+  samples+=("$OUT/data/$source-dev/samples.jsonl")
   [ -z "$ALSO" ] || samples+=("$ALSO/data/$source-train/samples.jsonl")
 done
 
