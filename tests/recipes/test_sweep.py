@@ -153,6 +153,12 @@ def test_a_stage_repeated(sets: dict[str, Path], checkpoint: Path, tmp_path: Pat
     assert f"{100 * statistics.fmean(aucs):.2f} ± {100 * statistics.stdev(aucs):.2f}" in table({"both": both})
     losses = json.loads((tmp_path / "out/results.json").read_text())["loss"][""]
     assert losses["runs"] == 2 and losses["std"] > 0
+    # Texts that they are scored against are read before anything is trained, and belong to what was begun.
+    given_texts = ["--repeat", 2, "--test", sets["test"], "--dev", sets["dev"], "--references"]
+    missing = run("pretrain", *told, *given_texts, tmp_path / "no.jsonl")
+    assert isinstance(missing.exception, FileNotFoundError) and "no.jsonl" in str(missing.exception)
+    other = run("pretrain", *told, "log_every=1", *given_texts, sets["dialogues"])
+    assert "begun with" in str(other.exception)
     # A third one on other data would be in one mean with these.
     for name, refused in (("test", "begun with sets"), ("dialogues", "begun with content")):
         whole = sets[name].read_text()
@@ -163,7 +169,8 @@ def test_a_stage_repeated(sets: dict[str, Path], checkpoint: Path, tmp_path: Pat
 
 
 def test_what_cannot_be_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "without --repeat" in str(run("sft", "--test", "a.jsonl").exception)
+    for name in ("--test", "--dev", "--references"):
+        assert "without --repeat" in str(run("sft", name, "a.jsonl").exception)
     assert "expected pretrain or sft" in str(run("threshold", "--repeat", "2").exception)
     assert "dialogues is missing" in str(run("sft", "init=tiny", "out=x", "--repeat", "2").exception)
     monkeypatch.setenv("WORLD_SIZE", "2")

@@ -35,6 +35,9 @@ def train(
     ] = None,
     test: Annotated[Path | None, typer.Option(help="Samples that every repeat is scored on; or test=FILE of a sweep.")] = None,
     dev: Annotated[Path | None, typer.Option(help="Samples that choose each repeat's threshold.")] = None,
+    references: Annotated[
+        list[Path] | None, typer.Option(help="Dialogues of the test samples that each repeat's texts are scored against.")
+    ] = None,
 ) -> None:
     """Train a stage: foundation-towers, foundation-lm, pretrain, sft, baseline; or a sweep; or choose a threshold."""
     given = list(overrides or [])
@@ -44,12 +47,15 @@ def train(
     source = None if named else config
     if cache_features is not None:
         given.append(f"{'settings.' if stage == 'sweep' else ''}cache_features={str(cache_features).lower()}")
-    if stage != "sweep" and repeat is None and (test is not None or dev is not None):
-        raise ValueError("--test and --dev without --repeat — expected it — add --repeat 1, or use `predict` and `score`")
+    if stage != "sweep" and repeat is None and (test or dev or references):
+        raise ValueError(
+            "--test, --dev or --references without --repeat — expected it — add --repeat 1, or use `predict` and `score`"
+        )
     if stage == "sweep" or repeat is not None:
         if show_batch:
             raise ValueError("--show-batch of a sweep — expected one stage — name its config, without --repeat")
-        _sweep(_sweep_of(stage, source, given, repeat=repeat, test=test, dev=dev))
+        named_files = {"test": test, "dev": dev, "references": [str(file) for file in references or ()] or None}
+        _sweep(_sweep_of(stage, source, given, repeat=repeat, **named_files))
         return
     if stage == "foundation-towers":
         from faceshield.training.foundation import train_towers
@@ -108,7 +114,7 @@ def _stage(config: Path, overrides: list[str]) -> str:
     return str(stage)
 
 
-def _sweep_of(stage: str, source: Path | None, given: list[str], **options: int | Path | None) -> SweepConfig:
+def _sweep_of(stage: str, source: Path | None, given: list[str], **options: int | Path | list[str] | None) -> SweepConfig:
     """The sweep of a config: its own, or one stage repeated."""
     from faceshield.config import read_override
     from faceshield.recipes.sweep import SweepConfig, override
