@@ -109,10 +109,10 @@ def test_an_assistant_that_is_down_stops_the_run_and_rejects_nothing(tmp_path: P
 
     def work(item: int) -> Outcome:
         if down and item >= 10:
-            return Outcome(rejects=[{"id": str(item), "filter": "no-call", "reason": "refused"}], failed=True)
+            return Outcome(rejects=[{"id": str(item), "filter": "no-call", "reason": "refused"}], up=False)
         return Outcome(rows=[{"id": str(item)}])
 
-    with pytest.raises(AssistantDown, match="20 items in a row got no answer .last: refused."):
+    with pytest.raises(AssistantDown, match="20 calls in a row got no answer .last: refused."):
         stage(tmp_path, work)
     down = False
     result = stage(tmp_path, work)
@@ -122,18 +122,63 @@ def test_an_assistant_that_is_down_stops_the_run_and_rejects_nothing(tmp_path: P
 def test_single_failures_between_answers_are_rejects_in_their_place(tmp_path: Path) -> None:
     def work(item: int) -> Outcome:
         if item in (3, 4, 39):
-            return Outcome(rejects=[{"id": str(item), "filter": "no-call", "reason": "hang"}], failed=True)
-        return Outcome(rows=[{"id": str(item)}])
+            return Outcome(rejects=[{"id": str(item), "filter": "no-call", "reason": "hang"}], up=False)
+        return Outcome(rows=[{"id": str(item)}], up=None if item == 5 else True)
 
     assert (stage(tmp_path, work).rows, stage(tmp_path, work).rejects) == (37, 3)
 
 
 def test_nothing_at_all_answers_and_the_input_is_short(tmp_path: Path) -> None:
     def work(item: int) -> Outcome:
-        return Outcome(rejects=[{"id": "x", "filter": "no-call", "reason": "refused"}], failed=True)
+        return Outcome(rejects=[{"id": "x", "filter": "no-call", "reason": "refused"}], up=False)
 
-    with pytest.raises(AssistantDown, match="2 items"):
+    with pytest.raises(AssistantDown, match="2 calls"):
         run_stage(tmp_path / "o.jsonl", [1, 2], work, config={}, seed=0, inputs=[])
+
+
+def test_an_assistant_that_is_down_when_a_run_goes_on_costs_nothing(tmp_path: Path) -> None:
+    down = False
+
+    def work(item: int) -> Outcome:
+        if item == 30 and not down:
+            raise KeyboardInterrupt
+        if item % 5 == 1:
+            return Outcome(rows=[{"id": str(item)}])  # no call: it says nothing of the assistant
+        if down:
+            return Outcome(rejects=[{"id": str(item), "filter": "no-call", "reason": "refused"}], up=False)
+        return Outcome(rows=[{"id": str(item)}], up=True)
+
+    with pytest.raises(KeyboardInterrupt):
+        stage(tmp_path, work)
+    down = True
+    with pytest.raises(AssistantDown, match="8 calls"):  # what earlier runs were answered does not say that it is up now
+        stage(tmp_path, work)
+    result = stage(tmp_path, lambda item: Outcome(rows=[{"id": str(item)}], up=True))
+    assert (result.rows, result.rejects, result.items) == (40, 0, 40)
+
+
+def test_calls_are_counted_not_items(tmp_path: Path) -> None:
+    lost = [{"id": str(number), "filter": "no-call", "reason": "refused"} for number in range(10)]
+    seen: list[int] = []
+
+    def work(item: int) -> Outcome:
+        seen.append(item)
+        return Outcome(rejects=lost, up=False) if item else Outcome(rows=[{"id": "0"}], up=True)
+
+    with pytest.raises(AssistantDown, match="20 calls"):
+        stage(tmp_path, work)
+    assert seen == [0, 1, 2]
+
+
+def test_two_runs_do_not_write_one_output(tmp_path: Path) -> None:
+    def work(item: int) -> Outcome:
+        if item == 7:
+            with pytest.raises(ValueError, match="another run is writing it"):
+                stage(tmp_path, Work())
+        return Outcome(rows=[{"id": str(item)}])
+
+    assert stage(tmp_path, work).rows == len(ITEMS)
+    assert [json.loads(line)["id"] for line in (tmp_path / "out.jsonl").read_text().splitlines()] == [str(n) for n in ITEMS]
 
 
 def test_another_runs_answers_are_set_aside(tmp_path: Path) -> None:

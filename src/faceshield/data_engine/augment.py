@@ -14,7 +14,7 @@ from pydantic import Field
 from faceshield.config import Config
 from faceshield.data_engine.backends import Backend, BackendConfig, NoAnswer, NoCall, lent_backend
 from faceshield.data_engine.contradictions import contradictions
-from faceshield.data_engine.stage import Outcome, StageResult, rejected, run_stage
+from faceshield.data_engine.stage import NO_CALL, Outcome, StageResult, rejected, run_stage
 from faceshield.engines import LOCAL, Engine
 from faceshield.records import Dialogue, Turn, read_jsonl, rebase_image
 
@@ -84,10 +84,11 @@ def reworded(row: Dialogue, count: int, backend: Backend, seed: int, first: int 
     try:
         pairs = backend.rewrite(row, count, seed=seed + first - 1)  # other words than an earlier run's
     except (NoAnswer, NoCall) as error:
-        name = "no-answer" if isinstance(error, NoAnswer) else "no-call"
+        name = "no-answer" if isinstance(error, NoAnswer) else NO_CALL
         outcome.rejects.append({"id": f"{row.id}:new", "filter": name, "reason": str(error)})
-        outcome.failed = isinstance(error, NoCall)
+        outcome.up = isinstance(error, NoAnswer)
         return outcome
+    outcome.up = True
     for number, pair in enumerate(pairs, start=first):
         new = Dialogue(
             id=f"{row.id}{_NEW}{number}",

@@ -20,7 +20,7 @@ from faceshield.data_engine.backends import Backend, BackendConfig, NoAnswer, No
 from faceshield.data_engine.contradictions import contradictions
 from faceshield.data_engine.duplicates import DuplicateConfig, DuplicateIndex
 from faceshield.data_engine.similarity import PictureTextSimilarity, SimilarityConfig
-from faceshield.data_engine.stage import Outcome, StageResult, rejected, run_stage
+from faceshield.data_engine.stage import NO_CALL, Outcome, StageResult, rejected, run_stage
 from faceshield.engines import LOCAL, Engine
 from faceshield.images import ImageError
 from faceshield.records import Dialogue, Record, image_path, read_jsonl, rebase_image
@@ -108,9 +108,10 @@ def filter_dialogues(
     with contextlib.ExitStack() as stack:
         if config.judge is not None:
             judge, engine = stack.enter_context(lent_backend(config.judge, engine, cache=cache, given=judge))
+        size = _CHUNK if config.similarity else 1
         return run_stage(
             out,
-            [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)],
+            [rows[start : start + size] for start in range(0, len(rows), size)],
             FilterWork(config, dialogues.absolute(), out.absolute(), judge),
             config=described, seed=None, inputs=[dialogues], backend=judge, engine=engine, progress=progress,
             admission=NoRepeats(config.duplicates) if config.duplicates else None,
@@ -137,9 +138,7 @@ class FilterWork:
             else:
                 outcome.rejects.append(rejected(row, *fault))
         kept = self._by_similarity(kept, outcome)
-        kept, unreached = self._by_judge(kept, outcome)
-        outcome.rows += kept
-        outcome.failed = unreached > 0 and not kept
+        outcome.rows += self._by_judge(kept, outcome)
         return outcome
 
     def _by_words(self, row: Dialogue) -> tuple[str, str] | None:
@@ -182,24 +181,26 @@ class FilterWork:
                     kept.append(row.model_copy(update={"meta": {**row.meta, "similarity": round(score, 4)}}))
         return kept
 
-    def _by_judge(self, rows: list[Dialogue], outcome: Outcome) -> tuple[list[Dialogue], int]:
+    def _by_judge(self, rows: list[Dialogue], outcome: Outcome) -> list[Dialogue]:
         if self.judge is None:
-            return rows, 0
-        kept, unreached = [], 0
+            return rows
+        kept = []
         for row in rows:
             try:
                 judgement = self.judge.judge(row)
+            except NoCall as error:
+                outcome.up = False
+                outcome.rejects.append(rejected(row, NO_CALL, str(error)))
+                continue
             except NoAnswer as error:
                 outcome.rejects.append(rejected(row, "judge", f"gave no judgement: {error}"))
-            except NoCall as error:
-                unreached += 1
-                outcome.rejects.append(rejected(row, "no-call", str(error)))
             else:
                 if judgement.keep:
                     kept.append(row)
                 else:
                     outcome.rejects.append(rejected(row, "judge", judgement.reason))
-        return kept, unreached
+            outcome.up = True
+        return kept
 
 
 class NoRepeats:
@@ -218,7 +219,7 @@ class NoRepeats:
                 passed.append(dialogue)
             else:
                 rejects.append(rejected(dialogue, "duplicate", f"nearly repeats {twin}"))
-        return Outcome(passed, rejects, outcome.failed)
+        return Outcome(passed, rejects, outcome.up)
 
     def recall(self, rows: Sequence[dict[str, Any]]) -> None:
         for row in rows:

@@ -18,7 +18,7 @@ from pydantic import Field, field_validator
 from faceshield.config import Config, near
 from faceshield.data_engine.backends import Backend, BackendConfig, NoAnswer, NoCall, Pair, lent_backend
 from faceshield.data_engine.backends.grammar import GrammarBackend
-from faceshield.data_engine.stage import Outcome, StageResult, run_stage
+from faceshield.data_engine.stage import NO_CALL, Outcome, StageResult, run_stage
 from faceshield.engines import LOCAL, Engine
 from faceshield.records import Dialogue, Sample, Turn, image_path, read_jsonl, rebase_image
 from faceshield.tasks import TASKS
@@ -142,7 +142,7 @@ def plan(samples: Sequence[Sample], tasks: Sequence[str], per_task: int, count: 
 
 def write_sample(sample: Sample, wanted: Mapping[str, int], backend: Backend, seed: int, image: Path) -> Outcome:
     """All dialogues of one sample; what could not be written is a reject with its reason."""
-    outcome, failed = Outcome(), False
+    outcome = Outcome()
     for task, count in wanted.items():
         if not count:
             continue
@@ -152,15 +152,16 @@ def write_sample(sample: Sample, wanted: Mapping[str, int], backend: Backend, se
         try:
             pairs = backend.write(sample, task, count, seed=seed, image=image)
         except NoAnswer as error:
+            outcome.up = True
             outcome.rejects.append(_reject(sample, task, "no-answer", str(error)))
         except NoCall as error:
-            failed = True
-            outcome.rejects.append(_reject(sample, task, "no-call", str(error)))
+            outcome.up = False
+            outcome.rejects.append(_reject(sample, task, NO_CALL, str(error)))
         except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
             outcome.rejects.append(_reject(sample, task, "picture", f"{sample.image}: {error.strerror or error}"))
         else:
+            outcome.up = True
             outcome.rows += [_dialogue(sample, task, index, pair, seed, backend) for index, pair in enumerate(pairs)]
-    outcome.failed = failed and not outcome.rows
     return outcome
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
-import os
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,13 +19,16 @@ from typing import Any, Protocol, TypeVar
 from faceshield.chat import AssistantDown
 from faceshield.data_engine.backends.base import Backend
 from faceshield.engines import LOCAL, Engine
-from faceshield.provenance import check_not_read, file_sha256, read_run, write_run, write_text_atomic
+from faceshield.provenance import check_not_read, file_sha256, lock, read_run, write_run, write_text_atomic
 from faceshield.records import Dialogue, Record
 
 Item = TypeVar("Item")
 
-MAX_FAILED_IN_A_ROW = 20
-"""So many items without one answer, and the assistant is taken to be down: the run stops instead of rejecting everything."""
+NO_CALL = "no-call"
+"""The filter's name of what was lost because the assistant could not be reached."""
+
+MAX_LOST_IN_A_ROW = 20
+"""So many calls without one answer, and the assistant is taken to be down: the run stops instead of rejecting everything."""
 
 
 @dataclass
@@ -35,12 +38,13 @@ class Outcome:
     Attributes:
         rows: rows of the output.
         rejects: {"id", "filter", "reason", …} of what was left out; nothing is left out without one.
-        failed: nothing came back because no call got through; held until a later item shows that the assistant is up.
+        up: whether its last call got through (rejects of those that did not have the filter `NO_CALL`); None: it made none.
+            Where not, it is held until a later item shows that the assistant is up.
     """
 
     rows: list[Record | dict[str, Any]] = field(default_factory=list)
     rejects: list[dict[str, Any]] = field(default_factory=list)
-    failed: bool = False
+    up: bool | None = None
 
 
 class Admission(Protocol):
@@ -108,7 +112,7 @@ def run_stage(
         engine: runs `work`; the output does not depend on it.
 
     Raises:
-        ValueError: `out` is one of the inputs.
+        ValueError: `out` is one of the inputs, or another run is writing it.
         AssistantDown: the assistant cannot be used; what was done is kept.
     """
     out = Path(out)
@@ -119,37 +123,39 @@ def run_stage(
     if found is not None:
         return found
     journal = _Journal(out, config["fingerprint"])
-    if admission is not None:
-        for rows in journal.rows():
-            admission.recall(rows)
-    todo = items[journal.count :]
     threads = backend.workers if backend is not None else 1
     held: list[Outcome] = []
-    answered = journal.count > 0
+    answered = False  # by this run: an earlier one's answers do not say that the assistant is up
+
+    def write(outcome: Outcome) -> None:
+        journal.append(admission.admit(outcome) if admission is not None else outcome)
+
     with journal:
+        if admission is not None:
+            for rows in journal.rows():
+                admission.recall(rows)
         done = journal.count
         if progress:
             progress(done, len(items))
-        for outcome in engine(work, todo, threads):
-            if outcome.failed:
-                held.append(outcome)
-                if len(held) >= MAX_FAILED_IN_A_ROW:
-                    raise _down(held)
+        for outcome in engine(work, items[done:], threads):
+            held.append(outcome)
+            if outcome.up is False and len(_lost(held)) >= MAX_LOST_IN_A_ROW:
+                raise _down(held)
+            if outcome.up is False or (outcome.up is None and len(held) > 1):
                 continue
-            answered = True
-            for earlier in held:
-                journal.append(earlier)
+            answered = answered or outcome.up is True
+            for one in held:
+                write(one)
             held.clear()
-            journal.append(admission.admit(outcome) if admission is not None else outcome)
             done = journal.count
             if progress:
                 progress(done, len(items))
         if held and not answered:
             raise _down(held)
-        for earlier in held:
-            journal.append(earlier)
-    counts = journal.finish()
-    write_run(out, config=config, seed=seed, inputs=inputs)
+        for one in held:
+            write(one)
+        counts = journal.finish()
+        write_run(out, config=config, seed=seed, inputs=inputs)
     journal.path.unlink()
     calls = None if engine is not LOCAL else backend.calls if backend is not None else 0
     return StageResult(out, rejects_path(out), *counts, items=len(items), calls=calls)
@@ -165,11 +171,15 @@ def fingerprint(config: dict[str, Any], seed: int | None, inputs: Sequence[str |
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
+def _lost(held: Sequence[Outcome]) -> list[str]:
+    """Why calls did not get through."""
+    return [reject["reason"] for outcome in held for reject in outcome.rejects if reject["filter"] == NO_CALL]
+
+
 def _down(held: Sequence[Outcome]) -> AssistantDown:
-    reasons = [reject["reason"] for outcome in held for reject in outcome.rejects]
-    last = reasons[-1] if reasons else "no answer"
+    reasons = _lost(held)
     return AssistantDown(
-        f"{len(held)} items in a row got no answer (last: {last}) — expected a working assistant — "
+        f"{len(reasons)} calls in a row got no answer (last: {reasons[-1]}) — expected a working assistant — "
         "see to it and start the same command again: it goes on where it stopped"
     )
 
@@ -201,23 +211,27 @@ class _Journal:
         self.out, self.path, self.count = out, _journal_path(out), 0
         self.path.parent.mkdir(parents=True, exist_ok=True)
         header = json.dumps({"run": run}).encode() + b"\n"
-        end = 0
-        if self.path.exists():
-            with self.path.open("rb") as lines:
-                if lines.readline() == header:
-                    end = len(header)
-                    for raw in lines:
-                        if not raw.endswith(b"\n"):
-                            break  # cut off while it was written: that item is done again
-                        end += len(raw)
-                        self.count += 1
-        if end:
-            os.truncate(self.path, end)
-        else:
-            if self.path.exists():
-                os.replace(self.path, self.path.with_name(f"{self.path.name}.before"))
-            self.path.write_bytes(header)
         self._handle = self.path.open("ab")
+        try:
+            lock(self._handle, self.path)
+        except ValueError:
+            self._handle.close()
+            raise
+        end = 0
+        with self.path.open("rb") as lines:
+            if (first := lines.readline()) == header:
+                end = len(header)
+                for raw in lines:
+                    if not raw.endswith(b"\n"):
+                        break  # cut off while it was written: that item is done again
+                    end += len(raw)
+                    self.count += 1
+        if first and not end:
+            shutil.copyfile(self.path, self.path.with_name(f"{self.path.name}.before"))
+        self._handle.truncate(end)
+        if not end:
+            self._handle.write(header)
+            self._handle.flush()
 
     def append(self, outcome: Outcome) -> None:
         rows = [row.model_dump(mode="json", by_alias=True) if isinstance(row, Record) else row for row in outcome.rows]
