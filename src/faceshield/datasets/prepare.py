@@ -17,7 +17,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import yaml
 from pydantic import Field
@@ -30,7 +30,7 @@ from faceshield.datasets.extract import Done, Frame, Job, detector_of, extract
 from faceshield.datasets.media import need
 from faceshield.datasets.workers import Crash, in_order
 from faceshield.face import CROP_MARGIN
-from faceshield.provenance import check_not_read, file_sha256, write_run
+from faceshield.provenance import check_not_read, file_sha256, lock, write_run
 from faceshield.records import Sample, iter_jsonl
 
 Progress = Callable[[int], None]
@@ -133,7 +133,7 @@ def prepare(data: DataSet, config: PrepareConfig, progress: Progress | None = No
 
     Raises:
         ValueError: an unknown type in `types`, a stopped run with other settings or of another copy, a package that is
-            missing, or an output that would be written over what is read.
+            missing, an output that would be written over what is read, or that another run is writing.
     """
     check_not_read([config.out], [*config.known, config.boxes, config.faces])
     types = {**data.types, **{label: name and _target(name) for label, name in config.types.items()}}
@@ -147,10 +147,6 @@ def prepare(data: DataSet, config: PrepareConfig, progress: Progress | None = No
     )
     journal = _Journal(data, config)
     seen = _Seen()
-    for file in config.known:
-        for row in iter_jsonl(file, Sample):
-            seen.add(row)
-    summary = journal.recover(seen)
     met: set[str] = set()
 
     def met_labels() -> Iterator[Unit | Problem]:
@@ -167,18 +163,29 @@ def prepare(data: DataSet, config: PrepareConfig, progress: Progress | None = No
     def note(found: Unit | Problem) -> None:
         walked.update(f"{found!r}\n".encode("utf-8", "backslashreplace"))
 
+    def checked(found: Unit | Problem) -> Unit | Problem:
+        """A unit whose id an earlier one has is not read: its picture would take the place of the other's."""
+        note(found)
+        found = _checked(found, types)
+        if isinstance(found, Unit) and seen.met(found):
+            return Problem("duplicate", found.path, f"{found.id} is the id of an earlier file")
+        return found
+
     def jobs() -> Iterator[Job]:
         found_all = chain(met_labels(), faults, others)
         for found in islice(found_all, journal.units):
-            note(found)
+            checked(found)
         journal.check(walked.hexdigest())
-        for found in found_all:
-            note(found)
+        for found in map(checked, found_all):
             marks.append(walked.hexdigest())
             own, face = (by.get(found.id, {}) if isinstance(found, Unit) else {} for by in (drawn, faces))
-            yield Job(_checked(found, types), data.root, folder, config, own, face)
+            yield Job(found, data.root, folder, config, own, face)
 
     with closing(journal), closing(seen):
+        for file in config.known:
+            for row in iter_jsonl(file, Sample):
+                seen.add(row)
+        summary = journal.recover(seen)
         for job, result in in_order(extract, jobs(), workers=config.workers, timeout=config.timeout):
             done = Done(problems=(Problem("crashed", job.unit.path, result.reason),)) if isinstance(result, Crash) else result
             rows, problems = [], list(done.problems)
@@ -199,10 +206,10 @@ def prepare(data: DataSet, config: PrepareConfig, progress: Progress | None = No
             summary.count(asdict(problem) for problem in problems)
             if progress is not None:
                 progress(journal.units)
-    summary.ignored = data.ignored
-    journal.finish()
+        summary.ignored = data.ignored
+        journal.finish()
     data.close()
-    write_run(config.out, config=config, seed=0, inputs=[data.root])
+    write_run(config.out, config=config, seed=None, inputs=[data.root])
     return summary
 
 
@@ -244,7 +251,7 @@ def _sample(data: DataSet, unit: Unit, types: Mapping[str, str | None], frame: F
 
 
 class _Seen:
-    """What no later sample may have too: ids, and hashes of pictures; in a file of its own that nobody sees, not in memory."""
+    """What no later one may have too: ids of units and samples, and hashes of pictures; in a file of its own that nobody sees, not in memory."""
 
     def __init__(self) -> None:
         self._table = sqlite3.connect("", isolation_level=None)
@@ -262,6 +269,11 @@ class _Seen:
                 return what
         self._table.executemany("INSERT INTO marks VALUES (?)", [(mark,) for mark in marks.values()])
         return None
+
+    def met(self, unit: Unit) -> bool:
+        """Whether a unit of that id came before; remembers this one."""
+        mark = hashlib.sha256(f"unit {unit.id}".encode()).digest()[:9]
+        return self._table.execute("INSERT OR IGNORE INTO marks VALUES (?)", (mark,)).rowcount == 0
 
     def close(self) -> None:
         self._table.close()
@@ -284,35 +296,46 @@ class _Journal:
         read = [file_sha256(file) for file in (*config.known, config.boxes, config.faces) if file is not None]
         self.head = json.dumps({"data": data.name, "root": str(data.root.resolve()), "read": read, **settings}, sort_keys=True)
         self.units, self.mark = 0, ""
+        self._files: list[BinaryIO] = []
         config.out.parent.mkdir(parents=True, exist_ok=True)
 
     def recover(self, seen: _Seen) -> Summary:
-        """What an earlier run has done; `seen` gets its pictures."""
+        """What an earlier run has done; `seen` gets its pictures.
+
+        Raises:
+            ValueError: another run is at work, had other settings, or its output is shorter than it says.
+        """
         summary, lengths = Summary(), [0, 0]
-        if self.file.exists():
-            with self.file.open("rb") as lines:
-                head = lines.readline()
-                for line in lines:
-                    if not line.endswith(b"\n"):
-                        break
-                    units, samples, rejects, mark = line.split()
-                    self.units, lengths, self.mark = int(units), [int(samples), int(rejects)], mark.decode()
-            if self.units and head.decode().rstrip("\n") != self.head:
-                raise ValueError(
-                    f"{self.file}: a stopped run with other settings — expected the same command — "
-                    "repeat it, or delete this file to start afresh"
-                )
-        for part, length in zip(self.parts, lengths, strict=True):
-            with part.open("ab") as end:
-                end.truncate(length)
+        self._files.append(self.file.open("ab"))
+        lock(self._files[0], self.file)
+        with self.file.open("rb") as lines:
+            head = lines.readline()
+            for line in lines:
+                if not line.endswith(b"\n"):
+                    break
+                units, samples, rejects, mark = line.split()
+                self.units, lengths, self.mark = int(units), [int(samples), int(rejects)], mark.decode()
+        if self.units and head.decode().rstrip("\n") != self.head:
+            raise ValueError(
+                f"{self.file}: a stopped run with other settings — expected the same command — "
+                "repeat it, or delete this file to start afresh"
+            )
+        for part, path, length in zip(self.parts, (self.out, self.rejects), lengths, strict=True):
+            if length and not part.exists() and path.exists():
+                os.replace(path, part)  # stopped between the two renames of `finish`
+            self._files.append(end := part.open("ab"))
+            if end.seek(0, os.SEEK_END) < length:
+                raise ValueError(f"{part} is shorter than {self.file} says — expected what was written — delete both")
+            end.truncate(length)
         for row in iter_jsonl(self.parts[0], Sample):
             summary.rows[row.split or "-", row.presentation_type or taxonomy.UNTYPED] += 1
             seen.add(row)
         with self.parts[1].open(encoding="utf-8") as lines_:
             summary.count(json.loads(line) for line in lines_)
         last = f"{self.units} {lengths[0]} {lengths[1]} {self.mark}\n" if self.units else ""
-        self.file.write_text(f"{self.head}\n{last}", encoding="utf-8")
-        self._files = [path.open("ab") for path in (*self.parts, self.file)]
+        self._files[0].truncate(0)
+        self._files[0].write(f"{self.head}\n{last}".encode())
+        self._files[0].flush()
         return summary
 
     def check(self, mark: str) -> None:
@@ -328,7 +351,7 @@ class _Journal:
             )
 
     def write(self, rows: list[Sample], problems: list[Problem], mark: str) -> None:
-        samples, rejects, journal = self._files
+        journal, samples, rejects = self._files
         samples.write(b"".join(row.model_dump_json().encode() + b"\n" for row in rows))
         rejects.write(b"".join(json.dumps(asdict(problem), ensure_ascii=False).encode() + b"\n" for problem in problems))
         samples.flush()
