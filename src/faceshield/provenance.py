@@ -236,11 +236,13 @@ def lock(stream: IO[Any], path: Path) -> None:
     """This open file for us alone until it is closed, where there are locks.
 
     Raises:
-        ValueError: another process has it.
+        ValueError: another process has it, or has put another in its place since it was opened.
     """
     try:
         _flock(stream.fileno(), wait=False)
-    except BlockingIOError:
+        if not os.path.samestat(os.fstat(stream.fileno()), os.stat(path)):
+            raise BlockingIOError
+    except (BlockingIOError, FileNotFoundError):
         raise ValueError(
             f"{path}: another run is writing it — expected one at a time — wait, or write to another file"
         ) from None

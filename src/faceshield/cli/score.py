@@ -34,7 +34,7 @@ def score(
 
     from faceshield.evaluation.score import score as measure
     from faceshield.evaluation.table import table
-    from faceshield.provenance import write_json_atomic, write_run
+    from faceshield.provenance import check_not_read, write_json_atomic, write_run
     from faceshield.records import Prediction, read_jsonl
 
     if sum([model is not None, threshold_from is not None, answer]) != 1:
@@ -44,6 +44,7 @@ def score(
         )
     if (criterion is None) != (threshold_from is None):
         raise ValueError("--criterion and --threshold-from go together — expected both or neither — try --criterion eer")
+    check_not_read([out], [predictions, threshold_from])
     rows = read_jsonl(predictions, Prediction)
     threshold, inputs = None, [predictions]
     if threshold_from is not None and criterion is not None:

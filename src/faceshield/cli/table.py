@@ -23,7 +23,7 @@ def table(
 
     from faceshield.evaluation.repeats import collected
     from faceshield.evaluation.table import table as render
-    from faceshield.provenance import write_text_atomic
+    from faceshield.provenance import check_not_read, write_text_atomic
 
     runs: dict[str, list[dict[str, object]]] = {}
     bare = {_named(given)[0] for given in metrics if given.exists()}
@@ -35,6 +35,7 @@ def table(
             runs.setdefault(name, []).append(json.loads(path.read_text(encoding="utf-8")))
         except json.JSONDecodeError as error:
             raise ValueError(f"{path}:{error.lineno}: not JSON — expected a metrics.json — score again") from None
+    check_not_read([out] if out is not None else [], [_named(given)[1] for given in metrics])
     systems = {name: found[0] if len(found) == 1 else collected(found) for name, found in runs.items()}
     text = render(systems, form="markdown" if markdown else "text")
     typer.echo(text, nl=False)

@@ -21,7 +21,7 @@ from faceshield.config import Config
 from faceshield.data_engine.contradictions import contradictions
 from faceshield.data_engine.generate import TASK_NAMES
 from faceshield.images import open_picture
-from faceshield.provenance import write_json_atomic, write_text_atomic
+from faceshield.provenance import check_not_read, write_json_atomic, write_text_atomic
 from faceshield.records import Dialogue, image_path, iter_jsonl
 from faceshield.taxonomy import PRESENTATION_TYPES, UNTYPED
 
@@ -53,10 +53,11 @@ def report(dialogues: str | Path, out: str | Path, config: ReportConfig | None =
 
     Raises:
         RecordError, FileNotFoundError: the dialogues cannot be read.
-        ValueError: there are none.
+        ValueError: there are none, or the card would be written over them.
     """
     config = config or ReportConfig()
     dialogues, out = Path(dialogues), Path(out)
+    check_not_read([out, out.with_suffix(".json")], [dialogues])
     files = sorted(dialogues.parent.glob("*.rejects.jsonl"))
     counted = _Counts(config.examples)
     for row in iter_jsonl(dialogues, Dialogue):
@@ -152,7 +153,8 @@ def _rejects(files: Sequence[Path]) -> dict[str, dict[str, int]]:
     found = {}
     for path in files:
         with path.open(encoding="utf-8") as lines:
-            names = Counter(str(json.loads(line).get("filter", "review")) for line in lines if line.strip())
+            rows = [json.loads(line) for line in lines if line.strip()]
+        names = Counter(str(row.get("filter") or row.get("reason")) for row in rows)  # `prepare` has reasons alone
         found[path.name.removesuffix(".rejects.jsonl")] = dict(names.most_common())
     return found
 

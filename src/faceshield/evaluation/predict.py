@@ -26,7 +26,7 @@ from faceshield.evaluation import asking
 from faceshield.evaluation.archive import read_inputs
 from faceshield.evaluation.asking import SCORED, Said, Scores, answerable, attempt, can_ask, can_score, each, question_of
 from faceshield.images import load_rgb
-from faceshield.provenance import file_sha256, lock, read_run, write_run, write_text_atomic
+from faceshield.provenance import check_not_read, file_sha256, lock, read_run, write_run, write_text_atomic
 from faceshield.records import Dialogue, JsonlWriter, Photo, Prediction, Sample, Truth, image_path, iter_jsonl, rebase_image
 from faceshield.tasks import TASKS, Answer
 
@@ -131,6 +131,7 @@ def predict(
         AssistantDown: the system cannot be reached; all that it answered is kept.
     """
     samples, out = Path(samples), Path(out)
+    check_not_read([out], [samples, *references])
     if tasks is None:
         tasks = answerable(asker)
     _check(asker, tasks, batch_size, limit)
@@ -253,11 +254,6 @@ def _unreached(held: Sequence[_Outcome]) -> AssistantDown:
 
 def _take_out(out: Path, unwanted: Callable[[Prediction], bool]) -> None:
     """Rows leave the file, so that they are missing and asked again; so does a torn last line."""
-    lines: list[bytes] = []
-    if out.exists():
-        with out.open("rb") as rows:
-            lock(rows, out)
-            lines = [line for line in rows if line.endswith(b"\n")]
 
     def leaves(line: bytes) -> bool:
         try:
@@ -265,9 +261,14 @@ def _take_out(out: Path, unwanted: Callable[[Prediction], bool]) -> None:
         except ValueError:
             return False  # whoever reads the file says what is wrong with it
 
-    leaving = [leaves(line) for line in lines]
-    if any(leaving):
-        write_text_atomic(out, (line.decode("utf-8") for line, goes in zip(lines, leaving, strict=True) if not goes))
+    if not out.exists():
+        return
+    with out.open("rb") as rows:
+        lock(rows, out)
+        lines = [line for line in rows if line.endswith(b"\n")]
+        leaving = [leaves(line) for line in lines]
+        if any(leaving):
+            write_text_atomic(out, (line.decode("utf-8") for line, goes in zip(lines, leaving, strict=True) if not goes))
 
 
 def _check(asker: Any, tasks: Sequence[str], batch_size: int, limit: int | None) -> None:
