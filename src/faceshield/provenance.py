@@ -136,7 +136,7 @@ def check_not_read(outputs: Iterable[str | Path], inputs: Iterable[str | Path | 
             raise ValueError(f"{output} would be written over what is read — expected another file — choose another --out")
 
 
-def begun(folder: str | Path, by: str, settings: Mapping[str, Any], *, note: bool = True) -> None:
+def begun(folder: str | Path, by: str, settings: Mapping[str, Any], *, note: bool = True, results: Iterable[str] = ()) -> None:
     """Records in `begun.json` the settings that a folder was started with: the same settings resume, others are refused.
 
     Args:
@@ -144,14 +144,17 @@ def begun(folder: str | Path, by: str, settings: Mapping[str, Any], *, note: boo
         by: who asks; a sweep and the stage within it each have their own note.
         settings: JSON values; all that decides the result.
         note: False: only check, before it is sure that there will be a run.
+        results: names in the folder that are there only if the same began it.
 
     Raises:
-        ValueError: begun by the same with other settings; they are named.
+        ValueError: begun by the same with other settings, which are named; or results without its note.
     """
     file = Path(folder) / BEGUN_FILE
     notes: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     now = json.loads(json.dumps(dict(settings), default=str))
     if not isinstance(before := notes.get(by), dict):
+        if there := [name for name in results if (Path(folder) / name).exists()]:
+            raise ValueError(f"{folder} holds {there[0]} of another — expected a folder of its own — choose another --out")
         if note:
             write_json_atomic(file, {**notes, by: now})
         return

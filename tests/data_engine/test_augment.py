@@ -30,6 +30,20 @@ def test_the_grammar_says_it_in_new_words(dialogues_jsonl: Path, tmp_path: Path)
     assert augment(dialogues_jsonl, tmp_path / "again.jsonl", AugmentConfig(), seed=0).reused
 
 
+def test_an_attack_without_a_type_is_reworded_and_a_foreign_row_ends_nothing(dialogues_jsonl: Path, tmp_path: Path) -> None:
+    rows = [row for row in read_jsonl(dialogues_jsonl, Dialogue) if row.task == "coarse" and row.meta["is_attack"]][:3]
+    changed = [{"presentation_type": None, "boxes": []}, {"presentation_type": "mask"}, {"boxes": [[0, 0, 9999, 9]]}]
+    write_jsonl(
+        tmp_path / "in.jsonl",
+        [row.model_copy(update={"meta": {**row.meta, **change}}) for row, change in zip(rows, changed, strict=True)],
+    )
+    result = augment(tmp_path / "in.jsonl", tmp_path / "out.jsonl", AugmentConfig(), seed=0)
+    assert [row.id for row in read_jsonl(result.out, Dialogue)].count(f"{rows[0].id}:new1") == 1
+    told = [json.loads(line) for line in rejects_path(result.out).read_text().splitlines()]
+    assert [one["id"] for one in told] == [f"{row.id}:new" for row in rows[1:]]
+    assert "presentation_type" in told[0]["reason"] and all("its meta is no sample's" in one["reason"] for one in told)
+
+
 def test_an_augmented_file_gets_other_words_and_other_ids(dialogues_jsonl: Path, tmp_path: Path) -> None:
     once = read_jsonl(augment(dialogues_jsonl, tmp_path / "once.jsonl", AugmentConfig(pairs=3), seed=0).out, Dialogue)
     left = [row for row in once if not row.id.endswith(":new1")]  # as a filter leaves them

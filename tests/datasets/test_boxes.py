@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from faceshield.datasets import DATASETS, PrepareConfig, Problem, Unit, prepare, rejects_path
-from faceshield.datasets.boxes import assign, read_boxes, to_coco, to_label_studio
+from faceshield.datasets.boxes import assign, read_boxes
 from faceshield.records import Sample, read_jsonl
 
 SIZES = {"a.jpg": (200, 100), "b.png": (128, 128)}
@@ -157,14 +157,16 @@ def test_unknown_and_broken_files_are_named(tmp_path: Path, name: str, content: 
         read_boxes(save(tmp_path / name, content))
 
 
-def test_there_and_back(tmp_path: Path, make_sample: Callable[..., Sample]) -> None:
-    boxes = [(8.0, 10.0, 40.0, 60.0), (1.5, 2.0, 20.25, 70.0)]
-    samples = [make_sample("Print", id="p", image="x/p.png", boxes=boxes), make_sample(id="b", image="b.png")]
-    for name, document in (("coco.json", to_coco(samples)), ("ls.json", to_label_studio(samples))):
-        found, problems = settled(save(tmp_path / name, document), {"x/p.png": (64, 80), "b.png": (64, 80)})
-        assert not problems and list(found) == ["x/p.png"]
-        assert [pytest.approx(box) for box in boxes] == found["x/p.png"]
-    assert to_coco(samples)["categories"] == [{"id": 1, "name": "Print"}]
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("x.json", {"images": [{"id": 1, "file_name": "a.png"}], "annotations": []}),
+        ("x.xml", "<annotations><track label='a'><box frame='0' xtl='1' ytl='1' xbr='9' ybr='9'/></track></annotations>"),
+    ],
+)
+def test_a_file_without_a_box_is_no_success(tmp_path: Path, name: str, content: Any) -> None:
+    with pytest.raises(ValueError, match=f"{name}: no box in it"):
+        read_boxes(save(tmp_path / name, content))
 
 
 # -- whose a box is --------------------------------------------------------------------------------------------------------

@@ -340,6 +340,77 @@ def test_killed_and_run_again_it_is_the_same_file(tmp_path: Path, monkeypatch: p
     assert finished and all((out.parent / row.image).stat().st_mtime_ns == times[out.parent / row.image] for row in finished)
 
 
+def test_a_second_file_of_one_id_leaves_the_first_ones_picture(tmp_path: Path) -> None:
+    root, out = tmp_path / "siw", tmp_path / "samples.jsonl"
+    video(root / "Live" / "Live_1.avi", colour=RED)
+    video(root / "Live" / "Train" / "Live_1.avi", colour=SKY)
+    samples, problems, _ = run("siw-mv2", root, out, frames_per_video=1)
+    assert [row.id.split(":")[1] for row in samples] == ["Live_1"]
+    shown = np.asarray(Image.open(out.parent / samples[0].image))[:, -8:].mean((0, 1))
+    assert shown[0] > shown[2]  # red, not the other one's blue
+    assert [(one["reason"], one["path"]) for one in problems if one["dropped"]] == [("duplicate", "Live/Train/Live_1.avi")]
+
+
+def test_a_stop_between_the_two_renames_is_gone_on_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, out = tmp_path / "mine", tmp_path / "samples.jsonl"
+    for number in range(3):
+        picture(root / "real" / f"{number}.png", seed=number)
+    picture(root / "nowhere" / "x.png")
+    replace = os.replace
+
+    def stop(source: Path, target: Path) -> None:
+        if Path(target) == rejects_path(out):
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", stop)
+    with pytest.raises(KeyboardInterrupt):
+        run("folder", root, out)
+    assert out.exists() and not rejects_path(out).exists()
+    monkeypatch.undo()
+    samples, problems, _ = run("folder", root, out)
+    assert [row.id for row in samples] == [f"folder:real/{number}.png" for number in range(3)] and len(problems) == 1
+
+
+def test_what_is_shorter_than_its_journal_says_is_not_filled_up(tmp_path: Path) -> None:
+    root, out = tmp_path / "mine", tmp_path / "samples.jsonl"
+    many(root, 3)
+
+    def stop(done: int) -> None:
+        if done == 2:
+            part = out.with_name(".samples.jsonl.part")
+            os.truncate(part, part.stat().st_size - 5)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare(DATASETS["folder"](root), PrepareConfig(out=out, workers=0), stop)
+    with pytest.raises(ValueError, match="shorter than .* says"):
+        run("folder", root, out)
+
+
+def test_two_runs_do_not_prepare_into_one_file(tmp_path: Path) -> None:
+    root, out = tmp_path / "mine", tmp_path / "samples.jsonl"
+    many(root, 4)
+
+    def second(done: int) -> None:
+        if done == 2:
+            with pytest.raises(ValueError, match="another run is writing it"):
+                prepare(DATASETS["folder"](root), PrepareConfig(out=out, workers=0))
+
+    prepare(DATASETS["folder"](root), PrepareConfig(out=out, workers=0), second)
+    assert len(read_jsonl(out, Sample)) == 4
+
+
+def test_what_was_prepared_into_its_own_folder_is_read_back_whole(tmp_path: Path) -> None:
+    root = tmp_path / "mine"
+    picture(root / "real" / "a.png", seed=1)
+    picture(root / "attack" / "b.png", seed=2)
+    run("folder", root, root / "samples.jsonl")
+    samples, problems, _ = run("folder", root, tmp_path / "again.jsonl")
+    assert [(row.is_attack, row.presentation_type) for row in samples] == [(True, None), (False, "Bonafide")]
+    assert not [one for one in problems if one["dropped"]]
+
+
 @pytest.mark.parametrize("change", ["comes", "goes", "labels"])
 def test_a_stopped_run_of_another_copy_does_not_go_on(tmp_path: Path, change: str) -> None:
     """It would count its way to where it was: pass a new file over, or read another one twice."""

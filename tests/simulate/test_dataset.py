@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections import Counter
 from dataclasses import replace
@@ -22,6 +23,7 @@ from faceshield.simulate.attacks import CUES, VARIANTS, typical_first
 from faceshield.simulate.camera import draw_settings
 from faceshield.simulate.dataset import SimulateConfig, attack_photo, left_variants, schedule, simulate
 from faceshield.simulate.photos import list_photos
+from faceshield.simulate.processes import in_order
 from faceshield.taxonomy import ATTACK_TYPES, PRESENTATION_TYPES
 
 CONFIG = SimulateConfig(faces="drawn", count=24, seed=8, split="test", size=96)
@@ -70,7 +72,7 @@ def test_workers_and_interruption_change_nothing(made: Path, tmp_path: Path) -> 
 
 
 def test_another_configuration_in_the_same_folder_is_refused(made: Path) -> None:
-    with pytest.raises(ValueError, match="another configuration"):
+    with pytest.raises(ValueError, match="was begun with"):
         simulate(made.parent, SimulateConfig("drawn", 24, seed=6))
 
 
@@ -79,10 +81,47 @@ def test_a_command_that_failed_at_once_does_not_claim_the_folder(tmp_path: Path)
     with pytest.raises(FileNotFoundError):
         simulate(out, SimulateConfig(str(tmp_path / "misspelt"), 2, seed=5))
     assert not out.exists()
-    out.mkdir()
-    (out / "plan.json").write_text('{"faces": "misspelt"}')  # as earlier versions left it
-    (out / "samples.partial.jsonl").touch()
     assert len(read_jsonl(simulate(out, SimulateConfig("drawn", 2, seed=5, size=64), workers=1), Sample)) == 2
+
+
+def test_the_same_folder_spelt_otherwise_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "faces").mkdir()
+    Image.fromarray(astronaut()).save(tmp_path / "faces" / "a.png")
+    Image.new("RGB", (200, 200), "grey").save(tmp_path / "faces" / "wall.png")
+    path = simulate(tmp_path / "out", SimulateConfig(str(tmp_path / "faces"), 2, 1, size=64), workers=1)
+    monkeypatch.chdir(tmp_path)
+    assert simulate(tmp_path / "out", SimulateConfig("faces", 2, 1, size=64), workers=1) == path
+    rejects = [json.loads(line) for line in (tmp_path / "out" / "rejects.jsonl").read_text().splitlines()]
+    assert rejects == [{"path": str(tmp_path / "faces" / "wall.png"), "reason": "no face"}]
+
+
+def test_a_folder_of_something_else_is_no_finished_set(tmp_path: Path) -> None:
+    (tmp_path / "samples.jsonl").touch()
+    with pytest.raises(ValueError, match="holds samples.jsonl of another"):
+        simulate(tmp_path, SimulateConfig("drawn", 2, seed=1), workers=1)
+
+
+def test_sets_that_differ_have_other_names(tmp_path: Path) -> None:
+    names = set()
+    for name, shirt in (("a", 0), ("b", 1)):
+        (tmp_path / name).mkdir()
+        Image.fromarray(astronaut()[shirt:]).save(tmp_path / name / "a.png")
+        for without in ((), ("print/laser",)):
+            config = SimulateConfig(str(tmp_path / name), 1, 1, size=64, without_variants=without)
+            names |= {row.dataset for row in read_jsonl(simulate(tmp_path / f"{name}{len(without)}", config), Sample)}
+    assert len(names) == 4
+
+
+def _dies(item: int) -> int:
+    if item == 5:
+        os._exit(9)
+    return item
+
+
+def test_a_process_that_dies_is_told() -> None:
+    with pytest.raises(ChildProcessError, match="one of 2 processes died"):
+        list(in_order(_dies, range(40), 2))
+    assert list(in_order(abs, range(40), 2)) == list(range(40))
 
 
 def test_photographs_are_simulated_too_and_people_keep_to_their_split(tmp_path: Path) -> None:
@@ -105,7 +144,7 @@ def test_with_other_photographs_it_is_another_set(tmp_path: Path) -> None:
     path = simulate(tmp_path / "out", made, workers=1)
     assert simulate(tmp_path / "out", made, workers=1) == path
     (folder / "b" / "1.png").unlink()
-    with pytest.raises(ValueError, match="another configuration"):
+    with pytest.raises(ValueError, match="was begun with"):
         simulate(tmp_path / "out", made, workers=1)
 
 
@@ -202,5 +241,5 @@ def test_it_is_the_bona_fide_that_are_grey_besides(tmp_path: Path, monkeypatch: 
 def test_a_folder_of_all_variants_is_none_without_some(tmp_path: Path) -> None:
     config = SimulateConfig("drawn", 2, 1, types=("Print",), size=48)
     simulate(tmp_path, config, workers=1)
-    with pytest.raises(ValueError, match="of another configuration"):
+    with pytest.raises(ValueError, match="was begun with"):
         simulate(tmp_path, replace(config, without_variants=("print/laser",)), workers=1)

@@ -57,8 +57,8 @@ def test_a_folder_is_listed_by_its_csv_and_by_its_files(tmp_path: Path) -> None:
     assert [photo.subject for photo in list_photos(folder)] == ["a", "b"]
     (tmp_path / "faces.csv").write_text("file,subject\nfaces/a.jpg,someone\nfaces/b.jpg,someone\n", encoding="utf-8-sig")
     assert {photo.subject for photo in list_photos(folder)} == {"someone"}
-    assert len(load_portraits(folder)) == 2
-    assert len(load_portraits(folder, split=split_of("someone"))) == 2
+    assert len(load_portraits(folder)[0]) == 2
+    assert len(load_portraits(folder, split=split_of("someone"))[0]) == 2
 
 
 def test_a_folder_of_a_person_is_that_person(tmp_path: Path) -> None:
@@ -81,7 +81,22 @@ def test_a_folder_of_a_person_is_that_person(tmp_path: Path) -> None:
 def test_a_portrait_of_16_bits_is_no_white_sheet(tmp_path: Path) -> None:
     grey = np.asarray(Image.fromarray(astronaut()).convert("L")).astype(np.uint16) * 257
     Image.fromarray(grey).save(tmp_path / "deep.png")
-    assert len(load_portraits(tmp_path)) == 1
+    assert len(load_portraits(tmp_path)[0]) == 1
+
+
+def test_a_photograph_without_a_face_is_named(tmp_path: Path) -> None:
+    Image.fromarray(astronaut()).save(tmp_path / "a.png")
+    Image.new("RGB", (200, 200), "grey").save(tmp_path / "wall.png")
+    portraits, faceless = load_portraits(tmp_path)
+    assert [portrait.subject for portrait in portraits] == ["a"] and faceless == [tmp_path / "wall.png"]
+
+
+def test_a_very_small_photograph_with_landmarks_is_not_trimmed_away(tmp_path: Path) -> None:
+    Image.fromarray(astronaut()).resize((32, 32)).save(tmp_path / "a.png")
+    rows = [f"a.png,{point},{16 + point % 7},{16 + point % 5}" for point in range(189)]
+    (tmp_path / "landmarks.csv").write_text("\n".join(["file,point,x,y", *rows]))
+    portraits, _ = load_portraits(tmp_path, landmarks_csv=tmp_path / "landmarks.csv")
+    assert portraits[0].image.shape == (32, 32, 3)
 
 
 def test_a_table_beside_the_folder_that_lists_other_pictures_is_not_its_own(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import io
 import os
+import sqlite3
 import sys
 from typing import Annotated
 
@@ -92,7 +93,7 @@ def main() -> None:
     try:
         app()
     # RecordError and ConfigError are ValueErrors; a missing extra is an ImportError with the line to type.
-    except (ValueError, OSError, ImportError, FloatingPointError) as error:
+    except (ValueError, OSError, ImportError, FloatingPointError, sqlite3.Error) as error:
         if os.environ.get("FACESHIELD_TRACEBACK"):
             raise
         print(f"faceshield: {_one_line(error)}", file=sys.stderr)

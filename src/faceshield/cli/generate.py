@@ -41,7 +41,7 @@ def generate(
     if result.note:
         typer.echo(result.note, err=True)
     if result.rejects:
-        typer.echo(f"{result.rejects} without a true answer left out: {result.rejects_path}", err=True)
+        typer.echo(f"{result.rejects} left out: {result.rejects_path}", err=True)
     if config.backend.kind != "grammar" and result.calls is not None:
         typer.echo(f"{result.calls} calls", err=True)
     of = "" if result.reused else f" of {result.items} samples"

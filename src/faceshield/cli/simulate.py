@@ -44,7 +44,7 @@ def simulate(
         for line in examine(audit / "samples.jsonl" if audit.is_dir() else audit, np.random.default_rng(seed)).lines():
             typer.echo(line)
         return
-    from faceshield.simulate.dataset import SimulateConfig
+    from faceshield.simulate.dataset import REJECTS_FILE, SimulateConfig
     from faceshield.simulate.dataset import simulate as run
     from faceshield.taxonomy import resolve
 
@@ -64,4 +64,7 @@ def simulate(
             done = now
 
         path = run(out, config, workers=workers, progress=advance)
+    if (rejects := out / REJECTS_FILE).is_file():
+        faceless = sum(1 for _ in rejects.open(encoding="utf-8"))
+        typer.echo(f"{faceless} photographs have no face that is found, and are left out: {rejects}", err=True)
     typer.echo(f"{count} pictures and their samples: {path}")

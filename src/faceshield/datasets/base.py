@@ -29,7 +29,7 @@ class Problem:
 
     Attributes:
         reason: one word of a few, for counting: "name", "label", "unreadable", "crashed", "absent", "unlisted",
-            "duplicate", "gap", "box", "no face", "size", "manifest".
+            "duplicate", "gap", "box", "no face", "size", "manifest", "types", "left out", "pickle".
         path: relative to the data set's root.
         detail: what was found, and what was expected.
         dropped: whether a sample was lost by it; a gap in frame numbers loses none.
@@ -222,7 +222,7 @@ def is_output(file: Path) -> bool:
 
 @contextmanager
 def opened(file: Path) -> Iterator[TextIO]:
-    """A list in UTF-8, with or without a mark at its beginning, for `csv`.
+    """A list in UTF-8, with or without a mark at its beginning; lines end as they do in the file, as `csv` wants them.
 
     Raises:
         ValueError: another encoding, as Excel saves a CSV if not told otherwise.
@@ -234,6 +234,12 @@ def opened(file: Path) -> Iterator[TextIO]:
             raise ValueError(
                 f"{file}: not UTF-8 ({error.reason}) — expected it — save it as UTF-8 (Excel: CSV UTF-8)"
             ) from None
+
+
+def list_lines(file: Path) -> list[str]:
+    """A list's lines; as `opened`."""
+    with opened(file) as lines:
+        return lines.read().splitlines()
 
 
 def files_below(

@@ -1,8 +1,8 @@
-"""Boxes drawn with other tools: COCO, Pascal VOC, YOLO, VIA, Label Studio, CVAT, and WMCA's patch boxes; and back.
+"""Boxes drawn with other tools: COCO, Pascal VOC, YOLO, VIA, Label Studio, CVAT, and WMCA's patch boxes.
 
 `read_boxes` says what a tool's file holds, `assign` which picture or frame of a data set each is of, `Drawn.inside` where it
 lies in that picture: xyxy pixels, clipped. What cannot be a box, or is of no picture, is a `Problem` that names it.
-Use: `faceshield prepare NAME ROOT --boxes annotations.json --out samples.jsonl`; back: `to_coco`, `to_label_studio`.
+Use: `faceshield prepare NAME ROOT --boxes annotations.json --out samples.jsonl`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from faceshield.datasets.base import Found, Problem, Unit
-from faceshield.records import Box, Sample
-from faceshield.taxonomy import UNTYPED
+from faceshield.records import Box
 
 
 @dataclass(frozen=True)
@@ -65,11 +64,13 @@ def read_boxes(source: str | Path) -> dict[str, list[Drawn]]:
         Picture's name or path, as the tool has it -> its boxes in the order of the source.
 
     Raises:
-        ValueError: no known format, or not what its format says.
+        ValueError: no known format, not what its format says, or no box in it.
     """
     boxes: dict[str, list[Drawn]] = {}
     for name, drawn in _drawn(Path(source)):
         boxes.setdefault(name.replace("\\", "/"), []).append(drawn)
+    if not boxes:
+        raise ValueError(f"{source}: no box in it — expected some — export again (of CVAT: CVAT for images)")
     return boxes
 
 
@@ -273,36 +274,7 @@ def _yolo(file: Path) -> Iterator[Named]:
         yield file.stem, Drawn((x - w / 2, y - h / 2, x + w / 2, y + h / 2), shares=True)
 
 
-# -- and back --------------------------------------------------------------------------------------------------------------
-
-
-def to_coco(samples: Sequence[Sample]) -> dict[str, Any]:
-    """Samples as a COCO document; categories are the presentation types that occur."""
-    kinds = sorted({sample.presentation_type or UNTYPED for sample in samples if sample.boxes})
-    numbers = {kind: number for number, kind in enumerate(kinds, start=1)}
-    document: dict[str, Any] = {
-        "images": [],
-        "annotations": [],
-        "categories": [{"id": number, "name": kind} for kind, number in numbers.items()],
-    }
-    for number, sample in enumerate(samples, start=1):
-        width, height = sample.size_wh
-        document["images"].append({"id": number, "file_name": sample.image, "width": width, "height": height})
-        kind = sample.presentation_type or UNTYPED
-        for x0, y0, x1, y1 in sample.boxes:
-            row = {"id": len(document["annotations"]) + 1, "image_id": number, "category_id": numbers[kind]}
-            size = [x0, y0, x1 - x0, y1 - y0]
-            document["annotations"].append({**row, "bbox": size, "area": size[2] * size[3], "iscrowd": 0})
-    return document
-
-
-def to_label_studio(samples: Sequence[Sample]) -> list[dict[str, Any]]:
-    """Samples as Label Studio tasks with their boxes as annotations."""
-    tasks = []
-    for sample in samples:
-        results = [to_percent(box, sample.size_wh, sample.presentation_type or UNTYPED) for box in sample.boxes]
-        tasks.append({"data": {"image": sample.image, "id": sample.id}, "annotations": [{"result": results}]})
-    return tasks
+# -- Label Studio's own measure ------------------------------------------------------------------------------------------------
 
 
 def to_percent(box: Box, size_wh: tuple[int, int], label: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import re
 from dataclasses import replace
 from pathlib import PurePosixPath
 
-from faceshield.datasets.base import Found, Lists, Problem, Unit
+from faceshield.datasets.base import Found, Lists, Problem, Unit, list_lines
 from faceshield.datasets.patterns import FrameSet
 
 
@@ -39,7 +39,7 @@ class CasiaSurf(FrameSet):
         numbers: dict[str, str] = {}
         real: set[str] = set()
         for file in self.list_files("*list*.txt"):
-            for line in file.read_text(encoding="utf-8").splitlines():
+            for line in list_lines(file):
                 *paths, number = line.split() or [""]
                 colour = next((path for path in paths if re.search(r"(/color/|-color\.)", path)), "")
                 if "_part/" in colour:

@@ -30,6 +30,7 @@ _NO_TYPE = ("unknown", *_ATTACK)
 _SPLITS = {"train": "train", "training": "train", "test": "test", "testing": "test"} | dict.fromkeys(
     ("dev", "devel", "development", "val", "valid", "validation"), "dev"
 )
+_CORNERS = ("x0", "y0", "x1", "y1")
 LIST, LINES = "samples.csv", "samples.jsonl"
 
 
@@ -103,7 +104,7 @@ class Folder(DataSet):
                     detail = f"{LIST}:{numbered[-1][0]}: its rows differ in {', '.join(unlike)} — expected the same in all"
                     yield Problem("manifest", str(image), detail)
                     continue
-                corners = [[row.get(name) for name in ("x0", "y0", "x1", "y1")] for row in same if row.get("x0")]
+                corners = [[row.get(name) for name in _CORNERS] for row in same if any(map(row.get, _CORNERS))]
                 yield self._listed({**same[0], "image": image, "boxes": corners}, f"{LIST}:{line}")
 
     def _lines(self, file: Path) -> Iterator[Found]:
@@ -126,7 +127,8 @@ class Folder(DataSet):
         if not (self.root / image).is_file():
             return Problem("absent", image, f"{place}: listed, not there")
         try:
-            label = _label(str(row["presentation_type"] or ""))
+            untyped = row["presentation_type"] is None and row.get("is_attack") is True  # as `prepare` writes it
+            label = UNTYPED if untyped else _label(str(row["presentation_type"] or ""))
             boxes = tuple(_box(corners) for corners in row.get("boxes") or ())
             split = _split(row.get("split"))
         except (TypeError, ValueError) as error:

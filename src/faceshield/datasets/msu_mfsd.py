@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from faceshield.datasets.base import Lists
+from faceshield.datasets.base import Lists, list_lines
 from faceshield.datasets.patterns import PatternSet
 
 
@@ -27,7 +27,7 @@ class MsuMfsd(PatternSet):
         lists = Lists()
         for split in ("train", "test"):
             for file in self.list_files(f"{split}_sub_list.txt"):
-                for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+                for number, line in enumerate(list_lines(file), start=1):
                     if line.strip().isdigit():
                         lists.add(f"client{int(line):03}", "own", split)
                     elif line.strip():

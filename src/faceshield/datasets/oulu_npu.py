@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from faceshield.datasets.base import Lists
+from faceshield.datasets.base import Lists, list_lines
 from faceshield.datasets.patterns import PatternSet
 
 
@@ -31,7 +31,7 @@ class OuluNpu(PatternSet):
                 continue
             fold = match["part"] or match["fold"]
             protocol = match["protocol"] + (f"_{fold}" if fold else "")
-            for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+            for number, line in enumerate(list_lines(file), start=1):
                 sign, _, name = line.replace(" ", "").partition(",")
                 if self._file.fullmatch(name) and (sign == "+1") == name.endswith("_1"):
                     lists.add(name, protocol, self.splits[match["split"].lower()])

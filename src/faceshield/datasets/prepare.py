@@ -251,7 +251,10 @@ def _sample(data: DataSet, unit: Unit, types: Mapping[str, str | None], frame: F
 
 
 class _Seen:
-    """What no later one may have too: ids of units and samples, and hashes of pictures; in a file of its own that nobody sees, not in memory."""
+    """What no later one may have too: ids of units and samples, and hashes of pictures.
+
+    In a file of its own that nobody sees, not in memory.
+    """
 
     def __init__(self) -> None:
         self._table = sqlite3.connect("", isolation_level=None)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from pathlib import PurePosixPath
 
-from faceshield.datasets.base import DataSet, Found, Lists, Problem, Reader, Unit
+from faceshield.datasets.base import DataSet, Found, Lists, Problem, Reader, Unit, list_lines
 from faceshield.datasets.folder import PICTURES, VIDEOS
 
 _NAME = re.compile(r"(.+)_(\d+)")
@@ -101,7 +101,7 @@ class SiwMv2(DataSet):
         lists = Lists()
         for file in self.list_files("*.txt"):
             protocols, split = _LISTS.get(file.stem, ((), ""))
-            for number, line in enumerate(file.read_text(encoding="utf-8").splitlines() if protocols else (), start=1):
+            for number, line in enumerate(list_lines(file) if protocols else (), start=1):
                 if _NAME.fullmatch(line.strip()):
                     for protocol in protocols:
                         lists.add(line.strip(), protocol, split)

@@ -22,7 +22,7 @@ from pydantic import Field, model_validator
 from faceshield.config import Config
 from faceshield.provenance import check_not_read, write_json_atomic, write_run
 from faceshield.records import Sample, iter_jsonl, rebase_image, write_jsonl
-from faceshield.taxonomy import BONAFIDE, UNTYPED
+from faceshield.taxonomy import BONAFIDE, UNTYPED, resolve
 
 SPLITS = ("train", "dev", "test")
 
@@ -251,11 +251,13 @@ def _cross_dataset(rows: Sequence[Row], config: SplitConfig) -> Splits:
 
 
 def _leave_one_attack_out(rows: Sequence[Row], config: SplitConfig) -> Splits:
-    unknown = set(config.attack)
     there = {row.kind for row in rows} | {row.label for row in rows}
+    unknown = {name if name in there else resolve(name) for name in config.attack}
     if missing := unknown - there:
         raise ValueError(f"no sample of {', '.join(sorted(missing))} — expected some of {', '.join(sorted(there))}")
     left_out = {row.id for row in rows if row.kind in unknown or row.label in unknown}
+    if BONAFIDE in {row.kind for row in rows if row.id in left_out}:
+        raise ValueError(f"attack {', '.join(config.attack)} is bona fide, or so is a part of it — expected attacks alone")
     splits = _by_subject([row for row in rows if row.id not in left_out], config)
     people = {row.person: splits[row.id] for row in rows if row.id in splits}
     # Of the unknown attack, whoever is not trained on; its own people and recordings among them. Of the others, bona fide.

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import ClassVar
 
-from faceshield.datasets.base import Found, Lists, Problem, Unit
+from faceshield.datasets.base import Found, Lists, Problem, Unit, list_lines
 from faceshield.datasets.folder import PICTURES, VIDEOS
 from faceshield.datasets.patterns import PatternSet
 
@@ -41,7 +41,7 @@ class UniAttack(PatternSet):
     def read_lists(self) -> Lists:
         self.labels = {}
         for file in self.list_files("*_label.txt"):
-            for line in file.read_text(encoding="utf-8").splitlines():
+            for line in list_lines(file):
                 name, _, number = line.strip().rpartition(" ")
                 if name:
                     parts = (file.parent.name, *PurePosixPath(name.strip()).parts)

@@ -12,9 +12,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from multiprocessing.pool import Pool
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from faceshield.provenance import write_json_atomic, write_run
+from faceshield.provenance import begun, write_run
 from faceshield.records import JsonlWriter, Sample, read_jsonl, write_jsonl
 from faceshield.simulate.attacks import VARIANTS, attack, typical_first
 from faceshield.simulate.camera import capture, draw_settings, draw_severity
@@ -30,10 +29,12 @@ from faceshield.simulate.domains import VERSION, Domain, domain_named, domain_sc
 from faceshield.simulate.drawn import draw_portrait
 from faceshield.simulate.photos import SPLIT_SHARES, list_photos, load_portraits, portrait_of, split_of_samples
 from faceshield.simulate.portrait import CANVAS, OUTLINE, WHOLE_CANVAS, Attacked, Box, Portrait, Scene
+from faceshield.simulate.processes import in_order
 from faceshield.simulate.scene import ANYWHERE, compose_scene
 from faceshield.taxonomy import ATTACK_TYPES, BONAFIDE, PRESENTATION_TYPES, resolve
 
 PICTURE_SIZE = 224
+REJECTS_FILE = "rejects.jsonl"
 SHOTS_PER_DRAWN_SUBJECT = 4
 SPLITS = tuple(SPLIT_SHARES)
 _GREY_BESIDES = 0.05
@@ -119,6 +120,8 @@ def simulate(
 ) -> Path:
     """Writes `out/samples.jsonl` and `out/images/`; continues an interrupted run of the same configuration.
 
+    Photographs without a face that is found are listed in `out/rejects.jsonl`.
+
     Args:
         progress: called with (done, total) after every picture.
 
@@ -126,8 +129,9 @@ def simulate(
         Path of the finished `samples.jsonl`.
 
     Raises:
-        ValueError: `out` already holds a data set of another configuration, or an unknown type.
+        ValueError: `out` holds a set of another configuration, or something else; or an unknown type.
         FileNotFoundError: the folder of photographs is missing or empty.
+        ChildProcessError: one of the processes died; the same call goes on.
     """
     if config.faces != "drawn" and Path(config.faces).is_file():
         own = split_of_samples(Path(config.faces))
@@ -135,7 +139,7 @@ def simulate(
             found = f"split {own}" if own else "no split"
             raise ValueError(f"split {config.split} of {config.faces}, which is of {found} — expected the same — leave it out")
         config = replace(config, split=own)
-    finished, partial, plan = out / "samples.jsonl", out / "samples.partial.jsonl", out / "plan.json"
+    finished, partial = out / "samples.jsonl", out / "samples.partial.jsonl"
     described = {key: list(value) if isinstance(value, tuple) else value for key, value in vars(config).items()}
     if not config.without_variants:
         del described["without_variants"]
@@ -144,18 +148,16 @@ def simulate(
     else:
         described["version"] = VERSION
     if config.faces != "drawn":
-        described["photos"] = _photos_hash(config)
-    begun = any(file.is_file() and file.stat().st_size for file in (finished, partial))
-    if begun and plan.is_file() and json.loads(plan.read_text()) != described:
-        raise ValueError(
-            f"{out} holds a data set of another configuration ({plan}) — expected {described} — choose another --out"
-        )
+        described |= {"faces": str(Path(config.faces).resolve()), "photos": _photos_hash(config)}
+    begun(out, "simulate", described, note=False, results=(finished.name, "images"))
     if finished.is_file():
         return finished
-    portraits = _portraits(config, workers)  # first: a folder that turns out to be the wrong one leaves no plan behind
+    portraits, faceless = _portraits(config, workers)
     render = _Render(config, portraits, out)
+    begun(out, "simulate", described)  # not before: a folder of photographs that is the wrong one leaves nothing behind
     (out / "images").mkdir(parents=True, exist_ok=True)
-    write_json_atomic(plan, described)
+    if faceless:
+        write_jsonl(out / REJECTS_FILE, [{"path": str(path), "reason": "no face"} for path in faceless])
     with JsonlWriter(partial, resume=True) as writer:
         rows = read_jsonl(partial, Sample)
         for row in in_order(render, range(len(rows), config.count), workers):
@@ -213,14 +215,14 @@ def _photos_hash(config: SimulateConfig) -> str:
     return digest.hexdigest()[:16]
 
 
-def _portraits(config: SimulateConfig, workers: int) -> list[Portrait]:
+def _portraits(config: SimulateConfig, workers: int) -> tuple[list[Portrait], list[Path]]:
     if config.faces == "drawn":
-        return []
+        return [], []
     landmarks = Path(config.landmarks) if config.landmarks else None
-    found = load_portraits(Path(config.faces), split=config.split, landmarks_csv=landmarks, workers=workers)
+    found, faceless = load_portraits(Path(config.faces), split=config.split, landmarks_csv=landmarks, workers=workers)
     if not found:
         raise FileNotFoundError(f"no face found in any picture of {config.faces} — expected frontal bona fide portraits")
-    return found
+    return found, faceless
 
 
 class _Render:
@@ -228,6 +230,7 @@ class _Render:
 
     def __init__(self, config: SimulateConfig, portraits: list[Portrait], out: Path) -> None:
         self.config, self.portraits, self.out = config, portraits, out
+        self.dataset = _dataset_name(config)
         self.domain: Domain | None = None
         self.left = left_variants(config.without_variants)
         if config.domain is None:
@@ -298,9 +301,9 @@ class _Render:
             **of_domain,
         }
         return Sample(
-            id=f"{_dataset_name(self.config)}-{index:06d}",
+            id=f"{self.dataset}-{index:06d}",
             image=name_of_file,
-            dataset=_dataset_name(self.config),
+            dataset=self.dataset,
             is_attack=name != BONAFIDE,
             presentation_type=name,
             original_label=attacked.variant,
@@ -346,30 +349,12 @@ def _scaled(box: Box, picture: NDArray[np.uint8]) -> Box:
 
 
 def _dataset_name(config: SimulateConfig) -> str:
+    """Of sets that differ, whatever in, the names differ: samples of both may be in one file."""
     if config.domain is not None:
         return f"sim{VERSION}-{config.domain}-{config.seed}"
     source = "drawn" if config.faces == "drawn" else "photo"
-    tag = hashlib.sha256(json.dumps([config.types, config.split, config.size]).encode()).hexdigest()[:4]
+    own: list[Any] = [config.types, config.split, config.size]
+    own += [_photos_hash(config)] if source == "photo" else []
+    own += [config.without_variants] if config.without_variants else []
+    tag = hashlib.sha256(json.dumps(own).encode()).hexdigest()[:4]
     return f"sim-{source}-{config.seed}-{tag}"
-
-
-_MAKE: Callable[[int], Sample] | None = None
-
-
-def _adopt(make: Callable[[int], Sample]) -> None:
-    global _MAKE  # one per worker process: portraits are inherited once, not sent with every picture
-    _MAKE = make
-
-
-def _make_one(index: int) -> Sample:
-    assert _MAKE is not None
-    return _MAKE(index)
-
-
-def in_order(make: Callable[[int], Sample], indices: range, workers: int) -> Iterator[Sample]:
-    """What `make` makes of each index, in order, by that many processes."""
-    if workers <= 1 or len(indices) < 4:
-        yield from map(make, indices)
-        return
-    with Pool(workers, initializer=_adopt, initargs=(make,)) as pool:
-        yield from pool.imap(_make_one, indices, chunksize=8)

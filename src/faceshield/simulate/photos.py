@@ -15,7 +15,6 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from multiprocessing.pool import Pool
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +26,7 @@ from faceshield.images import load_rgb
 from faceshield.records import Sample, image_path, read_jsonl
 from faceshield.simulate.mean_shape import MEAN_SHAPE
 from faceshield.simulate.portrait import N_LANDMARKS, OUTLINE, Points, Portrait
+from faceshield.simulate.processes import in_order
 
 PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 WORKING_HEIGHT = 400
@@ -147,8 +147,8 @@ def _listed(table: Path, folder: Path) -> list[tuple[Path, str]]:
 
 def load_portraits(
     folder: Path, *, split: str | None = None, landmarks_csv: Path | None = None, workers: int = 1
-) -> list[Portrait]:
-    """Loads a folder's photographs as portraits, those in which no face is found left out.
+) -> tuple[list[Portrait], list[Path]]:
+    """Loads a folder's photographs as portraits; returns them, and the photographs in which no face is found.
 
     Args:
         folder: as `list_photos` takes it.
@@ -159,6 +159,7 @@ def load_portraits(
     Raises:
         FileNotFoundError: no picture, or nobody of this split.
         ImageError: a picture that cannot be read, with its name.
+        ChildProcessError: one of the processes died.
     """
     photos = list_photos(folder, landmarks_csv)
     chosen = [photo for photo in photos if split is None or folder.is_file() or split_of(photo.subject) == split]
@@ -170,15 +171,10 @@ def load_portraits(
         )
     # The regression may learn shapes from any split's landmarks but the test's: shapes are no labels, yet be strict.
     teachers = [p for p in photos if p.landmarks is not None and split_of(p.subject) == "train"]
-    if workers > 1:
-        with Pool(workers) as pool:
-            examples = [e for found in pool.map(_shape_examples, teachers, chunksize=8) for e in found]
-            regression = _fit_regression(examples)
-            loaded = pool.map(_Load(regression), chosen, chunksize=8)
-    else:
-        regression = _fit_regression([e for photo in teachers for e in _shape_examples(photo)])
-        loaded = [_Load(regression)(photo) for photo in chosen]
-    return [portrait for portrait in loaded if portrait is not None]
+    regression = _fit_regression([e for found in in_order(_shape_examples, teachers, workers) for e in found])
+    loaded = list(in_order(_Load(regression), chosen, workers))
+    faceless = [photo.path for photo, portrait in zip(chosen, loaded, strict=True) if portrait is None]
+    return [portrait for portrait in loaded if portrait is not None], faceless
 
 
 def portrait_of(rgb: NDArray[np.uint8], subject: str) -> Portrait | None:
@@ -296,7 +292,7 @@ def _portrait(
             offset = (_appearance(rgb, face) - mean) @ weights[:-1] + weights[-1]
             landmarks = landmarks + offset.reshape(N_LANDMARKS, 2) * face[2]
     trim = max(rgb.shape[:2]) // 40  # printed frames and rounded corners of official portraits
-    image = rgb[trim:-trim, trim:-trim].astype(np.float32) / 255.0
+    image = rgb[trim : rgb.shape[0] - trim, trim : rgb.shape[1] - trim].astype(np.float32) / 255.0
     landmarks = (landmarks - trim).astype(np.float32)
     portrait = Portrait(image, landmarks, np.ones(image.shape[:2], np.float32), subject, "photo")
     return replace(portrait, matte=plain_background_matte(portrait))

@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from faceshield.images import load_rgb
-from faceshield.provenance import BEGUN_FILE, begun, file_sha256, write_run
+from faceshield.provenance import begun, file_sha256, write_run
 from faceshield.records import JsonlWriter, Sample, image_path, read_jsonl, write_jsonl
 from faceshield.simulate.camera import jpeg
-from faceshield.simulate.dataset import in_order, without_colour
+from faceshield.simulate.dataset import without_colour
 from faceshield.simulate.portrait import LUMA, Box
+from faceshield.simulate.processes import in_order
 
 _KEPT, _PLENTY = 0.6, 0.3
 """An attack is in view where so much of its box is, or where it fills so much of the new picture; else it is framed anew."""
@@ -206,10 +207,7 @@ def retake(
     """
     finished, partial = out / "samples.jsonl", out / "samples.partial.jsonl"
     rows = read_jsonl(samples, Sample)
-    of_another = not (out / BEGUN_FILE).is_file() and any((out / name).exists() for name in (finished.name, "images"))
-    if out.resolve() == samples.parent.resolve() or of_another:
-        raise ValueError(f"{out} holds other samples or pictures — expected a folder of its own — choose another --out")
-    begun(out, "retake", {**asdict(config), "samples": file_sha256(samples)})
+    begun(out, "retake", {**asdict(config), "samples": file_sha256(samples)}, results=(finished.name, "images"))
     if finished.is_file():
         return finished
     (out / "images").mkdir(parents=True, exist_ok=True)

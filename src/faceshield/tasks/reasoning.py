@@ -56,6 +56,8 @@ class ReasoningTask(Task):
         return sample.presentation_type is not None
 
     def answer(self, sample: Sample, rng: np.random.Generator | None = None) -> str:
+        if sample.presentation_type is None:
+            raise ValueError(f"sample {sample.id!r} has no presentation type — expected one — ask applies() first")
         # Always the first ones in the sample's own order: of answers with any number of cues in any order, the
         # likeliest names a single one, and that is what a model then says.
         cues = list(sample_cues(sample)[:MAX_CUES])

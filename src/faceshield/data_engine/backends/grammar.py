@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from faceshield.data_engine.backends.base import Judgement, NoAnswer, Pair
 from faceshield.data_engine.contradictions import contradictions, known_truth
@@ -17,6 +18,7 @@ from faceshield.data_engine.grammar import caption_answer, caption_question
 from faceshield.data_engine.rich import rich_pair, rules_version
 from faceshield.records import Dialogue, Sample
 from faceshield.tasks import TASKS
+from faceshield.taxonomy import BONAFIDE
 
 _RETRIES = 8  # draws for a second dialogue of one task that repeats no earlier one word for word
 
@@ -42,8 +44,6 @@ class GrammarBackend:
     def rewrite(self, dialogue: Dialogue, count: int, *, seed: int) -> list[Pair]:
         """New wordings of the same truth: the cues and the scene come from the dialogue's `meta`."""
         sample = sample_of(dialogue)
-        if sample is None:
-            raise NoAnswer("its meta has no label to write from")
         first = [turn.value.removeprefix("<image>\n") for turn in dialogue.conversations[:2]]
         return self._draw(sample, dialogue.task, count, _generator(seed, dialogue.id, "rewrite"), {Pair(*first)}, strict=True)
 
@@ -79,20 +79,29 @@ class GrammarBackend:
         return Pair(*TASKS[task].pair(sample, rng))
 
 
-def sample_of(dialogue: Dialogue) -> Sample | None:
-    """The sample a dialogue was written about, as far as its `meta` tells; None without a label and a size."""
-    truth = known_truth(dialogue)
-    if None in (truth["is_attack"], truth["presentation_type"], truth["size_wh"]):
-        return None
-    meta = dialogue.meta
-    return Sample(
-        id=str(meta.get("sample_id", dialogue.id)),
-        image=dialogue.image,
-        dataset=str(meta.get("dataset", "")),
-        original_label="",
-        meta={key: meta[key] for key in ("cues", "scene") if key in meta},
-        **truth,
-    )
+def sample_of(dialogue: Dialogue) -> Sample:
+    """The sample a dialogue was written about, as far as its `meta` tells; a size and a label at least.
+
+    Raises:
+        NoAnswer: they are missing, or are no sample's.
+    """
+    truth, meta = known_truth(dialogue), dialogue.meta
+    if None in (truth["is_attack"], truth["size_wh"]):
+        raise NoAnswer("its meta has no label, or no size, to write from")
+    if truth["is_attack"] is False:
+        truth["presentation_type"] = BONAFIDE
+    try:
+        return Sample(
+            id=str(meta.get("sample_id", dialogue.id)),
+            image=dialogue.image,
+            dataset=str(meta.get("dataset", "")),
+            original_label="",
+            meta={key: meta[key] for key in ("cues", "scene") if key in meta},
+            **truth,
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise NoAnswer(f"its meta is no sample's: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
 
 def _generator(seed: int, *names: str) -> np.random.Generator:

@@ -258,13 +258,14 @@ class ReviewQueue:
 
     def progress(self, reviewer: str | None = None) -> Progress:
         """How far the queue is."""
+        own_name = None if reviewer is None else _named(reviewer)
         with self._read() as db:
             total, finished = db.execute("SELECT count(*), coalesce(sum(missing = 0), 0) FROM items").fetchone()
             (waiting,) = db.execute(
                 "SELECT count(*) FROM items i WHERE missing > 0"
                 " AND EXISTS (SELECT 1 FROM decisions d WHERE d.position = i.position)"
             ).fetchone()
-            (own,) = db.execute("SELECT count(DISTINCT position) FROM decisions WHERE reviewer = ?", (reviewer,)).fetchone()
+            (own,) = db.execute("SELECT count(DISTINCT position) FROM decisions WHERE reviewer = ?", (own_name,)).fetchone()
         return Progress(total, finished, waiting, own)
 
     def decisions(self) -> dict[int, list[Decision]]:
@@ -291,12 +292,12 @@ class ReviewQueue:
     @contextlib.contextmanager
     def _read(self) -> Iterator[sqlite3.Connection]:
         # A connection a call: threads of a server and processes may share the file, never a connection.
-        db = sqlite3.connect(self.path, timeout=_WAIT, isolation_level=None)
         try:
-            try:
-                db.execute("PRAGMA synchronous = FULL")
-            except sqlite3.DatabaseError as error:
-                raise ValueError(f"{self.path}: {error} — expected a review queue — give another --queue") from error
+            db = sqlite3.connect(self.path, timeout=_WAIT, isolation_level=None)
+            db.execute("PRAGMA synchronous = FULL")
+        except sqlite3.DatabaseError as error:
+            raise ValueError(f"{self.path}: {error} — expected a review queue — give another --queue") from error
+        try:
             yield db
         finally:
             db.close()

@@ -42,7 +42,7 @@ def draw(entry: Entry, outcomes: Sequence[Outcome], path: Path) -> Path | None:
             axes.errorbar(at, means, yerr=spreads, marker="o", capsize=3, label=metric.heading)
         else:
             width = 0.8 / len(entry.metrics)
-            at = np.arange(len(found)) + place * width
+            at = np.arange(len(found)) + (place + 0.5) * width
             axes.bar(at, means, width, yerr=spreads, label=metric.heading)
     if entry.kind == "sweep":
         axes.set_xlabel(f"{found[0].row.label[0]} (%)")

@@ -1,0 +1,45 @@
+"""The same work on many items by several processes, in the items' order; a process that dies is told, not waited for.
+
+Use: `for row in in_order(make, range(1000), workers=2): …`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, TypeVar
+
+Item = TypeVar("Item")
+Made = TypeVar("Made")
+
+_MAKE: Callable[[Any], Any] | None = None
+
+
+def in_order(make: Callable[[Item], Made], items: Sequence[Item], workers: int) -> Iterator[Made]:
+    """What `make` makes of each item, in order, by so many processes; `make` travels to each once, not with every item.
+
+    Raises:
+        ChildProcessError: one of them died, most often for want of memory.
+    """
+    if workers <= 1 or len(items) < 4:
+        yield from map(make, items)
+        return
+    with ProcessPoolExecutor(workers, initializer=_adopt, initargs=(make,)) as pool:
+        try:
+            yield from pool.map(_make, items, chunksize=8)
+        except BrokenProcessPool:
+            raise ChildProcessError(
+                f"one of {workers} processes died — expected all to live (memory?) — start the same command again: what is "
+                "done stays; with fewer --workers if it happens again"
+            ) from None
+
+
+def _adopt(make: Callable[[Any], Any]) -> None:
+    global _MAKE
+    _MAKE = make
+
+
+def _make(item: Any) -> Any:
+    assert _MAKE is not None
+    return _MAKE(item)
