@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,17 +28,11 @@ from faceshield.face import BuiltInDetector, crop_box
 from faceshield.images import load_rgb, open_picture
 from faceshield.predictor import FaceShieldPredictor
 from faceshield.records import Sample, image_path, read_jsonl
+from faceshield.simulate.camera import jpeg
 from faceshield.simulate.drawn_person import SKINS, sample_identity
 from faceshield.simulate.photos import split_of
 
 Change = Callable[[Image.Image, float], Image.Image]
-
-
-def jpeg(picture: Image.Image, quality: float) -> Image.Image:
-    """Compressed once more."""
-    stream = io.BytesIO()
-    picture.save(stream, "JPEG", quality=int(quality))
-    return Image.open(stream).convert("RGB")
 
 
 def blur(picture: Image.Image, radius: float) -> Image.Image:

@@ -43,7 +43,7 @@ SIGNATURES: list[tuple[Any, str]] = [
     (FaceShieldPredictor.explain, "self image *face="),
     (FaceShieldPredictor.locate, "self image *face="),
     (FaceShieldPredictor.ask, "self image prompt *face= *max_new_tokens="),
-    (generate_dialogues, "samples *tasks *seed *per_task= *on_skip="),
+    (generate_dialogues, "samples *tasks *seed *per_task="),
 ]
 
 OPTIONS = {

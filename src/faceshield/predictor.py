@@ -308,13 +308,15 @@ class FaceShieldPredictor:
         Threshold, names of the types, picture and crop sides are in the file's metadata; docs/onnx.md says what goes in.
 
         Raises:
-            ValueError: PVTM masks at inference.
+            ValueError: PVTM masks at inference, or not all tokens are read.
             ModuleNotFoundError: without the extra `onnx`.
         """
         from faceshield.model.onnx import export_scorer
 
         if self.model.model.pvtm_is_on():
             raise ValueError("PVTM's masks are on at inference — expected off: the graph has none — load with pvtm='off'")
+        if self.keep_tokens is not None:
+            raise ValueError(f"keep_tokens {self.keep_tokens} — expected None: the graph reads every token — load without it")
         metadata = {
             "threshold": repr(self.threshold),
             "types": ", ".join(FINE.templates),
@@ -431,7 +433,8 @@ class FaceShieldPredictor:
 
         features, joint = encoded
         kept = None
-        if self.keep_tokens is not None and joint is not None:
+        if self.keep_tokens is not None:
+            assert joint is not None
             prompts = self.processor.encode_prompts([COARSE.question] * len(features)).to(features.device)
             ranks = self.model.model.token_scores(features, joint, prompts, torch.zeros(len(features), dtype=torch.long))
             kept = ranks.topk(min(self.keep_tokens, ranks.shape[1])).indices.sort().values
@@ -456,7 +459,9 @@ class FaceShieldPredictor:
     def _encode_remembered(self, images: Sequence[object]) -> Encoded:
         """As `_encode`, for whole pictures that were perhaps asked about just before."""
         crops = [open_picture(image).rgb for image in images]
-        keys = [hashlib.sha256(repr(crop.shape).encode() + crop.tobytes()).digest() for crop in crops]
+        # With tokens left out, features remembered without their joint tokens do not serve.
+        asked_for = f"{self.keep_tokens is not None}".encode()
+        keys = [hashlib.sha256(asked_for + repr(crop.shape).encode() + crop.tobytes()).digest() for crop in crops]
         new = {key: crop for key, crop in zip(keys, crops, strict=True) if key not in self._remembered}
         if new:
             features, joint = self._encode(list(new.values()))

@@ -89,6 +89,7 @@ def test_thoughts_are_no_verdict() -> None:
     tokens = [Token(piece, ((piece, math.log(0.9)), ("attack", math.log(0.1)))) for piece in pieces]
     assert verdict_score(Completion("<think>attack?</think>real", tuple(tokens))) == pytest.approx(0.9)
     assert spoken("<think>attack?</think> real ") == "real" and spoken("<think>attack? I wonder") == ""
+    assert spoken("maybe an attack. But no.</think>\n\nReal") == "Real"  # where the prompt itself opens the thoughts
 
 
 @pytest.mark.parametrize("shape", [(40, 100, 3), (100, 41, 3), (50, 50, 3)])

@@ -47,6 +47,20 @@ def trained(folder: Path, *, seed: int = 0, steps: int = 2) -> tuple[Any, Any]:
     return adapted, checkpoint.processor
 
 
+def test_an_adapter_brings_what_its_base_has_not(base: Path, tmp_path: Path) -> None:
+    """The token that takes the place of masked ones is the projector's, and the base was trained without."""
+    checkpoint = load(base)
+    checkpoint.model.config.pvtm_mask = "learned"
+    checkpoint.model.model.multi_modal_projector.add_mask_token()
+    adapted = attach(checkpoint.model, r=4, alpha=8)
+    for name, parameter in adapted.named_parameters():
+        if "mask_token" in name:
+            parameter.data.fill_(0.25)
+    save(adapted, checkpoint.processor, tmp_path / "adapter", base=base)
+    loaded = load(tmp_path / "adapter")
+    assert loaded.model.model.multi_modal_projector.mask_token.eq(0.25).all()
+
+
 def test_a_base_is_found_from_elsewhere(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     adapted, processor = trained(base, steps=0)
     monkeypatch.chdir(base.parent)

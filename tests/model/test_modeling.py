@@ -88,6 +88,16 @@ def test_a_row_without_savp_learns_as_alone(make_pair, pictures):
         torch.testing.assert_close(together[row, : alone.shape[1]], alone[0], atol=1e-5, rtol=1e-5)
 
 
+def test_a_mask_of_streams_that_are_all_alike(pair, pictures):
+    """What a part of a mixed batch may come to."""
+    model, processor = pair
+    model.config.pvtm_inference = "paper"
+    inputs, seeds = processor(images=pictures, text=QUESTIONS), torch.arange(3)
+    expected = model(**inputs, pvtm_seeds=seeds).logits
+    found = model(**inputs, savp_mask=torch.tensor([True, True, True]), pvtm_seeds=seeds).logits
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
 def test_a_placeholder_for_a_stream_that_is_not_there_is_refused(pair, pictures):
     model, processor = pair
     inputs = processor(images=pictures, text=QUESTIONS, savp=[True, False, True])

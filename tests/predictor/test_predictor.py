@@ -453,7 +453,8 @@ def test_pvtm_at_inference_and_the_length_of_answers_are_as_the_checkpoint_says(
     assert "pvtm_seed 4" in note
 
 
-def test_fewer_vision_tokens_where_asked_for(shield: FaceShieldPredictor, make_shield: Make, face_photo: RGB) -> None:
+def test_fewer_vision_tokens_where_asked_for(make_shield: Make, face_photo: RGB, tmp_path: Path) -> None:
+    shield = make_shield()
     whole = shield.inspect(face_photo)
     assert make_shield(keep_tokens=32).inspect(face_photo).bonafide_score == pytest.approx(whole.bonafide_score, abs=1e-5)
     few = make_shield(keep_tokens=5)
@@ -464,6 +465,11 @@ def test_fewer_vision_tokens_where_asked_for(shield: FaceShieldPredictor, make_s
     assert [score for score, _ in few.score_many(pictures)] == pytest.approx(alone, abs=1e-5)
     weights = {"weights": shield.model_info["hash"]}
     assert few.settings == {"pvtm": "off", "keep_tokens": "5", **weights} and shield.settings == {"pvtm": "off", **weights}
+    shield.score_many(pictures)  # remembered without what tokens are chosen by
+    shield.keep_tokens = 5
+    assert [score for score, _ in shield.score_many(pictures)] == pytest.approx(alone, abs=1e-5)
+    with pytest.raises(ValueError, match="keep_tokens 5 — expected None"):
+        few.export_onnx(tmp_path / "scorer.onnx")
     for wrong in ({"keep_tokens": 0}, {"keep_tokens": 5, "pvtm": "paper"}):
         with pytest.raises(ValueError, match="keep_tokens"):
             make_shield(**wrong)

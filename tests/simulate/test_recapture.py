@@ -73,14 +73,14 @@ def test_result_is_well_formed_and_repeats(scene: Scene, module: ModuleType, var
 @pytest.mark.parametrize(("module", "edge"), [(printed, printed.EDGE), (replay, replay.BEZEL)])
 def test_views_without_an_edge_fill_the_canvas_and_say_so(any_variant: AnyVariant, module: ModuleType, edge: str) -> None:
     results = any_variant(module)
-    tight = [r for r in results if r.extra["view"] == recapture.TIGHT]
+    tight = [r for r in results if r.view == recapture.TIGHT]
     assert 0.25 < len(tight) / len(results) < 0.65
     weak = {printed.FADED, replay.BLUISH, replay.CLIPPED}
     for result in tight:
         assert result.boxes == (WHOLE_VIEW,) and edge not in result.cues
         assert set(result.cues) - weak, "a tight view needs a physical trace"
     for result in results:
-        if result.extra["view"] != recapture.TIGHT:  # light on a wall has no body
+        if result.view != recapture.TIGHT:  # light on a wall has no body
             assert (edge in result.cues) == (result.variant != "replay/projector")
     assert len({r.variant for r in results}) == len(module.VARIANTS)
 
@@ -89,9 +89,9 @@ def test_background_shows_outside_the_box_only(scene: Scene) -> None:
     for seed in range(24):
         result = printed.apply(scene, np.random.default_rng(seed), BACKGROUND, "print/photo-paper")
         green = (result.image[..., 1] > 0.25) & (result.image[..., 0] < 0.2) & (result.image[..., 2] < 0.2)
-        if result.extra["view"] == recapture.TIGHT:
+        if result.view == recapture.TIGHT:
             assert not green.any()
-        elif result.extra["view"] == recapture.WHOLE:
+        elif result.view == recapture.WHOLE:
             x0, y0, x1, y1 = (int(v) for v in result.boxes[0])
             outside = np.ones_like(green)
             outside[y0:y1, x0:x1] = False
@@ -162,7 +162,7 @@ def test_a_holder_is_seen_around_the_medium_and_has_hands_on_it(scene: Scene, mo
     for seed in range(12):
         holder = draw_holder(BACKGROUND, np.random.default_rng([7, seed]))
         result = module.apply(scene, np.random.default_rng(seed), BACKGROUND, variant, holder)
-        if result.extra["view"] == recapture.TIGHT:  # nothing of it can be seen
+        if result.view == recapture.TIGHT:  # nothing of it can be seen
             alone = module.apply(scene, np.random.default_rng(seed), BACKGROUND, variant)
             assert np.array_equal(result.image, alone.image)
             continue
@@ -278,7 +278,7 @@ def test_a_medium_is_placed_in_what_the_camera_sees(scene: Scene, module: Module
     seen = {}
     for seed in range(80):
         made = module.apply(narrow, np.random.default_rng(seed), BACKGROUND)
-        (x0, y0, x1, y1), view = made.boxes[0], made.extra["view"]
+        (x0, y0, x1, y1), view = made.boxes[0], made.view
         inside = (x0 > window[0], y0 > window[1], x1 < window[2], y1 < window[3])
         seen.setdefault(view, []).append(sum(inside))
     assert np.mean([count >= 3 for count in seen["whole"]]) > 0.8

@@ -59,6 +59,7 @@ def test_towers_train_and_write_a_checkpoint(splits_jsonl: Path, tmp_path: Path)
     assert (tmp_path / "towers/run.json").exists()
     said = read_jsonl(tmp_path / "towers/predictions.jsonl", Prediction)
     assert len(said) == 8 and all(0 <= row.bonafide_score <= 1 and row.truth.is_attack is not None for row in said)  # type: ignore[operator]
+    assert all(Path(row.image).is_file() and Path(row.image).is_absolute() for row in said), "whatever folder it is read from"
     wrong = sum(row.is_attack != row.truth.is_attack for row in said)
     assert figures["coarse"] == pytest.approx(1 - wrong / 8)
     files = {file.suffix for file in (tmp_path / "towers").rglob("*") if file.is_file()}

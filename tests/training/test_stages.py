@@ -23,10 +23,11 @@ from faceshield.provenance import write_run, write_text_atomic
 from faceshield.records import Dialogue, Sample, image_path, read_jsonl, write_jsonl
 from faceshield.training.collate import ABOUT, apart, collate
 from faceshield.training.dataset import MAX_PACKED, DialogueRows, EpochOrder, SupervisionError, make_row, seed_of
+from faceshield.training.pictures import clean
 from faceshield.training.settings import StageConfig, inherited
 from faceshield.training.stages import read_rows, train_stage
 from faceshield.training.state import STATE_FILE
-from faceshield.training.vision_cache import LivePictures, Shards, VisionCache, clean
+from faceshield.training.vision_cache import LivePictures, Shards, VisionCache
 from faceshield.training.watch import LOG_FILE, read_log
 
 # Released libraries warn about their own next version; the product silences or avoids what it can.
@@ -446,8 +447,11 @@ def test_only_what_was_left_behind_long_ago_is_cleaned_away(tmp_path: Path) -> N
     for part in (old, young):
         part.write_bytes(b"half")
     os.utime(old, (0, 0))
+    pixels = tmp_path / ".pixels-x.npy.1.part"  # of a whole training set: gigabytes
+    pixels.write_bytes(b"half")
+    os.utime(pixels, (0, 0))
     clean(tmp_path)
-    assert young.is_file() and not old.exists()
+    assert young.is_file() and not old.exists() and not pixels.exists()
 
 
 class Numbered:

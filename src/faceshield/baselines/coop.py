@@ -37,6 +37,7 @@ from faceshield.model import FaceShieldProcessor, FaceShieldVisionConfig, read_c
 from faceshield.model.checkpoint import load, quiet
 from faceshield.model.tensor_files import TensorFolder
 from faceshield.taxonomy import TAXONOMY
+from faceshield.training.precision import exact
 
 _PUBLISHED: dict[str, tuple[Any, Any]] = {"clip": (CLIPConfig, CLIPModel), "siglip": (SiglipConfig, SiglipModel)}
 _TEXTS = {"Bonafide": "a bona fide face", "Attack": "a presentation attack"}
@@ -185,7 +186,9 @@ class Coop(Baseline):
         """(B, 3, S, S) in -1..1 -> (B, C) logits."""
         with torch.no_grad():
             image = functional.normalize(self.towers.images(self.normalised(pixels)).float(), dim=1)
-        return self.scale * image @ self._class_vectors().T
+        words = self._class_vectors()
+        with exact(image):
+            return self.scale * image @ words.T
 
     def _class_vectors(self) -> Tensor:
         """(C, D) of length 1; kept while nothing is trained."""

@@ -24,6 +24,7 @@ from torch.nn import functional
 from faceshield.baselines.backbone import BackboneBaseline, BackboneSettings
 from faceshield.baselines.base import AttackTypes, Batch, Design, weighted_mean
 from faceshield.baselines.cdcn import dome
+from faceshield.training.precision import exact
 
 _REFRESH = 20  # steps between two choices of base styles
 _MOMENTUM = 0.1  # of the running variance of covariances
@@ -161,7 +162,8 @@ class Iadg(BackboneBaseline):
     def _whitening(self, views: list[Tensor], attack: Tensor) -> Tensor:
         """Mean size of the covariances that style moves most, over views and classes."""
         spread, measured = cast(Tensor, self.spread), cast(Tensor, self.measured)
-        together = [covariances(view.float()) for view in views]
+        with exact(views[0]):
+            together = [covariances(view.float()) for view in views]
         total, parts = together[0].new_zeros(()), 0
         for kind, share in enumerate((self.told.whiten_bonafide, self.told.whiten_attack)):
             rows = attack == kind

@@ -58,7 +58,7 @@ _VERDICT_WORDS = {
     "bonafide": ("real", "bona", "genuine", "live"),
     "attack": ("attack", "presentation", "spoof", "fake"),
 }
-_THOUGHTS = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
+_THOUGHTS = re.compile(r"<think>.*", re.DOTALL)
 _PADDING = 127  # grey, as the processors of the LLaVA family pad
 
 
@@ -142,8 +142,8 @@ def _digest(asker: Mllm | ZeroShot) -> str:
 
 
 def spoken(text: str) -> str:
-    """What a model answers after it has thought aloud; empty where its thoughts never ended."""
-    return _THOUGHTS.sub("", text).strip()
+    """What a model answers after it has thought aloud, whoever wrote the thoughts' beginning; empty where they never ended."""
+    return _THOUGHTS.sub("", text.rpartition("</think>")[2]).strip()
 
 
 def verdict_score(answer: Completion) -> float | None:

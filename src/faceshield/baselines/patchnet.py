@@ -22,6 +22,7 @@ from torch.nn import functional
 
 from faceshield.baselines.backbone import BackboneBaseline, BackboneSettings
 from faceshield.baselines.base import Batch, Design, weighted_mean
+from faceshield.training.precision import exact
 
 
 class PatchNetSettings(BackboneSettings):
@@ -70,7 +71,8 @@ class PatchNet(BackboneBaseline):
 
     def cosines(self, embedded: Tensor) -> Tensor:
         """(N, width) -> (N, D * C) with the classes' directions."""
-        return embedded @ functional.normalize(self.directions.float(), dim=1).T
+        with exact(embedded):
+            return embedded @ functional.normalize(self.directions.float(), dim=1).T
 
     def losses(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
         told = self.told

@@ -147,7 +147,7 @@ def write_sample(sample: Sample, wanted: Mapping[str, int], backend: Backend, se
         if not count:
             continue
         if not _applies(task, sample):
-            outcome.rejects.append(_reject(sample, task, "no-truth", no_true_answer(task)))
+            outcome.rejects.append(_reject(sample, task, "no-truth", _no_true_answer(task)))
             continue
         try:
             pairs = backend.write(sample, task, count, seed=seed, image=image)
@@ -171,46 +171,32 @@ def generate_dialogues(
     tasks: Sequence[str],
     seed: int,
     per_task: int = 1,
-    on_skip: Callable[[Sample, str, str], None] | None = None,
 ) -> Iterator[Dialogue]:
     """Dialogues of every sample and task in the tasks' own plain words, in the samples' order; the same for the same seed,
-    whatever else is asked for.
+    whatever else is asked for. A sample and a task without a true answer make none.
 
     Args:
         samples: ground truth; `image` entries are copied as they are (see `records.rebase_image`).
         tasks: of `TASK_NAMES`.
         seed: with the sample's id and the task it fixes all text of that dialogue.
         per_task: dialogues of each task a sample, different where the wordings allow it.
-        on_skip: told (sample, task, why) of every pair that has no true answer; such pairs make no dialogue.
 
     Raises:
         ValueError: unknown task, or `per_task` below 1.
     """
-    chosen = resolve_tasks(tasks)
+    chosen, backend = resolve_tasks(tasks), GrammarBackend("plain")
     if per_task < 1:
         raise ValueError(f"per_task = {per_task} — expected at least 1 — raise it")
-    return _generate(samples, chosen, seed, per_task, on_skip)
+    return (
+        _dialogue(sample, task, index, pair, seed, backend)
+        for sample in samples
+        for task in chosen
+        if _applies(task, sample)
+        for index, pair in enumerate(backend.write(sample, task, per_task, seed=seed))
+    )
 
 
-def _generate(
-    samples: Iterable[Sample],
-    tasks: tuple[str, ...],
-    seed: int,
-    per_task: int,
-    on_skip: Callable[[Sample, str, str], None] | None,
-) -> Iterator[Dialogue]:
-    backend = GrammarBackend("plain")
-    for sample in samples:
-        for task in tasks:
-            if not _applies(task, sample):
-                if on_skip is not None:
-                    on_skip(sample, task, no_true_answer(task))
-                continue
-            for index, pair in enumerate(backend.write(sample, task, per_task, seed=seed)):
-                yield _dialogue(sample, task, index, pair, seed, backend)
-
-
-def no_true_answer(task: str) -> str:
+def _no_true_answer(task: str) -> str:
     """Why an attack gets no dialogue of a task that does not apply to it."""
     return f"an attack without {TASKS[task].needs} has no true answer"
 

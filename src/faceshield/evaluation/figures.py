@@ -47,7 +47,10 @@ def draw(systems: Mapping[str, Metrics], folder: str | Path) -> list[Path]:
     if scored:
         written.append(_save(folder / "calibration.png", lambda axes: _reliability(axes, scored)))
     for name, part in matrices.items():
-        target = folder / f"confusion-{re.sub(r'[^A-Za-z0-9.-]+', '_', name)}.png"
+        plain = re.sub(r"[^\w.-]+", "_", name)
+        target = folder / f"confusion-{plain}.png"
+        if target in written:
+            raise ValueError(f"{target} is of two systems, {name!r} is one — expected names that differ in letters or numbers")
         written.append(_save(target, lambda axes, part=part: _confusion(axes, part["confusion"])))  # type: ignore[misc]
     if not written:
         raise ValueError(

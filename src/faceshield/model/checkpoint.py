@@ -25,7 +25,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
-from .adapter import ADAPTER_CONFIG, ADAPTER_STEM, read_adapter, read_settings, write_adapter
+from .adapter import ADAPTER_CONFIG, ADAPTER_STEM, PROJECTOR, read_adapter, read_settings, write_adapter
 from .configuration_faceshield import FaceShieldConfig
 from .drafts import DRAFTS_FILE, Drafts
 from .modeling_faceshield import FaceShieldForConditionalGeneration
@@ -301,6 +301,7 @@ def load(
         f"{kind} {name}"
         for kind, key in (("missing", "missing_keys"), ("unexpected", "unexpected_keys"))
         for name in sorted(found[key])
+        if kind != "missing" or weights == directory or PROJECTOR not in name  # the adapter brings the projector whole
     ]
     faults += [
         f"wrong shape {name} {tuple(there)} (expected {tuple(wanted)})"

@@ -10,13 +10,25 @@ from typing import Any, Literal
 from huggingface_hub.dataclasses import strict
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, PreTrainedConfig, SiglipVisionConfig
-from transformers.configuration_utils import SubConfigSpec
 
 SIGLIP_SO400M: dict[str, Any] = {
     "hidden_size": 1152,
     "intermediate_size": 4304,
     "num_hidden_layers": 27,
     "num_attention_heads": 16,
+}
+
+PAPER: dict[str, dict[str, Any]] = {
+    "vision_config": {"model_type": "siglip_vision_model", **SIGLIP_SO400M, "image_size": 384, "patch_size": 14},
+    "prompt_config": {
+        "model_type": "siglip_text_model",
+        **SIGLIP_SO400M,
+        "vocab_size": 32000,
+        "max_position_embeddings": 64,
+        "bos_token_id": None,
+        "eos_token_id": None,
+    },
+    "text_config": {"model_type": "phi3", "sliding_window": 2047},
 }
 
 
@@ -106,25 +118,7 @@ class FaceShieldConfig(PreTrainedConfig):
     """
 
     model_type = "faceshield"
-    sub_configs_defaults = {
-        "vision_config": SubConfigSpec(
-            config_class=AutoConfig,
-            model_type="siglip_vision_model",
-            init_kwargs={**SIGLIP_SO400M, "image_size": 384, "patch_size": 14},
-        ),
-        "prompt_config": SubConfigSpec(
-            config_class=AutoConfig,
-            model_type="siglip_text_model",
-            init_kwargs={
-                **SIGLIP_SO400M,
-                "vocab_size": 32000,
-                "max_position_embeddings": 64,
-                "bos_token_id": None,
-                "eos_token_id": None,
-            },
-        ),
-        "text_config": SubConfigSpec(config_class=AutoConfig, model_type="phi3", init_kwargs={"sliding_window": 2047}),
-    }
+    sub_configs = {name: AutoConfig for name in ("vision_config", "prompt_config", "text_config")}
 
     vision_config: Any = None
     prompt_config: Any = None
@@ -149,10 +143,10 @@ class FaceShieldConfig(PreTrainedConfig):
     tie_word_embeddings: bool = False
 
     def __post_init__(self, **kwargs: Any) -> None:
-        for name, spec in self.sub_configs_defaults.items():
-            given = getattr(self, name)
-            if isinstance(given, dict) and "model_type" not in given:
-                setattr(self, name, {**spec.init_kwargs, **given, "model_type": spec.model_type})
+        for name, paper in PAPER.items():
+            given = getattr(self, name) or {}
+            if isinstance(given, dict):
+                setattr(self, name, AutoConfig.for_model(**(given if "model_type" in given else {**paper, **given})))
         super().__post_init__(**kwargs)
         faults = []
         for name in ("pvtm_keep_ratio", "pvtm_mask_ratio"):

@@ -20,7 +20,6 @@ from transformers import initialization as init
 from transformers.activations import ACT2FN
 from transformers.cache_utils import Cache
 from transformers.modeling_outputs import BaseModelOutputWithPast, BaseModelOutputWithPooling, ModelOutput
-from transformers.modeling_utils import slice_logits_to_keep
 from transformers.utils.generic import can_return_tuple
 
 from . import pvtm, vision_faceshield  # noqa: F401  (vision_faceshield registers the small tower)
@@ -216,6 +215,8 @@ class FaceShieldModel(FaceShieldPreTrainedModel):
         if savp_mask is not None:
             features, keep = features.clone(), features.new_zeros((batch, tokens), dtype=torch.bool)
             for rows, length in ((savp_mask, tokens), (~savp_mask, config.tokens_per_stream)):
+                if not rows.any():
+                    continue
                 some = None if seeds is None else seeds[rows.to(seeds.device)]
                 part = self.mask_features(features[rows, :length], joint[rows, :length], prompt_input_ids[rows], some)
                 features[rows, :length], keep[rows, :length] = part
@@ -448,7 +449,8 @@ class FaceShieldForConditionalGeneration(FaceShieldPreTrainedModel, GenerationMi
             prompt_input_ids, pvtm_seeds, vision_features, vision_joint, mm_encoder_outputs, return_dict=True,
             **{key: value for key, value in kwargs.items() if key != "num_items_in_batch"},
         )  # fmt: skip
-        logits = self.lm_head(slice_logits_to_keep(outputs.last_hidden_state, logits_to_keep))
+        kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+        logits = self.lm_head(outputs.last_hidden_state[:, kept])
         loss = None
         if labels is not None:
             loss = self.loss_function(logits=logits, labels=labels, vocab_size=self.config.text_config.vocab_size, **kwargs)

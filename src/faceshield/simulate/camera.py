@@ -255,7 +255,7 @@ def _motion_blur(image: FloatImage, length: float, angle: float) -> FloatImage:
 
 
 def jpeg(picture: Image.Image, quality: int) -> Image.Image:
-    """An RGB picture as it comes back from a JPEG of this quality (1..95)."""
+    """An RGB picture as it comes back from a JPEG of this quality (1..100)."""
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=quality)
     buffer.seek(0)

@@ -6,7 +6,7 @@ light, the state of the world that a camera could photograph; an `Attacked` is a
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,6 +124,7 @@ class Attacked:
         variant: name of the renderer's variant, e.g. "print/photo-paper".
         landmarks: (79, 2) where the face is now.
         phrases: what `attack` laid over it, without a verdict: the scene's front.
+        view: how much of a print or a screen is seen, see `recapture.draw_view`.
     """
 
     image: FloatImage
@@ -131,8 +132,8 @@ class Attacked:
     cues: tuple[str, ...]
     variant: str
     landmarks: Points
-    extra: dict[str, float | str] = field(default_factory=dict)
     phrases: tuple[str, ...] = ()
+    view: str | None = None
 
 
 def room_for_a_face(window: Box) -> float:

@@ -42,17 +42,7 @@ def _lines(out: Path, run: dict[str, Any], info: dict[str, Any]) -> list[str]:
         first, last = losses[0], losses[-1]
         lines += [f"Loss {first['loss']:.4g} (step {first['step']}) to {last['loss']:.4g} (step {last['step']}).", ""]
         lines += [f"![loss]({FIGURE_FILE})", ""]
-    if info.get("threshold") is None:
-        lines += ["No threshold has been chosen: `faceshield train threshold` takes one from development predictions.", ""]
-    else:
-        source = ", ".join(f"{key} {value}" for key, value in info["threshold_source"].items())
-        lines += [f"A picture is an attack below the score {info['threshold']:.4g} ({source}).", ""]
-    if calibration := info.get("calibration"):
-        lines += [
-            f"The score is calibrated on {calibration['dataset']} (n {calibration['n']}), a probability where attacks are as "
-            f"frequent as there: sigmoid({calibration['scale']:.4g} x {calibration['offset']:+.4g}) of the model's log-odds x.",
-            "",
-        ]
+    lines += ["The threshold and the calibration, once chosen, are in faceshield.json.", ""]
     lines += ["The last step's weights: no epoch or step was chosen by a score.", "", "| setting | value |", "|---|---|"]
     lines += [f"| {name} | `{value}` |" for name, value in config.items() if value not in (None, [], {})]
     lines += ["", "| read | SHA-256 |", "|---|---|"]

@@ -180,8 +180,9 @@ class TowerTrainer(PictureRun):
     def _predictions(self) -> Iterator[Prediction]:
         for row, score in zip(self.dev_rows, self.dev_scores, strict=True):
             sample = self.pictures.samples[row]
+            image = str(self.pictures.paths[row].resolve())
             yield Prediction(
-                id=f"{sample.id}:coarse", sample_id=sample.id, image=str(self.pictures.paths[row]), task="coarse", question="",
+                id=f"{image}:coarse", sample_id=sample.id, image=image, task="coarse", question="",
                 bonafide_score=float(score), status="parsed", is_attack=bool(score < 0.5), truth=Truth.of(sample),
             )  # fmt: skip
 

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from faceshield.training.precision import exact
+
 _CUES_ARE_RARE = 3.0  # log-odds against one, before anything is learnt
 _CELL_OF_ATTACK = 0.5  # share of a cell above which its token must know the box
 
@@ -100,7 +102,8 @@ class AuxiliaryHeads(nn.Module):
 
     def similarity(self, image: Tensor, text: Tensor) -> Tensor:
         """(B, D), (Q, D) -> (B, Q) logits of "belong together"."""
-        cosine = functional.normalize(image.float(), dim=-1) @ functional.normalize(text.float(), dim=-1).T
+        with exact(image):
+            cosine = functional.normalize(image.float(), dim=-1) @ functional.normalize(text.float(), dim=-1).T
         return cosine * self.scale.exp() + self.bias
 
 
@@ -197,9 +200,11 @@ def _dense(heads: AuxiliaryHeads, output: TowerOutput, target: TowerTargets) -> 
     regional = target.regional
     if not target.known.any() or not regional.any():
         return output.joint.sum() * 0
-    joint = functional.normalize(output.joint[target.known].float(), dim=-1)
-    text = functional.normalize(output.text[regional].float(), dim=-1)
-    logits = joint @ text.T * heads.dense_scale.exp() + heads.dense_bias
+    with exact(output.joint):
+        joint = functional.normalize(output.joint[target.known].float(), dim=-1)
+        text = functional.normalize(output.text[regional].float(), dim=-1)
+        cosine = joint @ text.T
+    logits = cosine * heads.dense_scale.exp() + heads.dense_bias
     true_text = (target.matches | target.questions[None])[target.known][:, regional]
     positive = target.coverage[target.known][:, :, None] * true_text[:, None].float()
     return _balanced(-functional.logsigmoid(logits), positive, -functional.logsigmoid(-logits), 1 - positive)

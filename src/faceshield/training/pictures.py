@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from faceshield.model.processing_faceshield import ImageInput, as_rgb, to_square
 from faceshield.records import Sample, image_path, read_jsonl
 
 BATCH = 64
+_LEFT_BEHIND = 3600.0  # seconds: a cache is written in a fraction
 _FAULTS_SHOWN = 10
 
 Progress = Callable[[int, int], None]
@@ -149,6 +151,13 @@ def pixel_settings(processor: Any) -> dict[str, Any]:
     return chosen
 
 
+def clean(folder: Path) -> None:
+    """Removes what a stopped run left half written in a cache; what is younger than an hour may be a run's that goes on."""
+    for part in (*folder.glob(".*.part"), *folder.glob("*/.*.part")):
+        if time.time() - part.stat().st_mtime > _LEFT_BEHIND:
+            part.unlink(missing_ok=True)
+
+
 def cached_pixels(
     paths: Sequence[Path],
     processor: Any,
@@ -175,6 +184,7 @@ def cached_pixels(
     if target.exists():
         return np.load(target, mmap_mode="r")  # type: ignore[no-any-return]
     folder.mkdir(parents=True, exist_ok=True)
+    clean(folder)
 
     def encode(path: Path) -> NDArray[np.uint8] | str:
         try:

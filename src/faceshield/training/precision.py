@@ -9,6 +9,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
+from torch import Tensor
 
 
 def device() -> torch.device:
@@ -24,6 +25,11 @@ def uses_bf16(wanted: bool | None) -> bool:
         return torch.cuda.is_bf16_supported()
     supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
     return bool(supported and supported())
+
+
+def exact(like: Tensor) -> AbstractContextManager[object]:
+    """A context without autocast on a tensor's device: products of float32 are float32 there, which `.float()` alone is not."""
+    return torch.autocast(like.device.type, enabled=False)
 
 
 def autocast(wanted: bool | None) -> AbstractContextManager[object]:

@@ -35,12 +35,13 @@ from faceshield.provenance import begun, file_sha256, read_run, write_run
 from faceshield.records import Sample, image_path, read_jsonl
 from faceshield.training.card import write_card
 from faceshield.training.dataset import DialogueRows
+from faceshield.training.pictures import clean
 from faceshield.training.precision import uses_bf16
 from faceshield.training.settings import ENDS, MACHINE, RATES, StageConfig, inherited
 from faceshield.training.sharding import shard
 from faceshield.training.state import STATE_FILE, load_weights
 from faceshield.training.trainer import StageTrainer, arguments_of
-from faceshield.training.vision_cache import LivePictures, Vision, VisionCache, clean
+from faceshield.training.vision_cache import LivePictures, Vision, VisionCache
 from faceshield.training.watch import Report, loss_figure
 
 __all__ = ["RATES", "StageConfig", "read_rows", "train_stage"]
@@ -170,6 +171,7 @@ def _prepared(config: StageConfig) -> Trainee:
     for parameter in trained.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
+    model.model.multi_modal_projector.float()  # of an adapter too: the copy that is not trained says what goes into it
     # A folder by its whole path: the adapter is loaded from anywhere.
     init = str(path.resolve()) if config.init != "tiny" and Path(config.init).is_dir() else config.init
     return Trainee(checkpoint, model, trained, base_name(checkpoint.path) if goes_on else init)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -34,7 +33,6 @@ from faceshield.training.pictures import PictureError, Progress, open_rgb, pixel
 STREAMS = ("rgb", "savp")
 KINDS = ("features", "joint")
 SHARD_BYTES = 256 << 20
-_LEFT_BEHIND = 3600.0  # seconds: a file of that size is written in a fraction
 
 
 class Vision(Protocol):
@@ -280,7 +278,7 @@ def _compute(
             pictures = list(pool.map(live.squares, [at for _, at in batch]))
             for index, stream in enumerate(streams):
                 pixels = live.processor.normalize(np.stack([picture[index] for picture in pictures]))
-                encoded = model.encode_images(pixels.to(device, model.dtype))
+                encoded = model.encode_images(pixels.to(device, model.dtype), with_joint=(stream, "joint") in stores)
                 for kind, values in zip(KINDS, encoded, strict=True):
                     if (stream, kind) not in stores:
                         continue
@@ -295,10 +293,3 @@ def _compute(
                 progress(min(start + batch_size, len(missing)), len(missing))
     write()
     model.train(was_training)
-
-
-def clean(folder: Path) -> None:
-    """Removes what a stopped run left half written; what is younger than an hour may be another run's that goes on."""
-    for part in folder.glob("*/.*.part"):
-        if time.time() - part.stat().st_mtime > _LEFT_BEHIND:
-            part.unlink(missing_ok=True)

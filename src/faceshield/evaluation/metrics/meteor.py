@@ -99,7 +99,7 @@ def meteor_is_there() -> None:
     """Asks for Java and the program before anything long begins.
 
     Raises:
-        RuntimeError, ModuleNotFoundError: one of them is missing; the message says how to get it.
+        FileNotFoundError: one of them is missing; the message says how to get it.
     """
     _java()
     _jar()

@@ -332,7 +332,7 @@ def apply(
         cues=tuple(cues),
         variant=variant,
         landmarks=on_canvas,
-        extra={"view": view},
+        view=view,
     )
 
 

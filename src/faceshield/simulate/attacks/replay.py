@@ -296,7 +296,7 @@ def apply(
         cues=(*cues, *mirrored, *held),
         variant=variant,
         landmarks=on_canvas,
-        extra={"view": view},
+        view=view,
     )
 
 
