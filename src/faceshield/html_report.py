@@ -160,8 +160,6 @@ def _details(report: InspectionReport) -> str:
     parts: list[str] = []
     if report.error:
         parts.append(f"<p>{escape(report.error)}</p>")
-    if report.status == "no_face":
-        parts.append("<p>No face was found, so nothing was judged.</p>")
     if report.advice:
         parts.append(f'<p class="advice">{escape(report.advice.capitalize())}.</p>')
     if report.bonafide_score is not None and report.threshold is not None:

@@ -92,7 +92,11 @@ class InspectionReport:
 
     @property
     def advice(self) -> str | None:
-        """For people: what the quality reasons mean; None where there are none."""
+        """For people: what to do where no face was found, or what the quality reasons mean; None where all is well."""
+        if self.status == "no_face":
+            return (
+                "no face was found, nothing was judged: take another picture, frontal and nearer (of a face crop: face=whole)"
+            )
         if not self.quality_reasons:
             return None
         bad = ", ".join(reason.replace("_", " ") for reason in self.quality_reasons)

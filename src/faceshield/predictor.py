@@ -394,7 +394,7 @@ class FaceShieldPredictor:
             return []
         masked = {name: value for name, value in self.settings.items() if name in ("pvtm", "pvtm_seed")}
         now = {"face": face, "keep_tokens": str(self.keep_tokens or "all"), **masked}
-        then = {"face": face, "keep_tokens": "all", "pvtm": "off", "pvtm_seed": "0", **self.chosen_with}
+        then = {"face": "whole", "keep_tokens": "all", "pvtm": "off", "pvtm_seed": "0", **self.chosen_with}
         changed = [f"{name} {then[name]}" for name, value in now.items() if str(then[name]) != value]
         return changed and [f"the threshold was chosen with {', '.join(changed)}; so used, its error rates are others"]
 

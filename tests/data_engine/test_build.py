@@ -103,7 +103,16 @@ def test_the_verbs_one_after_the_other_make_the_same_file(samples_jsonl: Path, t
 
 
 def test_a_report_counts(dialogues_jsonl: Path) -> None:
-    numbers = report(dialogues_jsonl, dialogues_jsonl.parent / "card.md", ReportConfig(examples=1))
+    for taken in ("README.md", dialogues_jsonl.name):
+        other = dialogues_jsonl.parent / taken
+        if not other.exists():
+            other.write_text("MY PROJECT")
+        before = other.read_bytes()
+        with pytest.raises(ValueError, match="no card of a data set|written over"):
+            report(dialogues_jsonl, other)
+        assert other.read_bytes() == before
+    for _ in range(2):  # a card of ours is written again
+        numbers = report(dialogues_jsonl, dialogues_jsonl.parent / "card.md", ReportConfig(examples=1))
     assert numbers["dialogues"] == 192 and numbers["pictures"] == 24
     assert numbers["types by task"]["Print"] == dict.fromkeys(TASKS, 4)
     assert sum(numbers["words"]["reasoning"]["lengths"]) == 48

@@ -43,7 +43,7 @@ def test_the_tables_are_the_mapping(name: str) -> None:
 
 
 def test_options_that_it_names_exist() -> None:
-    known = {option for verb in ("prepare", "split") for option in
+    known = {option for verb in ("prepare", "split", "predict") for option in
              re.findall(r"--[a-z-]+", CliRunner().invoke(app, [verb, "--help"]).stdout)}  # fmt: skip
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", TEXT)) <= known
     assert rejects_path(Path("wmca/samples.jsonl")) == Path("wmca/rejects.jsonl")

@@ -78,7 +78,7 @@ def test_coarse_by_answer_and_by_score_by_hand() -> None:
     assert by_score["acc"]["value"] == pytest.approx(5 / 8)
     assert by_score["bpcer"]["value"] == pytest.approx(1 / 4)
     assert by_score["hter"]["value"] == pytest.approx((2 / 4 + 1 / 4) / 2)
-    assert section["missing_scores"] == 1
+    assert (section["missing_scores"], section["missing_scores_bonafide"]) == (1, 0)
     # Pairs won of 4 x 4: a 3, b 2.5, c 3, d 1 (d beats e alone; b ties f); none against h.
     assert section["ranking"]["auc"]["value"] == pytest.approx((3 + 2.5 + 3 + 1) / 16)
     assert section["unparsed"]["value"] == pytest.approx(1 / 8)

@@ -370,13 +370,19 @@ def test_it_goes_to_another_process(shield: FaceShieldPredictor, face_photo: RGB
     assert pickle.loads(pickle.dumps(shield)).detect(face_photo) == expected == copy.deepcopy(shield).detect(face_photo)
 
 
-def test_a_threshold_that_was_chosen_otherwise_is_noted(checkpoint: Path, shield: FaceShieldPredictor, blank: RGB) -> None:
+def test_a_threshold_that_was_chosen_otherwise_is_noted(
+    checkpoint: Path, shield: FaceShieldPredictor, blank: RGB, face_photo: RGB
+) -> None:
     info = read_info(checkpoint)
     assert not [note for note in shield.detect(blank, face="whole").meta["notes"] if "threshold" in note]
     shield = FaceShieldPredictor.from_pretrained(checkpoint, keep_tokens=8)
     shield.chosen_with = {**info.threshold_source, "face": "detect", "pvtm": "off"}
     (note,) = [note for note in shield.detect(blank, face="whole").meta["notes"] if "threshold" in note]
     assert "chosen with face detect, keep_tokens all;" in note
+    # Of whole pictures, as `predict` takes them, where it names nothing.
+    shield.chosen_with = {"dataset": "dev", "keep_tokens": "8"}
+    (note,) = [note for note in shield.detect(face_photo, face="detect").meta["notes"] if "threshold" in note]
+    assert "chosen with face whole;" in note
     shield.chosen_with = {"face": "whole", "keep_tokens": "8"}
     assert not [note for note in shield.detect(blank, face="whole").meta["notes"] if "threshold" in note]
 

@@ -26,7 +26,9 @@ def calibrate(
         Path, typer.Option(help="The new checkpoint; scores go to OUT.calibration beside it, and are not made twice.")
     ],
     model: Annotated[str, typer.Option(help="'tiny', a checkpoint folder, or a hub id.")] = "tiny",
-    criterion: Annotated[str, typer.Option(help="bpcerX: at most X percent of bona fide refused; or eer.")] = "bpcer5",
+    criterion: Annotated[
+        str, typer.Option(help="bpcerX: at most X percent of bona fide refused; apcerX: of attacks let in; or eer.")
+    ] = "bpcer5",
     face: Annotated[
         FaceMode, typer.Option(help="Find the largest face, or judge the whole picture; as it will be used.")
     ] = "detect",
@@ -95,7 +97,8 @@ def _scored(photos: Path, work: Path, model: str, face: FaceMode, keep_tokens: i
         summary = read(DATASETS["folder"](photos), PrepareConfig(out=samples, inspectable=True, workers=1))
         if not summary.rows:
             raise ValueError(
-                f"{photos}: no photograph that can be used — expected real/… and attack/<type>/… — see {work / 'rejects.jsonl'}"
+                f"{photos}: no photograph that can be used — expected a folder that holds real/… and attack/<type>/… — see "
+                f"{work / 'rejects.jsonl'}"
             )
         if summary.problems:
             found = ", ".join(f"{reason} {count}" for reason, count in sorted(summary.problems.items()))

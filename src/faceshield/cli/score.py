@@ -78,7 +78,10 @@ def _shipped(model: str, predictions: Path) -> Threshold:
     folder = resolve_model(model)
     info = read_info(folder)
     if info.threshold is None:
-        raise ValueError(f"{folder} stores no threshold — expected one — use --threshold-from, or --answer")
+        raise ValueError(
+            f"{folder} stores no threshold — expected one — choose it with `faceshield train threshold`, or use "
+            "--threshold-from, or --answer"
+        )
     options = read_run(predictions).get("config", {}).get("options") or {}
     looks, weights = options.get("looks"), options.get("weights")
     if weights and weights != checkpoint_hash(folder):

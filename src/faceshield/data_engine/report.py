@@ -25,6 +25,7 @@ from faceshield.provenance import check_not_read, write_json_atomic, write_text_
 from faceshield.records import Dialogue, image_path, iter_jsonl
 from faceshield.taxonomy import PRESENTATION_TYPES, UNTYPED
 
+MARK = "<!-- written by faceshield report, which writes it again -->"
 _BINS = (0, 5, 10, 15, 20, 30, 45, 60, 90, 120, 10**9)
 _SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"))
 _TILE = 224
@@ -53,11 +54,13 @@ def report(dialogues: str | Path, out: str | Path, config: ReportConfig | None =
 
     Raises:
         RecordError, FileNotFoundError: the dialogues cannot be read.
-        ValueError: there are none, or the card would be written over them.
+        ValueError: there are none, or the card would be written over them, or over another file.
     """
     config = config or ReportConfig()
     dialogues, out = Path(dialogues), Path(out)
     check_not_read([out, out.with_suffix(".json")], [dialogues])
+    if out.is_file() and MARK not in out.read_text(encoding="utf-8", errors="replace"):
+        raise ValueError(f"{out} is no card of a data set — expected a new file — give --out, or remove it")
     files = sorted(dialogues.parent.glob("*.rejects.jsonl"))
     counted = _Counts(config.examples)
     for row in iter_jsonl(dialogues, Dialogue):
@@ -171,7 +174,7 @@ def _card(config: ReportConfig, numbers: dict[str, Any], examples: dict[str, lis
     }
     tasks = list(numbers["words"])
     lines = [
-        "---", yaml.safe_dump(header, sort_keys=False).strip(), "---", "",
+        "---", yaml.safe_dump(header, sort_keys=False).strip(), "---", MARK, "",
         f"# {config.name}", "",
         f"{numbers['dialogues']:,} dialogues about {numbers['pictures']:,} pictures, in LLaVA's conversation form. Each row's "
         "`meta` holds the label, the boxes in pixels and who wrote it. Read back by the tasks' own readers, "

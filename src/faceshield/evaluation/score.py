@@ -185,6 +185,7 @@ def _coarse(rows: Rows, threshold: Threshold | None, draws: _Bootstrap) -> Secti
     scores = np.array([math.nan if row.bonafide_score is None else row.bonafide_score for row in rows])
     if not np.isnan(scores).all():
         section["missing_scores"] = int(np.isnan(scores).sum())
+        section["missing_scores_bonafide"] = int(np.isnan(scores[~attack]).sum())
         if threshold is not None:
             correct = correct_by_score(scores, attack, threshold.value)
             section["by_score"] = {"threshold": threshold.to_dict(), **_errors(correct, rows, draws)}
@@ -392,7 +393,11 @@ def _notes(result: Section) -> list[str]:
     if result["threshold"] is not None and "coarse" in result["overall"] and "by_score" not in coarse:
         notes.append("No row has a bonafide_score: the threshold judged nothing.")
     if coarse.get("missing_scores"):
-        notes.append(f"{coarse['missing_scores']} rows have no bonafide_score and count as errors.")
+        every, bonafide = coarse["missing_scores"], coarse["missing_scores_bonafide"]
+        notes.append(
+            f"{every} rows have no bonafide_score ({bonafide} bona fide, {every - bonafide} attacks; no face, say) and count "
+            "as errors. Whoever refuses such pictures lets none of those attacks in: APCER is lower there."
+        )
     if result["unlabelled_rows"]:
         notes.append(f"{result['unlabelled_rows']} rows have no truth and were left out.")
     return notes

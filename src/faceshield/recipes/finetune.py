@@ -224,7 +224,8 @@ def _hint(config: FinetuneConfig, rows: list[Sample], where: str) -> str:
         return f"in {reasons['no face']} no face was found: if they are face crops, add --face whole; {again}"
     more = f"add some as {config.folder}/{where}…"
     if not any(row.is_attack for row in rows) and rows:
-        more += f", or make some: faceshield simulate --faces {config.folder}/real --count 200 --out simulated"
+        more += f", or make some: faceshield simulate --faces {config.folder}/real --count 200 --out simulated, then "
+        more += "faceshield finetune simulated/samples.jsonl"
     lost = f"; {sum(reasons.values())} left out, see {rejects}" if reasons else ""
     return f"{more}{lost}; {again}"
 
@@ -328,7 +329,7 @@ def _page(
     yield f"Scored on the part test{_apart(config.out / 'data')}."
     yield f"Both thresholds are chosen on the part dev ({config.criterion})."
     yield verdict(metrics)
-    yield _share(kept)
+    yield _share(kept, config.init)
     yield "Numbers are percent with 95% intervals; of few pictures the intervals are wide, and they are what to believe."
     yield ""
     yield table(named, form="markdown")
@@ -344,8 +345,13 @@ def _page(
     yield f"- serve it: `faceshield serve --model {model}`; how it was trained: `{trained}/README.md`"
 
 
-def _share(kept: Mapping[str, Any]) -> str:
+def _share(kept: Mapping[str, Any], init: str) -> str:
     """What part of the training is in the adapter, and why."""
+    if kept["share"] == 0:
+        return (
+            f"**Nothing of what was learnt is kept: the adapter is {init}, looking at each face once.** Use {init} itself, "
+            "with a threshold of your own (`faceshield calibrate`)."
+        )
     seen = ", ".join(f"{100 * one['share']:g}%: {100 * one['auc']:.1f}" for one in kept["tried"])
     return (
         f"Of what was learnt {100 * kept['share']:g}% is kept: the weights between the checkpoint and its trained self that "
