@@ -135,7 +135,7 @@ def test_nothing_that_is_there_is_written_over(checkpoint: Path, photos: Path, t
     assert "criterion 'best'" in str(wrong.exception) and not list(tmp_path.glob("x*"))
     empty = tmp_path / "empty"
     empty.mkdir()
-    assert "expected real/" in str(run(empty, "--model", checkpoint, "--out", tmp_path / "y").exception)
+    assert "expected a folder that holds real/" in str(run(empty, "--model", checkpoint, "--out", tmp_path / "y").exception)
 
 
 def test_a_samples_file_does_as_well(checkpoint: Path, samples_jsonl: Path, tmp_path: Path) -> None:

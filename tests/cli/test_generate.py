@@ -52,7 +52,7 @@ def test_rejects_are_counted_and_written(tmp_path: Path, make_sample) -> None:
     write_jsonl(samples, [make_sample("Print", boxes=[])])
     result = run("generate", samples, "--out", out)
     assert result.exit_code == 0
-    assert "1 without a true answer left out" in result.stderr
+    assert f"1 left out: {rejects}" in result.stderr
     assert json.loads(rejects.read_text())["id"] == "s-print:localization"
     write_jsonl(samples, [make_sample("Print")])
     assert run("generate", samples, "--out", out).exit_code == 0
