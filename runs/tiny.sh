@@ -6,7 +6,8 @@
 #
 # Every step is skipped once its output is complete and goes on where it was stopped; times are in $OUT/times.log.
 # With INIT=CHECKPOINT its towers and language model go on instead (a further cycle): no language stage, no stage 1; with GROW its
-# vision tower becomes deeper first, e.g. GROW='{num_hidden_layers: 6}'.
+# vision tower becomes deeper first, e.g. GROW='{num_hidden_layers: 6}'; with HALF=1 what is scored is the average of the weights
+# that it went on from and those that it came to, as shipped.
 # Environment: OUT (runs/tiny), SIZE=full|short|cycle|toy, SEED (0, added to those of the pictures), THREADS (2), WORKERS (2),
 # RETAKE=1 to learn beside each training picture from one more exposure of it (`faceshield retake`; 2: two more), ALSO=OUT of an
 # earlier cycle, whose training pictures are learnt from once more, TOWER_MINUTES, SFT_MINUTES, ABLATIONS=1 for the
@@ -20,6 +21,7 @@ SIZE=${SIZE:-full}
 INIT=${INIT:-}
 ALSO=${ALSO:-}
 RETAKE=${RETAKE:-0}
+HALF=${HALF:-0}
 SEED=${SEED:-0}
 THREADS=${THREADS:-2}
 WORKERS=${WORKERS:-2}
@@ -37,6 +39,7 @@ case $SIZE in
   *) echo "SIZE=$SIZE: expected full, short, cycle or toy" >&2; exit 2 ;;
 esac
 [ "$SIZE" != cycle ] || [ -n "$INIT" ] || { echo "SIZE=cycle goes on from a checkpoint: give it as INIT" >&2; exit 2; }
+[ "$HALF" = 0 ] || [ -n "$INIT" ] || { echo "HALF=1 is half-way from a checkpoint: give it as INIT" >&2; exit 2; }
 # A further cycle starts from features that are good: no small pictures, a longer warm-up, and adapters of a quarter of the size.
 [ -n "${GROW:-}" ] && TOWER+=(grow="$GROW")
 [ -n "$INIT" ] && TOWER+=(init="$INIT" low_share=0 warmup=0.05) && STAGE+=(lora_r=32 lora_alpha=64)
@@ -155,7 +158,12 @@ predict_split() {
 }
 
 both_stages sft
-evaluate sft
+if [ "$HALF" = 0 ]; then
+  evaluate sft
+else
+  step average "$OUT/half/run.json" faceshield train average models="[$INIT, $OUT/sft]" out="$OUT/half" save_dtype=bfloat16
+  evaluate half
+fi
 if [ -n "${ABLATIONS:-}" ]; then
   both_stages no-savp 'model={use_savp: false}'
   evaluate no-savp
@@ -166,4 +174,4 @@ fi
 faceshield table "$OUT"/scores/*-*.json --markdown --out "$OUT/scores.md"
 echo "times:"
 cat "$OUT/times.log"
-echo "checkpoint: $OUT/sft"
+echo "checkpoint: $OUT/$([ "$HALF" = 0 ] && echo sft || echo half)"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from faceshield.training.foundation_towers import TowerTexts
     from faceshield.training.settings import StageConfig
 
-STAGES = ("foundation-towers", "foundation-lm", "pretrain", "sft", "baseline", "threshold", "sweep")
+STAGES = ("foundation-towers", "foundation-lm", "pretrain", "sft", "baseline", "threshold", "average", "sweep")
 _CORPUS_SAMPLES = 4000
 
 
@@ -39,7 +39,7 @@ def train(
         list[Path] | None, typer.Option(help="Dialogues of the test samples that each repeat's texts are scored against.")
     ] = None,
 ) -> None:
-    """Train a stage: foundation-towers, foundation-lm, pretrain, sft, baseline; or a sweep; or choose a threshold."""
+    """Train a stage: foundation-towers, foundation-lm, pretrain, sft, baseline; a sweep; choose a threshold; average models."""
     given = list(overrides or [])
     named = str(config) in STAGES and not config.exists()
     stage = str(config) if named else _stage(config, given)
@@ -86,6 +86,10 @@ def train(
         value = store_threshold(wanted)
         typer.echo(f"threshold {value:.6f}, stored in {wanted.out}/faceshield.json")
         out = wanted.out
+    elif stage == "average":
+        from faceshield.recipes.average import AverageConfig, average
+
+        out = average(AverageConfig.load(source, given))
     else:
         from faceshield.tasks import QUESTIONS
         from faceshield.training.settings import StageConfig

@@ -1,0 +1,84 @@
+"""The average of models that began as one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from faceshield.cli import app
+from faceshield.model import checkpoint_hash, grow_vision, load, read_info, save
+from faceshield.predictor import FaceShieldPredictor
+from faceshield.provenance import read_run
+from faceshield.recipes.average import AverageConfig, average
+
+
+def moved(checkpoint: Path, out: Path, *, by: float, layers: int | None = None) -> Path:
+    """The same model with every weight moved at random, its tower deeper first if told."""
+    begun = load(checkpoint)
+    if layers:
+        grow_vision(begun.model, num_hidden_layers=layers)
+    torch.manual_seed(7)
+    with torch.no_grad():
+        for value in begun.model.parameters():
+            value.add_(by * torch.randn_like(value))
+    return save(begun.model, begun.processor, out, begun.info)
+
+
+@pytest.mark.parametrize("shares", [None, [0.25, 0.75]])
+def test_every_weight_lies_between(checkpoint: Path, tmp_path: Path, shares: list[float] | None) -> None:
+    other = moved(checkpoint, tmp_path / "other", by=0.1)
+    out = average(AverageConfig(models=[str(checkpoint), str(other)], shares=shares, out=tmp_path / "half"))
+    first, second, found = (load(folder).model.state_dict() for folder in (checkpoint, other, out))
+    share = 0.5 if shares is None else shares[1]
+    assert found.keys() == second.keys()
+    for name, value in found.items():
+        assert torch.allclose(value, torch.lerp(first[name], second[name], share), atol=1e-6), name
+        assert not torch.equal(first[name], second[name])
+
+
+def test_a_shallower_tower_is_grown_and_says_what_it_said(checkpoint: Path, tmp_path: Path) -> None:
+    """Beside the same model, grown: the average is that model again."""
+    deeper = moved(checkpoint, tmp_path / "deeper", by=0.0, layers=4)
+    out = average(AverageConfig(models=[str(checkpoint), str(deeper)], out=tmp_path / "half"))
+    assert load(out).model.config.vision_config.num_hidden_layers == 4
+    picture = np.random.default_rng(0).integers(0, 256, (90, 90, 3), dtype=np.uint8)
+    scores = [FaceShieldPredictor.from_pretrained(folder, threshold=0.5).score_many([picture]) for folder in (checkpoint, out)]
+    assert scores[0][0][0] == pytest.approx(scores[1][0][0], abs=1e-5)
+
+
+def test_it_has_no_threshold_and_says_what_it_is_made_of(checkpoint: Path, tmp_path: Path) -> None:
+    other = moved(checkpoint, tmp_path / "other", by=0.1)
+    words = ["train", "average", f"models=[{checkpoint},{other}]", f"out={tmp_path / 'half'}", "save_dtype=bfloat16"]
+    result = CliRunner().invoke(app, words, catch_exceptions=False)
+    assert result.exit_code == 0
+    info = read_info(tmp_path / "half")
+    assert info.threshold is None and not info.calibration
+    assert info.questions == read_info(checkpoint).questions and info.extra["crop_side"] == 80
+    assert info.extra["average"] == {"models": [str(checkpoint), str(other)], "shares": [0.5, 0.5]}
+    assert [entry["sha256"] for entry in read_run(tmp_path / "half")["inputs"]]
+    assert (tmp_path / "half" / "model.safetensors").stat().st_size < 0.6 * (other / "model.safetensors").stat().st_size
+    assert (tmp_path / "half" / "config.json").read_text() == (other / "config.json").read_text()
+    before = checkpoint_hash(tmp_path / "half")
+    assert CliRunner().invoke(app, words, catch_exceptions=False).exit_code == 0
+    assert checkpoint_hash(tmp_path / "half") == before
+
+
+def test_what_does_not_belong_together_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+    other = moved(checkpoint, tmp_path / "other", by=0.1)
+    with pytest.raises(ValueError, match="expected another folder"):
+        average(AverageConfig(models=[str(checkpoint), str(other)], out=other))
+    begun = load(checkpoint)
+    begun.model.config.pvtm_sign = -1
+    strange = save(begun.model, begun.processor, tmp_path / "strange", begun.info)
+    with pytest.raises(ValueError, match=r"differ: pvtm_sign -1 against 1 — expected"):
+        average(AverageConfig(models=[str(strange), str(checkpoint)], out=tmp_path / "half"))
+    assert not (tmp_path / "half").exists()
+    for shares in ([1.0], [1.0, 0.5], [0.0, 1.0]):
+        with pytest.raises(ValueError, match="adding up to 1"):
+            AverageConfig(models=["a", "b"], shares=shares, out=tmp_path)
+    with pytest.raises(ValueError, match="models"):
+        AverageConfig(models=["a"], out=tmp_path)
