@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -69,3 +70,13 @@ def test_a_part_of_a_sub_config_changes_only_that_part():
     assert changed.prompt_config.hidden_size == paper.prompt_config.hidden_size == 1152
     assert changed.text_config.sliding_window == paper.text_config.sliding_window == 2047
     assert changed.to_dict() == FaceShieldConfig(**changed.to_dict()).to_dict()
+
+
+def test_what_is_written_is_what_differs(tmp_path):
+    config = FaceShieldConfig(text_config={"vocab_size": 32064})
+    config.save_pretrained(tmp_path)
+    written = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
+    assert written["text_config"]["vocab_size"] == 32064 and written["text_config"]["model_type"] == "phi3"
+    for part in ("vision_config", "prompt_config", "text_config"):
+        assert not {"id2label", "output_attentions", "_name_or_path", "transformers_version"} & written[part].keys(), part
+    assert FaceShieldConfig.from_pretrained(tmp_path).to_dict() == config.to_dict()

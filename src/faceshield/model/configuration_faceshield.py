@@ -142,6 +142,13 @@ class FaceShieldConfig(PreTrainedConfig):
     answer_tokens: int = 160  # the plain words' longest answers need about 130; some pictures make a small model talk for ever
     tie_word_embeddings: bool = False
 
+    def to_diff_dict(self) -> dict[str, Any]:
+        """As transformers', of the parts too: nothing is written that every configuration has by default."""
+        parts = {name: getattr(self, name).to_diff_dict() for name in self.sub_configs}
+        for part in parts.values():
+            part.pop("transformers_version", None)  # the whole says it
+        return super().to_diff_dict() | parts
+
     def __post_init__(self, **kwargs: Any) -> None:
         for name, paper in PAPER.items():
             given = getattr(self, name) or {}
