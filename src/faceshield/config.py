@@ -10,11 +10,10 @@ import difflib
 import typing
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PrivateAttr, ValidationError
-from typing_extensions import Self
 
 KeyPath = tuple[str | int, ...]
 

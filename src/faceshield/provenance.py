@@ -15,7 +15,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import IO, Any
@@ -198,7 +198,7 @@ def write_run(
     name = "." if output.is_dir() else output.name
     run = {
         "output": name,
-        "written": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "written": datetime.now(UTC).isoformat(timespec="seconds"),
         "config": config.model_dump(mode="json") if isinstance(config, BaseModel) else config,
         "seed": seed,
         "inputs": [{"path": str(path), "sha256": file_sha256(path)} for path in inputs],

@@ -7,14 +7,13 @@ Use: `faceshield train configs/baseline/resnet.yaml 'data=[samples.jsonl]' out=r
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 from sklearn.metrics import roc_auc_score
-from typing_extensions import Self
 
 from faceshield.baselines import BASELINE_FILE
 from faceshield.baselines.base import (

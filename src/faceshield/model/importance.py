@@ -68,8 +68,8 @@ def overlay(
     from matplotlib import colormaps
 
     low, high = among or (float(importance.min()), float(importance.max()))
-    scaled = (importance - low) / max(high - low, np.finfo(np.float32).tiny)
+    scaled = (importance - low) / max(high - low, float(np.finfo(np.float32).tiny))
     size = (square.shape[1], square.shape[0])
-    smooth = np.asarray(Image.fromarray(np.float32(scaled)).resize(size, Image.Resampling.BICUBIC))
+    smooth = np.asarray(Image.fromarray(scaled.astype(np.float32)).resize(size, Image.Resampling.BICUBIC))
     colours = colormaps["viridis"](np.clip(smooth, 0, 1))[..., :3] * 255
-    return np.uint8(np.rint(square * (1 - _STRENGTH) + colours * _STRENGTH))
+    return np.rint(square * (1 - _STRENGTH) + colours * _STRENGTH).astype(np.uint8)

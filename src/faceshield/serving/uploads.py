@@ -91,7 +91,7 @@ async def _receive(request: Request, settings: Settings, take: Callable[[bytes],
 
     try:
         await asyncio.wait_for(read(), settings.body_timeout_s)
-    except (asyncio.TimeoutError, TimeoutError):
+    except TimeoutError:
         message = f"the body did not arrive in {settings.body_timeout_s:g} s — expected it faster — send smaller photos"
         raise Refusal(408, "body_timeout", message, headers={"Connection": "close"}) from None
 

@@ -68,7 +68,9 @@ def _health_mask(image: FloatImage, points: Points, light_xy: tuple[float, float
     outline = np.array([bridge, cheeks[0], corners[0], sides[0], *below, sides[1], corners[1], cheeks[1]], np.float32)
     mask = fill_polygon(outline)
     kind = rng.choice(["surgical", "moulded", "cloth"], p=[0.55, 0.2, 0.25])
-    pale = np.float32([[0.62, 0.80, 0.90], [0.93, 0.94, 0.95], [0.93, 0.94, 0.95], [0.10, 0.10, 0.11], [0.90, 0.72, 0.76]])
+    pale = np.array(
+        [[0.62, 0.80, 0.90], [0.93, 0.94, 0.95], [0.93, 0.94, 0.95], [0.10, 0.10, 0.11], [0.90, 0.72, 0.76]], np.float32
+    )
     tone = rng.uniform(0.08, 0.85, 3).astype(np.float32) if kind == "cloth" else pale[int(rng.integers(len(pale)))]
     light, level = _light_of(image, points)
     along = ((_X - bridge[0]) * down[0] + (_Y - bridge[1]) * down[1]) / span
@@ -169,8 +171,8 @@ def _skin(image: FloatImage, points: Points) -> tuple[float, float, float]:
         x, y = 0.55 * eye + 0.45 * corner
         if 4 <= x < CANVAS - 4 and 4 <= y < CANVAS - 4:
             found.append(np.median(image[int(y) - 4 : int(y) + 5, int(x) - 4 : int(x) + 5].reshape(-1, 3), axis=0))
-    tone = np.max(found, axis=0) if found else np.float32([0.7, 0.52, 0.42])
-    red, green, blue = (float(value) for value in (tone * np.float32([1.02, 0.97, 0.96])).clip(0.05, 1))
+    tone = np.max(found, axis=0) if found else np.array([0.7, 0.52, 0.42], np.float32)
+    red, green, blue = (float(value) for value in (tone * np.array([1.02, 0.97, 0.96], np.float32)).clip(0.05, 1))
     return red, green, blue
 
 

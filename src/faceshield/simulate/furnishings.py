@@ -196,7 +196,7 @@ def desk(rng: np.random.Generator) -> FloatImage:
         kind = rng.random()
         shown = _desktop(rng) if kind < 0.5 else _view(rng) if kind < 0.7 else _somebody(rng)
         lit = np.asarray(shown, np.float32) * (rng.uniform(0.8, 1.5) if rng.random() < 0.85 else 0.06)
-        cold = np.float32([1 - rng.uniform(0, 0.15), 1.0, 1 + rng.uniform(0, 0.12)])
+        cold = np.array([1 - rng.uniform(0, 0.15), 1.0, 1 + rng.uniform(0, 0.12)], np.float32)
         picture = Image.fromarray((lit * cold).clip(0, 255).astype(np.uint8))
         _set_in(image, picture, np.array([x, y, width, high]), rng.uniform(0.008, 0.05) * width, rng.choice([0.03, 0.08, 0.7]))
     return image.clip(0, 1).astype(np.float32)

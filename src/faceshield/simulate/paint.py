@@ -12,7 +12,7 @@ from faceshield.simulate.portrait import CANVAS, FloatImage, Mask, Points, smoot
 
 _FINE = 3
 """Shapes are drawn this many times larger and averaged down."""
-LUMA = np.float32([0.299, 0.587, 0.114])
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def _canvas() -> tuple[Image.Image, ImageDraw.ImageDraw]:

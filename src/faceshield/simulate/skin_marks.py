@@ -53,20 +53,20 @@ def _line(points: NDArray[np.float64], width: float, blur: float) -> Mask:
 
 
 def _moles(image: FloatImage, skin: _Skin, rng: np.random.Generator) -> FloatImage:
-    brown = skin.tone * np.float32([0.5, 0.38, 0.33]) * np.float32(rng.uniform(0.5, 1.2))
+    brown = skin.tone * np.array([0.5, 0.38, 0.33], np.float32) * np.float32(rng.uniform(0.5, 1.2))
     mask = _dots(skin, rng, int(rng.integers(1, 7)), (0.012, 0.05), rng.uniform(0.2, 0.6))
     return blend(image, brown, mask * rng.uniform(0.6, 0.95))
 
 
 def _spots(image: FloatImage, skin: _Skin, rng: np.random.Generator) -> FloatImage:
-    red = skin.tone * np.float32([1.0, 0.62, 0.6]) * np.float32(rng.uniform(0.8, 1.05))
+    red = skin.tone * np.array([1.0, 0.62, 0.6], np.float32) * np.float32(rng.uniform(0.8, 1.05))
     mask = _dots(skin, rng, int(rng.integers(4, 30)), (0.012, 0.04), rng.uniform(0.3, 0.9))
     return blend(image, red, mask * rng.uniform(0.3, 0.8))
 
 
 def _patch(image: FloatImage, skin: _Skin, rng: np.random.Generator) -> FloatImage:
     """A birthmark, an age spot or a flush: large, soft and faint."""
-    factor = np.float32([[1.0, 0.68, 0.68], [0.72, 0.62, 0.55], [1.05, 0.85, 0.82]])[int(rng.integers(3))]
+    factor = np.array([[1.0, 0.68, 0.68], [0.72, 0.62, 0.55], [1.05, 0.85, 0.82]], np.float32)[int(rng.integers(3))]
     mask = _dots(skin, rng, int(rng.integers(1, 4)), (0.1, 0.3), rng.uniform(0.04, 0.12) * skin.span)
     return (image * (1 + (factor - 1) * (mask * rng.uniform(0.3, 0.9))[..., None])).astype(np.float32)
 
@@ -76,14 +76,14 @@ def _scar(image: FloatImage, skin: _Skin, rng: np.random.Generator) -> FloatImag
     t = np.linspace(0, 1, 8)[:, None]
     along, beside = np.array([np.cos(turn), np.sin(turn)]), np.array([-np.sin(turn), np.cos(turn)])
     line = start + length * (t * along + rng.uniform(-0.2, 0.2) * t * (1 - t) * beside)
-    tone = (skin.tone * np.float32([1.08, 0.95, 0.95]) * np.float32(rng.choice([0.75, 1.2]))).clip(0, 1)
+    tone = (skin.tone * np.array([1.08, 0.95, 0.95], np.float32) * np.float32(rng.choice([0.75, 1.2]))).clip(0, 1)
     return blend(image, tone, _line(line, rng.uniform(0.015, 0.035) * skin.span, 0.3) * rng.uniform(0.4, 0.9))
 
 
 def _plaster(image: FloatImage, skin: _Skin, rng: np.random.Generator) -> FloatImage:
     at, turn = skin.somewhere(rng), rng.uniform(0, np.pi)
     along = np.array([np.cos(turn), np.sin(turn)]) * rng.uniform(0.1, 0.2) * skin.span
-    tone = np.float32([0.87, 0.69, 0.56]) if rng.random() < 0.7 else np.float32([0.95, 0.94, 0.92])
+    tone = np.array([0.87, 0.69, 0.56], np.float32) if rng.random() < 0.7 else np.array([0.95, 0.94, 0.92], np.float32)
     light = float(skin.tone.max()) * rng.uniform(0.95, 1.25)
     return blend(image, (tone * np.float32(light)).clip(0, 1), _line(np.stack([at - along, at + along]), 0.12 * skin.span, 0.4))
 
@@ -92,7 +92,9 @@ def _strands(image: FloatImage, skin: _Skin, rng: np.random.Generator) -> FloatI
     """Loose hair from the hairline over the forehead, a cheek or an eye."""
     hairline = skin.points[LANDMARKS["hairline"]].astype(np.float64)
     down = skin.points[LANDMARKS["jaw"]][4] - hairline[5]
-    tone = np.float32([[0.05, 0.04, 0.04], [0.16, 0.1, 0.07], [0.42, 0.3, 0.18], [0.6, 0.58, 0.56]])[int(rng.integers(4))]
+    tone = np.array([[0.05, 0.04, 0.04], [0.16, 0.1, 0.07], [0.42, 0.3, 0.18], [0.6, 0.58, 0.56]], np.float32)[
+        int(rng.integers(4))
+    ]
     root, sway = hairline[int(rng.integers(len(hairline)))], rng.uniform(-0.35, 0.35)
     t = np.linspace(0, 1, 12)[:, None]
     for _ in range(int(rng.integers(2, 10))):

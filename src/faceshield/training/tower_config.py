@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from torch import Tensor
-from typing_extensions import Self
 
 from faceshield.config import Config
 from faceshield.training.picture_run import PictureConfig

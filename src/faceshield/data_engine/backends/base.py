@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, Self
 
 from pydantic import Field, model_validator
-from typing_extensions import Self
 
 from faceshield.chat import ChatConfig, NoAnswer, NoCall
 from faceshield.records import Dialogue, Sample

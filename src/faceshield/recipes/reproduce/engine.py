@@ -12,7 +12,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -143,7 +143,7 @@ class Reproduction:
         work()
         if not done.exists():
             raise RuntimeError(f"{name} wrote no {done} — expected it — see what it said above")
-        row = {"step": name, "seconds": round(time.monotonic() - started, 1), "ended": datetime.now(timezone.utc).isoformat()}
+        row = {"step": name, "seconds": round(time.monotonic() - started, 1), "ended": datetime.now(UTC).isoformat()}
         self.out.mkdir(parents=True, exist_ok=True)
         with (self.out / TIMES_FILE).open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")

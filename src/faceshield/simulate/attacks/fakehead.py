@@ -83,7 +83,9 @@ def apply(scene: Scene, rng: np.random.Generator, *, variant: str | None = None)
         albedo = moulded.painted_lips(frame, albedo, lips)
         spots = [frame.px(paint.ellipse((s * 0.62, 0.55), (0.26, 0), (0, 0.2))) for s in (-1, 1)]
         albedo = paint.over(
-            albedo, tone * np.float32([1.0, 0.72, 0.7]), paint.blur(paint.shapes(spots), 0.1 * frame.span) * rng.uniform(0, 0.7)
+            albedo,
+            tone * np.array([1.0, 0.72, 0.7], np.float32),
+            paint.blur(paint.shapes(spots), 0.1 * frame.span) * rng.uniform(0, 0.7),
         )
     cues += [BLANK] if blank else [PAINTED, LIPS]
     finish = moulded.Finish(

@@ -42,16 +42,16 @@ def _glass_eyes(surface: FloatImage, frame: Frame, level: float, rng: np.random.
         return paint.shapes([frame.px(paint.ellipse(centre, (radius, 0), (0, radius))) for centre in centres]) * opening
 
     size, iris = rng.uniform(0.1, 0.125), paint.colour(rng, moulded.IRIS, 0.04)
-    ball = np.float32([0.9, 0.88, 0.85]) * np.float32(rng.uniform(0.8, 1.0) * level)
+    ball = np.array([0.9, 0.88, 0.85], np.float32) * np.float32(rng.uniform(0.8, 1.0) * level)
     out = paint.over(surface, ball, opening)
     out = paint.over(out, iris * np.float32(0.45 * level), discs(size))
     out = paint.over(out, iris * np.float32(1.15 * level), paint.blur(discs(size * 0.72), 0.03 * frame.span))
-    out = paint.over(out, np.float32([0.02, 0.02, 0.02]), discs(size * 0.42))
+    out = paint.over(out, np.array([0.02, 0.02, 0.02], np.float32), discs(size * 0.42))
     lid = opening * (1 - paint.shifted(opening, 0, 0.07 * frame.span))
     out = out * (1 - 0.55 * paint.blur(lid, 0.03 * frame.span) * opening)[..., None]
     x = float(rng.choice([-1, 1])) * rng.uniform(0.03, 0.06)
     out = paint.over(out, np.full(3, min(1.0, 1.1 * level), np.float32), discs(rng.uniform(0.02, 0.035), x, -0.045))
-    line = np.float32([0.13, 0.08, 0.07]) * np.float32(level)
+    line = np.array([0.13, 0.08, 0.07], np.float32) * np.float32(level)
     return paint.over(out, line, paint.strokes([np.vstack([eye[18:], eye[:1]]) for eye in eyes], max(1.0, 0.035 * frame.span)))
 
 
@@ -72,7 +72,7 @@ def _wax(scene: Scene, frame: Frame, rng: np.random.Generator) -> moulded.Made:
     picture = portrait_texture(scene, frame, within=face)
     picture = paint.blur_image(picture, rng.uniform(0.03, 0.055) * frame.span + 0.3)
     inside = picture[face > 0.5]
-    mean = np.median(inside, axis=0) if len(inside) else np.float32([0.5, 0.5, 0.5])
+    mean = np.median(inside, axis=0) if len(inside) else np.array([0.5, 0.5, 0.5], np.float32)
     features = ((picture / np.maximum(mean, 0.05)).clip(0.25, 1.15) - 1) * np.float32(rng.uniform(0.5, 0.9))
     set_in = paint.blur(face, 0.1 * frame.span)[..., None] * face[..., None]
     albedo = tone * moulded.mottle(rng, rng.uniform(0.01, 0.05)) * (1 + features * set_in)
@@ -80,8 +80,8 @@ def _wax(scene: Scene, frame: Frame, rng: np.random.Generator) -> moulded.Made:
         frame.px(paint.ellipse(xy, (r, 0), (0, r))) for xy, r in (((-0.62, 0.55), 0.3), ((0.62, 0.55), 0.3), ((0, 0.62), 0.14))
     ]
     red = paint.blur(paint.shapes(spots), 0.13 * frame.span) * rng.uniform(0.1, 0.6)
-    albedo = paint.over(albedo.astype(np.float32), tone * np.float32([1.0, 0.74, 0.72]), red)
-    lips = tone * np.float32([0.92, 0.55, 0.55]) * np.float32(rng.uniform(0.8, 1.05))
+    albedo = paint.over(albedo.astype(np.float32), tone * np.array([1.0, 0.74, 0.72], np.float32), red)
+    lips = tone * np.array([0.92, 0.55, 0.55], np.float32) * np.float32(rng.uniform(0.8, 1.05))
     albedo = moulded.painted_lips(frame, albedo, lips, 0.05 * frame.span, rng.uniform(0.45, 0.8))
     finish = moulded.Finish(
         gloss=rng.uniform(0.1, 0.38),
@@ -93,7 +93,7 @@ def _wax(scene: Scene, frame: Frame, rng: np.random.Generator) -> moulded.Made:
     )
     surface, _ = moulded.render(scene, frame, albedo, height, finish, rng)
     dark = (1 - surface @ paint.LUMA / max(float(tone @ paint.LUMA) * level, 0.05)).clip(0, 0.6)
-    surface = surface * (1 + dark[..., None] * np.float32([0.3, 0.0, -0.08]))
+    surface = surface * (1 + dark[..., None] * np.array([0.3, 0.0, -0.08], np.float32))
     surface = _glass_eyes(surface.astype(np.float32), frame, level, rng)
     surface = moulded.painted_brows(frame, surface, rng, rng.uniform(0.06, 0.1)) if paint.chance(rng, 0.5) else surface
     surface = heads.under_chin(surface, scene, frame, head, neck, rng).astype(np.float32)
@@ -220,7 +220,9 @@ def _doll_face(frame: Frame, albedo: FloatImage, rng: np.random.Generator) -> tu
     if paint.chance(rng, 0.5):
         cheeks = paint.shapes([frame.px(paint.ellipse((s * 0.72, 0.65), (0.22, 0), (0, 0.22))) for s in (-1, 1)])
         albedo = paint.over(
-            albedo, np.float32([0.85, 0.42, 0.4]), paint.blur(cheeks, rng.uniform(0.01, 0.08) * frame.span) * np.float32(0.5)
+            albedo,
+            np.array([0.85, 0.42, 0.4], np.float32),
+            paint.blur(cheeks, rng.uniform(0.01, 0.08) * frame.span) * np.float32(0.5),
         )
     if paint.chance(rng, 0.6):
         nose = paint.shapes([frame.px(paint.ellipse((0, 0.55), (rng.uniform(0.08, 0.2), 0), (0, rng.uniform(0.08, 0.24))))])

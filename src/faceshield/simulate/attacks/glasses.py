@@ -114,7 +114,7 @@ def _ball(w: _Wear, centre: NDArray[np.float64], radius: float, bulge: float) ->
     depth = np.sqrt((1 - dx**2 - dy**2).clip(0, 1))
     lx, ly = w.scene.light_xy
     tone = 1 - bulge * (0.45 * (1 - depth) - 0.25 * (dx * lx + dy * ly))
-    white = np.float32([0.96, 0.95, 0.92]) * tone[..., None].astype(np.float32)
+    white = np.array([0.96, 0.95, 0.92], np.float32) * tone[..., None].astype(np.float32)
     w.lay(white.astype(np.float32), disc)
     if paint.chance(rng, 0.35):
         veins = []
@@ -124,7 +124,7 @@ def _ball(w: _Wear, centre: NDArray[np.float64], radius: float, bulge: float) ->
                 for r, t in ((0.95, 0.0), (0.75, 0.12), (0.55, -0.05))
             ]
             veins.append(np.asarray(ends))
-        w.lay(np.float32([0.75, 0.15, 0.12]), paint.strokes(veins, 0.8) * disc, 0.7)
+        w.lay(np.array([0.75, 0.15, 0.12], np.float32), paint.strokes(veins, 0.8) * disc, 0.7)
     return disc
 
 
@@ -134,7 +134,7 @@ def _iris(w: _Wear, centre: NDArray[np.float64], radius: float, tone: NDArray[np
     w.lay(tone * np.float32(0.55), paint.shapes([w.lens(at, iris_r, iris_r)]))
     w.lay(tone, paint.shapes([w.lens(at, iris_r * 0.85, iris_r * 0.85)]))
     pupil = iris_r * w.rng.uniform(0.4, 0.65)
-    w.lay(np.float32([0.02, 0.02, 0.02]), paint.shapes([w.lens(at, pupil, pupil)]))
+    w.lay(np.array([0.02, 0.02, 0.02], np.float32), paint.shapes([w.lens(at, pupil, pupil)]))
 
 
 def _eyeballs(w: _Wear, bulging: bool) -> list[str]:
@@ -213,7 +213,7 @@ def _draw_eyes(w: _Wear, size: float) -> None:
         upper = paint.curve([w.at(centre, -size, 0.03), w.at(centre, 0, -size * 0.9), w.at(centre, size, 0.03)], 16)
         lower = paint.curve([w.at(centre, -size, 0.03), w.at(centre, 0, size * 0.8), w.at(centre, size, 0.03)], 16)
         if paint.chance(w.rng, 0.7):
-            w.lay(np.float32([0.98, 0.98, 0.96]), paint.shapes([np.vstack([upper, lower[::-1]])]))
+            w.lay(np.array([0.98, 0.98, 0.96], np.float32), paint.shapes([np.vstack([upper, lower[::-1]])]))
         _iris(w, np.asarray(centre, np.float64), size * 0.62, tone, np.zeros(2))
         lines += [upper, lower]
         for k in (3, 7, 11, 14)[: int(w.rng.integers(0, 5))]:
@@ -309,7 +309,7 @@ def _party(w: _Wear) -> list[str]:
     w.shadow(mask)
     tone, frame_tone = paint.colour(rng, _PLASTIC), paint.colour(rng, _PLASTIC)
     if kind == 2:  # slats across, in the frame's colour on dark
-        tone = np.float32([0.05, 0.05, 0.05])
+        tone = np.array([0.05, 0.05, 0.05], np.float32)
     w.lay(tone, mask)
     if kind == 2:
         slats = [np.vstack([w.at(c, -0.5, d), w.at(c, 0.5, d)]) for c in w.centres for d in np.linspace(-0.3, 0.3, 5)]
@@ -327,13 +327,13 @@ def _googly(w: _Wear) -> list[str]:
     w.shadow(paint.shapes(discs))
     for centre, disc in zip(w.centres, discs, strict=True):
         plate = paint.shapes([disc])
-        w.lay(np.float32([0.97, 0.97, 0.96]), plate)
+        w.lay(np.array([0.97, 0.97, 0.96], np.float32), plate)
         pupil, fallen = radius * rng.uniform(0.4, 0.65), rng.normal(np.pi / 2, 0.9)
         reach = (radius - pupil) * rng.uniform(0.75, 0.97)
         at = w.at(centre, reach * np.cos(fallen), reach * np.sin(fallen))
         black = paint.shapes([w.lens(at, pupil, pupil)])
         w.image = paint.cast_shadow(w.image, black, w.scene.light_xy, 0.03 * w.gap, 0.25)
-        w.lay(np.float32([0.03, 0.03, 0.04]), black)
+        w.lay(np.array([0.03, 0.03, 0.04], np.float32), black)
         rim = plate - paint.blur(paint.shapes([w.lens(centre, 0.88 * radius, 0.88 * radius)]), 0.02 * w.gap) * plate
         w.image = w.image * (1 - (0.35 * rim)[..., None])
         lx, ly = w.scene.light_xy

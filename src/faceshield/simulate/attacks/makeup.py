@@ -125,7 +125,7 @@ def _eyes(c: _Canvas, rng: np.random.Generator, tone: NDArray[np.float32], reach
         middle = eye.mean(axis=0)
         lid = np.vstack([eye[:5], (above[:5] * reach + eye[:5] * (1 - reach))[::-1]])
         swell = middle + (lid - middle) * rng.uniform(1.05, 1.25)
-        under = middle + (eye - middle) * np.float32([1.35, 2.0 + reach])
+        under = middle + (eye - middle) * np.array([1.35, 2.0 + reach], np.float32)
         patches += [paint.rounded(swell)] + ([under] if cue == DARK_EYES or paint.chance(rng, 0.4) else [])
     eyes = paint.shapes([c.frame.part("left_eye"), c.frame.part("right_eye")])
     mask = paint.blur(paint.shapes(patches), rng.uniform(0.02, 0.07) * c.frame.span) * (1 - eyes)
@@ -140,7 +140,9 @@ def _liner(c: _Canvas, rng: np.random.Generator) -> None:
         lines.append(np.vstack([eye[list(order)], tip]))
         lines.append(eye[[0, 7, 6, 5, 4]])
     thick = c.frame.span * rng.uniform(0.05, 0.10)
-    c.lay(np.float32([0.04, 0.03, 0.04]), paint.blur(paint.strokes(lines, [thick, 0.5 * thick] * 2), 0.5), 0.92, LINER)
+    c.lay(
+        np.array([0.04, 0.03, 0.04], np.float32), paint.blur(paint.strokes(lines, [thick, 0.5 * thick] * 2), 0.5), 0.92, LINER
+    )
 
 
 def _brows(c: _Canvas, rng: np.random.Generator, raised: float | None = None) -> None:
@@ -158,7 +160,7 @@ def _brows(c: _Canvas, rng: np.random.Generator, raised: float | None = None) ->
 def _lips(c: _Canvas, rng: np.random.Generator, grow: float, tone: NDArray[np.float32]) -> None:
     mouth = c.frame.part("mouth")
     middle = mouth.mean(axis=0)
-    big = paint.rounded(middle + (mouth - middle) * np.float32([0.5 + 0.5 * grow, grow]), 1)
+    big = paint.rounded(middle + (mouth - middle) * np.array([0.5 + 0.5 * grow, grow], np.float32), 1)
     c.lay(tone, paint.blur(paint.shapes([big]), rng.uniform(0.4, 1.0)), rng.uniform(0.75, 0.93), LIPS)
     shine = paint.ellipse(c.frame.px((0, 1.22)), (0.14 * c.frame.span, 0), (0, 0.025 * c.frame.span))
     c.image = c.image + (paint.blur(paint.shapes([shine]), 1.0) * rng.uniform(0, 0.35))[..., None]
@@ -178,7 +180,12 @@ def _contour(c: _Canvas, rng: np.random.Generator) -> None:
     lines += [((s * 0.13, -0.1), (s * 0.11, 0.25), (s * 0.14, 0.6)) for s in (-1, 1)]
     widths = [0.17 * c.frame.span] * 2 + [0.06 * c.frame.span] * 2
     mask = paint.strokes([paint.curve(c.frame.px(np.asarray(line)), 20) for line in lines], widths)
-    c.lay(c.skin * np.float32([0.45, 0.34, 0.28]), paint.blur(mask, 0.075 * c.frame.span), rng.uniform(0.5, 0.8), CONTOUR)
+    c.lay(
+        c.skin * np.array([0.45, 0.34, 0.28], np.float32),
+        paint.blur(mask, 0.075 * c.frame.span),
+        rng.uniform(0.5, 0.8),
+        CONTOUR,
+    )
 
 
 def _wrinkles(c: _Canvas, rng: np.random.Generator) -> None:
@@ -187,7 +194,7 @@ def _wrinkles(c: _Canvas, rng: np.random.Generator) -> None:
     dark = paint.blur(paint.strokes(lines, width, taper=True), rng.uniform(0.3, 0.8))
     light = paint.blur(paint.shifted(dark, 0, max(1, width * 0.9)), 0.8)
     c.lay(c.skin * 0.4 + 0.55, light, 0.5)
-    c.lay(c.skin * np.float32([0.35, 0.24, 0.2]), dark, rng.uniform(0.75, 0.95), WRINKLES)
+    c.lay(c.skin * np.array([0.35, 0.24, 0.2], np.float32), dark, rng.uniform(0.75, 0.95), WRINKLES)
 
 
 def _beard(c: _Canvas, rng: np.random.Generator) -> None:
@@ -224,7 +231,7 @@ def _theatre(c: _Canvas, rng: np.random.Generator) -> None:
 
 
 def _white_face(c: _Canvas, rng: np.random.Generator) -> None:
-    _foundation(c, rng, np.float32([0.97, 0.96, 0.95]), rng.uniform(0.72, 0.92), WHITE)
+    _foundation(c, rng, np.array([0.97, 0.96, 0.95], np.float32), rng.uniform(0.72, 0.92), WHITE)
     _lips(c, rng, rng.uniform(0.8, 1.8), c.lips)
     _eyes(c, rng, c.shadow, rng.uniform(0.3, 1.0))
     if paint.chance(rng, 0.6):
@@ -235,14 +242,14 @@ def _white_face(c: _Canvas, rng: np.random.Generator) -> None:
 def _old_age(c: _Canvas, rng: np.random.Generator) -> None:
     if paint.chance(rng, 0.6):
         _foundation(c, rng, (c.skin * 0.5 + 0.36).clip(0, 1), rng.uniform(0.3, 0.55), POWDER)
-    _eyes(c, rng, c.skin * np.float32([0.5, 0.38, 0.42]), 0.2, DARK_EYES)
+    _eyes(c, rng, c.skin * np.array([0.5, 0.38, 0.42], np.float32), 0.2, DARK_EYES)
     _wrinkles(c, rng)
     if paint.chance(rng, 0.3):
         _contour(c, rng)
 
 
 def _drag(c: _Canvas, rng: np.random.Generator) -> None:
-    _foundation(c, rng, (c.skin * 0.85 + np.float32([0.17, 0.11, 0.08])).clip(0, 1), rng.uniform(0.5, 0.75), POWDER)
+    _foundation(c, rng, (c.skin * 0.85 + np.array([0.17, 0.11, 0.08], np.float32)).clip(0, 1), rng.uniform(0.5, 0.75), POWDER)
     _contour(c, rng)
     _eyes(c, rng, c.shadow, rng.uniform(0.7, 1.0))
     _liner(c, rng)
@@ -277,7 +284,7 @@ def _impersonation(c: _Canvas, rng: np.random.Generator) -> None:
 
 def _clown(c: _Canvas, rng: np.random.Generator) -> None:
     """White around mouth and eyes or all over, a mouth twice as large, coloured patches over the eyes, a red nose."""
-    white = np.float32([0.97, 0.96, 0.95])
+    white = np.array([0.97, 0.96, 0.95], np.float32)
     if paint.chance(rng, 0.6):
         _foundation(c, rng, white, rng.uniform(0.75, 0.95), WHITE)
     around = paint.ellipse((0, 1.16), (rng.uniform(0.55, 0.72), 0), (0, rng.uniform(0.3, 0.4)), 2.4)
@@ -290,7 +297,7 @@ def _clown(c: _Canvas, rng: np.random.Generator) -> None:
     c.lay(tone, c.area(over, 0.02) * (1 - eyes), 0.9, SHADOW)
     if paint.chance(rng, 0.75):
         nose = paint.ellipse((0, 0.6), (rng.uniform(0.18, 0.28), 0), (0, rng.uniform(0.15, 0.24)))
-        c.lay(np.float32([0.8, 0.06, 0.08]), c.area([nose], 0.02), 0.93)
+        c.lay(np.array([0.8, 0.06, 0.08], np.float32), c.area([nose], 0.02), 0.93)
     if paint.chance(rng, 0.6):
         _brows(c, rng, rng.uniform(0.3, 0.6))
 
@@ -304,7 +311,7 @@ def _animal(c: _Canvas, rng: np.random.Generator) -> None:
         _foundation(c, rng, ground, rng.uniform(0.6, 0.9), BLOCKS)
     muzzle = [paint.ellipse((s * 0.22, 0.92), (0.32, 0), (0, 0.26)) for s in (-1, 1)]
     c.lay(
-        np.float32([0.96, 0.95, 0.93]),
+        np.array([0.96, 0.95, 0.93], np.float32),
         c.area(muzzle, 0.04),
         0.85,
     )
@@ -338,8 +345,8 @@ def _animal(c: _Canvas, rng: np.random.Generator) -> None:
 
 def _skull(c: _Canvas, rng: np.random.Generator) -> None:
     """Bone white, black sockets, a black hollow for the nose, teeth drawn over the lips and out to the cheeks."""
-    black = np.float32([0.04, 0.04, 0.05])
-    _foundation(c, rng, np.float32([0.95, 0.94, 0.9]), rng.uniform(0.7, 0.93), WHITE)
+    black = np.array([0.04, 0.04, 0.05], np.float32)
+    _foundation(c, rng, np.array([0.95, 0.94, 0.9], np.float32), rng.uniform(0.7, 0.93), WHITE)
     eyes = paint.shapes([c.frame.part("left_eye"), c.frame.part("right_eye")])
     sockets = [paint.ellipse((s * 0.5, 0.0), (rng.uniform(0.3, 0.38), 0), (0, rng.uniform(0.28, 0.38))) for s in (-1, 1)]
     c.lay(

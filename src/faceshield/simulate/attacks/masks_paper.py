@@ -113,7 +113,7 @@ def _marker_face(frame: Frame, albedo: FloatImage, rng: np.random.Generator, ope
     tone = paint.colour(rng, ((0.75, 0.15, 0.15), (0.1, 0.1, 0.12), (0.8, 0.4, 0.4)), 0.03)
     albedo = moulded.painted_lips(frame, albedo, tone, 0.3)
     nose = paint.curve(frame.px(np.array([(-0.06, 0.1), (-0.16, 0.6), (-0.02, 0.68), (0.14, 0.62)])))
-    ink = np.float32([0.08, 0.08, 0.1])
+    ink = np.array([0.08, 0.08, 0.1], np.float32)
     return (albedo + (ink - albedo) * paint.strokes([nose], max(1.3, 0.035 * frame.span))[..., None]).astype(np.float32)
 
 
@@ -171,13 +171,13 @@ def apply(scene: Scene, rng: np.random.Generator, *, variant: str | None = None)
     light = light * np.sqrt(ambient_light(scene, frame)) * paint.paper_grain(rng, rng.uniform(0.008, 0.02)) * np.float32(level)
     surface = albedo * light[..., None]
     worn = creases * np.float32(rng.uniform(0.1, 0.5))
-    surface = surface + (np.float32([0.93, 0.92, 0.9]) * np.float32(level) - surface) * worn[..., None]
+    surface = surface + (np.array([0.93, 0.92, 0.9], np.float32) * np.float32(level) - surface) * worn[..., None]
 
     image = paint.cast_shadow(scene.image, mask, scene.light_xy, frame.span * rng.uniform(0.05, 0.16), rng.uniform(0.35, 0.7))
     if paint.chance(rng, 0.4):
         image = _string(image, frame, level, rng)
         cues.append(STRING)
-    image = _laid(image, surface, mask, np.float32([0.97, 0.96, 0.94]) * np.float32(level), rng.uniform(0.3, 0.9))
+    image = _laid(image, surface, mask, np.array([0.97, 0.96, 0.94], np.float32) * np.float32(level), rng.uniform(0.3, 0.9))
     if paint.chance(rng, 0.15):
         image = _tape(image, edge, frame.span, level, rng)
         cues.append(TAPE)
@@ -205,7 +205,7 @@ def _tape(image: FloatImage, edge: Points, span: float, level: float, rng: np.ra
         x = np.array([np.cos(angle), np.sin(angle)]) * span * rng.uniform(0.15, 0.25)
         y = np.array([-np.sin(angle), np.cos(angle)]) * span * 0.09
         pieces.append(np.stack([middle - x - y, middle + x - y, middle + x + y, middle - x + y]))
-    tone = np.float32([0.9, 0.87, 0.75]) * np.float32(level)
+    tone = np.array([0.9, 0.87, 0.75], np.float32) * np.float32(level)
     return (image + (tone - image) * (paint.shapes(pieces) * rng.uniform(0.5, 0.85))[..., None]).astype(np.float32)
 
 
@@ -301,7 +301,7 @@ def _stick(image: FloatImage, scene: Scene, held: Frame, level: float, rng: np.r
     tone = paint.colour(rng, _STICKS, 0.03) * np.float32(level)
     body = paint.strokes([line], wide)
     image = paint.over(paint.cast_shadow(image, body, scene.light_xy, 0.1 * held.span, 0.35), tone, body)
-    side = np.float32([np.sign(scene.light_xy[0]) or 1, 0]) * wide * 0.3
+    side = np.array([np.sign(scene.light_xy[0]) or 1, 0], np.float32) * wide * 0.3
     image = paint.over(image, tone * np.float32(0.55), paint.strokes([line - side], wide * 0.4) * np.float32(0.6))
     if paint.chance(rng, 0.7):
         share, radius, hand = rng.uniform(0.25, 0.6), rng.uniform(0.13, 0.17) * held.span, float(rng.choice([-1, 1]))
@@ -328,7 +328,7 @@ def _fan(scene: Scene, frame: Frame, rng: np.random.Generator) -> moulded.Made:
     if paint.chance(rng, 0.6):  # somebody else's complexion
         picture = (picture * np.float32(rng.uniform(0.55, 1.35) * (1 + rng.normal(0, 0.08, 3)))).clip(0, 1)
     grey = paint.chance(rng, 0.12)
-    white = np.float32([0.95, 0.95, 0.94])
+    white = np.array([0.95, 0.95, 0.94], np.float32)
     albedo = blend(np.broadcast_to(white, picture.shape), paint.printed(picture, rng, grey=grey), (head * 1.6 - 0.3).clip(0, 1))
 
     u, v = held.uv[..., 0], held.uv[..., 1]
@@ -365,7 +365,7 @@ def _strips(frame: Frame, rng: np.random.Generator, printed: bool) -> tuple[Floa
     letters = (rng.random((97, 509)) * (rng.random((97, 509)) < 0.85)).astype(np.float32)
     ink = letters[row.astype(np.int32) % 97, column.astype(np.int32) % 509] * (np.mod(row, 1) < 0.6)
     ink = ink * (rng.random(count) < (0.85 if printed else 0.0)).astype(np.float32)[which]
-    sheets = np.float32([0.84, 0.82, 0.76]) * (1 + rng.normal(0, 0.05, (count, 1)) + rng.normal(0, 0.02, (count, 3)))
+    sheets = np.array([0.84, 0.82, 0.76], np.float32) * (1 + rng.normal(0, 0.05, (count, 1)) + rng.normal(0, 0.02, (count, 3)))
     albedo = sheets.astype(np.float32)[which] * (1 - np.float32(rng.uniform(0.4, 0.85)) * ink[..., None])
     lift = rng.uniform(0, 1, count).astype(np.float32)[which]
     return paint.blur_image(albedo, 0.5), paint.blur(lift, 0.7) * np.float32(0.035 * frame.span)
@@ -394,7 +394,7 @@ def _papier_mache(scene: Scene, frame: Frame, rng: np.random.Generator) -> mould
     surface, _ = moulded.render(scene, frame, albedo, height, finish, rng)
     image = paint.cast_shadow(scene.image, solid, scene.light_xy, frame.span * rng.uniform(0.06, 0.15), rng.uniform(0.4, 0.7))
     image = paint.over(image, moulded.deepen(image, scene, frame, gap, rng.uniform(0.6, 0.95)), gap)
-    rim = np.float32([0.84, 0.81, 0.74]) * np.float32(exposure(scene, frame))
+    rim = np.array([0.84, 0.81, 0.74], np.float32) * np.float32(exposure(scene, frame))
     return _laid(image, surface, solid * (1 - gap), rim, rng.uniform(0.3, 0.8)), solid, cues
 
 

@@ -42,7 +42,7 @@ _SHELLS = ((0.93, 0.92, 0.88), (0.9, 0.88, 0.8), (0.95, 0.95, 0.95), (0.82, 0.78
 _FILAMENTS = ((0.92, 0.92, 0.9), (0.6, 0.61, 0.63), (0.12, 0.12, 0.13), (0.2, 0.4, 0.75), (0.85, 0.4, 0.12), (0.75, 0.15, 0.15),
               (0.3, 0.6, 0.3), (0.82, 0.68, 0.55), (0.78, 0.62, 0.25))  # fmt: skip
 _FLESH = ((0.85, 0.67, 0.56), (0.75, 0.55, 0.43), (0.92, 0.78, 0.69), (0.5, 0.34, 0.25))
-_BLACK = np.float32([0.03, 0.03, 0.035])
+_BLACK = np.array([0.03, 0.03, 0.035], np.float32)
 
 
 def _edge(frame: Frame, rng: np.random.Generator, half: bool) -> Points:
@@ -88,7 +88,7 @@ def _halloween(frame: Frame, rng: np.random.Generator) -> tuple[FloatImage, list
         tone = paint.colour(rng, ((0.85, 0.08, 0.1), (0.15, 0.25, 0.8), (0.1, 0.55, 0.25)))
         diamonds = [frame.px(np.array([(s * 0.5, -0.6), (s * 0.66, 0), (s * 0.5, 0.6), (s * 0.34, 0)])) for s in (-1, 1)]
         albedo = paint.over(albedo, tone, paint.shapes(diamonds))
-        red = np.float32([0.85, 0.06, 0.06])
+        red = np.array([0.85, 0.06, 0.06], np.float32)
         grin = paint.curve(frame.px(np.array([(-0.75, 0.95), (-0.3, 1.35), (0.3, 1.35), (0.75, 0.95)])))
         albedo = paint.over(albedo, red, paint.strokes([grin], 0.24 * frame.span, taper=True))
         nose = frame.px(paint.ellipse((0, 0.6), (0.24, 0), (0, 0.22)))
@@ -103,7 +103,7 @@ def _halloween(frame: Frame, rng: np.random.Generator) -> tuple[FloatImage, list
         albedo = paint.over(albedo, _BLACK, paint.shapes([frame.px(dot) for dot in dots]))
         chevrons = [frame.px(np.array([(-0.12, -1.0), (0.12, -1.0), (0, -0.45)]))]
         chevrons += [frame.px(np.array([(s * 0.95, 0.45), (s * 0.55, 0.7), (s * 0.95, 0.8)])) for s in (-1, 1)]
-        return paint.over(albedo, np.float32([0.7, 0.08, 0.08]), paint.shapes(chevrons)), [PAINTED, BREATH]
+        return paint.over(albedo, np.array([0.7, 0.08, 0.08], np.float32), paint.shapes(chevrons)), [PAINTED, BREATH]
     albedo = moulded.painted_brows(frame, albedo, rng, rng.uniform(0.18, 0.3))
     stripes = [
         paint.curve(frame.px(np.array([(s * 1.0, y), (s * 0.7, y + 0.12), (s * 0.42, y + 0.05)])))
@@ -111,7 +111,7 @@ def _halloween(frame: Frame, rng: np.random.Generator) -> tuple[FloatImage, list
         for y in (0.4, 0.65, 0.9)
     ]
     albedo = paint.over(albedo, _BLACK, paint.strokes(stripes, 0.1 * frame.span, taper=True))
-    return moulded.painted_lips(frame, albedo, np.float32([0.45, 0.05, 0.06])), [PAINTED]
+    return moulded.painted_lips(frame, albedo, np.array([0.45, 0.05, 0.06], np.float32)), [PAINTED]
 
 
 def _albedo(name: str, scene: Scene, frame: Frame, mask: Mask, rng: np.random.Generator) -> tuple[FloatImage, list[str]]:
@@ -129,7 +129,7 @@ def _albedo(name: str, scene: Scene, frame: Frame, mask: Mask, rng: np.random.Ge
         )
         texture = paint.blur_image(texture, rng.uniform(0.015, 0.04) * frame.span)
         inside = texture[mask > 0.5]
-        mean = inside.mean(axis=0) if len(inside) else np.float32([0.5, 0.5, 0.5])
+        mean = inside.mean(axis=0) if len(inside) else np.array([0.5, 0.5, 0.5], np.float32)
         # Colour printed into the material: the photograph's detail about the resin's own tone.
         detail = (texture / np.maximum(mean, 0.05)).clip(0.15, 1.5) ** np.float32(rng.uniform(0.6, 1.0))
         return (tone * detail).astype(np.float32), [RESIN]
@@ -292,7 +292,7 @@ def _wooden(scene: Scene, frame: Frame, rng: np.random.Generator) -> moulded.Mad
 
     tone = paint.colour(rng, _WOODS, 0.03)
     grain = _grain(frame, height, rng) * np.float32(rng.uniform(0.25, 0.6))
-    albedo = (tone * (1.1 - grain[..., None] * np.float32([0.8, 1.0, 1.15]))).astype(np.float32)
+    albedo = (tone * (1.1 - grain[..., None] * np.array([0.8, 1.0, 1.15], np.float32))).astype(np.float32)
     painted = paint.chance(rng, 0.5)
     if painted:
         coat, lips = (paint.colour(rng, _PIGMENTS, 0.04) for _ in range(2))
@@ -342,7 +342,7 @@ def _harness(image: FloatImage, scene: Scene, solid: Mask, frame: Frame, wide: f
     bands, level = bands * np.maximum(scene.matte, solid), np.float32(exposure(scene, frame))
     image = paint.over(image * (1 - 0.4 * paint.blur(bands, 0.04 * frame.span))[..., None], tone * level, bands)
     rivets = [frame.px(paint.ellipse(near, (0.045, 0), (0, 0.045), count=12)) for near, _ in ends]
-    return paint.over(image, np.float32([0.72, 0.7, 0.64]) * level, paint.shapes(rivets))
+    return paint.over(image, np.array([0.72, 0.7, 0.64], np.float32) * level, paint.shapes(rivets))
 
 
 def _goalie_paint(frame: Frame, rng: np.random.Generator) -> tuple[FloatImage, bool]:
@@ -366,7 +366,9 @@ def _goalie_paint(frame: Frame, rng: np.random.Generator) -> tuple[FloatImage, b
         scuffs.append(frame.px(np.array([(x, y), (x + far * np.cos(turn), y + far * np.sin(turn))])))
     dirt = (smooth_noise(rng, cells=9)[..., 0] - 0.15).clip(0, 1) * np.float32(0.6 * wear)
     albedo = paint.over(
-        albedo, np.float32([0.3, 0.25, 0.2]), np.maximum(dirt, 0.5 * paint.strokes(scuffs, max(0.8, 0.015 * frame.span)))
+        albedo,
+        np.array([0.3, 0.25, 0.2], np.float32),
+        np.maximum(dirt, 0.5 * paint.strokes(scuffs, max(0.8, 0.015 * frame.span))),
     )
     return albedo, painted
 
@@ -431,7 +433,7 @@ def _printed_3d(scene: Scene, frame: Frame, rng: np.random.Generator) -> moulded
         detail = paint.blur_image(texture, rng.uniform(0.01, 0.03) * frame.span + 0.2)
         dull = (detail @ paint.LUMA)[..., None]
         albedo = (dull + (detail - dull) * np.float32(rng.uniform(0.4, 0.75))) * np.float32(rng.uniform(0.45, 0.7))
-        albedo = albedo + np.float32(rng.uniform(0.2, 0.34)) * np.float32([1.0, 0.98, 0.95])
+        albedo = albedo + np.float32(rng.uniform(0.2, 0.34)) * np.array([1.0, 0.98, 0.95], np.float32)
         finish = moulded.Finish(gloss=0.03, shininess=6, ambient=rng.uniform(0.4, 0.55), speckle=rng.uniform(0.015, 0.035))
     else:
         tone = paint.colour(rng, _FILAMENTS, 0.03)

@@ -127,25 +127,25 @@ def apply(scene: Scene, rng: np.random.Generator, *, variant: str | None = None)
         tone = (paint.colour(rng, _FLESH, 0.03) * 0.75 + own * 0.25).clip(0, 1).astype(np.float32)
     albedo = tone * moulded.mottle(rng, rng.uniform(0.015, 0.06))
     # Painted from inside: lips, lids and cheeks a little redder.
-    lips = tone * np.float32([0.85, 0.55, 0.55])
+    lips = tone * np.array([0.85, 0.55, 0.55], np.float32)
     albedo = moulded.painted_lips(frame, albedo, lips, 0.06 * frame.span, rng.uniform(0.4, 0.95))
     spots = [frame.px(paint.ellipse((s * 0.6, 0.55), (0.3, 0), (0, 0.22))) for s in (-1, 1)]
     blush = paint.blur(paint.shapes(spots), 0.15 * frame.span) * rng.uniform(0, 0.5)
-    albedo = paint.over(albedo, tone * np.float32([1.02, 0.78, 0.76]), blush)
+    albedo = paint.over(albedo, tone * np.array([1.02, 0.78, 0.76], np.float32), blush)
     finish = moulded.Finish(
         gloss=rng.uniform(0.08, 0.3), shininess=rng.uniform(5, 14), ambient=rng.uniform(0.35, 0.55), wrap=0.45, speckle=0.006
     )
     surface, _ = moulded.render(scene, frame, albedo, height, finish, rng)
     # Light that goes through: the shade is never grey but warm.
     shade = (1 - (surface @ paint.LUMA / max(float(tone @ paint.LUMA) * level, 0.05))).clip(0, 0.6)
-    surface = surface * (1 + shade[..., None] * np.float32([0.28, -0.02, -0.1]))
+    surface = surface * (1 + shade[..., None] * np.array([0.28, -0.02, -0.1], np.float32))
     cues = [WAXY, SEAMS, ODD if latex else EVEN]
     bearded = name.endswith("bearded")
     if bearded or paint.chance(rng, 0.5):
         surface = _hair(frame, surface.astype(np.float32), rng, level, beard=bearded)
         cues.append(HAIR)
     else:
-        dark = tone * np.float32([0.4, 0.33, 0.3])
+        dark = tone * np.array([0.4, 0.33, 0.3], np.float32)
         surface = (
             moulded.painted_brows(frame, surface.astype(np.float32), rng, 0.09)
             if latex
@@ -312,7 +312,7 @@ def _alien(scene: Scene, frame: Frame, rng: np.random.Generator) -> moulded.Made
     lens, _ = moulded.render(scene, frame, paint.colour(rng, _LENSES, 0.01), balls, wet, rng)
     if paint.chance(rng, 0.25):  # slit pupils
         pupils = [frame.px(paint.ellipse((s * at, 0.02), (0.05, 0), (0, high * 0.8))) for s in (-1, 1)]
-        lens = paint.over(lens, np.float32([0.02, 0.02, 0.02]), paint.shapes(pupils))
+        lens = paint.over(lens, np.array([0.02, 0.02, 0.02], np.float32), paint.shapes(pupils))
     image = paint.cast_shadow(scene.image, solid, scene.light_xy, 0.08 * frame.span, rng.uniform(0.35, 0.6))
     image = paint.over(paint.over(image, surface, solid), lens, glass)
     image = _edged(image, frame, [*_loops(eyes), slit], solid * (1 - glass), solid, exposure(scene, frame), rng)

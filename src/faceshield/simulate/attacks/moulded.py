@@ -54,7 +54,7 @@ def render(
         light = light * (1 + finish.speckle * rng.standard_normal(light.shape, dtype=np.float32))
     sharp = ((specular - 0.72) * 9).clip(0, 1)
     highlight = ((1 - finish.hard) * specular + finish.hard * sharp) * np.float32(finish.gloss * level)
-    return (albedo * light[..., None] + highlight[..., None]).astype(np.float32), highlight
+    return (albedo * light[..., None] + highlight[..., None]).astype(np.float32), highlight.astype(np.float32, copy=False)
 
 
 def almond(frame: Frame, side: float, width: float, height: float, tilt: float = 0.0) -> Points:
@@ -80,14 +80,14 @@ def painted_eyes(frame: Frame, albedo: FloatImage, rng: np.random.Generator) -> 
     eyes = [almond(frame, side, wide, high) for side in (-1, 1)]
     opening = paint.shapes(eyes)
     gaze = rng.uniform(-0.05, 0.05)
-    white = np.float32([0.93, 0.92, 0.89])
+    white = np.array([0.93, 0.92, 0.89], np.float32)
     out = paint.over(albedo, white, opening)
     size = rng.uniform(0.1, 0.13)
     iris = [frame.px(paint.ellipse((side * 0.5 + gaze, 0.01), (size, 0), (0, size))) for side in (-1, 1)]
     pupil = [frame.px(paint.ellipse((side * 0.5 + gaze, 0.01), (size * 0.45, 0), (0, size * 0.45))) for side in (-1, 1)]
     spot = [frame.px(paint.ellipse((side * 0.5 + gaze + 0.04, -0.04), (0.025, 0), (0, 0.025))) for side in (-1, 1)]
     out = paint.over(out, paint.colour(rng, IRIS), paint.shapes(iris) * opening)
-    out = paint.over(out, np.float32([0.03, 0.03, 0.03]), paint.shapes(pupil) * opening)
+    out = paint.over(out, np.array([0.03, 0.03, 0.03], np.float32), paint.shapes(pupil) * opening)
     if paint.chance(rng, 0.6):
         out = paint.over(out, np.ones(3, np.float32), paint.shapes(spot) * opening)
     line = paint.colour(rng, ((0.1, 0.06, 0.05), (0.25, 0.14, 0.08), (0.05, 0.05, 0.06)), 0.01)

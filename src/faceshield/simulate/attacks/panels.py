@@ -16,7 +16,7 @@ from faceshield.simulate.attacks import recapture as rc
 from faceshield.simulate.portrait import CANVAS, FloatImage, smooth_noise
 
 _ROWS, _COLUMNS = np.mgrid[0:CANVAS, 0:CANVAS].astype(np.float32)
-_BAYER = np.float32([[0, 8, 2, 10], [12, 4, 14, 6], [3, 11, 1, 9], [15, 7, 13, 5]]) / 16 - np.float32(0.47)
+_BAYER = np.array([[0, 8, 2, 10], [12, 4, 14, 6], [3, 11, 1, 9], [15, 7, 13, 5]], np.float32) / 16 - np.float32(0.47)
 """Thresholds of an ordered dither."""
 
 
@@ -68,11 +68,11 @@ def subpixels(u: rc.Plane, v: rc.Plane, rng: np.random.Generator) -> tuple[Float
         seen = np.zeros_like(plane)
         if channel == 1:
             seen[::2, 1::2], seen[1::2, ::2] = plane[::2, 1::2], plane[1::2, ::2]
-            kernel = np.float32([[0, 1, 0], [1, 4, 1], [0, 1, 0]]) / 4
+            kernel = np.array([[0, 1, 0], [1, 4, 1], [0, 1, 0]], np.float32) / 4
         else:
             start = channel // 2
             seen[start::2, start::2] = plane[start::2, start::2]
-            kernel = np.float32([[1, 2, 1], [2, 4, 2], [1, 2, 1]]) / 4
+            kernel = np.array([[1, 2, 1], [2, 4, 2], [1, 2, 1]], np.float32) / 4
         factor[..., channel] = convolve(seen, kernel, mode="mirror")
     coarse = factor.reshape(CANVAS // 3, 3, CANVAS // 3, 3, 3).mean(axis=(1, 3))
     return factor, bool(coarse.std(axis=(0, 1)).max() > 0.012)
@@ -111,7 +111,7 @@ def grey_ink(picture: FloatImage, u: rc.Plane, v: rc.Plane, rng: np.random.Gener
     ghost = np.float32(0.03) * smooth_noise(rng, cells=12)[..., 0]
     black, white = rng.uniform(0.12, 0.28), rng.uniform(0.62, 0.85)
     shown = black + (white - black) * (dithered / levels).clip(0, 1) + ghost
-    return shown[..., None] * np.float32([1.0, 1.0 - rng.uniform(0.0, 0.02), 1.0 - rng.uniform(0.0, 0.08)])
+    return shown[..., None] * np.array([1.0, 1.0 - rng.uniform(0.0, 0.02), 1.0 - rng.uniform(0.0, 0.08)], np.float32)
 
 
 def lamps(picture: FloatImage, u: rc.Plane, v: rc.Plane, rng: np.random.Generator) -> FloatImage:

@@ -180,7 +180,7 @@ def _apply(name: str, pieces: list[_Piece], subject: str, scene: Scene, rng: np.
             grown.append(middle + (outline - middle) * (1 + border / np.maximum(reach, 1)))
         sheet = np.maximum(paint.shapes(grown), mask)
         cues.append(BORDER)
-    white = np.float32([0.96, 0.95, 0.93]) * np.float32(level)
+    white = np.array([0.96, 0.95, 0.93], np.float32) * np.float32(level)
     # Bent over the head: the ends of the paper turn away from the viewer, and from the light on one side.
     u = frame.uv[..., 0]
     curl = rng.uniform(0.0, 0.22)

@@ -377,7 +377,7 @@ def _traced(shown: _Shown, traces: _Traces, cues: list[str], rng: np.random.Gene
         flickering = flickering and kind != "reader"
     elif kind == "laptop":
         gridded = False
-        beats, striped = panels.subpixels(u, v, rng) if striped or paint.chance(rng, 0.4) else (np.float32(1.0), False)
+        beats, striped = panels.subpixels(u, v, rng) if striped or paint.chance(rng, 0.4) else (np.ones((), np.float32), False)
         picture = picture * _faint(beats, weak)
     elif striped:
         picture = picture * _faint(panels.moire(u, v, rng), weak)

@@ -157,7 +157,7 @@ def relief(frame: Frame, rng: np.random.Generator, *, strength: float = 1.0, spr
     table = np.tensordot(weights.astype(np.float32), _bumps(), axes=1)
     # Nothing on a made face is narrower than two pixels: every second one is enough.
     half = 0.25 * (frame.uv[::2, ::2] + frame.uv[1::2, ::2] + frame.uv[::2, 1::2] + frame.uv[1::2, 1::2])
-    heights = bilinear(table, (half - np.float32([_U[0], _V[0]])) / np.float32(_STEP)) * np.float32(frame.span)
+    heights = bilinear(table, (half - np.array([_U[0], _V[0]], np.float32)) / np.float32(_STEP)) * np.float32(frame.span)
     picture = Image.fromarray(heights).resize((CANVAS, CANVAS), Image.Resampling.BICUBIC)
     return np.asarray(picture, dtype=np.float32)
 
@@ -187,7 +187,7 @@ def shade(
 
 def exposure(scene: Scene, frame: Frame) -> float:
     """How bright a white thing is in the light of this scene: 0.45..1.05, from the brighter tones of face and picture."""
-    luma = scene.image @ np.float32([0.299, 0.587, 0.114])
+    luma = scene.image @ np.array([0.299, 0.587, 0.114], np.float32)
     near = np.percentile(luma[::4, ::4], 92)
     x, y = frame.px((0.0, 0.35))
     reach = int(frame.span * 0.9)
@@ -233,7 +233,7 @@ def portrait_texture(
     rows, columns = _extent(within)
     uv = (frame.uv[rows, columns] - np.asarray(shift, np.float32)) / np.asarray(scale, np.float32)
     if mirror:
-        uv = uv * np.float32([-1, 1])
+        uv = uv * np.array([-1, 1], np.float32)
     source = Frame(scene.portrait.landmarks)
     place = _terms(uv) @ source._forward.astype(np.float32) * np.float32(source.span) + source._centre.astype(np.float32)
     image = scene.portrait.image
@@ -255,7 +255,7 @@ def _extent(mask: Mask | None) -> tuple[slice, slice]:
 
 def skin_mask(scene: Scene, frame: Frame, polygon: Mask) -> Mask:
     """`polygon` less the hair that hangs into it: on the forehead, what is much darker than the cheeks is taken as hair."""
-    luma = scene.image @ np.float32([0.299, 0.587, 0.114])
+    luma = scene.image @ np.array([0.299, 0.587, 0.114], np.float32)
     level = float(skin_colour(scene, frame).mean())
     bare = ((luma / max(level, 0.05) - 0.35) * 4).clip(0, 1)
     forehead = ((-0.42 - frame.uv[..., 1]) * 8).clip(0, 1)
