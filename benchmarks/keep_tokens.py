@@ -61,7 +61,8 @@ def main() -> None:
                 ranking, keep = setting
                 started = time.process_time()
                 kept = None if keep is None else chosen(ranking, ranks, keep, generator)
-                bonafide, kinds = shield._score(Reading(model, processor, features, kept=kept))[0]
+                evidence = shield._evidence(Reading(model, processor, features, kept=kept))
+                bonafide, kinds = shield._scores(*evidence)[0]
                 taken[setting] += time.process_time() - started
                 scores[setting].append(bonafide)
                 types[setting] += max(kinds, key=kinds.__getitem__) == sample.presentation_type
