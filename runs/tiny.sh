@@ -40,6 +40,7 @@ case $SIZE in
 esac
 [ "$SIZE" != cycle ] || [ -n "$INIT" ] || { echo "SIZE=cycle goes on from a checkpoint: give it as INIT" >&2; exit 2; }
 [ "$HALF" = 0 ] || [ -n "$INIT" ] || { echo "HALF=1 is half-way from a checkpoint: give it as INIT" >&2; exit 2; }
+[ "$HALF" = 0 ] || [ -z "${ABLATIONS:-}" ] || { echo "HALF=1 with ABLATIONS: averaged weights beside others — take one" >&2; exit 2; }
 # A further cycle starts from features that are good: no small pictures, a longer warm-up, and adapters of a quarter of the size.
 [ -n "${GROW:-}" ] && TOWER+=(grow="$GROW")
 [ -n "$INIT" ] && TOWER+=(init="$INIT" low_share=0 warmup=0.05) && STAGE+=(lora_r=32 lora_alpha=64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,11 @@ from typer.testing import CliRunner
 
 from faceshield.cli import app
 from faceshield.model import checkpoint_hash, grow_vision, load, read_info, save
+from faceshield.model.adapter import attach
 from faceshield.predictor import FaceShieldPredictor
 from faceshield.provenance import read_run
 from faceshield.recipes.average import AverageConfig, average
+from faceshield.training.settings import StageConfig, inherited
 
 
 def moved(checkpoint: Path, out: Path, *, by: float, layers: int | None = None) -> Path:
@@ -25,7 +28,8 @@ def moved(checkpoint: Path, out: Path, *, by: float, layers: int | None = None) 
     with torch.no_grad():
         for value in begun.model.parameters():
             value.add_(by * torch.randn_like(value))
-    return save(begun.model, begun.processor, out, begun.info)
+    info = replace(begun.info, extra={**begun.info.extra, "stage": "sft"})
+    return save(begun.model, begun.processor, out, info)
 
 
 @pytest.mark.parametrize("shares", [None, [0.25, 0.75]])
@@ -58,13 +62,63 @@ def test_it_has_no_threshold_and_says_what_it_is_made_of(checkpoint: Path, tmp_p
     info = read_info(tmp_path / "half")
     assert info.threshold is None and not info.calibration
     assert info.questions == read_info(checkpoint).questions and info.extra["crop_side"] == 80
-    assert info.extra["average"] == {"models": [str(checkpoint), str(other)], "shares": [0.5, 0.5]}
+    made_of = [{"model": str(part), "weights": checkpoint_hash(part)} for part in (checkpoint, other)]
+    assert info.extra["average"] == {"models": made_of, "shares": [0.5, 0.5]}
     assert [entry["sha256"] for entry in read_run(tmp_path / "half")["inputs"]]
     assert (tmp_path / "half" / "model.safetensors").stat().st_size < 0.6 * (other / "model.safetensors").stat().st_size
     assert (tmp_path / "half" / "config.json").read_text() == (other / "config.json").read_text()
-    before = checkpoint_hash(tmp_path / "half")
+    before = sorted((file, file.stat().st_mtime_ns) for file in (tmp_path / "half").glob("*"))
     assert CliRunner().invoke(app, words, catch_exceptions=False).exit_code == 0
-    assert checkpoint_hash(tmp_path / "half") == before
+    assert sorted((file, file.stat().st_mtime_ns) for file in (tmp_path / "half").glob("*")) == before, "done before"
+    with pytest.raises(ValueError, match="was begun with"):
+        average(AverageConfig(models=[str(other), str(checkpoint)], out=tmp_path / "half"))
+    settings, origins = inherited(StageConfig(stage="sft", init=str(tmp_path / "half"), dialogues=["d"], out=tmp_path / "next"))
+    assert settings.crop_side == 80 and "faceshield.json" in origins["crop_side"], (
+        "what is trained on from it sees such pictures"
+    )
+
+
+def test_a_stem_is_grown_too(checkpoint: Path, tmp_path: Path) -> None:
+    begun = load(checkpoint)
+    before = list(begun.model.config.vision_config.stem_blocks)
+    grow_vision(begun.model, stem_blocks=[*before[:-1], before[-1] + 1])
+    deeper = save(begun.model, begun.processor, tmp_path / "deeper", begun.info)
+    out = average(AverageConfig(models=[str(deeper), str(checkpoint)], out=tmp_path / "half"))
+    picture = np.random.default_rng(0).integers(0, 256, (90, 90, 3), dtype=np.uint8)
+    scores = [FaceShieldPredictor.from_pretrained(folder, threshold=0.5).score_many([picture]) for folder in (checkpoint, out)]
+    assert scores[0][0][0] == pytest.approx(scores[1][0][0], abs=1e-5)
+
+
+def test_tied_weights_are_averaged_once(checkpoint: Path, tmp_path: Path) -> None:
+    folders = []
+    for number in range(2):
+        begun = load(checkpoint)
+        begun.model.config.tie_word_embeddings = True
+        begun.model.tie_weights()
+        torch.manual_seed(number)
+        with torch.no_grad():
+            begun.model.lm_head.weight.copy_(torch.randn_like(begun.model.lm_head.weight))
+        folders.append(save(begun.model, begun.processor, tmp_path / f"tied-{number}", begun.info))
+    out = average(AverageConfig(models=[str(folder) for folder in folders], out=tmp_path / "half"))
+    first, second, found = (load(folder).model.lm_head.weight for folder in (*folders, out))
+    assert torch.allclose(found, (first + second) / 2, atol=1e-6)
+
+
+def test_an_adapter_counts_merged_and_its_base_is_not_replaced(checkpoint: Path, tmp_path: Path) -> None:
+    base = moved(checkpoint, tmp_path / "base", by=0.0)
+    begun = load(base)
+    adapted = attach(begun.model, r=4, alpha=8)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for value in (value for value in adapted.parameters() if value.requires_grad):
+            value.add_(0.2 * torch.randn_like(value))
+    adapter = save(adapted, begun.processor, tmp_path / "adapter", begun.info, base=base)
+    with pytest.raises(ValueError, match="expected another folder"):
+        average(AverageConfig(models=[str(checkpoint), str(adapter)], out=base))
+    out = average(AverageConfig(models=[str(base), str(adapter)], out=tmp_path / "half"))
+    first, second, found = (load(folder).model.state_dict() for folder in (base, adapter, out))
+    assert all(torch.allclose(value, (first[name] + second[name]) / 2, atol=1e-6) for name, value in found.items())
+    assert {Path(entry["path"]).name for entry in read_run(out)["inputs"]} == {"base", "adapter"}
 
 
 def test_what_does_not_belong_together_is_refused(checkpoint: Path, tmp_path: Path) -> None:
@@ -76,7 +130,15 @@ def test_what_does_not_belong_together_is_refused(checkpoint: Path, tmp_path: Pa
     strange = save(begun.model, begun.processor, tmp_path / "strange", begun.info)
     with pytest.raises(ValueError, match=r"differ: pvtm_sign -1 against 1 — expected"):
         average(AverageConfig(models=[str(strange), str(checkpoint)], out=tmp_path / "half"))
+    for change in ({"questions": {"coarse": "Is it?"}}, {"extra": {"crop_side": 64}}):
+        begun = load(checkpoint)
+        strange = save(begun.model, begun.processor, tmp_path / "strange", replace(begun.info, **change))
+        with pytest.raises(ValueError, match="differ: (question of|crop_side)"):
+            average(AverageConfig(models=[str(strange), str(checkpoint)], out=tmp_path / "half"))
     assert not (tmp_path / "half").exists()
+    begun.model.config.answer_tokens, begun.model.config.pvtm_seed = 20, 3  # of use: no weight means anything else for them
+    used = save(begun.model, begun.processor, tmp_path / "used", load(checkpoint).info)
+    average(AverageConfig(models=[str(used), str(checkpoint)], out=tmp_path / "half"))
     for shares in ([1.0], [1.0, 0.5], [0.0, 1.0]):
         with pytest.raises(ValueError, match="adding up to 1"):
             AverageConfig(models=["a", "b"], shares=shares, out=tmp_path)

@@ -1,23 +1,47 @@
 """One model of several that began as one: the average of their weights, tensor by tensor.
 
 Where models were trained on from the same weights, what lies between them often errs less than either, on pictures unlike the
-training's most of all, and costs no training (WiSE-FT: Wortsman et al., CVPR 2022; model soups: the same, ICML 2022).
+training's most of all, and costs no training (WiSE-FT: Wortsman et al., CVPR 2022; model soups: the same, ICML 2022). Running
+statistics of batch normalisation (`stem: resnet`) are averaged too, which is not what the averaged weights would have seen:
+compare such an average with its parts before it is used.
 Use: `faceshield train average 'models=[tiny, runs/more/sft]' out=runs/more/half`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from pydantic import Field, model_validator
+from torch import Tensor
 
 from faceshield.config import Config
-from faceshield.model import Checkpoint, CheckpointInfo, count_parameters, grow_vision, load, resolve_model, save, working_dtype
-from faceshield.model.checkpoint import set_info_aside
-from faceshield.provenance import write_run
+from faceshield.model import (
+    CheckpointInfo,
+    FaceShieldProcessor,
+    checkpoint_hash,
+    count_parameters,
+    grow_vision,
+    load,
+    read_config,
+    read_info,
+    resolve_model,
+    save,
+    working_dtype,
+)
+from faceshield.model.checkpoint import weights_folder
+from faceshield.provenance import begun, read_run, write_run
+
+_SAYS_NOTHING = {
+    "dtype", "transformers_version", "_name_or_path", "architectures", "use_cache",  # of how a file was written
+    "answer_tokens", "pvtm_inference", "pvtm_seed",  # of how a model is used
+    "pvtm_mask_ratio", "pvtm_draw", "attention_dropout", "embd_pdrop", "resid_pdrop",  # of training's noise
+    "num_hidden_layers of vision_config", "stem_blocks of vision_config",  # grown
+}  # fmt: skip
+"""Settings of a config.json that may differ: no weight means anything else for them."""
 
 
 class AverageConfig(Config):
@@ -25,9 +49,10 @@ class AverageConfig(Config):
 
     Attributes:
         models: two or more, as `resolve_model` takes them; an adapter counts merged into its base. They differ in weights alone
-            and in the depth of their vision towers: a shallower one is grown first, which changes none of its answers. Tokens
-            that are guessed ahead (`drafts`) are the last one's.
-        shares: of each model, adding up to 1; None = equal ones.
+            and in the depth of their vision towers: a shallower one is grown first, in one step, which changes none of its
+            answers (its layers then belong to those of a model that was grown from it in one step, not in two). Everything but
+            weights is the last one's: the processor, the tokens that are guessed ahead (`drafts`), what `faceshield.json` says.
+        shares: of each model, above 0, adding up to 1; None = equal ones.
         out: the checkpoint to write. It has neither threshold nor calibration: its scores are new.
         save_dtype: of the stored weights; None = float32 for a small model, bfloat16 for a large one.
     """
@@ -43,7 +68,8 @@ class AverageConfig(Config):
         shares = self.shares
         if shares is None:
             return self
-        if len(shares) != len(self.models) or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-6:
+        whole = len(shares) == len(self.models) and min(shares) > 0 and math.isclose(sum(shares), 1)
+        if not whole:
             raise ValueError(
                 f"shares {shares} of {len(self.models)} models — expected one above 0 for each, adding up to 1 — correct them"
             )
@@ -52,72 +78,100 @@ class AverageConfig(Config):
 
 @torch.no_grad()
 def average(config: AverageConfig) -> Path:
-    """Writes the average of `config.models` and returns its folder.
+    """Writes the average of `config.models` and returns its folder; where it is done already, leaves it as it is.
 
     Raises:
         FileNotFoundError: a model that is not there.
-        ValueError: models of different kinds or words, whose weights mean different things, or `out` among them.
+        ValueError: models of different kinds, words or pictures, whose weights mean different things; `out` among them, or
+            begun by another run.
     """
     folders = [resolve_model(name) for name in config.models]
-    if config.out.resolve() in [folder.resolve() for folder in folders]:
+    read = list(dict.fromkeys(part for folder in folders for part in (folder, weights_folder(folder))))
+    if config.out.resolve() in [part.resolve() for part in read]:
         raise ValueError(f"{config.out}: the average would replace a model that it is made of — expected another folder")
+    _check_alike(folders)
+    growth = _deepest(folders)
     shares = config.shares or [1 / len(folders)] * len(folders)
-    loaded = [load(folder, dtype=working_dtype(count_parameters(folder))) for folder in folders]
-    depth = max(_depth(checkpoint) for checkpoint in loaded)
-    for checkpoint in loaded:
-        if _depth(checkpoint) < depth:
-            grow_vision(checkpoint.model, num_hidden_layers=depth)
-    _check_alike(loaded)
-    whole, states = loaded[-1], [checkpoint.model.state_dict() for checkpoint in loaded]
-    for name, value in states[-1].items():
-        if value.is_floating_point():
-            parts = [share * state[name].double() for share, state in zip(shares, states, strict=True)]
-            value.copy_(torch.stack(parts).sum(dim=0))
-    set_info_aside(config.out)
-    extra = {**whole.info.extra, "average": {"models": config.models, "shares": shares}}
-    info = CheckpointInfo(questions=whole.info.questions, extra=extra)
-    dtype = working_dtype(whole.model.num_parameters()) if config.save_dtype is None else getattr(torch, config.save_dtype)
-    save(whole.model, whole.processor, config.out, info, dtype=dtype)
-    whole.drafts.save(config.out)
-    write_run(config.out, config=config, seed=None, inputs=folders)
+    made_of = [{"model": name, "weights": checkpoint_hash(part)} for name, part in zip(config.models, folders, strict=True)]
+    told = {"models": [part["weights"] for part in made_of], "shares": shares, "save_dtype": config.save_dtype}
+    begun(config.out, "stage", {"stage": config.stage, **told})
+    if read_run(config.out).get("config"):
+        return config.out
+    sums: dict[str, Tensor] = {}
+    for folder, share in zip(folders, shares, strict=True):
+        checkpoint = load(folder, dtype=working_dtype(count_parameters(folder)))
+        if growth:
+            grow_vision(checkpoint.model, **growth)
+        for name, value in _values(checkpoint.model):
+            part = share * value.float()
+            sums[name] = sums[name].add_(part) if name in sums else part
+    for name, value in _values(checkpoint.model):
+        value.copy_(sums[name])
+    extra = {**checkpoint.info.extra, "average": {"models": made_of, "shares": shares}}
+    info = CheckpointInfo(questions=checkpoint.info.questions, extra=extra)
+    dtype = working_dtype(checkpoint.model.num_parameters()) if config.save_dtype is None else getattr(torch, config.save_dtype)
+    save(checkpoint.model, checkpoint.processor, config.out, info, dtype=dtype)
+    checkpoint.drafts.save(config.out)
+    write_run(config.out, config=config, seed=None, inputs=read)
     return config.out
 
 
-def _depth(checkpoint: Checkpoint) -> int:
-    return int(checkpoint.model.config.vision_config.num_hidden_layers)
+def _values(model: torch.nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Every number of a model, tied weights once."""
+    yield from model.named_parameters()
+    yield from ((name, value) for name, value in model.named_buffers() if value.is_floating_point())
 
 
-def _check_alike(loaded: list[Checkpoint]) -> None:
-    last = loaded[-1]
-    words, settings, shapes = _words(last), _settings(last.model.config.to_dict()), _shapes(last)
-    for other in loaded[:-1]:
-        mine = _settings(other.model.config.to_dict())
-        names = sorted(name for name in mine.keys() | settings.keys() if mine.get(name) != settings.get(name))
-        faults = [f"{name} {mine.get(name)} against {settings.get(name)}" for name in names]
-        faults += [] if faults or _shapes(other) == shapes else ["tensors of other shapes"]
-        faults += [f"other words in {kind}" for kind, known in _words(other).items() if known != words[kind]]
-        if faults:
+def _deepest(folders: list[Path]) -> dict[str, Any]:
+    """What `grow_vision` makes all vision towers alike with; empty where they are."""
+    towers = [read_config(folder).vision_config for folder in folders]
+    growth: dict[str, Any] = {}
+    if len(layers := {tower.num_hidden_layers for tower in towers}) > 1:
+        growth["num_hidden_layers"] = max(layers)
+    blocks = [getattr(tower, "stem_blocks", None) for tower in towers]
+    if any(row != blocks[0] for row in blocks):
+        growth["stem_blocks"] = [max(stage) for stage in zip(*blocks, strict=True)]
+    return growth
+
+
+def _check_alike(folders: list[Path]) -> None:
+    last = folders[-1]
+    told = _told(last)
+    for folder in folders[:-1]:
+        other = _told(folder)
+        names = sorted(name for name in other.keys() | told.keys() if other.get(name) != told.get(name))
+        if names:
+            faults = "; ".join(f"{name} {_short(other.get(name))} against {_short(told.get(name))}" for name in names)
             raise ValueError(
-                f"{other.path} and {last.path} differ: {'; '.join(faults)} — expected models that were trained on from "
-                "the same weights — average those alone"
+                f"{folder} and {last} differ: {faults} — expected models that were trained on from the same weights, on "
+                "pictures of one kind — average those alone"
             )
 
 
+def _told(folder: Path) -> dict[str, Any]:
+    """All that says what a checkpoint's weights mean: its settings, its processor's, its words and its fixed questions."""
+    processor, info = FaceShieldProcessor.from_pretrained(folder, local_files_only=True), read_info(folder)
+    of_processor = {name: value for name, value in processor.to_dict().items() if not name.endswith("tokenizer")}
+    return {
+        **_settings(read_config(folder).to_dict()),
+        **{f"{name} of the processor": value for name, value in of_processor.items()},
+        "words of the tokenizer": processor.tokenizer.get_vocab(),
+        "words of the prompt tokenizer": processor.prompt_tokenizer.get_vocab(),
+        **{f"question of {name}": question for name, question in info.questions.items()},
+        **{name: info.extra.get(name) for name in ("crop_side", "surroundings")},
+    }
+
+
 def _settings(config: Mapping[str, Any], inside: str = "") -> dict[str, Any]:
-    """Every setting that says what a weight means, by its path; not how a file was written."""
     told: dict[str, Any] = {}
     for name, value in config.items():
-        if isinstance(value, Mapping):
-            told |= _settings(value, f"{inside}{name}.")
-        elif name not in ("dtype", "transformers_version", "_name_or_path", "architectures", "use_cache"):
-            told[f"{inside}{name}"] = value
+        full = f"{name} of {inside}" if inside else name
+        if isinstance(value, Mapping) and name.endswith("_config"):
+            told |= _settings(value, name)
+        elif not {name, full} & _SAYS_NOTHING:
+            told[full] = value
     return told
 
 
-def _shapes(checkpoint: Checkpoint) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(value.shape) for name, value in checkpoint.model.state_dict().items()}
-
-
-def _words(checkpoint: Checkpoint) -> dict[str, dict[str, int]]:
-    processor = checkpoint.processor
-    return {"tokenizer": processor.tokenizer.get_vocab(), "prompt tokenizer": processor.prompt_tokenizer.get_vocab()}
+def _short(value: Any) -> str:
+    return f"{len(value)} entries" if isinstance(value, dict) else repr(value)

@@ -104,8 +104,8 @@ class StageConfig(Config):
 
 
 def inherited(config: StageConfig) -> tuple[StageConfig, dict[str, str]]:
-    """The settings with what was not told taken from the run of `init`, where that was one of the two stages; where its
-    `run.json` is gone, the pictures' side alone, from its `faceshield.json`.
+    """The settings with what was not told taken from the run of `init`, where that was one of the two stages; else
+    (its `run.json` is gone, or an average's) the pictures' side alone, from its `faceshield.json`.
 
     Returns:
         The whole settings, and per name where its value came from.
@@ -113,7 +113,9 @@ def inherited(config: StageConfig) -> tuple[StageConfig, dict[str, str]]:
     origins = {name: config.where(name) for name in type(config).model_fields}
     record = resolve_model(config.init) / "run.json"
     earlier: dict[str, Any] = read_run(record.parent).get("config") or {}
-    if not earlier:  # a checkpoint without its run, as the shipped one, still says how large its pictures were
+    if (
+        earlier.get("stage") not in STAGES
+    ):  # without a stage's run, as the shipped one, it still says how large its pictures were
         record = record.with_name(INFO_FILE)
         earlier = {name: value for name, value in read_info(record.parent).extra.items() if name in ("stage", "crop_side")}
     values: dict[str, Any] = {}
