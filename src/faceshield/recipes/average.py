@@ -95,7 +95,7 @@ def average(config: AverageConfig) -> Path:
     made_of = [{"model": name, "weights": checkpoint_hash(part)} for name, part in zip(config.models, folders, strict=True)]
     told = {"models": [part["weights"] for part in made_of], "shares": shares, "save_dtype": config.save_dtype}
     begun(config.out, "stage", {"stage": config.stage, **told})
-    if read_run(config.out).get("config"):
+    if read_run(config.out).get("config", {}).get("stage") == config.stage:
         return config.out
     sums: dict[str, Tensor] = {}
     for folder, share in zip(folders, shares, strict=True):
