@@ -12,7 +12,6 @@ from typer.testing import CliRunner
 
 from faceshield.cli import app
 from faceshield.model import checkpoint_hash, grow_vision, load, read_info, save
-from faceshield.model.adapter import attach
 from faceshield.predictor import FaceShieldPredictor
 from faceshield.provenance import read_run
 from faceshield.recipes.average import AverageConfig, average
@@ -104,21 +103,14 @@ def test_tied_weights_are_averaged_once(checkpoint: Path, tmp_path: Path) -> Non
     assert torch.allclose(found, (first + second) / 2, atol=1e-6)
 
 
-def test_an_adapter_counts_merged_and_its_base_is_not_replaced(checkpoint: Path, tmp_path: Path) -> None:
-    base = moved(checkpoint, tmp_path / "base", by=0.0)
-    begun = load(base)
-    adapted = attach(begun.model, r=4, alpha=8)
-    torch.manual_seed(0)
-    with torch.no_grad():
-        for value in (value for value in adapted.parameters() if value.requires_grad):
-            value.add_(0.2 * torch.randn_like(value))
-    adapter = save(adapted, begun.processor, tmp_path / "adapter", begun.info, base=base)
+def test_an_adapter_counts_merged_and_its_base_is_not_replaced(checkpoint: Path, trained: Path, tmp_path: Path) -> None:
+    other = moved(checkpoint, tmp_path / "other", by=0.1)
     with pytest.raises(ValueError, match="expected another folder"):
-        average(AverageConfig(models=[str(checkpoint), str(adapter)], out=base))
-    out = average(AverageConfig(models=[str(base), str(adapter)], out=tmp_path / "half"))
-    first, second, found = (load(folder).model.state_dict() for folder in (base, adapter, out))
+        average(AverageConfig(models=[str(other), str(trained)], out=checkpoint))
+    out = average(AverageConfig(models=[str(other), str(trained)], out=tmp_path / "half"))
+    first, second, found = (load(folder).model.state_dict() for folder in (other, trained, out))
     assert all(torch.allclose(value, (first[name] + second[name]) / 2, atol=1e-6) for name, value in found.items())
-    assert {Path(entry["path"]).name for entry in read_run(out)["inputs"]} == {"base", "adapter"}
+    assert [Path(entry["path"]) for entry in read_run(out)["inputs"]] == [other, trained, checkpoint]
 
 
 def test_what_does_not_belong_together_is_refused(checkpoint: Path, tmp_path: Path) -> None:

@@ -10,26 +10,13 @@ import pytest
 import torch
 from PIL import Image
 
-from faceshield.model import is_adapter, load, save
-from faceshield.model.adapter import attach
+from faceshield.model import is_adapter, load
 from faceshield.predictor import FaceShieldPredictor
 from faceshield.provenance import write_run
 from faceshield.recipes.keep import keep_best
 from faceshield.records import Sample, write_jsonl
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
-
-
-@pytest.fixture
-def trained(checkpoint: Path, tmp_path: Path) -> Path:
-    """An adapter far from its base: LoRA's second factor and the projector moved at random."""
-    begun = load(checkpoint)
-    adapted = attach(begun.model, r=4, alpha=8)
-    torch.manual_seed(0)
-    with torch.no_grad():
-        for value in (value for value in adapted.parameters() if value.requires_grad):
-            value.add_(0.2 * torch.randn_like(value))
-    return save(adapted, begun.processor, tmp_path / "trained", begun.info, base=checkpoint)
 
 
 @pytest.fixture
