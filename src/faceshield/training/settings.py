@@ -113,9 +113,7 @@ def inherited(config: StageConfig) -> tuple[StageConfig, dict[str, str]]:
     origins = {name: config.where(name) for name in type(config).model_fields}
     record = resolve_model(config.init) / "run.json"
     earlier: dict[str, Any] = read_run(record.parent).get("config") or {}
-    if (
-        earlier.get("stage") not in STAGES
-    ):  # without a stage's run, as the shipped one, it still says how large its pictures were
+    if earlier.get("stage") not in STAGES:  # as of the shipped one: how large its pictures were it says all the same
         record = record.with_name(INFO_FILE)
         earlier = {name: value for name, value in read_info(record.parent).extra.items() if name in ("stage", "crop_side")}
     values: dict[str, Any] = {}
