@@ -419,6 +419,12 @@ def test_a_step_is_of_every_question(toy: Checkpoint, dialogues_jsonl: Path) -> 
     assert lengths.mean(axis=1).std() < 0.6 * lengths.std()
 
 
+@pytest.mark.parametrize("told", [["average"], ["threshold"], ["foundation-towers"], ["sweep"], ["sft", "--repeat", "2"]])
+def test_show_batch_of_what_has_no_rows_trains_nothing(told: list[str]) -> None:
+    result = CliRunner().invoke(app, ["train", *told, "--show-batch"])
+    assert isinstance(result.exception, ValueError) and "expected one training of pretrain or sft" in str(result.exception)
+
+
 def test_show_batch_marks_what_is_learnt(toy_folder: Path, dialogues_jsonl: Path, tmp_path: Path) -> None:
     given = [f"init={toy_folder}", f"dialogues=[{dialogues_jsonl}]", f"out={tmp_path / 'out'}", "pack=true"]
     result = CliRunner().invoke(app, ["train", "sft", *given, "--show-batch"])

@@ -51,9 +51,12 @@ def train(
         raise ValueError(
             "--test, --dev or --references without --repeat — expected it — add --repeat 1, or use `predict` and `score`"
         )
+    if show_batch and (stage not in ("pretrain", "sft") or repeat is not None):
+        what = stage if repeat is None else "a sweep"
+        raise ValueError(
+            f"--show-batch of {what} — expected one training of pretrain or sft — name its config, or leave it out"
+        )
     if stage == "sweep" or repeat is not None:
-        if show_batch:
-            raise ValueError("--show-batch of a sweep — expected one stage — name its config, without --repeat")
         named_files = {"test": test, "dev": dev, "references": [str(file) for file in references or ()] or None}
         _sweep(_sweep_of(stage, source, given, repeat=repeat, **named_files))
         return
