@@ -66,6 +66,9 @@ def test_it_has_no_threshold_and_says_what_it_is_made_of(checkpoint: Path, tmp_p
     assert [entry["sha256"] for entry in read_run(tmp_path / "half")["inputs"]]
     assert (tmp_path / "half" / "model.safetensors").stat().st_size < 0.6 * (other / "model.safetensors").stat().st_size
     assert (tmp_path / "half" / "config.json").read_text() == (other / "config.json").read_text()
+    card = (tmp_path / "half" / "README.md").read_text()
+    assert f"Made of 0.5 of `{checkpoint}`, 0.5 of `{other}`, written" in card and "nothing was trained" in card
+    assert "updates" not in card and "last step" not in card
     before = sorted((file, file.stat().st_mtime_ns) for file in (tmp_path / "half").glob("*"))
     assert CliRunner().invoke(app, words, catch_exceptions=False).exit_code == 0
     assert sorted((file, file.stat().st_mtime_ns) for file in (tmp_path / "half").glob("*")) == before, "done before"

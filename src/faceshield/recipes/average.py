@@ -34,6 +34,7 @@ from faceshield.model import (
 )
 from faceshield.model.checkpoint import weights_folder
 from faceshield.provenance import begun, read_run, write_run
+from faceshield.training.card import write_card
 
 _SAYS_NOTHING = {
     "dtype", "transformers_version", "_name_or_path", "architectures", "use_cache",  # of how a file was written
@@ -113,6 +114,7 @@ def average(config: AverageConfig) -> Path:
     save(checkpoint.model, checkpoint.processor, config.out, info, dtype=dtype)
     checkpoint.drafts.save(config.out)
     write_run(config.out, config=config, seed=None, inputs=read)
+    write_card(config.out)
     return config.out
 
 

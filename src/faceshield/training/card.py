@@ -1,4 +1,4 @@
-"""The model card that a stage leaves beside its weights: `README.md`, written from `run.json`, `faceshield.json` and the log.
+"""The model card that training leaves beside its weights: `README.md`, written from `run.json`, `faceshield.json` and the log.
 
 A card that somebody has written by hand (it lacks our first line) is left alone. Use: `write_card("runs/paper/sft")`.
 """
@@ -17,6 +17,7 @@ MARK = "<!-- written by faceshield train; remove this line to keep your own text
 WHAT = {
     "pretrain": "stage 1 of the paper (§4.3): the projector alone learns to describe; everything else is as it was",
     "sft": "stage 2 of the paper (§4.3): LoRA on the language model, and the projector, learn the four tasks",
+    "average": "the average of several models' weights, tensor by tensor: nothing was trained for it",
 }
 
 
@@ -35,7 +36,7 @@ def _lines(out: Path, run: dict[str, Any], info: dict[str, Any]) -> list[str]:
     config = run["config"]
     lines = ["---", "library_name: faceshield", "pipeline_tag: image-text-to-text", "tags: [face-anti-spoofing]", "---", MARK]
     lines += [f"# {out.name}", "", f"FaceShield (arXiv 2505.09415), {WHAT.get(config['stage'], config['stage'])}."]
-    lines += ["", f"Started from `{config['init']}`, written {run['written']}, {info['extra'].get('steps')} updates.", ""]
+    lines += ["", f"{_origin(config, info['extra'])}, written {run['written']}.", ""]
     file = out / LOG_FILE
     losses = [row for row in (read_log(file) if file.is_file() else []) if "loss" in row]
     if losses:
@@ -43,7 +44,9 @@ def _lines(out: Path, run: dict[str, Any], info: dict[str, Any]) -> list[str]:
         lines += [f"Loss {first['loss']:.4g} (step {first['step']}) to {last['loss']:.4g} (step {last['step']}).", ""]
         lines += [f"![loss]({FIGURE_FILE})", ""]
     lines += ["The threshold and the calibration, once chosen, are in faceshield.json.", ""]
-    lines += ["The last step's weights: no epoch or step was chosen by a score.", "", "| setting | value |", "|---|---|"]
+    if losses:
+        lines += ["The last step's weights: no epoch or step was chosen by a score.", ""]
+    lines += ["| setting | value |", "|---|---|"]
     lines += [f"| {name} | `{value}` |" for name, value in config.items() if value not in (None, [], {})]
     lines += ["", "| read | SHA-256 |", "|---|---|"]
     lines += [f"| `{entry['path']}` | `{entry['sha256'][:16]}…` |" for entry in run["inputs"]]
@@ -51,3 +54,10 @@ def _lines(out: Path, run: dict[str, Any], info: dict[str, Any]) -> list[str]:
     lines += ["", f"Versions: {versions}; commit {run['git_commit'] or 'unknown'}.", ""]
     lines += ["Not for deciding about people. What it was trained on decides what it can see: measure it on your own pictures."]
     return lines
+
+
+def _origin(config: dict[str, Any], extra: dict[str, Any]) -> str:
+    if config["stage"] == "average":  # `extra` alone does not say so: what is trained from an average keeps it there
+        parts = zip(extra["average"]["models"], extra["average"]["shares"], strict=True)
+        return "Made of " + ", ".join(f"{share:.4g} of `{part['model']}`" for part, share in parts)
+    return f"Started from `{config['init']}`, {extra.get('steps')} updates"
