@@ -12,7 +12,7 @@ from faceshield.model.savp import savp
 from faceshield.model.savp_torch import savp_batch, savp_tensor
 
 DEFAULTS: dict[str, Any] = {
-    "channels": ("lbp", "gray", "hog"), "lbp_method": "default", "hog_orientations": 8, "hog_cell": 8,
+    "channels": ("lbp", "gray", "hog"), "lbp_method": "default", "hog_orientations": 8, "hog_cell": 8, "hog_block": None,
 }  # fmt: skip
 OPTIONS: list[dict[str, Any]] = [
     {},
@@ -20,6 +20,8 @@ OPTIONS: list[dict[str, Any]] = [
     {"lbp_method": "nri_uniform"},
     {"lbp_method": "ror"},
     {"hog_orientations": 9, "hog_cell": 16},
+    {"hog_block": 2},
+    {"hog_cell": 4, "hog_block": 5},
     {"channels": ("gray", "hog", "plgf")},
     {"channels": ("blue", "red", "lbp")},
 ]
@@ -75,6 +77,7 @@ def test_on_a_gpu() -> None:
         (torch.zeros(1, 8, 8, 3, dtype=torch.uint8), {"channels": ("lbp", "hog")}, "channels"),
         (torch.zeros(1, 8, 8, 3, dtype=torch.uint8), {"lbp_method": "rotated"}, "LBP method 'rotated'"),
         (torch.zeros(1, 8, 8, 3, dtype=torch.uint8), {"hog_cell": 2}, "cell 2"),
+        (torch.zeros(1, 8, 8, 3, dtype=torch.uint8), {"hog_block": 0}, "block 0"),
     ],
 )
 def test_wrong_input_is_refused(rgb: torch.Tensor, options: dict[str, Any], said: str) -> None:

@@ -20,7 +20,7 @@ LbpMethod = Literal["default", "uniform", "nri_uniform", "ror"]
 Channel = Literal["lbp", "gray", "hog", "plgf", "red", "green", "blue"]
 Picture = NDArray[np.uint8]
 
-_NO_ENERGY = 1e-5  # as in scikit-image
+NO_ENERGY = 1e-5  # as in scikit-image
 # Neighbours counter-clockwise from the right-hand one, (down, right): those on the axes, and the corner after each.
 AXES = ((0, 1), (-1, 0), (0, -1), (1, 0))
 CORNERS = ((-1, 1), (-1, -1), (1, -1), (1, 1))
@@ -162,7 +162,7 @@ def block_factors(histograms: NDArray[np.float64], block: int) -> NDArray[np.flo
     around = ((high - 1,) * 2, (wide - 1,) * 2)
     total, count = (
         sliding_window_view(np.pad(of_block, around), (high, wide)).sum((-1, -2))
-        for of_block in (1 / np.sqrt(energy + _NO_ENERGY**2), np.ones_like(energy))
+        for of_block in (1 / np.sqrt(energy + NO_ENERGY**2), np.ones_like(energy))
     )
     return np.asarray(total / count)
 

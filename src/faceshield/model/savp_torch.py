@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +23,7 @@ from .savp import (
     AXIS_WEIGHT,
     CORNERS,
     DIAGONAL_WEIGHT,
+    NO_ENERGY,
     Channel,
     LbpMethod,
     cell_index,
@@ -40,6 +43,7 @@ def savp_batch(
     lbp_method: LbpMethod = "default",
     hog_orientations: int = 8,
     hog_cell: int = 8,
+    hog_block: int | None = None,
 ) -> Tensor:
     """The second stream's pictures, see `savp.savp` for the options.
 
@@ -55,16 +59,22 @@ def savp_batch(
     """
     if rgb.ndim != 4 or rgb.shape[-1] != 3 or rgb.dtype != torch.uint8:
         raise ValueError(f"pictures {rgb.dtype} {tuple(rgb.shape)} — expected uint8 (B, H, W, 3) RGB — stack them")
-    options = {"lbp_method": lbp_method, "hog_orientations": hog_orientations, "hog_cell": hog_cell}
+    hog: dict[str, Any] = {"hog_orientations": hog_orientations, "hog_cell": hog_cell, "hog_block": hog_block}
     if rgb.device.type == "cpu":
+        one = partial(savp, channels=channels, lbp_method=lbp_method, **hog)
         with ThreadPoolExecutor(max_workers=torch.get_num_threads()) as pool:
-            made = list(pool.map(lambda picture: savp(picture, channels=channels, **options), rgb.numpy()))  # type: ignore[arg-type]
+            made = list(pool.map(one, rgb.numpy()))
         return torch.from_numpy(np.stack(made)) if made else torch.empty_like(rgb)
-    return savp_tensor(rgb, channels, lbp_method, hog_orientations, hog_cell)
+    return savp_tensor(rgb, channels, lbp_method, **hog)
 
 
 def savp_tensor(
-    rgb: Tensor, channels: Sequence[Channel], lbp_method: LbpMethod, hog_orientations: int, hog_cell: int
+    rgb: Tensor,
+    channels: Sequence[Channel],
+    lbp_method: LbpMethod,
+    hog_orientations: int,
+    hog_cell: int,
+    hog_block: int | None = None,
 ) -> Tensor:
     """`savp_batch` in torch's operations alone, on any device."""
     check_channels(channels)
@@ -76,7 +86,7 @@ def savp_tensor(
     if "lbp" in channels:
         made["lbp"] = _lbp(level, lbp_method)
     if "hog" in channels:
-        made["hog"] = _hog_picture(level, hog_orientations, hog_cell)
+        made["hog"] = _hog_picture(level, hog_orientations, hog_cell, hog_block)
     if "plgf" in channels:
         made["plgf"] = _plgf(level)
     return torch.stack([made[name] for name in channels], dim=-1)
@@ -100,8 +110,8 @@ def _lbp(level: Tensor, method: LbpMethod) -> Tensor:
     return code if method == "default" else torch.from_numpy(code_table(method)).to(code.device)[code.long()]
 
 
-def _hog_picture(level: Tensor, orientations: int, cell: int) -> Tensor:
-    check_hog(orientations, cell)
+def _hog_picture(level: Tensor, orientations: int, cell: int, block: int | None) -> Tensor:
+    check_hog(orientations, cell, block)
     batch, height, width = level.shape
     rows, columns = height // cell, width // cell
     picture = torch.zeros(level.shape, device=level.device)
@@ -120,12 +130,25 @@ def _hog_picture(level: Tensor, orientations: int, cell: int) -> Tensor:
         # Whole numbers, so that the order in which a GPU adds them does not matter.
         sums = torch.zeros(batch * count, dtype=torch.long, device=level.device)
         sums.scatter_add_(0, slots.flatten(), (magnitudes * 2**20).round().long()[index].flatten())
-        histograms = (sums.double() * 2**-20).float().view(batch, rows, columns, orientations)
-        glyphs = histograms @ torch.from_numpy(line_glyphs(orientations, cell)).to(level.device)
+        histograms = (sums.double() * 2**-20).view(batch, rows, columns, orientations)
+        if block is not None:
+            histograms = histograms * _block_factors(histograms / cell**2, block).unsqueeze(-1)
+        glyphs = histograms.float() @ torch.from_numpy(line_glyphs(orientations, cell)).to(level.device)
         drawn = glyphs.view(batch, rows, columns, cell, cell).transpose(2, 3)
         picture[:, : rows * cell, : columns * cell] = drawn.reshape(batch, rows * cell, columns * cell)
     brightest = picture.amax((1, 2), keepdim=True)
     return torch.where(brightest > 0, picture * (255.0 / brightest) + 0.5, 0.0).to(torch.uint8)
+
+
+def _block_factors(histograms: Tensor, block: int) -> Tensor:
+    """(B, rows, columns, orientations) -> (B, rows, columns), see `savp.block_factors`."""
+    window = histograms.new_ones(1, 1, *(min(block, side) for side in histograms.shape[1:3]))
+    energy = functional.conv2d((histograms**2).sum(-1).unsqueeze(1), window)
+    total, count = (
+        functional.conv_transpose2d(of_block, window)  # each cell gets what the blocks have that it lies in
+        for of_block in ((energy + NO_ENERGY**2).rsqrt(), torch.ones_like(energy))
+    )
+    return (total / count).squeeze(1)
 
 
 def _plgf(level: Tensor) -> Tensor:
