@@ -11,6 +11,7 @@ they do in the offline run that feeds itself. Everything is bounded in count and
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
 import http.client
 import io
@@ -26,6 +27,7 @@ import threading
 import time
 import zlib
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -134,6 +136,25 @@ def arrive(service: Service, files: list[bytes], rate: float, seconds: float) ->
     return answers
 
 
+@contextlib.contextmanager
+def watched(service: Service, every_s: float = 5) -> Iterator[list[float]]:
+    """Resident MiB at the beginning of the context, every so many seconds in it, and at its end."""
+    resident, over = [service.resident_mib()], threading.Event()
+
+    def watch() -> None:
+        while not over.wait(every_s):
+            resident.append(service.resident_mib())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield resident
+    finally:
+        over.set()
+        watcher.join()
+        resident.append(service.resident_mib())
+
+
 def endure(service: Service, files: list[bytes], count: int, clients: int) -> dict[str, Any]:
     """Resident MiB after every tenth of so many good requests; the first tenth is the warm-up."""
     resident, started = [], time.perf_counter()
@@ -186,8 +207,8 @@ def measure(service: Service, files: list[bytes], options: argparse.Namespace) -
     found["half_load"] |= {"p50_s": high(times, 0.5), "p99_s": high(times, 0.99)}
     found["half_load"]["p99_over_single"] = high(times, 0.99) / found["single_s"]
 
-    before = service.resident_mib()
-    answers = arrive(service, files, 10 * found["service_per_s"], options.overload_s)
+    with watched(service) as resident:
+        answers = arrive(service, files, 10 * found["service_per_s"], options.overload_s)
     refused = [taken for status, taken in answers if status == 429]
     found["overload"] = {
         "n": len(answers),
@@ -196,7 +217,7 @@ def measure(service: Service, files: list[bytes], options: argparse.Namespace) -
         "refused_p99_ms": 1000 * high(refused, 0.99) if refused else None,
         "refused_worst_ms": 1000 * max(refused) if refused else None,
         "refused_over_100_ms": sum(taken > 0.1 for taken in refused),
-        "resident_mib": [before, service.resident_mib()],
+        "resident_mib": resident,
     }
 
     before, data = service.resident_mib(), bomb(30_000)

@@ -5,7 +5,7 @@ One line of use: `look_at(open_picture("photo.jpg"), "detect", BuiltInDetector()
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -17,6 +17,11 @@ from faceshield.face import CROP_MARGIN, SURROUNDINGS_MARGIN, Face, FaceDetector
 from faceshield.images import Picture
 from faceshield.inspection import Box, FaceMode, check_face
 from faceshield.quality import Quality, assess
+
+HOW_SCORED = ("face", "looks", "keep_tokens", "pvtm", "pvtm_seed", "score_map")
+"""What decides a score besides weights, picture and question: a threshold holds for scores that were made alike."""
+
+_USUAL = {"face": "whole", "keep_tokens": "all", "pvtm": "off", "pvtm_seed": "0", "score_map": "none"}
 
 Part = tuple[int, int, int, int]
 """x0, y0, x1, y1 in whole pixels of a picture, x1 and y1 exclusive."""
@@ -116,6 +121,28 @@ def how_looked(face: FaceMode, twice: bool) -> dict[str, str]:
     if face == "whole":
         return {"face": face}
     return {"face": face, "looks": f"{CROP_MARGIN}, {SURROUNDINGS_MARGIN} mirrored" if twice else f"{CROP_MARGIN}"}
+
+
+def how_calibrated(score_map: tuple[float, float]) -> dict[str, str]:
+    """As `how_looked`: the (scale, offset) of a checkpoint's calibration; of log-odds as they are, nothing."""
+    return {} if score_map == (1.0, 0.0) else {"score_map": "{}, {}".format(*score_map)}
+
+
+def made_otherwise(
+    scores: Mapping[str, Any], chosen: Mapping[str, Any], names: Iterable[str] = HOW_SCORED
+) -> dict[str, tuple[str, str]]:
+    """Where scores are not of the kind that a threshold was chosen on: name -> (theirs, the threshold's).
+
+    Args:
+        scores, chosen: what their records say; what one says nothing of is as usual, or, where nothing is usual, not compared.
+        names: what to compare.
+    """
+    found = {}
+    for name in names:
+        theirs, wanted = (str(told.get(name) or _USUAL.get(name, "")) for told in (scores, chosen))
+        if theirs and wanted and theirs != wanted:
+            found[name] = theirs, wanted
+    return found
 
 
 def _rounded(box: Box) -> Box:

@@ -26,7 +26,7 @@ from faceshield.face import BuiltInDetector, FaceDetector
 from faceshield.findings import Findings
 from faceshield.images import ImageError, open_picture, source_name, to_side
 from faceshield.inspection import ALL_TASKS, NOT_A_NUMBER, FaceMode, InspectionReport, check_face, check_tasks
-from faceshield.looks import Look, how_looked, look_at
+from faceshield.looks import Look, how_calibrated, how_looked, look_at, made_otherwise
 from faceshield.tasks import COARSE, FINE, LOCALIZATION, QUESTIONS, REASONING
 from faceshield.taxonomy import ATTACK_TYPES, BONAFIDE
 
@@ -155,6 +155,8 @@ class FaceShieldPredictor:
         if threshold is None:
             threshold = loaded.threshold_for(QUESTIONS, how_looked("detect", surroundings)["looks"])
         config = loaded.model.config
+        if pvtm is not None:
+            type(config).checked(**{**config.to_dict(), "pvtm_inference": pvtm})  # not every mask or ranking can be on here
         config.pvtm_inference = config.pvtm_inference if pvtm is None else pvtm
         config.pvtm_seed = config.pvtm_seed if pvtm_seed is None else pvtm_seed
         if pvtm_seed is not None and config.pvtm_inference == "off":
@@ -278,11 +280,10 @@ class FaceShieldPredictor:
         """Everything besides the name that determines the answers, for a run's record; the weights' hash is in it, since a
         retrained model may keep its name."""
         kept = {} if self.keep_tokens is None else {"keep_tokens": str(self.keep_tokens)}
-        calibrated = {} if self.score_map == (1.0, 0.0) else {"score_map": "{}, {}".format(*self.score_map)}
         weights = {"weights": self.model_info["hash"]} if self.model_info["hash"] else {}
         config = self.model.config
         drawn = {"pvtm_seed": str(config.pvtm_seed)} if config.pvtm_inference != "off" else {}
-        return {"pvtm": config.pvtm_inference, **drawn, **weights, **kept, **calibrated}
+        return {"pvtm": config.pvtm_inference, **drawn, **weights, **kept, **how_calibrated(self.score_map)}
 
     def score_many(self, images: Sequence[object]) -> list[Scores]:
         """(bonafide_score, type_scores) of each whole picture; raises as `ask`."""
@@ -392,11 +393,10 @@ class FaceShieldPredictor:
         """How the scores are made otherwise than those that the threshold was chosen on, as far as its origin says."""
         if not self.chosen_with:
             return []
-        masked = {name: value for name, value in self.settings.items() if name in ("pvtm", "pvtm_seed")}
-        now = {"face": face, "keep_tokens": str(self.keep_tokens or "all"), **masked}
-        then = {"face": "whole", "keep_tokens": "all", "pvtm": "off", "pvtm_seed": "0", **self.chosen_with}
-        changed = [f"{name} {then[name]}" for name, value in now.items() if str(then[name]) != value]
-        return changed and [f"the threshold was chosen with {', '.join(changed)}; so used, its error rates are others"]
+        now, then = {**self.settings, "face": face}, self.chosen_with
+        others = made_otherwise(now, then, ("face", "keep_tokens", "pvtm", "pvtm_seed"))
+        changed = ", ".join(f"{name} {wanted}" for name, (_, wanted) in others.items())
+        return [f"the threshold was chosen with {changed}; so used, its error rates are others"] if changed else []
 
     def _judge(self, looks: Sequence[Look], tasks: Collection[str]) -> list[Findings]:
         """What the model finds in each crop, of scores in its surroundings too, if it looks at them."""

@@ -234,6 +234,9 @@ def test_coop_trains_the_context_alone(towers: Path, stage_config: Make) -> None
     again = stage_config("coop", "again", **{**settings, "init": str(config.out), "learning_rate": 1e-9})
     train_baseline(again)
     torch.testing.assert_close(read_weights(again.out)[changed[0]], after[changed[0]], rtol=0, atol=1e-6)
+    other = stage_config("coop", "other", init=str(config.out), model={"context": 4, "scale": 99.0})
+    with pytest.raises(ValueError, match=r"other settings \(scale\) — expected its own"):
+        train_baseline(other)
 
 
 def test_coop_compares_with_the_towers_own_words(checkpoint: Path, stage_config: Make) -> None:

@@ -91,7 +91,7 @@ def test_scores_of_before_a_calibration_have_no_threshold_of_after_it(tmp_path: 
         write_run(test, config={"options": options}, seed=None, inputs=[])
         result = run("score", test, "--model", model, "--out", tmp_path / "m.json", "--repeats", 0)
         assert (result.exit_code == 0) is fits
-        assert fits or "made with score_map None, the threshold of" in str(result.exception)
+        assert fits or "made with score_map 'none', the threshold of" in str(result.exception)
 
 
 def test_whole_pictures_are_whole_pictures_whoever_says_so(tmp_path: Path) -> None:

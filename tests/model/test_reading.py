@@ -93,8 +93,9 @@ def test_a_batch_gives_each_its_own_probabilities(
         assert (row - alone).abs().max() <= tolerance and row.argmax() == alone.argmax()
 
 
-def test_no_question_is_no_answer(pair: Any, pictures: list[np.ndarray]) -> None:
-    assert read(pair, pictures).answer([], max_new_tokens=4) == [[]] * len(pictures)
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_no_question_is_no_answer(make_pair: Any, pictures: list[np.ndarray], options: dict[str, Any]) -> None:
+    assert read(make_pair(**options), pictures).answer([], max_new_tokens=4) == [[]] * len(pictures)
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)

@@ -436,6 +436,10 @@ def test_pvtm_at_inference_and_the_length_of_answers_are_as_the_checkpoint_says(
     other = FaceShieldPredictor.from_pretrained(folder, device="cpu", pvtm_seed=4)
     assert other.score_many([face_photo]) != [scores] and other.settings != as_told.settings
     assert FaceShieldPredictor.from_pretrained(folder, device="cpu", pvtm="off").settings["pvtm"] == "off"
+    as_told.chosen_with = {"face": "whole", "pvtm": "paper", "pvtm_seed": "4"}
+    (report,) = as_told.inspect_many([face_photo], face="whole", tasks=["fine"])
+    (note,) = (note for note in report.meta["notes"] if "threshold" in note)
+    assert "pvtm_seed 4" in note and report.presentation_type and report.reasoning is None
     limits: list[int] = []
 
     def answer(self: Reading, questions: Sequence[str], *, max_new_tokens: int) -> list[list[Words]]:
@@ -448,15 +452,16 @@ def test_pvtm_at_inference_and_the_length_of_answers_are_as_the_checkpoint_says(
     as_told.inspect(face_photo, face="whole")
     as_told.ask_many([face_photo], "Why?")
     assert limits == [300, 20, 300, 300]
+    told.model.config.pvtm_inference, told.model.config.pvtm_ranking = "off", "shuffled_prompt"
+    save(told.model, told.processor, tmp_path / "shuffled", told.info)
+    with pytest.raises(ValueError, match="pvtm_ranking 'shuffled_prompt' with pvtm_inference 'paper'"):
+        FaceShieldPredictor.from_pretrained(tmp_path / "shuffled", pvtm="paper")
     with pytest.raises(ValueError, match="pvtm_seed -1"):
         FaceShieldPredictor.from_pretrained(folder, pvtm_seed=-1)
     with pytest.raises(ValueError, match="pvtm_seed 3 with PVTM off"):
         FaceShieldPredictor.from_pretrained(folder, pvtm="off", pvtm_seed=3)
     with pytest.raises(ValueError, match="load with pvtm='off'"):
         as_told.export_onnx(tmp_path / "scorer.onnx")
-    as_told.chosen_with = {"face": "whole", "pvtm": "paper", "pvtm_seed": "4"}
-    (note,) = (note for note in as_told.detect(face_photo, face="whole").meta["notes"] if "threshold" in note)
-    assert "pvtm_seed 4" in note
 
 
 def test_fewer_vision_tokens_where_asked_for(make_shield: Make, face_photo: RGB, tmp_path: Path) -> None:

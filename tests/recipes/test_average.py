@@ -132,7 +132,9 @@ def test_what_does_not_belong_together_is_refused(checkpoint: Path, tmp_path: Pa
             average(AverageConfig(models=[str(strange), str(checkpoint)], out=tmp_path / "half"))
     assert not (tmp_path / "half").exists()
     begun.model.config.answer_tokens, begun.model.config.pvtm_seed = 20, 3  # of use: no weight means anything else for them
-    used = save(begun.model, begun.processor, tmp_path / "used", load(checkpoint).info)
+    told = load(checkpoint).info
+    told = replace(told, extra={**told.extra, "surroundings": False})  # as where it does not say
+    used = save(begun.model, begun.processor, tmp_path / "used", told)
     average(AverageConfig(models=[str(used), str(checkpoint)], out=tmp_path / "half"))
     for shares in ([1.0], [1.0, 0.5], [0.0, 1.0]):
         with pytest.raises(ValueError, match="adding up to 1"):

@@ -148,20 +148,47 @@ def test_calibrated_scores_are_probabilities_and_the_threshold_decides_as_before
     assert read_info(fitted).threshold == value, "the rows of the fit are known to be older than it"
 
 
-def test_a_second_calibration_is_of_the_scores_of_the_first(tmp_path: Path) -> None:
-    (tmp_path / "model").mkdir()
-    first = overconfident("dev.jsonl", tmp_path, 0)
-    store_threshold(ThresholdConfig(predictions=first, out=tmp_path / "model", calibrate=True))
-    before = read_info(tmp_path / "model").score_map
-    second = overconfident("other.jsonl", tmp_path, 1)
-    config = ThresholdConfig(predictions=second, out=tmp_path / "model", calibrate=True)
-    store_threshold(config)
-    after = read_info(tmp_path / "model").score_map
+def of_weights(predictions: Path, folder: Path, **options: str) -> Path:
+    """Predictions that say which weights made them, and with which calibration."""
+    told = {"weights": checkpoint_hash(folder), **options}
+    write_run(predictions, config={"stage": "predict", "options": told}, seed=None, inputs=[])
+    return predictions
+
+
+def test_a_second_calibration_is_of_the_scores_that_it_is_given(tmp_path: Path) -> None:
+    """Those of the first calibration, or, whatever files they are in, of the model as it was before it."""
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    for name in "abcd":
+        (tmp_path / name).mkdir()
+    first = of_weights(overconfident("a/dev.jsonl", tmp_path, 0), model)
+    store_threshold(ThresholdConfig(predictions=first, out=model, calibrate=True))
+    before = read_info(model).score_map
+    raw = of_weights(overconfident("b/dev.jsonl", tmp_path, 1), model)
+    value = store_threshold(ThresholdConfig(predictions=raw, out=model))
+    scores = [(row.bonafide_score or 0.0, row.truth.is_attack) for row in judged([raw])[0]]
+    odds = np.array([np.log(score / (1 - score)) for score, _ in scores])
+    attacks = np.array([attack for _, attack in scores])
+    passed = 1 / (1 + np.exp(-(before[0] * odds + before[1]))) >= value
+    source = read_info(model).threshold_source
+    assert passed[attacks].mean() == pytest.approx(source["apcer"], abs=2e-3)
+    assert 1 - passed[~attacks].mean() == pytest.approx(source["bpcer"], abs=2e-3)
+    store_threshold(ThresholdConfig(predictions=raw, out=model, calibrate=True))
+    before = read_info(model).score_map
+    assert before == pytest.approx((0.5, -1), abs=0.15), "fitted on scores before any calibration"
+    mapped = of_weights(overconfident("c/dev.jsonl", tmp_path, 2), model, score_map="{}, {}".format(*before))
+    store_threshold(ThresholdConfig(predictions=mapped, out=model, calibrate=True))
+    after = read_info(model).score_map
     assert after[0] == pytest.approx(before[0] * 0.5, abs=0.03)
     assert after[1] == pytest.approx(before[1] * 0.5 - 1, abs=0.15)
-    config = ThresholdConfig(predictions=[first, second], out=tmp_path / "model")
-    with pytest.raises(ValueError, match="some were made before the calibration"):
-        store_threshold(config)
+    with pytest.raises(ValueError, match="made with the calibration .* expected the same, or none"):
+        store_threshold(ThresholdConfig(predictions=mapped, out=model))
+    with pytest.raises(ValueError, match="were made with score_map"):
+        store_threshold(ThresholdConfig(predictions=[raw, mapped], out=model))
+    silent = overconfident("d/dev.jsonl", tmp_path, 3)
+    with pytest.raises(ValueError, match="nothing says whether they were made before the calibration"):
+        store_threshold(ThresholdConfig(predictions=silent, out=model))
 
 
 def test_pictures_without_a_score_are_left_out_only_where_it_is_said(tmp_path: Path) -> None:

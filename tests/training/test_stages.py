@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
+from transformers import Trainer, TrainingArguments
 from typer.testing import CliRunner
 
 from faceshield import FaceShieldPredictor
@@ -298,6 +299,40 @@ def test_a_loss_that_is_not_finite_ends_the_run(
         assert len(json.loads(file.metadata()["ids"])) == len(file.get_tensor("labels")) == 4
 
 
+def test_a_gradient_that_is_not_finite_leaves_the_weights(
+    toy_folder: Path, dialogues_jsonl: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a finite loss: the last good checkpoint stays, and the same command goes on from it."""
+    step = Trainer.training_step
+
+    def spoilt(self: Trainer, model: Any, inputs: Any, items: Any = None) -> Any:
+        loss = step(self, model, inputs, items)
+        if self.state.global_step == 2:
+            next(p.grad for p in model.parameters() if p.grad is not None).flatten()[0] = torch.inf
+        return loss
+
+    config = stage("pretrain", toy_folder, dialogues_jsonl, tmp_path / "out", max_steps=4, save_steps=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "training_step", spoilt)
+        with pytest.raises(FloatingPointError, match="norm of the gradient inf at step 2"):
+            train_stage(config)
+    assert [path.name for path in (tmp_path / "out/trainer").glob("checkpoint-*")] == ["checkpoint-2"]
+    train_stage(config)
+    assert all(value.isfinite().all() for value in load(tmp_path / "out").model.state_dict().values())
+    assert [row["step"] for row in read_log(tmp_path / "out" / LOG_FILE)] == [1, 2, 3, 4]
+
+
+def test_another_number_of_processes_does_not_go_on(
+    toy_folder: Path, dialogues_jsonl: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its steps would be of other rows, and the end would come at another share of them."""
+    config = stage("pretrain", toy_folder, dialogues_jsonl, tmp_path / "out")
+    train_stage(config)
+    monkeypatch.setattr(TrainingArguments, "world_size", 2)
+    with pytest.raises(ValueError, match="begun with rows an update 4, now 8"):
+        train_stage(config)
+
+
 def test_the_papers_rates_are_the_defaults(toy_folder: Path, tmp_path: Path) -> None:
     from faceshield.training.settings import RATES
 
@@ -551,6 +586,8 @@ def moved(before: Path, after: Path, part: str) -> float:
 def test_the_projector_has_its_own_rate(toy_folder: Path, dialogues_jsonl: Path, tmp_path: Path) -> None:
     out = train_stage(stage("sft", toy_folder, dialogues_jsonl, tmp_path / "a", max_steps=2, projector_lr=1e-9))
     assert moved(toy_folder, out, "multi_modal_projector") < 1e-6 < 1e-4 < moved(toy_folder, out, "qkv_proj")
+    out = train_stage(stage("pretrain", toy_folder, dialogues_jsonl, tmp_path / "b", max_steps=2, projector_lr=1e-9))
+    assert moved(toy_folder, out, "multi_modal_projector") > 1e-4, "a value of stage sft, which a sweep tells both"
 
 
 def test_gradients_are_clipped(toy_folder: Path, dialogues_jsonl: Path, tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ class Baseline(nn.Module):
 
     @classmethod
     def planned(cls, design: Design, init: Path | None) -> Design:
-        """The design with what `init` fixes: parts, picture size, normalisation; and with settings that follow from others."""
+        """The design with what `init` fixes, its parts and normalisation; and with settings that follow from others."""
         if init is not None:
             return _with_parts_of(design, read_design(init))
         return design

@@ -131,7 +131,13 @@ class Coop(Baseline):
             theirs = read_design(init)
             if (theirs.name, theirs.types) != (design.name, design.types):
                 raise ValueError(f"init={init}: a {theirs.name} of {len(theirs.types)} types — expected the same — give towers")
-            return replace(theirs, settings=design.settings, domains=design.domains)
+            own, told = CoopSettings(**theirs.settings), CoopSettings(**{**theirs.settings, **design.settings})
+            if differs := sorted(name for name in design.settings if getattr(told, name) != getattr(own, name)):
+                raise ValueError(
+                    f"init={init}: a {theirs.name} with other settings ({', '.join(differs)}) — expected its own, which its "
+                    "weights were learnt with — leave them out, or give towers"
+                )
+            return replace(theirs, domains=design.domains)
         told = CoopSettings(**design.settings)
         kind = _kind(init)
         parts: dict[str, Any] = {"kind": kind, "scale": told.scale}

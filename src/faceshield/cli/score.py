@@ -72,6 +72,7 @@ def _chosen(predictions: Path, rows: Sequence[Prediction], development: Path, cr
 
 def _shipped(model: str, predictions: Path) -> Threshold:
     from faceshield.evaluation.threshold import Threshold
+    from faceshield.looks import HOW_SCORED, how_calibrated, made_otherwise
     from faceshield.model.checkpoint import checkpoint_hash, read_info, resolve_model
     from faceshield.provenance import read_run
 
@@ -83,25 +84,18 @@ def _shipped(model: str, predictions: Path) -> Threshold:
             "--threshold-from, or --answer"
         )
     options = read_run(predictions).get("config", {}).get("options") or {}
-    looks, weights = options.get("looks"), options.get("weights")
+    weights = options.get("weights")
     if weights and weights != checkpoint_hash(folder):
         raise ValueError(
             f"{predictions} is of another model, or of other weights, than {folder} — expected its own predictions — name the "
             "model that made them, or choose a threshold for them with --threshold-from"
         )
-    source = info.threshold_source
-    calibrated = {} if info.score_map == (1.0, 0.0) else {"score_map": "{}, {}".format(*info.score_map)}
-    for name, usual in (("keep_tokens", None), ("pvtm", "off"), ("pvtm_seed", None), ("score_map", None)):
-        now, then = options.get(name, usual), {**source, **calibrated}.get(name, usual)
-        if weights and now != then:
-            raise ValueError(
-                f"{predictions}: made with {name} {now!r}, the threshold of {folder} is for {then!r} — expected the same — "
-                "predict again"
-            )
-    chosen = source.get("looks")
-    if looks and chosen and looks != chosen:
+    chosen = {**info.threshold_source, **how_calibrated(info.score_map)}
+    # Not "face": how well a threshold of found faces does on whole pictures may be asked.
+    names = [name for name in HOW_SCORED if name != "face" and (weights or name == "looks")]
+    for name, (made, wanted) in made_otherwise(options, chosen, names).items():
         raise ValueError(
-            f"{predictions}: faces looked at as {looks!r}, the threshold of {folder} is for {chosen!r} — expected the same — "
-            "predict again with this version, or choose a threshold for it (faceshield train threshold)"
+            f"{predictions}: made with {name} {made!r}, the threshold of {folder} is for {wanted!r} — expected the same — "
+            "predict again with this version, or choose a threshold for them (faceshield train threshold)"
         )
     return Threshold(info.threshold, {"model": model, **info.threshold_source})

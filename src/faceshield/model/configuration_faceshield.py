@@ -164,6 +164,11 @@ class FaceShieldConfig(PreTrainedConfig):
                 "pvtm_mask 'attention' with pvtm_inference 'paper' — expected 'off', generation attends to every "
                 "token that it keeps — take another mask"
             )
+        if self.pvtm_ranking == "shuffled_prompt" and self.pvtm_inference != "off":
+            faults.append(
+                "pvtm_ranking 'shuffled_prompt' with pvtm_inference 'paper' — expected 'off', all pictures are asked the same "
+                "question and there is no other to rank by — take 'random'"
+            )
         if self.pvtm_seed < 0:
             faults.append(f"pvtm_seed {self.pvtm_seed} — expected 0 or more")
         context = self.text_config.max_position_embeddings

@@ -169,7 +169,7 @@ class FaceShieldModel(FaceShieldPreTrainedModel):
 
     @torch.no_grad()
     def encode_prompts(self, prompt_input_ids: Tensor) -> Tensor:
-        """Pool each prompt, (B, 64) ids -> (B, Dv); the frozen tower sees an equal prompt once."""
+        """Pool each prompt, (B, 64) ids -> (B, Dv), in the precision of the weights; the frozen tower sees equal ones once."""
         weight = self.prompt_tower.head.weight
         version = sum(parameter._version for parameter in self.prompt_tower.parameters())
         state = (self.config.pvtm_pool, weight.device, weight.dtype, version)
@@ -178,7 +178,9 @@ class FaceShieldModel(FaceShieldPreTrainedModel):
         rows = [tuple(row) for row in prompt_input_ids.tolist()]
         new = list(dict.fromkeys(row for row in rows if row not in self._prompts))
         if new:
-            self._prompts.update(zip(new, self._pool_prompts(torch.tensor(new, device=weight.device)), strict=True))
+            with torch.autocast(weight.device.type, enabled=False):
+                pooled = self._pool_prompts(torch.tensor(new, device=weight.device))
+            self._prompts.update(zip(new, pooled, strict=True))
         return torch.stack([self._prompts[row] for row in rows])
 
     def _pool_prompts(self, ids: Tensor) -> Tensor:

@@ -166,8 +166,10 @@ class Reading:
         """Greedy answers, the words of `generate`: for each picture one text a question, cut after `max_new_tokens`."""
         if max_new_tokens < 1:
             raise ValueError(f"max_new_tokens={max_new_tokens} — expected 1 or more — correct it")
+        if not questions:
+            return [[] for _ in self.features]
         if not self.masks_by_question:
-            return self._answer(questions, max_new_tokens) if questions else [[] for _ in self.features]
+            return self._answer(questions, max_new_tokens)
         columns = [self._answer([question], max_new_tokens) for question in questions]
         return [[answer for part in row for answer in part] for row in zip(*columns, strict=True)]
 

@@ -160,7 +160,8 @@ def _told(folder: Path) -> dict[str, Any]:
         "words of the tokenizer": processor.tokenizer.get_vocab(),
         "words of the prompt tokenizer": processor.prompt_tokenizer.get_vocab(),
         **{f"question of {name}": question for name, question in info.questions.items()},
-        **{name: info.extra.get(name) for name in ("crop_side", "surroundings")},
+        "crop_side": info.extra.get("crop_side"),
+        "surroundings": bool(info.extra.get("surroundings")),
     }
 
 

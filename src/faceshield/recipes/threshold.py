@@ -17,12 +17,10 @@ from faceshield.config import Config, Paths
 from faceshield.evaluation.development import judged, named, options_of
 from faceshield.evaluation.metrics.calibration import fit_score_map
 from faceshield.evaluation.threshold import choose_threshold
+from faceshield.looks import HOW_SCORED, how_calibrated
 from faceshield.model import checkpoint_hash, read_info
 from faceshield.model.checkpoint import INFO_FILE, CheckpointInfo
 from faceshield.provenance import file_sha256, write_json_atomic
-
-# Of a predictor's options, what another use may do otherwise.
-_LOOKS = ("face", "looks", "keep_tokens", "pvtm", "pvtm_seed")
 
 
 class ThresholdConfig(Config):
@@ -56,14 +54,14 @@ def store_threshold(config: ThresholdConfig, told: Mapping[str, Any] | None = No
         told: what else is kept with the threshold about its origin.
 
     The question that the scores answer and, as the predictions' `run.json` has it, how faces were looked at are stored with it:
-    asked another one, or looking otherwise, the model gives other scores. The predictions
-    that a calibration was fitted on are known by their hash to be older than it, so the same call can be made again.
+    asked another one, or looking otherwise, the model gives other scores. Whether predictions were made before the calibration
+    that the checkpoint has or with it, their `run.json` says; of those without one that it was fitted on, their hash.
 
     Raises:
         FileNotFoundError: no such checkpoint.
         ValueError: no coarse predictions with a score and a truth, some without a score that are not to be left out, or
-            predictions of more than one question; of other weights than `out`'s; some made before a calibration and some after,
-            or looked at in two ways; or a criterion that only a threshold above every score meets.
+            predictions of more than one question; of other weights than `out`'s; made with another calibration than it has, or
+            nobody knows with which; looked at in two ways; or a criterion that only a threshold above every score meets.
     """
     names = named(config.predictions)
     rows, unjudged = judged(config.predictions, unjudged=config.unjudged)
@@ -80,7 +78,8 @@ def store_threshold(config: ThresholdConfig, told: Mapping[str, Any] | None = No
         )
     truth = [bool(row.truth.is_attack) for row in rows]
     info = read_info(config.out)
-    scores, calibration = _calibrated(config, info, [float(row.bonafide_score or 0.0) for row in rows], truth)
+    scores = [float(row.bonafide_score or 0.0) for row in rows]
+    scores, calibration = _calibrated(config, info, options, scores, truth)
     chosen = choose_threshold(scores, truth, config.criterion, dataset=config.dataset or names)
     value = float(chosen.value)
     if value > 1:
@@ -88,7 +87,7 @@ def store_threshold(config: ThresholdConfig, told: Mapping[str, Any] | None = No
             f"{names}: {config.criterion} is met only by refusing every picture, for attacks score 1 — expected a threshold "
             "of at most 1 — choose another criterion"
         )
-    looked = {name: value for name, value in options.items() if name in _LOOKS}
+    looked = {name: value for name, value in options.items() if name in HOW_SCORED and name != "score_map"}
     source = {**chosen.source, **looked, **(told or {})}
     if config.unjudged:
         source["n_not_judged"] = unjudged
@@ -99,20 +98,14 @@ def store_threshold(config: ThresholdConfig, told: Mapping[str, Any] | None = No
 
 
 def _calibrated(
-    config: ThresholdConfig, info: CheckpointInfo, scores: list[float], truth: list[bool]
+    config: ThresholdConfig, info: CheckpointInfo, options: Mapping[str, Any], scores: list[float], truth: list[bool]
 ) -> tuple[list[float], Mapping[str, Any]]:
     """The scores as the checkpoint will give them, and its calibration."""
     hashes = sorted(file_sha256(file) for file in config.predictions)
-    older = [name in info.calibration.get("predictions", ()) for name in hashes]
-    if any(older) and not all(older):
-        raise ValueError(
-            f"{named(config.predictions)}: some were made before the calibration in {config.out}, some after — "
-            "expected one kind — predict again"
-        )
+    before = _made_with(config, info, options, hashes)
     if not config.calibrate:
-        return (_mapped(scores, *info.score_map) if all(older) else scores), info.calibration
+        return (scores if before == info.score_map else _mapped(scores, *info.score_map)), info.calibration
     scale, offset = fit_score_map(scores, truth)
-    before = (1.0, 0.0) if all(older) else info.score_map
     calibration = {
         "scale": scale * before[0],
         "offset": scale * before[1] + offset,
@@ -121,6 +114,27 @@ def _calibrated(
         "predictions": hashes,
     }
     return _mapped(scores, scale, offset), calibration
+
+
+def _made_with(
+    config: ThresholdConfig, info: CheckpointInfo, options: Mapping[str, Any], hashes: list[str]
+) -> tuple[float, float]:
+    """The score map that the predictions were made with: the checkpoint's, or, before it had one, none."""
+    none = (1.0, 0.0)
+    if options.get("weights"):
+        told = how_calibrated(info.score_map)
+        if options.get("score_map") not in (None, told.get("score_map")):
+            raise ValueError(
+                f"{named(config.predictions)}: made with the calibration {options['score_map']}, {config.out} has "
+                f"{told.get('score_map', 'none')} — expected the same, or none — predict again"
+            )
+        return info.score_map if "score_map" in options else none
+    if info.score_map != none and not set(hashes) <= set(info.calibration.get("predictions", ())):
+        raise ValueError(
+            f"{named(config.predictions)}: nothing says whether they were made before the calibration in {config.out} or with "
+            "it — expected the run.json that faceshield predict writes beside them — predict again"
+        )
+    return none
 
 
 def _mapped(scores: list[float], scale: float, offset: float) -> list[float]:

@@ -133,13 +133,13 @@ def _fit(
             group["lr"] = config.learning_rate * cosine_rate(done, config.warmup)
         rng = np.random.default_rng([config.seed, 2, step])
         loss = _loss(config, model, _blocks(stream, config, rng))
-        if not torch.isfinite(loss):
-            raise FloatingPointError(
-                f"loss {float(loss.detach())} at step {step} — expected a finite number — begin again in "
-                "another folder with a lower learning_rate"
-            )
         loss.backward()
-        nn.utils.clip_grad_norm_(parameters, config.clip)
+        norm = nn.utils.clip_grad_norm_(parameters, config.clip)
+        if not (torch.isfinite(loss) and torch.isfinite(norm)):
+            raise FloatingPointError(
+                f"loss {float(loss.detach())}, norm of its gradient {float(norm)} at step {step} — expected finite numbers — "
+                "begin again in another folder with a lower learning_rate"
+            )
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         step += 1

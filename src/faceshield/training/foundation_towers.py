@@ -198,8 +198,9 @@ class TowerTrainer(PictureRun):
         by_type = torch.stack([by_text[:, torch.from_numpy(owners == t)].mean(dim=1) for t in range(len(self.types))], dim=1)
         coverage = torch.from_numpy(np.tile(token_coverage(boxes, self.grid), (1, output.joint.shape[1] // self.grid**2)))
         question = output.text[-len(self.bank.questions)].expand(len(rows), -1)
-        order = pvtm.importance(output.joint, question).argsort(dim=1, descending=True).cpu()
-        top = order[:, : max(1, round(0.1 * order.shape[1]))]
+        ranking = self.model.config
+        order = pvtm.importance(output.joint, question, ranking.pvtm_sign).argsort(dim=1, descending=True).cpu()
+        top = order[:, : max(1, round(ranking.pvtm_keep_ratio * order.shape[1]))]
         return {
             "type": types,
             "head": class_logits.argmax(dim=1).numpy(),

@@ -176,17 +176,17 @@ class PictureRun(ABC):
         """Steps the optimizer down the weighted sum of the losses (weight 1 where not named); returns them and the sum.
 
         Raises:
-            FloatingPointError: the loss is not finite; the state file still holds the last good weights.
+            FloatingPointError: the loss, or its gradient, is not finite; the state file still holds the last good weights.
         """
         total = torch.stack([weights.get(name, 1.0) * loss for name, loss in losses.items()]).sum()
         values = {name: float(loss.detach()) for name, loss in losses.items()}
-        if not torch.isfinite(total):
-            raise FloatingPointError(
-                f"loss {values} at step {self.step} — expected finite numbers — begin again in another folder with a "
-                f"lower learning_rate: {self.config.out / STATE_FILE} holds the last good weights"
-            )
         total.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self.trained, self.config.clip)
+        norm = nn.utils.clip_grad_norm_(self.trained, self.config.clip)
+        if not (torch.isfinite(total) and torch.isfinite(norm)):
+            raise FloatingPointError(
+                f"loss {values}, its gradient {float(norm)} at step {self.step} — expected finite numbers — begin again in "
+                f"another folder with a lower learning_rate: {self.config.out / STATE_FILE} holds the last good weights"
+            )
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()

@@ -83,7 +83,8 @@ def train_stage(config: StageConfig, *, questions: Mapping[str, str] | None = No
         The checkpoint's folder.
 
     Raises:
-        ValueError: `out` was begun with other settings, dialogues or `init`; settings that do not fit.
+        ValueError: `out` was begun with other settings, dialogues or `init`, or another number of processes, with which its
+            steps would be others; settings that do not fit.
         SupervisionError: a dialogue without an answer, named.
         FloatingPointError: the loss is not finite; the batch is kept.
         OSError: a checkpoint could not be written; the last good one is there.
@@ -94,7 +95,8 @@ def train_stage(config: StageConfig, *, questions: Mapping[str, str] | None = No
     arguments = arguments_of(config)
     report = report if report is not None and arguments.process_index == 0 else lambda row: None
     dialogues = [file_sha256(file) for file in config.dialogues]
-    content = {"init": checkpoint_hash(resolve_model(config.init)), "dialogues": dialogues}
+    rows_an_update = config.batch_size * config.accumulate * arguments.world_size
+    content = {"init": checkpoint_hash(resolve_model(config.init)), "dialogues": dialogues, "rows an update": rows_an_update}
     settings = config.model_dump(mode="json", exclude=MACHINE | ENDS | {"out"}) | content
     begun(config.out, "stage", settings, note=False)
     if _finished(config, dialogues):

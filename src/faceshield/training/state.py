@@ -1,7 +1,7 @@
 """Stop and go on: one safetensors file holds weights, optimizer moments, random states, progress; it is replaced whole.
 
 No pickle anywhere. A file that cannot be written (a full disk) leaves the last good one where it was. Sharded parameters
-(FSDP2) are written whole, so a run may go on with another number of processes.
+(FSDP2) are written whole, so that one process can read what several wrote.
 Use: `save_state(path, modules, optimizer, {"seen": 96})`, later `load_state(path, modules, optimizer)`.
 """
 

@@ -6,6 +6,7 @@ Use: `StageTrainer(config, arguments, rows=rows, vision=vision, model=model, pro
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Mapping
@@ -171,7 +172,7 @@ class StageTrainer(Trainer):
     # -- what is optimized ------------------------------------------------------------------------------------------------
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        """AdamW with two rates: the projector's (`projector_lr`, None = the same) and everything else's."""
+        """AdamW with two rates: the projector's (`projector_lr`, of stage sft; None = the same) and everything else's."""
         if self.optimizer is None:
             owner = model if model is not None else self.model
             assert owner is not None
@@ -179,8 +180,9 @@ class StageTrainer(Trainer):
             projector = [p for name, p in trained if PROJECTOR in name]
             others = [p for name, p in trained if PROJECTOR not in name]
             rate, decay = self.args.learning_rate, self.args.weight_decay
+            own = self.config.projector_lr if self.config.stage == "sft" else None
             groups = [
-                {"params": projector, "lr": self.config.projector_lr or rate, "weight_decay": decay},
+                {"params": projector, "lr": own or rate, "weight_decay": decay},
                 {"params": others, "lr": rate, "weight_decay": decay},
             ]
             self.optimizer = torch.optim.AdamW(
@@ -216,18 +218,27 @@ class StageTrainer(Trainer):
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         """As Trainer's, but a loss that is not finite ends the run instead of spoiling the weights, and keeps the batch."""
         about = inputs.pop(ABOUT)
-        given = dict(inputs)
+        self.newest = dict(inputs), about
         loss = super().training_step(model, inputs, num_items_in_batch)
-        if not torch.isfinite(loss):
-            kept = self._keep(given, about)
-            raise FloatingPointError(
-                f"loss {float(loss.detach())} at step {self.state.global_step} — expected a finite number — the batch is in "
-                f"{kept}; begin again in another folder with a lower learning_rate; the same command goes on from the last "
-                f"checkpoint in {self.args.output_dir}"
-            )
+        self._check_finite("loss", loss)
         world = self.args.world_size
         self.watch.count(len(about["ids"]) * world, about["dialogues"] * world, about["tokens"] * world)
         return loss
+
+    def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
+        """As Trainer's, just before it steps: finite losses may have a gradient that is not."""
+        norm = super()._get_grad_norm(model, grad_norm)
+        self._check_finite("norm of the gradient", norm)
+        return norm
+
+    def _check_finite(self, what: str, value: Tensor | float) -> None:
+        number = float(value.detach() if isinstance(value, Tensor) else value)
+        if not math.isfinite(number):
+            raise FloatingPointError(
+                f"{what} {number} at step {self.state.global_step} — expected a finite number — the batch is in "
+                f"{self._keep(*self.newest)}; begin again in another folder with a lower learning_rate; the same command goes "
+                f"on from the last checkpoint in {self.args.output_dir}"
+            )
 
     def _keep(self, batch: Mapping[str, Any], about: Mapping[str, Any]) -> Path:
         path = self.folder / f"not-finite-step-{self.state.global_step}-rank-{self.args.process_index}.safetensors"
@@ -299,8 +310,7 @@ class StageTrainer(Trainer):
         if checkpoint is None:
             return
         states, rank = read_rng(Path(checkpoint) / STATE_FILE), self.args.process_index
-        if f"cpu/{rank}" in states:  # not there where the run had fewer processes
-            torch.set_rng_state(states[f"cpu/{rank}"])
+        torch.set_rng_state(states[f"cpu/{rank}"])
         if torch.cuda.is_available() and f"cuda/{rank}" in states:
             torch.cuda.set_rng_state(states[f"cuda/{rank}"])
 
