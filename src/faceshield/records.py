@@ -160,6 +160,12 @@ class Dialogue(Record):
     source: str
     meta: dict[str, Any] = Field(default_factory=dict)
 
+    @property
+    def texts(self) -> list[str]:
+        """The texts of the conversation in turn, the first without its "<image>" line."""
+        first, *others = (turn.value for turn in self.conversations)
+        return [first.removeprefix("<image>").lstrip("\n"), *others]
+
     @model_validator(mode="after")
     def _alternating(self) -> Dialogue:
         speakers = [turn.speaker for turn in self.conversations]

@@ -91,7 +91,7 @@ def make_row(dialogues: Sequence[Dialogue], picture: int, processor: Any) -> Row
         labels += own_labels[split:]
         positions += range(split, len(own_ids))
         segments += [number] * (len(own_ids) - split)
-        questions.append(dialogue.conversations[0].value.removeprefix("<image>\n"))
+        questions.append(dialogue.texts[0])
         answers += [turn.value.strip() for turn in dialogue.conversations if turn.speaker == "gpt"]
     return Row(
         dialogues[0].id,

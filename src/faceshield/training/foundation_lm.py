@@ -66,8 +66,8 @@ def token_stream(dialogues: Iterable[Dialogue], processor: Any) -> NDArray[np.in
     """Ids of all dialogues one after the other, in the conversation format without picture placeholders."""
     ids: list[int] = []
     for dialogue in dialogues:
-        turns = [{"from": turn.speaker, "value": turn.value} for turn in dialogue.conversations]
-        turns[0]["value"] = turns[0]["value"].removeprefix("<image>").lstrip("\n")
+        speakers = [turn.speaker for turn in dialogue.conversations]
+        turns = [{"from": speaker, "value": text} for speaker, text in zip(speakers, dialogue.texts, strict=True)]
         ids += processor.encode_dialogue(turns)[0]
     return np.array(ids, dtype=np.int64)
 

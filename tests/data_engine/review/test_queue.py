@@ -18,7 +18,7 @@ from faceshield.data_engine import generate_dialogues
 from faceshield.data_engine.contradictions import contradictions
 from faceshield.data_engine.report import report
 from faceshield.data_engine.review import Decision, ReviewConfig, ReviewQueue, agreement, export, label_studio
-from faceshield.data_engine.review.queue import edited, texts
+from faceshield.data_engine.review.queue import edited
 from faceshield.datasets.boxes import to_percent
 from faceshield.records import Dialogue, Sample, image_path, read_jsonl, write_jsonl
 from faceshield.tasks import TASKS
@@ -180,7 +180,7 @@ def test_export_keeps_the_order_and_rechecks_edits(few: Path, tmp_path: Path) ->
     queue.decide(4, "ann", "accept")
     queue.decide(0, "ann", "accept", ["Is it real?", "This is a presentation attack."])  # it is bona fide
     queue.decide(3, "ben", "reject", note="dark")
-    queue.decide(1, "ben", "accept", texts(rows[1]))  # unchanged: no edit
+    queue.decide(1, "ben", "accept", rows[1].texts)  # unchanged: no edit
     out = tmp_path / "made" / "accepted.jsonl"
     assert export(queue, out).contradicting == 1
     kept = read_jsonl(out, Dialogue)
@@ -200,7 +200,7 @@ def test_export_keeps_the_order_and_rechecks_edits(few: Path, tmp_path: Path) ->
 def test_contradictions_are_what_the_readers_say(dialogues: Path, make_sample: Callable[..., Sample]) -> None:
     assert not [fault for row in read_jsonl(dialogues, Dialogue) for fault in contradictions(row)]
     (located,) = generate_dialogues([make_sample("Print")], tasks=["localization"], seed=0)
-    x0, y0, x1, y1 = (int(value) for value in texts(located)[1].split("[")[1].split("]")[0].split(","))
+    x0, y0, x1, y1 = (int(value) for value in located.texts[1].split("[")[1].split("]")[0].split(","))
 
     def faults(answer: str) -> str:
         return "; ".join(contradictions(edited(located, ["Where?", answer])))

@@ -13,7 +13,7 @@ from typing import Any
 from xml.sax.saxutils import quoteattr
 
 from faceshield.data_engine.contradictions import contradictions, true_regions
-from faceshield.data_engine.review.queue import ReviewQueue, edited, texts
+from faceshield.data_engine.review.queue import ReviewQueue, edited
 from faceshield.datasets.boxes import from_percent, to_percent
 from faceshield.provenance import write_json_atomic, write_text_atomic
 from faceshield.records import rebase_image
@@ -38,7 +38,7 @@ def write_tasks(queue: ReviewQueue, out: str | Path, *, image_prefix: str = "") 
         kind = str(dialogue.meta.get("presentation_type") or UNTYPED)
         data: dict[str, Any] = {"id": dialogue.id, "task": dialogue.task, "presentation_type": kind}
         data["image"] = image_prefix + rebase_image(dialogue.image, queue.dialogues, out)
-        data |= dict(zip(_fields(len(dialogue.conversations)), texts(dialogue), strict=True))
+        data |= dict(zip(_fields(len(dialogue.conversations)), dialogue.texts, strict=True))
         boxes = [to_percent(box, size_wh, kind) for box in true_regions(dialogue)] if size_wh else []
         tasks.append({"data": data, "predictions": [{"model_version": "label", "result": boxes}] if boxes else []})
     write_json_atomic(out, tasks)
@@ -117,7 +117,7 @@ def _store(queue: ReviewQueue, position: int, annotation: Mapping[str, Any]) -> 
     )
     if verdict == "accept" and drawn and moved:
         return f"accepted with other boxes than the label's, {true} — correct the sample, or reject", False
-    turns = texts(dialogue)
+    turns = dialogue.texts
     for index, field in enumerate(_fields(len(turns))):
         written = values.get(field, {}).get("text")
         if written:

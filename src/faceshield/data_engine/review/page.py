@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from faceshield.data_engine.contradictions import contradictions, said_regions, true_regions
-from faceshield.data_engine.review.queue import Item, Progress, ReviewQueue, edited, texts
+from faceshield.data_engine.review.queue import Item, Progress, ReviewQueue, edited
 from faceshield.records import Box, image_path
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
@@ -165,7 +165,7 @@ def build(queue: ReviewQueue, load: Load, *, reviewer: str = "") -> gr.Blocks:
                 hidden = [gr.skip()] * (2 + len(boxes) + 1)
                 return [None, person, "", head, gr.update(visible=False), _said(message), gr.update(visible=False), *hidden]
             own = item.earlier
-            written = list(own.turns) if own and own.turns else texts(item.dialogue)
+            written = list(own.turns) if own and own.turns else item.dialogue.texts
             fields = [
                 gr.update(value=written[i], visible=True) if i < len(written) else gr.update(value="", visible=False)
                 for i in range(len(boxes))
@@ -202,12 +202,12 @@ def build(queue: ReviewQueue, load: Load, *, reviewer: str = "") -> gr.Blocks:
             except ValueError as error:
                 return stay(person, warned, str(error))
             # An untouched dialogue is shown with its faults already; only an edit is questioned.
-            faults = contradictions(changed) if texts(changed) != [text.strip() for text in texts(item.dialogue)] else []
+            faults = contradictions(changed) if changed.texts != [text.strip() for text in item.dialogue.texts] else []
             if faults and warned != "\0".join(given):
                 ask = "; ".join(faults)
                 return stay(person, "\0".join(given), f"Not stored yet: {ask}. Accept again to keep it all the same.")
             queue.decide(item.position, person, "accept", given, note)
-            edit = texts(changed) != [text.strip() for text in texts(item.dialogue)]
+            edit = changed.texts != [text.strip() for text in item.dialogue.texts]
             return show(person, queue.lease(person), "Edited and accepted." if edit else "Accepted.")
 
         def stay(person: str, warned: str, message: str) -> list[Any]:

@@ -210,8 +210,8 @@ class ReviewQueue:
         with self._write() as db:
             item = self._item(db, position, reviewer)
             if turns is not None:
-                given = texts(edited(item.dialogue, turns))
-                turns = None if given == [text.strip() for text in texts(item.dialogue)] else given
+                given = edited(item.dialogue, turns).texts
+                turns = None if given == [text.strip() for text in item.dialogue.texts] else given
             now = self._clock()
             db.execute(
                 "INSERT INTO decisions (position, reviewer, verdict, turns, note, at) VALUES (?, ?, ?, ?, ?, ?)",
@@ -344,16 +344,11 @@ def _decision(row: tuple[Any, ...]) -> Decision:
     return Decision(position, reviewer, verdict, None if turns is None else tuple(json.loads(turns)), note, at)
 
 
-def texts(dialogue: Dialogue) -> list[str]:
-    """The texts of a conversation in turn, the first without its "<image>" line."""
-    return [turn.value.removeprefix("<image>\n") for turn in dialogue.conversations]
-
-
 def edited(dialogue: Dialogue, turns: Sequence[str]) -> Dialogue:
     """The dialogue with other texts.
 
     Args:
-        turns: as many as `texts` gives.
+        turns: as many as `dialogue.texts`.
 
     Raises:
         ValueError: another number of them, or an empty one.
