@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
 
@@ -190,21 +191,11 @@ class Reading:
                 left, stands, depths = [left[place] for place in alive], stands[alive], depths[alive]
             guesses = max(_FEWEST, _FED // (len(left) * len(questions)))
             trees = [[answer.grow(self.drafts, guesses) for answer in row] for row in left]
-            wide = max(sum(len(tree.tokens) for tree in row) for row in trees)
-            tokens, depth = (np.zeros((len(left), wide), dtype=np.int64) for _ in range(2))
-            past = np.zeros((len(left), wide, stands.shape[2]), dtype=bool)
-            new = np.broadcast_to(np.eye(wide, dtype=bool), (len(left), wide, wide)).copy()  # what only fills up sees itself
-            for place, row in enumerate(trees):
-                start = 0
-                for number, tree in enumerate(row):
-                    own = slice(start, start := start + len(tree.tokens))
-                    tokens[place, own], depth[place, own] = tree.tokens, left[place][number].read + tree.depth
-                    past[place, own], new[place, own, own] = stands[place, number], tree.visible
+            tokens, depth, seen = _side_by_side(left, trees, stands)
             depths = np.concatenate([depths, depth], axis=1)
-            seen = np.concatenate([past, new], axis=2)
             hidden = self._read_on(reading, *(torch.from_numpy(part) for part in (tokens, depth, seen, depths)))
             found = self.model.lm_head(hidden).argmax(-1).tolist()
-            kept = np.zeros((len(left), len(questions), wide), dtype=bool)
+            kept = np.zeros((len(left), len(questions), tokens.shape[1]), dtype=bool)
             for place, row in enumerate(trees):
                 start = 0
                 for number, tree in enumerate(row):
@@ -275,6 +266,31 @@ class Reading:
             use_cache=True,
         )
         return outputs.last_hidden_state  # type: ignore[no-any-return]
+
+
+def _side_by_side(
+    answers: Sequence[Sequence[_Answer]], trees: Sequence[Sequence[TokenTree]], stands: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+    """What a step feeds: the trees of a picture's Q answers in one row, filled up to the longest row.
+
+    Args:
+        answers, trees: B rows of Q.
+        stands: (B, Q, columns) on which of the columns since the beginning each answer stands.
+
+    Returns:
+        Tokens and depths, (B, n) each, and which columns each token attends to, (B, n, columns + n), its own step's last.
+    """
+    rows, wide = len(trees), max(sum(len(tree.tokens) for tree in row) for row in trees)
+    tokens, depth = (np.zeros((rows, wide), dtype=np.int64) for _ in range(2))
+    past = np.zeros((rows, wide, stands.shape[2]), dtype=bool)
+    new = np.broadcast_to(np.eye(wide, dtype=bool), (rows, wide, wide)).copy()  # what only fills up sees itself
+    for place, row in enumerate(trees):
+        start = 0
+        for number, tree in enumerate(row):
+            own = slice(start, start := start + len(tree.tokens))
+            tokens[place, own], depth[place, own] = tree.tokens, answers[place][number].read + tree.depth
+            past[place, own], new[place, own, own] = stands[place, number], tree.visible
+    return tokens, depth, np.concatenate([past, new], axis=2)
 
 
 class _Filled(Exception):
