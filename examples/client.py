@@ -44,20 +44,26 @@ def inspect(photo: Path, tasks: tuple[str, ...] = ("coarse", "fine"), url: str =
         except urllib.error.HTTPError as refusal:
             wait = refusal.headers.get("Retry-After")
             if wait is None or number == TRIES - 1:
-                raise RuntimeError(f"{photo}: {json.load(refusal)['error']['message']}") from refusal
+                raise RuntimeError(json.load(refusal)["error"]["message"]) from refusal
             time.sleep(float(wait))
     raise AssertionError("unreachable")
 
 
 def main() -> int:
+    failed = 0
     for name in sys.argv[1:]:
-        report = inspect(Path(name))
+        try:
+            report = inspect(Path(name))
+        except (RuntimeError, OSError) as error:  # the others are asked about all the same
+            print(f"{name}\terror: {error}")
+            failed = 1
+            continue
         score = "" if report["bonafide_score"] is None else f"{report['bonafide_score']:.3f}"
         verdict = {True: "attack", False: "bona fide", None: report["status"]}[report["is_attack"]]
         if report["quality_reasons"]:
             verdict += f" ({', '.join(report['quality_reasons'])}: do not rely on it)"
         print(f"{name}\t{verdict}\t{score}\t{report['presentation_type'] or ''}")
-    return 0
+    return failed
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ Whatever is wrong with the *content* is an `ImageError`; a wrong *kind of argume
 from __future__ import annotations
 
 import io
+import re
 import struct
 import zlib
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.TiffImagePlugin import TiffImageFile
 
 RGB = NDArray[np.uint8]
 """(H, W, 3) uint8, red green blue."""
@@ -56,6 +58,7 @@ _DECODER_ERRORS = (
 )
 
 _ORIENTATION_TAG = 0x0112
+_TILE_WIDTH, _TILE_LENGTH = 322, 323
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -187,7 +190,7 @@ def check_picture(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, in
     """
     name = source_name(data)
     with _read_header(io.BytesIO(data), name) as image:
-        check_size(name, image.width, image.height, min(max_pixels, MAX_PIXELS))
+        _of_fair_size(image, name, min(max_pixels, MAX_PIXELS))
         return image.width, image.height
 
 
@@ -221,6 +224,8 @@ def _open_file(path: Path) -> IO[bytes]:
     except ImageError:
         raise
     except FileNotFoundError as error:
+        if re.match(r"https?:/", str(path)):
+            raise ImageError(str(path), "an address — expected a file, for nothing is fetched — download it first") from error
         raise ImageError(str(path), "no such file — expected a picture — check the path") from error
     except IsADirectoryError as error:
         raise ImageError(str(path), "is a folder — expected one picture — give the pictures inside it") from error
@@ -289,9 +294,15 @@ def _check_array(array: NDArray[Any]) -> RGB:
     return np.ascontiguousarray(array)
 
 
-def _of_fair_size(image: Image.Image, name: str) -> Image.Image:
-    """The picture, no pixel of which is decoded yet, if `check_size` lets it pass."""
-    check_size(name, image.width, image.height)
+def _of_fair_size(image: Image.Image, name: str, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """The picture, no pixel of which is decoded yet, if `check_size` lets it pass, and what is decoded at once for it."""
+    check_size(name, image.width, image.height, max_pixels)
+    if isinstance(image, TiffImageFile):  # whole tiles, whole strips, however little of them is picture
+        tile = [image.tag_v2.get(tag, 1) for tag in (_TILE_WIDTH, _TILE_LENGTH)]
+        if not all(isinstance(side, int) for side in tile):
+            raise ImageError(name, _unreadable(ValueError(f"tiles of {tile}")))
+        width, height = (max(pair) for pair in zip(image.size, tile, strict=True))
+        check_size(name, width, height, max_pixels)
     return image
 
 
@@ -299,27 +310,30 @@ def _decode(image: Image.Image, name: str, *, from_file: bool) -> Picture:
     """Decode, turn upright and convert."""
     notes: list[str] = []
     try:
-        # A phone's MPO holds one photo twice, that is no animation; an open image stays at its frame.
-        if from_file and image.format != "MPO" and _goes_on(image):
-            notes.append("animation or several pages: the first was taken")
         image.load()
         orientation = _orientation(image)
         rgb_image = _to_rgb(image, notes)
         if orientation in _UPRIGHT:
             rgb_image = rgb_image.transpose(_UPRIGHT[orientation])
             notes.append(f"turned upright by its EXIF orientation {orientation}")
-        return Picture(np.array(rgb_image, dtype=np.uint8), name, tuple(notes))
+        rgb = np.array(rgb_image, dtype=np.uint8)
+        # A phone's MPO holds one photo twice, that is no animation; an open image stays at its frame. Only now, with the pixels
+        # at hand: a look at what follows may change the picture's size.
+        if from_file and image.format != "MPO" and _goes_on(image):
+            notes.insert(0, "animation or several pages: the first was taken")
+        return Picture(rgb, name, tuple(notes))
     except _DECODER_ERRORS as error:
         raise ImageError(name, _unreadable(error)) from error
 
 
 def _goes_on(image: Image.Image) -> bool:
-    """Whether there is a second frame; they are not counted, for in a TIFF that takes time by the square of their number."""
+    """Whether there is a second frame; a TIFF's are not counted, which would take time by the square of their number."""
+    if image.format != "TIFF":
+        return bool(getattr(image, "is_animated", False))
     try:
         image.seek(1)
     except EOFError:
         return False
-    image.seek(0)
     return True
 
 
@@ -350,12 +364,12 @@ def _to_rgb(image: Image.Image, notes: list[str]) -> Image.Image:
 
 def _to_eight_bits(levels: NDArray[Any], mode: str) -> NDArray[np.uint8]:
     """Scale grey levels by the range they are stored in (never by their own contrast, which would change the picture)."""
-    values = levels.astype(np.float64)
-    if not np.isfinite(values).all():
+    if not np.isfinite(levels).all():
         raise ValueError("grey levels are not finite")
-    highest = values.max()
-    full_scale = 65535.0
+    highest, full_scale = float(levels.max()), 65535.0
     if not mode.startswith("I;16"):  # 32-bit modes say nothing of their range: take the smallest usual one that fits
-        full_scale = next((s for s in (1.0 if mode == "F" else 255.0, 255.0, 65535.0) if highest <= s), float(highest))
-    scaled: NDArray[np.uint8] = np.clip(np.rint(values * (255.0 / full_scale)), 0, 255).astype(np.uint8)
+        full_scale = next((s for s in (1.0 if mode == "F" else 255.0, 255.0, 65535.0) if highest <= s), highest)
+    scaled = np.empty(levels.shape, np.uint8)
+    for row, line in enumerate(levels):  # line by line, for eight bytes a level would be much of a large picture
+        scaled[row] = np.clip(np.rint(line * (255.0 / full_scale)), 0, 255)
     return scaled

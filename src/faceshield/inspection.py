@@ -42,9 +42,9 @@ def check_tasks(names: Iterable[str]) -> tuple[Task, ...]:
     Raises:
         ValueError: a name that is none.
     """
-    wanted = {name.strip() for name in names}
-    if not wanted <= set(ALL_TASKS) or isinstance(names, str):
-        shown = names if isinstance(names, str) else ", ".join(sorted(wanted - set(ALL_TASKS)))
+    wanted = {names} if isinstance(names, str) else {str(name).strip() for name in names}
+    if isinstance(names, str) or not wanted <= set(ALL_TASKS):
+        shown = ", ".join(sorted(wanted - set(ALL_TASKS)) or wanted)
         raise ValueError(f"tasks {shown!r} — expected some of {', '.join(ALL_TASKS)} — correct it")
     return tuple(name for name in ALL_TASKS if name in wanted)
 

@@ -90,13 +90,15 @@ class FaceShieldPredictor:
         drafts: Drafts | None = None,
         chosen_with: Mapping[str, Any] | None = None,
     ) -> None:
-        if not 0.0 <= threshold <= 1.0:
-            raise ValueError(f"threshold {threshold} — expected 0..1, the unit of bonafide_score — correct it")
-        if keep_tokens is not None and keep_tokens < 1:
-            raise ValueError(f"keep_tokens {keep_tokens} — expected at least 1 — correct it")
+        if not isinstance(threshold, float | int) or not 0.0 <= threshold <= 1.0:
+            raise ValueError(f"threshold {threshold!r} — expected 0..1, the unit of bonafide_score — correct it")
+        if keep_tokens is not None and (not isinstance(keep_tokens, int) or keep_tokens < 1):
+            raise ValueError(f"keep_tokens {keep_tokens} — expected a whole number of at least 1 — correct it")
         if keep_tokens is not None and model.config.pvtm_inference != "off":
             raise ValueError(f"keep_tokens {keep_tokens} with PVTM on at inference — expected off — give pvtm='off'")
-        self.keep_tokens, self.drafts, self.chosen_with = keep_tokens, drafts, dict(chosen_with or {})
+        there = processor.tokens_per_stream * (2 if processor.use_savp else 1)
+        self.keep_tokens = None if keep_tokens is None or keep_tokens >= there else keep_tokens
+        self.drafts, self.chosen_with = drafts, dict(chosen_with or {})
         self.model = model.eval()
         self.processor = processor
         self.threshold = float(threshold)
@@ -303,7 +305,7 @@ class FaceShieldPredictor:
                 answers += [row[0] for row in reading.answer([prompt], max_new_tokens=self._answer_tokens)]
         return answers
 
-    def export_onnx(self, file: Path) -> Path:
+    def export_onnx(self, file: str | Path) -> Path:
         """Write the fixed questions' scores as one ONNX graph: outputs "coarse" (B, 2), bona fide first, and "fine" (B, 12).
 
         Threshold, names of the types, picture and crop sides are in the file's metadata; docs/onnx.md says what goes in.
@@ -327,7 +329,7 @@ class FaceShieldPredictor:
             **self.model_info,
         }
         names = (COARSE.name, FINE.name)
-        return export_scorer(self.model, self.processor, self._templates, file, names, metadata, score_map=self.score_map)
+        return export_scorer(self.model, self.processor, self._templates, Path(file), names, metadata, score_map=self.score_map)
 
     @property
     def _answer_tokens(self) -> int:
@@ -336,6 +338,8 @@ class FaceShieldPredictor:
     # -- how -----------------------------------------------------------------------------------------------
 
     def _report(self, image: object, face: FaceMode, tasks: Collection[str]) -> InspectionReport:
+        check_face(face)
+        tasks = check_tasks(tasks)
         try:
             picture = open_picture(image)
         except ImageError as error:
@@ -437,7 +441,7 @@ class FaceShieldPredictor:
             assert joint is not None
             prompts = self.processor.encode_prompts([COARSE.question] * len(features)).to(features.device)
             ranks = self.model.model.token_scores(features, joint, prompts, torch.zeros(len(features), dtype=torch.long))
-            kept = ranks.topk(min(self.keep_tokens, ranks.shape[1])).indices.sort().values
+            kept = ranks.topk(self.keep_tokens).indices.sort().values
         return Reading(self.model, self.processor, features, joint, kept=kept, drafts=self.drafts)
 
     def _encode(self, crops: Sequence[NDArray[np.uint8]]) -> Encoded:
@@ -491,7 +495,7 @@ class FaceShieldPredictor:
         self._check_question(prompt)
         look = look_at(open_picture(image), face, self.detector)
         if look.close is None:
-            raise ImageError(look.picture.name, "no face was found — expected a frontal face — ask about the whole picture")
+            raise ImageError(look.picture.name, "no face was found — expected a frontal face — of a face crop: face=whole")
         return look.close
 
     def _check_question(self, prompt: str) -> None:

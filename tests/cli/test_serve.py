@@ -19,8 +19,6 @@ HAS_RAY = importlib.util.find_spec("ray") is not None
         (["--replicas", "2"], "give --engine ray"),
         (["--max-replicas", "2", "--replica-gpus", "1"], "give --engine ray"),
         (["--host", "0.0.0.0"], "--without-keys"),
-        (["--max-body-mb", "nan"], "--max-body-mb nan"),
-        (["--max-megapixels", "inf"], "--max-megapixels inf"),
         (["--drain", "inf"], "drain_s inf"),
     ],
 )
@@ -28,6 +26,14 @@ def test_options_that_do_not_fit(options: list[str], says: str, monkeypatch: pyt
     monkeypatch.delenv("FACESHIELD_API_KEYS", raising=False)
     error = CliRunner().invoke(app, ["serve", *options]).exception
     assert isinstance(error, ValueError) and says in str(error) and " — " in str(error)
+
+
+@pytest.mark.parametrize("option", ["--max-body-mb", "--max-megapixels", "--timeout", "--drain", "--batch-wait-ms", "--queue"])
+@pytest.mark.parametrize("value", ["nan", "-1", "0"])
+def test_numbers_that_cannot_be_are_told_by_the_option_s_name(option: str, value: str) -> None:
+    result = CliRunner().invoke(app, ["serve", option, value, "--port", "0", "--model", "nowhere"])
+    wanted = f"Invalid value for '{option}'" if (option, value) != ("--batch-wait-ms", "0") else ""
+    assert result.exit_code != 0 and wanted in result.output
 
 
 @pytest.mark.skipif(HAS_RAY, reason="Ray is installed here")

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
-from faceshield.images import MAX_PIXELS, ImageError, Picture, list_pictures, load_rgb, open_picture, source_name
+from bombs import gif_that_grows, tiled
+from faceshield.images import MAX_PIXELS, ImageError, Picture, check_picture, list_pictures, load_rgb, open_picture, source_name
 
 
 def gradient(width: int = 60, height: int = 40) -> NDArray[np.uint8]:
@@ -207,6 +208,8 @@ BAD: list[tuple[str, bytes, tuple[str, ...]]] = [
     ("20,000 x 20,000", png_claiming(20_000, 20_000), ("20,000 x 20,000", "too large", "resize")),
     ("one long side", png_claiming(60_000, 100), ("60,000 x 100", "too large")),
     ("beyond all", png_claiming(2**31 - 1, 2**31 - 1), ("too large",)),
+    ("a tile beyond its picture", tiled(16_000), ("16,000 x 16,000", "too large")),
+    ("tiles that are no number", tiled(16, kind=12), ("damaged",)),
 ]
 
 
@@ -232,6 +235,28 @@ def test_a_huge_picture_is_refused_before_it_is_decoded(monkeypatch: pytest.Monk
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", no_decoding)
     with pytest.raises(ImageError, match="too large"):
         open_picture(png_claiming(20_000, 20_000))
+
+
+def test_what_follows_the_first_frame_does_not_make_it_larger() -> None:
+    """Pillow would lend the first frame the second one's size: of 150 bytes hundreds of millions of pixels."""
+    data = gif_that_grows(9000)
+    assert check_picture(data) == (64, 64)
+    picture = open_picture(data)
+    assert picture.size_wh == (64, 64) and picture.notes == ("animation or several pages: the first was taken",)
+
+
+def test_a_tile_counts_as_what_it_takes() -> None:
+    """The whole tile is decoded, however little of it is picture; `check_picture` knows before that."""
+    assert open_picture(tiled(256)).size_wh == (64, 64)
+    assert check_picture(tiled(256)) == (64, 64)
+    with pytest.raises(ImageError, match="256 x 256 pixels is too large"):
+        check_picture(tiled(256), max_pixels=128 * 128)
+
+
+def test_sixteen_bits_are_scaled_as_each_level_alone() -> None:
+    levels = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    found = open_picture(encoded(Image.fromarray(levels), "PNG")).rgb[..., 0]
+    assert np.array_equal(found, np.rint(levels / 257.0).astype(np.uint8))
 
 
 def test_the_limit_does_not_hang_on_pillows_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -164,6 +164,32 @@ def test_folders_that_are_not_entered_are_said(run: Run, photos: Path) -> None:
     assert "not entered" not in run("inspect", photos, "--face", "whole", "--json")[2]
 
 
+def test_what_an_earlier_run_has_drawn_is_no_photo(run: Run, photos: Path) -> None:
+    """Pictures and page go beside the photos, twice: the second time the same ones are judged, and no more are written."""
+    listed = []
+    for _ in range(2):
+        _, out, err = run("inspect", photos, "--json", "--out", photos, "--tasks", "coarse")
+        listed.append([json.loads(line)["image"] for line in out.splitlines()])
+        files = sorted(path.name for path in photos.iterdir())
+    assert listed[0] == listed[1] and len(listed[0]) == 3
+    assert files == ["face-2.png", "face.png", "notes.txt", "report.html", "wall.jpg", "wall.png", "words.jpg"]
+    assert "2 annotated pictures of an earlier run are passed over" in err
+
+
+def test_nothing_is_written_through_a_link(run: Run, photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "face.png").symlink_to(tmp_path / "elsewhere.png")
+    code, _, _ = run("inspect", photos / "face.png", "--out", tmp_path / "out", "--tasks", "coarse")
+    assert code == 0 and not (tmp_path / "elsewhere.png").exists() and (tmp_path / "out" / "face-2.png").is_file()
+    code, _, err = run("inspect", photos / "face.png", "--out", photos / "face.png")
+    assert code == 2 and "is a file — expected a folder" in err
+
+
+def test_an_address_is_not_fetched(run: Run) -> None:
+    code, out, _ = run("inspect", "https://example.org/a.jpg", "--json")
+    assert code == 2 and "nothing is fetched" in json.loads(out)["error"]
+
+
 def test_an_empty_folder_is_a_row(run: Run, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     code, out, _ = run("inspect", tmp_path / "empty", "--json")

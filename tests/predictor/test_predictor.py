@@ -464,6 +464,23 @@ def test_pvtm_at_inference_and_the_length_of_answers_are_as_the_checkpoint_says(
         as_told.export_onnx(tmp_path / "scorer.onnx")
 
 
+def test_what_is_asked_wrongly_is_told_before_the_picture_is_looked_at(make_shield: Make, checkpoint: Path) -> None:
+    shield = make_shield()
+    for wrong in ({"face": "bogus"}, {"tasks": ["bogus"]}, {"tasks": [1]}, {"tasks": "coarse"}):
+        with pytest.raises(ValueError, match="expected"):
+            shield.inspect("missing.jpg", **wrong)
+    assert shield.inspect("missing.jpg").status == "error"
+    for option, said in (
+        ({"device": "foo"}, "device 'foo'"), ({"threshold": "x"}, "threshold 'x'"), ({"keep_tokens": 1.5}, "a whole number"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=said):
+            FaceShieldPredictor.from_pretrained(checkpoint, **option)
+    for name, said in (("", "expected 'tiny'"), (checkpoint / "config.json", "is a file")):
+        with pytest.raises(FileNotFoundError, match=said):
+            FaceShieldPredictor.from_pretrained(name)
+    assert make_shield(keep_tokens=10_000).keep_tokens is None, "all of them, as a report should say"
+
+
 def test_fewer_vision_tokens_where_asked_for(make_shield: Make, face_photo: RGB, tmp_path: Path) -> None:
     shield = make_shield()
     whole = shield.inspect(face_photo)

@@ -81,7 +81,7 @@ _register()
 
 def _one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
+        return f"{error.filename}: {error.strerror} — expected one that can be opened — check the path and its permissions"
     return str(error) or type(error).__name__
 
 

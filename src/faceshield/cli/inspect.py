@@ -137,7 +137,7 @@ class _Saver:
 
     def _free(self, stem: str, suffix: str, origin: str = "") -> Path:
         target, number = self._folder / f"{stem}{suffix}", 1
-        while target.resolve() in self._taken or (target.exists() and not _is_ours(target, origin)):
+        while target.resolve() in self._taken or (os.path.lexists(target) and not _is_ours(target, origin)):
             number += 1
             target = self._folder / f"{stem}-{number}{suffix}"
         if number > 1 and suffix == ".html":
@@ -166,7 +166,7 @@ def _is_ours(path: Path, origin: str = "") -> bool:
     """Whether an earlier run wrote this page, or this picture of the same `origin`: both begin with `MADE_BY`, nearly."""
     from faceshield.html_report import MADE_BY
 
-    if not path.is_file():
+    if path.is_symlink() or not path.is_file():  # through a link something elsewhere would be written
         return False
     with path.open("rb") as stream:
         start = stream.read(1024)
@@ -179,6 +179,8 @@ def ensure_writable(folder: Path) -> None:
     Raises:
         PermissionError: it cannot be made or written to.
     """
+    if folder.exists() and not folder.is_dir():
+        raise PermissionError(f"--out {folder}: is a file — expected a folder — choose another")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -205,7 +207,8 @@ def _inspect_one(
 
 
 def _expand(photos: Iterable[Path]) -> Iterator[Path | ImageError]:
-    """Folders become the pictures inside them; one without any becomes an error, which gets a row like any other."""
+    """Folders become the pictures inside them, but for annotated ones of ours; one without any becomes an error, which gets a
+    row like any other."""
     from faceshield.images import ImageError, list_pictures
 
     for photo in photos:
@@ -213,7 +216,10 @@ def _expand(photos: Iterable[Path]) -> Iterator[Path | ImageError]:
             yield photo
             continue
         try:
-            yield from list_pictures(photo)
+            found = list_pictures(photo)
+            yield from (theirs := [picture for picture in found if not _is_ours(picture)])
+            if made := len(found) - len(theirs):
+                typer.echo(f"{photo}: {made} annotated pictures of an earlier run are passed over", err=True)
         except ImageError as error:
             yield error
         with suppress(OSError):  # an error already

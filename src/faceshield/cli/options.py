@@ -89,7 +89,7 @@ class Replicas:
     ] = 1
     max_replicas: Annotated[int | None, typer.Option(min=1, help="With ray: the most under load. Default: --replicas.")] = None
     target_requests: Annotated[
-        float | None, typer.Option(help="With ray: requests a replica that scaling aims at. Default: --batch-size.")
+        float | None, typer.Option(help="With ray: requests a replica that scaling aims at. Default: --batch-size.", min=0.1)
     ] = None
     replica_cpus: Annotated[float, typer.Option(min=0, help="With ray: cores of each replica.")] = 1
     replica_gpus: Annotated[float, typer.Option(min=0, help="With ray: GPUs of each replica, e.g. 1 or .5.")] = 0
@@ -104,7 +104,7 @@ class Replicas:
             raise ValueError(f"engine {self.engine!r} — expected local or ray — use one of them")
         if self.engine == "local":
             if self != Replicas():
-                raise ValueError("options of replicas without them — expected the engine ray — give --engine ray")
+                raise ValueError("--replicas, or another like it, without Ray — expected the engine ray — give --engine ray")
             return None
         from faceshield.serving.ray_app import Scale
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -29,14 +28,16 @@ def serve(
         Path | None, typer.Option(help="File of API keys, one a line; also FACESHIELD_API_KEYS, separated by commas.")
     ] = None,
     without_keys: Annotated[bool, typer.Option("--without-keys", help="Let everybody ask, also from other machines.")] = False,
-    batch_size: Annotated[int, typer.Option(help="Photos that go through the model together.")] = 8,
-    batch_wait_ms: Annotated[float, typer.Option(help="How long an idle model waits for more photos to fill a batch.")] = 10,
-    queue: Annotated[int, typer.Option(help="Photos that may wait; more are refused with 429.")] = 64,
-    timeout: Annotated[float, typer.Option(help="Seconds a request may take.")] = 120,
-    drain: Annotated[float, typer.Option(help="Seconds that accepted requests have after SIGTERM.")] = 30,
-    max_body_mb: Annotated[float, typer.Option(help="Largest request body, in MiB.")] = 16,
+    batch_size: Annotated[int, typer.Option(help="Photos that go through the model together.", min=1)] = 8,
+    batch_wait_ms: Annotated[
+        float, typer.Option(help="How long an idle model waits for photos to fill a batch.", min=0, max=1000)
+    ] = 10,
+    queue: Annotated[int, typer.Option(help="Photos that may wait; more are refused with 429.", min=16)] = 64,
+    timeout: Annotated[float, typer.Option(help="Seconds a request may take.", min=0.1)] = 120,
+    drain: Annotated[float, typer.Option(help="Seconds that accepted requests have after SIGTERM.", min=0.1)] = 30,
+    max_body_mb: Annotated[float, typer.Option(help="Largest request body, in MiB.", min=0.001, max=4096)] = 16,
     max_megapixels: Annotated[
-        float, typer.Option(help="Largest photo; read from its header, before anything is decoded.")
+        float, typer.Option(help="Largest photo; read from its header, before anything is decoded.", min=0.002, max=120)
     ] = 25,
     keep_tokens: Annotated[
         int | None, typer.Option(help="Vision tokens that the language model reads; fewer are faster: docs/speed.md.", min=1)
@@ -60,9 +61,6 @@ def serve(
             f"--host {host} without API keys — expected keys where other machines can ask — give --api-keys FILE or "
             f"{KEYS_VARIABLE}, or say --without-keys"
         )
-    for option, value in (("--max-body-mb", max_body_mb), ("--max-megapixels", max_megapixels)):
-        if not math.isfinite(value):
-            raise ValueError(f"{option} {value} — expected a number — such as 16")
     settings = Settings(
         batch_size=batch_size,
         batch_wait_s=batch_wait_ms / 1000,

@@ -34,6 +34,8 @@ def read_inputs(source: Path) -> Sequence[Photo]:
         paths = _lines(source)
     elif source.suffix == ".parquet":
         paths = _column(source)
+    elif source.suffix.lower() in SUFFIXES | UNREAD:
+        raise ValueError(f"{source}: a picture — expected samples, a folder or a list of them — for one: faceshield inspect")
     else:
         return read_jsonl(source, Sample)
     # A name that is no text keeps its bytes as escapes: no file is called so, and its row will say that it cannot be opened.

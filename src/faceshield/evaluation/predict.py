@@ -305,8 +305,7 @@ def check_same_system(out: Path, config: Mapping[str, Any]) -> None:
         if key in earlier and earlier[key] != config[key]:
             raise ValueError(
                 f"{out} was begun with {key} {earlier[key]!r}, now it is {config[key]!r} — expected the same "
-                "— "
-                "write to another file, or start afresh"
+                "— write to another file, or start afresh"
             )
 
 

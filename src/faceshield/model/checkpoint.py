@@ -281,6 +281,10 @@ def load(
         ValueError: A GPU that is not there; pickled weights, a truncated file, missing, unexpected or misshapen tensors (all
             are listed), or a processor and a model that do not belong together.
     """
+    try:
+        torch.device(device)
+    except RuntimeError:
+        raise ValueError(f"device {device!r} — expected cpu, cuda or cuda:N — correct it") from None
     if str(device).startswith("cuda") and not torch.cuda.is_available():
         raise ValueError(f"device {device!r}, and torch sees no GPU — expected cpu — leave it out, or install torch with CUDA")
     directory = Path(directory)
@@ -449,8 +453,10 @@ def resolve_model(name: str | Path) -> Path:
             raise FileNotFoundError(f"no shipped model in {TINY_FOLDER} — expected faceshield-tiny — train it: runs/tiny.sh")
         return TINY_FOLDER
     path = Path(name).expanduser()
-    if path.is_dir():
+    if str(name) and path.is_dir():
         return path
+    if path.is_file():
+        raise FileNotFoundError(f"model {str(name)!r} is a file — expected a checkpoint's folder — give that")
     if re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", str(name)) and not path.exists() and not path.parent.is_dir():
         from huggingface_hub import snapshot_download
 

@@ -6,7 +6,7 @@ Use: `app = create_app(FaceShieldPredictor.from_pretrained("tiny"))`, in any ASG
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, StreamingResponse
 
-from faceshield.inspection import NOT_A_NUMBER
+from faceshield.inspection import NOT_A_NUMBER, FaceMode, Task
 from faceshield.serving import uploads
 from faceshield.serving.chat import Answer, ChatRequest, read_question
 from faceshield.serving.guard import Guard
@@ -147,10 +147,10 @@ def _add_inspect(app: FastAPI, service: Service) -> None:
     async def inspect(request: Request) -> Response:
         """A photo that cannot be used is a report with status "error", the others go on; if none can, the answer is 422."""
         async with admitted(request, service) as data:
-            photos, asked = await anyio.to_thread.run_sync(_read_inspect, request, data, service.settings)
+            photos, face, tasks = await anyio.to_thread.run_sync(_read_inspect, request, data, service.settings)
             request.state.log = {"photos": len(photos), "bytes": len(data)}
             del data
-            reports = await service.inspect(request, photos, asked.face, asked.tasks)
+            reports = await service.inspect(request, photos, face, tasks)
         plain = [report.to_dict() for report in reports]
         if all(report.status == "error" for report in reports):
             if any(report.error == NOT_A_NUMBER for report in reports):
@@ -177,34 +177,32 @@ def _add_chat(app: FastAPI, service: Service) -> None:
                 raise Refusal(415, "bad_media_type", "a body of another type — expected application/json — set Content-Type")
             asked = await anyio.to_thread.run_sync(parse, ChatRequest, data)
             question = await anyio.to_thread.run_sync(read_question, asked, service.model_name)
-            request.state.log = {"photos": 1, "bytes": len(data), "stream": asked.stream}
-            del data
+            stream, include_usage = asked.stream, asked.stream_options is not None and asked.stream_options.include_usage
+            request.state.log = {"photos": 1, "bytes": len(data), "stream": stream}
+            del data, asked
             words = await service.ask(request, question.photo, question.prompt, question.face, question.max_tokens)
         usage = service.count_tokens(question.prompt, words)
         answer = Answer(request.state.request_id, service.model_name, words, usage, "length" if words.cut else "stop")
-        if not asked.stream:
+        if not stream:
             return JSONResponse(answer.whole())
-        include_usage = asked.stream_options is not None and asked.stream_options.include_usage
         return StreamingResponse(answer.stream(include_usage=include_usage), media_type="text/event-stream")
 
 
 @asynccontextmanager
 async def admitted(request: Request, service: Service) -> AsyncIterator[bytes]:
     """The body of a request that there is room for."""
-    try:
-        service.check_open()
-        budget = service.bodies.hold(request)
-        budget.__enter__()
-    except Refusal:
-        await uploads.discard_body(request, service.settings)
-        raise
-    try:
+    with ExitStack() as held:
+        try:
+            service.check_open()
+            held.enter_context(service.bodies.hold(request))
+        except Refusal:
+            await uploads.discard_body(request, service.settings)
+            raise
         yield await uploads.read_body(request, service.settings)
-    finally:
-        budget.__exit__(None, None, None)
 
 
-def _read_inspect(request: Request, body: bytes, settings: Settings) -> tuple[list[bytes], InspectRequest]:
+def _read_inspect(request: Request, body: bytes, settings: Settings) -> tuple[list[bytes], FaceMode, tuple[Task, ...]]:
+    """The photos and what is asked of them; nothing else of the body stays in memory."""
     kind = uploads.media_type(request)
     if kind == "multipart/form-data":
         photos, fields = uploads.read_form(request.headers["content-type"], body, settings)
@@ -218,7 +216,7 @@ def _read_inspect(request: Request, body: bytes, settings: Settings) -> tuple[li
         message = "a body of another type — expected multipart/form-data or application/json — set Content-Type"
         raise Refusal(415, "bad_media_type", message)
     uploads.check_count(len(photos), settings)
-    return photos, asked
+    return photos, asked.face, asked.tasks
 
 
 def _inline(schema: dict[str, Any]) -> dict[str, Any]:
@@ -243,7 +241,7 @@ def parse(model: type[Any], given: bytes | dict[str, str]) -> Any:
         return model.model_validate(given) if isinstance(given, dict) else model.model_validate_json(given)
     except ValidationError as error:
         faults = [
-            f"{'.'.join(map(str, fault['loc']))[:80] or 'body'}: {fault['msg'][:160]}"
+            f"{'.'.join(map(str, fault['loc']))[:80] or 'body'}: {fault['msg'].removeprefix('Value error, ')[:160]}"
             for fault in error.errors(include_url=False, include_context=False, include_input=False)[:5]
         ]
         message = f"{'; '.join(faults)} — expected the fields of /openapi.json — correct them"

@@ -23,7 +23,10 @@ import numpy as np
 from fastapi import FastAPI
 from numpy.typing import NDArray
 from PIL import Image
-from starlette.responses import RedirectResponse
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Mount
+from starlette.types import Receive, Scope, Send
 
 from faceshield.html_report import CARD_STYLE, COLOURS, card
 from faceshield.images import ImageError, open_picture
@@ -93,10 +96,11 @@ def add_page(app: FastAPI, *, examples: Sequence[Example] = ()) -> FastAPI:
     settings = service.settings
 
     @app.get("/", include_in_schema=False)
+    @app.get(PATH, include_in_schema=False)
     async def to_page() -> RedirectResponse:
         return RedirectResponse(f"{PATH}/")
 
-    return gr.mount_gradio_app(
+    gr.mount_gradio_app(
         app,
         build(service, examples),
         path=PATH,
@@ -110,6 +114,27 @@ def add_page(app: FastAPI, *, examples: Sequence[Example] = ()) -> FastAPI:
         show_error=True,
         run_history=False,
     )
+    mounted: Any = next(route for route in app.routes if isinstance(route, Mount) and route.path == PATH)
+    page = mounted.app
+    service.at_drain = page.stop_event.set  # every open page holds a connection, for which the server would wait
+    if settings.keys:
+        mounted.app = _Heartbeats(page)
+    return app
+
+
+class _Heartbeats:
+    """Gradio's application, whose endless answers are for those alone who have signed in: it asks nobody who they are there."""
+
+    def __init__(self, page: Any) -> None:
+        self.page = page
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and "/heartbeat/" in scope["path"]:
+            cookies = Request(scope).cookies
+            if not any(name.startswith("access-token") and value in self.page.tokens for name, value in cookies.items()):
+                await Response("sign in first", 401)(scope, receive, send)
+                return
+        await self.page(scope, receive, send)
 
 
 def build(service: Service, examples: Sequence[Example]) -> gr.Blocks:

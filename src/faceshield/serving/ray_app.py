@@ -29,6 +29,7 @@ from faceshield.engines import join_ray
 from faceshield.serving import Settings, create_app
 from faceshield.serving.door import LIMITS_VARIABLE
 from faceshield.serving.observe import LOG, log_json_lines
+from faceshield.serving.server import check_free
 from faceshield.serving.service import Service, keep_what_is_loaded
 
 try:
@@ -70,7 +71,10 @@ class Scale:
 
     def __post_init__(self) -> None:
         if not 1 <= self.replicas <= self.most:
-            raise ValueError(f"{self.replicas} to {self.most} replicas — expected 1 or more, and no more than the maximum")
+            raise ValueError(
+                f"replicas {self.replicas}, max_replicas {self.most} — expected 1 or more, and no more than the maximum — "
+                "correct one of them"
+            )
 
     @property
     def most(self) -> int:
@@ -197,7 +201,9 @@ def run(
     if Path(model).is_dir():
         model = str(Path(model).resolve())  # workers may have another working directory
     ours = not os.environ.get("RAY_ADDRESS")
-    port = _free_port(host, port) if ours else port
+    if ours:  # Ray's own proxies would share a taken port with whoever has it
+        check_free(host, port)
+        port = port or _any_port(host)
     with join_ray(cores=math.ceil(scale.most * scale.cpus), gpus=scale.gpus, variables=_variables(settings, scale, offline)):
         if serve.status().proxies:
             LOG.warning("joined", extra={"fields": {"what": "Serve runs here already: its address and limits hold, not ours"}})
@@ -244,11 +250,8 @@ def _variables(settings: Settings, scale: Scale, offline: bool) -> dict[str, str
     }
 
 
-def _free_port(host: str, port: int) -> int:
-    """The port, or any free one for 0; Ray's own proxies would share a taken one with whoever has it."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as found:
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        found.bind((host, port))
+def _any_port(host: str) -> int:
+    with socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET) as found:
         return int(found.getsockname()[1])
 
 

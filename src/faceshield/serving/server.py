@@ -6,6 +6,7 @@ Use: `run(create_app(predictor), host="127.0.0.1", port=8000)`; returns after SI
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from contextlib import suppress
 from types import FrameType
@@ -62,7 +63,8 @@ def check_free(host: str, port: int) -> None:
             try:
                 tried.bind(address)
             except OSError as error:
-                raise ValueError(f"{where}: {error.strerror} — expected a free one — choose another") from None
+                wanted = "an address of this machine" if error.errno == errno.EADDRNOTAVAIL else "a free one"
+                raise ValueError(f"{where}: {error.strerror} — expected {wanted} — choose another") from None
 
 
 def run(app: FastAPI, *, host: str, port: int) -> None:

@@ -55,11 +55,14 @@ class Service:
     Args:
         predictor: used by the batcher's thread alone.
         settings: limits.
+
+    Attributes:
+        at_drain: called once when nothing new is taken any more.
     """
 
     def __init__(self, predictor: FaceShieldPredictor, settings: Settings) -> None:
         self.predictor, self.settings = predictor, settings
-        self.model_name = Path(predictor.model_info.get("name") or "faceshield").name
+        self.model_name = Path(predictor.model_info.get("name") or "faceshield").resolve().name  # of "." too
         self.bodies = BodyBudget(settings)
         self.batcher = Batcher(
             self._work,
@@ -71,6 +74,7 @@ class Service:
         )
         self.meters = Meters(lambda: self.batcher.waiting)
         self.draining = False
+        self.at_drain: Callable[[], object] = lambda: None
         self._warm: asyncio.Future[Any] | None = None
 
     # -- life ----------------------------------------------------------------------------------------------
@@ -111,6 +115,7 @@ class Service:
             return
         self.draining = True
         LOG.info("draining", extra={"fields": {"waiting": self.batcher.waiting}})
+        self.at_drain()
         left = max(0.0, self.settings.drain_s - _BEFORE_THE_END)
         asyncio.get_running_loop().call_later(left, self.batcher.abandon)
 

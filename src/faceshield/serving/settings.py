@@ -95,7 +95,10 @@ def read_keys(file: Path | None, environment: Mapping[str, str]) -> tuple[bytes,
     """
     found: list[tuple[str, str]] = []
     if file is not None:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        try:
+            lines = file.read_text(encoding="utf-8").splitlines()
+        except UnicodeDecodeError:
+            raise ValueError(f"{file}: not UTF-8 — expected keys, one a line — save it so") from None
         found += [(f"{file}:{number}", re.split(r"(?:^|\s)#", line)[0].strip()) for number, line in enumerate(lines, 1)]
         found = [(place, key) for place, key in found if key]
         if not found:
