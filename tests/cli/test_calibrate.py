@@ -61,6 +61,16 @@ def test_a_copy_gets_the_threshold_and_its_evidence(checkpoint: Path, photos: Pa
     assert "Paper mask" in result.stdout and str(out) in result.stdout.splitlines()[-1]
 
 
+def test_scores_made_otherwise_are_not_gone_on_with(checkpoint: Path, photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "mine"
+    assert run(photos, "--model", checkpoint, "--out", out, "--face", "whole").exit_code == 0
+    shutil.rmtree(out)
+    error = run(photos, "--model", checkpoint, "--out", out, "--keep-tokens", 8, "--face", "whole").exception
+    assert "mine.calibration was begun with keep_tokens None, now 8 — expected the same — choose another" in str(error)
+    error = run(photos / "real", "--model", checkpoint, "--out", tmp_path / "b", "--face", "whole").exception
+    assert f"give {photos}, or see" in str(error)
+
+
 def test_a_threshold_for_fewer_tokens(checkpoint: Path, photos: Path, tmp_path: Path) -> None:
     assert run(photos, "--model", checkpoint, "--out", tmp_path / "few", "--face", "whole", "--keep-tokens", "8").exit_code == 0
     assert read_info(tmp_path / "few").threshold_source["keep_tokens"] == "8"

@@ -181,6 +181,49 @@ def test_a_list_of_ones_own(tmp_path: Path) -> None:
         run("folder", root, tmp_path / "again.jsonl")
 
 
+@pytest.mark.parametrize("between", [";", "\t", ", "], ids=["semicolon", "tab", "comma and space"])
+def test_a_list_as_spreadsheets_write_it(tmp_path: Path, between: str) -> None:
+    root = tmp_path / "mine"
+    picture(root / "a b.png", size=(100, 80))
+    rows = [["Image", "Presentation_Type", "subject"], ["./a b.png", " print ", "J\u00fcrgen"]]
+    (root / "samples.csv").write_text("\ufeff" + "\r\n".join(between.join(row) for row in rows), encoding="utf-8")
+    samples, problems, summary = run("folder", root, tmp_path / "samples.jsonl")
+    assert [(s.id, s.presentation_type, s.subject) for s in samples] == [("folder:a b.png", "Print", "J\u00fcrgen")]
+    assert not problems and not summary.ignored, "the list itself was not ignored"
+
+
+def test_a_list_with_faults_says_them(tmp_path: Path) -> None:
+    root = tmp_path / "mine"
+    for number, name in enumerate("abc"):
+        picture(root / "sub" / f"{name}.png", seed=number + 3)
+    rows = [
+        "image,presentation_type,x0,y0,x1,y1",
+        "sub/a.png,Print,0.1,0.1,0.5,0.5",  # shares of the picture
+        "sub/b.png,Print,1,2,30,40,7",
+        "sub\\c.png,Print,,,,",
+        ",Print,,,,",
+        "sub/c.png,,,,,",
+    ]
+    (root / "samples.csv").write_text("\n".join(rows))
+    samples, problems, _ = run("folder", root, tmp_path / "samples.jsonl")
+    told = {p["path"]: p["detail"] for p in problems if p["reason"] != "unlisted"}
+    assert not samples and set(told) == {"sub/a.png", "sub/b.png", "sub\\c.png", "samples.csv:5", "sub/c.png"}
+    assert "multiply shares by width and height" in told["sub/a.png"] and "more cells" in told["sub/b.png"]
+    assert "/ between folders" in told["sub\\c.png"] and "or 'attack'" in told["sub/c.png"]
+    (root / "samples.csv").write_text("picture,presentation_type\n")
+    with pytest.raises(ValueError, match="no column image among picture, presentation_type — expected"):
+        run("folder", root, tmp_path / "x.jsonl")
+
+
+def test_one_picture_under_two_labels_is_told_with_both(tmp_path: Path) -> None:
+    root = tmp_path / "mine"
+    picture(root / "real" / "ann" / "a.png")
+    (root / "attack" / "print" / "ben").mkdir(parents=True)
+    (root / "attack" / "print" / "ben" / "b.png").write_bytes((root / "real" / "ann" / "a.png").read_bytes())
+    _, (problem,), _ = run("folder", root, tmp_path / "samples.jsonl")
+    assert "real/ann/a.png (Bonafide, ann) has the picture of folder:attack/print/ben/b.png (Print, ben)" in problem["detail"]
+
+
 def test_a_list_of_json_lines(tmp_path: Path) -> None:
     root = tmp_path / "mine"
     picture(root / "a.png", size=(100, 80))

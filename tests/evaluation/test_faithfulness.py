@@ -102,7 +102,7 @@ def test_a_run_goes_on_and_is_the_same(marked: Path, tmp_path: Path) -> None:
     delete(found, asker, tmp_path / "d.jsonl", seed=3, limit=3)
     delete(found, asker, tmp_path / "d.jsonl", seed=3)
     assert (tmp_path / "d.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
-    with pytest.raises(ValueError, match="was begun with options"):
+    with pytest.raises(ValueError, match="was begun with controls 4, now 2"):
         delete(found, asker, tmp_path / "d.jsonl", seed=3, controls=2)
 
 

@@ -114,7 +114,7 @@ def test_texts_are_scored_against_dialogues_where_they_are_given(samples: Path, 
         "s0:reasoning": "Seen closely, skin. So it is bona fide.", "s1:reasoning": "Paper, hence a print.", "s1:fine": "Print",
     }  # fmt: skip
     assert predict(samples, Oracle(), out, system="oracle", references=[told, more]).kept == 20
-    with pytest.raises(ValueError, match="was begun with options"):
+    with pytest.raises(ValueError, match="was begun with references"):
         predict(samples, Oracle(), out, system="oracle", references=[told])
     write_jsonl(told, [dialogue("elsewhere", "Skin.")])
     with pytest.raises(ValueError, match="no dialogue whose meta.sample_id"):
@@ -147,11 +147,16 @@ def test_a_file_is_not_continued_by_another_system(samples: Path, tmp_path: Path
     out = tmp_path / "predictions.jsonl"
     predict(samples, Oracle(), out, system="one", tasks=["coarse"], options={"pvtm": "off"})
     before = out.read_bytes()
-    with pytest.raises(ValueError, match="begun with system 'one', now it is 'two'"):
+    with pytest.raises(ValueError, match="begun with system 'one', now 'two', pvtm 'off', now None"):
         predict(samples, Oracle(), out, system="two")
-    with pytest.raises(ValueError, match="begun with options"):
+    with pytest.raises(ValueError, match="begun with pvtm 'off', now 'paper' — expected"):
         predict(samples, Oracle(), out, system="one", options={"pvtm": "paper"})
     assert out.read_bytes() == before
+    predict(samples, Oracle(), tmp_path / "p.jsonl", system="mine", tasks=["coarse"], options={"weights": "1234"})
+    again = predict(samples, Oracle(), tmp_path / "p.jsonl", system="./mine", tasks=["coarse"], options={"weights": "1234"})
+    assert again.written == 0 and again.kept, "a folder has many names; the weights say which model it is"
+    with pytest.raises(ValueError, match="begun with weights '1234', now '5678' — expected"):
+        predict(samples, Oracle(), tmp_path / "p.jsonl", system="mine", tasks=["coarse"], options={"weights": "5678"})
     predict(samples, Oracle(), out, system="two", tasks=["coarse"], limit=2, resume=False)
     assert len(read_jsonl(out, Prediction)) == 2
 

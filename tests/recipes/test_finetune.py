@@ -173,6 +173,8 @@ def test_what_else_is_refused(photos: Folder, checkpoint: Path, tmp_path: Path) 
         finetune(tuned(faces, checkpoint, tmp_path / "b", tasks=("caption",)))
     with pytest.raises(FileNotFoundError, match="expected a folder with real"):
         finetune(tuned(tmp_path / "nowhere", checkpoint, tmp_path / "c"))
+    error = run(faces, "epoch=2", "--out", tmp_path / "e").exception
+    assert "unknown key 'epoch' — did you mean 'epochs'" in str(error) and not (tmp_path / "e").exists()
     assert "expected key=value" in str(run(faces, "epochs", "--out", tmp_path / "d").exception)
     for setting, instead in (
         ("init=x", "--model"),

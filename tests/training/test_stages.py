@@ -299,6 +299,13 @@ def test_a_loss_that_is_not_finite_ends_the_run(
         assert len(json.loads(file.metadata()["ids"])) == len(file.get_tensor("labels")) == 4
 
 
+def test_the_last_step_is_logged_however_few_there_were(toy_folder: Path, dialogues_jsonl: Path, tmp_path: Path) -> None:
+    out = train_stage(stage("pretrain", toy_folder, dialogues_jsonl, tmp_path / "out", max_steps=3, log_every=20))
+    assert [row["step"] for row in read_log(out / LOG_FILE)] == [3] and (out / "loss.png").is_file()
+    train_stage(stage("pretrain", toy_folder, dialogues_jsonl, tmp_path / "out", max_steps=5, log_every=20))
+    assert [row["step"] for row in read_log(out / LOG_FILE)] == [3, 5]
+
+
 def test_a_gradient_that_is_not_finite_leaves_the_weights(
     toy_folder: Path, dialogues_jsonl: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

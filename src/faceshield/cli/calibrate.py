@@ -90,15 +90,20 @@ def _scored(photos: Path, work: Path, model: str, face: FaceMode, keep_tokens: i
     from faceshield.datasets import prepare as read
     from faceshield.evaluation.predict import predict
     from faceshield.images import read_rgb
+    from faceshield.model.checkpoint import checkpoint_hash, resolve_model
+    from faceshield.provenance import begun
 
+    asked = {"model": checkpoint_hash(resolve_model(model)), "face": face, "keep_tokens": keep_tokens}
+    begun(work, "calibrate", {"photos": str(photos.resolve()), **asked})
     samples = photos
     if not photos.is_file():
         samples = work / "samples.jsonl"
         summary = read(DATASETS["folder"](photos), PrepareConfig(out=samples, inspectable=True, workers=1))
         if not summary.rows:
+            above = f"give {photos.parent}, or " if photos.name.lower() in ("real", "attack") else ""
             raise ValueError(
-                f"{photos}: no photograph that can be used — expected a folder that holds real/… and attack/<type>/… — see "
-                f"{work / 'rejects.jsonl'}"
+                f"{photos}: no photograph that can be used — expected a folder that holds real/… and attack/<type>/… — "
+                f"{above}see {work / 'rejects.jsonl'}"
             )
         if summary.problems:
             found = ", ".join(f"{reason} {count}" for reason, count in sorted(summary.problems.items()))

@@ -76,6 +76,7 @@ def prepare(
     count = sum(summary.rows.values())
     typer.echo(f"samples: {out} ({count:,}), problems: {rejects_path(out)} ({sum(summary.problems.values()):,})")
     if count == 0:
-        raise ValueError(f"{root}: nothing that could be read — expected a copy of {dataset!r} — see {rejects_path(out)}")
+        why = f"see {rejects_path(out)}" if summary.problems else "no file in it is of a kind that is read: check the path"
+        raise ValueError(f"{root}: nothing that could be read — expected a copy of {dataset!r} — {why}")
     if strict and summary.lost:
         raise typer.Exit(2)

@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from faceshield.datasets.base import Found, Problem, Unit
+from faceshield.images import SUFFIXES
 from faceshield.records import Box
 
 
@@ -79,10 +80,7 @@ def read_boxes(source: str | Path) -> dict[str, list[Drawn]]:
 Assigned = dict[str, dict[int | None, tuple[Drawn, ...]]]
 """Unit's id -> frame number (None = every frame, or the picture) -> boxes."""
 
-_SUFFIXES = (
-    ".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".hdf5", ".h5",
-    ".npz", ".rssdk",
-)  # fmt: skip
+_SUFFIXES = (*sorted(SUFFIXES), ".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".hdf5", ".h5", ".npz", ".rssdk")
 
 
 def assign(boxes: Mapping[str, Sequence[Drawn]], found: Iterable[Found], dataset: str) -> tuple[Assigned, list[Problem]]:

@@ -2,10 +2,10 @@
 
 Videos and pictures may be mixed. Names of types are read in any spelling; files right below `attack`, or in `attack/unknown`,
 are attacks whose type nobody noted. The folder below `real`, or below the type, is the subject, if there is one. Splits are
-train, dev (val, validation, …) and test. A list,
-`samples.csv` in the folder, has the columns `image, presentation_type` and, if wanted, `subject, split, video, x0, y0, x1, y1`
-(a box in pixels; a picture with several boxes has several rows). Or `samples.jsonl`: an object a line with the same names, and
-`boxes` as a list of [x0, y0, x1, y1].
+train, dev (val, validation, …) and test. A list, `samples.csv` in the folder, has the columns `image, presentation_type` and,
+if wanted, `subject, split, video, x0, y0, x1, y1` (a box in pixels; a picture with several boxes has several rows), with
+commas, semicolons or tabs between. Or `samples.jsonl`: an object a line with the same names, and `boxes` as a list of
+[x0, y0, x1, y1].
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ import csv
 import json
 import unicodedata
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from faceshield.datasets.base import DataSet, Found, Problem, Unit, in_utf8, is_output, opened
-from faceshield.images import UNREAD
+from faceshield.images import SUFFIXES, UNREAD
 from faceshield.records import Box
 from faceshield.taxonomy import BONAFIDE, PRESENTATION_TYPES, UNTYPED, resolve
 
-PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+PICTURES = tuple(sorted(SUFFIXES))
 VIDEOS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")
 _REAL = ("real", "live", "bonafide", "bona_fide", "genuine")
 _ATTACK = ("attack", "attacks", "spoof", "fake")
@@ -51,12 +52,14 @@ class Folder(DataSet):
                 for found in rows(file):
                     named.add(hash(found.path))
                     yield found
-                yield from self._unlisted(named)
+                yield from self._unlisted(named, name)
                 return
         yield from super().walk()
 
-    def _unlisted(self, named: set[int]) -> Iterator[Found]:
+    def _unlisted(self, named: set[int], own: str) -> Iterator[Found]:
         for path in self.files():
+            if str(path) == own:
+                continue
             if path.suffix.lower() not in (*PICTURES, *VIDEOS):
                 self.ignored[path.suffix.lower() or "(none)"] += 1
             elif hash(str(path)) not in named:
@@ -84,15 +87,21 @@ class Folder(DataSet):
 
     def _table(self, file: Path) -> Iterator[Found]:
         with opened(file) as lines:
-            rows = csv.DictReader(lines)
-            missing = {"image", "presentation_type"} - set(rows.fieldnames or ())
-            if missing:
+            head = next(lines, "")
+            rows = csv.DictReader(chain([head], lines), delimiter=max(",;\t", key=head.count))
+            rows.fieldnames = [name.strip().lower() for name in rows.fieldnames or ()]
+            if missing := sorted({"image", "presentation_type"} - set(rows.fieldnames)):
                 raise ValueError(
-                    f"{file}:1: no column {', '.join(sorted(missing))} — expected image, presentation_type — add it"
+                    f"{file}:1: no column {', '.join(missing)} among {', '.join(rows.fieldnames)} — expected image and "
+                    "presentation_type, with commas, semicolons or tabs between — correct the first line"
                 )
             listed: dict[str, list[tuple[int, dict[str, Any]]]] = {}  # a picture's rows need not stand together
-            for row in rows:
-                listed.setdefault(row["image"], []).append((rows.line_num, row))
+            for cells in rows:
+                if None in cells:
+                    yield Problem("manifest", str(cells["image"]), f"{LIST}:{rows.line_num}: more cells than columns")
+                    continue
+                row = {name: cell.strip() if cell else cell for name, cell in cells.items()}
+                listed.setdefault(_path(row["image"]), []).append((rows.line_num, row))
             for image, numbered in listed.items():
                 line, same = numbered[0][0], [row for _, row in numbered]
                 kinds = {_known(row["presentation_type"]): number for number, row in reversed(numbered)}
@@ -123,9 +132,12 @@ class Folder(DataSet):
                 yield self._listed(row, place)
 
     def _listed(self, row: dict[str, Any], place: str) -> Found:
-        image = str(row["image"])
+        image = _path(row["image"])
+        if not image:
+            return Problem("manifest", place, "no image named — expected its path below the folder")
         if not (self.root / image).is_file():
-            return Problem("absent", image, f"{place}: listed, not there")
+            hint = " — expected / between folders" if "\\" in image else ""
+            return Problem("absent", image, f"{place}: listed, not there{hint}")
         try:
             untyped = row["presentation_type"] is None and row.get("is_attack") is True  # as `prepare` writes it
             label = UNTYPED if untyped else _label(str(row["presentation_type"] or ""))
@@ -146,10 +158,21 @@ def _known(name: str | None) -> str:
         return str(name)
 
 
+def _path(image: object) -> str:
+    """A picture's path below the folder, as `DataSet.files` has it; empty where none is named."""
+    named = str(image or "").strip()
+    return str(PurePosixPath(named)) if named else ""
+
+
 def _label(name: str) -> str:
     if name.lower() in _REAL:
         return BONAFIDE
-    return UNTYPED if name.lower() in _NO_TYPE else resolve(name)
+    if name.lower() in _NO_TYPE:
+        return UNTYPED
+    try:
+        return resolve(name)
+    except ValueError as error:
+        raise ValueError(f"{error}; or 'attack', where nobody noted the type") from None
 
 
 def _split(name: object) -> str | None:
@@ -166,9 +189,14 @@ def _name(name: str) -> str:
 
 
 def _box(corners: Sequence[Any]) -> Box:
-    x0, y0, x1, y1 = (float("nan" if value in (None, "") else value) for value in corners)
-    if not (x0 < x1 and y0 < y1):
-        raise ValueError(f"box [{x0:g}, {y0:g}, {x1:g}, {y1:g}] — expected x0 < x1 and y0 < y1")
+    try:
+        x0, y0, x1, y1 = (float("nan" if value in (None, "") else value) for value in corners)
+    except (TypeError, ValueError):
+        raise ValueError(f"box {corners!r} — expected four numbers, x0, y0, x1, y1 in pixels") from None
+    if not (x1 - x0 >= 1 and y1 - y0 >= 1):
+        raise ValueError(
+            f"box [{x0:g}, {y0:g}, {x1:g}, {y1:g}] — expected pixels, x0 < x1 and y0 < y1 — multiply shares by width and height"
+        )
     return x0, y0, x1, y1
 
 

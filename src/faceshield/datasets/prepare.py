@@ -196,7 +196,7 @@ def prepare(data: DataSet, config: PrepareConfig, progress: Progress | None = No
                     detail = f"{row.id} is bona fide — expected no attack region on it — its {len(frame.boxes)} are left out"
                     problems.append(Problem("box", job.unit.path, detail, dropped=False))
                 if before := seen.add(row):
-                    detail = f"{row.id} has the {before} of an earlier sample (sha256 {frame.digest})"
+                    detail = f"{_called(row)} has the {before} (sha256 {frame.digest})"
                     problems.append(Problem("duplicate", job.unit.path, detail))
                     continue
                 rows.append(row)
@@ -250,6 +250,12 @@ def _sample(data: DataSet, unit: Unit, types: Mapping[str, str | None], frame: F
     )
 
 
+def _called(row: Sample) -> str:
+    """A sample and how it is labelled: of one picture under two labels one is wrong."""
+    told = (row.presentation_type or taxonomy.UNTYPED, row.subject, row.split)
+    return f"{row.id} ({', '.join(filter(None, told))})"
+
+
 class _Seen:
     """What no later one may have too: ids of units and samples, and hashes of pictures.
 
@@ -260,23 +266,24 @@ class _Seen:
         self._table = sqlite3.connect("", isolation_level=None)
         for command in ("PRAGMA journal_mode = OFF", "PRAGMA synchronous = OFF", "PRAGMA cache_size = -4096"):
             self._table.execute(command)
-        self._table.execute("CREATE TABLE marks (mark BLOB PRIMARY KEY) WITHOUT ROWID")
+        self._table.execute("CREATE TABLE marks (mark BLOB PRIMARY KEY, called TEXT) WITHOUT ROWID")
 
     def add(self, row: Sample) -> str | None:
-        """Remembers a sample; if its "name" or "picture" was there before, says which, and does not."""
+        """Remembers a sample; if its name or picture was there before, says which and whose, and does not."""
         marks = {"name": hashlib.sha256(row.id.encode()).digest()[:8]}
         if isinstance(digest := row.meta.get("sha256"), str):
             marks["picture"] = digest.encode()
         for what, mark in reversed(marks.items()):
-            if self._table.execute("SELECT 1 FROM marks WHERE mark = ?", (mark,)).fetchone():
-                return what
-        self._table.executemany("INSERT INTO marks VALUES (?)", [(mark,) for mark in marks.values()])
+            if found := self._table.execute("SELECT called FROM marks WHERE mark = ?", (mark,)).fetchone():
+                return f"{what} of {found[0]}"
+        called = _called(row)
+        self._table.executemany("INSERT INTO marks VALUES (?, ?)", [(mark, called) for mark in marks.values()])
         return None
 
     def met(self, unit: Unit) -> bool:
         """Whether a unit of that id came before; remembers this one."""
         mark = hashlib.sha256(f"unit {unit.id}".encode()).digest()[:9]
-        return self._table.execute("INSERT OR IGNORE INTO marks VALUES (?)", (mark,)).rowcount == 0
+        return self._table.execute("INSERT OR IGNORE INTO marks VALUES (?, NULL)", (mark,)).rowcount == 0
 
     def close(self) -> None:
         self._table.close()

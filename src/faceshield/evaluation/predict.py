@@ -301,12 +301,12 @@ def check_same_system(out: Path, config: Mapping[str, Any]) -> None:
     if not out.exists() or not out.stat().st_size:
         return
     earlier = read_run(out).get("config", {})
-    for key in ("system", "options"):
-        if key in earlier and earlier[key] != config[key]:
-            raise ValueError(
-                f"{out} was begun with {key} {earlier[key]!r}, now it is {config[key]!r} — expected the same "
-                "— write to another file, or start afresh"
-            )
+    before, now = ({"system": told.get("system"), **(told.get("options") or {})} for told in (earlier, config))
+    if "weights" in before and "weights" in now:  # which system it is, they say; a folder may be named in many ways
+        before["system"] = now["system"]
+    if earlier and (differs := [name for name in {**before, **now} if before.get(name) != now.get(name)]):
+        shown = ", ".join(f"{name} {before.get(name)!r}, now {now.get(name)!r}" for name in differs)
+        raise ValueError(f"{out} was begun with {shown} — expected the same — write to another file, or remove this one")
 
 
 def _check_same_samples(out: Path, samples: Path, strange: Callable[[Prediction], bool]) -> None:

@@ -191,6 +191,7 @@ def _check(config: FinetuneConfig) -> None:
         raise ValueError(f"setting {told} — expected settings of the training alone — leave it out")
     bpcer_limit(config.criterion)
     resolve_model(config.init)
+    _stage(config, Path("dialogues.jsonl"), [])  # a setting that does not exist is told before anything is written
 
 
 # -- the pictures ----------------------------------------------------------------------------------------------------------
@@ -301,11 +302,11 @@ def _stage(config: FinetuneConfig, dialogues: Path, rows: list[Sample]) -> Stage
 
 
 def _evened(rows: list[Sample]) -> dict[str, float]:
-    """The rarer class more often, so that neither answer is right by habit."""
+    """The rarer class more often, so that neither answer is right by habit; of no rows nothing."""
     kinds = Counter(row.presentation_type or UNTYPED for row in rows)
     bonafide, attacks = kinds[BONAFIDE], len(rows) - kinds[BONAFIDE]
     rarer = [BONAFIDE] if bonafide < attacks else [kind for kind in kinds if kind != BONAFIDE]
-    times = min(MOST_OFTEN, max(bonafide, attacks) / min(bonafide, attacks))
+    times = min(MOST_OFTEN, max(bonafide, attacks) / max(1, min(bonafide, attacks)))
     return {kind: round(times, 3) for kind in rarer} if times > 1 else {}
 
 
@@ -347,12 +348,12 @@ def _page(
 
 def _share(kept: Mapping[str, Any], init: str) -> str:
     """What part of the training is in the adapter, and why."""
+    seen = ", ".join(f"{100 * one['share']:g}%: {100 * one['auc']:.1f}" for one in kept["tried"])
     if kept["share"] == 0:
         return (
-            f"**Nothing of what was learnt is kept: the adapter is {init}, looking at each face once.** Use {init} itself, "
-            "with a threshold of your own (`faceshield calibrate`)."
+            f"**Nothing of what was learnt is kept: the adapter is {init}, looking at each face once** (AUC on the part dev by "
+            f"the share that is kept: {seen}). Use {init} itself, with a threshold of your own (`faceshield calibrate`)."
         )
-    seen = ", ".join(f"{100 * one['share']:g}%: {100 * one['auc']:.1f}" for one in kept["tried"])
     return (
         f"Of what was learnt {100 * kept['share']:g}% is kept: the weights between the checkpoint and its trained self that "
         f"rank the part dev best (AUC {seen})."

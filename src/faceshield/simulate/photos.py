@@ -22,13 +22,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter, ImageOps
 from scipy import ndimage
 
-from faceshield.images import load_rgb
+from faceshield.images import SUFFIXES, load_rgb
 from faceshield.records import Sample, image_path, read_jsonl
 from faceshield.simulate.mean_shape import MEAN_SHAPE
 from faceshield.simulate.portrait import N_LANDMARKS, OUTLINE, Points, Portrait
 from faceshield.simulate.processes import in_order
 
-PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 WORKING_HEIGHT = 400
 """Photographs are shrunk to this height at most, in pixels; the canvas of a scene is smaller still."""
 SPLIT_SHARES = {"train": 0.70, "dev": 0.10, "test": 0.20}
@@ -92,11 +91,11 @@ def list_photos(folder: Path, landmarks_csv: Path | None = None) -> list[Photo]:
     rows = _listed(table, folder)
     if not rows and table is beside:  # it is another folder's, or there is none
         table = None
-        files = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in PICTURE_SUFFIXES]
+        files = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in SUFFIXES]
         below = [path.relative_to(folder) for path in files]
         rows = [(folder / path, _person(path)) for path in below if not any(part.startswith(".") for part in path.parts)]
     if not rows:
-        raise FileNotFoundError(f"{folder} holds no picture — expected {', '.join(sorted(PICTURE_SUFFIXES))} files")
+        raise FileNotFoundError(f"{folder} holds no picture — expected {', '.join(sorted(SUFFIXES))} files")
     if landmarks_csv is None and table is not None and (table.parent / "landmarks.csv").is_file():
         landmarks_csv = table.parent / "landmarks.csv"
     known = _read_landmarks(landmarks_csv) if landmarks_csv else {}
@@ -119,7 +118,7 @@ def split_of_samples(file: Path) -> str | None:
 
 
 def _bona_fides(file: Path) -> list[Sample]:
-    if file.suffix.lower() in PICTURE_SUFFIXES:
+    if file.suffix.lower() in SUFFIXES:
         raise ValueError(f"{file} is a picture — expected a folder of some, or a samples.jsonl — give its folder")
     rows = [row for row in read_jsonl(file, Sample) if not row.is_attack]
     if not rows:

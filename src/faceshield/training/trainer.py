@@ -102,8 +102,8 @@ class _Pace(TrainerCallback):
         trainer = self.trainer
         trainer.watch.step(state.global_step, state.max_steps)
         if trainer.share_done(state.global_step, state.max_steps) >= 1:
-            control.should_training_stop = True
-            control.should_save = True
+            control.should_training_stop = control.should_save = True
+            control.should_log = True  # of what came since the last row
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **_: Any) -> None:
         trainer, values = self.trainer, dict(logs or {})
