@@ -297,7 +297,7 @@ def _check_array(array: NDArray[Any]) -> RGB:
 def _of_fair_size(image: Image.Image, name: str, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """The picture, no pixel of which is decoded yet, if `check_size` lets it pass, and what is decoded at once for it."""
     check_size(name, image.width, image.height, max_pixels)
-    if isinstance(image, TiffImageFile):  # whole tiles, whole strips, however little of them is picture
+    if isinstance(image, TiffImageFile):  # a whole tile, however little of it is picture
         tile = [image.tag_v2.get(tag, 1) for tag in (_TILE_WIDTH, _TILE_LENGTH)]
         if not all(isinstance(side, int) for side in tile):
             raise ImageError(name, _unreadable(ValueError(f"tiles of {tile}")))
@@ -371,5 +371,5 @@ def _to_eight_bits(levels: NDArray[Any], mode: str) -> NDArray[np.uint8]:
         full_scale = next((s for s in (1.0 if mode == "F" else 255.0, 255.0, 65535.0) if highest <= s), highest)
     scaled = np.empty(levels.shape, np.uint8)
     for row, line in enumerate(levels):  # line by line, for eight bytes a level would be much of a large picture
-        scaled[row] = np.clip(np.rint(line * (255.0 / full_scale)), 0, 255)
+        scaled[row] = np.clip(np.rint(line.astype(np.float64) * (255.0 / full_scale)), 0, 255)
     return scaled

@@ -90,9 +90,13 @@ class FaceShieldPredictor:
         drafts: Drafts | None = None,
         chosen_with: Mapping[str, Any] | None = None,
     ) -> None:
-        if not isinstance(threshold, float | int) or not 0.0 <= threshold <= 1.0:
+        try:
+            fits = 0.0 <= float(threshold) <= 1.0
+        except (TypeError, ValueError):
+            fits = False
+        if not fits:
             raise ValueError(f"threshold {threshold!r} — expected 0..1, the unit of bonafide_score — correct it")
-        if keep_tokens is not None and (not isinstance(keep_tokens, int) or keep_tokens < 1):
+        if keep_tokens is not None and (keep_tokens != int(keep_tokens) or keep_tokens < 1):
             raise ValueError(f"keep_tokens {keep_tokens} — expected a whole number of at least 1 — correct it")
         if keep_tokens is not None and model.config.pvtm_inference != "off":
             raise ValueError(f"keep_tokens {keep_tokens} with PVTM on at inference — expected off — give pvtm='off'")

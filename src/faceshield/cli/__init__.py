@@ -81,7 +81,9 @@ _register()
 
 def _one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
-        return f"{error.filename}: {error.strerror} — expected one that can be opened — check the path and its permissions"
+        lost = isinstance(error, FileNotFoundError | NotADirectoryError | FileExistsError | PermissionError)
+        advice = " — expected one that can be opened — check the path and its permissions" if lost else ""
+        return f"{error.filename}: {error.strerror}{advice}"
     return str(error) or type(error).__name__
 
 
