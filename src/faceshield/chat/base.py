@@ -84,10 +84,12 @@ class Token:
 
 @dataclass(frozen=True)
 class Completion:
-    """The model's words; `tokens` is empty where no alternatives were wanted, or the model tells none."""
+    """The model's words; `tokens` is empty where no alternatives were wanted, or the model tells none; `cut`: it was stopped by
+    `max_tokens` before its end, as far as it says."""
 
     text: str
     tokens: tuple[Token, ...] = ()
+    cut: bool = False
 
 
 class Chat(Protocol):

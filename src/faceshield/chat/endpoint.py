@@ -13,6 +13,7 @@ import importlib.util
 import io
 import json
 import os
+import re
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,6 +33,7 @@ from faceshield.chat.base import (
 _NO_KEY = "none"  # the client wants some key; local servers ask for none
 _HOPELESS = (401, 403, 404)
 _OF_THE_ITEM = (413, 415, 422)  # the endpoint is well, this picture or these words are not
+_FILTERED = re.compile(r"content.?(?:filter|policy|management)|safety|moderation", re.IGNORECASE)
 
 
 class Endpoint:
@@ -49,6 +51,7 @@ class Endpoint:
         self._slots = threading.BoundedSemaphore(config.concurrency)
         self._down: str | None = None  # why no call is worth making any more
         self._tells_alternatives = True
+        self._has_answered = False
         self._key = _api_key(config)
         self._client = openai.OpenAI(
             api_key=self._key or _NO_KEY,
@@ -72,8 +75,9 @@ class Endpoint:
             with self._slots:
                 answer = self._call(body)
         except openai.APIStatusError as error:
-            said = self._redacted(f"{error.status_code}: {_short(error.message)}")
-            if error.status_code in _OF_THE_ITEM:
+            said = self._said(error)
+            refused = error.status_code == 400 and (self._has_answered or _FILTERED.search(str(error.message)))
+            if refused or error.status_code in _OF_THE_ITEM:
                 raise NoAnswer(f"the endpoint answers {said}") from None
             raise NoCall(f"the endpoint answers {said}") from None
         except openai.APITimeoutError:
@@ -82,8 +86,10 @@ class Endpoint:
             cause = type(error.__cause__ or error).__name__
             raise NoCall(f"the connection fails ({cause}), {self.config.retries + 1} times") from None
         except (openai.OpenAIError, json.JSONDecodeError) as error:
-            return Completion(self._redacted(f"unreadable envelope ({type(error).__name__})"))
-        return Completion(_words(answer), _tokens(answer) if request.alternatives else ())
+            name = type(error).__name__
+            raise NoCall(f"the endpoint's answers are broken ({name}), {self.config.retries + 1} times") from None
+        self._has_answered = True
+        return Completion(_words(answer), _tokens(answer) if request.alternatives else (), cut=_is_cut(answer))
 
     def complete_many(self, requests: Sequence[Request]) -> list[Completion]:
         return [self.complete(request) for request in requests]
@@ -96,7 +102,12 @@ class Endpoint:
         if self._down:
             raise AssistantDown(self._down)
         try:
-            return self._client.post("/chat/completions", cast_to=self._openai.types.chat.ChatCompletion, body=body)
+            for attempt in range(self.config.retries + 1):
+                try:
+                    return self._client.post("/chat/completions", cast_to=self._openai.types.chat.ChatCompletion, body=body)
+                except json.JSONDecodeError:  # half an answer: the client repeats what fails, not what is broken
+                    if attempt == self.config.retries:
+                        raise
         except self._openai.APIStatusError as error:
             if body.get("logprobs") and error.status_code in (400, 422) and "logprob" in str(error.message).lower():
                 self._tells_alternatives = False
@@ -104,7 +115,7 @@ class Endpoint:
             if error.status_code not in _HOPELESS:
                 raise
             self._down = (
-                f"{self.config.base_url} answers {self._redacted(f'{error.status_code}: {_short(error.message)}')} — expected "
+                f"{self.config.base_url} answers {self._said(error)} — expected "
                 "a known model and a valid key — check the address, the model's name and the key's variable, then start the "
                 "same command again"
             )
@@ -132,8 +143,10 @@ class Endpoint:
         side = self.config.image_side
         return data_url(picture, side) if isinstance(picture, Path) else _data_url(picture, side)
 
-    def _redacted(self, text: str) -> str:
-        return text.replace(self._key, "[key]") if self._key else text
+    def _said(self, error: Any) -> str:
+        """An error's status and words, the key taken out before they are shortened: a part of it would stay."""
+        words = " ".join(str(error.message).split())
+        return f"{error.status_code}: {(words.replace(self._key, '[key]') if self._key else words)[:200]}"
 
 
 def _data_url(picture: Any, side: int) -> str:
@@ -182,5 +195,7 @@ def _tokens(answer: Any) -> tuple[Token, ...]:
         return ()
 
 
-def _short(text: str) -> str:
-    return " ".join(str(text).split())[:200]
+def _is_cut(answer: Any) -> bool:
+    """Whether the model was stopped before its end."""
+    choices = getattr(answer, "choices", None)
+    return getattr(choices[0], "finish_reason", None) == "length" if choices else False

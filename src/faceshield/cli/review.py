@@ -32,7 +32,7 @@ def review(
     from faceshield.data_engine.stage import rejects_path
     from faceshield.provenance import check_not_read
 
-    check_not_read([out], [dialogues])  # the queue hangs on the dialogues as they are
+    check_not_read([out, *filter(None, [queue, to_label_studio])], [dialogues])  # the queue hangs on the dialogues as they are
     config = ReviewConfig.of(sample=_share(sample), overlap=_share(overlap), seed=seed)
     work = ReviewQueue(dialogues, queue or out.with_suffix(".review.sqlite"), config, lease_s=60 * lease_minutes)
     if to_label_studio is not None:

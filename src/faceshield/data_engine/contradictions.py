@@ -23,6 +23,9 @@ _KNOWN = re.compile(rf"\b{_OF} (?:{ATTACK_NAMES})[\s_-]*(?:presentation[\s_-]*)?
 _SAID = re.compile(
     rf"\bwhy (?:it|this|that|the \w+|this \w+) (?:is|shows) [^,;:]*|"
     rf"\bwhat (?:speaks for|shows|proves|makes|tells|suggests|indicates) [^,;:]*|"
+    rf"\bwhy is (?:it|this|that|the \w+|this \w+)\b[^,;:]*|"
+    rf"\bhow (?:do|does|can|could) \w+ (?:know|tell|see|say) (?:that )?(?:it|this|that|the \w+|this \w+) (?:is|shows) [^,;:]*|"
+    rf"\b(?:where|which|what)\b[^,;:]*\bthe (?:{ATTACK_NAMES})\b|"
     rf"^\s*(?:it|this|that|(?:{_OF} )(?:face|picture|image|photo|person)) (?:is|shows) [^,;:]*"
 )
 
@@ -79,8 +82,11 @@ def answer_faults(
     faults = []
     if is_attack is not None and answer.is_attack is not None and answer.is_attack != is_attack:
         faults.append(_verdict(answer.is_attack, is_attack))
-    elif presentation_type is not None and answer.presentation_type not in (None, presentation_type):
-        faults.append(_type(answer.presentation_type, presentation_type))
+    elif presentation_type is not None and answer.is_attack is not False:
+        # The verdict's and the regions' readers read no type; the words may name one all the same.
+        named = answer.presentation_type or find_type(text)
+        if named not in (None, presentation_type):
+            faults.append(_type(named, presentation_type))
     if task_name == "localization" and is_attack and answer.is_attack and size_wh is not None:
         # Both on the 0-999 square: an answer carries whole numbers, so the true box is known no better there.
         said_boxes = sorted(square_from_pixels(box, size_wh) for box in answer.boxes)

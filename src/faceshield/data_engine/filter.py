@@ -144,7 +144,7 @@ class FilterWork:
     def _by_words(self, row: Dialogue) -> tuple[str, str] | None:
         if self.phrases is not None:
             for turn in row.conversations:
-                found = self.phrases.search(turn.value.lower().replace("’", "'"))
+                found = self.phrases.search(" ".join(turn.value.lower().replace("’", "'").split()))
                 if found:
                     return "keyword", f"says {found.group()!r}"
         if self.config.contradiction:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -118,7 +119,7 @@ def run_stage(
     out = Path(out)
     check_not_read([out], inputs)
     config = {**config, "backend": backend.settings if backend is not None else None}
-    config["fingerprint"] = fingerprint(config, seed, inputs)
+    config["fingerprint"] = fingerprint({**config, "from": _way(out, inputs)}, seed, inputs)
     found = _finished(out, config["fingerprint"])
     if found is not None:
         return found
@@ -156,9 +157,14 @@ def run_stage(
             write(one)
         counts = journal.finish()
         write_run(out, config=config, seed=seed, inputs=inputs)
-    journal.path.unlink()
+        journal.path.unlink()  # while nobody else can have it
     calls = None if engine is not LOCAL else backend.calls if backend is not None else 0
     return StageResult(out, rejects_path(out), *counts, items=len(items), calls=calls)
+
+
+def _way(out: Path, inputs: Sequence[str | Path]) -> list[str]:
+    """From an output to its inputs: the paths of its pictures hang on it."""
+    return [os.path.relpath(Path(path).resolve(), out.resolve().parent) for path in inputs]
 
 
 def fingerprint(config: dict[str, Any], seed: int | None, inputs: Sequence[str | Path]) -> str:

@@ -11,7 +11,7 @@ import json
 import math
 import re
 import xml.etree.ElementTree as ElementTree
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -145,22 +145,23 @@ def _parts(name: str) -> tuple[str, ...]:
 # -- formats ---------------------------------------------------------------------------------------------------------------
 
 
-def _drawn(source: Path) -> Iterator[Named]:
+def _drawn(source: Path, below: str = "") -> Iterator[Named]:
     if source.is_dir():
         files = [file for file in sorted(source.rglob("*")) if file.suffix.lower() in (".xml", ".txt")]
         if not files:
             raise ValueError(f"{source}: no annotation below it — expected .xml or .txt files — give another folder, or a file")
+        often = Counter(file.stem for file in files)
         for file in files:
-            if file.name != "classes.txt":
-                yield from _drawn(file)
+            if file.name != "classes.txt":  # of two files of one name, their folders say whose they are
+                yield from _drawn(file, file.relative_to(source).parent.as_posix() if often[file.stem] > 1 else "")
         return
     try:
         suffix = source.suffix.lower()
         if suffix == ".txt":
-            yield from _yolo(source)
+            yield from _yolo(source, below)
         elif suffix == ".xml":
             root = ElementTree.fromstring(source.read_bytes())
-            yield from (_cvat(root) if root.tag == "annotations" else _voc(root, source))
+            yield from (_cvat(root) if root.tag == "annotations" else _voc(root, source, below))
         elif suffix == ".json":
             values = json.loads(source.read_text(encoding="utf-8"))
             reader = next((reader for fits, reader in _JSON if fits(values)), None)
@@ -239,9 +240,9 @@ _JSON: list[tuple[Callable[[Any], bool], Callable[[Any], Iterator[Named]]]] = [
 ]
 
 
-def _voc(root: ElementTree.Element, source: Path) -> Iterator[Named]:
+def _voc(root: ElementTree.Element, source: Path, below: str) -> Iterator[Named]:
     """Pascal VOC counts pixels from 1, both ends inside: one pixel is taken off the beginning."""
-    name = root.findtext("filename") or source.stem
+    name = str(PurePosixPath(below, root.findtext("filename") or source.stem))
     for found in root.iter("bndbox"):
         x0, y0, x1, y1 = (float(found.findtext(key) or "nan") for key in ("xmin", "ymin", "xmax", "ymax"))
         yield name, Drawn((x0 - 1, y0 - 1, x1, y1))
@@ -251,10 +252,14 @@ def _cvat(root: ElementTree.Element) -> Iterator[Named]:
     for picture in root.iter("image"):
         for found in picture.iter("box"):
             x0, y0, x1, y1 = (float(found.get(key) or "nan") for key in ("xtl", "ytl", "xbr", "ybr"))
-            yield picture.get("name") or "", Drawn((x0, y0, x1, y1))
+            turn = math.radians(float(found.get("rotation") or 0))  # around the middle; what is kept is the hull
+            across, down = abs(math.cos(turn)) / 2, abs(math.sin(turn)) / 2
+            half_width, half_height = (x1 - x0) * across + (y1 - y0) * down, (x1 - x0) * down + (y1 - y0) * across
+            x, y = (x0 + x1) / 2, (y0 + y1) / 2
+            yield picture.get("name") or "", Drawn((x - half_width, y - half_height, x + half_width, y + half_height))
 
 
-def _yolo(file: Path) -> Iterator[Named]:
+def _yolo(file: Path, below: str) -> Iterator[Named]:
     """`class cx cy w h`, with or without a confidence, in shares of the picture whose name the file has."""
     for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
         words = line.split()
@@ -269,7 +274,7 @@ def _yolo(file: Path) -> Iterator[Named]:
             x, y, w, h = (float(word) for word in words[1:5])
         except ValueError:
             x = y = w = h = math.nan
-        yield file.stem, Drawn((x - w / 2, y - h / 2, x + w / 2, y + h / 2), shares=True)
+        yield str(PurePosixPath(below, file.stem)), Drawn((x - w / 2, y - h / 2, x + w / 2, y + h / 2), shares=True)
 
 
 # -- Label Studio's own measure ------------------------------------------------------------------------------------------------

@@ -36,16 +36,22 @@ class CasiaSurf(FrameSet):
         return Unit(single[0], str(path), "picture", label, split=split)
 
     def read_lists(self) -> Lists:
+        lists = Lists()
         numbers: dict[str, str] = {}
         real: set[str] = set()
         for file in self.list_files("*list*.txt"):
             for line in list_lines(file):
-                *paths, number = line.split() or [""]
-                colour = next((path for path in paths if re.search(r"(/color/|-color\.)", path)), "")
+                words = line.split()
+                colour = next((word for word in words if re.search(r"(/color/|-color\.)", word)), "")
+                if not colour or "/" in words[-1]:  # the public lists of the challenge have the paths alone
+                    continue
+                number = words[-1]
                 if "_part/" in colour:
                     real |= {number} if "real_part/" in colour else set()
-                elif match := self._single.search(str(PurePosixPath(colour).with_suffix("")) if colour else ""):
-                    numbers[match[0]] = number
+                    continue
+                match = self._single.search(str(PurePosixPath(colour).with_suffix("")))
+                if match and numbers.setdefault(match[0], number) != number:
+                    lists.fault(match[0], f"{numbers[match[0]]} in one list, {number} in {file.name}; the first is kept")
         known = len(real) == 1
         self.labels = {name: "real" if number in real else "fake" for name, number in numbers.items() if known}
-        return Lists()
+        return lists

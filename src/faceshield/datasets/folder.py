@@ -133,6 +133,8 @@ class Folder(DataSet):
 
     def _listed(self, row: dict[str, Any], place: str) -> Found:
         image = _path(row["image"])
+        if "\ud800" <= max(image, default="") <= "\udfff":
+            return Problem("manifest", place, "a name that is no text — expected UTF-8")
         if not image:
             return Problem("manifest", place, "no image named — expected its path below the folder")
         if not (self.root / image).is_file():
@@ -141,6 +143,8 @@ class Folder(DataSet):
         try:
             untyped = row["presentation_type"] is None and row.get("is_attack") is True  # as `prepare` writes it
             label = UNTYPED if untyped else _label(str(row["presentation_type"] or ""))
+            if row.get("is_attack") not in (None, label != BONAFIDE):
+                raise ValueError(f"{label}, and is_attack {row['is_attack']!r} — expected them to agree")
             boxes = tuple(_box(corners) for corners in row.get("boxes") or ())
             split = _split(row.get("split"))
         except (TypeError, ValueError) as error:

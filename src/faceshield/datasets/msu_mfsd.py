@@ -15,7 +15,8 @@ class MsuMfsd(PatternSet):
     name = "msu-mfsd"
     types = {"real": "Bonafide", "printed_photo": "Print", "ipad_video": "Replay", "iphone_video": "Replay"}
     pattern = re.compile(
-        r"(?:real|attack)_client(?P<subject>\d{3})_(?P<camera>android|laptop)_SD(?:_(?P<label>[a-z]+_[a-z]+))?_scene(?P<scene>\d\d)$"
+        r"(?:real_client(?=.*_SD_scene)|attack_client(?=.*_SD_[a-z]))"
+        r"(?P<subject>\d{3})_(?P<camera>android|laptop)_SD(?:_(?P<label>[a-z]+_[a-z]+))?_scene(?P<scene>\d\d)$"
     )
     unlabelled = "real"
     expected = "{real,attack}_client001_<android,laptop>_SD[_<medium>]_scene01"

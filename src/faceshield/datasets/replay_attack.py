@@ -13,7 +13,7 @@ class ReplayAttack(PatternSet):
     name = "replay-attack"
     types = {"real": "Bonafide", "print": "Print", "mobile": "Replay", "highdef": "Replay"}
     pattern = re.compile(
-        r"(?P<split>train|devel|test)/(?:real|attack/(?P<support>fixed|hand))/(?:attack_(?P<label>print|mobile|highdef)_)?"
+        r"(?P<split>train|devel|test)/(?:real/|attack/(?P<support>fixed|hand)/attack_(?P<label>print|mobile|highdef)_)"
         r"client(?P<subject>\d{3})_session(?P<session>\d\d)_[a-z0-9_]+$"
     )
     unlabelled = "real"

@@ -68,7 +68,7 @@ class SiwMv2(DataSet):
     types = TYPES
 
     def look(self, path: PurePosixPath) -> Found | None:
-        if path.suffix.lower() in PICTURES and path.stem.isdigit():
+        if path.suffix.lower() in PICTURES and path.stem.isdecimal():
             return self._unit(path.parent.name, path, {"frame": int(path.stem)})
         if path.suffix.lower() in VIDEOS:
             return self._unit(path.stem, path, {})

@@ -25,9 +25,7 @@ from faceshield.records import Dialogue, Sample
 
 SchemaT = TypeVar("SchemaT", bound=BaseModel)
 
-_FENCE = re.compile(r"^\s*```(?:json)?\s*|\s*```\s*$")
 _MARKS = re.compile(r"<image>|<\|[^|>]*\|>")
-_THOUGHTS = re.compile(r"<think>.*?</think>", re.DOTALL)
 
 
 class Assistant:
@@ -109,7 +107,7 @@ class Assistant:
             words: list[str] = []
 
             def read(text: str, words: list[str] = words) -> str | None:
-                words.append(_clean(_THOUGHTS.sub("", text)))
+                words.append(_clean(_said(text)))
                 return None if words[-1] else "an empty answer"
 
             self._ask(Prompt("", pair.question, True, None), image, seed + index, read)
@@ -135,7 +133,11 @@ class Assistant:
             if text is None:
                 with self._lock:
                     self.calls += 1
-                text = self.chat.complete(self._request(prompt, image, seed + attempt)).text
+                answer = self.chat.complete(self._request(prompt, image, seed + attempt))
+                if answer.cut:
+                    fault = f"cut off after {self.config.max_tokens} tokens"
+                    continue
+                text = answer.text
                 if self.cache is not None:
                     self.cache.put(key, self.name, text)
             try:
@@ -157,13 +159,19 @@ class Assistant:
 
 
 def _parse(text: str, schema: type[SchemaT]) -> SchemaT:
-    """The JSON in an answer, a code fence or thoughts around it taken off.
+    """The JSON in an answer, whatever stands around it: a code fence, thoughts, a polite word.
 
     Raises:
         ValidationError: broken, or not of the schema.
     """
-    text = _FENCE.sub("", _THOUGHTS.sub("", text)).strip()
-    return schema.model_validate_json(text)
+    said = _said(text)
+    begin, end = said.find("{"), said.rfind("}")
+    return schema.model_validate_json(said[begin : end + 1] if 0 <= begin < end else said)
+
+
+def _said(text: str) -> str:
+    """An answer without what was thought before it; some templates begin a thought themselves, and only its end is told."""
+    return text.rpartition("</think>")[2].split("<think>")[0].strip()
 
 
 def _clean(text: str) -> str:
