@@ -65,10 +65,26 @@ def test_the_grammar_passes_and_pictures_are_found_from_another_folder(dialogues
         ("reasoning", "Does this Print attack show a moire pattern?", "Print"),
         ("reasoning", "If you look at this replay attack, what do you see?", "Replay"),
         ("fine", "This is a paper mask attack, what gives it away?", "Paper mask"),
+        ("reasoning", "Why is this face bona fide?", "bona fide"),
+        ("reasoning", "Why is this print not genuine?", "Print"),
+        ("reasoning", "How do we know this is a genuine person?", "bona fide"),
+        ("localization", "Where does the paper mask end?", "Paper mask"),
+        ("reasoning", "Why is this face not bona fide?", None),
+        ("reasoning", "How can one tell if this face is genuine?", None),
     ],
 )
 def test_a_question_that_gives_the_answer_away_is_a_fault(task: str, question: str, gives_away: str | None) -> None:
     assert question_faults(task, question) == ([f"the question says {gives_away}"] if gives_away else [])
+
+
+def test_a_type_that_the_words_name_is_compared_whatever_was_asked() -> None:
+    truth = {"is_attack": True, "presentation_type": "Replay", "boxes": [(10, 20, 60, 70)], "size_wh": (100, 100)}
+    wrong = ["the answer says Print; the label says Replay"]
+    assert answer_faults("coarse", "This is a Print attack on paper.", **truth) == wrong
+    assert answer_faults("localization", "The Print attack is at [100, 200, 600, 700].", **truth) == wrong
+    assert answer_faults("coarse", "This is a Replay attack.", **truth) == []
+    real = {"is_attack": False, "presentation_type": "Bonafide", "size_wh": (100, 100)}
+    assert answer_faults("coarse", "This face is bona fide, no print.", **real) == []
 
 
 def test_nobody_learns_from_such_a_question(dialogues_jsonl: Path, tmp_path: Path) -> None:

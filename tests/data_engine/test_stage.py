@@ -10,7 +10,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from faceshield.data_engine.generate import GenerateConfig, generate
 from faceshield.data_engine.stage import AssistantDown, Outcome, run_stage
+from faceshield.records import Dialogue, image_path, read_jsonl
 
 ITEMS = list(range(40))
 
@@ -77,6 +79,17 @@ def test_a_stopped_run_goes_on_and_writes_the_same_file(tmp_path: Path, stop_at:
     assert again.done == ITEMS[stop_at:], "nothing is done twice"
     for name in ("out.jsonl", "out.rejects.jsonl"):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "cut" / name).read_bytes()
+
+
+def test_an_output_whose_pictures_lie_elsewhere_now_is_not_there_before(samples_jsonl: Path, tmp_path: Path) -> None:
+    """Its paths go from itself to the input's pictures."""
+    out = tmp_path / "out" / "d.jsonl"
+    moved = samples_jsonl.parent.with_name("moved")
+    assert not generate(samples_jsonl, out, GenerateConfig(), seed=0).reused
+    assert generate(samples_jsonl, out, GenerateConfig(), seed=0).reused
+    samples_jsonl.parent.rename(moved)
+    assert not generate(moved / samples_jsonl.name, out, GenerateConfig(), seed=0).reused
+    assert image_path(read_jsonl(out, Dialogue)[0], out).is_file()
 
 
 def test_a_journal_cut_in_the_middle_of_a_line_loses_that_line_alone(tmp_path: Path) -> None:

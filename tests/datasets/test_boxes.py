@@ -90,6 +90,26 @@ def test_every_tool_says_the_same(tmp_path: Path, write: Callable[[Path], Path])
     assert boxes["a.jpg"] == [pytest.approx(BOX)]
 
 
+def test_of_two_files_of_one_name_their_folders_say_whose_they_are(tmp_path: Path) -> None:
+    """YOLO's files hold no name: the last one's boxes would go to the only picture of that name."""
+    for person, words in (("ann", "0 0.5 0.5 0.2 0.2\n"), ("bob", "0 0.25 0.25 0.1 0.1\n")):
+        save(tmp_path / "labels" / person / "1.txt", words)
+        save(tmp_path / "alone" / person / f"{person}.txt", words)
+    ann, bob = Unit("ann/1", "real/ann/1.jpg", "picture", "real"), Unit("bob/1", "real/bob/1.jpg", "picture", "real")
+    assigned, problems = assign(read_boxes(tmp_path / "labels"), [ann], "folder")
+    assert {unit: len(frames[None]) for unit, frames in assigned.items()} == {"ann/1": 1} and len(problems) == 1
+    assigned, problems = assign(read_boxes(tmp_path / "labels"), [ann, bob], "folder")
+    assert set(assigned) == {"ann/1", "bob/1"} and not problems
+    assert set(read_boxes(tmp_path / "alone")) == {"ann", "bob"}, "whatever folders the tool makes"
+
+
+def test_cvats_turned_boxes_are_kept_as_their_hulls(tmp_path: Path) -> None:
+    box = '<box label="x" xtl="10" ytl="40" xbr="90" ybr="60" rotation="90.0"/>'
+    file = save(tmp_path / "cvat.xml", f'<annotations><image id="0" name="a.jpg">{box}</image></annotations>')
+    ((drawn,),) = read_boxes(file).values()
+    assert drawn.box == pytest.approx((40, 10, 60, 90))
+
+
 def test_yolos_polygons_and_landmarks_are_refused_for_they_look_alike(tmp_path: Path) -> None:
     for row in ("0 0.1 0.1 0.3 0.3 0.2 0.5", "0 .5 .5 .2 .2 .45 .45 .55 .45 .5 .5 .46 .55 .54 .55"):
         save(tmp_path / "labels" / "a.txt", row)

@@ -85,6 +85,7 @@ TREES: dict[str, list[File]] = {
     "casia-surf": [
         File("Training/real_part/CLKJ_AS0137/real.rssdk/color/31.jpg", "real", "Bonafide", "CLKJ_AS0137", "train"),
         File("Val/0007/007243-color.jpg", "fake", "Print", None, "dev"),
+        File("Val/0008/007244-color.jpg", "real", "Bonafide", None, "dev"),
     ],
     "cefa": [
         File("AF-300/1_001_1_1_1/profile/0026.jpg", "1", "Bonafide", "1_001"),
@@ -141,7 +142,10 @@ LISTS: dict[str, dict[str, str]] = {
     "msu-mfsd": {"train_sub_list.txt": "01\n02\n", "test_sub_list.txt": "55"},
     "casia-surf": {
         "train_list.txt": "Training/real_part/CLKJ_AS0137/real.rssdk/color/31.jpg d i 1\n",
-        "val_private_list.txt": "Val/0007/007243-ir.jpg Val/0007/007243-color.jpg Val/0007/007243-depth.jpg 0\n",
+        "val_private_list.txt": "Val/0007/007243-ir.jpg Val/0007/007243-color.jpg Val/0007/007243-depth.jpg 0\n"
+        "Val/0008/007244-ir.jpg Val/0008/007244-color.jpg Val/0008/007244-depth.jpg 1\n",
+        # The challenge's: paths alone, and read last.
+        "val_public_list.txt": "Val/0008/007244-color.jpg Val/0008/007244-depth.jpg Val/0008/007244-ir.jpg\n",
     },
     "nuaa": {"raw/client_train_raw.txt": "0001\\0001_00_00_01_0.jpg\r\n", "raw/imposter_test_raw.txt":
              "0002\\0002_00_00_01_0.jpg\r\n"},

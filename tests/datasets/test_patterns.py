@@ -115,6 +115,19 @@ def test_strange_names_are_problems_and_other_files_nobodys(name: str, tmp_path:
     assert data.look(PurePosixPath("train/readme.pdf")) is None
 
 
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("replay-attack", "train/attack/fixed/client001_session01_highdef_photo_adverse.mov"),
+        ("msu-mfsd", "scene01/attack/attack_client001_android_SD_scene01.mp4"),
+        ("msu-mfsd", "scene01/real/real_client001_android_SD_printed_photo_scene01.mp4"),
+        ("siw-mv2", "SiW-Mv2/Live/\u00b2.png"),
+    ],
+)
+def test_an_attack_without_its_medium_is_not_taken_for_real(name: str, path: str, tmp_path: Path) -> None:
+    assert not isinstance(DATASETS[name](tmp_path).look(PurePosixPath(path)), Unit)
+
+
 def test_siw_mv2_of_extracted_frames(tmp_path: Path) -> None:
     """The authors' preprocessing: <stem>_<n>/<k>.png from 1, frames without a face missing."""
     for video in ("Live/Live_7", "Spoof/Mask_Paper_3"):

@@ -215,6 +215,26 @@ def test_a_list_with_faults_says_them(tmp_path: Path) -> None:
         run("folder", root, tmp_path / "x.jsonl")
 
 
+def test_pictures_of_two_copies_do_not_take_each_others_place(tmp_path: Path) -> None:
+    for name, colour in (("a", (9, 9, 9)), ("b", (99, 99, 99))):
+        picture(tmp_path / name / "real" / "1.png", colour, size=(120, 120))
+    boxes = tmp_path / "faces.json"
+    boxes.write_text(
+        '{"images": [{"id": 1, "file_name": "1.png"}], "annotations": [{"image_id": 1, "bbox": [20, 20, 60, 60]}]}'
+    )
+    made = {"crop": "boxes", "faces": boxes}
+    (first,), _, _ = run("folder", tmp_path / "a", tmp_path / "out" / "a.jsonl", **made)
+    stored = (tmp_path / "out" / first.image).read_bytes()
+    for root, changes in (("b", {}), ("a", {"margin": 0.0})):
+        with pytest.raises(
+            ValueError, match=r"a.jsonl beside it has its pictures in .*images.folder — expected|others would take"
+        ):
+            run("folder", tmp_path / root, tmp_path / "out" / "b.jsonl", **made, **changes)
+    assert (tmp_path / "out" / first.image).read_bytes() == stored
+    run("folder", tmp_path / "a", tmp_path / "out" / "again.jsonl", **made)  # the same pictures
+    run("folder", tmp_path / "b", tmp_path / "other" / "b.jsonl", **made)
+
+
 def test_one_picture_under_two_labels_is_told_with_both(tmp_path: Path) -> None:
     root = tmp_path / "mine"
     picture(root / "real" / "ann" / "a.png")
@@ -222,6 +242,19 @@ def test_one_picture_under_two_labels_is_told_with_both(tmp_path: Path) -> None:
     (root / "attack" / "print" / "ben" / "b.png").write_bytes((root / "real" / "ann" / "a.png").read_bytes())
     _, (problem,), _ = run("folder", root, tmp_path / "samples.jsonl")
     assert "real/ann/a.png (Bonafide, ann) has the picture of folder:attack/print/ben/b.png (Print, ben)" in problem["detail"]
+
+
+def test_a_list_that_contradicts_itself_or_is_no_text(tmp_path: Path) -> None:
+    root = tmp_path / "mine"
+    picture(root / "a.png")
+    rows = [
+        {"image": "a.png", "presentation_type": "real", "is_attack": True},
+        {"image": "\ud800.png", "presentation_type": "Print"},
+    ]
+    (root / "samples.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    samples, problems, _ = run("folder", root, tmp_path / "samples.jsonl")
+    told = [p["detail"] for p in problems if p["reason"] == "manifest"]
+    assert not samples and "expected them to agree" in told[0] and "no text" in told[1]
 
 
 def test_a_list_of_json_lines(tmp_path: Path) -> None:
@@ -264,14 +297,18 @@ def test_crops(tmp_path: Path) -> None:
         "<annotation><filename>a.png</filename><object><bndbox><xmin>191</xmin><ymin>81</ymin><xmax>310</xmax>"
         "<ymax>200</ymax></bndbox></object></annotation>"
     )
-    samples, _, _ = run("folder", root, tmp_path / "boxes.jsonl", crop="boxes", faces=tmp_path / "faces", margin=0.25)
+    samples, _, _ = run(
+        "folder", root, tmp_path / "boxes" / "samples.jsonl", crop="boxes", faces=tmp_path / "faces", margin=0.25
+    )
     assert samples[0].size_wh == (180, 180) and samples[0].boxes == [(40, 50, 140, 90)]
-    samples, problems, _ = run("folder", root, tmp_path / "none.jsonl", crop="boxes")
+    samples, problems, _ = run("folder", root, tmp_path / "none" / "samples.jsonl", crop="boxes")
     assert not samples and [p["reason"] for p in problems] == ["no face", "unlisted"]
-    samples, _, _ = run("folder", root, tmp_path / "mine.jsonl", crop="detect", detector="detectors:Middle", margin=0.0)
+    samples, _, _ = run(
+        "folder", root, tmp_path / "mine" / "samples.jsonl", crop="detect", detector="detectors:Middle", margin=0.0
+    )
     assert samples[0].size_wh == (256, 256)
     with pytest.raises(ValueError, match="detector 'detectors:Nobody'"):
-        run("folder", root, tmp_path / "x.jsonl", crop="detect", detector="detectors:Nobody")
+        run("folder", root, tmp_path / "x" / "samples.jsonl", crop="detect", detector="detectors:Nobody")
 
 
 def test_a_crop_for_training_is_the_crop_that_is_judged(shield: FaceShieldPredictor, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ class OpenAIServer:
         kinds: how many calls were answered how.
         answer, logprobs: of a request's body, the words and, where they are asked for, what `logprobs.content` holds.
         refusal: of a request's body, why it is answered with 400; None if it is not.
+        finish: every answer's `finish_reason`. half: whether every answer is half of its JSON.
         most_in_flight: calls at once, at most; a call that hangs counts as long as its client waits.
     """
 
@@ -41,10 +42,12 @@ class OpenAIServer:
         answer: Any = None,
         logprobs: Any = None,
         refusal: Any = None,
+        finish: str = "stop",
+        half: bool = False,
     ) -> None:
         self.faults, self.broken, self.latency, self.hang = faults, broken, latency, hang
         self.status, self.answer = status, answer or truthful
-        self.logprobs, self.refusal = logprobs, refusal
+        self.logprobs, self.refusal, self.finish, self.half = logprobs, refusal, finish, half
         self.requests: list[dict[str, Any]] = []
         self.headers: dict[str, str] = {}
         self.kinds: Counter[str] = Counter()
@@ -98,7 +101,7 @@ class OpenAIServer:
                 time.sleep(self.hang)
             reply = {
                 "id": "x", "object": "chat.completion", "created": 0, "model": body["model"],
-                "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": ""}}],
+                "choices": [{"index": 0, "finish_reason": self.finish, "message": {"role": "assistant", "content": ""}}],
             }  # fmt: skip
             text = self.answer(body)
             if kind == "broken":
@@ -111,6 +114,8 @@ class OpenAIServer:
             status = 400 if why else status
             said = why or f"no: {dict(handler.headers)}"
             data = json.dumps(reply if status == 200 else {"error": {"message": said}}).encode()
+            if self.half:
+                data = data[: len(data) // 2]  # whole as HTTP has it
             with self._lock:
                 self._in_flight -= 1
                 left = True

@@ -15,7 +15,7 @@ class MsuMfsd(PatternSet):
     name = "msu-mfsd"
     types = {"real": "Bonafide", "printed_photo": "Print", "ipad_video": "Replay", "iphone_video": "Replay"}
     pattern = re.compile(
-        r"(?:real_client(?=.*_SD_scene)|attack_client(?=.*_SD_[a-z]))"
+        r"(?:real_client(?=.*_SD_scene)|attack_client(?!.*_SD_scene))"
         r"(?P<subject>\d{3})_(?P<camera>android|laptop)_SD(?:_(?P<label>[a-z]+_[a-z]+))?_scene(?P<scene>\d\d)$"
     )
     unlabelled = "real"

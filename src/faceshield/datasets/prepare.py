@@ -30,7 +30,7 @@ from faceshield.datasets.extract import Done, Frame, Job, detector_of, extract
 from faceshield.datasets.media import need
 from faceshield.datasets.workers import Crash, in_order
 from faceshield.face import CROP_MARGIN
-from faceshield.provenance import check_not_read, file_sha256, lock, write_run
+from faceshield.provenance import check_not_read, file_sha256, lock, read_run, write_run
 from faceshield.records import Sample, iter_jsonl
 
 Progress = Callable[[int], None]
@@ -139,6 +139,7 @@ def prepare(data: DataSet, config: PrepareConfig, progress: Progress | None = No
     types = {**data.types, **{label: name and _target(name) for label, name in config.types.items()}}
     data.output = config.out.resolve()
     folder = pictures_folder(config.out, data.name)
+    _check_apart(config, data)
     if config.crop == "detect":
         detector_of(config.detector)
     (drawn, faults), (faces, others) = (
@@ -211,6 +212,30 @@ def prepare(data: DataSet, config: PrepareConfig, progress: Progress | None = No
     data.close()
     write_run(config.out, config=config, seed=None, inputs=[data.root])
     return summary
+
+
+_OF_PICTURES = ("frames_per_video", "crop", "detector", "margin", "faces")
+"""Settings that decide how a stored picture looks."""
+
+
+def _check_apart(config: PrepareConfig, data: DataSet) -> None:
+    """Raises ValueError where another samples file beside the output has its pictures where others, of another copy or made
+    otherwise, would go."""
+    out, name, mine = config.out, data.name, config.model_dump(mode="json")
+    for other in sorted(out.parent.glob("*.jsonl")):
+        run = read_run(other)
+        told = run.get("config", {})
+        if other.resolve() == out.resolve() or not set(_OF_PICTURES) <= told.keys():
+            continue
+        same_copy = Path(run["inputs"][0]["path"]).resolve() == data.root.resolve()
+        if same_copy and all(told[key] == mine[key] for key in _OF_PICTURES):
+            continue
+        with other.open(encoding="utf-8") as rows:
+            if any(f'"images/{name}/' in row for row in rows):
+                raise ValueError(
+                    f"{out}: {other.name} beside it has its pictures in {pictures_folder(out, name)}, and others would take "
+                    "their place — expected a folder of its own — choose another --out"
+                )
 
 
 def _target(name: str) -> str:

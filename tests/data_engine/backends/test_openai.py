@@ -118,6 +118,48 @@ def test_an_assistant_that_only_answers(few: Path, tmp_path: Path) -> None:
     assert all(len(body["messages"]) == 1 and "response_format" not in body for body in server.requests)
 
 
+def test_thoughts_and_answers_that_were_cut_off_are_no_answers(few: Path, tmp_path: Path) -> None:
+    """Also where the template has begun the thought, and its end alone is told."""
+
+    def said(answer: str, finish: str = "stop", **changes):
+        with OpenAIServer(answer=lambda body: answer, finish=finish) as server:
+            asked = GenerateConfig(tasks=["caption"], backend=config(server, style="answers", asks=2, **changes))
+            return generate(few, tmp_path / f"{len(answer)}{finish}.jsonl", asked, seed=0), len(server.requests)
+
+    result, _ = said("Okay, the user wants words.</think>\n\nA face before a wall.")
+    assert {row.conversations[1].value for row in read_jsonl(result.out, Dialogue)} == {"A face before a wall."}
+    result, made = said("The picture shows a man who holds a pho", "length")
+    assert result.rows == 0 and made == 2 * result.rejects
+    assert "asked 2 times; cut off after" in rejects_path(result.out).read_text()
+    result, _ = said("<think>it does not end")
+    assert result.rows == 0 and "an empty answer" in rejects_path(result.out).read_text()
+
+
+def test_half_an_envelope_is_repeated_and_never_taken_for_words(few: Path, tmp_path: Path) -> None:
+    with (
+        OpenAIServer(half=True, answer=lambda body: "A face.") as server,
+        pytest.raises(AssistantDown, match="answers are broken"),
+    ):
+        run(server, few, tmp_path, retries=1, concurrency=1, style="answers")
+    assert len(server.requests) >= 2 * 20 and not (tmp_path / "dialogues.jsonl").exists()
+
+
+def test_a_filter_of_contents_refuses_single_pictures(few: Path, tmp_path: Path) -> None:
+    """The first ones too: the endpoint is well."""
+    with OpenAIServer(refusal=lambda body: "rejected by the content filter") as server:
+        result, _ = run(server, few, tmp_path, retries=0, concurrency=1)
+    assert (result.rows, result.rejects) == (0, FEW) and "content filter" in rejects_path(result.out).read_text()
+
+
+def test_a_key_is_taken_out_before_a_message_is_shortened(few: Path, tmp_path: Path, monkeypatch) -> None:
+    secret = "sk-" + "0123456789abcdef" * 4
+    monkeypatch.setenv("MY_KEY", secret)
+    told = "x" * 170 + f" the content filter of {secret}"
+    with OpenAIServer(refusal=lambda body: told) as server:
+        result, _ = run(server, few, tmp_path, api_key_env="MY_KEY", retries=0)
+    assert "sk-" not in rejects_path(result.out).read_text()
+
+
 @pytest.mark.parametrize("status", [401, 404])
 def test_a_wrong_key_or_model_stops_at_once(status: int, few: Path, tmp_path: Path) -> None:
     with OpenAIServer(status=status) as server, pytest.raises(AssistantDown, match="expected a known model"):
