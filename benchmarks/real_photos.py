@@ -59,7 +59,7 @@ def read_photos(path: Path, limit: int | None = None) -> list[Photo]:
             Photo(row.image, row.is_attack, row.presentation_type or "unknown", row.subject or row.id)
             for row in read_jsonl(path, Sample)[:limit]
         ]
-    with path.open(encoding="utf-8", newline="") as lines:
+    with path.open(encoding="utf-8-sig", newline="") as lines:
         reader = csv.DictReader(lines)
         missing = {"file", "kind"} - set(reader.fieldnames or ())
         if missing:
@@ -133,7 +133,7 @@ def judge(photos: Sequence[Photo], root: Path, model: str, face: Face) -> tuple[
 
     from faceshield import FaceShieldPredictor
     from faceshield.face import BuiltInDetector, crop_box
-    from faceshield.images import open_picture
+    from faceshield.images import ImageError, open_picture
 
     detector = BuiltInDetector()
     shield = FaceShieldPredictor.from_pretrained(model, detector=detector)
@@ -141,8 +141,11 @@ def judge(photos: Sequence[Photo], root: Path, model: str, face: Face) -> tuple[
     for photo in tqdm(photos, file=sys.stderr, unit="photo"):
         picture: object = root / photo.file
         if face in MARGINS:
-            rgb = open_picture(root / photo.file).rgb
-            if found := detector.detect(rgb):
+            try:
+                rgb = open_picture(root / photo.file).rgb
+            except ImageError:  # `detect` says so in its report
+                rgb = np.zeros((1, 1, 3), np.uint8)
+            if min(rgb.shape[:2]) > 1 and (found := detector.detect(rgb)):
                 largest = max(found, key=lambda one: one.area)
                 left, top, right, bottom = crop_box(largest.box, (rgb.shape[1], rgb.shape[0]), MARGINS[face])
                 picture = np.ascontiguousarray(rgb[top:bottom, left:right])

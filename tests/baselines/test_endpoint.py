@@ -215,7 +215,7 @@ def test_the_settings_say_what_decides_and_not_where_it_stands(samples: Path, tm
         assert run(server, samples, out, "--tasks", "coarse", "--limit", 3, "--concurrency", 2).exit_code == 0
         assert len(server.requests) == 1
         changed = run(server, samples, out, "--limit", 3, "--prompt", "plain")
-        assert "begun with options" in str(changed.exception)
+        assert "was begun with prompt" in str(changed.exception)
         taken_out = "extra_body={max_tokens: null, max_completion_tokens: 9}"
         other = run(server, samples, tmp_path / "x" / "p.jsonl", "--limit", 1, "--set", taken_out)
         assert other.exit_code == 0 and server.requests[-1]["max_completion_tokens"] == 9

@@ -104,6 +104,9 @@ def test_a_run_goes_on_and_is_the_same(marked: Path, tmp_path: Path) -> None:
     assert (tmp_path / "d.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
     with pytest.raises(ValueError, match="was begun with controls 4, now 2"):
         delete(found, asker, tmp_path / "d.jsonl", seed=3, controls=2)
+    predict(marked, asker, tmp_path / "other.jsonl", tasks=["localization"], limit=4)
+    with pytest.raises(ValueError, match="was begun with predictions"):
+        delete(tmp_path / "other.jsonl", asker, tmp_path / "d.jsonl", seed=3)
 
 
 def test_the_evidence_of_one_model_is_not_hidden_from_another(marked: Path, tmp_path: Path) -> None:

@@ -61,6 +61,36 @@ def test_a_folder_is_listed_by_its_csv_and_by_its_files(tmp_path: Path) -> None:
     assert len(load_portraits(folder, split=split_of("someone"))[0]) == 2
 
 
+def test_the_folder_that_one_stands_in_has_its_table_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "faces").mkdir()
+    for name in "ab":
+        Image.new("RGB", (40, 40)).save(tmp_path / "faces" / f"{name}.jpg")
+    (tmp_path / "faces.csv").write_text("file,subject\nfaces/a.jpg,anna\nfaces/b.jpg,anna\n")
+    monkeypatch.chdir(tmp_path / "faces")
+    assert [photo.subject for photo in list_photos(Path("."))] == ["anna", "anna"]
+
+
+def test_faults_of_the_tables_are_told_with_their_lines(tmp_path: Path) -> None:
+    Image.new("RGB", (40, 40)).save(tmp_path / "a.jpg")
+    (tmp_path / "faces.csv").write_text("file,subject\na.jpg,anna\na.jpg\n")
+    with pytest.raises(ValueError, match="faces.csv:3: no file, or nobody named"):
+        list_photos(tmp_path)
+    (tmp_path / "faces.csv").write_text("file,subject\na.jpg,anna\n")
+    (tmp_path / "landmarks.csv").write_text("file,point,x,y\na.jpg,zero,1,2\n")
+    with pytest.raises(ValueError, match="landmarks.csv:2: not a point"):
+        list_photos(tmp_path)
+    rows = "".join(f"b.jpg,{point},1,2\n" for point in range(189))
+    (tmp_path / "landmarks.csv").write_text("file,point,x,y\n" + rows)
+    with pytest.raises(ValueError, match="of no photograph in"):
+        list_photos(tmp_path)
+
+
+@pytest.mark.parametrize("size", [(1, 2000), (6000, 10)])
+def test_a_line_of_pixels_has_no_face(tmp_path: Path, size: tuple[int, int]) -> None:
+    Image.new("RGB", size).save(tmp_path / "a.png")
+    assert load_portraits(tmp_path)[1] == [tmp_path / "a.png"]
+
+
 def test_a_folder_of_a_person_is_that_person(tmp_path: Path) -> None:
     """However often somebody was photographed: in train and in test, they would be known again."""
     for name in ("bob/1.jpg", "bob/2.jpg", "J\u00fcrgen/1.jpg", "Ju\u0308rgen/2.jpg", "loose.jpg", "._mac.jpg", ".trash/x.jpg"):

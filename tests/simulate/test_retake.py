@@ -52,6 +52,11 @@ def test_boxes_follow_the_pixels(how: Retake) -> None:
     seen = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
     np.testing.assert_allclose(found, seen, atol=1.5)
     assert moved(box, how, (200, 150))[1] == pytest.approx(1)
+    sheet = np.zeros((150, 200, 3), np.uint8)
+    sheet[40:80, 70:130] = 255
+    picture, (found,) = expose(sheet, [box], how, np.random.default_rng(0), filled=True)
+    rows, columns = np.nonzero(picture[..., 0] > 127)
+    np.testing.assert_allclose(found, (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1), atol=2)
 
 
 def test_a_box_is_clipped_and_the_share_that_is_seen_is_told() -> None:

@@ -21,7 +21,7 @@ from faceshield.evaluation.asking import bonafide_scores
 from faceshield.evaluation.metrics.intervals import Estimate, FloatArray, bootstrap_intervals, rate
 from faceshield.evaluation.predict import Load, check_same_system
 from faceshield.images import load_rgb
-from faceshield.provenance import read_run, write_run
+from faceshield.provenance import file_sha256, read_run, write_run
 from faceshield.records import Box, JsonlWriter, Prediction, Record, Truth, image_path, read_jsonl, rebase_image
 from faceshield.tasks import COARSE
 
@@ -99,7 +99,7 @@ def delete(
     of = (read_run(predictions).get("config", {}).get("options") or {}).get("weights")
     if of and own.get("weights") and of != own["weights"]:
         raise ValueError(f"{predictions} is of other weights than {system} — expected its own predictions — name the model")
-    options = {"hide": hide, "controls": controls, "seed": seed, **own}
+    options = {"hide": hide, "controls": controls, "seed": seed, "predictions": file_sha256(predictions), **own}
     config = {"stage": "faithfulness", "system": system, "options": options}
     check_same_system(out, config)
     with JsonlWriter(out, resume=True, alone=True) as writer:

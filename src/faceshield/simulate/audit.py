@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from faceshield.images import load_rgb
 from faceshield.records import Sample, image_path, read_jsonl
 
 GOAL = 1.3
@@ -147,7 +148,7 @@ def nuisances(path: Path, sample: Sample) -> dict[str, float] | None:
     with Image.open(path) as opened:
         tables = getattr(opened, "quantization", None) or {}
         coarse = float(np.mean([np.mean(one) for one in tables.values()])) if tables else 0.0
-        rgb = np.asarray(opened.convert("RGB"), dtype=np.float32) / 255.0
+    rgb = np.asarray(load_rgb(path), dtype=np.float32) / 255.0
     height, width = rgb.shape[:2]
     free = np.zeros((height, width), dtype=bool)
     band, depth = round(_BAND * width), round(_DEPTH * height)

@@ -52,7 +52,8 @@ class SimulateConfig:
         count: number of pictures.
         seed: everything random comes from it.
         types: presentation types in equal shares; empty: all twelve, a quarter of them bona fide.
-        split: written into every sample; of a folder of photographs, only people of this split are used.
+        split: written into every sample; of a folder of photographs, only people of this split are used. Drawn people hang on
+            the seed alone: two splits of one seed are the same pictures.
         landmarks: CSV of landmarks for the photographs (default: `landmarks.csv` beside their `faces.csv`).
         size: longer side of the pictures in pixels.
         without_variants: of the attacks' renderers, "print/laser": never drawn, the others of the type in equal shares.
@@ -74,6 +75,8 @@ class SimulateConfig:
 
     def __post_init__(self) -> None:
         left_variants(self.without_variants)
+        if self.faces == "drawn" and self.landmarks is not None:
+            raise ValueError(f"landmarks {self.landmarks} of drawn faces — expected them of a folder's — leave them out")
         if self.domain is None:
             return
         domain_named(self.domain)
@@ -349,7 +352,8 @@ def _scaled(box: Box, picture: NDArray[np.uint8]) -> Box:
 
 
 def _dataset_name(config: SimulateConfig) -> str:
-    """Of sets that differ, whatever in, the names differ: samples of both may be in one file."""
+    """Of sets that differ, but in their length, the names differ: samples of both may be in one file. (A domain's is known by
+    its version and seed: it has one length and one size.)"""
     if config.domain is not None:
         return f"sim{VERSION}-{config.domain}-{config.seed}"
     source = "drawn" if config.faces == "drawn" else "photo"

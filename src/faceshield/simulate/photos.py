@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import os
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -81,6 +82,8 @@ def list_photos(folder: Path, landmarks_csv: Path | None = None) -> list[Photo]:
         several = len({row.dataset for row in bona_fides}) > 1  # whose namesakes are others
         people = [(f"{row.dataset}/" if several else "") + (row.subject or row.video or row.id) for row in bona_fides]
         return [Photo(image_path(row, folder), who, None) for row, who in zip(bona_fides, people, strict=True)]
+    if folder.name in ("", ".."):  # "." has no parent's name to look for the table under
+        folder = Path(os.path.abspath(folder))
     if not folder.is_dir():
         raise FileNotFoundError(
             f"{folder} is neither a folder nor a file — expected bona fide photographs, or a samples.jsonl with some — "
@@ -100,6 +103,11 @@ def list_photos(folder: Path, landmarks_csv: Path | None = None) -> list[Photo]:
         landmarks_csv = table.parent / "landmarks.csv"
     known = _read_landmarks(landmarks_csv) if landmarks_csv else {}
     base = landmarks_csv.parent if landmarks_csv else folder
+    if known and not any(path.is_relative_to(base) and path.relative_to(base).as_posix() in known for path, _ in rows):
+        raise ValueError(
+            f"{landmarks_csv}: of no photograph in {folder} — expected names as they lie below {base} — put it beside "
+            "their faces.csv, or leave it out"
+        )
     return [Photo(path, subject, known.get(path.relative_to(base).as_posix())) if path.is_relative_to(base)
             else Photo(path, subject, None) for path, subject in rows]  # fmt: skip
 
@@ -140,7 +148,11 @@ def _listed(table: Path, folder: Path) -> list[tuple[Path, str]]:
         reader = csv.DictReader(handle)
         if missing := {"file", "subject"} - set(reader.fieldnames or ()):
             raise ValueError(f"{table}: no column {', '.join(sorted(missing))} — expected file and subject — add them")
-        rows = [(table.parent / row["file"], row["subject"]) for row in reader]
+        rows = []
+        for row in reader:
+            if not row["file"] or not row["subject"]:
+                raise ValueError(f"{table}:{reader.line_num}: no file, or nobody named — expected both — complete the row")
+            rows.append((table.parent / row["file"], row["subject"]))
     return [(path, subject) for path, subject in rows if path.is_relative_to(folder) and path.is_file()]
 
 
@@ -195,7 +207,7 @@ def _cascade():  # type: ignore[no-untyped-def]  # scikit-image has no types
 def find_face(rgb: NDArray[np.uint8]) -> tuple[float, float, float] | None:
     """Largest frontal face of an (H, W, 3) picture as (x0, y0, side) in pixels, or None."""
     scale = min(1.0, 240 / max(rgb.shape[:2]))
-    height, width = round(rgb.shape[0] * scale), round(rgb.shape[1] * scale)
+    height, width = (max(1, round(side * scale)) for side in rgb.shape[:2])
     small = np.asarray(Image.fromarray(rgb).resize((width, height), Image.Resampling.BILINEAR))
     found = _cascade().detect_multi_scale(img=small, scale_factor=1.15, step_ratio=1.3, min_size=(48, 48), max_size=(240, 240))
     if not found:
@@ -274,7 +286,7 @@ class _Load:
 def _read(path: Path) -> tuple[NDArray[np.uint8], float]:
     picture = load_rgb(path)
     scale = min(1.0, WORKING_HEIGHT / picture.height)
-    size = (round(picture.width * scale), round(picture.height * scale))
+    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
     return np.asarray(picture.resize(size, Image.Resampling.LANCZOS)), scale
 
 
@@ -350,8 +362,12 @@ def _read_landmarks(path: Path) -> dict[str, Points]:
         raise FileNotFoundError(f"{path} is not there — expected a CSV with columns file, point, x, y")
     points: dict[str, dict[int, tuple[float, float]]] = {}
     with path.open(newline="", encoding="utf-8-sig") as handle:
-        for row in csv.DictReader(handle):
-            points.setdefault(row["file"], {})[int(row["point"])] = (float(row["x"]), float(row["y"]))
+        reader = csv.DictReader(handle)
+        for row in reader:
+            try:
+                points.setdefault(row["file"], {})[int(row["point"])] = (float(row["x"]), float(row["y"]))
+            except (KeyError, TypeError, ValueError):
+                raise ValueError(f"{path}:{reader.line_num}: not a point — expected file, point, x, y — correct it") from None
     return {
         name: np.asarray([found[i] for i in FRL_TEMPLATE], dtype=np.float32)
         for name, found in points.items()

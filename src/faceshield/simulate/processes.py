@@ -5,6 +5,9 @@ Use: `for row in in_order(make, range(1000), workers=2): …`.
 
 from __future__ import annotations
 
+import os
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -38,6 +41,14 @@ def in_order(make: Callable[[Item], Made], items: Sequence[Item], workers: int) 
 def _adopt(make: Callable[[Any], Any]) -> None:
     global _MAKE
     _MAKE = make
+    threading.Thread(target=_leave_with, args=(os.getppid(),), daemon=True).start()
+
+
+def _leave_with(parent: int) -> None:
+    """Ends this process once its parent is gone: one that was killed tells its workers nothing, and they would go on."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
 
 
 def _make(item: Any) -> Any:

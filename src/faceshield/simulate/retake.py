@@ -106,7 +106,7 @@ def draw_retake(rng: np.random.Generator) -> Retake:
 
 
 def expose(
-    rgb: NDArray[np.uint8], boxes: Sequence[Box], how: Retake, rng: np.random.Generator
+    rgb: NDArray[np.uint8], boxes: Sequence[Box], how: Retake, rng: np.random.Generator, *, filled: bool = False
 ) -> tuple[NDArray[np.uint8], list[Box]]:
     """One picture taken again.
 
@@ -114,10 +114,10 @@ def expose(
         rgb: (H, W, 3) uint8 RGB.
         boxes: xyxy in its pixels.
         how: what is changed; `rng` makes the noise.
+        filled: whether what is in the boxes fills their corners, as a sheet or a screen does.
 
     Returns:
-        (H, W, 3) uint8 RGB as decoded from a JPEG, and the boxes in its pixels, clipped to it. The box around what was turned
-        is that of the ellipse in the old one: a turned rectangle's corners mostly held nothing.
+        (H, W, 3) uint8 RGB as decoded from a JPEG, and the boxes in its pixels, clipped to it.
     """
     picture = _framed(rgb, how)
     if how.blur:
@@ -131,18 +131,24 @@ def expose(
         colour = rng.standard_normal(light.shape, dtype=np.float32)
         light += np.float32(how.noise / 255) * (math.sqrt(1 - how.chroma) * luma + math.sqrt(how.chroma) * colour)
     finished = Image.fromarray((light.clip(0, 1) * 255 + 0.5).astype(np.uint8))
-    return np.asarray(jpeg(finished, how.quality)), [moved(box, how, (rgb.shape[1], rgb.shape[0]))[0] for box in boxes]
+    size_wh = rgb.shape[1], rgb.shape[0]
+    return np.asarray(jpeg(finished, how.quality)), [moved(box, how, size_wh, filled=filled)[0] for box in boxes]
 
 
-def moved(box: Box, how: Retake, size_wh: tuple[int, int]) -> tuple[Box, float]:
-    """An xyxy box of a picture of `size_wh` pixels in the new one, to a tenth of a pixel, and the share of it that is seen."""
+def moved(box: Box, how: Retake, size_wh: tuple[int, int], *, filled: bool = False) -> tuple[Box, float]:
+    """An xyxy box of a picture of `size_wh` pixels in the new one, to a tenth of a pixel, and the share of it that is seen.
+
+    The box around what was turned is that of the turned ellipse in the old one, whose corners mostly held nothing; of the
+    turned rectangle where they were `filled`.
+    """
     width, height = size_wh
     (across, down), (x, y) = _axes(how), _middle(how, size_wh)
     half_w, half_h = (box[2] - box[0]) / 2, (box[3] - box[1]) / 2
     off_x, off_y = (box[0] + box[2]) / 2 - x, (box[1] + box[3]) / 2 - y
     new_x = width / 2 + (across * off_x + down * off_y) / how.seen
     new_y = height / 2 + (across * off_y - down * off_x) / how.seen
-    new_w, new_h = (math.hypot(across * a, down * b) / how.seen for a, b in ((half_w, half_h), (half_h, half_w)))
+    pairs = [(abs(across * a), abs(down * b)) for a, b in ((half_w, half_h), (half_h, half_w))]
+    new_w, new_h = ((sum(pair) if filled else math.hypot(*pair)) / how.seen for pair in pairs)
     x0, x1 = (min(max(value, 0.0), float(width)) for value in (new_x - new_w, new_x + new_w))
     y0, y1 = (min(max(value, 0.0), float(height)) for value in (new_y - new_h, new_y + new_h))
     share = (x1 - x0) * (y1 - y0) / (4 * new_w * new_h) if new_w * new_h > 0 else 0.0
@@ -225,6 +231,10 @@ def retake(
     return finished
 
 
+_SHEETS = ("Print", "Replay")
+"""Types whose instrument fills the corners of its box."""
+
+
 class _Retaker:
     """Makes and saves picture i of the new set; a class because worker processes inherit it."""
 
@@ -238,7 +248,7 @@ class _Retaker:
         rng = np.random.default_rng([self.config.seed, copy, place])
         rgb = np.asarray(load_rgb(image_path(row, self.samples)))
         how = self._draw(row, rng)
-        picture, boxes = expose(rgb, row.boxes, how, rng)
+        picture, boxes = expose(rgb, row.boxes, how, rng, filled=row.presentation_type in _SHEETS)
         name = f"images/{index:06d}.jpg"
         Image.fromarray(picture).save(self.out / name, quality=95, subsampling=0)
         meta = {**row.meta, "retake": asdict(how)}
