@@ -167,7 +167,7 @@ def test_a_toy_llava_is_predicted_and_scored(taught: Path, two: Path, tmp_path: 
     coarse = json.loads(metrics.read_text())["overall"]["coarse"]
     assert coarse["by_answer"]["acc"]["value"] == 1.0 and coarse["ranking"]["auc"]["value"] == 1.0
     again = run("predict", two, "--out", out, *options, "--prompt", "plain")
-    assert "begun with options" in str(again.exception)
+    assert "was begun with prompt" in str(again.exception)
 
 
 @pytest.mark.slow
