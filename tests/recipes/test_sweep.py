@@ -6,6 +6,7 @@ import json
 import statistics
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from faceshield.evaluation.repeats import collected, mean_std
 from faceshield.evaluation.table import _threshold, percent, table
 from faceshield.model import read_info
 from faceshield.provenance import begun
-from faceshield.recipes.sweep import Run, SweepConfig, _last_loss, _train, override, plan, run_sweep
+from faceshield.recipes.sweep import Run, SweepConfig, _last_loss, _metrics, _train, override, plan, run_sweep
 from faceshield.records import Sample, write_jsonl
 from faceshield.training.settings import StageConfig
 from faceshield.training.watch import LOG_FILE
@@ -262,6 +263,20 @@ def test_a_runs_loss_is_that_of_its_end(tmp_path: Path) -> None:
     rows = [{"event": "step", "step": step, "loss": 10.0 - step / 10} for step in range(1, 31)]
     (tmp_path / LOG_FILE).write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert _last_loss(tmp_path) == pytest.approx(10 - 2.9)
+
+
+def test_metrics_without_meteor_are_made_anew_where_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    test = tmp_path / "test.jsonl"
+    test.write_text("")
+    values = {"init": "tiny", "out": tmp_path / "out", "stages": {"sft": {}}, "test": test}
+    run = Run("", 0, tmp_path / "out" / "seed-0", {"sft": SimpleNamespace(out=tmp_path / "model")})  # type: ignore[dict-item]
+    file = run.folder / "scores" / "metrics.json"
+    monkeypatch.setattr("faceshield.recipes.sweep.measure", lambda *_, **__: {"anew": True})
+    for found, meteor, anew in (({}, False, False), ({}, True, True), ({"reasoning": {"meteor": {}}}, True, False)):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps({"overall": found}))
+        made = _metrics(SweepConfig(**values, meteor=meteor), run, lambda row: None)
+        assert made.get("anew", False) is anew
 
 
 def test_a_finished_run_of_a_sweep_is_not_taken_for_one_of_other_weights(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from faceshield.model import checkpoint_hash, resolve_model
 from faceshield.provenance import begun, file_sha256, write_json_atomic, write_run, write_text_atomic
 from faceshield.recipes.measure import METRICS_FILE, measure
 from faceshield.records import Sample, read_jsonl
-from faceshield.tasks import QUESTIONS, TASKS
+from faceshield.tasks import QUESTIONS, REASONING, TASKS
 from faceshield.training.settings import MACHINE, StageConfig
 from faceshield.training.stages import train_stage
 from faceshield.training.watch import LOG_FILE, Report, read_log
@@ -231,7 +231,8 @@ def _metrics(config: SweepConfig, run: Run, tell: Report) -> dict[str, Any]:
     file = scores / METRICS_FILE
     if file.is_file():
         found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        return found
+        if not config.meteor or "meteor" in found["overall"].get(REASONING.name, {}):
+            return found  # else it is scored anew, from the same predictions
 
     def progress(name: str, done: int, total: int) -> None:
         if done == total:
