@@ -11,6 +11,7 @@ from faceshield.evaluation import Threshold, choose_threshold
 from faceshield.evaluation.development import check_apart
 from faceshield.evaluation.metrics.pad import ScoreCurve, correct_by_score
 from faceshield.evaluation.threshold import bona_fides_needed
+from faceshield.records import Prediction
 
 
 def test_separable_scores_are_parted_in_the_middle_of_the_gap() -> None:
@@ -137,3 +138,22 @@ def test_a_picture_of_both_sets_is_one_from_wherever_it_is_told(make_sample, tmp
         check_apart(shared[:1], dev, shared[1:], test)
     other = shared[1].model_copy(update={"image": "images/1.png"})
     check_apart(shared[:1], dev, [other], test)
+
+
+def test_drawn_people_of_one_seed_are_in_one_set_alone(tmp_path: Path) -> None:
+    """Two splits of one seed are the same pictures under other names."""
+
+    def of(dataset: str) -> list[Prediction]:
+        truth = {"is_attack": False, "dataset": dataset}
+        return [
+            Prediction(
+                id=f"{dataset}-0:coarse", sample_id=f"{dataset}-0", image=f"{dataset}.png", task="coarse", question="?",
+                status="parsed", bonafide_score=0.5, truth=truth,
+            )
+        ]  # fmt: skip
+
+    dev, test = tmp_path / "dev.jsonl", tmp_path / "test.jsonl"
+    with pytest.raises(ValueError, match="drawn people of one seed, 7 — expected others in the two"):
+        check_apart(of("sim-drawn-7-a430"), dev, of("sim-drawn-7-00a8"), test)
+    check_apart(of("sim-drawn-7-a430"), dev, of("sim-drawn-8-a430"), test)
+    check_apart(of("sim2-W-7"), dev, of("sim2-W-7"), tmp_path / "other" / "test.jsonl")  # whose splits have their own people

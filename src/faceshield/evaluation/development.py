@@ -5,6 +5,7 @@ Use: ``chosen_on([Path("dev.jsonl")], "eer")``, then ``check_made_alike`` and ``
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -74,9 +75,18 @@ def _options(file: Path) -> dict[str, Any]:
 
 
 def check_apart(dev: Iterable[Photo | Prediction], dev_file: Path, test: Iterable[Photo | Prediction], test_file: Path) -> None:
-    """Raises ValueError where a picture is in both sets; by its path, for two simulated sets number their samples alike."""
-    tested = {image_path(row, test_file).resolve() for row in test}
-    shared = {path: row for row in dev if (path := image_path(row, dev_file).resolve()) in tested}
+    """Raises ValueError where a picture is in both sets, by its path, for two simulated sets number their samples alike; or
+    where both are of drawn faces of one seed, but not of one set: their people are the same."""
+    first, second = list(dev), list(test)
+    if seeds := _drawn(first).keys() & _drawn(second).keys():
+        seed = min(seeds)
+        if _drawn(first)[seed] != _drawn(second)[seed]:
+            raise ValueError(
+                f"{dev_file} and {test_file}: drawn people of one seed, {seed} — expected others in the two, for a threshold "
+                "chosen on the test set's people flatters — simulate one of them with another --seed"
+            )
+    tested = {image_path(row, test_file).resolve() for row in second}
+    shared = {path: row for row in first if (path := image_path(row, dev_file).resolve()) in tested}
     if shared:
         one = next(iter(shared.values()))
         name = one.sample_id if isinstance(one, Prediction) else one.id
@@ -85,6 +95,16 @@ def check_apart(dev: Iterable[Photo | Prediction], dev_file: Path, test: Iterabl
             "development set apart from the test set, for a threshold chosen on the test set measures nothing — divide them "
             "with faceshield split"
         )
+
+
+def _drawn(rows: Iterable[Photo | Prediction]) -> dict[int, set[str]]:
+    """Seed -> the simulated sets of it that the rows are of; drawn people hang on the seed alone."""
+    found: dict[int, set[str]] = {}
+    for row in rows:
+        dataset = row.truth.dataset if isinstance(row, Prediction) else getattr(row, "dataset", None)
+        if told := re.fullmatch(r"sim-drawn-(\d+)-\w+", dataset or ""):
+            found.setdefault(int(told[1]), set()).add(told[0])
+    return found
 
 
 def named(predictions: Sequence[Path]) -> str:
