@@ -47,7 +47,7 @@ def test_without_ray_the_line_to_type_is_told() -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--replicas", "3", "--max-replicas", "2"], "3 to 2 replicas"),
+        (["--replicas", "3", "--max-replicas", "2"], "replicas 3, max_replicas 2"),
         (["--ui", "--max-replicas", "2"], "--ui with several replicas"),
     ],
 )
