@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import joblib
@@ -109,3 +110,19 @@ def test_the_colour_dump_is_opened_only_when_told_to(tmp_path: Path) -> None:
     samples, problems = run(Padisi(root, trust_pickle=True, scratch=tmp_path), tmp_path / "broken.jsonl")
     assert len(samples) == 1 and problems[0]["reason"] == "unreadable"
     assert [p["reason"] for p in problems[1:]] == ["absent"] * (len(CODES) - 1)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda text: text.replace(",", ";"), r"partition_3folds_part0.csv:1: no column trial_id"),
+        (lambda text: text.replace("\n", ",more\n").replace(",more\n", "\n", 1), r"part0.csv:2: more cells than columns"),
+    ],
+    ids=["semicolons", "an unquoted comma"],
+)
+def test_a_broken_table_is_named_with_its_line(tmp_path: Path, spoil: Callable[[str], str], said: str) -> None:
+    tables(tmp_path / "padisi", 2)
+    (file,) = tmp_path.rglob("*partition_3folds_part0.csv")
+    file.write_text(spoil(file.read_text()))
+    with pytest.raises(ValueError, match=said):
+        Padisi(tmp_path / "padisi").read_lists()

@@ -177,4 +177,10 @@ class Padisi(DataSet):
 
 def _read(file: Path) -> Iterator[dict[str, str]]:
     with opened(file) as lines:
-        yield from csv.DictReader(lines)
+        rows = csv.DictReader(lines)
+        if "trial_id" not in (rows.fieldnames or ()):
+            raise ValueError(f"{file}:1: no column trial_id, or no commas between — expected the repository's table")
+        for row in rows:
+            if None in row:
+                raise ValueError(f"{file}:{rows.line_num}: more cells than columns — expected quotes around text with commas")
+            yield row
