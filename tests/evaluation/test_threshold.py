@@ -155,5 +155,8 @@ def test_drawn_people_of_one_seed_are_in_one_set_alone(tmp_path: Path) -> None:
     dev, test = tmp_path / "dev.jsonl", tmp_path / "test.jsonl"
     with pytest.raises(ValueError, match="drawn people of one seed, 7 — expected others in the two"):
         check_apart(of("sim-drawn-7-a430"), dev, of("sim-drawn-7-00a8"), test)
+    both = of("sim-drawn-5-a430")
+    with pytest.raises(ValueError, match="drawn people of one seed, 7"):
+        check_apart([*both, *of("sim-drawn-7-a430")], dev, [*both, *of("sim-drawn-7-00a8")], test)
     check_apart(of("sim-drawn-7-a430"), dev, of("sim-drawn-8-a430"), test)
     check_apart(of("sim2-W-7"), dev, of("sim2-W-7"), tmp_path / "other" / "test.jsonl")  # whose splits have their own people

@@ -78,13 +78,12 @@ def check_apart(dev: Iterable[Photo | Prediction], dev_file: Path, test: Iterabl
     """Raises ValueError where a picture is in both sets, by its path, for two simulated sets number their samples alike; or
     where both are of drawn faces of one seed, but not of one set: their people are the same."""
     first, second = list(dev), list(test)
-    if seeds := _drawn(first).keys() & _drawn(second).keys():
-        seed = min(seeds)
-        if _drawn(first)[seed] != _drawn(second)[seed]:
-            raise ValueError(
-                f"{dev_file} and {test_file}: drawn people of one seed, {seed} — expected others in the two, for a threshold "
-                "chosen on the test set's people flatters — simulate one of them with another --seed"
-            )
+    ours, theirs = _drawn(first), _drawn(second)
+    if seeds := sorted(seed for seed in ours.keys() & theirs.keys() if ours[seed] != theirs[seed]):
+        raise ValueError(
+            f"{dev_file} and {test_file}: drawn people of one seed, {seeds[0]} — expected others in the two, for a threshold "
+            "chosen on the test set's people flatters — simulate one of them with another --seed"
+        )
     tested = {image_path(row, test_file).resolve() for row in second}
     shared = {path: row for row in first if (path := image_path(row, dev_file).resolve()) in tested}
     if shared:
