@@ -249,7 +249,7 @@ def test_a_list_that_contradicts_itself_or_is_no_text(tmp_path: Path) -> None:
     picture(root / "a.png")
     rows = [
         {"image": "a.png", "presentation_type": "real", "is_attack": True},
-        {"image": "\ud800.png", "presentation_type": "Print"},
+        {"image": "\ud800\U0001f600.png", "presentation_type": "Print"},
     ]
     (root / "samples.jsonl").write_text("\n".join(map(json.dumps, rows)))
     samples, problems, _ = run("folder", root, tmp_path / "samples.jsonl")

@@ -133,7 +133,7 @@ class Folder(DataSet):
 
     def _listed(self, row: dict[str, Any], place: str) -> Found:
         image = _path(row["image"])
-        if "\ud800" <= max(image, default="") <= "\udfff":
+        if any("\ud800" <= letter <= "\udfff" for letter in image):
             return Problem("manifest", place, "a name that is no text — expected UTF-8")
         if not image:
             return Problem("manifest", place, "no image named — expected its path below the folder")

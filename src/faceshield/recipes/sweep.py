@@ -246,7 +246,7 @@ def _metrics(config: SweepConfig, run: Run, tell: Report) -> dict[str, Any]:
 
 def _last_loss(checkpoint: Path) -> float | None:
     log = checkpoint / LOG_FILE
-    if not log.is_file():  # fewer steps than `log_every`
+    if not log.is_file():  # an older version's, of fewer steps than `log_every`
         return None
     losses = [row["loss"] for row in read_log(log) if "loss" in row]
     last = losses[-max(1, len(losses) // 10) :]
