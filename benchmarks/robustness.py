@@ -29,6 +29,7 @@ from faceshield.images import load_rgb, open_picture
 from faceshield.predictor import FaceShieldPredictor
 from faceshield.records import Sample, image_path, read_jsonl
 from faceshield.simulate.camera import jpeg
+from faceshield.simulate.dataset import drawn_person
 from faceshield.simulate.drawn_person import SKINS, sample_identity
 from faceshield.simulate.photos import split_of
 
@@ -115,11 +116,10 @@ def simulated(samples: Path, count: int, rng: np.random.Generator) -> list[Case]
 
 def drawn_groups(subject: str | None) -> dict[str, str]:
     """Of a drawn person, whom the name alone makes; empty for anybody else."""
-    kind, _, rest = (subject or "").partition("-")
-    seed, _, person = rest.partition("-")
-    if kind != "drawn" or not (seed.isdigit() and person.isdigit()):
+    try:
+        who = sample_identity(drawn_person(subject or ""))
+    except ValueError:
         return {}
-    who = sample_identity(np.random.default_rng([int(seed), 3, int(person)]))
     tone = ("light", "medium", "dark")[min(2, int(3 * who.skin_index / (len(SKINS) - 1)))]
     return {"skin": tone, "gender": "female" if who.feminine else "male", "age": _age(who.age)}
 

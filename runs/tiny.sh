@@ -10,8 +10,9 @@
 # that it went on from and those that it came to, as shipped.
 # Environment: OUT (runs/tiny), SIZE=full|short|cycle|toy, SEED (0, added to those of the pictures), THREADS (2), WORKERS (2),
 # RETAKE=1 to learn beside each training picture from one more exposure of it (`faceshield retake`; 2: two more), ALSO=OUT of an
-# earlier cycle, whose training pictures are learnt from once more, TOWER_MINUTES, SFT_MINUTES, ABLATIONS=1 for the
-# two trainings without SAVP and without PVTM, PYTHON.
+# earlier cycle, whose training pictures are learnt from once more, PICTURES="9000 8000 3000 3000" for other numbers of training
+# pictures (drawn and photographs for the towers, then for the language model), TOWER_MINUTES, SFT_MINUTES, ABLATIONS=1 for the two
+# trainings without SAVP and without PVTM, PYTHON.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -38,6 +39,7 @@ case $SIZE in
         TOWER=(batch_size=16 eval_pictures=48) STAGE=(batch_size=4) CALIBRATE=false ;;  # its scores tell nothing yet
   *) echo "SIZE=$SIZE: expected full, short, cycle or toy" >&2; exit 2 ;;
 esac
+[ -z "${PICTURES:-}" ] || { read -ra numbers <<< "$PICTURES"; TRAIN=("${numbers[@]::2}"); LATER=("${numbers[@]:2}"); }
 [ "$SIZE" != cycle ] || [ -n "$INIT" ] || { echo "SIZE=cycle goes on from a checkpoint: give it as INIT" >&2; exit 2; }
 [ "$HALF" = 0 ] || [ -n "$INIT" ] || { echo "HALF=1 is half-way from a checkpoint: give it as INIT" >&2; exit 2; }
 [ "$HALF" = 0 ] || [ -z "${ABLATIONS:-}" ] || { echo "HALF=1 with ABLATIONS: averaged weights beside others — take one" >&2; exit 2; }

@@ -140,11 +140,11 @@ def test_a_picture_of_both_sets_is_one_from_wherever_it_is_told(make_sample, tmp
     check_apart(shared[:1], dev, [other], test)
 
 
-def test_drawn_people_of_one_seed_are_in_one_set_alone(tmp_path: Path) -> None:
-    """Two splits of one seed are the same pictures under other names."""
+def test_drawn_people_are_in_one_set_alone(tmp_path: Path) -> None:
+    """Two sets of one seed and split show the same people, whatever else they differ in."""
 
-    def of(dataset: str) -> list[Prediction]:
-        truth = {"is_attack": False, "dataset": dataset}
+    def of(dataset: str, subject: str) -> list[Prediction]:
+        truth = {"is_attack": False, "dataset": dataset, "subject": subject}
         return [
             Prediction(
                 id=f"{dataset}-0:coarse", sample_id=f"{dataset}-0", image=f"{dataset}.png", task="coarse", question="?",
@@ -153,10 +153,10 @@ def test_drawn_people_of_one_seed_are_in_one_set_alone(tmp_path: Path) -> None:
         ]  # fmt: skip
 
     dev, test = tmp_path / "dev.jsonl", tmp_path / "test.jsonl"
-    with pytest.raises(ValueError, match="drawn people of one seed, 7 — expected others in the two"):
-        check_apart(of("sim-drawn-7-a430"), dev, of("sim-drawn-7-00a8"), test)
-    both = of("sim-drawn-5-a430")
-    with pytest.raises(ValueError, match="drawn people of one seed, 7"):
-        check_apart([*both, *of("sim-drawn-7-a430")], dev, [*both, *of("sim-drawn-7-00a8")], test)
-    check_apart(of("sim-drawn-7-a430"), dev, of("sim-drawn-8-a430"), test)
-    check_apart(of("sim2-W-7"), dev, of("sim2-W-7"), tmp_path / "other" / "test.jsonl")  # whose splits have their own people
+    with pytest.raises(ValueError, match=r"the same 1 drawn people \(drawn-7-3, …\) — expected others in the two"):
+        check_apart(of("sim-drawn-7-a430", "drawn-7-3"), dev, of("sim-drawn-7-00a8", "drawn-7-3"), test)
+    both = of("sim-drawn-5-a430", "drawn-5-1")
+    with pytest.raises(ValueError, match="drawn-7-3"):
+        check_apart([*both, *of("sim-drawn-7-a430", "drawn-7-3")], dev, [*both, *of("sim-drawn-7-00a8", "drawn-7-3")], test)
+    check_apart(of("sim-drawn-7-a430", "drawn-7-3"), dev, of("sim-drawn-7-00a8", "drawn-7-test-3"), test)
+    check_apart(both, dev, both, tmp_path / "other" / "test.jsonl")  # one set, divided

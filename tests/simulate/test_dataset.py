@@ -21,7 +21,7 @@ from faceshield.records import Sample, read_jsonl, write_jsonl
 from faceshield.simulate import dataset
 from faceshield.simulate.attacks import CUES, VARIANTS, typical_first
 from faceshield.simulate.camera import draw_settings
-from faceshield.simulate.dataset import SimulateConfig, attack_photo, left_variants, schedule, simulate
+from faceshield.simulate.dataset import SimulateConfig, attack_photo, drawn_person, left_variants, schedule, simulate
 from faceshield.simulate.photos import list_photos
 from faceshield.simulate.processes import in_order
 from faceshield.taxonomy import ATTACK_TYPES, PRESENTATION_TYPES
@@ -53,6 +53,29 @@ def test_samples_are_complete_and_true(made: Path) -> None:
             assert 0 <= x0 < x1 <= sample.size_wh[0] and 0 <= y0 < y1 <= sample.size_wh[1]
             assert (x1 - x0) * (y1 - y0) >= 20, sample
     assert len({sample.size_wh for sample in samples}) >= 5  # every shape that cameras and crops have, or bars tell a type
+
+
+def test_splits_of_one_seed_share_nobody_and_no_scene(made: Path, tmp_path: Path) -> None:
+    """Whoever trains and tests with one seed, the default say, must not test on what was learnt."""
+    few = replace(CONFIG, count=4)
+    train = simulate(tmp_path / "train", replace(few, split="train"), workers=1)
+    unnamed = simulate(tmp_path / "unnamed", replace(few, split=None), workers=1)
+    of = {path: read_jsonl(path, Sample) for path in (made, train, unnamed)}
+    assert not {row.subject for row in of[made]} & {row.subject for row in of[train]}
+    assert {row.subject for row in of[unnamed]} == {row.subject for row in of[train]}  # no split: as for training
+    for row, other, same in zip(*of.values(), strict=False):
+        picture = (train.parent / other.image).read_bytes()
+        assert picture != (made.parent / row.image).read_bytes() and row.meta["scene"] != other.meta["scene"]
+        assert picture == (unnamed.parent / same.image).read_bytes()
+
+
+def test_a_drawn_persons_name_says_who_they_are() -> None:
+    names = ["drawn-8-3", "drawn-8-dev-3", "drawn-8-test-3", "drawn-8-4", "drawn-9-3", "drawn-8-second-test-3"]
+    assert len({int(drawn_person(name).integers(2**62)) for name in names}) == len(names)
+    assert drawn_person("drawn-8-test-3").random() == drawn_person("drawn-8-test-3").random()
+    for name in ("", "london-140", "drawn-3", "drawn-x-3", "W-1-test-3"):
+        with pytest.raises(ValueError, match="expected a drawn one"):
+            drawn_person(name)
 
 
 def test_workers_and_interruption_change_nothing(made: Path, tmp_path: Path) -> None:

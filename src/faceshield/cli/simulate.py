@@ -20,8 +20,8 @@ def simulate(
     split: Annotated[
         str | None,
         typer.Option(
-            help="train, dev or test: written into the samples; of photographs, whose to use. Drawn people hang on the seed "
-            "alone: give every split its own."
+            help="train, dev or test: written into the samples. Nobody is in two of them: drawn people come from the seed and "
+            "the split, photographed ones are divided by their names."
         ),
     ] = None,
     domain: Annotated[

@@ -5,7 +5,6 @@ Use: ``chosen_on([Path("dev.jsonl")], "eer")``, then ``check_made_alike`` and ``
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -76,13 +75,13 @@ def _options(file: Path) -> dict[str, Any]:
 
 def check_apart(dev: Iterable[Photo | Prediction], dev_file: Path, test: Iterable[Photo | Prediction], test_file: Path) -> None:
     """Raises ValueError where a picture is in both sets, by its path, for two simulated sets number their samples alike; or
-    where both are of drawn faces of one seed, but not of one set: their people are the same."""
+    where a drawn person is, and not because one simulated set was divided so."""
     first, second = list(dev), list(test)
     ours, theirs = _drawn(first), _drawn(second)
-    if seeds := sorted(seed for seed in ours.keys() & theirs.keys() if ours[seed] != theirs[seed]):
+    if people := sorted(person for person in ours.keys() & theirs.keys() if ours[person] != theirs[person]):
         raise ValueError(
-            f"{dev_file} and {test_file}: drawn people of one seed, {seeds[0]} — expected others in the two, for a threshold "
-            "chosen on the test set's people flatters — simulate one of them with another --seed"
+            f"{dev_file} and {test_file}: the same {len(people)} drawn people ({people[0]}, …) — expected others in the two, "
+            "for a threshold chosen on the test set's people flatters — simulate one of them with another --split or --seed"
         )
     tested = {image_path(row, test_file).resolve() for row in second}
     shared = {path: row for row in first if (path := image_path(row, dev_file).resolve()) in tested}
@@ -96,13 +95,14 @@ def check_apart(dev: Iterable[Photo | Prediction], dev_file: Path, test: Iterabl
         )
 
 
-def _drawn(rows: Iterable[Photo | Prediction]) -> dict[int, set[str]]:
-    """Seed -> the simulated sets of it that the rows are of; drawn people hang on the seed alone."""
-    found: dict[int, set[str]] = {}
+def _drawn(rows: Iterable[Photo | Prediction]) -> dict[str, set[str]]:
+    """Drawn person -> the simulated sets that show them; their names say who they are, whatever set they are in."""
+    found: dict[str, set[str]] = {}
     for row in rows:
-        dataset = row.truth.dataset if isinstance(row, Prediction) else getattr(row, "dataset", None)
-        if told := re.fullmatch(r"sim-drawn-(\d+)-\w+", dataset or ""):
-            found.setdefault(int(told[1]), set()).add(told[0])
+        told = row.truth if isinstance(row, Prediction) else row
+        dataset, subject = getattr(told, "dataset", None), getattr(told, "subject", None)
+        if dataset and subject and dataset.startswith("sim-drawn-"):
+            found.setdefault(subject, set()).add(dataset)
     return found
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -52,8 +53,8 @@ class SimulateConfig:
         count: number of pictures.
         seed: everything random comes from it.
         types: presentation types in equal shares; empty: all twelve, a quarter of them bona fide.
-        split: written into every sample; of a folder of photographs, only people of this split are used. Drawn people hang on
-            the seed alone: two splits of one seed are the same pictures.
+        split: written into every sample. People are of one split alone: of a folder of photographs only its own are used, and
+            drawn ones come from the seed and the split (without one, as for "train").
         landmarks: CSV of landmarks for the photographs (default: `landmarks.csv` beside their `faces.csv`).
         size: longer side of the pictures in pixels.
         without_variants: of the attacks' renderers, "print/laser": never drawn, the others of the type in equal shares.
@@ -210,6 +211,27 @@ def attack_photo(rgb: NDArray[np.uint8], presentation_type: str, seed: int) -> t
 # --------------------------------------------------------------------------------------------------------- one picture
 
 
+def drawn_person(subject: str) -> np.random.Generator:
+    """What makes a drawn person, "drawn-SEED-PERSON" or "drawn-SEED-SPLIT-PERSON": the identity of `draw_portrait`.
+
+    Raises:
+        ValueError: no such name.
+    """
+    named = re.fullmatch(r"drawn-(\d+)-(?:(.+)-)?(\d+)", subject)
+    if named is None:
+        raise ValueError(f"subject {subject!r} — expected a drawn one, drawn-SEED-PERSON or drawn-SEED-SPLIT-PERSON")
+    return np.random.default_rng([int(named[1]), 3, int(named[3]), _number_of(named[2])])
+
+
+def _named(split: str | None) -> list[str]:
+    return [] if split in (None, SPLITS[0]) else [str(split)]
+
+
+def _number_of(split: str | None) -> int:
+    """Of training pictures and those of no split 0; the people and scenes of every other split are its own."""
+    return int.from_bytes("".join(_named(split)).encode(), "big")
+
+
 def _photos_hash(config: SimulateConfig) -> str:
     """Of names, people and sizes: with photographs added or taken away, pictures would be of two sets of people."""
     digest = hashlib.sha256()
@@ -267,8 +289,9 @@ class _Render:
         return self._save(index, name, scene, attacked, picture, split, of_domain)
 
     def _rng(self, *use: int) -> np.random.Generator:
-        root = [] if self.domain is None else [VERSION, self.domain.number]
-        return np.random.default_rng([*root, self.config.seed, *use])
+        if self.domain is None:
+            return np.random.default_rng([self.config.seed, *use, _number_of(self.config.split)])
+        return np.random.default_rng([VERSION, self.domain.number, self.config.seed, *use])
 
     def _portrait(self, index: int, rng: np.random.Generator) -> Portrait:
         if self.portraits:
@@ -277,7 +300,8 @@ class _Render:
         if self.domain is None:
             people = max(1, self.config.count // SHOTS_PER_DRAWN_SUBJECT)
             person = int(rng.integers(people))
-            return draw_portrait(self._rng(3, person), rng, f"drawn-{self.config.seed}-{person}")
+            subject = "-".join(["drawn", str(self.config.seed), *_named(self.config.split), str(person)])
+            return draw_portrait(drawn_person(subject), rng, subject)
         split = self.plan[index][0]
         people = max(2, sum(own == split for own, _ in self.plan) // SHOTS_PER_DRAWN_SUBJECT)
         person = int(rng.integers(people))
