@@ -26,7 +26,7 @@ from faceshield.face import BuiltInDetector, FaceDetector
 from faceshield.findings import Findings
 from faceshield.images import ImageError, open_picture, source_name, to_side
 from faceshield.inspection import ALL_TASKS, NOT_A_NUMBER, FaceMode, InspectionReport, check_face, check_tasks
-from faceshield.looks import Look, how_calibrated, how_looked, look_at, made_otherwise
+from faceshield.looks import NO_FACE, Look, how_calibrated, how_looked, look_at, made_otherwise
 from faceshield.tasks import COARSE, FINE, LOCALIZATION, QUESTIONS, REASONING
 from faceshield.taxonomy import ATTACK_TYPES, BONAFIDE
 
@@ -292,7 +292,7 @@ class FaceShieldPredictor:
         return {"pvtm": config.pvtm_inference, **drawn, **weights, **kept, **how_calibrated(self.score_map)}
 
     def score_many(self, images: Sequence[object]) -> list[Scores]:
-        """(bonafide_score, type_scores) of each whole picture; raises as `ask`."""
+        """(bonafide_score, type_scores) of each whole picture; raises ImageError for one that cannot be read."""
         found: list[Scores] = []
         with torch.inference_mode():
             for batch in _batches(images, _EVALUATION_BATCH):
@@ -352,7 +352,6 @@ class FaceShieldPredictor:
 
     def _reports(self, images: Sequence[object], face: FaceMode, tasks: Collection[str]) -> list[InspectionReport]:
         """One report a picture, in order; those with a face go through the model together."""
-        tasks = check_tasks(tasks)
         reports: list[InspectionReport | None] = []
         waiting: list[tuple[int, Look, dict[str, Any]]] = []
         for image in images:
@@ -499,7 +498,7 @@ class FaceShieldPredictor:
         self._check_question(prompt)
         look = look_at(open_picture(image), face, self.detector)
         if look.close is None:
-            raise ImageError(look.picture.name, "no face was found — expected a frontal face — of a face crop: face=whole")
+            raise ImageError(look.picture.name, NO_FACE)
         return look.close
 
     def _check_question(self, prompt: str) -> None:

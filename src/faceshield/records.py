@@ -142,6 +142,14 @@ class Turn(Record):
     value: str = Field(min_length=1)
 
 
+def conversation(texts: Iterable[str]) -> list[Turn]:
+    """Turns of these texts, human first, with the picture before them all: what `Dialogue.texts` takes apart."""
+    return [
+        Turn(speaker="gpt" if place % 2 else "human", value=text if place else f"<image>\n{text}")
+        for place, text in enumerate(texts)
+    ]
+
+
 class Dialogue(Record):
     """One row of `dialogues.jsonl`: LLaVA's `id, image, conversations` plus task, source and provenance.
 

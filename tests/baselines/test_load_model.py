@@ -79,7 +79,7 @@ def test_a_system_that_looks_for_the_face_first(
     assert found.settings == {**shield.settings, "face": "detect", "looks": "0.75"}
     report = shield.classify(face_photo)
     assert report.face is not None and found.score(face_photo) == (report.bonafide_score, report.type_scores)
-    with pytest.raises(ValueError, match="no face found"):
+    with pytest.raises(ValueError, match="no face was found"):
         found.score(blank)
 
     folder = tmp_path / "photos"
@@ -93,7 +93,7 @@ def test_a_system_that_looks_for_the_face_first(
     assert [(row.image.endswith("a.png"), row.task, row.status) for row in rows] == [
         (True, "coarse", "parsed"), (True, "fine", "parsed"), (False, "coarse", "error"), (False, "fine", "error"),
     ]  # fmt: skip
-    assert rows[0].bonafide_score == pytest.approx(report.bonafide_score) and "no face found" in str(rows[2].error)
+    assert rows[0].bonafide_score == pytest.approx(report.bonafide_score) and "no face was found" in str(rows[2].error)
     asked = run("predict", folder, "--model", checkpoint, "--face", "detect", "--out", out, "--tasks", "reasoning")
     assert asked.exit_code != 0 and "only scores" in str(asked.exception) + asked.output
 

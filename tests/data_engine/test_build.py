@@ -111,9 +111,13 @@ def test_a_report_counts(dialogues_jsonl: Path) -> None:
         with pytest.raises(ValueError, match="no card of a data set|written over"):
             report(dialogues_jsonl, other)
         assert other.read_bytes() == before
+    beside = dialogues_jsonl.parent
+    (beside / "rejects.jsonl").write_text('{"path": "a.png", "reason": "no face"}\n' * 2)  # as `prepare` leaves it
+    (beside / "f.rejects.jsonl").write_text('{"id": "a", "filter": "judge", "reason": "no"}\n')
     for _ in range(2):  # a card of ours is written again
         numbers = report(dialogues_jsonl, dialogues_jsonl.parent / "card.md", ReportConfig(examples=1))
     assert numbers["dialogues"] == 192 and numbers["pictures"] == 24
+    assert numbers["rejects"] == {"f": {"judge": 1}, "prepare": {"no face": 2}}
     assert numbers["types by task"]["Print"] == dict.fromkeys(TASKS, 4)
     assert sum(numbers["words"]["reasoning"]["lengths"]) == 48
     assert json.loads((dialogues_jsonl.parent / "card.json").read_text())["counts"] == numbers["counts"]

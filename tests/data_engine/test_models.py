@@ -15,7 +15,7 @@ from faceshield.data_engine.generate import GenerateConfig, generate
 from faceshield.data_engine.similarity import PictureTextSimilarity, SimilarityConfig
 from faceshield.data_engine.stage import rejects_path
 from faceshield.records import Dialogue, Sample, image_path, read_jsonl, write_jsonl
-from toy_llava import toy_llava
+from toy_llava import teach, toy_llava
 
 pytestmark = pytest.mark.slow
 
@@ -91,7 +91,8 @@ def test_a_local_model_answers_and_the_same_seed_answers_the_same(
     local_model: Path, samples: list[Sample], samples_jsonl: Path, tmp_path: Path
 ) -> None:
     write_jsonl(samples_jsonl, samples[:3])
-    config = BackendConfig(kind="transformers", model=str(local_model), style="answers", max_tokens=8, device="cpu")
+    teach(local_model, [(Image.new("RGB", (32, 32), shade), "this is a face", "before a wall") for shade in ("black", "white")])
+    config = BackendConfig(kind="transformers", model=str(local_model), style="answers", max_tokens=24, device="cpu")
     asked = GenerateConfig(tasks=("coarse", "caption"), backend=config)
     first = generate(samples_jsonl, tmp_path / "a.jsonl", asked, seed=0)
     second = generate(samples_jsonl, tmp_path / "b.jsonl", asked, seed=0)
@@ -99,6 +100,17 @@ def test_a_local_model_answers_and_the_same_seed_answers_the_same(
     assert first.out.read_bytes() == second.out.read_bytes()
     rows = read_jsonl(first.out, Dialogue)
     assert {row.source for row in rows} == {str(local_model)} and rows[0].meta["generator"] == "transformers"
+
+
+def test_what_was_cut_off_becomes_no_dialogue(
+    local_model: Path, samples: list[Sample], samples_jsonl: Path, tmp_path: Path
+) -> None:
+    """A model that nobody taught to end goes on until it is stopped: half a sentence is no answer to learn from."""
+    write_jsonl(samples_jsonl, samples[:2])
+    config = BackendConfig(kind="transformers", model=str(local_model), style="answers", max_tokens=3, asks=2, device="cpu")
+    result = generate(samples_jsonl, tmp_path / "a.jsonl", GenerateConfig(tasks=("coarse",), backend=config), seed=0)
+    assert (result.rows, result.rejects) == (0, 2)
+    assert "cut off after 3 tokens" in rejects_path(result.out).read_text()
 
 
 def test_what_a_local_model_cannot_write_is_a_reject(

@@ -294,6 +294,10 @@ def test_an_index_that_names_too_much(phi3: Path) -> None:
     index.write_text(json.dumps(values))
     with pytest.raises(WeightsError, match=r"no shard holds: model\.layers\.7\.x"):
         TensorFolder(phi3)
+    for text, fault in (("{", "expected whole JSON"), ("[]", "a list — expected an object"), ("{}", "no weight_map")):
+        index.write_text(text)
+        with pytest.raises(WeightsError, match=rf"model\.safetensors\.index\.json: .*{fault}"):
+            TensorFolder(phi3)
 
 
 def test_another_model_is_refused(siglip: Path, phi3: Path) -> None:

@@ -151,6 +151,16 @@ def test_info_is_checked(tmp_path):
     (tmp_path / "faceshield.json").write_text('{"treshold": 0.5}')
     with pytest.raises(ValueError, match="faceshield.json"):
         read_info(tmp_path)
+    for text in ('{"threshold": 3, "threshold_source": {"n": 1}}', '{"calibration": null}', "{"):
+        (tmp_path / "faceshield.json").write_text(text)
+        with pytest.raises(ValueError, match=r"faceshield\.json: .* expected the keys of CheckpointInfo"):
+            read_info(tmp_path)
+
+
+def test_a_broken_file_is_told_by_its_name(folder):
+    (folder / "config.json").write_text('{"model_type":')
+    with pytest.raises(ValueError, match=r"config\.json: .* expected whole JSON"):
+        load(folder)
 
 
 def test_names_resolve(folder, tmp_path, monkeypatch):

@@ -9,10 +9,15 @@ import io
 import json
 import logging
 import math
+import re
+import runpy
 import struct
+import sys
 import threading
 import time
 import tracemalloc
+import urllib.error
+import urllib.request
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -321,3 +326,30 @@ def test_at_the_end_who_waits_is_told_within_the_time_to_drain(wall_png: bytes) 
                 await service._warm
 
     asyncio.run(story())
+
+
+def test_the_example_of_a_client(
+    make_client: Callable[..., TestClient], face_jpeg: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """`examples/client.py`, its requests as it makes them, answered by the application itself."""
+    client = make_client(keys=(hash_key("secret"),))
+
+    def answered(request: urllib.request.Request, timeout: float) -> io.BytesIO:
+        path = request.full_url.removeprefix("http://127.0.0.1:8000")
+        answer = client.post(path, content=request.data, headers=dict(request.header_items()))
+        if answer.status_code >= 400:
+            raise urllib.error.HTTPError(path, answer.status_code, "", answer.headers, io.BytesIO(answer.content))
+        return io.BytesIO(answer.content)
+
+    photo = tmp_path / "face.jpg"
+    photo.write_bytes(face_jpeg)
+    monkeypatch.setattr(urllib.request, "urlopen", answered)
+    monkeypatch.setattr(sys, "argv", ["client.py", str(photo)])
+    example = Path(__file__).parents[2] / "examples" / "client.py"
+    for key, code, shown in (("wrong", 1, r"error: .*key"), ("secret", 0, r"face\.jpg\t(attack|bona fide).*\t0\.\d{3}\t")):
+        monkeypatch.setenv("FACESHIELD_API_KEY", key)
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(example), run_name="__main__")
+        assert ended.value.code == code
+        assert re.search(shown, capsys.readouterr().out)

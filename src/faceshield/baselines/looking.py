@@ -10,7 +10,7 @@ from typing import Any
 from faceshield.face import BuiltInDetector
 from faceshield.images import open_picture
 from faceshield.inspection import FaceMode
-from faceshield.looks import how_looked, look_at
+from faceshield.looks import NO_FACE, how_looked, look_at
 from faceshield.predictor import FaceShieldPredictor, Scores
 from faceshield.tasks import COARSE, FINE
 
@@ -41,9 +41,9 @@ class Looking:
         if isinstance(self._system, FaceShieldPredictor):
             report = self._system.classify(image, face=self._face)
             if report.bonafide_score is None:
-                raise ValueError(report.error or "no face found")
+                raise ValueError(report.error or NO_FACE)
             return report.bonafide_score, report.type_scores
         crop = look_at(open_picture(image), self._face, self._detector).close
         if crop is None:
-            raise ValueError("no face found")
+            raise ValueError(NO_FACE)
         return self._system.score_many([crop])[0]  # type: ignore[no-any-return]

@@ -81,9 +81,11 @@ class LocalModel:
             made = model.generate(**inputs, **options, return_dict_in_generate=True, output_logits=wanted > 0)
             tops = [logits.float().log_softmax(-1).topk(wanted) for logits in made.logits] if wanted else []
         tokenizer = getattr(processor, "tokenizer", processor)
+        ends = {*tokenizer.all_special_ids, *_listed(model.generation_config.eos_token_id)}
         completions = []
         for row, ids in enumerate(made.sequences[:, inputs["input_ids"].shape[1] :].tolist()):
             text = str(tokenizer.decode(ids, skip_special_tokens=True)).strip()
+            cut = len(ids) == self.config.max_tokens and not set(ids) & ends
             tokens = []
             for chosen, top in zip(ids, tops, strict=False):
                 if chosen in tokenizer.all_special_ids:
@@ -91,8 +93,12 @@ class LocalModel:
                 values, likeliest = top.values[row].tolist(), top.indices[row].tolist()
                 told = tuple((tokenizer.decode([one]), value) for one, value in zip(likeliest, values, strict=True))
                 tokens.append(Token(tokenizer.decode([chosen]), told))
-            completions.append(Completion(text, tuple(tokens)))
+            completions.append(Completion(text, tuple(tokens), cut=cut))
         return completions
+
+
+def _listed(ids: int | list[int] | None) -> list[int]:
+    return [] if ids is None else [ids] if isinstance(ids, int) else ids
 
 
 def _inputs(processor: Any, requests: Sequence[Request], side: int) -> Any:

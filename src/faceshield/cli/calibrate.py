@@ -153,10 +153,11 @@ def _evidence(judged: Sequence[Prediction], threshold: float) -> Iterator[str]:
     import numpy as np
 
     from faceshield.evaluation.metrics.pad import correct_by_score, error_rates
+    from faceshield.taxonomy import UNTYPED
 
     attack = [bool(row.truth.is_attack) for row in judged]
     right = correct_by_score(np.array([row.bonafide_score for row in judged], dtype=np.float64), attack, threshold)
-    rates = error_rates(right, attack, [row.truth.presentation_type or "unknown" for row in judged])
+    rates = error_rates(right, attack, [row.truth.presentation_type or UNTYPED for row in judged])
     named = [("BPCER", rates.bpcer), ("APCER", rates.apcer), *((f"  {key}", one) for key, one in rates.apcer_by_type.items())]
     for title, measured in named:
         if measured.value is None or measured.ci95 is None:

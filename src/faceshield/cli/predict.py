@@ -39,6 +39,9 @@ def predict(
     pvtm_seed: Annotated[
         int | None, typer.Option(min=0, help="Of that masking; over several of them the paper's figures have their ±.")
     ] = None,
+    keep_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Vision tokens that our language model reads, as inspect's: docs/speed.md.")
+    ] = None,
     references: Annotated[
         list[Path] | None,
         typer.Option(
@@ -82,6 +85,7 @@ def predict(
         model,
         pvtm=pvtm,
         pvtm_seed=pvtm_seed,
+        keep_tokens=keep_tokens,
         endpoint=endpoint,
         prompt=prompt,
         settings=[*options, *(settings or [])],

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from faceshield.cli.options import progress
+
 
 def simulate(
     faces: Annotated[str, typer.Option(help="'drawn', a folder of bona fide photographs, or a samples.jsonl.")] = "drawn",
@@ -59,14 +61,7 @@ def simulate(
         landmarks=str(landmarks) if landmarks else None, size=size, domain=domain,
         without_variants=tuple(without_variant or ()),
     )  # fmt: skip
-    with typer.progressbar(length=count, label="simulate") as bar:
-        done = 0
-
-        def advance(now: int, _total: int) -> None:
-            nonlocal done
-            bar.update(now - done)
-            done = now
-
+    with progress("simulate", "picture") as advance:
         path = run(out, config, workers=workers, progress=advance)
     if (rejects := out / REJECTS_FILE).is_file():
         faceless = sum(1 for _ in rejects.open(encoding="utf-8"))

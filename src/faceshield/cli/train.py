@@ -208,8 +208,7 @@ def _corpus(files: list[Path]) -> Iterator[str]:
     samples = [sample for file in files for sample in read_jsonl(file, Sample)]
     step = max(1, len(samples) // _CORPUS_SAMPLES)
     for dialogue in generate_dialogues(samples[::step], tasks=TASK_NAMES, seed=0):
-        for turn in dialogue.conversations:
-            yield turn.value.removeprefix("<image>\n")
+        yield from dialogue.texts
 
 
 def print_row(row: Mapping[str, Any]) -> None:

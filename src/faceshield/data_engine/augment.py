@@ -16,7 +16,7 @@ from faceshield.data_engine.backends import Backend, BackendConfig, NoAnswer, No
 from faceshield.data_engine.contradictions import contradictions
 from faceshield.data_engine.stage import NO_CALL, Outcome, StageResult, rejected, run_stage
 from faceshield.engines import LOCAL, Engine
-from faceshield.records import Dialogue, Turn, read_jsonl, rebase_image
+from faceshield.records import Dialogue, conversation, read_jsonl, rebase_image
 
 _NEW = ":new"
 
@@ -93,10 +93,7 @@ def reworded(row: Dialogue, count: int, backend: Backend, seed: int, first: int 
         new = Dialogue(
             id=f"{row.id}{_NEW}{number}",
             image=row.image,
-            conversations=[
-                Turn(speaker="human", value=f"<image>\n{pair.question}"),
-                Turn(speaker="gpt", value=pair.answer),
-            ],
+            conversations=conversation([pair.question, pair.answer]),
             task=row.task,
             source=backend.name,
             meta={**row.meta, "generator": backend.kind, "seed": seed, "augmented_from": row.id},

@@ -37,9 +37,10 @@ def contradictions(dialogue: Dialogue) -> list[str]:
     An answer of one of the four tasks that its reader cannot read is a fault too. A description (`caption`) need not give
     a verdict; one that gives the wrong verdict is a fault.
     """
-    faults = question_faults(dialogue.task, dialogue.conversations[0].value.removeprefix("<image>\n"))
-    for turn in dialogue.conversations[1::2]:
-        faults += answer_faults(dialogue.task, turn.value, **known_truth(dialogue))
+    texts = dialogue.texts
+    faults = question_faults(dialogue.task, texts[0])
+    for answer in texts[1::2]:
+        faults += answer_faults(dialogue.task, answer, **known_truth(dialogue))
     return list(dict.fromkeys(faults))
 
 

@@ -59,7 +59,7 @@ class DuplicateIndex:
         return None
 
     def _grams(self, dialogue: Dialogue) -> frozenset[int]:
-        text = " ".join(turn.value.removeprefix("<image>\n") for turn in dialogue.conversations)
+        text = " ".join(dialogue.texts)
         words = re.findall(r"\w+", text.lower())
         size = min(self.config.ngram, len(words))
         return frozenset(zlib.crc32(" ".join(words[i : i + size]).encode()) for i in range(len(words) - size + 1))

@@ -20,7 +20,7 @@ from faceshield.data_engine.backends import Backend, BackendConfig, NoAnswer, No
 from faceshield.data_engine.backends.grammar import GrammarBackend
 from faceshield.data_engine.stage import NO_CALL, Outcome, StageResult, run_stage
 from faceshield.engines import LOCAL, Engine
-from faceshield.records import Dialogue, Sample, Turn, image_path, read_jsonl, rebase_image
+from faceshield.records import Dialogue, Sample, conversation, image_path, read_jsonl, rebase_image
 from faceshield.tasks import TASKS
 
 CAPTION = "caption"
@@ -214,10 +214,7 @@ def _dialogue(sample: Sample, task: str, index: int, pair: Pair, seed: int, back
     return Dialogue(
         id=f"{sample.id}:{task}" if index == 0 else f"{sample.id}:{task}:{index + 1}",
         image=sample.image,
-        conversations=[
-            Turn(speaker="human", value=f"<image>\n{pair.question}"),
-            Turn(speaker="gpt", value=pair.answer),
-        ],
+        conversations=conversation([pair.question, pair.answer]),
         task=task,
         source=backend.name,
         meta={

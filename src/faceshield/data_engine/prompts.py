@@ -149,7 +149,7 @@ def pairs_prompt(sample: Sample, task: str, count: int) -> Prompt:
 
 def rewrite_prompt(dialogue: Dialogue, count: int) -> Prompt:
     """Asks for `count` new pairs in place of a dialogue's first."""
-    question, answer = first_pair(dialogue)
+    question, answer = dialogue.texts[:2]
     given = json.dumps({"question": question, "answer": answer}, ensure_ascii=False)
     user = f"{_REWRITE}\n\nTask: {dialogue.task}. {_TASKS.get(dialogue.task, '')}\n\nThe given pair: {given}\n\n{_form(count)}"
     return Prompt(SYSTEM, user, False, PairsText)
@@ -157,15 +157,9 @@ def rewrite_prompt(dialogue: Dialogue, count: int) -> Prompt:
 
 def judge_prompt(dialogue: Dialogue) -> Prompt:
     """Asks whether the answers of a dialogue answer its questions."""
-    turns = [{"from": turn.speaker, "value": turn.value.removeprefix("<image>\n")} for turn in dialogue.conversations]
+    turns = [{"from": turn.speaker, "value": text} for turn, text in zip(dialogue.conversations, dialogue.texts, strict=True)]
     form = 'Answer with {"answers_the_question": true or false, "reason": "one short sentence"}.'
     return Prompt(_JUDGE, f"The dialogue: {json.dumps(turns, ensure_ascii=False)}\n\n{form}", False, JudgementText)
-
-
-def first_pair(dialogue: Dialogue) -> tuple[str, str]:
-    """Question and answer of the first two turns, without the picture's mark."""
-    question, answer = (turn.value for turn in dialogue.conversations[:2])
-    return question.removeprefix("<image>\n"), answer
 
 
 @functools.cache

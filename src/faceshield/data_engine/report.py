@@ -50,7 +50,7 @@ class ReportConfig(Config):
 def report(dialogues: str | Path, out: str | Path, config: ReportConfig | None = None) -> dict[str, Any]:
     """Writes the card `out`, `out` with .json, and the sample sheet if asked; returns the numbers.
 
-    What stages left out is counted from all `*.rejects.jsonl` beside the dialogues.
+    What stages left out is counted from all `*.rejects.jsonl` beside the dialogues, and `prepare`'s `rejects.jsonl`.
 
     Raises:
         RecordError, FileNotFoundError: the dialogues cannot be read.
@@ -61,7 +61,7 @@ def report(dialogues: str | Path, out: str | Path, config: ReportConfig | None =
     check_not_read([out, out.with_suffix(".json")], [dialogues])
     if out.is_file() and MARK not in out.read_text(encoding="utf-8", errors="replace"):
         raise ValueError(f"{out} is no card of a data set — expected a new file — give --out, or remove it")
-    files = sorted(dialogues.parent.glob("*.rejects.jsonl"))
+    files = sorted(dialogues.parent.glob("*rejects.jsonl"))
     counted = _Counts(config.examples)
     for row in iter_jsonl(dialogues, Dialogue):
         counted.add(row)
@@ -114,9 +114,10 @@ class _Counts:
         self.table[kind, row.task] += 1
         self.pictures.add(row.image)
         self.contradicting += bool(contradictions(row))
-        for turn in row.conversations[::2]:
-            self.questions[row.task][turn.value.removeprefix("<image>\n")][bool(row.meta.get("is_attack"))] += 1
-        self.answers[row.task] += [turn.value for turn in row.conversations[1::2]]
+        texts = row.texts
+        for question in texts[::2]:
+            self.questions[row.task][question][bool(row.meta.get("is_attack"))] += 1
+        self.answers[row.task] += texts[1::2]
         if isinstance(row.meta.get("similarity"), float):
             self.similarities.append(row.meta["similarity"])
         if len(self.examples[row.task]) < self.wanted and all(_kind(one) != kind for one in self.examples[row.task]):
@@ -158,7 +159,7 @@ def _rejects(files: Sequence[Path]) -> dict[str, dict[str, int]]:
         with path.open(encoding="utf-8") as lines:
             rows = [json.loads(line) for line in lines if line.strip()]
         names = Counter(str(row.get("filter") or row.get("reason")) for row in rows)  # `prepare` has reasons alone
-        found[path.name.removesuffix(".rejects.jsonl")] = dict(names.most_common())
+        found[path.name.removesuffix("rejects.jsonl").rstrip(".") or "prepare"] = dict(names.most_common())
     return found
 
 
@@ -229,7 +230,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
 
 
 def _cell(text: str) -> str:
-    return text.removeprefix("<image>\n").replace("|", "\\|").replace("\n", " ")
+    return text.replace("|", "\\|").replace("\n", " ")
 
 
 def _sheet(dialogues: Path, path: Path, count: int) -> None:

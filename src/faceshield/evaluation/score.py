@@ -3,7 +3,7 @@
 Use: ``score(read_jsonl("predictions.jsonl", Prediction), threshold=threshold, rng=np.random.default_rng(0))``.
 
 An answer that cannot be read, and a picture that got none, count as errors in every metric and have rates of
-their own. Rates are in 0..1. Counted rates carry Wilson intervals; AUC, EER, AP, F1, BLEU and the like a
+their own. Rates are in 0..1. Counted rates carry Wilson intervals; AUC, AP, F1, BLEU and the like a
 bootstrap over people (where nobody is named over recordings, else over pictures); HTER, ACER, EER and the operating points the
 wider of the two kinds, as the bootstrap of few errors is too narrow. EER, AUC and APCER@BPCER describe the ranking of the
 scores on the scored set itself: no threshold of theirs is used for anything else.
@@ -47,13 +47,12 @@ from faceshield.evaluation.metrics.pad import (
 from faceshield.evaluation.metrics.text import TOKENIZER, TextScores
 from faceshield.evaluation.threshold import Threshold
 from faceshield.records import Prediction
-from faceshield.taxonomy import BONAFIDE, PRESENTATION_TYPES, TAXONOMY, describe
+from faceshield.taxonomy import BONAFIDE, PRESENTATION_TYPES, TAXONOMY, UNTYPED, describe
 
 FORMAT = 1
 REPEATS = 1000
 LIMITS = (1, 5, 10)  # percent; of APCER@BPCER and BPCER@APCER
 IOUS = (40, 50)  # percent
-UNKNOWN_TYPE = "unknown"
 _KNOWN = ("dataset", "presentation_type", "original_label", "subject", "video")  # of a truth, by which rows can be grouped
 
 Rows = Sequence[Prediction]
@@ -376,12 +375,12 @@ def _attacks(rows: Rows) -> BoolArray:
 
 
 def _types(rows: Rows) -> list[str]:
-    return [row.truth.presentation_type or UNKNOWN_TYPE for row in rows]
+    return [row.truth.presentation_type or UNTYPED for row in rows]
 
 
 def _species(rows: Rows) -> list[str]:
     """Of each row the presentation attack instrument species (ISO/IEC 30107-3), as far as the data set's own label tells it."""
-    return [f"{kind}/{row.truth.original_label or UNKNOWN_TYPE}" for kind, row in zip(_types(rows), rows, strict=True)]
+    return [f"{kind}/{row.truth.original_label or 'unknown'}" for kind, row in zip(_types(rows), rows, strict=True)]
 
 
 def _notes(result: Section) -> list[str]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from .tensor_files import TensorFolder, WeightsError, refuse_pickles
+from .tensor_files import TensorFolder, WeightsError, read_json, refuse_pickles
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -108,7 +108,7 @@ def write_adapter(adapted: PeftModel, folder: Path, base: str) -> None:
     config.base_model_name_or_path = base
     config.save_pretrained(folder)
     path = folder / ADAPTER_CONFIG
-    values = {**json.loads(path.read_text(encoding="utf-8")), "base_fingerprint": fingerprint(adapted)}
+    values = {**read_json(path), "base_fingerprint": fingerprint(adapted)}
     path.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
@@ -156,9 +156,7 @@ def read_adapter(model: FaceShieldForConditionalGeneration, folder: str | Path, 
 def read_settings(folder: Path) -> dict[str, Any]:
     """`adapter_config.json`."""
     path = folder / ADAPTER_CONFIG
-    if not path.is_file():
-        raise FileNotFoundError(f"no {path} — expected an adapter folder that faceshield saved — copy the file in")
-    settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    settings = read_json(path)
     if settings.get("peft_type") != "LORA":
         raise ValueError(f"{path}: peft_type {settings.get('peft_type')!r} — expected 'LORA' — merge others with peft")
     return settings

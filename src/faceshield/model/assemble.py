@@ -24,7 +24,7 @@ from .checkpoint import quiet, resolve_model
 from .configuration_faceshield import FaceShieldConfig
 from .modeling_faceshield import FaceShieldForConditionalGeneration
 from .processing_faceshield import FaceShieldProcessor
-from .tensor_files import Renames, TensorFolder, WeightsError, refuse_pickles
+from .tensor_files import Renames, TensorFolder, WeightsError, read_json, refuse_pickles
 
 SIGLIP = "google/siglip-so400m-patch14-384"
 PHI3 = "microsoft/Phi-3-mini-4k-instruct"
@@ -213,7 +213,7 @@ def _merge_lora(parts: _Parts, folder: Path, tower: Tower) -> None:
     """Adds a LoRA folder's product to the language model, and takes its whole tensors (projector, perhaps the tower)."""
     refuse_pickles(folder, "adapter_model")
     refuse_pickles(folder, "non_lora_trainables")
-    settings = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    settings = read_json(folder / "adapter_config.json")
     scale = settings["lora_alpha"] / (settings["r"] ** 0.5 if settings.get("use_rslora") else settings["r"])
     for key in ("use_dora", "fan_in_fan_out", "rank_pattern", "alpha_pattern"):
         if settings.get(key):
@@ -246,22 +246,15 @@ def _merge_lora(parts: _Parts, folder: Path, tower: Tower) -> None:
 # -- configs and tokenizers ------------------------------------------------------------------------------------------------
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise FileNotFoundError(f"no {path} — expected a model folder as published — copy the file in")
-    values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return values
-
-
 def _config(
     siglip: Path, language: Path, parts: _Parts, tokenizer: PreTrainedTokenizerBase, image_id: int, values: dict[str, Any]
 ) -> FaceShieldConfig:
-    kind = _read_json(siglip / "config.json").get("model_type")
+    kind = read_json(siglip / "config.json").get("model_type")
     if kind != "siglip":
         raise ValueError(f"{siglip}: model_type {kind!r} — expected 'siglip', both towers in one model — give such a folder")
     with quiet():
         towers: Any = SiglipConfig.from_pretrained(siglip, local_files_only=True)
-    phi3 = _read_json(language / "config.json")
+    phi3 = read_json(language / "config.json")
     if "phi3" not in str(phi3.get("model_type")):  # Bunny calls its own "bunny-phi3"
         raise ValueError(f"{language}: model_type {phi3.get('model_type')!r} — expected Phi-3 — give such a folder")
     known = {field.name for field in dataclasses.fields(Phi3Config)} | {"rope_theta", "rope_scaling"}

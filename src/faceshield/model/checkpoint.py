@@ -30,7 +30,7 @@ from .configuration_faceshield import FaceShieldConfig
 from .drafts import DRAFTS_FILE, Drafts
 from .modeling_faceshield import FaceShieldForConditionalGeneration
 from .processing_faceshield import SYSTEM, FaceShieldProcessor
-from .tensor_files import TensorFolder
+from .tensor_files import TensorFolder, read_json
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -373,7 +373,7 @@ def _check_files(directory: Path, base: Path) -> None:
     for name in ("config.json", "processor_config.json", "tokenizer.json"):
         if not (directory / name).is_file():
             raise FileNotFoundError(f"{directory}: no {name} — expected a folder that faceshield saved — copy the file in")
-    kind = json.loads((directory / "config.json").read_text(encoding="utf-8")).get("model_type")
+    kind = read_json(directory / "config.json").get("model_type")
     if kind != FaceShieldConfig.model_type:
         raise ValueError(f"{directory}: model_type {kind!r} — expected {FaceShieldConfig.model_type!r} — give its folder")
     TensorFolder(base)  # every file there and whole
@@ -422,7 +422,7 @@ def read_info(directory: str | Path) -> CheckpointInfo:
         return CheckpointInfo()
     try:
         return CheckpointInfo(**json.loads(path.read_text(encoding="utf-8")))
-    except (TypeError, json.JSONDecodeError) as error:
+    except (TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"{path}: {error} — expected the keys of CheckpointInfo — correct the file") from error
 
 

@@ -84,7 +84,7 @@ class Reading:
         processor: its processor.
         features, joint: (B, T, Dv) each, of `model.encode_images`; `joint` may be None where PVTM is off.
         seeds: (B,) of PVTM at inference; None = `pvtm_seed` for every picture, so that the same picture masks the same tokens.
-        kept: (B, N) indices in rising order of the vision tokens that the language model gets to read, at the positions
+        kept: (B, kept) indices in rising order of the vision tokens that the language model gets to read, at the positions
             that they have among all T; None = all.
         drafts: guesses of how answers go on; None = none, a step a token. Answers are the same.
 

@@ -28,6 +28,24 @@ class WeightsError(ValueError):
     """Weights that cannot be used; the message lists every fault."""
 
 
+def read_json(file: Path) -> dict[str, Any]:
+    """A settings file of a model's folder.
+
+    Raises:
+        WeightsError: cut off, or no object.
+        FileNotFoundError: not there.
+    """
+    if not file.is_file():
+        raise FileNotFoundError(f"no {file} — expected it in a model's folder — copy or download it")
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise WeightsError(f"{file}: {error} — expected whole JSON — copy or download the file again") from error
+    if not isinstance(values, dict):
+        raise WeightsError(f"{file}: a {type(values).__name__} — expected an object — copy or download the file again")
+    return values
+
+
 @contextmanager
 def opened(file: Path) -> Iterator[Any]:
     """A safetensors file; a broken one is named with its size.
@@ -80,7 +98,9 @@ class TensorFolder:
         self.folder = Path(folder)
         index, single = self.folder / f"{stem}.safetensors.index.json", self.folder / f"{stem}.safetensors"
         if index.is_file():
-            named: dict[str, str] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+            named: dict[str, str] = read_json(index).get("weight_map", {})
+            if not named:
+                raise WeightsError(f"{index}: no weight_map — expected the shard of every tensor — download the file again")
             files = {self.folder / name for name in named.values()}
         elif single.is_file():
             named, files = {}, {single}

@@ -38,7 +38,7 @@ def measure(
     criterion: str = "eer",
     system: str,
     asked: Mapping[str, Any] | None = None,
-    store: bool = True,
+    store: bool = False,
     told: Mapping[str, Any] | None = None,
     references: Sequence[Path] = (),
     meteor: bool = False,
@@ -56,7 +56,7 @@ def measure(
         criterion: of the threshold, see `choose_threshold`.
         system: name of the checkpoint in the predictions' record; another system's predictions are not gone on with.
         asked: how a model that nobody trained here is asked, further arguments of `load_model`; then words alone decide.
-        store: whether a threshold that was chosen is written into the checkpoint; told: what is kept with it.
+        store: whether a threshold that was chosen is written into the checkpoint, then a folder; told: what is kept with it.
         references: dialogues of the test pictures, see `predict`; meteor: see `score`.
         seed: of the bootstrap.
         progress: see `Progress`.

@@ -240,7 +240,8 @@ def _metrics(config: SweepConfig, run: Run, tell: Report) -> dict[str, Any]:
 
     return measure(
         run.checkpoint, scores, test=config.test, dev=config.dev, tasks=config.tasks, criterion=config.criterion,
-        references=config.references, meteor=config.meteor, system=f"{run.variant}/seed-{run.seed}", progress=progress,
+        references=config.references, meteor=config.meteor, system=f"{run.variant}/seed-{run.seed}", store=True,
+        progress=progress,
     )  # fmt: skip
 
 

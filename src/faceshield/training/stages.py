@@ -174,9 +174,7 @@ def _prepared(config: StageConfig) -> Trainee:
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
     model.model.multi_modal_projector.float()  # of an adapter too: the copy that is not trained says what goes into it
-    # A folder by its whole path: the adapter is loaded from anywhere.
-    init = str(path.resolve()) if config.init != "tiny" and Path(config.init).is_dir() else config.init
-    return Trainee(checkpoint, model, trained, base_name(checkpoint.path) if goes_on else init)
+    return Trainee(checkpoint, model, trained, base_name(checkpoint.path) if goes_on else config.init)
 
 
 def _configure(model: Any, processor: Any, config: StageConfig) -> None:

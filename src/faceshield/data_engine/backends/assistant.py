@@ -64,7 +64,7 @@ class Assistant:
         return found[:count]
 
     def rewrite(self, dialogue: Dialogue, count: int, *, seed: int) -> list[Pair]:
-        question, answer = prompts.first_pair(dialogue)
+        question, answer = dialogue.texts[:2]
         truth = known_truth(dialogue)
         found: list[Pair] = []
         said = {_normal(question + answer)}

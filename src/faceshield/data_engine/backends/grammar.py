@@ -44,8 +44,8 @@ class GrammarBackend:
     def rewrite(self, dialogue: Dialogue, count: int, *, seed: int) -> list[Pair]:
         """New wordings of the same truth: the cues and the scene come from the dialogue's `meta`."""
         sample = sample_of(dialogue)
-        first = [turn.value.removeprefix("<image>\n") for turn in dialogue.conversations[:2]]
-        return self._draw(sample, dialogue.task, count, _generator(seed, dialogue.id, "rewrite"), {Pair(*first)}, strict=True)
+        said = {Pair(*dialogue.texts[:2])}
+        return self._draw(sample, dialogue.task, count, _generator(seed, dialogue.id, "rewrite"), said, strict=True)
 
     def judge(self, dialogue: Dialogue) -> Judgement:
         """What a grammar can judge: whether the task can read the answer, and whether it agrees with the label."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from faceshield.data_engine.contradictions import contradictions
 from faceshield.data_engine.review.queue import Decision, ReviewQueue, edited
-from faceshield.data_engine.stage import rejects_path
+from faceshield.data_engine.stage import rejected, rejects_path
 from faceshield.provenance import write_json_atomic, write_run
 from faceshield.records import Dialogue, iter_jsonl, rebase_image, write_jsonl
 
@@ -123,7 +123,7 @@ def _accepted(dialogue: Dialogue, votes: Sequence[Decision], counts: Counter[str
 
 def _reject(dialogue: Dialogue, votes: Sequence[Decision]) -> dict[str, Any]:
     said = "; ".join(f"{vote.reviewer}: {vote.verdict}{f' ({vote.note})' if vote.note else ''}" for vote in votes)
-    return {"id": dialogue.id, "filter": "review", "reason": said, "dialogue": dialogue.model_dump(mode="json", by_alias=True)}
+    return rejected(dialogue, "review", said)
 
 
 def agreement(decided: dict[int, list[Decision]]) -> list[Agreement]:

@@ -21,7 +21,7 @@ from pydantic import Field
 
 from faceshield.config import Config
 from faceshield.provenance import file_sha256
-from faceshield.records import Dialogue, RecordError, Turn, read_jsonl
+from faceshield.records import Dialogue, RecordError, conversation, read_jsonl
 
 Verdict = Literal["accept", "reject"]
 
@@ -361,11 +361,7 @@ def edited(dialogue: Dialogue, turns: Sequence[str]) -> Dialogue:
         )
     if any("<image>" in text for text in given):
         raise ValueError(f"edit of {dialogue.id!r}: has '<image>' in a text — expected it once, before the first — remove it")
-    values = [f"<image>\n{given[0]}", *given[1:]]
-    conversations = [
-        Turn(speaker=turn.speaker, value=value) for turn, value in zip(dialogue.conversations, values, strict=True)
-    ]
-    return dialogue.model_copy(update={"conversations": conversations})
+    return dialogue.model_copy(update={"conversations": conversation(given)})
 
 
 def _named(reviewer: str) -> str:

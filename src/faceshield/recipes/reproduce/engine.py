@@ -334,7 +334,7 @@ class Reproduction:
 
         def work() -> None:
             measure(
-                model, out, test=test, dev=dev, tasks=tasks, system=what, asked=asked, store=False,
+                model, out, test=test, dev=dev, tasks=tasks, system=what, asked=asked,
                 references=references, meteor=self.meteor,
             )  # fmt: skip
 
