@@ -18,7 +18,7 @@ PYTHON=${PYTHON:-$([ -x .venv/bin/python ] && echo .venv/bin/python || echo pyth
 
 train() { # STAGE ACCUMULATE-ON-ONE-GPU key=value…
   local stage=$1 accumulate=$(( $2 / GPUS ))
-  [ $(( accumulate * GPUS )) -eq "$2" ] || { echo "GPUS=$GPUS: expected a divisor of $2, for the paper's global batches" >&2; exit 2; }
+  [ $(( accumulate * GPUS )) -eq "$2" ] || { echo "GPUS=$GPUS: expected a divisor of $2, for Bunny's global batches" >&2; exit 2; }
   shift 2
   [ -e "$OUT/$stage/run.json" ] && { echo "== $stage: done before"; return; }
   local launch=("$PYTHON" -m faceshield)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -312,10 +313,11 @@ class FaceShieldPredictor:
     def export_onnx(self, file: str | Path) -> Path:
         """Write the fixed questions' scores as one ONNX graph: outputs "coarse" (B, 2), bona fide first, and "fine" (B, 12).
 
-        Threshold, names of the types, picture and crop sides are in the file's metadata; docs/onnx.md says what goes in.
+        Threshold and its origin, names of the types, picture and crop sides are in the file's metadata; docs/onnx.md says what
+        goes in.
 
         Raises:
-            ValueError: PVTM masks at inference, or not all tokens are read.
+            ValueError: PVTM masks at inference, or not all tokens are read; or the threshold was chosen so, and is another's.
             ModuleNotFoundError: without the extra `onnx`.
         """
         from faceshield.model.onnx import export_scorer
@@ -324,8 +326,16 @@ class FaceShieldPredictor:
             raise ValueError("PVTM's masks are on at inference — expected off: the graph has none — load with pvtm='off'")
         if self.keep_tokens is not None:
             raise ValueError(f"keep_tokens {self.keep_tokens} — expected None: the graph reads every token — load without it")
+        others = made_otherwise(self.settings, self.chosen_with, ("keep_tokens", "pvtm"))
+        if others:
+            chosen = ", ".join(f"{name} {wanted}" for name, (_, wanted) in others.items())
+            raise ValueError(
+                f"the threshold was chosen with {chosen} — expected one of the graph's scores, of every token, unmasked — "
+                "choose one (faceshield calibrate, or train threshold), or load with threshold=…"
+            )
         metadata = {
             "threshold": repr(self.threshold),
+            "threshold_source": json.dumps(dict(self.chosen_with)),
             "types": ", ".join(FINE.templates),
             "image_size": str(self.processor.image_size),
             "crop_side": str(self.crop_side or ""),

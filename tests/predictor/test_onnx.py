@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -103,6 +104,14 @@ def test_the_preprocessing_is_what_the_document_says(shield: FaceShieldPredictor
     assert np.abs(found[1] - savp[0].numpy()).max() < 1e-6
 
 
+def test_a_threshold_of_other_scores_is_not_exported(make_shield: Callable[..., FaceShieldPredictor], tmp_path: Path) -> None:
+    for chosen, told in ({"keep_tokens": "8"}, "keep_tokens 8"), ({"pvtm": "paper"}, "pvtm paper"):
+        shield = make_shield()
+        shield.chosen_with = {"dataset": "dev", **chosen}
+        with pytest.raises(ValueError, match=f"the threshold was chosen with {told} — expected one of the graph's scores"):
+            shield.export_onnx(tmp_path / "scorer.onnx")
+
+
 def test_without_the_extra_the_line_to_type_is_said(
     shield: FaceShieldPredictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -154,6 +163,7 @@ def test_onnx_runtime_gives_the_same_scores(
     session = runtime.InferenceSession(file)
     names = [one.name for one in session.get_inputs()]
     metadata = session.get_modelmeta().custom_metadata_map
+    assert json.loads(metadata["threshold_source"]) == dict(shield.chosen_with)
     assert float(metadata["threshold"]) == shield.threshold and len(metadata["types"].split(", ")) == 12
     pictures = crops(face_photo)
     for some in (pictures[:1], pictures):

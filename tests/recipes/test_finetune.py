@@ -89,6 +89,7 @@ def test_a_folder_to_an_adapter_and_a_report(
     judged = [row for row in predictions if row.bonafide_score is not None]
     wrong = [row for row in judged if (row.bonafide_score < shield.threshold) != row.truth.is_attack]
     assert page.count("(threshold ") == len(wrong) and "Who is shown" not in page
+    assert "looks twice" not in page, "this one has not learnt to"
     path = Path(judged[0].image)
     report = shield.detect(path if path.is_absolute() else tmp_path / "out/scores/after" / path, face="whole")
     assert report.bonafide_score == pytest.approx(judged[0].bonafide_score, abs=1e-5)

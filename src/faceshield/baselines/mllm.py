@@ -1,4 +1,4 @@
-"""General multimodal language models, asked without training: LLaVA, Qwen-VL, Bunny … (paper §5.3, Tables 1-5, "zero-shot").
+"""General multimodal language models, asked without training: LLaVA, Qwen-VL … (paper §5.3, Tables 1, 3-5, "zero-shot").
 
 As in the paper (§5.3.2, of the fine task) the twelve presentation types are put into the prompt. Paper is silent: the words of
 its prompts; these are our own.

@@ -25,7 +25,7 @@ class AugmentConfig(Config):
     """How much is added.
 
     Attributes:
-        pairs: new pairs per dialogue; the paper's two.
+        pairs: new pairs per dialogue; two, as in the paper's figure.
         backend: who writes them.
     """
 

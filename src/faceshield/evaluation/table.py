@@ -129,7 +129,7 @@ def _detection(groups: Sequence[tuple[str, Metrics]]) -> Grid:
             rows.append([name, "score, no threshold", NONE, NONE, NONE, *own])
     header = ["Method", "decided by", "APCER(%) worst type ↓", "BPCER(%) ↓", "ACER(%) ↓"]
     header += ["EER(%) ↓", "AUC(%) ↑", "calibration error(%) ↓"]
-    return Grid("Presentation attack detection (ISO/IEC 30107-3)", header, rows)
+    return Grid("Presentation attack detection, after ISO/IEC 30107-3; worst: by type", header, rows)
 
 
 def _operating_points(groups: Sequence[tuple[str, Metrics]]) -> Grid:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from .modeling_faceshield import FaceShieldForConditionalGeneration
 
-# Phi-3's linears are fused: these four are "every transformer block" (§5.2).
+# Phi-3's linears are fused: these four are "every transformer block" (§4.3).
 LORA_TARGETS = r".*language_model\..*\.(qkv_proj|o_proj|gate_up_proj|down_proj)"
 PROJECTOR = "multi_modal_projector"
 ADAPTER_CONFIG, ADAPTER_STEM = "adapter_config.json", "adapter_model"

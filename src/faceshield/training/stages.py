@@ -1,6 +1,6 @@
 """The paper's two stages (§4.3) on one path: `pretrain` trains the projector, `sft` that and LoRA on the language model.
 
-The towers are frozen in both, so their features may be computed once. Loss: next token, on the answers only (§4.3).
+The towers are frozen in both, so their features may be computed once. Loss: next token (§4.3), on the answers only (Bunny).
 One process or, under `torchrun`, many (DDP, or FSDP2 with `fsdp`).
 Use: `faceshield train configs/train/tiny-sft.yaml init=pretrain dialogues=[dialogues.jsonl] out=sft`.
 """
@@ -194,6 +194,11 @@ def _configure(model: Any, processor: Any, config: StageConfig) -> None:
         raise ValueError(
             "pvtm_ranking shuffled_prompt with batch_size 1 — expected at least 2, for a row is ranked by another's "
             "question — raise batch_size and lower accumulate"
+        )
+    if checked.pvtm_space == "llm_embed" and processor.prompt_tokenizer.get_vocab() != processor.tokenizer.get_vocab():
+        raise ValueError(
+            f"pvtm_space llm_embed, but {config.init} has a prompt tokenizer of its own — expected one tokenizer, for prompts "
+            "are looked up in the language model's embeddings — choose another space"
         )
     for name, value in config.processor.items():
         setattr(processor, name, value)

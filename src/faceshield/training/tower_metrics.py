@@ -34,7 +34,7 @@ def tower_figures(found: Mapping[str, NDArray[Any]], names: Sequence[str]) -> di
         "hter": None if apcer is None or bpcer is None else (apcer + bpcer) / 2,
         "apcer": apcer,
         "bpcer": bpcer,
-        "box_50": share(found["iou"][has_box] > 0.5),
+        "box_50": share(found["iou"][has_box] >= 0.5),
         "pvtm_top": share(found["top_inside"][has_box]),
         "pvtm_base": share(found["base_inside"][has_box]),
         "cue_precision": share(found["cues"][found["cues_named"]]),

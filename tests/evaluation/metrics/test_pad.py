@@ -14,7 +14,7 @@ from faceshield.evaluation.metrics.pad import (
     error_rates,
 )
 
-CASES = 120
+CASES = 250
 
 
 def cases(seed: int = 0):
