@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -14,7 +14,9 @@ def faithfulness(
     predictions: Annotated[Path, typer.Argument(help="A predictions.jsonl of the same model, with its localization.")],
     model: Annotated[str, typer.Option(help="As for predict.")] = "tiny",
     out: Annotated[Path, typer.Option(help="Where to write; a file begun earlier is continued.")] = Path("deletions.jsonl"),
-    hide: Annotated[str, typer.Option(help="boxes (of its localization), or tokens (those that PVTM ranks first).")] = "boxes",
+    hide: Annotated[
+        Literal["boxes", "tokens"], typer.Option(help="boxes (of its localization), or tokens (those that PVTM ranks first).")
+    ] = "boxes",
     controls: Annotated[int, typer.Option(min=1, help="Random areas a picture.")] = 4,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many pictures.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the random areas and the bootstrap.")] = 0,
@@ -44,7 +46,7 @@ def faithfulness(
             asker,
             out,
             seed=seed,
-            hide=hide,  # type: ignore[arg-type]
+            hide=hide,
             controls=controls,
             limit=limit,
             system=model,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -34,7 +34,8 @@ def predict(
         typer.Option(help="whole: pictures are face crops; detect: find the face first, as inspect does; scores only."),
     ] = "whole",
     pvtm: Annotated[
-        str | None, typer.Option(help="off, or paper: tokens are masked at inference too. Default: as the checkpoint says.")
+        Literal["off", "paper"] | None,
+        typer.Option(help="off, or paper: tokens are masked at inference too. Default: as the checkpoint says."),
     ] = None,
     pvtm_seed: Annotated[
         int | None, typer.Option(min=0, help="Of that masking; over several of them the paper's figures have their ±.")
@@ -55,7 +56,7 @@ def predict(
     api_key_env: KeyEnv = None,
     concurrency: Annotated[int | None, typer.Option(min=1, help="Calls in flight at an endpoint at most. Default: 8.")] = None,
     prompt: Annotated[
-        str | None,
+        Literal["zero-shot", "plain"] | None,
         typer.Option(help="zero-shot: the 12 types are told (general models' default); plain: the tasks' questions (ours)."),
     ] = None,
     settings: Annotated[
