@@ -15,7 +15,7 @@ from faceshield.model import (
     build_tiny,
     train_tokenizer,
 )
-from faceshield.model.checkpoint import TINY_SYSTEM
+from faceshield.model.build import TINY_SYSTEM
 
 TEXTS = [
     f"{TINY_SYSTEM} USER: ASSISTANT:",

@@ -23,7 +23,8 @@ from faceshield.cli import app
 from faceshield.evaluation import score
 from faceshield.model import is_adapter, read_info
 from faceshield.predictor import FaceShieldPredictor
-from faceshield.recipes.finetune import MOST_OFTEN, FinetuneConfig, _apart, _evened, _shared_tasks, defaults, finetune, verdict
+from faceshield.recipes.finetune import MOST_OFTEN, FinetuneConfig, _evened, _shared_tasks, defaults, finetune
+from faceshield.recipes.finetune_report import _apart, verdict
 from faceshield.records import Dialogue, Prediction, Sample, read_jsonl, write_jsonl
 from faceshield.training.settings import StageConfig
 

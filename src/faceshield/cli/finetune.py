@@ -35,8 +35,9 @@ def finetune(
     from faceshield.cli.train import print_row
     from faceshield.config import read_override
     from faceshield.evaluation.table import table
-    from faceshield.recipes.finetune import FinetuneConfig, verdict
+    from faceshield.recipes.finetune import FinetuneConfig
     from faceshield.recipes.finetune import finetune as run
+    from faceshield.recipes.finetune_report import verdict
 
     config = FinetuneConfig.of(
         folder=photos, out=out, init=model, face=face, criterion=criterion, seed=seed,

@@ -6,12 +6,11 @@ Use: `from faceshield.model import load, resolve_model`, then `checkpoint = load
 from __future__ import annotations
 
 from .adapter import attach, detach
+from .build import build, build_tiny
 from .checkpoint import (
     Checkpoint,
     CheckpointInfo,
     base_name,
-    build,
-    build_tiny,
     checkpoint_hash,
     count_parameters,
     is_adapter,

@@ -1,4 +1,4 @@
-"""Checkpoints: build, save and load a model with its processor and its threshold, find one by name.
+"""Checkpoints: save and load a model with its processor and its threshold, find one by name.
 
 A checkpoint is a folder: config.json, *.safetensors, the processor's files, faceshield.json (its info), and guesses of how
 its answers go on, if it has any (`drafts`). With an adapter's safetensors in the place of the model's it says what its base
@@ -8,7 +8,6 @@ Use: `checkpoint = load(resolve_model("tiny"))`, then `checkpoint.model`, `.proc
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import math
@@ -22,14 +21,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
 from .adapter import ADAPTER_CONFIG, ADAPTER_STEM, PROJECTOR, read_adapter, read_settings, write_adapter
 from .configuration_faceshield import FaceShieldConfig
 from .drafts import DRAFTS_FILE, Drafts
 from .modeling_faceshield import FaceShieldForConditionalGeneration
-from .processing_faceshield import SYSTEM, FaceShieldProcessor
+from .processing_faceshield import FaceShieldProcessor
 from .tensor_files import TensorFolder, read_json
 
 if TYPE_CHECKING:
@@ -43,39 +41,6 @@ _WEIGHT_FILES = ("model*.safetensors", "model.safetensors.index.json", f"{ADAPTE
 _RECORDS = (INFO_FILE, "run.json", "begun.json", "metrics.json", "state.safetensors")
 _TOKENIZERS = ("prompt_tokenizer", "tokenizer")
 FETCHED = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "*.md"]
-
-# The size of a tiny model from nothing; the shipped one's, which is older, is in its config.json.
-TINY: dict[str, Any] = {
-    "vision_config": {
-        "model_type": "faceshield_vision",
-        "hidden_size": 192,
-        "intermediate_size": 384,
-        "num_hidden_layers": 4,
-        "num_attention_heads": 3,
-        "image_size": 192,
-        "patch_size": 16,
-        "stem": "resnet",
-        "stem_channels": [32, 32, 96, 192],
-        "stem_blocks": [0, 2, 2, 2],
-    },
-    "prompt_config": {
-        "hidden_size": 192,
-        "intermediate_size": 384,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 6,
-        "max_position_embeddings": 64,
-    },
-    "text_config": {
-        "hidden_size": 192,
-        "intermediate_size": 512,
-        "num_hidden_layers": 4,
-        "num_attention_heads": 6,
-        "max_position_embeddings": 1024,
-        "original_max_position_embeddings": 1024,
-        "sliding_window": None,
-    },
-}
-TINY_SYSTEM = "A chat between a user and an assistant."
 
 
 @dataclass(frozen=True)
@@ -147,57 +112,6 @@ class Checkpoint:
                 f"{self.path}: no threshold stored — expected one in {INFO_FILE}, chosen on a development set — {again}"
             )
         return info.threshold
-
-
-def build(
-    values: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase, *, seed: int = 0, system: str | None = None
-) -> tuple[FaceShieldForConditionalGeneration, FaceShieldProcessor]:
-    """A new model with random weights, and its processor.
-
-    Args:
-        values: Keyword values of `FaceShieldConfig`; the vocabulary and the ids of end, pad and image tokens are filled in
-            from the tokenizer.
-        tokenizer: With an `<image>` token; both text towers use it.
-        seed: Of the weights; the global generator is left as it was.
-        system: The processor's system sentence; None = Bunny's.
-    """
-    filled: dict[str, Any] = copy.deepcopy(dict(values))
-    pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-    ids = {"bos_token_id": None, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": pad}
-    for name in ("text_config", "prompt_config"):
-        filled[name] = {"vocab_size": len(tokenizer), **ids, **(filled.get(name) or {})}
-    filled.setdefault("image_token_id", tokenizer.convert_tokens_to_ids("<image>"))
-    config = FaceShieldConfig(**filled)
-    processor = FaceShieldProcessor(
-        tokenizer,
-        image_size=config.vision_config.image_size,
-        patch_size=config.vision_config.patch_size,
-        use_savp=config.use_savp,
-        system=SYSTEM if system is None else system,
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = FaceShieldForConditionalGeneration(config)
-    return model, processor
-
-
-def build_tiny(
-    tokenizer: PreTrainedTokenizerBase, *, seed: int = 0, **overrides: Any
-) -> tuple[FaceShieldForConditionalGeneration, FaceShieldProcessor]:
-    """The toy-size model with random weights, and its processor.
-
-    Args:
-        tokenizer: See `tokenizer.train_tokenizer`.
-        seed: Of the weights.
-        overrides: Values of `FaceShieldConfig` in the place of `TINY`'s; a sub-config's dict is merged into TINY's.
-    """
-    values = copy.deepcopy(TINY)
-    for name, value in overrides.items():
-        values[name] = {**values[name], **value} if isinstance(values.get(name), dict) else value
-    model, processor = build(values, tokenizer, seed=seed, system=TINY_SYSTEM)
-    # Short sequences run forward and backward faster in plain attention than in the fused one, on CPUs.
-    model.set_attn_implementation({"vision_config": "eager", "prompt_config": "eager", "text_config": "sdpa"})
-    return model, processor
 
 
 def save(

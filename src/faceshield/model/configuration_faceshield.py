@@ -1,6 +1,6 @@
 """FaceShield's configuration (paper §4): SigLIP, prompt tower, projector, Phi-3, and PVTM's options.
 
-The defaults are the paper's sizes (SigLIP-so400m-14-384, Phi-3-mini); `checkpoint.TINY` is the toy.
+The defaults are the paper's sizes (SigLIP-so400m-14-384, Phi-3-mini); `build.TINY` is the toy.
 Use: `FaceShieldConfig(pvtm_mask_ratio=0.0)` is the ablation "without PVTM".
 """
 
