@@ -132,6 +132,12 @@ def read_override(override: str) -> tuple[str, Any]:
         raise ConfigError([f"override {override!r} — its value is not YAML — quote it"]) from None
 
 
+def write_override(key: str, value: Any) -> str:
+    """ "a.b=c" of a key and a value, as `read_override` reads it."""
+    value = str(value) if isinstance(value, Path) else value
+    return f"{key}={yaml.safe_dump(value, default_flow_style=True, width=2**20).removesuffix('...' + chr(10)).strip()}"
+
+
 def _note_lines(node: yaml.Node | None, prefix: KeyPath, name: str, origin: dict[KeyPath, str], faults: list[str]) -> None:
     if isinstance(node, yaml.MappingNode):
         for key_node, value_node in node.value:

@@ -13,13 +13,14 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from faceshield.cli import app
+from faceshield.config import write_override
 from faceshield.data_engine import TASK_NAMES, generate_dialogues
 from faceshield.evaluation import score
 from faceshield.evaluation.repeats import collected, mean_std
 from faceshield.evaluation.table import _threshold, percent, table
 from faceshield.model import read_info
 from faceshield.provenance import begun
-from faceshield.recipes.sweep import Run, SweepConfig, _last_loss, _metrics, _train, override, plan, run_sweep
+from faceshield.recipes.sweep import Run, SweepConfig, _last_loss, _metrics, _train, plan, run_sweep
 from faceshield.records import Sample, write_jsonl
 from faceshield.training.settings import StageConfig
 from faceshield.training.watch import LOG_FILE
@@ -82,8 +83,12 @@ def test_a_training_too_short_for_a_log_has_no_loss(tmp_path: Path) -> None:
 
 
 def test_overrides_read_back() -> None:
-    assert override("a", 1e-5) == "a=1.0e-05" and override("a", True) == "a=true" and override("a", None) == "a=null"
-    assert override("a", Path("b c")) == "a=b c" and override("a", ["x", 1]) == "a=[x, 1]"
+    assert (
+        write_override("a", 1e-5) == "a=1.0e-05"
+        and write_override("a", True) == "a=true"
+        and write_override("a", None) == "a=null"
+    )
+    assert write_override("a", Path("b c")) == "a=b c" and write_override("a", ["x", 1]) == "a=[x, 1]"
 
 
 @pytest.mark.parametrize(
@@ -140,7 +145,7 @@ def run(*arguments: object) -> Result:
 
 
 def test_a_stage_repeated(sets: dict[str, Path], checkpoint: Path, tmp_path: Path) -> None:
-    given = [override(name, value) for name, value in SMALL.items() if name != "log_every"]
+    given = [write_override(name, value) for name, value in SMALL.items() if name != "log_every"]
     told = [f"init={checkpoint}", f"dialogues=[{sets['dialogues']}]", f"out={tmp_path / 'out'}", "seed=5", *given]
     result = run("pretrain", *told, "--repeat", 2, "--test", sets["test"], "--dev", sets["dev"], "log_every=1")
     assert result.exit_code == 0, result.output

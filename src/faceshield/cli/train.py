@@ -123,11 +123,11 @@ def _stage(config: Path, overrides: list[str]) -> str:
 
 def _sweep_of(stage: str, source: Path | None, given: list[str], **options: int | Path | list[str] | None) -> SweepConfig:
     """The sweep of a config: its own, or one stage repeated."""
-    from faceshield.config import read_override
-    from faceshield.recipes.sweep import SweepConfig, override
+    from faceshield.config import read_override, write_override
+    from faceshield.recipes.sweep import SweepConfig
     from faceshield.training.settings import StageConfig
 
-    told = [override(name, value) for name, value in options.items() if value is not None]
+    told = [write_override(name, value) for name, value in options.items() if value is not None]
     if stage == "sweep":
         return SweepConfig.load(source, [*given, *told])
     if stage not in ("pretrain", "sft"):
@@ -136,7 +136,7 @@ def _sweep_of(stage: str, source: Path | None, given: list[str], **options: int 
     entry = {key: value for key, value in map(read_override, given) if key not in ("init", "out", "seed")}
     entry |= {} if source is None else {"config": str(source)}
     values = {"init": one.init, "out": one.out, "seed": one.seed, "stages": {stage: entry}}
-    return SweepConfig.load(None, [*(override(name, value) for name, value in values.items()), *told])
+    return SweepConfig.load(None, [*(write_override(name, value) for name, value in values.items()), *told])
 
 
 def _sweep(config: SweepConfig) -> None:

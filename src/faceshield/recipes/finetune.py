@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from faceshield.config import Config
+from faceshield.config import Config, write_override
 from faceshield.data_engine.backends import BackendConfig
 from faceshield.data_engine.generate import GenerateConfig, generate
 from faceshield.datasets import DATASETS, PrepareConfig, prepare, rejects_path
@@ -31,7 +31,6 @@ from faceshield.provenance import begun, file_sha256, write_text_atomic
 from faceshield.recipes.finetune_report import report_lines, unnamed_people
 from faceshield.recipes.keep import SHARES, keep_best
 from faceshield.recipes.measure import METRICS_FILE, measure
-from faceshield.recipes.sweep import override
 from faceshield.records import Sample, iter_jsonl, read_jsonl
 from faceshield.tasks import COARSE, QUESTIONS, TASKS
 from faceshield.taxonomy import BONAFIDE, UNTYPED
@@ -297,7 +296,7 @@ def _stage(config: FinetuneConfig, dialogues: Path, rows: list[Sample]) -> Stage
         **config.settings,
         "stage": "sft", "init": config.init, "dialogues": [str(dialogues)], "out": config.out / "trained", "save": "adapter",
     }  # fmt: skip
-    return StageConfig.load(None, [override(name, value) for name, value in values.items()])
+    return StageConfig.load(None, [write_override(name, value) for name, value in values.items()])
 
 
 def _evened(rows: list[Sample]) -> dict[str, float]:

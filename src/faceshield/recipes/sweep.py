@@ -15,10 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import Field, field_validator, model_validator
 
-from faceshield.config import Config, Paths
+from faceshield.config import Config, Paths, write_override
 from faceshield.evaluation.development import check_apart
 from faceshield.evaluation.metrics.meteor import meteor_is_there
 from faceshield.evaluation.predict import dialogues_of
@@ -151,15 +150,9 @@ def plan(config: SweepConfig) -> Iterator[Run]:
                 own = {key: value for key, value in told.items() if key != "config"}
                 values = {"cache": config.out / "cache", **own, **config.settings, **changes}
                 values |= {"init": init, "out": folder / name, "seed": seed}
-                stages[name] = StageConfig.load(told.get("config"), [override(*item) for item in values.items()])
+                stages[name] = StageConfig.load(told.get("config"), [write_override(*item) for item in values.items()])
                 init = str(stages[name].out)
             yield Run(variant, seed, folder, stages)
-
-
-def override(key: str, value: Any) -> str:
-    """`key=value` as `Config.load` reads it."""
-    value = str(value) if isinstance(value, Path) else value
-    return f"{key}={yaml.safe_dump(value, default_flow_style=True, width=2**20).removesuffix('...' + chr(10)).strip()}"
 
 
 def _said(value: Any) -> str:

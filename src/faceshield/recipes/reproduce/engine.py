@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from faceshield.baselines import foreign_type
-from faceshield.config import read_yaml
+from faceshield.config import read_yaml, write_override
 from faceshield.model import count_parameters, resolve_model
 from faceshield.model.checkpoint import weights_folder
 from faceshield.provenance import begun, file_sha256
@@ -25,7 +25,7 @@ from faceshield.recipes.finetune import SMALL
 from faceshield.recipes.measure import METRICS_FILE, measure
 from faceshield.recipes.reproduce.bench import FOUNDATION, Bench, Protocol, Scale, Wording
 from faceshield.recipes.reproduce.paper import SYSTEMS, Entry, Row, System
-from faceshield.recipes.sweep import SweepConfig, override, run_sweep
+from faceshield.recipes.sweep import SweepConfig, run_sweep
 from faceshield.tasks import COARSE, FINE, REASONING, TASKS
 from faceshield.training.tower_config import TowersConfig
 
@@ -171,7 +171,7 @@ class Reproduction:
         return found
 
     def _pictures(self, scale: Mapping[str, Any]) -> int:
-        given = [override(*item) for item in {"out": self.out, **scale}.items()]
+        given = [write_override(*item) for item in {"out": self.out, **scale}.items()]
         return TowersConfig.load(self.configs / "train/tiny-towers.yaml", given).pictures
 
     # -- the foundation: D, and nothing else
@@ -219,9 +219,9 @@ class Reproduction:
         values = {"minutes": None, **scale, **values}
         own = {key: value for key, value in read_yaml(recipe).items() if key not in {*values, "out", "threads"}}
         self._begun(out, {**values, "recipe": own})
-        given = [override(key, value) for key, value in _plain(values | {"out": out, "threads": self.threads}).items()]
+        given = [write_override(key, value) for key, value in _plain(values | {"out": out, "threads": self.threads}).items()]
         if not config.startswith("train/tiny-lm"):
-            given.append(override("cache", self.out / "cache"))
+            given.append(write_override("cache", self.out / "cache"))
         self.step(name, out / "run.json", lambda: self.train(recipe, given))
 
     def _begun(self, folder: Path, settings: Mapping[str, Any]) -> None:
@@ -317,7 +317,7 @@ class Reproduction:
             raise NotAvailable("published weights that are not here; give them as --model NAME=FOLDER, or NAME=MODEL@ENDPOINT")
         model, endpoint = self.models[name]
         ours = endpoint is None and foreign_type(resolve_model(model)) is None  # Bunny, assembled: it has no settings
-        key = [override("api_key_env", self.api_key_env)] if endpoint and self.api_key_env else []
+        key = [write_override("api_key_env", self.api_key_env)] if endpoint and self.api_key_env else []
         asked = {"prompt": "zero-shot", "endpoint": endpoint, "settings": [] if ours else [*key, *self.settings]}
         return self._scored(f"{name} on {protocol.name}", model, scores, protocol, asked=asked, begun_with={"model": model})
 
