@@ -32,8 +32,11 @@ Picture = NDArray[np.uint8]
 def margin(shield: FaceShieldPredictor, rgb: Tensor) -> Tensor:
     """Log-probability of the bona fide answer less that of the attack answer; rgb (1, 3, H, W) in 0..255, with gradient."""
     processor, model = shield.processor, shield.model
-    side = processor.image_size
-    square = functional.interpolate(rgb, (side, side), mode="bicubic", antialias=True, align_corners=False).clamp(0, 255)
+    side, (height, width) = processor.image_size, rgb.shape[2:]
+    longer = max(height, width)
+    top, left = (longer - height) // 2, (longer - width) // 2
+    padded = functional.pad(rgb, (left, longer - width - left, top, longer - height - top), value=127.0)  # as the processor
+    square = functional.interpolate(padded, (side, side), mode="bicubic", antialias=True, align_corners=False).clamp(0, 255)
     pixels = processor.normalize(square[0].movedim(0, -1))[None]
     as_bytes = rgb.detach().round().clamp(0, 255).to(torch.uint8)[0].movedim(0, -1).numpy()
     second = processor.encode_image(as_bytes)[1]

@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--keep", type=int, nargs="+", default=[144, 72, 29])
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    shield = FaceShieldPredictor.from_pretrained(options.model)
+    shield = FaceShieldPredictor.from_pretrained(options.model, device="cpu")
     model, processor = shield.model, shield.processor
     samples = list(read_jsonl(options.samples, Sample))
     prompts = processor.encode_prompts(COARSE.question)

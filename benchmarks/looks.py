@@ -59,12 +59,13 @@ def see(shield: FaceShieldPredictor, sample: Sample, path: Path, looks: list[Loo
     scores = shield.score_many([shield._resized(np.ascontiguousarray(picture)) for picture in pictures])
     return Seen(
         sample,
-        {look: math.log(score / (1 - score)) for look, (score, _) in zip(looks, scores, strict=True)},
-        {
-            look: {name: math.log(chance) for name, chance in types.items()}
-            for look, (_, types) in zip(looks, scores, strict=True)
-        },
+        {look: _log(score) - _log(1 - score) for look, (score, _) in zip(looks, scores, strict=True)},
+        {look: {name: _log(chance) for name, chance in types.items()} for look, (_, types) in zip(looks, scores, strict=True)},
     )
+
+
+def _log(chance: float) -> float:
+    return math.log(max(chance, 1e-12))
 
 
 def line(seen: list[Seen], looks: list[Look]) -> str:

@@ -65,10 +65,19 @@ class Service:
         command = [sys.executable, "-m", "faceshield", "serve", "--model", model, "--port", "0", "--offline", *options]
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         assert self.process.stderr is not None
-        self.port = next(int(found[1]) for line in self.process.stderr if (found := re.search(r'127\.0\.0\.1:(\d+)"\]', line)))
+        said = ""
+        for said in self.process.stderr:
+            if found := re.search(r'127\.0\.0\.1:(\d+)"\]', said):
+                break
+        else:
+            raise RuntimeError(f"the service ended before it listened: {said.strip()}")
+        self.port = int(found[1])
         threading.Thread(target=self._swallow, daemon=True).start()
-        while self.get("/readyz")[0] != 200:
+        for _ in range(600):
+            if self.get("/readyz")[0] == 200:
+                return
             time.sleep(0.2)
+        raise RuntimeError("the service was not ready after two minutes")
 
     def _swallow(self) -> None:
         assert self.process.stderr is not None

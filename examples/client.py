@@ -42,11 +42,19 @@ def inspect(photo: Path, tasks: tuple[str, ...] = ("coarse", "fine"), url: str =
             with urllib.request.urlopen(urllib.request.Request(f"{url}/v1/inspect", body, headers), timeout=150) as answer:
                 return dict(json.load(answer)["reports"][0])
         except urllib.error.HTTPError as refusal:
-            wait = refusal.headers.get("Retry-After")
-            if wait is None or number == TRIES - 1:
-                raise RuntimeError(json.load(refusal)["error"]["message"]) from refusal
+            wait = refusal.headers.get("Retry-After", "")
+            if not wait.isdigit() or number == TRIES - 1:
+                raise RuntimeError(said(refusal)) from refusal
             time.sleep(float(wait))
     raise AssertionError("unreachable")
+
+
+def said(refusal: urllib.error.HTTPError) -> str:
+    """The service's own words; of whatever stands before it the status."""
+    try:
+        return str(json.load(refusal)["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return f"{refusal.code} {refusal.reason}"
 
 
 def main() -> int:

@@ -171,7 +171,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=TEMPLATE_FILE)
     options = parser.parse_args()
     rng = np.random.default_rng(options.seed)
-    people = {split: load_portraits(options.portraits, split=split) if options.portraits else [] for split in ("train", "dev")}
+    people = {
+        split: load_portraits(options.portraits, split=split)[0] if options.portraits else [] for split in ("train", "dev")
+    }
     pictures = simulate(options.seed, options.count, people["train"])
     faces = np.stack([positive(p, w, rng, mirror) for p, _, w in pictures for mirror in (False, True)])
     crowded: list[tuple[NDArray[np.uint8], Window | None]] = [(p, w) for p, _, w in pictures]

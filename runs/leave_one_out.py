@@ -159,7 +159,10 @@ def main() -> None:
         path = train_fold(samples, left_out, options.out / f"fold-{fold}", options.config, options.seed, values)
         for variant, row in variant_aucs(read_jsonl(path, Prediction), np.random.default_rng(options.seed)).items():
             aucs.setdefault(variant, []).append(row)
-    found = {name: {**rows[0], "auc": float(np.mean([row["auc"] for row in rows]))} for name, rows in sorted(aucs.items())}  # type: ignore[arg-type, misc]
+    found: dict[str, dict[str, object]] = {}
+    for name, rows in sorted(aucs.items()):
+        mean = {"auc": float(np.mean([row["auc"] for row in rows])), "ci95": None}  # type: ignore[arg-type, misc]
+        found[name] = {**rows[0], **(mean if len(rows) > 1 else {})}
     write_text_atomic(options.out / "leave_one_out.json", [json.dumps(found, indent=1) + "\n"])
     for line in lines(found):
         print(line)

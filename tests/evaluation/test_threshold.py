@@ -147,7 +147,7 @@ def test_drawn_people_are_in_one_set_alone(tmp_path: Path) -> None:
         truth = {"is_attack": False, "dataset": dataset, "subject": subject}
         return [
             Prediction(
-                id=f"{dataset}-0:coarse", sample_id=f"{dataset}-0", image=f"{dataset}.png", task="coarse", question="?",
+                id=f"{dataset}-0:coarse", sample_id=f"{dataset}-0", image=f"{dataset}/0.png", task="coarse", question="?",
                 status="parsed", bonafide_score=0.5, truth=truth,
             )
         ]  # fmt: skip
@@ -159,4 +159,8 @@ def test_drawn_people_are_in_one_set_alone(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="drawn-7-3"):
         check_apart([*both, *of("sim-drawn-7-a430", "drawn-7-3")], dev, [*both, *of("sim-drawn-7-00a8", "drawn-7-3")], test)
     check_apart(of("sim-drawn-7-a430", "drawn-7-3"), dev, of("sim-drawn-7-00a8", "drawn-7-test-3"), test)
-    check_apart(both, dev, both, tmp_path / "other" / "test.jsonl")  # one set, divided
+    another = [row.model_copy(update={"image": "sim-drawn-5-a430/1.png"}) for row in both]
+    check_apart(both, dev, another, test)  # one folder, divided
+    again = [row.model_copy(update={"image": "again/0.png"}) for row in both]  # taken again, under the set's own name
+    with pytest.raises(ValueError, match="drawn-5-1"):
+        check_apart(both, dev, again, test)

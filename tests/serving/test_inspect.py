@@ -353,3 +353,5 @@ def test_the_example_of_a_client(
             runpy.run_path(str(example), run_name="__main__")
         assert ended.value.code == code
         assert re.search(shown, capsys.readouterr().out)
+    gateway = urllib.error.HTTPError("/", 502, "Bad Gateway", {}, io.BytesIO(b"<html>"))  # type: ignore[arg-type]
+    assert runpy.run_path(str(example))["said"](gateway) == "502 Bad Gateway"

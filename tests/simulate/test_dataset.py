@@ -19,10 +19,10 @@ from typer.testing import CliRunner
 from faceshield.cli import app
 from faceshield.records import Sample, read_jsonl, write_jsonl
 from faceshield.simulate import dataset
-from faceshield.simulate.attacks import CUES, VARIANTS, typical_first
+from faceshield.simulate.attacks import CUES, VARIANTS, attack, typical_first
 from faceshield.simulate.camera import draw_settings
 from faceshield.simulate.dataset import SimulateConfig, attack_photo, drawn_person, left_variants, schedule, simulate
-from faceshield.simulate.photos import list_photos
+from faceshield.simulate.photos import list_photos, portrait_of
 from faceshield.simulate.processes import in_order
 from faceshield.taxonomy import ATTACK_TYPES, PRESENTATION_TYPES
 
@@ -67,6 +67,22 @@ def test_splits_of_one_seed_share_nobody_and_no_scene(made: Path, tmp_path: Path
         picture = (train.parent / other.image).read_bytes()
         assert picture != (made.parent / row.image).read_bytes() and row.meta["scene"] != other.meta["scene"]
         assert picture == (unnamed.parent / same.image).read_bytes()
+
+
+def test_what_was_begun_before_splits_had_their_own_people_is_not_gone_on_with(tmp_path: Path) -> None:
+    simulate(tmp_path, replace(CONFIG, count=2), workers=1)
+    begun = json.loads((tmp_path / "begun.json").read_text())
+    assert json.dumps(begun).count('"drawn_by": "seed and split"') == 1
+    (tmp_path / "begun.json").write_text(json.dumps(begun).replace('"drawn_by": "seed and split", ', "").replace(
+        ', "drawn_by": "seed and split"', ""))  # fmt: skip
+    with pytest.raises(ValueError, match="drawn_by"):
+        simulate(tmp_path, replace(CONFIG, count=2), workers=1)
+
+
+def test_sets_of_other_lengths_are_other_sets(tmp_path: Path) -> None:
+    """The same number is another person in them: their ids must not be the same."""
+    few, more = (simulate(tmp_path / str(count), replace(CONFIG, count=count), workers=1) for count in (4, 8))
+    assert not {row.id for row in read_jsonl(few, Sample)} & {row.id for row in read_jsonl(more, Sample)}
 
 
 def test_a_drawn_persons_name_says_who_they_are() -> None:
@@ -201,7 +217,7 @@ def test_a_samples_file_gives_its_people_and_its_split(tmp_path: Path) -> None:
 
 
 def test_a_variant_can_be_left_out(tmp_path: Path) -> None:
-    out = ["--out", str(tmp_path), "--types", "Print", "--count", "8", "--size", "48", "--workers", "1"]
+    out = ["--out", str(tmp_path), "--types", "Print", "--count", "8", "--size", "64", "--workers", "1"]
     less = [word for name in VARIANTS["Print"][1:-1] for word in ("--without-variant", name)]
     result = CliRunner().invoke(app, ["simulate", *out, *less])
     assert result.exit_code == 0, result.output
@@ -266,3 +282,14 @@ def test_a_folder_of_all_variants_is_none_without_some(tmp_path: Path) -> None:
     simulate(tmp_path, config, workers=1)
     with pytest.raises(ValueError, match="was begun with"):
         simulate(tmp_path, replace(config, without_variants=("print/laser",)), workers=1)
+
+
+def test_an_attacked_photograph_keeps_its_face_under_its_landmarks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A portrait is trimmed: its points are of what is left."""
+    scenes = []
+    monkeypatch.setattr(dataset, "attack", lambda scene, *told: scenes.append(scene) or attack(scene, *told))
+    attack_photo(astronaut(), "Partial Eye", seed=0)
+    (scene,) = scenes
+    portrait = portrait_of(astronaut(), "her")
+    there, here = (made.image[tuple(made.landmarks.round().astype(int).T[::-1])] for made in (portrait, scene))
+    assert np.abs(there - here).mean() < 0.04, "the same skin at every point"

@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from faceshield.baselines.base import AttackTypes, Baseline, Batch, Design, weighted_mean
 from faceshield.config import Config
+from faceshield.training.precision import exact
 
 
 class CentralDifferenceConv(nn.Conv2d):
@@ -115,4 +116,5 @@ def contrasts(depth: Tensor) -> Tensor:
     for index, place in enumerate(place for place in range(9) if place != 4):
         kernels[index, 0, place // 3, place % 3] = 1
         kernels[index, 0, 1, 1] = -1
-    return functional.conv2d(depth[:, None], kernels, padding=1)
+    with exact(depth):  # neighbours differ by less than a step of half precision
+        return functional.conv2d(depth[:, None].float(), kernels.float(), padding=1)

@@ -163,7 +163,9 @@ class Coop(Baseline):
             return
         if self.towers.both is not None:
             folder = TensorFolder(init)
-            found = {f"towers.both.{name}": value for name, value in folder.read({name: name for name in folder.shapes})}
+            # Older CLIP files hold the positions' numbers too, which are no weights.
+            named = {name: name for name in folder.shapes if not name.endswith(".position_ids")}
+            found = {f"towers.both.{name}": value for name, value in folder.read(named)}
         else:
             model = load(init).model.model
             found = {f"towers.vision.{name}": value for name, value in model.vision_tower.state_dict().items()}

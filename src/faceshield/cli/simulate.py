@@ -34,7 +34,7 @@ def simulate(
         list[str] | None,
         typer.Option(help="A renderer's variant, as in meta.variant, e.g. print/laser: never drawn. Repeat for several."),
     ] = None,
-    size: Annotated[int, typer.Option(min=32, max=1024, help="Side of the pictures in pixels.")] = 224,
+    size: Annotated[int, typer.Option(min=64, max=1024, help="Side of the pictures in pixels.")] = 224,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
     audit: Annotated[
         Path | None,

@@ -75,9 +75,9 @@ def _options(file: Path) -> dict[str, Any]:
 
 def check_apart(dev: Iterable[Photo | Prediction], dev_file: Path, test: Iterable[Photo | Prediction], test_file: Path) -> None:
     """Raises ValueError where a picture is in both sets, by its path, for two simulated sets number their samples alike; or
-    where a drawn person is, and not because one simulated set was divided so."""
+    where a drawn person is, and not because one folder of pictures was divided so."""
     first, second = list(dev), list(test)
-    ours, theirs = _drawn(first), _drawn(second)
+    ours, theirs = _drawn(first, dev_file), _drawn(second, test_file)
     if people := sorted(person for person in ours.keys() & theirs.keys() if ours[person] != theirs[person]):
         raise ValueError(
             f"{dev_file} and {test_file}: the same {len(people)} drawn people ({people[0]}, …) — expected others in the two, "
@@ -95,14 +95,14 @@ def check_apart(dev: Iterable[Photo | Prediction], dev_file: Path, test: Iterabl
         )
 
 
-def _drawn(rows: Iterable[Photo | Prediction]) -> dict[str, set[str]]:
-    """Drawn person -> the simulated sets that show them; their names say who they are, whatever set they are in."""
-    found: dict[str, set[str]] = {}
+def _drawn(rows: Iterable[Photo | Prediction], file: Path) -> dict[str, set[Path]]:
+    """Drawn person -> the folders of the pictures that show them; their names say who they are, whatever set they are in."""
+    found: dict[str, set[Path]] = {}
     for row in rows:
         told = row.truth if isinstance(row, Prediction) else row
         dataset, subject = getattr(told, "dataset", None), getattr(told, "subject", None)
         if dataset and subject and dataset.startswith("sim-drawn-"):
-            found.setdefault(subject, set()).add(dataset)
+            found.setdefault(subject, set()).add(image_path(row, file).resolve().parent)
     return found
 
 

@@ -1,6 +1,6 @@
 """Writes a simulated data set: pictures, and a `samples.jsonl` with true types, boxes and cues.
 
-Picture i of a data set depends on the seed and on i alone, so the number of workers, an interruption and a second run change
+Picture i of a data set depends on its settings and on i alone: the number of workers, an interruption and a second run change
 nothing. The same portraits serve every class; the camera is one for all. A domain of FaceShield-Sim (`domains`) narrows what
 is drawn from, and divides its people into splits.
 
@@ -149,6 +149,8 @@ def simulate(
         del described["without_variants"]
     if config.domain is None:
         del described["domain"]
+        if _named(config.split):
+            described["drawn_by"] = "seed and split"  # what was begun before it was so is of other people
     else:
         described["version"] = VERSION
     if config.faces != "drawn":
@@ -195,8 +197,9 @@ def attack_photo(rgb: NDArray[np.uint8], presentation_type: str, seed: int) -> t
     outline = portrait.landmarks[OUTLINE]
     side = float(np.ptp(outline[:, 1])) / 0.55
     x, y = (outline.min(axis=0) + outline.max(axis=0)) / 2 - side / 2
-    x, y = (float(np.clip(v, 0, max(0.0, limit - side))) for v, limit in ((x, rgb.shape[1]), (y, rgb.shape[0])))
-    square = Image.fromarray(rgb).transform(
+    height, width = portrait.image.shape[:2]
+    x, y = (float(np.clip(v, 0, max(0.0, limit - side))) for v, limit in ((x, width), (y, height)))
+    square = Image.fromarray((portrait.image * 255).round().astype(np.uint8)).transform(
         (CANVAS, CANVAS), Image.Transform.EXTENT, (x, y, x + side, y + side), Image.Resampling.BICUBIC
     )
     image = np.asarray(square, np.float32) / 255.0
@@ -376,13 +379,13 @@ def _scaled(box: Box, picture: NDArray[np.uint8]) -> Box:
 
 
 def _dataset_name(config: SimulateConfig) -> str:
-    """Of sets that differ, but in their length, the names differ: samples of both may be in one file. (A domain's is known by
-    its version and seed: it has one length and one size.)"""
+    """Of sets that differ the names differ: samples of both may be in one file. (Not of photographs that differ in their length
+    alone: the shorter is the beginning of the longer. A domain's is known by version and seed: it has one length and size.)"""
     if config.domain is not None:
         return f"sim{VERSION}-{config.domain}-{config.seed}"
     source = "drawn" if config.faces == "drawn" else "photo"
     own: list[Any] = [config.types, config.split, config.size]
-    own += [_photos_hash(config)] if source == "photo" else []
+    own += [_photos_hash(config)] if source == "photo" else [config.count]  # by which drawn people are shared out
     own += [config.without_variants] if config.without_variants else []
     tag = hashlib.sha256(json.dumps(own).encode()).hexdigest()[:4]
     return f"sim-{source}-{config.seed}-{tag}"

@@ -248,28 +248,28 @@ class Reproduction:
 
     def _ours(self, name: str, system: System, protocol: Protocol, repeat: int) -> list[dict[str, Any]]:
         variant, out = _trained_as(system), self._folder_of_ours(protocol)
-        begin = [self.foundation(protocol, seed) for seed in range(self.seed, self.seed + repeat)]
-        dev, test = (self.bench.joined(protocol, part) for part in ("dev", "test"))
-        config = SweepConfig(
-            init=str(self._adapted(protocol, "{seed}")) if self.adapt else begin[0],
-            out=out,
-            stages={
-                "pretrain": self._stage("pretrain", self.scale.pretrain, self.bench.files(protocol, "captions")),
-                "sft": self._stage("sft", self.scale.sft, self.bench.files(protocol, "dialogues")),
-            },
-            settings={"cache": str(self.out / "cache"), "threads": self.threads},
-            variants={variant: dict(system.changes)},
-            repeat=repeat, seed=self.seed, test=test, dev=dev, references=self.bench.references(protocol), meteor=self.meteor,
-        )  # fmt: skip
         seeds = [out / variant / f"seed-{seed}" for seed in range(self.seed, self.seed + repeat)]
         wanted = [seed / "scores" / METRICS_FILE for seed in seeds]
+        if missing := [file for file in wanted if not file.is_file()]:  # else nothing that they began from is needed
+            begin = [self.foundation(protocol, seed) for seed in range(self.seed, self.seed + repeat)]
+            dev, test = (self.bench.joined(protocol, part) for part in ("dev", "test"))
+            config = SweepConfig(
+                init=str(self._adapted(protocol, "{seed}")) if self.adapt else begin[0],
+                out=out,
+                stages={
+                    "pretrain": self._stage("pretrain", self.scale.pretrain, self.bench.files(protocol, "captions")),
+                    "sft": self._stage("sft", self.scale.sft, self.bench.files(protocol, "dialogues")),
+                },
+                settings={"cache": str(self.out / "cache"), "threads": self.threads},
+                variants={variant: dict(system.changes)}, repeat=repeat, seed=self.seed, test=test, dev=dev,
+                references=self.bench.references(protocol), meteor=self.meteor,
+            )  # fmt: skip
 
-        def work() -> None:
-            if (results := run_sweep(config, report=self._heard)).failed:
-                errors = [row["error"] for row in results.runs if "error" in row]
-                raise NotAvailable(f"training failed: {errors[0]}")
+            def work() -> None:
+                if (results := run_sweep(config, report=self._heard)).failed:
+                    errors = [row["error"] for row in results.runs if "error" in row]
+                    raise NotAvailable(f"training failed: {errors[0]}")
 
-        if missing := [file for file in wanted if not file.is_file()]:
             self.step(f"{variant} on {protocol.name}", missing[0], work)
         if system.stage == "sft":
             return [_read(file) for file in wanted]
@@ -319,7 +319,8 @@ class Reproduction:
         ours = endpoint is None and foreign_type(resolve_model(model)) is None  # Bunny, assembled: it has no settings
         key = [write_override("api_key_env", self.api_key_env)] if endpoint and self.api_key_env else []
         asked = {"prompt": "zero-shot", "endpoint": endpoint, "settings": [] if ours else [*key, *self.settings]}
-        return self._scored(f"{name} on {protocol.name}", model, scores, protocol, asked=asked, begun_with={"model": model})
+        told = {"model": model, "endpoint": endpoint, "settings": list(self.settings)}
+        return self._scored(f"{name} on {protocol.name}", model, scores, protocol, asked=asked, begun_with=told)
 
     def _scored(
         self, what: str, model: str | Path, out: Path, protocol: Protocol, *, tasks: tuple[str, ...] = tuple(TASKS),
