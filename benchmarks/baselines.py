@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from faceshield.baselines import load_model
-from faceshield.baselines.base import BASELINE_FILE, METHODS, read_weights
+from faceshield.baselines.base import METHODS, load_baseline
 from faceshield.baselines.stage import BaselineConfig, train_baseline
 from faceshield.evaluation.metrics.intervals import bootstrap_intervals
 from faceshield.evaluation.metrics.pad import ScoreCurve
@@ -65,12 +65,11 @@ def handful(file: Path, count: int, out: Path) -> Path:
 
 
 def trained(name: str, file: Path, out: Path, pictures: int, told: list[str]) -> tuple[Path, list[str]]:
-    """Trains a method unless it is there; its folder, and the first cells of its row."""
+    """Trains a method, or goes on where it was stopped; its folder, and the first cells of its row."""
     told = [f"data=[{file}]", f"out={out / name}", f"pictures={pictures}", *told]
     config = BaselineConfig.load(CONFIGS / f"{name}.yaml", told)
     spent = time.process_time()
-    if not (config.out / BASELINE_FILE).is_file():
-        train_baseline(config)
+    train_baseline(config)
     spent = time.process_time() - spent
     steps, passes = -(-pictures // config.batch_size), pictures / len(read_jsonl(file, Sample))
     return config.out, [name, str(pictures), str(steps), f"{passes:.1f}", f"{spent:.0f}"]
@@ -114,7 +113,7 @@ def main() -> None:
         heading("parameters", "AUC train", "AUC test (95% CI)", "fine train", "fine test")
         for name, own in settings.items():
             folder, cells = trained(name, parsed.train, parsed.out, parsed.pictures, own)
-            numbers = sum(value.numel() for value in read_weights(folder).values())
+            numbers = sum(value.numel() for value in load_baseline(folder).parameters())
             seen, new = figures(folder, parsed.train, 200), figures(folder, parsed.test)
             test = f"{100 * new.auc:.1f} ({100 * new.interval[0]:.0f}–{100 * new.interval[1]:.0f})"
             fine = [f"{100 * found.fine:.1f}" for found in (seen, new)]

@@ -24,7 +24,7 @@ from faceshield.evaluation.metrics.intervals import rate
 from faceshield.face import Box, BuiltInDetector, crop_box
 from faceshield.images import open_picture
 from faceshield.quality import BLURRED, LIMITS, OVER_EXPOSED, TOO_DARK, TOO_SMALL, TURNED_AWAY, Quality, assess
-from faceshield.simulate.camera import capture
+from faceshield.simulate.camera import capture, draw_settings, draw_severity
 from faceshield.simulate.drawn import draw_portrait
 from faceshield.simulate.drawn_person import SKINS, sample_identity
 from faceshield.simulate.portrait import CANVAS, OUTLINE
@@ -35,15 +35,20 @@ Picture = NDArray[np.uint8]
 
 
 def drawn_faces(count: int, seed: int) -> Iterator[tuple[Picture, Box]]:
-    """Bona fide pictures of 224 pixels, each of another drawn person, and the square of the face from brow to chin."""
+    """Bona fide pictures as `simulate` takes them, of 224 pixels, each of another drawn person, and the square of the face from
+    brow to chin."""
     for number in range(count):
         rng = np.random.default_rng([seed, number])
         portrait = draw_portrait(np.random.default_rng([seed, 1, number]), rng, f"drawn-{number}")
         scene = compose_scene(portrait, rng)
-        outline = scene.landmarks[OUTLINE] * SIDE / CANVAS
+        x0, y0, x1, y1 = (int(value) for value in scene.window)
+        image = scene.image if scene.front is None else scene.front.over(scene.image)
+        picture = capture(image[y0:y1, x0:x1], rng, size=SIDE, settings=draw_settings(rng, draw_severity(rng)))
+        outline = (scene.landmarks[OUTLINE] - (x0, y0)) * SIDE / CANVAS
         width, bottom, middle = np.ptp(outline[:, 0]), outline[:, 1].max(), outline[:, 0].mean()
         box = (middle - width / 2, bottom - width, middle + width / 2, bottom)
-        yield capture(scene.image, rng, size=SIDE), tuple(float(np.clip(value, 0, SIDE)) for value in box)
+        limits = picture.shape[1::-1] * 2
+        yield picture, tuple(float(np.clip(value, 0, limit)) for value, limit in zip(box, limits, strict=True))  # type: ignore[misc]
 
 
 def skin_tone(number: int, seed: int) -> float:
