@@ -39,7 +39,8 @@ TOY: dict[str, Any] = {
 }  # fmt: skip
 PAPER: dict[str, Any] = {"text_config": {"vocab_size": 32064}}
 NEW_TOKENS = {"coarse": 10, "fine": 10, "reasoning": 100, "localization": 30}
-"""What each question is given to answer with, by both: random weights never end by themselves."""
+"""What Llava is given to answer each question with: random weights never end by themselves. Ours scores the first two without a
+word, and answers the other two together, each with the reasoning's number: more than Llava is asked for."""
 
 Figures = dict[str, Any]
 
