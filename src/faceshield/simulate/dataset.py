@@ -25,6 +25,7 @@ from PIL import Image
 from faceshield.provenance import begun, write_run
 from faceshield.records import JsonlWriter, Sample, read_jsonl, write_jsonl
 from faceshield.simulate.attacks import VARIANTS, attack, typical_first
+from faceshield.simulate.attacks.places import seen_cues
 from faceshield.simulate.camera import capture, draw_settings, draw_severity
 from faceshield.simulate.domains import VERSION, Domain, domain_named, domain_schedule
 from faceshield.simulate.drawn import draw_portrait
@@ -285,6 +286,10 @@ class _Render:
         if settings.saturation == 0:
             attacked = replace(attacked, cues=without_colour(attacked.cues))
         x0, y0, x1, y1 = (int(value) for value in _seen(scene, attacked))
+        if attacked.boxes:
+            visible = np.zeros((CANVAS, CANVAS), bool)
+            visible[y0:y1, x0:x1] = True
+            attacked = replace(attacked, cues=seen_cues(attacked.cues, attacked.landmarks, attacked.boxes, visible))
         picture = capture(attacked.image[y0:y1, x0:x1], rng, size=self.config.size, settings=settings)
         boxes = [_scaled((a - x0, b - y0, c - x0, d - y0), picture) for a, b, c, d in attacked.boxes]
         attacked = replace(attacked, boxes=tuple(boxes))
@@ -349,7 +354,7 @@ class _Render:
 
 _COLOUR_CUES = {
     "a grey paper print", "faded print colours", "bluish screen colours", "another skin colour", "strong cheek colour",
-    "an odd rubber colour", "one even mask colour", "grey painted skin",
+    "an odd rubber colour", "one even mask colour", "grey painted skin", "coloured ink marks", "painted colour blocks",
 }  # fmt: skip
 
 

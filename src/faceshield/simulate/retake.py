@@ -11,6 +11,7 @@ samples, the seed, i and j alone, so the number of workers, an interruption and 
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -245,7 +246,7 @@ class _Retaker:
     def __call__(self, index: int) -> Sample:
         copy, place = divmod(index, len(self.rows))
         row = self.rows[place]
-        rng = np.random.default_rng([self.config.seed, copy, place])
+        rng = np.random.default_rng([self.config.seed, copy, zlib.crc32(row.id.encode())])
         rgb = np.asarray(load_rgb(image_path(row, self.samples)))
         how = self._draw(row, rng)
         picture, boxes = expose(rgb, row.boxes, how, rng, filled=row.presentation_type in _SHEETS)

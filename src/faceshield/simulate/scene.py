@@ -254,7 +254,8 @@ def _place(portrait: Portrait, matrix: NDArray[np.float64]) -> tuple[FloatImage,
     if portrait.source == "photo" and portrait.matte.min() < 0.5:
         matte = _within_shoulders(matte, portrait, pad)
     back = np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))[:2]
-    coefficients = (back + np.asarray([[0, 0, pad], [0, 0, pad]])).ravel().tolist()
+    back[:, 2] += pad + 0.5 - back[:, :2] @ (0.5, 0.5)  # Pillow counts from a pixel's corner, points from its centre
+    coefficients = back.ravel().tolist()
     size = (CANVAS, CANVAS)
     picture = Image.fromarray(rgb)
     scale = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))

@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from faceshield.simulate.attacks import fakehead, glasses, makeup, masks, partial, print, replay, tattoo
+from faceshield.simulate.attacks.places import seen_cues
 from faceshield.simulate.holder import draw_holder
 from faceshield.simulate.portrait import Attacked, Front, Scene
 from faceshield.simulate.scene import ANYWHERE, Setting, draw_background
@@ -100,18 +101,15 @@ def attack(
 
 
 _MOST_HIDDEN = 0.45
-_OF_THE_MOUTH = ("lip", "mouth", "chin", "beard", "hair")
 
 
 def _beneath(front: Front | None, scene: Scene, attacked: Attacked) -> Attacked:
-    """What is worn, with the scene's front before it; without, where that would hide nearly half of the attack or all cues."""
+    """What is worn, with the scene's front before it; without, where that would hide nearly half of the attack."""
     if front is None:
         return attacked
     changed = np.abs(attacked.image - scene.image).max(axis=2) > 0.06
     hidden = float((changed & front.covers).sum()) / max(1, int(changed.sum()))
-    cues = attacked.cues
-    if hidden > 0.05:
-        cues = tuple(cue for cue in cues if not any(word in cue for word in _OF_THE_MOUTH))
-    if hidden > _MOST_HIDDEN or not cues:
+    if hidden > _MOST_HIDDEN:
         return attacked
+    cues = seen_cues(attacked.cues, attacked.landmarks, attacked.boxes, ~front.covers)
     return replace(attacked, image=front.over(attacked.image), cues=cues, phrases=(front.phrase,))

@@ -130,7 +130,8 @@ def thrown(picture: FloatImage, u: rc.Plane, v: rc.Plane, rng: np.random.Generat
     fall = np.exp(-((u - at[0]) ** 2 + (v - at[1]) ** 2) / np.float32((rng.uniform(0.5, 1.1) * CANVAS) ** 2))
     wall = paint.paper_grain(rng, rng.uniform(0.01, 0.06))
     fringe = round(rng.uniform(0, 2))  # three pictures that do not quite meet
-    split = np.stack([np.roll(picture[..., c], (c - 1) * fringe, axis=1) for c in range(3)], axis=-1)
+    columns = np.arange(picture.shape[1])
+    split = np.stack([picture[:, (columns - (c - 1) * fringe).clip(0, columns[-1]), c] for c in range(3)], axis=-1)
     room = np.float32(rng.uniform(0.08, 0.35))
     return (room + (1 - room) * split * (0.55 + 0.6 * fall)[..., None]) * wall[..., None]
 

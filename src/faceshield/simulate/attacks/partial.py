@@ -162,7 +162,8 @@ def _apply(name: str, pieces: list[_Piece], subject: str, scene: Scene, rng: np.
         # Another person: the strip brings another complexion with it, and now and then other colours of the iris.
         factor = rng.uniform(0.55, 1.35) * (1 + rng.normal(0, 0.08, 3))
         picture = (picture * factor.astype(np.float32)).clip(0, 1)
-        cues.append(TONE)
+        if not grey and abs(factor - 1).max() > 0.12:
+            cues.append(TONE)
     ink = (0.05 + 0.9 * picture).astype(np.float32) if name.endswith("glossy") else paint.printed(picture, rng, grey=grey)
     if grey:
         cues.append(GREY)

@@ -494,7 +494,7 @@ def _held_up(
     for limb in grip.behind if grip else ():
         hands.paint_limb(image, limb, held.light, exposure)
     # The sheet's own thickness shows as a thin bright or dark line.
-    rim = (mask * (1 - np.roll(mask, (1, 1), (0, 1)))) * np.float32(rng.uniform(-0.3, 0.3))
+    rim = (mask * (1 - paint.shifted(mask, 1, 1))) * np.float32(rng.uniform(-0.3, 0.3))
     image = blend(image, paper + rim[..., None], mask)
     cues = [EDGE, *([BORDER] if held.bordered else [])]
     if grip is None and not cut and paint.chance(rng, 0.4) and _fastenings(image, placement, outer, rng):

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from faceshield.simulate.paint import chance
+from faceshield.simulate.paint import chance, shifted
 from faceshield.simulate.portrait import (
     CANVAS,
     OUTLINE,
@@ -354,8 +354,8 @@ def rounded_rectangle(s: Plane, t: Plane, box: Box, radius: float, scale: float)
 def cast_shadow(image: FloatImage, mask: Mask, rng: np.random.Generator, light_xy: tuple[float, float]) -> FloatImage:
     """Darken `image` where a medium with `mask` keeps the light away."""
     reach, softness, strength = rng.uniform(2, 16), rng.uniform(2, 11), rng.uniform(0.1, 0.55)
-    shift = (round(-light_xy[1] * reach), round(-light_xy[0] * reach))
-    shadow = blurred(np.roll(mask, shift, axis=(0, 1)), softness)
+    shift = (-light_xy[0] * reach, -light_xy[1] * reach)
+    shadow = blurred(shifted(mask, *shift), softness)
     return (image * (1.0 - np.float32(strength) * shadow)[..., None]).astype(np.float32)
 
 

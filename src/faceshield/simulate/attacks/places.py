@@ -1,0 +1,65 @@
+"""Where the traces of what is worn lie on a head: one that the picture does not show, or that something hides, is not told.
+
+Use: `cues = seen_cues(attacked.cues, attacked.landmarks, attacked.boxes, visible)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faceshield.simulate.attacks.surface import Frame
+from faceshield.simulate.portrait import CANVAS, Box, Points
+
+LEAST_SEEN = 0.35
+"""Share of a trace's place that must be in view."""
+EDGE_BELOW = "a mask edge below"
+# Face coordinates (the pupils lie at -0.5 and 0.5, the mouth at 1.1, the chin at 1.85): x0, y0, x1, y1.
+_CROWN, _FOREHEAD, _BROWS = (-0.9, -1.9, 0.9, -1.1), (-0.7, -1.1, 0.7, -0.45), (-0.95, -0.45, 0.95, -0.1)
+_EYES, _SIDES, _HEAD = (-0.8, -0.25, 0.8, 0.25), (-1.35, -0.4, 1.35, 0.3), (-1.3, -1.6, 1.3, 0.6)
+_NOSE, _CHEEKS, _MOUTH = (-0.25, 0.2, 0.25, 0.8), (-0.9, 0.4, 0.9, 1.0), (-0.4, 0.95, 0.4, 1.3)
+_CHIN, _NECK = (-0.6, 1.3, 0.6, 1.85), (-0.5, 2.0, 0.5, 2.5)
+_STRAPS = ("a mask strap", "an elastic string")
+PLACES: dict[str, Box] = {
+    "painted lips": _MOUTH, "a mouth seam": _MOUTH, "a mouth slit": _MOUTH, "a printed paper mouth": _MOUTH,
+    "a painted beard": _CHIN, "ink on the chin": _CHIN, "ink on the cheek": _CHEEKS, "strong cheek colour": _CHEEKS,
+    "ink on the nose": _NOSE, "ink on the forehead": _FOREHEAD, "drawn thick brows": _BROWS, "seams at the eyes": _EYES,
+    "painted eyes": _EYES, "moulded blank eyes": _EYES, "heavy eye shadow": _EYES, "black eye lines": _EYES,
+    "dark painted sockets": _EYES, "deep eye holes": _EYES, "cut eye holes": _EYES, "a rubber scalp": _CROWN,
+    "a bald smooth head": _CROWN, "stiff moulded hair": _CROWN, "a wig": _HEAD, "a plastic neck": _NECK,
+    **dict.fromkeys(_STRAPS, _SIDES),
+}  # fmt: skip
+"""Of a trace with a place of its own, where it lies; the others are wherever the attack is."""
+
+
+def seen_cues(cues: Sequence[str], landmarks: Points, boxes: Sequence[Box], visible: NDArray[np.bool_]) -> tuple[str, ...]:
+    """The traces that can be seen, in their order; all of them where none could.
+
+    Args:
+        cues: the traces that were drawn.
+        landmarks: (79, 2) where the face is, pixels of the canvas.
+        boxes: true regions of the attack on the canvas.
+        visible: (CANVAS, CANVAS), where the picture shows what was drawn.
+    """
+    frame = Frame(landmarks)
+    return tuple(cue for cue in cues if _share(cue, frame, boxes, visible) >= LEAST_SEEN) or tuple(cues)
+
+
+def _share(cue: str, frame: Frame, boxes: Sequence[Box], visible: NDArray[np.bool_]) -> float:
+    """Of the trace's place, how much is in view, 0..1; 1 where it has none of its own."""
+    if cue == EDGE_BELOW:
+        low = max((box[3] for box in boxes), default=float(CANVAS))
+        row = int(low)
+        return float(visible[row - 1].mean()) if 0 < row < CANVAS else 0.0  # on the border it runs out
+    if cue not in PLACES:
+        return 1.0
+    x0, y0, x1, y1 = PLACES[cue]
+    corners = frame.px([(x0, y0), (x1, y0), (x1, y1), (x0, y1)])
+    (left, top), (right, bottom) = np.floor(corners.min(axis=0)).astype(int), np.ceil(corners.max(axis=0)).astype(int)
+    shown = visible[max(0, top) : max(0, bottom), max(0, left) : max(0, right)]
+    if cue in _STRAPS and shown.size:  # beside the face, on one side at least
+        edge = max(1, round(0.3 * frame.span))
+        return max(float(shown[:, :edge].sum()), float(shown[:, -edge:].sum())) / (edge * max(1, bottom - top))
+    return float(shown.sum()) / max(1, (right - left) * (bottom - top))
