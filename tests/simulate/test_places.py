@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from faceshield.simulate.attacks import CUES
+from faceshield.simulate.attacks import CUES, masks, partial
 from faceshield.simulate.attacks.places import EDGE_BELOW, PLACES, seen_cues
 from faceshield.simulate.attacks.recapture import cast_shadow
+from faceshield.simulate.drawn import draw_portrait
 from faceshield.simulate.mean_shape import MEAN_SHAPE
-from faceshield.simulate.portrait import CANVAS, LANDMARKS, Portrait
-from faceshield.simulate.scene import _place
+from faceshield.simulate.portrait import CANVAS, LANDMARKS, Attacked, Box, Portrait, Scene
+from faceshield.simulate.scene import _place, compose_scene
 
 FACE = (MEAN_SHAPE * 0.5 * CANVAS + 0.25 * CANVAS).astype(np.float32)
 EVERYWHERE = np.ones((CANVAS, CANVAS), bool)
+
+
+@pytest.fixture(scope="module")
+def scenes() -> list[Scene]:
+    people = [draw_portrait(np.random.default_rng(i), np.random.default_rng(i + 50), f"p{i}") for i in range(3)]
+    return [compose_scene(person, np.random.default_rng(i)) for i, person in enumerate(people)]
+
+
+def told(
+    cues: tuple[str, ...], visible: NDArray[np.bool_] = EVERYWHERE, low: float = 240, **marks: tuple[Box, ...]
+) -> tuple[str, ...]:
+    """What is left of the cues of something worn whose box ends at row `low`."""
+    image = np.zeros((CANVAS, CANVAS, 3), np.float32)
+    return seen_cues(Attacked(image, ((60, 60, 220, low),), cues, "x/y", FACE, marks=marks), visible)
 
 
 def test_every_place_is_of_a_trace_that_a_renderer_leaves() -> None:
@@ -22,7 +40,7 @@ def test_every_place_is_of_a_trace_that_a_renderer_leaves() -> None:
 
 def test_all_is_told_of_a_head_in_view() -> None:
     cues = (*PLACES, EDGE_BELOW, "smooth waxy skin")
-    assert seen_cues(cues, FACE, [(60, 60, 220, 240)], EVERYWHERE) == cues
+    assert told(cues) == cues
 
 
 @pytest.mark.parametrize(
@@ -36,24 +54,44 @@ def test_what_lies_outside_the_view_is_not_told(rows: slice, gone: set[str]) -> 
     visible = np.zeros_like(EVERYWHERE)
     visible[rows] = True
     cues = ("painted lips", "a painted beard", "a plastic neck", "a bald smooth head", "ink on the forehead", "ink on the nose")
-    told = seen_cues((*cues, EDGE_BELOW, "smooth waxy skin"), FACE, [(60, 60, 220, 240)], visible)
-    assert not gone & set(told) and {"ink on the nose", "smooth waxy skin"} <= set(told)
+    left = told((*cues, EDGE_BELOW, "smooth waxy skin"), visible)
+    assert not gone & set(left) and {"ink on the nose", "smooth waxy skin"} <= set(left)
 
 
 def test_a_mask_that_runs_out_below_has_no_edge_there() -> None:
-    assert seen_cues((EDGE_BELOW, "rubber folds"), FACE, [(60, 60, 220, CANVAS)], EVERYWHERE) == ("rubber folds",)
-    assert seen_cues((EDGE_BELOW,), FACE, [(60, 60, 220, CANVAS)], EVERYWHERE) == (EDGE_BELOW,), "one is left"
+    assert told((EDGE_BELOW, "rubber folds"), low=CANVAS) == ("rubber folds",)
+    assert told((EDGE_BELOW,), low=CANVAS) == (EDGE_BELOW,), "one is left"
 
 
 def test_a_strap_is_seen_on_one_side_and_not_behind_a_front() -> None:
     visible = EVERYWHERE.copy()
     visible[:, : CANVAS // 2] = False
     cues = ("a mask strap", "hard plastic skin")
-    assert seen_cues(cues, FACE, [], visible) == cues
+    assert told(cues, visible) == cues
     x0, x1 = FACE[:, 0].min(), FACE[:, 0].max()
     between = np.zeros_like(EVERYWHERE)
     between[:, round(float(x0)) : round(float(x1))] = True
-    assert seen_cues(cues, FACE, [], between) == ("hard plastic skin",)
+    assert told(cues, between) == ("hard plastic skin",)
+
+
+def test_a_mark_is_told_where_one_of_its_places_is_seen() -> None:
+    visible = EVERYWHERE.copy()
+    visible[:, 100:] = False
+    assert told(("tape", "flat"), visible, tape=((10, 10, 40, 40), (200, 10, 240, 40))) == ("tape", "flat")
+    assert told(("tape", "flat"), visible, tape=((150, 10, 180, 40), (200, 10, 240, 40))) == ("flat",)
+
+
+@pytest.mark.parametrize("apply", [partial.apply_eye, partial.apply_mouth, masks.apply_paper])
+def test_renderers_say_where_tape_and_fingers_are(apply: Callable[..., Attacked], scenes: list[Scene]) -> None:
+    """What is there changes the picture: without it, by the same seed, the place looks otherwise."""
+    found = set()
+    for seed in range(30):
+        made = apply(scenes[seed % len(scenes)], np.random.default_rng(seed))
+        assert set(made.marks) == {cue for cue in made.cues if cue in ("tape on the paper", "fingers holding paper")}
+        for cue, boxes in made.marks.items():
+            found.add(cue)
+            assert boxes and all(x0 < x1 and y0 < y1 and x1 - x0 < CANVAS / 2 for x0, y0, x1, y1 in boxes)
+    assert "tape on the paper" in found
 
 
 def test_a_shadow_that_leaves_the_picture_does_not_come_in_again() -> None:

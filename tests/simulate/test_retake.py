@@ -142,6 +142,24 @@ def test_a_picture_without_colour_names_no_colour(tmp_path: Path) -> None:
     assert {copy.meta["retake"]["grey"] == 1 for copy in copies} == {True, False}
 
 
+def test_an_edge_that_is_cut_away_is_not_told(tmp_path: Path) -> None:
+    """A sheet nearly as large as the picture: some framings leave its edges, some do not."""
+    Image.new("RGB", (200, 200), "grey").save(tmp_path / "p.png")
+    row = Sample(
+        id="p", image="p.png", dataset="d", is_attack=True, presentation_type="Print", original_label="p",
+        boxes=[(8, 8, 192, 192)], size_wh=(200, 200), meta={"cues": ["a visible paper edge", "printed dots"]},
+    )  # fmt: skip
+    write_jsonl(tmp_path / "samples.jsonl", [row])
+    made = retake(tmp_path / "samples.jsonl", tmp_path / "again", RetakeConfig(seed=1, copies=40), workers=1)
+    told = set()
+    for copy in read_jsonl(made, Sample):
+        x0, y0, x1, y1 = copy.boxes[0]
+        fills = x0 <= 1 and y0 <= 1 and x1 >= 199 and y1 >= 199
+        assert copy.meta["cues"] == (["printed dots"] if fills else ["a visible paper edge", "printed dots"])
+        told.add(fills)
+    assert told == {True, False}
+
+
 def test_workers_and_interruption_change_nothing(samples: Path, taken: Path, tmp_path: Path) -> None:
     out = tmp_path / "again"
     done = retake(samples, out, RetakeConfig(seed=3, copies=2), workers=1)

@@ -289,7 +289,7 @@ class _Render:
         if attacked.boxes:
             visible = np.zeros((CANVAS, CANVAS), bool)
             visible[y0:y1, x0:x1] = True
-            attacked = replace(attacked, cues=seen_cues(attacked.cues, attacked.landmarks, attacked.boxes, visible))
+            attacked = replace(attacked, cues=seen_cues(attacked, visible))
         picture = capture(attacked.image[y0:y1, x0:x1], rng, size=self.config.size, settings=settings)
         boxes = [_scaled((a - x0, b - y0, c - x0, d - y0), picture) for a, b, c, d in attacked.boxes]
         attacked = replace(attacked, boxes=tuple(boxes))

@@ -6,7 +6,8 @@ light, the state of the world that a camera could photograph; an `Attacked` is a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -125,6 +126,7 @@ class Attacked:
         landmarks: (79, 2) where the face is now.
         phrases: what `attack` laid over it, without a verdict: the scene's front.
         view: how much of a print or a screen is seen, see `recapture.draw_view`.
+        marks: of a cue with a place of its own, the boxes where it was drawn: "tape on the paper".
     """
 
     image: FloatImage
@@ -134,11 +136,18 @@ class Attacked:
     landmarks: Points
     phrases: tuple[str, ...] = ()
     view: str | None = None
+    marks: Mapping[str, tuple[Box, ...]] = field(default_factory=dict)
 
 
 def room_for_a_face(window: Box) -> float:
     """The height in pixels that a face may take to fill `window`: of a narrow one, what its width allows."""
     return min(window[3] - window[1], (window[2] - window[0]) / 0.75)
+
+
+def box_around(points: Points) -> Box:
+    """Smallest box around (N, 2) points."""
+    (x0, y0), (x1, y1) = points.min(axis=0), points.max(axis=0)
+    return float(x0), float(y0), float(x1), float(y1)
 
 
 def bounding_box(mask: Mask, threshold: float = 0.5) -> Box | None:

@@ -234,6 +234,16 @@ def retake(
 
 _SHEETS = ("Print", "Replay")
 """Types whose instrument fills the corners of its box."""
+_AT_THE_EDGE = {
+    "a visible paper edge", "a white paper border", "tape or pins", "fingers holding paper", "a screen bezel",
+    "fingers holding screen",
+}  # fmt: skip
+"""Traces of a sheet or a screen that a picture without its edges does not show."""
+
+
+def _fills(box: Box, size_wh: tuple[int, int]) -> bool:
+    """Whether a sheet runs out of the picture on all sides."""
+    return box[0] <= 1 and box[1] <= 1 and box[2] >= size_wh[0] - 1 and box[3] >= size_wh[1] - 1
 
 
 class _Retaker:
@@ -256,6 +266,10 @@ class _Retaker:
         meta.pop("sha256", None)  # another picture's
         if how.grey == 1 and "cues" in row.meta:
             meta["cues"] = list(without_colour(tuple(row.meta["cues"])))
+        size = (rgb.shape[1], rgb.shape[0])
+        cut = row.presentation_type in _SHEETS and bool(boxes) and _fills(boxes[0], size) and not _fills(row.boxes[0], size)
+        if cut and "cues" in meta:
+            meta["cues"] = [cue for cue in meta["cues"] if cue not in _AT_THE_EDGE] or meta["cues"]
         told = {"id": f"{row.id}-r{copy}", "image": name, "boxes": boxes, "size_wh": rgb.shape[1::-1], "meta": meta}
         return Sample.model_validate({**row.model_dump(), **told})
 

@@ -111,5 +111,5 @@ def _beneath(front: Front | None, scene: Scene, attacked: Attacked) -> Attacked:
     hidden = float((changed & front.covers).sum()) / max(1, int(changed.sum()))
     if hidden > _MOST_HIDDEN:
         return attacked
-    cues = seen_cues(attacked.cues, attacked.landmarks, attacked.boxes, ~front.covers)
+    cues = seen_cues(attacked, ~front.covers)
     return replace(attacked, image=front.over(attacked.image), cues=cues, phrases=(front.phrase,))

@@ -20,11 +20,13 @@ from faceshield.simulate.limbs import SKINS, Limb, paint_limb
 from faceshield.simulate.portrait import (
     CANVAS,
     Attacked,
+    Box,
     FloatImage,
     Mask,
     Points,
     Scene,
     blend,
+    box_around,
     smooth_noise,
 )
 
@@ -179,8 +181,8 @@ def apply(scene: Scene, rng: np.random.Generator, *, variant: str | None = None)
         cues.append(STRING)
     image = _laid(image, surface, mask, np.array([0.97, 0.96, 0.94], np.float32) * np.float32(level), rng.uniform(0.3, 0.9))
     if paint.chance(rng, 0.15):
-        image = _tape(image, edge, frame.span, level, rng)
-        cues.append(TAPE)
+        image, strips = _tape(image, edge, frame.span, level, rng)
+        return replace(moulded.attacked(image, mask, [*cues, TAPE], name, scene), marks={TAPE: strips})
     return moulded.attacked(image, mask, cues, name, scene)
 
 
@@ -198,7 +200,10 @@ def _string(image: FloatImage, frame: Frame, level: float, rng: np.random.Genera
     return (image + (tone - image) * mask[..., None]).astype(np.float32)
 
 
-def _tape(image: FloatImage, edge: Points, span: float, level: float, rng: np.random.Generator) -> FloatImage:
+def _tape(
+    image: FloatImage, edge: Points, span: float, level: float, rng: np.random.Generator
+) -> tuple[FloatImage, tuple[Box, ...]]:
+    """Three strips of tape over the mask's edge, and where they are."""
     pieces = []
     for middle in edge[rng.choice(len(edge), 3, replace=False)]:
         angle = rng.uniform(0, np.pi)
@@ -206,7 +211,8 @@ def _tape(image: FloatImage, edge: Points, span: float, level: float, rng: np.ra
         y = np.array([-np.sin(angle), np.cos(angle)]) * span * 0.09
         pieces.append(np.stack([middle - x - y, middle + x - y, middle + x + y, middle - x + y]))
     tone = np.array([0.9, 0.87, 0.75], np.float32) * np.float32(level)
-    return (image + (tone - image) * (paint.shapes(pieces) * rng.uniform(0.5, 0.85))[..., None]).astype(np.float32)
+    taped = image + (tone - image) * (paint.shapes(pieces) * rng.uniform(0.5, 0.85))[..., None]
+    return taped.astype(np.float32), tuple(map(box_around, pieces))
 
 
 def _squeezed(frame: Frame, rng: np.random.Generator, steep: float, dents: int) -> Plane:

@@ -11,7 +11,7 @@ from scipy.spatial import ConvexHull
 from faceshield.simulate import paint
 from faceshield.simulate.attacks.hands import Limb, paint_limb
 from faceshield.simulate.attacks.surface import Frame, ambient_light, exposure, portrait_texture, skin_colour
-from faceshield.simulate.portrait import CANVAS, Attacked, Box, FloatImage, Mask, Points, Scene, bounding_box
+from faceshield.simulate.portrait import CANVAS, Attacked, Box, FloatImage, Mask, Points, Scene, bounding_box, box_around
 
 EYE_VARIANTS: tuple[str, ...] = (
     "partial-eye/strip", "partial-eye/other-person", "partial-eye/grey-print", "partial-eye/two-pieces", "partial-eye/one-eye",
@@ -123,8 +123,8 @@ def _gleam(frame: Frame, rng: np.random.Generator) -> NDArray[np.float32]:
 
 def _fingers(
     image: FloatImage, frame: Frame, box: Box, skin: NDArray[np.float32], scene: Scene, rng: np.random.Generator
-) -> None:
-    """A hand from one side whose one to three fingers press the paper; painted in place."""
+) -> Box:
+    """A hand from one side whose one to three fingers press the paper; painted in place. Where their ends are."""
     side = rng.choice([-1.0, 1.0])
     edge = box[2] if side > 0 else box[0]
     radius = frame.span * rng.uniform(0.11, 0.15)
@@ -136,10 +136,14 @@ def _fingers(
     far = (wrist[0] + float(side) * CANVAS * 0.4, wrist[1] + float(slope + 0.6) * CANVAS)
     paint_limb(image, Limb(wrist, far, radius * 2.1, radius * 2.8, tone), scene.light_xy)
     paint_limb(image, Limb(wrist, palm, radius * 2.1, radius * 2.5, tone), scene.light_xy)
+    tips = []
     for step in range(count):
         tip = (float(edge - side * radius * rng.uniform(0.3, 2.4)), float(height + step * 1.9 * radius))
         root = (palm[0] - float(side) * radius, palm[1] - (1.0 - step) * 1.2 * radius)
         paint_limb(image, Limb(root, tip, radius * 1.2, radius * 0.9, tone, nail=True), scene.light_xy)
+        tips.append(tip)
+    ends = np.asarray(tips, np.float32)
+    return box_around(np.concatenate([ends - radius, ends + radius]))
 
 
 def _apply(name: str, pieces: list[_Piece], subject: str, scene: Scene, rng: np.random.Generator) -> Attacked:
@@ -208,30 +212,34 @@ def _apply(name: str, pieces: list[_Piece], subject: str, scene: Scene, rng: np.
     cues.append(SHADOW)
     box = bounding_box(sheet) or (0.0, 0.0, float(CANVAS), float(CANVAS))
     image = image.clip(0, 1).astype(np.float32)
+    marks: dict[str, tuple[Box, ...]] = {}
     if paint.chance(rng, 0.35):
-        _fingers(image, frame, box, skin_colour(scene, frame) / np.float32(0.9), scene, rng)
+        marks[FINGERS] = (_fingers(image, frame, box, skin_colour(scene, frame) / np.float32(0.9), scene, rng),)
         cues.append(FINGERS)
     elif paint.chance(rng, 0.25):
-        _tape(image, outlines, frame.span, level, rng)
+        marks[TAPE] = _tape(image, outlines, frame.span, level, rng)
         cues.append(TAPE)
     if not other and (abs(shift).max() > 0.06 or abs(scale - 1).max() > 0.09):
         cues.append(OFF)
     cues.append(FLAT)
-    return Attacked(image.clip(0, 1).astype(np.float32), (box,), paint.unique(cues), name, scene.landmarks)
+    return Attacked(image.clip(0, 1).astype(np.float32), (box,), paint.unique(cues), name, scene.landmarks, marks=marks)
 
 
-def _tape(image: FloatImage, outlines: list[Points], span: float, level: float, rng: np.random.Generator) -> None:
-    """Two strips of tape over the ends of the paper; painted in place."""
+def _tape(image: FloatImage, outlines: list[Points], span: float, level: float, rng: np.random.Generator) -> tuple[Box, ...]:
+    """Two strips of tape over the ends of the paper; painted in place. Where they are."""
     rows = np.concatenate(outlines)
     tone = np.float32(level) * paint.colour(rng, ((0.9, 0.88, 0.8), (0.85, 0.8, 0.6), (0.9, 0.9, 0.92)), 0.03)
     mask: Mask = np.zeros(image.shape[:2], np.float32)
+    strips: list[Points] = []
     for end in (int(rows[:, 0].argmin()), int(rows[:, 0].argmax())):
         middle = rows[end]
         angle = rng.uniform(-0.7, 0.7)
         x = np.array([np.cos(angle), np.sin(angle)]) * span * rng.uniform(0.14, 0.24)
         y = np.array([-np.sin(angle), np.cos(angle)]) * span * 0.08
-        mask = np.maximum(mask, paint.shapes([np.stack([middle - x - y, middle + x - y, middle + x + y, middle - x + y])]))
+        strips.append(np.stack([middle - x - y, middle + x - y, middle + x + y, middle - x + y]).astype(np.float32))
+        mask = np.maximum(mask, paint.shapes(strips[-1:]))
     image += (tone - image) * (mask * rng.uniform(0.45, 0.8))[..., None]
+    return tuple(map(box_around, strips))
 
 
 def apply_eye(scene: Scene, rng: np.random.Generator, *, variant: str | None = None) -> Attacked:

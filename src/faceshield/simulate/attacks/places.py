@@ -1,17 +1,17 @@
 """Where the traces of what is worn lie on a head: one that the picture does not show, or that something hides, is not told.
 
-Use: `cues = seen_cues(attacked.cues, attacked.landmarks, attacked.boxes, visible)`.
+Use: `cues = seen_cues(attacked, visible)`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
 
 import numpy as np
 from numpy.typing import NDArray
 
 from faceshield.simulate.attacks.surface import Frame
-from faceshield.simulate.portrait import CANVAS, Box, Points
+from faceshield.simulate.portrait import CANVAS, Attacked, Box, box_around
 
 LEAST_SEEN = 0.35
 """Share of a trace's place that must be in view."""
@@ -34,32 +34,35 @@ PLACES: dict[str, Box] = {
 """Of a trace with a place of its own, where it lies; the others are wherever the attack is."""
 
 
-def seen_cues(cues: Sequence[str], landmarks: Points, boxes: Sequence[Box], visible: NDArray[np.bool_]) -> tuple[str, ...]:
-    """The traces that can be seen, in their order; all of them where none could.
+def seen_cues(attacked: Attacked, visible: NDArray[np.bool_]) -> tuple[str, ...]:
+    """The traces of an attack that can be seen, in their order; all of them where none could.
 
     Args:
-        cues: the traces that were drawn.
-        landmarks: (79, 2) where the face is, pixels of the canvas.
-        boxes: true regions of the attack on the canvas.
         visible: (CANVAS, CANVAS), where the picture shows what was drawn.
     """
-    frame = Frame(landmarks)
-    return tuple(cue for cue in cues if _share(cue, frame, boxes, visible) >= LEAST_SEEN) or tuple(cues)
+    frame = Frame(attacked.landmarks)
+    return tuple(cue for cue in attacked.cues if _share(cue, attacked, frame, visible) >= LEAST_SEEN) or attacked.cues
 
 
-def _share(cue: str, frame: Frame, boxes: Sequence[Box], visible: NDArray[np.bool_]) -> float:
+def _share(cue: str, attacked: Attacked, frame: Frame, visible: NDArray[np.bool_]) -> float:
     """Of the trace's place, how much is in view, 0..1; 1 where it has none of its own."""
+    if cue in attacked.marks:
+        return max(_in_view(box, visible) for box in attacked.marks[cue])
     if cue == EDGE_BELOW:
-        low = max((box[3] for box in boxes), default=float(CANVAS))
-        row = int(low)
+        row = int(max((box[3] for box in attacked.boxes), default=float(CANVAS)))
         return float(visible[row - 1].mean()) if 0 < row < CANVAS else 0.0  # on the border it runs out
     if cue not in PLACES:
         return 1.0
     x0, y0, x1, y1 = PLACES[cue]
-    corners = frame.px([(x0, y0), (x1, y0), (x1, y1), (x0, y1)])
-    (left, top), (right, bottom) = np.floor(corners.min(axis=0)).astype(int), np.ceil(corners.max(axis=0)).astype(int)
+    left, top, right, bottom = box_around(frame.px([(x0, y0), (x1, y0), (x1, y1), (x0, y1)]))
+    if cue in _STRAPS:  # beside the face, on one side at least
+        wide = 0.3 * frame.span
+        return max(_in_view(side, visible) for side in ((left, top, left + wide, bottom), (right - wide, top, right, bottom)))
+    return _in_view((left, top, right, bottom), visible)
+
+
+def _in_view(box: Box, visible: NDArray[np.bool_]) -> float:
+    """Share of a box's area that is visible."""
+    left, top, right, bottom = (math.floor(box[0]), math.floor(box[1]), math.ceil(box[2]), math.ceil(box[3]))
     shown = visible[max(0, top) : max(0, bottom), max(0, left) : max(0, right)]
-    if cue in _STRAPS and shown.size:  # beside the face, on one side at least
-        edge = max(1, round(0.3 * frame.span))
-        return max(float(shown[:, :edge].sum()), float(shown[:, -edge:].sum())) / (edge * max(1, bottom - top))
     return float(shown.sum()) / max(1, (right - left) * (bottom - top))

@@ -4,7 +4,7 @@ film, cards and cloth, photocopied.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -321,6 +321,8 @@ def apply(
     held = _Held(scene, sheet, placement, outer, view, white, bordered, light, holder)
 
     ink, cues, worn = _traced(held, kind, good, traces, rng)
+    if view == rc.TIGHT and not (cues or faded or worn or traces.curled):  # or nothing of it could be told
+        traces = replace(traces, glossy=True)
     paper, lit = _lit(ink, held, traces, on_canvas[OUTLINE].mean(axis=0), rng)
     image, mask, shown = _held_up(paper, background, held, rng)
     cues += [*lit, *shown]
