@@ -117,7 +117,8 @@ def test_what_a_local_model_cannot_write_is_a_reject(
     local_model: Path, samples: list[Sample], samples_jsonl: Path, tmp_path: Path
 ) -> None:
     write_jsonl(samples_jsonl, samples[:2])
-    config = BackendConfig(kind="transformers", model=str(local_model), max_tokens=8, asks=2, temperature=0, device="cpu")
+    teach(local_model, [(Image.new("RGB", (32, 32)), "this is a face", "before a wall")])
+    config = BackendConfig(kind="transformers", model=str(local_model), max_tokens=24, asks=2, temperature=0, device="cpu")
     asked = GenerateConfig(tasks=("fine",), backend=config)
     result = generate(samples_jsonl, tmp_path / "a.jsonl", asked, seed=0, cache=tmp_path / "c.sqlite")
     assert (result.rows, result.rejects) == (0, 2)
