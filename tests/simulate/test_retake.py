@@ -12,8 +12,9 @@ from typer.testing import CliRunner
 
 from faceshield.cli import app
 from faceshield.records import Sample, read_jsonl, write_jsonl
+from faceshield.simulate.attacks import CUES
 from faceshield.simulate.dataset import SimulateConfig, simulate
-from faceshield.simulate.retake import Retake, RetakeConfig, draw_retake, expose, moved, retake
+from faceshield.simulate.retake import _AT_THE_EDGE, Retake, RetakeConfig, draw_retake, expose, moved, retake
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +145,7 @@ def test_a_picture_without_colour_names_no_colour(tmp_path: Path) -> None:
 
 def test_an_edge_that_is_cut_away_is_not_told(tmp_path: Path) -> None:
     """A sheet nearly as large as the picture: some framings leave its edges, some do not."""
+    assert {*CUES["Print"], *CUES["Replay"]} > _AT_THE_EDGE
     Image.new("RGB", (200, 200), "grey").save(tmp_path / "p.png")
     row = Sample(
         id="p", image="p.png", dataset="d", is_attack=True, presentation_type="Print", original_label="p",
