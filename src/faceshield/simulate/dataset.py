@@ -150,10 +150,7 @@ def simulate(
         del described["without_variants"]
     if config.domain is None:
         del described["domain"]
-        if _named(config.split):
-            described["drawn_by"] = "seed and split"  # what was begun before it was so is of other people
-    else:
-        described["version"] = VERSION
+    described["version"] = VERSION  # what another version has begun goes on as other pictures
     if config.faces != "drawn":
         described |= {"faces": str(Path(config.faces).resolve()), "photos": _photos_hash(config)}
     begun(out, "simulate", described, note=False, results=(finished.name, "images"))

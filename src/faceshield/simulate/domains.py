@@ -23,7 +23,7 @@ from faceshield.simulate.scene import Setting
 from faceshield.taxonomy import ATTACK_TYPES, BONAFIDE
 
 VERSION = 3
-"""Of the benchmark: the same version, seed and count make the same pictures."""
+"""Of the benchmark, and of all that the simulator draws: the same version, seed and count make the same pictures."""
 LEAST_INK = 0.19
 """Of the tattoos: smaller ones no camera here resolves, see `Setting`."""
 
