@@ -133,7 +133,7 @@ def read_override(override: str) -> tuple[str, Any]:
 
 
 def write_override(key: str, value: Any) -> str:
-    """ "a.b=c" of a key and a value, as `read_override` reads it."""
+    """The text `key=value`, as `read_override` reads it."""
     value = str(value) if isinstance(value, Path) else value
     return f"{key}={yaml.safe_dump(value, default_flow_style=True, width=2**20).removesuffix('...' + chr(10)).strip()}"
 

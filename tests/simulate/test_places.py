@@ -83,7 +83,7 @@ def test_a_mark_is_told_where_one_of_its_places_is_seen() -> None:
 
 @pytest.mark.parametrize("apply", [partial.apply_eye, partial.apply_mouth, masks.apply_paper])
 def test_renderers_say_where_tape_and_fingers_are(apply: Callable[..., Attacked], scenes: list[Scene]) -> None:
-    """What is there changes the picture: without it, by the same seed, the place looks otherwise."""
+    """Whatever is told of them has its places, each of some size and none as large as the picture."""
     found = set()
     for seed in range(30):
         made = apply(scenes[seed % len(scenes)], np.random.default_rng(seed))

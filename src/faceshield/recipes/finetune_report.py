@@ -48,8 +48,9 @@ def report_lines(
     yield verdict(metrics)
     if read_info(resolve_model(config.init)).extra.get("surroundings"):
         yield (
-            f"Both were asked here as the fine-tuned one looks, once. `inspect --model {config.init}` looks twice, and errs "
-            f"less for it: before you change, compare with `faceshield calibrate PHOTOS --model {config.init} --out before`."
+            f"Both were asked here as the fine-tuned one looks, once. `inspect --model {config.init}` looks twice, and on our "
+            "tests erred less for it: before you change, compare with "
+            f"`faceshield calibrate PHOTOS --model {config.init} --out before`."
         )
     yield _share(kept, config.init)
     yield "Numbers are percent with 95% intervals; of few pictures the intervals are wide, and they are what to believe."
