@@ -6,8 +6,8 @@
 #
 # Every step is skipped once its output is complete and goes on where it was stopped; times are in $OUT/times.log.
 # With INIT=CHECKPOINT its towers and language model go on instead (a further cycle): no language stage, no stage 1; with GROW its
-# vision tower becomes deeper first, e.g. GROW='{num_hidden_layers: 6}'; with HALF=1 what is scored is the average of the weights
-# that it went on from and those that it came to, as shipped.
+# vision tower becomes deeper first, or sees larger squares, e.g. GROW='{num_hidden_layers: 6, image_size: 224}'; with HALF=1
+# what is scored is the average of the weights that it went on from and those that it came to, as shipped.
 # Environment: OUT (runs/tiny), SIZE=full|short|cycle|toy, SEED (0, added to those of the pictures), THREADS (2), WORKERS (2),
 # RETAKE=1 to learn beside each training picture from one more exposure of it (`faceshield retake`; 2: two more), ALSO=OUT of an
 # earlier cycle, whose training pictures are learnt from once more, PICTURES="9000 8000 3000 3000" for other numbers of training

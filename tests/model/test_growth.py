@@ -58,8 +58,37 @@ def test_a_deeper_stem_computes_what_it_did_and_every_new_block_learns(pair: Any
     assert closing and all(parameter.grad is not None and parameter.grad.any() for parameter in closing)
 
 
+def test_larger_squares_are_seen_almost_as_the_small_ones_were(pair: Any) -> None:
+    """A smooth picture twice as large: each place still has its position, so that what is pooled hardly moves."""
+    model = pair[0]
+    tower = model.model.vision_tower.eval()
+    side = model.config.vision_config.image_size
+    torch.manual_seed(0)
+    with torch.no_grad():  # a slope, as learnt positions have; those of a new model are noise
+        grid = torch.linspace(-1, 1, side // tower.config.patch_size)
+        slopes = torch.randn(2, tower.config.hidden_size)
+        tower.embeddings.position_embedding.weight.copy_(torch.cartesian_prod(grid, grid) @ slopes)
+    before = tower.embeddings.position_embedding.weight.detach().unflatten(0, (len(grid), len(grid)))
+    grow_vision(model, image_size=2 * side)
+    assert model.config.vision_config.image_size == tower.config.image_size == 2 * side
+    after = tower.embeddings.position_embedding.weight.detach().unflatten(0, (2 * len(grid), 2 * len(grid)))
+    middles = after.unflatten(0, (-1, 2)).unflatten(2, (-1, 2)).mean(dim=(1, 3))
+    inside = (slice(1, -1), slice(1, -1))
+    assert torch.allclose(middles[inside], before[inside], atol=0.06) and len(grid) >= 3
+    seen = tower(torch.randn(1, 3, 2 * side, 2 * side)).last_hidden_state
+    assert seen.shape[1] == tower.embeddings.position_ids.numel() == 4 * len(grid) ** 2
+    seen.sum().backward()
+    assert tower.embeddings.position_embedding.weight.grad is not None, "the new positions are learnt too"
+    kept = tower.embeddings.position_embedding.weight.detach().clone()
+    grow_vision(model, image_size=2 * side)
+    assert torch.equal(tower.embeddings.position_embedding.weight, kept)
+
+
 def test_a_tower_is_never_made_shallower(pair: Any) -> None:
     model = pair[0]
+    for wrong in (model.config.vision_config.image_size // 2, model.config.vision_config.image_size + 1):
+        with pytest.raises(ValueError, match="multiple of the patch"):
+            grow_vision(model, image_size=wrong)
     with pytest.raises(ValueError, match="as many or more"):
         grow_vision(model, num_hidden_layers=1)
     with pytest.raises(ValueError, match="in each stage"):

@@ -91,6 +91,20 @@ def test_a_stem_is_grown_too(checkpoint: Path, tmp_path: Path) -> None:
     assert scores[0][0][0] == pytest.approx(scores[1][0][0], abs=1e-5)
 
 
+def test_a_tower_of_smaller_squares_is_grown_too(checkpoint: Path, tmp_path: Path) -> None:
+    """Beside the same model, grown: the average is that model, and its processor makes the larger squares."""
+    begun = load(checkpoint)
+    side = 2 * begun.processor.image_size
+    grow_vision(begun.model, image_size=side)
+    begun.processor.image_size = side
+    larger = save(begun.model, begun.processor, tmp_path / "larger", begun.info)
+    for name, models in (("last", [checkpoint, larger]), ("first", [larger, checkpoint])):
+        out = load(average(AverageConfig(models=[str(model) for model in models], out=tmp_path / name)))
+        assert out.processor.image_size == out.model.config.vision_config.image_size == side
+        for key, value in out.model.state_dict().items():
+            assert torch.allclose(value, begun.model.state_dict()[key], atol=1e-6), key
+
+
 def test_tied_weights_are_averaged_once(checkpoint: Path, tmp_path: Path) -> None:
     folders = []
     for number in range(2):

@@ -119,12 +119,13 @@ def test_a_second_cycle_goes_on_from_a_checkpoints_towers(splits_jsonl: Path, to
 def test_a_further_cycle_may_begin_deeper_and_says_so_in_its_checkpoint(
     splits_jsonl: Path, toy_folder: Path, tmp_path: Path
 ) -> None:
-    deeper = {"num_hidden_layers": 3, "stem_blocks": [1, 1, 1, 2]}
+    deeper = {"num_hidden_layers": 3, "stem_blocks": [1, 1, 1, 2], "image_size": 2 * load(toy_folder).processor.image_size}
     settings = config(splits_jsonl, tmp_path / "deeper", init=str(toy_folder), model={}, grow=deeper, pictures=8, low_share=0)
     train_towers(settings, tower_texts(), [])
     before, after = load(toy_folder).model, load(tmp_path / "deeper").model
     told = after.config.vision_config
     assert told.num_hidden_layers == 3 > before.config.vision_config.num_hidden_layers and told.stem_blocks == [1, 1, 1, 2]
+    assert told.image_size == load(tmp_path / "deeper").processor.image_size == 2 * before.config.vision_config.image_size
     new = after.model.vision_tower.encoder.layers[1]
     assert new.mlp.fc2.weight.abs().max() > 0, "what began as nothing was not learnt"
     with pytest.raises(ValueError, match="grow without init"):

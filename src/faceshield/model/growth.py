@@ -1,7 +1,8 @@
-"""A deeper vision tower that at first computes what it did: training goes on from there with more to learn with.
+"""A deeper vision tower, or one that sees larger pictures: training goes on from there with more to learn with.
 
 Every new layer or block is a copy of the one before it whose last map is zero, so that it adds nothing yet but has a gradient
-(function-preserving growth: Chen et al., Net2Net, ICLR 2016).
+(function-preserving growth: Chen et al., Net2Net, ICLR 2016). For larger squares the positions are interpolated (Dosovitskiy
+et al., An Image is Worth 16x16 Words, ICLR 2021), which is near to what the tower computed, not the same.
 Use: `grow_vision(model, num_hidden_layers=6, stem_blocks=[0, 1, 2, 2])`.
 """
 
@@ -18,19 +19,25 @@ from .vision_faceshield import ResidualBlock, ResidualStem
 
 
 def grow_vision(
-    model: Any, *, num_hidden_layers: int | None = None, stem_blocks: Sequence[int] | None = None, seed: int = 0
+    model: Any,
+    *,
+    num_hidden_layers: int | None = None,
+    stem_blocks: Sequence[int] | None = None,
+    image_size: int | None = None,
+    seed: int = 0,
 ) -> None:
-    """Deepens the vision tower of a `FaceShieldForConditionalGeneration` in place; its outputs stay the same.
+    """Grows the vision tower of a `FaceShieldForConditionalGeneration` in place; deeper alone, its outputs stay the same.
 
     Args:
         model: the model; its `config.vision_config` follows.
         num_hidden_layers: encoder layers from now on. New ones are spread over the tower before its last layer, so that
             `hidden_states[-2]`, which the projector reads, is the same too.
         stem_blocks: residual blocks after each stage's strided convolution; only for a tower with `ResidualStem`.
+        image_size: side of the square that it sees from now on, in pixels; its processor's `image_size` has to follow.
         seed: of the first block of a stage that has none to copy.
 
     Raises:
-        ValueError: fewer than there are, or a tower that cannot have them.
+        ValueError: less than there is, or a tower that cannot have it.
     """
     tower = model.model.vision_tower
     told: dict[str, Any] = {}
@@ -43,6 +50,9 @@ def grow_vision(
     if num_hidden_layers is not None:
         tower.encoder.layers = _deeper_encoder(tower.encoder.layers, num_hidden_layers, tower.config)
         told["num_hidden_layers"] = num_hidden_layers
+    if image_size is not None:
+        _spread_positions(tower.embeddings, image_size)
+        told["image_size"] = image_size
     for config in (tower.config, model.config.vision_config):
         for name, value in told.items():
             setattr(config, name, value)
@@ -83,6 +93,25 @@ def _deeper_stem(stem: nn.Module, config: Any, blocks: list[int]) -> nn.Sequenti
             _silence(block.conv_2)
             out.append(block)
     return nn.Sequential(*out)
+
+
+@torch.no_grad()
+def _spread_positions(embeddings: Any, image_size: int) -> None:
+    """SigLIP's embeddings for squares of `image_size` pixels; where nothing changes, the positions stay bit for bit."""
+    if image_size < embeddings.image_size or image_size % embeddings.patch_size:
+        raise ValueError(
+            f"image_size {image_size} for a tower of {embeddings.image_size} pixels in patches of {embeddings.patch_size} — "
+            "expected as much or more, a multiple of the patch — raise it"
+        )
+    if image_size == embeddings.image_size:
+        return
+    weight = embeddings.position_embedding.weight
+    patches = weight.new_empty(1, (image_size // embeddings.patch_size) ** 2, weight.shape[1])  # asked for its shape alone
+    spread = embeddings.interpolate_pos_encoding(patches, image_size, image_size)[0]
+    embeddings.image_size = image_size
+    embeddings.num_patches = embeddings.num_positions = len(spread)
+    embeddings.position_embedding = nn.Embedding.from_pretrained(spread.clone(), freeze=False)
+    embeddings.position_ids = torch.arange(len(spread), device=spread.device).expand((1, -1))
 
 
 @torch.no_grad()

@@ -40,7 +40,7 @@ _SAYS_NOTHING = {
     "dtype", "transformers_version", "_name_or_path", "architectures", "use_cache",  # of how a file was written
     "answer_tokens", "pvtm_inference", "pvtm_seed",  # of how a model is used
     "pvtm_mask_ratio", "pvtm_draw", "attention_dropout", "embd_pdrop", "resid_pdrop",  # of training's noise
-    "num_hidden_layers of vision_config", "stem_blocks of vision_config",  # grown
+    "num_hidden_layers of vision_config", "stem_blocks of vision_config", "image_size of vision_config",  # grown
 }  # fmt: skip
 """Settings of a config.json that may differ: no weight means anything else for them."""
 
@@ -50,9 +50,9 @@ class AverageConfig(Config):
 
     Attributes:
         models: two or more, as `resolve_model` takes them; an adapter counts merged into its base. They differ in weights alone
-            and in the depth of their vision towers: a shallower one is grown first, in one step, which changes none of its
-            answers (its layers then belong to those of a model that was grown from it in one step, not in two). Everything but
-            weights is the last one's: the processor, the tokens that are guessed ahead (`drafts`), what `faceshield.json` says.
+            and in the depth and squares of their vision towers, which are grown first (`model.grow_vision`; in one step, so
+            that the layers belong to those of a model grown so, not in two). Everything but weights is the last one's: the
+            processor, the tokens that are guessed ahead (`drafts`), what `faceshield.json` says.
         shares: of each model, above 0, adding up to 1; None = equal ones.
         out: the checkpoint to write. It has neither threshold nor calibration: its scores are new.
         save_dtype: of the stored weights; None = float32 for a small model, bfloat16 for a large one.
@@ -91,7 +91,7 @@ def average(config: AverageConfig) -> Path:
     if config.out.resolve() in [part.resolve() for part in read]:
         raise ValueError(f"{config.out}: the average would replace a model that it is made of — expected another folder")
     _check_alike(folders)
-    growth = _deepest(folders)
+    growth = _largest(folders)
     shares = config.shares or [1 / len(folders)] * len(folders)
     made_of = [{"model": name, "weights": checkpoint_hash(part)} for name, part in zip(config.models, folders, strict=True)]
     told = {"models": [part["weights"] for part in made_of], "shares": shares, "save_dtype": config.save_dtype}
@@ -108,6 +108,7 @@ def average(config: AverageConfig) -> Path:
             sums[name] = sums[name].add_(part) if name in sums else part
     for name, value in _values(checkpoint.model):
         value.copy_(sums[name])
+    checkpoint.processor.image_size = checkpoint.model.config.vision_config.image_size
     extra = {**checkpoint.info.extra, "average": {"models": made_of, "shares": shares}}
     info = CheckpointInfo(questions=checkpoint.info.questions, extra=extra)
     dtype = working_dtype(checkpoint.model.num_parameters()) if config.save_dtype is None else getattr(torch, config.save_dtype)
@@ -124,12 +125,13 @@ def _values(model: torch.nn.Module) -> Iterator[tuple[str, Tensor]]:
     yield from ((name, value) for name, value in model.named_buffers() if value.is_floating_point())
 
 
-def _deepest(folders: list[Path]) -> dict[str, Any]:
+def _largest(folders: list[Path]) -> dict[str, Any]:
     """What `grow_vision` makes all vision towers alike with; empty where they are."""
     towers = [read_config(folder).vision_config for folder in folders]
     growth: dict[str, Any] = {}
-    if len(layers := {tower.num_hidden_layers for tower in towers}) > 1:
-        growth["num_hidden_layers"] = max(layers)
+    for name in ("num_hidden_layers", "image_size"):
+        if len(found := {getattr(tower, name) for tower in towers}) > 1:
+            growth[name] = max(found)
     blocks = [getattr(tower, "stem_blocks", None) for tower in towers]
     if any(row != blocks[0] for row in blocks):
         growth["stem_blocks"] = [max(stage) for stage in zip(*blocks, strict=True)]
@@ -153,10 +155,11 @@ def _check_alike(folders: list[Path]) -> None:
 def _told(folder: Path) -> dict[str, Any]:
     """All that says what a checkpoint's weights mean: its settings, its processor's, its words and its fixed questions."""
     processor, info = FaceShieldProcessor.from_pretrained(folder, local_files_only=True), read_info(folder)
-    of_processor = {name: value for name, value in processor.to_dict().items() if not name.endswith("tokenizer")}
+    of_processor = processor.to_dict()
+    del of_processor["image_size"]  # the tower's, which is grown
     return {
         **_settings(read_config(folder).to_dict()),
-        **{f"{name} of the processor": value for name, value in of_processor.items()},
+        **{f"{name} of the processor": value for name, value in of_processor.items() if not name.endswith("tokenizer")},
         "words of the tokenizer": processor.tokenizer.get_vocab(),
         "words of the prompt tokenizer": processor.prompt_tokenizer.get_vocab(),
         **{f"question of {name}": question for name, question in info.questions.items()},

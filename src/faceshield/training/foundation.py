@@ -56,6 +56,7 @@ def train_towers(
         begun = load(resolve_model(config.init))
         model, processor = begun.model, begun.processor
         grow_vision(model, **vars(config.grow), seed=config.seed)
+        processor.image_size = model.config.vision_config.image_size
         # A threshold belongs to the scores of the towers it was chosen with.
         info, inputs = replace(begun.info, threshold=None, threshold_source={}, calibration={}), [begun.path, *inputs]
     else:

@@ -24,6 +24,7 @@ class Growth(Config):
 
     num_hidden_layers: int | None = None
     stem_blocks: tuple[int, ...] | None = None
+    image_size: int | None = None
 
 
 class TowersConfig(PictureConfig):
@@ -32,7 +33,7 @@ class TowersConfig(PictureConfig):
     Attributes:
         init: checkpoint whose towers go on from where they are (a second cycle): a folder, "tiny", or a hub id. Its
             tokenizer, language model and projector stay; heads and optimizer start anew. None: a new tiny model.
-        grow: how deep the vision tower of `init` shall be, where deeper than it is; it begins where it was.
+        grow: how deep the vision tower of `init` shall be, where deeper than it is, and how large the squares that it sees.
         model: values of `FaceShieldConfig` in the place of the tiny model's, e.g. {use_savp: false}; not with `init`.
         tokenizer: folder of a tokenizer; None trains one of `vocab_size` pieces on the data's own dialogues.
         low_size, low_share: the first `low_share` (0..1) of the run sees squares of `low_size` pixels (cheaper); 0: none of it.
