@@ -127,7 +127,7 @@ def _packages() -> str:
         if not requirement.specifier.contains(there, prereleases=True):
             faults.append(f"{requirement.name} {there}, expected {requirement.specifier}")
     if faults:
-        raise Trouble("; ".join(faults), "pip install --upgrade faceshield")
+        raise Trouble("; ".join(faults), "in a clone: pip install -e . -c constraints.txt")
     place = f"python {platform.python_version()} on {platform.system()} {platform.machine()}"
     return f"faceshield {__version__}, {place}; {', '.join(found)}"
 

@@ -91,6 +91,11 @@ class InspectionReport:
     meta: dict[str, Any] = field(default_factory=dict)
 
     @property
+    def accepted(self) -> bool:
+        """Judged, bona fide, and of a picture that is good enough to rely on: all three, or nobody is let in."""
+        return self.status == "ok" and self.is_attack is False and not self.quality_reasons
+
+    @property
     def advice(self) -> str | None:
         """For people: what to do where no face was found, or what the quality reasons mean; None where all is well."""
         if self.status == "no_face":

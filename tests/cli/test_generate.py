@@ -45,6 +45,19 @@ def test_the_same_seed_writes_the_same_bytes(samples_jsonl: Path, tmp_path: Path
     assert written[0] == written[1]
 
 
+def test_what_would_teach_one_answer_alone_is_written_where_it_is_asked_for(tmp_path: Path, make_sample) -> None:
+    """Of a set without boxes every localization dialogue is of a bona fide picture: there is no attack region."""
+    samples, out = tmp_path / "samples.jsonl", tmp_path / "dialogues.jsonl"
+    write_jsonl(samples, [make_sample("Bonafide"), make_sample("Print", boxes=[]), make_sample("Replay", boxes=[])])
+    result = run("generate", samples, "--out", out)
+    assert result.exit_code == 0 and "not written: localization (most attacks have no boxes)" in result.stderr
+    assert {row.task for row in read_jsonl(out, Dialogue)} == {"coarse", "fine", "reasoning"}
+    assert run("generate", samples, "--out", out).exit_code == 0, "the same tasks, so that it goes on with what is there"
+    asked = run("generate", samples, "--out", tmp_path / "asked.jsonl", "--tasks", "localization")
+    assert asked.exit_code == 0 and "not written" not in asked.stderr
+    assert [row.meta["sample_id"] for row in read_jsonl(tmp_path / "asked.jsonl", Dialogue)] == ["s-bonafide"]
+
+
 def test_rejects_are_counted_and_written(tmp_path: Path, make_sample) -> None:
     samples = tmp_path / "samples.jsonl"
     out = tmp_path / "dialogues.jsonl"

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -23,7 +22,7 @@ from faceshield.cli import app
 from faceshield.evaluation import score
 from faceshield.model import is_adapter, read_info
 from faceshield.predictor import FaceShieldPredictor
-from faceshield.recipes.finetune import MOST_OFTEN, FinetuneConfig, _evened, _shared_tasks, defaults, finetune
+from faceshield.recipes.finetune import MOST_OFTEN, FinetuneConfig, _evened, defaults, finetune
 from faceshield.recipes.finetune_report import _apart, verdict
 from faceshield.records import Dialogue, Prediction, Sample, read_jsonl, write_jsonl
 from faceshield.training.settings import StageConfig
@@ -282,13 +281,6 @@ def test_the_rarer_class_is_seen_more_often(make_sample: Callable[..., Sample]) 
     assert _evened(rows(4, 8)) == {"Bonafide": 2.0}
     assert _evened(rows(9, 6)) == {"Print": 1.5, "Replay": 1.5}
     assert _evened(rows(4, 4)) == {} and set(_evened(rows(2, 40)).values()) == {MOST_OFTEN}
-
-
-def test_a_task_that_few_attacks_have_an_answer_for_is_not_learnt(make_sample: Callable[..., Sample]) -> None:
-    boxed, bare = make_sample("Print"), make_sample("Print", boxes=[])
-    most, few = _shared_tasks([boxed] * 3 + [bare]), _shared_tasks([boxed] + [bare] * 3)
-    assert set(few) < set(most) and "coarse" in few
-    assert Counter(most) == Counter(set(most))
 
 
 def test_what_to_keep_is_chosen_on_dev_and_scored_on_test(

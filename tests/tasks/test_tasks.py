@@ -13,6 +13,7 @@ from faceshield.tasks import (
     LOCALIZATION,
     REASONING,
     TASKS,
+    learnable_tasks,
     pixels_from_square,
     square_from_pixels,
 )
@@ -192,3 +193,12 @@ def assert_same_boxes(found, true, tolerance: float) -> None:
     assert len(found) == len(true)
     for box in true:
         assert min(np.abs(np.subtract(box, other)).max() for other in found) <= tolerance
+
+
+def test_a_task_that_only_bona_fide_pictures_can_answer_is_not_to_be_learnt(make_sample) -> None:
+    live, boxed, bare = make_sample("Bonafide"), make_sample("Print"), make_sample("Print", boxes=[])
+    assert learnable_tasks([live, boxed, boxed, boxed, bare]) == tuple(TASKS)
+    assert learnable_tasks([live, boxed, bare]) == learnable_tasks([live, bare]) == ("coarse", "fine", "reasoning")
+    assert learnable_tasks([live]) == learnable_tasks([bare]) == learnable_tasks([]) == tuple(TASKS), "one class alone"
+    untyped = make_sample("Print", presentation_type=None, boxes=[])
+    assert learnable_tasks([live, untyped]) == ("coarse",)

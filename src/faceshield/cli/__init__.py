@@ -16,6 +16,13 @@ from typing import Annotated
 import typer
 
 VERBS: tuple[str, ...] = (
+    "inspect",
+    "serve",
+    "ask",
+    "calibrate",
+    "finetune",
+    "export",
+    "doctor",
     "simulate",
     "retake",
     "prepare",
@@ -28,20 +35,13 @@ VERBS: tuple[str, ...] = (
     "build-dataset",
     "assemble",
     "train",
-    "finetune",
     "predict",
     "score",
     "faithfulness",
-    "calibrate",
     "table",
     "reproduce",
-    "inspect",
-    "ask",
-    "serve",
-    "export",
-    "doctor",
 )
-"""All verbs, in the order of the work."""
+"""All verbs: those of who has photos, then those of who makes models, in the order of the work."""
 
 app = typer.Typer(
     name="faceshield",

@@ -16,7 +16,10 @@ def assemble(
         list[str] | None, typer.Argument(help="key=value in the place of the file's, e.g. bunny=BAAI/Bunny-v1_0-4B.")
     ] = None,
 ) -> None:
-    """Put FaceShield together from SigLIP and Phi-3, or from a Bunny checkpoint."""
+    """Put FaceShield together from published weights.
+
+    From SigLIP and Phi-3, or from a Bunny checkpoint.
+    """
     given = list(overrides or [])
     if config is not None and "=" in str(config) and not config.exists():
         given, config = [str(config), *given], None

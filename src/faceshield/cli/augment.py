@@ -22,7 +22,10 @@ def augment(
     assistant: Assistant,
     engine: Engine,
 ) -> None:
-    """Write new question-and-answer pairs beside every dialogue; what changes label or box is dropped."""
+    """Write new pairs beside every dialogue.
+
+    Questions and answers in other words; what changes label or box is dropped.
+    """
     from faceshield.data_engine.augment import AugmentConfig
     from faceshield.data_engine.augment import augment as run
 

@@ -17,7 +17,10 @@ def build_dataset(
     *,
     engine: Engine,
 ) -> None:
-    """Generate, filter, have reviewed, augment and report; stop anywhere, the same line goes on."""
+    """The whole data engine from one configuration.
+
+    Generate, filter, have reviewed, augment and report; stop anywhere, the same line goes on.
+    """
     from faceshield.cli.report import summary_lines
     from faceshield.data_engine.build import BuildConfig, build
 

@@ -37,7 +37,10 @@ def calibrate(
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the photographs, for the evidence. Default: the folder's.")] = None,
 ) -> None:
-    """Choose the threshold on your own bona fide (and attack) photographs; the model's own is never touched."""
+    """Choose the threshold on your own photographs.
+
+    Bona fide ones, better with attacks; it is written into a copy, the model is never touched.
+    """
     from dataclasses import asdict
 
     from faceshield.evaluation.threshold import bpcer_limit

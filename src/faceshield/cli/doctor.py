@@ -13,7 +13,10 @@ def doctor(
     data: Annotated[list[Path] | None, typer.Option(help="A samples or dialogues file to look at too; repeatable.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One object a check.")] = False,
 ) -> None:
-    """Check what is installed, whether the model loads and answers, whether data can be trained on; exit code 2 if not."""
+    """Check the installation, a model, and data.
+
+    What is installed, whether the model loads and answers, whether data can be trained on; exit code 2 if not.
+    """
     import dataclasses
     import json
 

@@ -12,7 +12,10 @@ def export(
     out: Annotated[Path, typer.Option(help="The file to write, *.onnx.")],
     model: Annotated[str, typer.Option(help="'tiny', a checkpoint folder, or a hub id.")] = "tiny",
 ) -> None:
-    """Write the scorer as ONNX; docs/onnx.md says to the pixel what goes in."""
+    """Write the scorer as ONNX.
+
+    docs/onnx.md says to the pixel what goes in.
+    """
     if out.suffix != ".onnx":
         raise ValueError(f"--out {out} — expected a name that ends in .onnx — rename it")
     from faceshield.predictor import FaceShieldPredictor

@@ -23,7 +23,10 @@ def faithfulness(
     endpoint: Annotated[str | None, typer.Option(help="As for predict; pictures go nowhere else.")] = None,
     api_key_env: KeyEnv = None,
 ) -> None:
-    """Hide what a model points at and see how far its score moves, against hiding as much elsewhere."""
+    """Hide what a model points at and watch its score.
+
+    How far it moves, against hiding as much elsewhere.
+    """
     import contextlib
     import json
 

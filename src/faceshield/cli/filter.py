@@ -25,7 +25,10 @@ def filter(
     assistant: Assistant,
     engine: Engine,
 ) -> None:
-    """Drop dialogues by keywords, contradiction, picture-text similarity, a judge, and near-duplicates."""
+    """Drop dialogues that are wrong or repeated.
+
+    By keywords, contradiction, picture-text similarity, a judge, and near-duplicates.
+    """
     from faceshield.data_engine.filter import FilterConfig, filter_dialogues
 
     similarity = {"model": similarity_model, "threshold": similarity_threshold} if similarity_model else None

@@ -31,7 +31,10 @@ def finetune(
     criterion: Annotated[str, typer.Option(help="How the threshold is chosen: eer, bpcerX or apcerX (X percent).")] = "eer",
     seed: Annotated[int, typer.Option(min=0, help="Another seed, another division and training.")] = 0,
 ) -> None:
-    """Adapt a checkpoint to your own pictures, and score it on people it has not seen; the same command goes on."""
+    """Adapt a checkpoint to your own pictures.
+
+    It is scored on people that it has not seen, beside what it was; the same command goes on.
+    """
     from faceshield.cli.train import print_row
     from faceshield.config import read_override
     from faceshield.evaluation.table import table

@@ -17,7 +17,8 @@ def generate(
     tasks: Annotated[
         list[str] | None,
         typer.Option(
-            help="coarse, fine, reasoning, localization or caption; commas or repeats for several. Default: the four tasks.",
+            help="coarse, fine, reasoning, localization or caption; commas or repeats for several. Default: those of the four "
+            "that bona fide pictures and most attacks have true answers to.",
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Everything random comes from it.")] = 0,
@@ -29,12 +30,11 @@ def generate(
     assistant: Assistant,
     engine: Engine,
 ) -> None:
-    """Write question-and-answer dialogues for every sample and task."""
+    """Write questions and answers about every sample."""
     from faceshield.data_engine.generate import GenerateConfig, resolve_tasks
     from faceshield.data_engine.generate import generate as run
-    from faceshield.tasks import TASKS
 
-    chosen = resolve_tasks([name for given in tasks for name in given.split(",")] if tasks else TASKS)
+    chosen = resolve_tasks([name for given in tasks for name in given.split(",")]) if tasks else None
     config = GenerateConfig(tasks=chosen, per_task=per_task, count=count, backend=assistant.config(backend, wording))
     with engine.start() as crew, progress("generate", "sample") as advance:
         result = run(samples, out, config, seed=seed, cache=assistant.answers(out), engine=crew, progress=advance)

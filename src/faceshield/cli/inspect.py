@@ -39,7 +39,11 @@ def inspect(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for annotated pictures and report.html.")] = None,
 ) -> None:
-    """Say of each photo whether it is bona fide or an attack, of which type, why and where."""
+    """Judge photos: verdict, type, why and where.
+
+    The exit code says nothing of the verdicts: it is 0 for attacks and where no face was found, 2 where a picture could not be
+    read or judged. A program reads --json.
+    """
     asked = check_tasks(tasks.split(","))
     if out is not None:
         ensure_writable(out)
@@ -225,7 +229,9 @@ def _expand(photos: Iterable[Path]) -> Iterator[Path | ImageError]:
         with suppress(OSError):  # an error already
             if inside := sum(child.is_dir() for child in photo.iterdir() if not child.name.startswith(".")):
                 typer.echo(
-                    f"{photo}: {inside} folders inside are not entered; faceshield predict {photo} enters them", err=True
+                    f"{photo}: {inside} folders inside are not entered; faceshield predict {photo} --face detect enters them "
+                    "(scores, no verdicts: an attack is below the threshold)",
+                    err=True,
                 )
 
 

@@ -42,7 +42,10 @@ def prepare(
     ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit code 2 if any sample was lost.")] = False,
 ) -> None:
-    """Read a data set's copy to samples.jsonl; what is wrong is counted in rejects.jsonl and loses nothing else."""
+    """Read a data set, or folders of your own.
+
+    What is wrong with a copy is counted in rejects.jsonl and loses nothing else.
+    """
     from tqdm import tqdm
 
     from faceshield.config import near

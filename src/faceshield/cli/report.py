@@ -14,7 +14,10 @@ def report(
     name: Annotated[str, typer.Option(help="The data set's name.")] = "FaceShield dialogues",
     pictures: Annotated[int, typer.Option(min=0, help="Pictures on a sample sheet; faces are personal data.")] = 0,
 ) -> None:
-    """Write a data-set card: counts by type, task, source and filter, lexical diversity, lengths, samples."""
+    """Write a data-set card.
+
+    Counts by type, task, source and filter, lexical diversity, lengths, samples.
+    """
     from faceshield.data_engine.report import ReportConfig
     from faceshield.data_engine.report import report as run
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -62,7 +63,10 @@ def reproduce(
         typer.Option(help="A Markdown file that gets the report of all in the folder, in the place of an earlier one."),
     ] = None,
 ) -> None:
-    """Train what is missing, score it, and show a table of the paper with its numbers beside ours."""
+    """A table of the paper, from nothing.
+
+    Train what is missing, score it, and show the paper's numbers beside ours.
+    """
     from dataclasses import asdict
 
     from faceshield.cli.train import train
@@ -76,6 +80,8 @@ def reproduce(
     from faceshield.recipes.reproduce.show import report as reported
     from faceshield.simulate.domains import VERSION
 
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ValueError("reproduce under torchrun — expected one process — start it without; several GPUs: runs/paper.sh")
     entries = _entries(what, ENTRIES)
     if meteor:
         meteor_is_there()

@@ -17,7 +17,10 @@ def retake(
     seed: Annotated[int, typer.Option(min=0, help="Everything random comes from it.")] = 0,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
 ) -> None:
-    """Take pictures once more: turned, cut narrower, lit, grained and blurred otherwise; to train on beside the first ones."""
+    """Take pictures once more, carelessly.
+
+    Turned, cut narrower, lit, grained and blurred otherwise; to train on beside the first ones.
+    """
     from faceshield.simulate.retake import RetakeConfig
     from faceshield.simulate.retake import retake as run
 

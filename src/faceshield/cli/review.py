@@ -27,7 +27,10 @@ def review(
     from_label_studio: Annotated[Path | None, typer.Option(help="Take decisions of a Label Studio JSON export.")] = None,
     image_prefix: Annotated[str, typer.Option(help="Put before pictures' paths in Label Studio tasks.")] = "",
 ) -> None:
-    """Review dialogues in the browser; every decision is stored at once. Ctrl-C writes OUT."""
+    """Review dialogues in the browser.
+
+    Every decision is stored at once. Ctrl-C writes OUT.
+    """
     from faceshield.data_engine.review import ReviewConfig, ReviewQueue, export, label_studio
     from faceshield.data_engine.stage import rejects_path
     from faceshield.provenance import check_not_read

@@ -28,7 +28,7 @@ def score(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 0,
     repeats: Annotated[int, typer.Option(min=0, help="Resamples of the bootstrap.")] = 1000,
 ) -> None:
-    """Measure predictions: every number with its n and 95% interval."""
+    """Measure predictions, with n and 95% intervals."""
 
     import numpy as np
 

@@ -47,7 +47,10 @@ def serve(
     *,
     replicas: Replicas,
 ) -> None:
-    """Answer over HTTP: POST /v1/inspect, POST /v1/chat/completions, /healthz, /readyz, /metrics, /openapi.json."""
+    """Answer over HTTP.
+
+    POST /v1/inspect, POST /v1/chat/completions, /healthz, /readyz, /metrics, /openapi.json.
+    """
     if offline:  # before anything imports the hub's client
         os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
 

@@ -41,7 +41,10 @@ def simulate(
         typer.Option(help="Simulate nothing; say whether nuisances alone tell the types of this folder, with --seed."),
     ] = None,
 ) -> None:
-    """Turn bona fide photographs, or drawn faces, into the twelve presentation types."""
+    """Make attacks of photographs or drawn faces.
+
+    Bona fide ones in, the twelve presentation types out, with their true boxes.
+    """
     if audit is not None:
         import numpy as np
 

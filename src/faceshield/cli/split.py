@@ -25,7 +25,10 @@ def split(
     dev_share: Annotated[float | None, typer.Option(help="The same; 0.1, but none for `paper`.")] = None,
     seed: Annotated[int, typer.Option(help="Another seed, another division.")] = 0,
 ) -> None:
-    """Divide samples by a protocol, and say what the splits share: people, recordings, pictures."""
+    """Divide samples by a protocol.
+
+    And say what the splits share: people, recordings, pictures.
+    """
     from faceshield.datasets.splits import SplitConfig
     from faceshield.datasets.splits import split as run
 

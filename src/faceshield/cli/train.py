@@ -39,7 +39,10 @@ def train(
         list[Path] | None, typer.Option(help="Dialogues of the test samples that each repeat's texts are scored against.")
     ] = None,
 ) -> None:
-    """Train a stage: foundation-towers, foundation-lm, pretrain, sft, baseline; a sweep; choose a threshold; average models."""
+    """Train a stage, or sweep, choose, average.
+
+    Stages: foundation-towers, foundation-lm, pretrain, sft, baseline; a sweep of them; threshold: choose one; average models.
+    """
     given = list(overrides or [])
     named = str(config) in STAGES and not config.exists()
     stage = str(config) if named else _stage(config, given)

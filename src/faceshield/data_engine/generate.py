@@ -21,7 +21,7 @@ from faceshield.data_engine.backends.grammar import GrammarBackend
 from faceshield.data_engine.stage import NO_CALL, Outcome, StageResult, run_stage
 from faceshield.engines import LOCAL, Engine
 from faceshield.records import Dialogue, Sample, conversation, image_path, read_jsonl, rebase_image
-from faceshield.tasks import TASKS
+from faceshield.tasks import TASKS, learnable_tasks
 
 CAPTION = "caption"
 TASK_NAMES: tuple[str, ...] = (*TASKS, CAPTION)
@@ -49,20 +49,21 @@ class GenerateConfig(Config):
     """What is generated.
 
     Attributes:
-        tasks: of `TASK_NAMES`.
+        tasks: of `TASK_NAMES`; None: the four, without those that these samples can teach one answer of alone
+            (`tasks.learnable_tasks`).
         per_task: dialogues of each task a picture, different where the wordings allow it.
         count: dialogues in all instead, the same number of each task, spread evenly over the pictures; None: `per_task`.
     """
 
-    tasks: tuple[str, ...] = tuple(TASKS)
+    tasks: tuple[str, ...] | None = None
     per_task: int = Field(1, ge=1)
     count: int | None = Field(None, ge=1)
     backend: BackendConfig = BackendConfig()
 
     @field_validator("tasks")
     @classmethod
-    def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        return resolve_tasks(value)
+    def _known(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        return None if value is None else resolve_tasks(value)
 
 
 def generate(
@@ -92,9 +93,10 @@ def generate(
     rows = read_jsonl(samples, Sample)
     if not rows:
         raise ValueError(f"{samples}: no samples — expected at least one row — write it with `faceshield simulate`")
-    chosen = plan(rows, config.tasks, config.per_task, config.count, seed)
-    items = [(row, {task: chosen.get((index, task), 0) for task in config.tasks}) for index, row in enumerate(rows)]
-    described = config.model_dump(mode="json", exclude={"backend"})
+    tasks = config.tasks or learnable_tasks(rows)
+    chosen = plan(rows, tasks, config.per_task, config.count, seed)
+    items = [(row, {task: chosen.get((index, task), 0) for task in tasks}) for index, row in enumerate(rows)]
+    described = config.model_dump(mode="json", exclude={"backend"}) | {"tasks": list(tasks)}
     here, there = samples.absolute(), out.absolute()
     with lent_backend(config.backend, engine, cache=cache, given=backend) as (writer, engine):
 
@@ -107,7 +109,14 @@ def generate(
             out, items, work,
             config=described, seed=seed, inputs=[samples], backend=writer, engine=engine, progress=progress,
         )  # fmt: skip
-    return replace(result, note=_unseen(rows, config.tasks) if isinstance(writer, GrammarBackend) else "")
+    notes = [_not_learnable(tasks)] if config.tasks is None else []
+    notes += [_unseen(rows, tasks)] if isinstance(writer, GrammarBackend) else []
+    return replace(result, note="; ".join(filter(None, notes)))
+
+
+def _not_learnable(tasks: Sequence[str]) -> str:
+    without = [f"{name} (most attacks have no {task.needs})" for name, task in TASKS.items() if name not in tasks]
+    return f"not written: {', '.join(without)}, which would teach the answer of bona fide pictures alone" if without else ""
 
 
 def _unseen(rows: Sequence[Sample], tasks: Sequence[str]) -> str:

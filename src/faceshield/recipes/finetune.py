@@ -32,7 +32,7 @@ from faceshield.recipes.finetune_report import report_lines, unnamed_people
 from faceshield.recipes.keep import SHARES, keep_best
 from faceshield.recipes.measure import METRICS_FILE, measure
 from faceshield.records import Sample, iter_jsonl, read_jsonl
-from faceshield.tasks import COARSE, QUESTIONS, TASKS
+from faceshield.tasks import COARSE, QUESTIONS, TASKS, learnable_tasks
 from faceshield.taxonomy import BONAFIDE, UNTYPED
 from faceshield.training.settings import MACHINE, StageConfig
 from faceshield.training.stages import train_stage
@@ -138,7 +138,7 @@ def finetune(config: FinetuneConfig, *, report: Report | None = None) -> Finetun
     parts = _divided(config, samples, data, tell)
     if warning := unnamed_people(parts):
         tell({"event": "warning", "": warning})
-    wanted = config.tasks or _shared_tasks(read_jsonl(parts["train"], Sample))
+    wanted = config.tasks or learnable_tasks(read_jsonl(parts["train"], Sample))
     tasks = tuple(dict.fromkeys((COARSE.name, *wanted)))  # what the threshold is for is always asked
     tell({"event": "tasks", "learnt and scored": ", ".join(tasks)})
     dialogues = data / "dialogues.jsonl"
@@ -279,12 +279,6 @@ def _more_people(config: FinetuneConfig, samples: Path) -> str:
 
 def _counts(file: Path) -> Counter[bool]:
     return Counter(row.is_attack for row in iter_jsonl(file, Sample))
-
-
-def _shared_tasks(rows: list[Sample]) -> tuple[str, ...]:
-    """Tasks that bona fide pictures and most attacks have true answers for: of one class, they would teach its answer."""
-    attacks = [row for row in rows if row.is_attack]
-    return tuple(name for name, task in TASKS.items() if sum(map(task.applies, attacks)) > len(attacks) / 2)
 
 
 # -- the training ----------------------------------------------------------------------------------------------------------

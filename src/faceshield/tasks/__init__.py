@@ -5,6 +5,9 @@ Use: `COARSE.read(text).is_attack`, `TASKS["localization"].answer(sample)`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from faceshield.records import Sample
 from faceshield.tasks.base import Answer, Task
 from faceshield.tasks.coarse import COARSE
 from faceshield.tasks.fine import FINE
@@ -14,6 +17,16 @@ from faceshield.tasks.reasoning import MAX_CUES, REASONING, observations
 TASKS: dict[str, Task] = {task.name: task for task in (COARSE, FINE, REASONING, LOCALIZATION)}
 QUESTIONS = {name: task.question for name, task in TASKS.items()}
 """The fixed question of each task, by which models are trained, scored and asked."""
+
+
+def learnable_tasks(samples: Sequence[Sample]) -> tuple[str, ...]:
+    """The tasks, without those that bona fide pictures have a true answer to and most attacks do not, as where no attack has
+    a box: whoever learns from such pictures learns to give the one answer to all."""
+    attacks = [sample for sample in samples if sample.is_attack]
+    if not attacks or len(attacks) == len(samples):
+        return tuple(TASKS)
+    return tuple(name for name, task in TASKS.items() if 2 * sum(map(task.applies, attacks)) > len(attacks))
+
 
 __all__ = [
     "COARSE",
@@ -26,6 +39,7 @@ __all__ = [
     "Answer",
     "Task",
     "boxes_in_words",
+    "learnable_tasks",
     "observations",
     "pixels_from_square",
     "square_from_pixels",

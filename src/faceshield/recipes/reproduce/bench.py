@@ -246,7 +246,7 @@ def _written(
     A file that is there is taken as it is: an assistant's dialogues and captions are put where the grammar's would be.
     """
     backend = BackendConfig(kind="grammar", wording=wording)
-    files = [("dialogues", "train", GenerateConfig().tasks), ("captions", "train", ("caption",))]
+    files: list[tuple[str, str, tuple[str, ...] | None]] = [("dialogues", "train", None), ("captions", "train", ("caption",))]
     if wording == "rich" and (folder / "test.jsonl").is_file():
         files.append(("references", "test", (REASONING.name,)))
     for file, part, tasks in files:
