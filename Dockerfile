@@ -1,8 +1,8 @@
 # The service in a container; it needs nothing but the wheel:
-#   python -m pip wheel --no-deps -w dist .
+#   rm -rf dist && python -m pip wheel --no-deps -w dist .
 #   docker build -t faceshield:cuda .                                # torch as pip finds it on Linux: CUDA; docker run --gpus all
 #   docker build -t faceshield --build-arg PIP_ARGS="..." .          # PIP_ARGS: pip's options that choose the CPU build, much smaller
-#   docker run -p 8000:8000 -e FACESHIELD_API_KEYS="$(openssl rand -hex 24)" faceshield       # a key of 16 characters at least
+#   docker run -p 127.0.0.1:8000:8000 -e FACESHIELD_API_KEYS="$KEY" faceshield               # KEY: 16 characters at least
 ARG PYTHON=3.12
 FROM python:${PYTHON}-slim
 

@@ -12,9 +12,10 @@ from typer.testing import CliRunner
 
 from faceshield.cli import app
 from faceshield.datasets import DATASETS, rejects_path
+from faceshield.taxonomy import TAXONOMY
 
 TEXT = (Path(__file__).resolve().parents[2] / "docs" / "datasets.md").read_text(encoding="utf-8")
-SECTIONS = {match[1]: match[2] for match in re.finditer(r"^## ([\w-]+)\n(.*?)(?=^#|\Z)", TEXT, re.MULTILINE | re.DOTALL)}
+SECTIONS = {match[1]: match[2] for match in re.finditer(r"^### ([\w-]+)\n(.*?)(?=^#|\Z)", TEXT, re.MULTILINE | re.DOTALL)}
 
 
 def labels(cell: str, known: list[str]) -> Iterator[str]:
@@ -24,6 +25,11 @@ def labels(cell: str, known: list[str]) -> Iterator[str]:
             yield from (label for label in known if first <= label <= last and len(label) == len(first))
         else:
             yield from (label for label in known if fnmatch(label, first))
+
+
+def test_the_twelve_types_are_the_taxonomys() -> None:
+    rows = re.findall(r"^\| ([^|]+) \| ([^|]+) \|$", TEXT.split("## The twelve types")[1].split("\n## ")[0], re.MULTILINE)
+    assert rows[1:] == [(row.name, row.sentence) for row in TAXONOMY]
 
 
 def test_every_data_set_has_a_section() -> None:
