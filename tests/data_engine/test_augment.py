@@ -31,8 +31,9 @@ def test_the_grammar_says_it_in_new_words(dialogues_jsonl: Path, tmp_path: Path)
 
 
 def test_an_attack_without_a_type_is_reworded_and_a_foreign_row_ends_nothing(dialogues_jsonl: Path, tmp_path: Path) -> None:
-    rows = [row for row in read_jsonl(dialogues_jsonl, Dialogue) if row.task == "coarse" and row.meta["is_attack"]][:3]
+    rows = [row for row in read_jsonl(dialogues_jsonl, Dialogue) if row.task == "coarse" and row.meta["is_attack"]][:6]
     changed = [{"presentation_type": None, "boxes": []}, {"presentation_type": "mask"}, {"boxes": [[0, 0, 9999, 9]]}]
+    changed += [{"boxes": [[1, 2, 3]]}, {"size_wh": [10]}, {"size_wh": "big"}]
     write_jsonl(
         tmp_path / "in.jsonl",
         [row.model_copy(update={"meta": {**row.meta, **change}}) for row, change in zip(rows, changed, strict=True)],
@@ -42,6 +43,9 @@ def test_an_attack_without_a_type_is_reworded_and_a_foreign_row_ends_nothing(dia
     told = [json.loads(line) for line in rejects_path(result.out).read_text().splitlines()]
     assert [one["id"] for one in told] == [f"{row.id}:new" for row in rows[1:]]
     assert "presentation_type" in told[0]["reason"] and all("its meta is no sample's" in one["reason"] for one in told)
+    assert "meta.boxes [[1, 2, 3]] — expected" in told[2]["reason"] and "meta.size_wh 'big' — expected" in told[4]["reason"]
+    foreign = rows[3].model_copy(update={"meta": {**rows[3].meta, "boxes": [[1, 2, 3]]}})
+    assert contradictions(foreign) == ["meta.boxes [[1, 2, 3]] — expected [x0, y0, x1, y1] each"], "and is filtered out"
 
 
 def test_an_augmented_file_gets_other_words_and_other_ids(dialogues_jsonl: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from faceshield.data_engine.contradictions import answer_faults
 from faceshield.data_engine.rich import expand, place, rich_answer, rich_pair, rich_question, seen_cues
 from faceshield.data_engine.rich_rules import ANSWERS, QUESTIONS
 from faceshield.tasks import TASKS
-from faceshield.taxonomy import PRESENTATION_TYPES
+from faceshield.taxonomy import ATTACK_TYPES, PRESENTATION_TYPES, describe
 
 CUES = ["a paper edge", "printed dots", "screen glare", "painted eyes", "fingers holding paper", "hidden real eyes"]
 
@@ -56,13 +56,14 @@ def test_at_least_forty_wordings_and_the_fixed_question_most_often(task: str, ma
 
 def test_only_what_the_sample_brings_is_stated_as_seen(make_sample) -> None:
     rng = np.random.default_rng(1)
-    everything = {cue for name in PRESENTATION_TYPES for cue in ["a paper edge", "faded colours", "flat light on the face"]}
-    for _ in range(200):
-        text = rich_answer("reasoning", make_sample("Print", meta={"cues": ["printed dots"]}), rng).lower()
-        assert "printed dots" in text and not any(cue in text for cue in everything)
-        usual = rich_answer("reasoning", make_sample("Print", meta={}), rng).lower()
-        if any(cue in usual for cue in everything):
-            assert "typical" in usual or "usual" in usual or "often" in usual
+    for name in ATTACK_TYPES:
+        usual_ones = describe(name).cues
+        for _ in range(40):
+            text = rich_answer("reasoning", make_sample(name, meta={"cues": ["printed dots"]}), rng).lower()
+            assert "printed dots" in text and not any(cue in text for cue in usual_ones)
+            usual = rich_answer("reasoning", make_sample(name, meta={}), rng).lower()
+            if any(cue in usual for cue in usual_ones):
+                assert "typical" in usual or "usual" in usual or "often" in usual
 
 
 def test_cues_that_read_as_a_verdict_are_not_told(make_sample) -> None:

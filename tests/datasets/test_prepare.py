@@ -226,9 +226,7 @@ def test_pictures_of_two_copies_do_not_take_each_others_place(tmp_path: Path) ->
     (first,), _, _ = run("folder", tmp_path / "a", tmp_path / "out" / "a.jsonl", **made)
     stored = (tmp_path / "out" / first.image).read_bytes()
     for root, changes in (("b", {}), ("a", {"margin": 0.0})):
-        with pytest.raises(
-            ValueError, match=r"a.jsonl beside it has its pictures in .*images.folder — expected|others would take"
-        ):
+        with pytest.raises(ValueError, match=r"a\.jsonl beside it has its pictures in .*images.folder, and others would take"):
             run("folder", tmp_path / root, tmp_path / "out" / "b.jsonl", **made, **changes)
     assert (tmp_path / "out" / first.image).read_bytes() == stored
     run("folder", tmp_path / "a", tmp_path / "out" / "again.jsonl", **made)  # the same pictures
@@ -255,6 +253,18 @@ def test_a_list_that_contradicts_itself_or_is_no_text(tmp_path: Path) -> None:
     samples, problems, _ = run("folder", root, tmp_path / "samples.jsonl")
     told = [p["detail"] for p in problems if p["reason"] == "manifest"]
     assert not samples and "expected them to agree" in told[0] and "no text" in told[1]
+
+
+def test_a_list_in_csv_may_say_what_is_an_attack(tmp_path: Path) -> None:
+    root = tmp_path / "mine"
+    for number, name in enumerate("abcde"):
+        picture(root / f"{name}.png", seed=number)
+    told = ["a.png,Print,true", "b.png,Bonafide,FALSE", "c.png,Replay,", "d.png,Print,false", "e.png,Print,perhaps"]
+    (root / "samples.csv").write_text("\n".join(["image,presentation_type,is_attack", *told]))
+    samples, problems, _ = run("folder", root, tmp_path / "samples.jsonl")
+    assert {Path(row.image).name: row.is_attack for row in samples} == {"a.png": True, "b.png": False, "c.png": True}
+    details = {Path(one["path"]).name: one["detail"] for one in problems}
+    assert "expected them to agree" in details["d.png"] and "is_attack 'perhaps' — expected true or false" in details["e.png"]
 
 
 def test_a_list_of_json_lines(tmp_path: Path) -> None:

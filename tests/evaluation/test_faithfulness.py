@@ -149,6 +149,16 @@ def test_random_areas_are_equal_and_elsewhere(seed: int) -> None:
     assert first.any() and not any((first & other).any() for other in others)
 
 
+@pytest.mark.parametrize(("size_hw", "side"), [((120, 216), 12), ((216, 100), 12), ((96, 96), 6), ((40, 96), 6)])
+def test_random_tokens_hide_as_much_as_the_first_ones(size_hw: tuple[int, int], side: int) -> None:
+    """Of a picture that is no square the outer tokens see padding too: to hide one of them hides less."""
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        maps = SimpleNamespace(of_rgb=rng.random((side, side)), of_savp=None)
+        first, others = token_masks(maps, size_hw, 3, rng)
+        assert first.any() and {int(other.sum()) for other in others} == {int(first.sum())}
+
+
 def test_log_odds_show_what_saturation_hides() -> None:
     row = Deletion(id="a", image="a", hide="boxes", share=0.1, score=1e-5, hidden=1e-3, controls=[1e-5], truth=Truth())
     found = summarize([row], np.random.default_rng(0), repeats=0)

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -219,6 +220,14 @@ def test_what_cannot_be_read_or_is_no_answer_is_a_row(samples: Path, tmp_path: P
     assert rows["s1"].status == "unparsed" and rows["s1"].bonafide_score is None
     assert "expected a number in 0..1" in (rows["s1"].error or "")
     assert rows["s4"].status == "error" and "NoneType" in (rows["s4"].error or "")
+
+
+def test_an_answer_that_was_cut_inside_a_letter_is_a_row(samples: Path, tmp_path: Path) -> None:
+    """As an endpoint that escapes its JSON gives it where `max_tokens` fell between the halves of an emoji."""
+    half = SimpleNamespace(ask=lambda image, prompt: "This face is bona fide. \ud83d")
+    assert predict(samples, half, tmp_path / "p.jsonl", tasks=["coarse"]).errors == 0
+    rows = read_jsonl(tmp_path / "p.jsonl", Prediction)
+    assert rows and {row.answer for row in rows if row.status == "parsed"} == {"This face is bona fide. ?"}
 
 
 def test_a_system_that_only_scores(samples: Path, tmp_path: Path) -> None:

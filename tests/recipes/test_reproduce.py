@@ -260,6 +260,14 @@ def test_the_foundation_and_every_baseline_start_see_d_alone(tmp_path: Path) -> 
         Reproduction(engine.out, engine.bench, SCALES["small"], configs, train).metrics("ResNet", protocol, 1)
 
 
+def test_a_folder_is_the_same_however_it_is_spelt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for out in (Path('läufe "a"'), tmp_path / 'läufe "a"'):
+        engine = Reproduction(out, Bench(tmp_path, ("W",)), SCALES["toy"], tmp_path, lambda *given: None)
+        engine._begun(out / "runs", {"init": out / "foundation", "seed": 0})
+    assert json.loads((out / "runs" / "begun.json").read_text())["reproduce"] == {"init": "foundation", "seed": 0}
+
+
 def test_what_cannot_be_had_says_why(tmp_path: Path) -> None:
     bench = Bench(tmp_path, ("W", "S", "D"))
     (tmp_path / "train").mkdir()

@@ -54,7 +54,9 @@ def ask(sock: socket.socket) -> bytes:
     sock.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
     answer = b""
     while not answer.endswith(b"}"):
-        answer += sock.recv(2**16)
+        part = sock.recv(2**16)
+        assert part, f"closed after {answer!r}"
+        answer += part
     return answer
 
 

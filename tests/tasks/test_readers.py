@@ -357,6 +357,12 @@ def test_long_texts_are_read_in_time(piece: str) -> None:
         task.read(piece * 3000, (100, 100))
 
 
+@pytest.mark.timeout(30)
+def test_a_model_that_is_stuck_on_new_lines_is_read_in_time() -> None:
+    assert LOCALIZATION.read("1" + "\n" * 300_000 + "z", (100, 100)).status == "unparsed"
+    assert LOCALIZATION.read("[1,\n 2,\n\n3,\t4]").boxes == [(1, 2, 3, 4)]
+
+
 def test_verdicts_and_types_alone() -> None:
     assert find_verdict("") is None and find_type("") is None
     assert [find_type(f"{name} attack") for name in PRESENTATION_TYPES[1:]] == list(PRESENTATION_TYPES[1:])

@@ -117,7 +117,7 @@ def test_long_cues_are_left_out_before_the_answer_grows_too_long(make_sample) ->
 def test_cues_come_from_the_sample_or_the_taxonomy(make_sample) -> None:
     assert sample_cues(make_sample("Print", meta={"cues": ["dots. ", "", "dots"]})) == ("dots",)
     assert sample_cues(make_sample("Print", meta={})) == describe("Print").cues
-    for wrong in ("dots", [1]):
+    for wrong in ("dots", [1], 5, {"a": 1}):
         with pytest.raises(ValueError, match="expected a list of noun phrases"):
             sample_cues(make_sample("Print", meta={"cues": wrong}))
 

@@ -9,6 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from faceshield.model import load
+from faceshield.taxonomy import PRESENTATION_TYPES
 from faceshield.training.dataset import DialogueRows
 from faceshield.training.oversample import repeats
 from faceshield.training.stages import StageConfig
@@ -36,3 +37,5 @@ def test_rows_of_a_type_stand_more_often(toy_folder: Path, dialogues_jsonl: Path
     counts = {row.id: sum(other.id == row.id for other in more.rows) for row in plain.rows}
     assert set(counts.values()) == {1, 2}
     assert more.paths == plain.paths
+    with pytest.raises(ValueError, match="leaves no dialogue — expected some type above 0"):
+        DialogueRows.read([dialogues_jsonl], processor, pack=True, oversample=dict.fromkeys(PRESENTATION_TYPES, 0.0))

@@ -176,10 +176,11 @@ def _api_key(config: ChatConfig) -> str | None:
 
 
 def _words(answer: Any) -> str:
-    """The text of a completion; an empty text where the envelope holds none."""
+    """The text of a completion; an empty text where the envelope holds none. Half of a letter, as where an answer was cut
+    inside one, becomes "?": it could be written nowhere."""
     choices = getattr(answer, "choices", None)
     message = getattr(choices[0], "message", None) if choices else None
-    return str(getattr(message, "content", None) or "")
+    return str(getattr(message, "content", None) or "").encode("utf-8", "replace").decode()
 
 
 def _tokens(answer: Any) -> tuple[Token, ...]:

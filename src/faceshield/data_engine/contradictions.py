@@ -39,8 +39,12 @@ def contradictions(dialogue: Dialogue) -> list[str]:
     """
     texts = dialogue.texts
     faults = question_faults(dialogue.task, texts[0])
+    try:
+        truth = known_truth(dialogue)
+    except ValueError as error:
+        return [*faults, str(error)]
     for answer in texts[1::2]:
-        faults += answer_faults(dialogue.task, answer, **known_truth(dialogue))
+        faults += answer_faults(dialogue.task, answer, **truth)
     return list(dict.fromkeys(faults))
 
 
@@ -98,7 +102,11 @@ def answer_faults(
 
 
 def known_truth(dialogue: Dialogue) -> dict[str, Any]:
-    """What a dialogue's `meta` knows of its picture, as `answer_faults` takes it; None or empty where it does not."""
+    """What a dialogue's `meta` knows of its picture, as `answer_faults` takes it; None or empty where it does not.
+
+    Raises:
+        ValueError: its boxes or its size are none.
+    """
     return {
         "is_attack": dialogue.meta.get("is_attack"),
         "presentation_type": dialogue.meta.get("presentation_type"),
@@ -108,8 +116,12 @@ def known_truth(dialogue: Dialogue) -> dict[str, Any]:
 
 
 def true_regions(dialogue: Dialogue) -> list[Box]:
-    """The boxes of a dialogue's `meta`, pixels of its picture."""
-    return [(float(x0), float(y0), float(x1), float(y1)) for x0, y0, x1, y1 in dialogue.meta.get("boxes") or ()]
+    """The boxes of a dialogue's `meta`, pixels of its picture; raises ValueError as `known_truth`."""
+    boxes = dialogue.meta.get("boxes") or ()
+    try:
+        return [(float(x0), float(y0), float(x1), float(y1)) for x0, y0, x1, y1 in boxes]
+    except (TypeError, ValueError):
+        raise ValueError(f"meta.boxes {boxes!r} — expected [x0, y0, x1, y1] each") from None
 
 
 def said_regions(dialogue: Dialogue) -> list[Box]:
@@ -123,7 +135,13 @@ def said_regions(dialogue: Dialogue) -> list[Box]:
 
 def _size(dialogue: Dialogue) -> tuple[int, int] | None:
     size = dialogue.meta.get("size_wh")
-    return None if size is None else (int(size[0]), int(size[1]))
+    if size is None:
+        return None
+    try:
+        width, height = size
+        return int(width), int(height)
+    except (TypeError, ValueError):
+        raise ValueError(f"meta.size_wh {size!r} — expected [width, height]") from None
 
 
 def _alike(said: Sequence[Sequence[int]], true: Sequence[Sequence[int]]) -> bool:

@@ -62,13 +62,20 @@ class Prompt:
     schema: type[BaseModel] | None
 
 
-SYSTEM = (
+_ROLE = (
     "You write training dialogues for a face anti-spoofing assistant. A picture of a face is either bona fide (a live person "
-    "before the camera) or a presentation attack (an instrument shown to the camera). You are told the truth about the "
-    "picture; never contradict it, never express doubt, never mention that you were told. Describe only what can be seen. "
-    "A question must suit every picture: it names no type of attack and does not take for granted that the face is bona fide. "
-    "Never guess who the person is. Answer with JSON alone."
+    "before the camera) or a presentation attack (an instrument shown to the camera). "
 )
+_RULES = (
+    "Describe only what can be seen. A question must suit every picture: it names no type of attack and does not take for "
+    "granted that the face is bona fide. Never guess who the person is. Answer with JSON alone."
+)
+SYSTEM = (
+    f"{_ROLE}You are told the truth about the picture; never contradict it, never express doubt, never mention that you were "
+    f"told. {_RULES}"
+)
+CAPTION_SYSTEM = _ROLE + _RULES
+"""Of captions, which are written without the truth."""
 
 _TASKS = {
     "coarse": (
@@ -134,7 +141,16 @@ _JUDGE = (
 
 VERSION = hashlib.sha256(
     json.dumps(
-        [SYSTEM, _TASKS, _EXAMPLES, _REWRITE, _JUDGE, PairsText.model_json_schema(), JudgementText.model_json_schema()]
+        [
+            SYSTEM,
+            CAPTION_SYSTEM,
+            _TASKS,
+            _EXAMPLES,
+            _REWRITE,
+            _JUDGE,
+            PairsText.model_json_schema(),
+            JudgementText.model_json_schema(),
+        ]
     ).encode()
 ).hexdigest()[:12]
 """Changes when any prompt does; part of the cache's key."""
@@ -144,7 +160,7 @@ def pairs_prompt(sample: Sample, task: str, count: int) -> Prompt:
     """Asks for `count` pairs about a picture, its truth embedded; for captions without any (paper: no other information)."""
     parts = [] if task == "caption" else [_truth(sample, task)]
     parts += [f"Task: {task}. {_TASKS[task]}", _examples(task), _form(count)]
-    return Prompt(SYSTEM, "\n\n".join(parts), True, PairsText)
+    return Prompt(CAPTION_SYSTEM if task == "caption" else SYSTEM, "\n\n".join(parts), True, PairsText)
 
 
 def rewrite_prompt(dialogue: Dialogue, count: int) -> Prompt:

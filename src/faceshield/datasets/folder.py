@@ -141,9 +141,10 @@ class Folder(DataSet):
             hint = " — expected / between folders" if "\\" in image else ""
             return Problem("absent", image, f"{place}: listed, not there{hint}")
         try:
-            untyped = row["presentation_type"] is None and row.get("is_attack") is True  # as `prepare` writes it
+            is_attack = _said(row.get("is_attack"))
+            untyped = row["presentation_type"] is None and is_attack is True  # as `prepare` writes it
             label = UNTYPED if untyped else _label(str(row["presentation_type"] or ""))
-            if row.get("is_attack") not in (None, label != BONAFIDE):
+            if is_attack not in (None, label != BONAFIDE):
                 raise ValueError(f"{label}, and is_attack {row['is_attack']!r} — expected them to agree")
             boxes = tuple(_box(corners) for corners in row.get("boxes") or ())
             split = _split(row.get("split"))
@@ -177,6 +178,15 @@ def _label(name: str) -> str:
         return resolve(name)
     except ValueError as error:
         raise ValueError(f"{error}; or 'attack', where nobody noted the type") from None
+
+
+def _said(value: object) -> bool | None:
+    """Whether a list says that a picture is an attack: JSON's own, or a CSV cell's words for it."""
+    known = {"": None, "none": None, "true": True, "1": True, "false": False, "0": False}
+    word = "" if value is None else str(value).strip().lower()
+    if word not in known:
+        raise ValueError(f"is_attack {value!r} — expected true or false, or nothing")
+    return known[word]
 
 
 def _split(name: object) -> str | None:

@@ -75,6 +75,7 @@ def _checked_answer(item: Any) -> Said:
     text, score = item if isinstance(item, tuple | list) and len(item) == 2 else (item, None)
     if not isinstance(text, str):
         raise TypeError(f"answer is a {type(text).__name__} — expected str")
+    text = text.encode("utf-8", "replace").decode()  # half of a letter, where an answer was cut inside it, is no UTF-8
     return text, None if score is None else _checked_score(score)[0]
 
 

@@ -209,7 +209,8 @@ def random_area(evidence: Mask, rng: np.random.Generator) -> Mask:
 def token_masks(maps: Any, size_hw: tuple[int, int], controls: int, rng: np.random.Generator) -> tuple[Mask, list[Mask]]:
     """The places that PVTM ranks first, `TOKEN_SHARE` of those inside the picture, and as many random other places.
 
-    A place counts as its better token, where there are two streams.
+    A place counts as its better token, where there are two streams. Places that lie in the padding with a part are neither, for
+    less of the picture is hidden with them; of a picture so narrow that all do, all count.
     """
     grid = np.maximum(maps.of_rgb, maps.of_rgb if maps.of_savp is None else maps.of_savp)
     side, (height, width) = grid.shape[0], size_hw
@@ -218,7 +219,11 @@ def token_masks(maps: Any, size_hw: tuple[int, int], controls: int, rng: np.rand
     rows = (np.arange(height) + (longest - height) // 2) * side // longest
     columns = (np.arange(width) + (longest - width) // 2) * side // longest
     tokens = rows[:, None] * side + columns[None, :]
-    inside = np.unique(tokens)
+    pixels = np.bincount(np.arange(longest) * side // longest, minlength=side)
+    whole = [np.flatnonzero((np.bincount(axis, minlength=side) == pixels) & (pixels > 0)) for axis in (rows, columns)]
+    inside = (whole[0][:, None] * side + whole[1][None, :]).ravel()
+    if len(inside) < 3:
+        inside = np.unique(tokens)
     count = max(1, round(TOKEN_SHARE * len(inside)))
     order = inside[np.argsort(-grid.ravel()[inside], kind="stable")]
     first, others = order[:count], order[count:]

@@ -349,7 +349,7 @@ def _cues(rows: Rows, reader: CueReader, draws: _Bootstrap) -> Section:
     typed = np.array([row.presentation_type == row.truth.presentation_type for row in attacks], dtype=bool)
     return {
         **draws(named.summary, attacks),
-        "recall_of_the_true_answers": told.summary()["recall"],
+        "recall_of_the_true_answers": told.summary()["recall"] if attacks else None,
         "named_per_answer": named.mean_named,
         "unrecognised_per_answer": named.mean_unrecognised,
         "names_none": rate_of(named.named == 0).to_dict(),

@@ -200,7 +200,8 @@ def _cues(groups: Sequence[tuple[str, Metrics]]) -> Grid:
     for name, group in groups:
         if section := group.get("cues"):
             shares = [percent(section[key]) for key in ("precision", "precision_strict", "recall")]
-            attainable = f"{100 * section['recall_of_the_true_answers']:.1f}"
+            best = section["recall_of_the_true_answers"]
+            attainable = NONE if best is None else f"{100 * best:.1f}"
             counts = [f"{section[key]:.2f}" for key in ("named_per_answer", "unrecognised_per_answer")]
             false = section["false_cues_on_bonafide"]
             n = f"{section['precision']['n']} + {false['n']}"

@@ -91,8 +91,11 @@ class Drafts:
             "next": torch.tensor([token for _, token, _ in rows], dtype=torch.int32),
             "share": torch.tensor([share for _, _, share in rows], dtype=torch.float64),
         }
-        save_file(tensors, Path(folder) / DRAFTS_FILE)
-        return Path(folder) / DRAFTS_FILE
+        out = Path(folder) / DRAFTS_FILE
+        begun = out.with_name(f".{out.name}.part")
+        save_file(tensors, begun)
+        begun.replace(out)
+        return out
 
     @classmethod
     def load(cls, folder: str | Path) -> Drafts:

@@ -217,7 +217,8 @@ def _prepared(config: FinetuneConfig, data: Path, tell: Report) -> Path:
 
 def _hint(config: FinetuneConfig, rows: list[Sample], where: str) -> str:
     rejects = rejects_path(config.out / "data" / "samples.jsonl")
-    reasons = Counter(json.loads(line)["reason"] for line in rejects.read_text(encoding="utf-8").splitlines())
+    with rejects.open(encoding="utf-8") as lines:  # not splitlines(): a name may hold what only that takes for a line's end
+        reasons = Counter(json.loads(line)["reason"] for line in lines)
     again = f"then remove {config.out} and repeat the command"
     if reasons["no face"] >= max(1, len(rows)):
         return f"in {reasons['no face']} no face was found: if they are face crops, add --face whole; {again}"

@@ -101,7 +101,7 @@ def noun_phrases(sample: Sample, key: str) -> tuple[str, ...]:
         ValueError: it is not a list of phrases.
     """
     own = sample.meta.get(key) or ()
-    if isinstance(own, str) or not all(isinstance(phrase, str) for phrase in own):
+    if not isinstance(own, list | tuple) or not all(isinstance(phrase, str) for phrase in own):
         raise ValueError(f"meta.{key} = {own!r} of sample {sample.id!r} — expected a list of noun phrases — correct it")
     cleaned = (phrase.strip().rstrip(".") for phrase in own)
     return tuple(dict.fromkeys(phrase for phrase in cleaned if phrase))

@@ -128,7 +128,7 @@ class LocalizationTask(Task):
         return (_ATTACK_WORDINGS[0] if rng is None else choose(rng, _ATTACK_WORDINGS)).format(text)
 
     def read(self, text: str, size_wh: tuple[int, int] | None = None) -> Answer:
-        plain = normalise(text)
+        plain = " ".join(normalise(text).split())
         numbers = _quadruples(plain)
         denied = bool(_NONE.search(plain) or _EMPTY.fullmatch(plain)) or find_verdict(plain) is False
         if denied == bool(numbers):  # a region and a denial, or neither: nothing that can be believed

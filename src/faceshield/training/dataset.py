@@ -186,6 +186,8 @@ class DialogueRows(Dataset[dict[str, Any]]):
             )
         times = repeats(types, oversample or {}, np.random.default_rng([seed, 5]))
         rows = [row for row, count in zip(rows, times, strict=True) for _ in range(count)]
+        if not rows:
+            raise ValueError(f"oversample {oversample} leaves no dialogue — expected some type above 0 — correct it")
         return cls(rows, list(by_path), processor, seed=seed, pvtm=pvtm, set_aside=set_aside)
 
     @property

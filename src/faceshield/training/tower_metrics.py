@@ -43,7 +43,7 @@ def tower_figures(found: Mapping[str, NDArray[Any]], names: Sequence[str]) -> di
             name: round(float((found["head"][types == i] == i).mean()), 3) for i, name in enumerate(names) if (types == i).any()
         },
         "box_by_type": {
-            name: round(float((found["iou"][has_box & (types == i)] > 0.5).mean()), 3)
+            name: round(float((found["iou"][has_box & (types == i)] >= 0.5).mean()), 3)
             for i, name in enumerate(names)
             if (has_box & (types == i)).any()
         },

@@ -24,6 +24,7 @@ from faceshield.data_engine.backends.assistant import _clean
 from faceshield.data_engine.generate import GenerateConfig, generate
 from faceshield.data_engine.stage import AssistantDown, rejects_path
 from faceshield.records import Dialogue, Sample, read_jsonl, write_jsonl
+from faceshield.taxonomy import ATTACK_TYPES
 
 FOUR, FEW = 4 * 24, 4 * 5  # calls: four tasks a sample
 
@@ -85,8 +86,12 @@ def test_what_is_sent(few: Path, tmp_path: Path, monkeypatch) -> None:
 def test_captions_are_asked_for_without_any_label(few: Path, tmp_path: Path) -> None:
     with OpenAIServer() as server:
         generate(few, tmp_path / "c.jsonl", GenerateConfig(tasks=["caption"], backend=config(server)), seed=0)
+    assert server.requests
     for body in server.requests:
-        assert "truth about the picture" not in str(body["messages"][-1])
+        system, user = body["messages"]
+        words = f"{system['content']} {user['content'][1]['text']}"
+        assert "told the truth" not in words and "truth about the picture" not in words
+        assert not [name for name in ATTACK_TYPES if name in words]
 
 
 def test_broken_answers_end_as_rejects_within_the_bound(few: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
@@ -94,6 +95,17 @@ def test_score_holds_them_and_the_table_shows_them(make_sample: Any) -> None:
     assert cues["false_cues_on_bonafide"]["value"] == 1.0
     shown = table({"m": metrics})
     assert "Cues that the reasoning names" in shown and "50.00" in shown and "8 + 4" in shown
+
+
+def test_bona_fide_rows_alone_have_no_recall(make_sample: Any) -> None:
+    """Of a group without attacks nothing of theirs can be named; what is false can be counted, and all of it be written."""
+    live = [row.model_copy(update={"truth": row.truth.model_copy(update={"meta": {"cues": ["natural skin"]}})})
+            for row in rows(make_sample, {}) if not row.truth.is_attack]  # fmt: skip
+    metrics = score(live, threshold=None, rng=np.random.default_rng(0), repeats=10)
+    cues = metrics["overall"]["cues"]
+    assert cues["recall"]["value"] is None and cues["recall_of_the_true_answers"] is None
+    assert cues["false_cues_on_bonafide"]["n"] == 4 and json.dumps(metrics, allow_nan=False)
+    assert "0 + 4" in table({"m": metrics})
 
 
 def test_answers_without_known_cues_have_no_such_section(make_sample: Any) -> None:

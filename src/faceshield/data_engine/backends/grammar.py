@@ -85,7 +85,11 @@ def sample_of(dialogue: Dialogue) -> Sample:
     Raises:
         NoAnswer: they are missing, or are no sample's.
     """
-    truth, meta = known_truth(dialogue), dialogue.meta
+    meta = dialogue.meta
+    try:
+        truth = known_truth(dialogue)
+    except ValueError as error:
+        raise NoAnswer(f"its meta is no sample's: {error}") from None
     if None in (truth["is_attack"], truth["size_wh"]):
         raise NoAnswer("its meta has no label, or no size, to write from")
     if truth["is_attack"] is False:

@@ -229,7 +229,8 @@ class Reproduction:
 
         Paths in the folder of all are noted from there: however it is spelt, it is the same.
         """
-        told = json.loads(json.dumps(_plain(settings)).replace(f"{self.out}/", ""))
+        written, here = (json.dumps(value, ensure_ascii=False) for value in (_plain(settings), f"{self.out}/"))
+        told = json.loads(written.replace(here.strip('"'), ""))
         try:
             begun(folder, "reproduce", told, note=not self.idle)
         except ValueError as error:
