@@ -21,6 +21,7 @@ class Findings:
     Attributes:
         bonafide_score, is_attack, type_scores, presentation_type, reasoning: as in the report.
         located: the answer to the question where, its boxes in the crop's pixels.
+        cut: tasks whose answers were stopped at the model's limit.
     """
 
     bonafide_score: float
@@ -29,6 +30,7 @@ class Findings:
     presentation_type: str | None = None
     reasoning: str | None = None
     located: Answer | None = None
+    cut: list[str] = field(default_factory=list)
 
     @property
     def finite(self) -> bool:
@@ -46,7 +48,7 @@ class Findings:
         ]
 
     def notes(self) -> list[str]:
-        """Where the model's words and its verdict disagree; the score decides."""
+        """Where the model's words and its verdict disagree, for the score decides, and where words were cut."""
         found = []
         if self.reasoning is not None:
             said = REASONING.read(self.reasoning).is_attack
@@ -56,4 +58,5 @@ class Findings:
             found.append("the model also named an attack region, left out because the verdict is bona fide")
         if self.located is not None and not self.located.boxes and self.is_attack:
             found.append("the model named no attack region")
+        found += [f"the words of {task} were cut at the model's limit" for task in self.cut]
         return found

@@ -55,7 +55,8 @@ _VERDICT = (COARSE.name,)
 class FaceShieldPredictor:
     """A model with its processor, threshold and face detector, ready to look at pictures.
 
-    The same picture gives the bit-identical report, on one machine. One predictor serves one thread at a time.
+    The same picture gives the bit-identical report, on one machine and alone or in the same batch. One predictor serves one
+    thread at a time.
 
     Args:
         model: as `faceshield.model.load` gives it.
@@ -436,6 +437,8 @@ class FaceShieldPredictor:
         answers = reading.answer([task.question for task in asked], max_new_tokens=self._answer_tokens)
         for row, crop, words in zip(rows, crops, answers, strict=True):
             for task, answer in zip(asked, words, strict=True):
+                if answer.cut:
+                    row.cut.append(task.name)
                 if task is REASONING:
                     row.reasoning = answer
                 else:

@@ -153,6 +153,12 @@ def test_a_start_from_published_weights(head: bool, stage_config: Make, tmp_path
     torch.testing.assert_close(white[0, :, 0, 0], torch.tensor([(1 - 0.485) / 0.229, (1 - 0.456) / 0.224, (1 - 0.406) / 0.225]))
 
 
+def test_a_start_that_does_not_say_how_its_pictures_are_normalised_is_refused(stage_config: Make, tmp_path: Path) -> None:
+    ResNetModel(ResNetConfig(**TINY_RESNET)).save_pretrained(tmp_path / "published")
+    with pytest.raises(FileNotFoundError, match=r"preprocessor_config\.json — expected how"):
+        train_baseline(stage_config("resnet", model={}, init=str(tmp_path / "published"), pictures=8))
+
+
 def test_what_does_not_fit_is_said(stage_config: Make, domains_jsonl: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="expected one of resnet, "):
         stage_config("resnot")

@@ -144,6 +144,14 @@ def test_a_stopped_run_goes_on_and_a_torn_line_is_mended(samples: Path, tmp_path
     assert predict(samples, Oracle(), out, system="oracle").written == 0
 
 
+def test_a_file_of_nobody_is_not_continued(samples: Path, tmp_path: Path) -> None:
+    out = tmp_path / "predictions.jsonl"
+    predict(samples, Oracle(), out, system="one", tasks=["coarse"])
+    (tmp_path / "run.json").unlink()
+    with pytest.raises(ValueError, match=r"no run\.json beside it says whose"):
+        predict(samples, Oracle(), out, system="one", tasks=["coarse"])
+
+
 def test_a_file_is_not_continued_by_another_system(samples: Path, tmp_path: Path) -> None:
     out = tmp_path / "predictions.jsonl"
     predict(samples, Oracle(), out, system="one", tasks=["coarse"], options={"pvtm": "off"})

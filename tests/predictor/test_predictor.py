@@ -48,8 +48,8 @@ def saying(shield: FaceShieldPredictor, reasoning: str, where: str, threshold: f
 
     class Saying(FaceShieldPredictor):
         def _reading(self, encoded: tuple[Tensor, Tensor]) -> Any:
-            def answer(questions: Sequence[str], max_new_tokens: int) -> list[list[str]]:
-                return [[where if q == LOCALIZATION.question else reasoning for q in questions]] * len(encoded[0])
+            def answer(questions: Sequence[str], max_new_tokens: int) -> list[list[Words]]:
+                return [[Words(where if q == LOCALIZATION.question else reasoning) for q in questions]] * len(encoded[0])
 
             reading = super()._reading(encoded)
             reading.answer = answer  # type: ignore[method-assign]
@@ -643,3 +643,4 @@ def test_a_type_that_is_no_number_is_no_finding() -> None:
     assert Findings(0.5, False, {"Bonafide": 0.5, "Print": 0.5}).finite
     assert not Findings(0.5, False, {"Bonafide": math.nan, "Print": 0.5}).finite
     assert not Findings(math.nan, False).finite
+    assert Findings(0.5, False, cut=["reasoning"]).notes() == ["the words of reasoning were cut at the model's limit"]

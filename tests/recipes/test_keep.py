@@ -43,6 +43,7 @@ def test_the_weights_lie_between_base_and_adapter(
     assert found["share"] == share and is_adapter(tmp_path / "kept")
     ends = load(checkpoint).model.state_dict(), load(trained).model.state_dict()
     kept = load(tmp_path / "kept")
+    assert kept.drafts.table == load(trained).drafts.table
     assert kept.info.extra["kept"] == share
     moved = 0
     for name, value in kept.model.state_dict().items():

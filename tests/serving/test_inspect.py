@@ -105,8 +105,36 @@ def test_a_model_that_computes_no_number_is_not_the_photos_fault(checkpoint: Pat
         with torch.no_grad():
             broken.model.model.multi_modal_projector.linear_1.weight[0, 0] = math.nan
         sent = client.post("/v1/inspect", files={"image": face_jpeg}, data={"face": "whole"})
+        assert client.get("/readyz").status_code == 503, "nobody should be sent here"
+        with torch.no_grad():
+            broken.model.model.multi_modal_projector.linear_1.weight[0, 0] = 0.0
+        assert client.post("/v1/inspect", files={"image": face_jpeg}, data={"face": "whole"}).status_code == 200
+        assert client.get("/readyz").status_code == 200
     assert "no number" in refused(sent, 500, "no_number")
     assert sent.json()["reports"][0]["status"] == "error"
+
+
+def test_a_model_that_fails_on_everything_is_not_ready_and_one_that_fails_on_a_photo_is(
+    checkpoint: Path, face_jpeg: bytes
+) -> None:
+    shield = FaceShieldPredictor.from_pretrained(checkpoint)
+    many, one = shield.inspect_many, shield.inspect
+
+    def fails(*args: Any, **kwargs: Any) -> Any:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    with TestClient(create_app(shield), raise_server_exceptions=False) as client:
+        while client.get("/readyz").status_code != 200:
+            time.sleep(0.05)
+        shield.inspect_many = fails  # type: ignore[method-assign]
+        assert client.post("/v1/inspect", files={"image": face_jpeg}).status_code == 500
+        assert client.get("/readyz").status_code == 200, "the photo's fault: the grey one is judged"
+        shield.inspect = fails  # type: ignore[method-assign]
+        assert client.post("/v1/inspect", files={"image": face_jpeg}).status_code == 500
+        assert client.get("/readyz").status_code == 503
+        shield.inspect_many, shield.inspect = many, one  # type: ignore[method-assign]
+        assert client.post("/v1/inspect", files={"image": face_jpeg}).status_code == 200
+        assert client.get("/readyz").status_code == 200
 
 
 def test_a_form_that_is_cut_is_no_form(client: TestClient, face_jpeg: bytes, wall_png: bytes) -> None:

@@ -368,6 +368,18 @@ def test_verdicts_and_types_alone() -> None:
     assert [find_type(f"{name} attack") for name in PRESENTATION_TYPES[1:]] == list(PRESENTATION_TYPES[1:])
 
 
+@pytest.mark.parametrize(
+    ("text", "is_attack"),
+    [
+        ("A man with glasses.", None), ("A woman wearing makeup.", None), ("She has a tattoo on her cheek.", None),
+        ("Glasses.", True), ("a tattoo", True), ("This is of type Makeup.", True), ("A Glasses attack.", True),
+        ("A paper mask.", True), ("The face is real-looking but printed.", None), ("A live-looking face on a screen.", None),
+    ],
+)  # fmt: skip
+def test_what_people_wear_is_no_verdict(text: str, is_attack: bool | None) -> None:
+    assert COARSE.read(text).is_attack is is_attack and REASONING.read(text).is_attack is is_attack
+
+
 def test_whole_numbers_are_no_fractions() -> None:
     assert TASKS["localization"].read("[0, 0, 1, 1]", (999, 999)).boxes == [(0, 0, 1, 1)]
     assert TASKS["localization"].read("[0.0, 0.0, 1, 1]", (999, 999)).boxes == [(0, 0, 999, 999)]

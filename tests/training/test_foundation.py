@@ -60,7 +60,8 @@ def test_towers_train_and_write_a_checkpoint(splits_jsonl: Path, tmp_path: Path)
     said = read_jsonl(tmp_path / "towers/predictions.jsonl", Prediction)
     assert len(said) == 8 and all(0 <= row.bonafide_score <= 1 and row.truth.is_attack is not None for row in said)  # type: ignore[operator]
     assert all(Path(row.image).is_file() and Path(row.image).is_absolute() for row in said), "whatever folder it is read from"
-    wrong = sum(row.is_attack != row.truth.is_attack for row in said)
+    assert all(row.is_attack is None for row in said), "a head says nothing; its scores have no threshold yet"
+    wrong = sum((row.bonafide_score < 0.5) != row.truth.is_attack for row in said)  # type: ignore[operator]
     assert figures["coarse"] == pytest.approx(1 - wrong / 8)
     files = {file.suffix for file in (tmp_path / "towers").rglob("*") if file.is_file()}
     assert files <= {".json", ".jsonl", ".safetensors", ".jinja"}, "no pickle"
@@ -130,6 +131,25 @@ def test_a_further_cycle_may_begin_deeper_and_says_so_in_its_checkpoint(
     assert new.mlp.fc2.weight.abs().max() > 0, "what began as nothing was not learnt"
     with pytest.raises(ValueError, match="grow without init"):
         config(splits_jsonl, tmp_path / "none", grow=deeper)
+
+
+@pytest.mark.parametrize("low_size", [24, 128])
+def test_a_size_that_the_tower_cannot_see_is_told_before_it_is_trained(
+    splits_jsonl: Path, tmp_path: Path, low_size: int
+) -> None:
+    with pytest.raises(ValueError, match=f"low_size {low_size} of a tower of 64 pixels"):
+        train_towers(config(splits_jsonl, tmp_path / "towers", low_size=low_size, low_share=0.5), tower_texts(), CORPUS)
+
+
+def test_done_once_more_a_threshold_is_set_aside_and_not_lost(splits_jsonl: Path, tmp_path: Path) -> None:
+    settings = config(splits_jsonl, tmp_path / "towers")
+    train_towers(settings, tower_texts(), CORPUS)
+    file = settings.out / "faceshield.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "threshold": 0.4, "threshold_source": {"dataset": "dev"}}))
+    rows: list[dict[str, Any]] = []
+    train_towers(settings, tower_texts(), CORPUS, lambda row: rows.append(dict(row)))
+    assert any("chosen anew" in str(row.get("")) for row in rows)
+    assert any('"threshold": 0.4' in one.read_text() for one in settings.out.glob("faceshield*") if one != file)
 
 
 def test_the_clock_ends_a_run(splits_jsonl: Path, tmp_path: Path) -> None:

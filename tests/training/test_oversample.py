@@ -37,5 +37,11 @@ def test_rows_of_a_type_stand_more_often(toy_folder: Path, dialogues_jsonl: Path
     counts = {row.id: sum(other.id == row.id for other in more.rows) for row in plain.rows}
     assert set(counts.values()) == {1, 2}
     assert more.paths == plain.paths
+    twice = [place for place, row in enumerate(more.rows) if counts[row.id] == 2]
+    draws = {place: more[place]["pvtm_seed"] for place in twice}
+    assert (
+        len(set(draws.values())) == len(twice)
+        and draws[twice[0]] == plain[0 + [r.id for r in plain.rows].index(more.rows[twice[0]].id)]["pvtm_seed"]
+    ), "a copy hides other tokens; the first draws what it would draw alone"
     with pytest.raises(ValueError, match="leaves no dialogue — expected some type above 0"):
         DialogueRows.read([dialogues_jsonl], processor, pack=True, oversample=dict.fromkeys(PRESENTATION_TYPES, 0.0))

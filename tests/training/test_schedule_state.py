@@ -112,3 +112,17 @@ def test_biases_and_norms_do_not_decay() -> None:
 
 def test_the_rate_falls_as_half_a_cosine() -> None:
     assert [cosine_rate(done, 0.2) for done in (0.1, 0.2, 0.4, 0.6, 1.0)] == pytest.approx([0.5, 1, 0.853553, 0.5, 0], abs=1e-6)
+
+
+@pytest.mark.gpu
+def test_a_fused_optimizer_goes_on_where_its_parameters_lie(tmp_path: Path) -> None:
+    """There it counts its steps on the device; a number on the host would be read as an address there."""
+    module = nn.Linear(3, 2, device="cuda")
+    optimizer = torch.optim.AdamW(module.parameters(), lr=0.1, fused=True)
+    module(torch.ones(2, 3, device="cuda")).sum().backward()
+    optimizer.step()
+    save_state(tmp_path / "state.safetensors", {"a": module}, optimizer, {})
+    again = torch.optim.AdamW(module.parameters(), lr=0.1, fused=True)
+    load_state(tmp_path / "state.safetensors", {"a": module}, again)
+    assert {value.device.type for state in again.state.values() for value in state.values()} == {"cuda"}
+    again.step()

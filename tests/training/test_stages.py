@@ -24,7 +24,7 @@ from faceshield.provenance import write_run, write_text_atomic
 from faceshield.records import Dialogue, Sample, image_path, read_jsonl, write_jsonl
 from faceshield.training.collate import ABOUT, apart, collate
 from faceshield.training.dataset import MAX_PACKED, DialogueRows, EpochOrder, SupervisionError, make_row, seed_of
-from faceshield.training.pictures import clean
+from faceshield.training.pictures import PictureError, clean
 from faceshield.training.settings import StageConfig, inherited
 from faceshield.training.stages import read_rows, train_stage
 from faceshield.training.state import STATE_FILE
@@ -56,8 +56,12 @@ def grouped(path: Path) -> list[list[Dialogue]]:
     return list(groups.values())
 
 
-def test_a_packed_row_equals_its_dialogues_apart(toy: Checkpoint, dialogues_jsonl: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_a_packed_row_equals_its_dialogues_apart(
+    toy: Checkpoint, dialogues_jsonl: Path, tmp_path: Path, attention: str
+) -> None:
     """Same loss and same logits: the questions of a row cannot see each other."""
+    toy.model.set_attn_implementation({"text_config": attention})
     dialogues = grouped(dialogues_jsonl)[1]
     paths = [image_path(dialogues[0], dialogues_jsonl)]
     cache = VisionCache.build(paths, toy.model, toy.processor, tmp_path / "cache", bf16=False)
@@ -213,6 +217,11 @@ def test_a_finished_run_is_left_as_it_is_with_the_threshold_that_was_chosen(
     train_stage(config.model_copy(update={"threads": 2, "log_every": 5}), report=rows.append)
     assert {file: file.read_bytes() for file in out.rglob("*") if file.is_file()} == before
     assert any("finished before" in row.get("", "") for row in rows)
+    out.rename(tmp_path / "moved")
+    rows.clear()
+    train_stage(config.model_copy(update={"out": tmp_path / "moved"}), report=rows.append)
+    assert any("finished before" in row.get("", "") for row in rows), "wherever it lies now, and however that is spelt"
+    (tmp_path / "moved").rename(out)
     longer: list[Any] = []
     train_stage(config.model_copy(update={"max_steps": 3}), report=longer.append)
     assert read_info(out).threshold is None and not read_info(out).calibration, "other weights, other scores"
@@ -377,6 +386,23 @@ def test_stage_2_inherits_and_says_from_where(toy_folder: Path, dialogues_jsonl:
     assert (alone.crop_side, alone.seed) == (64, 0)
     assert origins["crop_side"] == f"{one / 'faceshield.json'} (stage pretrain)"
     assert "stage 1 of the paper" in card and "crop_side | `64`" in card and (one / "loss.png").stat().st_size > 1000
+
+
+def test_a_size_that_is_given_up_is_not_kept(toy_folder: Path, dialogues_jsonl: Path, tmp_path: Path) -> None:
+    one = train_stage(stage("pretrain", toy_folder, dialogues_jsonl, tmp_path / "one", max_steps=1, crop_side=64))
+    two = train_stage(stage("sft", one, dialogues_jsonl, tmp_path / "two", max_steps=1, crop_side=None))
+    assert read_info(one).extra["crop_side"] == 64 and "crop_side" not in read_info(two).extra
+
+
+def test_pictures_that_are_none_are_told_together_before_training(
+    toy_folder: Path, dialogues_jsonl: Path, dialogue_rows: list[Dialogue], tmp_path: Path
+) -> None:
+    paths = sorted({image_path(row, dialogues_jsonl) for row in dialogue_rows if row.meta["split"] == "train"})
+    paths[0].unlink()
+    paths[1].write_bytes(b"no picture")
+    with pytest.raises(PictureError, match=r"2 of \d+ pictures cannot be read") as told:
+        train_stage(stage("pretrain", toy_folder, dialogues_jsonl, tmp_path / "out", cache_features=False))
+    assert str(paths[0]) in str(told.value) and str(paths[1]) in str(told.value)
 
 
 @pytest.mark.parametrize("surroundings", [True, False])
@@ -558,9 +584,16 @@ def test_dialogues_that_do_not_say_their_split_are_left_out_by_their_samples(
     assert set(rows.paths) == wanted and rows.set_aside == sum(
         image_path(row, dialogues_jsonl).resolve() not in wanted for row in dialogue_rows
     )
-    train_stage(config.model_copy(update={"max_steps": 1}))
+    config = config.model_copy(update={"max_steps": 1})
+    train_stage(config)
+    rows_said: list[Any] = []
+    train_stage(config, report=rows_said.append)
+    assert any("finished before" in row.get("", "") for row in rows_said)
     two, origins = inherited(stage("sft", config.out, dialogues_jsonl, tmp_path / "two"))
     assert two.samples == [splits_jsonl] and "pretrain" in origins["samples"]
+    write_jsonl(splits_jsonl, [row.model_copy(update={"split": "train"}) for row in split_samples])
+    with pytest.raises(ValueError, match="was begun with samples"):  # divided anew, its rows are others
+        train_stage(config)
 
 
 def test_other_crops_patterns_spaces_or_precision_are_other_features(

@@ -289,9 +289,15 @@ def read_weights(folder: str | Path) -> dict[str, Tensor]:
 
 
 def normalisation(folder: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and deviation that the preprocessor of a folder in transformers' layout says; ours where it says none."""
+    """Mean and deviation that the preprocessor of a folder in transformers' layout says; ours where it says none.
+
+    Raises:
+        FileNotFoundError: no preprocessor's settings.
+    """
     file = folder / "preprocessor_config.json"
-    told = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    if not file.is_file():
+        raise FileNotFoundError(f"{file} — expected how its pictures are normalised — fetch it beside the weights")
+    told = json.loads(file.read_text(encoding="utf-8"))
     return tuple(told.get("image_mean", (0.5,) * 3)), tuple(told.get("image_std", (0.5,) * 3))
 
 

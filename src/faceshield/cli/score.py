@@ -51,7 +51,14 @@ def score(
         threshold = _chosen(predictions, rows, threshold_from, criterion)
         inputs.append(threshold_from)
     elif model is not None:
-        threshold = _shipped(model, predictions)
+        from faceshield.recipes.measure import shipped
+
+        threshold = shipped(model, predictions)
+        if threshold is None:
+            raise ValueError(
+                f"{model} stores no threshold — expected one — choose it with `faceshield train threshold`, or use "
+                "--threshold-from, or --answer"
+            )
     metrics = measure(rows, threshold=threshold, rng=np.random.default_rng(seed), by=by, repeats=repeats, meteor=meteor)
     write_json_atomic(out, metrics)
     config = {"stage": "score", "threshold": metrics["threshold"] or "answer", "by": by, "repeats": repeats}
@@ -68,34 +75,3 @@ def _chosen(predictions: Path, rows: Sequence[Prediction], development: Path, cr
     check_apart(iter_jsonl(development, Prediction), development, rows, predictions)
     check_made_alike(development, predictions)
     return chosen_on([development], criterion)
-
-
-def _shipped(model: str, predictions: Path) -> Threshold:
-    from faceshield.evaluation.threshold import Threshold
-    from faceshield.looks import HOW_SCORED, how_calibrated, made_otherwise
-    from faceshield.model.checkpoint import checkpoint_hash, read_info, resolve_model
-    from faceshield.provenance import read_run
-
-    folder = resolve_model(model)
-    info = read_info(folder)
-    if info.threshold is None:
-        raise ValueError(
-            f"{folder} stores no threshold — expected one — choose it with `faceshield train threshold`, or use "
-            "--threshold-from, or --answer"
-        )
-    options = read_run(predictions).get("config", {}).get("options") or {}
-    weights = options.get("weights")
-    if weights and weights != checkpoint_hash(folder):
-        raise ValueError(
-            f"{predictions} is of another model, or of other weights, than {folder} — expected its own predictions — name the "
-            "model that made them, or choose a threshold for them with --threshold-from"
-        )
-    chosen = {**info.threshold_source, **how_calibrated(info.score_map)}
-    # Not "face": how well a threshold of found faces does on whole pictures may be asked.
-    names = [name for name in HOW_SCORED if name != "face" and (weights or name == "looks")]
-    for name, (made, wanted) in made_otherwise(options, chosen, names).items():
-        raise ValueError(
-            f"{predictions}: made with {name} {made!r}, the threshold of {folder} is for {wanted!r} — expected the same — "
-            "predict again with this version, or choose a threshold for them (faceshield train threshold)"
-        )
-    return Threshold(info.threshold, {"model": model, **info.threshold_source})

@@ -296,15 +296,20 @@ def check_same_system(out: Path, config: Mapping[str, Any]) -> None:
     """A file must not mix two systems: its metrics would be nobody's.
 
     Raises:
-        ValueError: its ``run.json`` says that it was begun with another ``system`` or other ``options``.
+        ValueError: its ``run.json`` says that it was begun with another ``system`` or other ``options``, or is not there.
     """
     if not out.exists() or not out.stat().st_size:
         return
     earlier = read_run(out).get("config", {})
+    if not earlier:
+        raise ValueError(
+            f"{out} has answers, and no run.json beside it says whose — expected what `predict` wrote — write to another "
+            "file, or remove this one"
+        )
     before, now = ({"system": told.get("system"), **(told.get("options") or {})} for told in (earlier, config))
     if "weights" in before and "weights" in now:  # which system it is, they say; a folder may be named in many ways
         before["system"] = now["system"]
-    if earlier and (differs := [name for name in {**before, **now} if before.get(name) != now.get(name)]):
+    if differs := [name for name in {**before, **now} if before.get(name) != now.get(name)]:
         shown = ", ".join(f"{name} {before.get(name)!r}, now {now.get(name)!r}" for name in differs)
         raise ValueError(f"{out} was begun with {shown} — expected the same — write to another file, or remove this one")
 

@@ -90,7 +90,6 @@ class FaceShieldPreTrainedModel(PreTrainedModel):
     _supports_sdpa = True
     _supports_flex_attn = True
     _supports_attention_backend = True
-    _can_compile_fullgraph = True
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -369,6 +368,10 @@ class FaceShieldModel(FaceShieldPreTrainedModel):
         attended = getattr(images, "attended", None)
         if attended is not None:
             attention_mask = pvtm.hide(attention_mask, where.squeeze(-1), torch.cat(attended))
+        adds = self.language_model.config._attn_implementation == "eager"  # the mask to its scores, False and True as 0 and 1
+        if adds and attention_mask is not None and attention_mask.ndim == 4 and attention_mask.dtype == torch.bool:
+            hidden = torch.finfo(inputs_embeds.dtype).min
+            attention_mask = inputs_embeds.new_zeros(attention_mask.shape).masked_fill(~attention_mask, hidden)
         outputs = self.language_model(
             attention_mask=attention_mask,
             position_ids=position_ids,
@@ -438,7 +441,7 @@ class FaceShieldForConditionalGeneration(FaceShieldPreTrainedModel, GenerationMi
 
         Args:
             input_ids: (B, L) with a placeholder for each vision token of the row's picture.
-            attention_mask: (B, L), or (B, 1, L, L) for packed rows (then give `position_ids` too).
+            attention_mask: (B, L), or for packed rows (B, 1, L, L) bool, True where a token is seen; then with `position_ids`.
             pixel_values, savp_values: (B, 3, S, S); without SAVP the second is None.
             savp_mask: (B,) bool, the pictures that have a second stream; None = all that `savp_values` has.
             prompt_input_ids: (B, 64) the question alone, for PVTM.

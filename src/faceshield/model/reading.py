@@ -83,7 +83,6 @@ class Reading:
         model: in eval mode.
         processor: its processor.
         features, joint: (B, T, Dv) each, of `model.encode_images`; `joint` may be None where PVTM is off.
-        seeds: (B,) of PVTM at inference; None = `pvtm_seed` for every picture, so that the same picture masks the same tokens.
         kept: (B, kept) indices in rising order of the vision tokens that the language model gets to read, at the positions
             that they have among all T; None = all.
         drafts: guesses of how answers go on; None = none, a step a token. Answers are the same.
@@ -98,14 +97,13 @@ class Reading:
         processor: FaceShieldProcessor,
         features: Tensor,
         joint: Tensor | None = None,
-        seeds: Tensor | None = None,
         kept: Tensor | None = None,
         drafts: Drafts | None = None,
     ) -> None:
         if "flash" in str(model.model.language_model.config._attn_implementation):
             raise ValueError("flash attention cannot mask single tokens — expected sdpa or eager — set_attn_implementation")
         self.model, self.processor, self.drafts = model, processor, drafts or Drafts()
-        self.seeds = torch.full((len(features),), model.config.pvtm_seed) if seeds is None else seeds
+        self.seeds = torch.full((len(features),), model.config.pvtm_seed)  # of PVTM: a picture alone masks what it masks here
         self.savp = features.shape[1] > processor.tokens_per_stream
         self.prefix = processor.encode_prefix(savp=self.savp)
         self.masks_by_question = model.model.pvtm_is_on()
@@ -235,7 +233,7 @@ class Reading:
                     past_key_values=cache,
                     use_cache=True,
                 )
-            self._beginnings[key] = cache
+            self._beginnings = {key: cache}  # the last one alone: with a mask a question each would be as large
         return self._beginnings[key]
 
     def _read_on(self, cache: Cache, tokens: Tensor, depth: Tensor, visible: Tensor, depths: Tensor) -> Tensor:

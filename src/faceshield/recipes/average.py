@@ -98,9 +98,10 @@ def average(config: AverageConfig) -> Path:
     begun(config.out, "stage", {"stage": config.stage, **told})
     if read_run(config.out).get("config", {}).get("stage") == config.stage:
         return config.out
+    whole = torch.float32 if config.save_dtype == "float32" else None
     sums: dict[str, Tensor] = {}
     for folder, share in zip(folders, shares, strict=True):
-        checkpoint = load(folder, dtype=working_dtype(count_parameters(folder)))
+        checkpoint = load(folder, dtype=whole or working_dtype(count_parameters(folder)))
         if growth:
             grow_vision(checkpoint.model, **growth)
         for name, value in _values(checkpoint.model):

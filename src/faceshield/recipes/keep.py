@@ -18,11 +18,12 @@ from sklearn.metrics import log_loss
 from sklearn.utils.class_weight import compute_sample_weight
 
 from faceshield.evaluation.metrics.pad import ScoreCurve
-from faceshield.model import load, save
+from faceshield.model import count_parameters, load, save, working_dtype
 from faceshield.model.adapter import PROJECTOR, read_settings
 from faceshield.predictor import FaceShieldPredictor
 from faceshield.provenance import read_run, write_run
 from faceshield.records import Sample, image_path, read_jsonl
+from faceshield.training.precision import device
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 ADAPTER = "default"  # PEFT's name of the only one
@@ -44,8 +45,9 @@ def keep_best(trained: str | Path, out: str | Path, *, dev: str | Path, shares: 
     trained, out, dev = Path(trained), Path(out), Path(dev)
     if found := read_run(out).get("config"):
         return dict(found)
-    loaded = load(trained, merge=False)
+    loaded = load(trained, dtype=working_dtype(count_parameters(trained)), merge=False)
     adapted: Any = loaded.model
+    adapted.to(device())
     scaled = _Scaled(adapted)
     shield = FaceShieldPredictor(
         adapted.get_base_model(), loaded.processor, threshold=0.5, crop_side=loaded.info.extra.get("crop_side")
@@ -64,6 +66,7 @@ def keep_best(trained: str | Path, out: str | Path, *, dev: str | Path, shares: 
     scaled.settle()
     info = replace(loaded.info, extra={**loaded.info.extra, "kept": best["share"]})
     save(adapted, loaded.processor, out, info, base=read_settings(trained)["base_model_name_or_path"])
+    loaded.drafts.save(out)
     told = {"stage": "keep", "share": best["share"], "tried": tried}
     write_run(out, config=told, seed=None, inputs=[trained, dev])
     return told

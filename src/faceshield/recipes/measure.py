@@ -17,8 +17,9 @@ from faceshield.baselines import load_model
 from faceshield.evaluation import Threshold, predict, score
 from faceshield.evaluation.development import check_apart, chosen_on
 from faceshield.images import read_rgb
-from faceshield.model import read_info, resolve_model
-from faceshield.provenance import write_json_atomic, write_run
+from faceshield.looks import HOW_SCORED, how_calibrated, made_otherwise
+from faceshield.model import checkpoint_hash, read_info, resolve_model
+from faceshield.provenance import read_run, write_json_atomic, write_run
 from faceshield.recipes.threshold import ThresholdConfig, store_threshold
 from faceshield.records import Prediction, Sample, iter_jsonl, read_jsonl
 from faceshield.tasks import COARSE, TASKS
@@ -78,9 +79,7 @@ def measure(
         _predict(asker, out, sets, tasks, system, references, progress)
     threshold = None
     if dev is None and asked is None:
-        info = read_info(resolve_model(model))
-        if info.threshold is not None:
-            threshold = Threshold(info.threshold, {"model": str(model), **info.threshold_source})
+        threshold = shipped(model, out / "test.jsonl")
     elif dev is not None:
         threshold = chosen_on([out / "dev.jsonl"], criterion, dataset=str(dev))
         if store:
@@ -92,6 +91,34 @@ def measure(
     record = {"stage": "score", "system": system, "threshold": metrics["threshold"] or "answer"}
     write_run(target, config=record, seed=seed, inputs=[out / f"{name}.jsonl" for name in sets])
     return metrics
+
+
+def shipped(model: str | Path, predictions: Path) -> Threshold | None:
+    """The threshold that a model stores, for predictions of its own; None where it stores none.
+
+    Raises:
+        ValueError: the predictions are of other weights, or their scores were made otherwise than those it was chosen on.
+    """
+    folder = resolve_model(model)
+    info = read_info(folder)
+    if info.threshold is None:
+        return None
+    options = read_run(predictions).get("config", {}).get("options") or {}
+    weights = options.get("weights")
+    if weights and weights != checkpoint_hash(folder):
+        raise ValueError(
+            f"{predictions} is of another model, or of other weights, than {folder} — expected its own predictions — name the "
+            "model that made them, or choose a threshold for them with --threshold-from"
+        )
+    chosen = {**info.threshold_source, **how_calibrated(info.score_map)}
+    # Not "face": how well a threshold of found faces does on whole pictures may be asked.
+    names = [name for name in HOW_SCORED if name != "face" and (weights or name == "looks")]
+    for name, (made, wanted) in made_otherwise(options, chosen, names).items():
+        raise ValueError(
+            f"{predictions}: made with {name} {made!r}, the threshold of {folder} is for {wanted!r} — expected the same — "
+            "predict again with this version, or choose a threshold for them (faceshield train threshold)"
+        )
+    return Threshold(info.threshold, {"model": str(model), **info.threshold_source})
 
 
 def _predict(

@@ -206,7 +206,7 @@ def run_sweep(config: SweepConfig, *, report: Report | None = None) -> Results:
 
 def _train(run: Run, tell: Report) -> None:
     for number, stage in enumerate(run.stages.values()):
-        content: dict[str, Any] = {"content": [file_sha256(file) for file in stage.dialogues]}
+        content: dict[str, Any] = {"content": [file_sha256(file) for file in (*stage.dialogues, *stage.samples)]}
         if number == 0:  # the others start from the one before
             content["weights"] = checkpoint_hash(resolve_model(stage.init))
         begun(stage.out, "sweep", stage.model_dump(mode="json", exclude=MACHINE) | content)

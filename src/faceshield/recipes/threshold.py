@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
+from faceshield.baselines import BASELINE_FILE
 from faceshield.config import Config, Paths
 from faceshield.evaluation.development import judged, named, options_of
 from faceshield.evaluation.metrics.calibration import fit_score_map
@@ -70,6 +71,8 @@ def store_threshold(config: ThresholdConfig, told: Mapping[str, Any] | None = No
         raise ValueError(f"{names}: scores of the questions {questions} — expected one — predict again with one version")
     if not config.out.is_dir():
         raise FileNotFoundError(f"{config.out}: no such folder — expected the checkpoint that was scored — check the path")
+    if config.calibrate and (config.out / BASELINE_FILE).is_file():
+        raise ValueError(f"calibrate=true of the baseline {config.out} — expected a model of ours — leave it out")
     options = options_of(config.predictions)
     if options.get("weights") not in (None, checkpoint_hash(config.out)):
         raise ValueError(

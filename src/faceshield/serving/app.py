@@ -180,8 +180,8 @@ def _add_chat(app: FastAPI, service: Service) -> None:
             stream, include_usage = asked.stream, asked.stream_options is not None and asked.stream_options.include_usage
             request.state.log = {"photos": 1, "bytes": len(data), "stream": stream}
             del data, asked
-            words = await service.ask(request, question.photo, question.prompt, question.face, question.max_tokens)
-        usage = service.count_tokens(question.prompt, words)
+            words, read = await service.ask(request, question.photo, question.prompt, question.face, question.max_tokens)
+        usage = (read, words.tokens)
         answer = Answer(request.state.request_id, service.model_name, words, usage, "length" if words.cut else "stop")
         if not stream:
             return JSONResponse(answer.whole())

@@ -201,7 +201,7 @@ def build(service: Service, examples: Sequence[Example]) -> gr.Blocks:
             if data is None:
                 return [_told("No photo is open: give one first."), ""]
             try:
-                words = await service.ask(None, data, text, face(is_crop))
+                words, _ = await service.ask(None, data, text, face(is_crop))
             except Refusal as refusal:
                 return [_told(refusal.message), ""]
             return ["", f'<div class="shield"><h3>Answer</h3><blockquote>{escape(words)}</blockquote></div>']

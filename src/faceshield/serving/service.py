@@ -17,7 +17,7 @@ import numpy as np
 from starlette.requests import ClientDisconnect, Request
 
 from faceshield.images import ImageError
-from faceshield.inspection import ALL_TASKS, FaceMode, InspectionReport, Task
+from faceshield.inspection import ALL_TASKS, NOT_A_NUMBER, FaceMode, InspectionReport, Task
 from faceshield.serving.batching import Abandoned, Batcher, QueueFull
 from faceshield.serving.observe import LOG, Meters
 from faceshield.serving.refusals import Refusal, busy
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from faceshield.predictor import FaceShieldPredictor
 
 _BEFORE_THE_END = 1.0  # seconds left of the drain time for sending the last answers
+_GREY = np.full((64, 64, 3), 128, np.uint8)  # which every model that works can judge
 
 
 def keep_what_is_loaded() -> None:
@@ -73,7 +74,7 @@ class Service:
             on_batch=lambda photos, seconds: self.meters.batch(photos, seconds),
         )
         self.meters = Meters(lambda: self.batcher.waiting)
-        self.draining = False
+        self.draining, self.failing = False, False
         self.at_drain: Callable[[], object] = lambda: None
         self._warm: asyncio.Future[Any] | None = None
 
@@ -82,8 +83,7 @@ class Service:
     def start(self) -> None:
         """Start the model's thread and warm it up on a grey picture; called in the event loop."""
         self.batcher.start()
-        grey = np.full((64, 64, 3), 128, np.uint8)
-        self._warm = self.batcher.submit(("whole", ALL_TASKS), [grey])[0]
+        self._warm = self.batcher.submit(("whole", ALL_TASKS), [_GREY])[0]
         LOG.info("started", extra={"fields": {"model": self.model_name, "hash": self.predictor.model_info.get("hash", "")}})
 
     def trouble(self) -> str | None:
@@ -96,6 +96,8 @@ class Service:
             return "warming up"
         if self._warm.exception() or self._warm.result().status != "ok":
             return "the model failed on its first picture"
+        if self.failing:
+            return "the model fails on every picture"
         return None
 
     async def ready(self) -> None:
@@ -159,10 +161,15 @@ class Service:
 
     async def ask(
         self, request: Request | None, photo: bytes, prompt: str, face: FaceMode, max_tokens: int | None = None
-    ) -> Words:
-        """The model's words to a free question; raises as `inspect`, and 422 for the photo or the question."""
-        question = _Question(lambda predictor, data: predictor.ask(data, prompt, face=face, max_new_tokens=max_tokens))
-        answer: Words = await self._ask(request, photo, question)
+    ) -> tuple[Words, int]:
+        """The model's words to a free question, and the tokens of the question with its photo; raises as `inspect`, and 422 for
+        the photo or the question."""
+
+        def put(predictor: FaceShieldPredictor, data: bytes) -> tuple[Words, int]:
+            words = predictor.ask(data, prompt, face=face, max_new_tokens=max_tokens)
+            return words, len(predictor.processor.encode_question(prompt))  # here: the tokenizer is the model's thread's
+
+        answer: tuple[Words, int] = await self._ask(request, photo, _Question(put))
         return answer
 
     async def importance(self, request: Request | None, photo: bytes, prompt: str, face: FaceMode) -> ImportanceMaps:
@@ -175,10 +182,6 @@ class Service:
         if problem := await anyio.to_thread.run_sync(problem_of, photo, self.settings):
             raise Refusal(422, "bad_photo", problem)
         return (await self._wait(request, question, [photo]))[0]
-
-    def count_tokens(self, prompt: str, answer: Words) -> tuple[int, int]:
-        """Of a question with its photo, and of an answer."""
-        return len(self.predictor.processor.encode_question(prompt)), answer.tokens
 
     async def _wait(self, request: Request | None, key: Hashable, items: Sequence[bytes]) -> list[Any]:
         if self.draining:
@@ -218,6 +221,21 @@ class Service:
     # -- in the model's thread -----------------------------------------------------------------------------
 
     def _work(self, key: Any, items: Sequence[Any]) -> Sequence[Any]:
+        failed = True
+        try:
+            answers = self._answers(key, items)
+            failed = any(getattr(answer, "error", None) == NOT_A_NUMBER for answer in answers)
+        finally:
+            self.failing = failed and self._fails_on_grey()  # is it the photo, or the model?
+        return answers
+
+    def _fails_on_grey(self) -> bool:
+        try:
+            return self.predictor.inspect(_GREY, face="whole").status != "ok"
+        except Exception:
+            return True
+
+    def _answers(self, key: Any, items: Sequence[Any]) -> Sequence[Any]:
         if not isinstance(key, _Question):
             face, tasks = key
             return list(self.predictor.inspect_many(items, face=face, tasks=tasks, batch_size=len(items)))

@@ -9,7 +9,7 @@ import numpy as np
 
 from faceshield.records import Sample
 from faceshield.tasks.base import Answer, Task, choose
-from faceshield.tasks.verdicts import find_type, find_verdict
+from faceshield.tasks.verdicts import find_verdict_or_type
 from faceshield.taxonomy import BONAFIDE
 
 _WORDINGS = {
@@ -49,10 +49,7 @@ class CoarseTask(Task):
         return self.templates[key] if rng is None else choose(rng, _WORDINGS[key])
 
     def read(self, text: str, size_wh: tuple[int, int] | None = None) -> Answer:
-        is_attack = find_verdict(text)
-        if is_attack is None:
-            named = find_type(text)
-            is_attack = None if named is None else named != BONAFIDE
+        is_attack = find_verdict_or_type(text)
         if is_attack is None:
             return Answer("unparsed", text=text)
         return Answer("parsed", is_attack, None if is_attack else BONAFIDE, text=text)

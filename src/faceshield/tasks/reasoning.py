@@ -11,7 +11,7 @@ import numpy as np
 
 from faceshield.records import Sample
 from faceshield.tasks.base import Answer, Task, choose, join_phrases, noun_phrases, sentence_case
-from faceshield.tasks.verdicts import find_type, find_verdict
+from faceshield.tasks.verdicts import find_type, find_verdict_or_type
 from faceshield.taxonomy import BONAFIDE, describe
 
 MAX_WORDS = 45
@@ -76,10 +76,7 @@ class ReasoningTask(Task):
 
     def read(self, text: str, size_wh: tuple[int, int] | None = None) -> Answer:
         for part in (_conclusion(text), _last_sentence(text), text):
-            is_attack = find_verdict(part)
-            name = find_type(part)
-            if is_attack is None and name is not None:
-                is_attack = name != BONAFIDE
+            is_attack, name = find_verdict_or_type(part), find_type(part)
             if is_attack is not None:
                 break
         else:

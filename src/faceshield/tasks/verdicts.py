@@ -10,6 +10,7 @@ import re
 from faceshield.taxonomy import ATTACK_TYPES, BONAFIDE, PRESENTATION_TYPES
 
 _SEPARATOR = r"[\s_\-]*"
+_WORN = ("Glasses", "Makeup", "Tattoo")
 _SPELLINGS = {"Fakehead": ("fake", "head"), "Makeup": ("make", "up"), "Bonafide": ("bona", "fide")}
 
 
@@ -28,7 +29,7 @@ _VERDICT = re.compile(
     rf"(?P<attack>(?:(?:{ATTACK_NAMES}){_SEPARATOR})?attack(?:s|ed|er)?|spoof(?:s|ed|ing)?|"
     rf"fake(?!{_SEPARATOR}head)|forged|impostor)"
     rf"|(?P<bonafide>bona{_SEPARATOR}fide|genuine|authentic|real|live)"
-    r")(?![a-z])"
+    r")(?![a-z]|[ -]looking)"
 )
 _NEGATION = re.compile(
     r"(?<![a-z])(?:"
@@ -158,10 +159,29 @@ def find_type(text: str) -> str | None:
     "X attack", "of type X" and a bona fide verdict weigh more than a bare noun: a print attack on a person
     with glasses is a print attack.
     """
+    stated, mentioned = _types(text)
+    named = stated or mentioned
+    return named.pop() if len(named) == 1 else None
+
+
+def find_verdict_or_type(text: str) -> bool | None:
+    """`find_verdict`, or else what the one type that a text affirms means. Glasses, make-up and tattoos mean nothing where they
+    are only mentioned, for live people wear them: "a man with glasses" is no verdict; "glasses" alone, as an answer, is one."""
+    verdict, name = find_verdict(text), find_type(text)
+    if verdict is not None or name is None:
+        return verdict
+    if name in _WORN and not _types(text)[0] and not re.fullmatch(rf"(?:an? )?(?:{_name_pattern(name)})[.!]?", normalise(text)):
+        return None
+    return name != BONAFIDE
+
+
+def _types(text: str) -> tuple[set[str], set[str]]:
+    """Types that a text affirms as the attack's ("X attack", "of type X", bona fide), and all that it mentions; of one in doubt
+    none."""
     text = normalise(text)
     verdicts = _verdicts(text)
     if len(verdicts) == 2 or _in_doubt(text):
-        return None
+        return set(), set()
     mentions = _mentions(text)
     stated = {
         name
@@ -170,5 +190,4 @@ def find_type(text: str) -> str | None:
     }
     if False in verdicts:
         stated.add(BONAFIDE)
-    named = stated or {name for name, _, _ in mentions}
-    return named.pop() if len(named) == 1 else None
+    return stated, {name for name, _, _ in mentions}

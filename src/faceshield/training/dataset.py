@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,6 +136,11 @@ class DialogueRows(Dataset[dict[str, Any]]):
         self.rows, self.paths, self.processor = list(rows), list(paths), processor
         self.seed, self.pvtm, self.set_aside = seed, pvtm, set_aside
         self.epoch = 0
+        seen: Counter[str] = Counter()
+        self.names = []  # of PVTM's draws: a row that stands more often than once draws anew each time
+        for row in self.rows:
+            self.names.append(f"{row.id} {seen[row.id]}" if seen[row.id] else row.id)
+            seen[row.id] += 1
         self._prompts: dict[str, Tensor] = {}
 
     @classmethod
@@ -199,7 +205,7 @@ class DialogueRows(Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         row = self.rows[index]
-        draw = seed_of(row.id, self.epoch, self.seed)
+        draw = seed_of(self.names[index], self.epoch, self.seed)
         item: dict[str, Any] = {"row": row}
         if self.pvtm:
             # Paper is silent: a packed row has one masked picture for all its questions, ranked by one drawn.

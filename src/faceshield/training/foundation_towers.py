@@ -52,6 +52,16 @@ class TowerTrainer(PictureRun):
         processor: Any,
         report: Report | None = None,
     ) -> None:
+        if config.low_share and (config.low_size % processor.patch_size or config.low_size > processor.image_size):
+            raise ValueError(
+                f"low_size {config.low_size} of a tower of {processor.image_size} pixels, patches of {processor.patch_size} — "
+                "expected at most as much, a multiple of the patch — correct it, or low_share=0"
+            )
+        if (processor.image_mean, processor.image_std) != (0.5, 0.5):  # `augment.to_float`'s
+            raise ValueError(
+                f"pictures normalised by {processor.image_mean} and {processor.image_std} — expected 0.5 and 0.5, in which "
+                "towers are trained here — begin from another checkpoint"
+            )
         self.texts, self.model = texts, model
         model.to(device())
         self.bank = text_bank(texts, processor).to(device())
@@ -183,7 +193,7 @@ class TowerTrainer(PictureRun):
             image = str(self.pictures.paths[row].resolve())
             yield Prediction(
                 id=f"{image}:coarse", sample_id=sample.id, image=image, task="coarse", question="",
-                bonafide_score=float(score), status="parsed", is_attack=bool(score < 0.5), truth=Truth.of(sample),
+                bonafide_score=float(score), status="parsed", truth=Truth.of(sample),
             )  # fmt: skip
 
     def _judge(self, rows: NDArray[np.int64], output: TowerOutput, owners: NDArray[np.int64]) -> dict[str, NDArray[Any]]:

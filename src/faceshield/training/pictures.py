@@ -143,6 +143,28 @@ def open_rgb(path: Path, side: int | None = None) -> Image.Image:
     return Image.fromarray(to_side(np.asarray(load_rgb(path)), side))
 
 
+def check_pictures(paths: Sequence[Path]) -> None:
+    """Whether every file is there and begins as a picture does: what can be known before a long run, at once.
+
+    Raises:
+        PictureError: files that are none, all named at once.
+    """
+    faults = []
+    for path in paths:
+        try:
+            with Image.open(path):
+                pass
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            faults.append(f"{path}: {getattr(error, 'strerror', None) or 'no picture'}")
+    if faults:
+        raise _unreadable(faults, len(paths))
+
+
+def _unreadable(faults: Sequence[str], count: int) -> PictureError:
+    shown = "\n".join(faults[:_FAULTS_SHOWN]) + (f"\n… {len(faults)} in all" if len(faults) > _FAULTS_SHOWN else "")
+    return PictureError(f"{len(faults)} of {count} pictures cannot be read — repair or remove them:\n{shown}")
+
+
 def pixel_settings(processor: Any) -> dict[str, Any]:
     """What of a `FaceShieldProcessor` decides the bytes of its squares."""
     names = ("image_size", "use_savp", "pad_level")
@@ -211,8 +233,7 @@ def cached_pixels(
                 if progress is not None:
                     progress(min(start + BATCH, len(paths)), len(paths))
         if faults or store is None:
-            shown = "\n".join(faults[:_FAULTS_SHOWN]) + (f"\n… {len(faults)} in all" if len(faults) > _FAULTS_SHOWN else "")
-            raise PictureError(f"{len(faults)} of {len(paths)} pictures cannot be read — repair or remove them:\n{shown}")
+            raise _unreadable(faults, len(paths))
         store.flush()
         part.replace(target)
     finally:

@@ -35,7 +35,7 @@ from faceshield.provenance import begun, file_sha256, read_run, write_run
 from faceshield.records import Sample, image_path, read_jsonl
 from faceshield.training.card import write_card
 from faceshield.training.dataset import DialogueRows
-from faceshield.training.pictures import clean
+from faceshield.training.pictures import check_pictures, clean
 from faceshield.training.precision import uses_bf16
 from faceshield.training.settings import ENDS, MACHINE, RATES, StageConfig, inherited
 from faceshield.training.sharding import shard
@@ -94,12 +94,13 @@ def train_stage(config: StageConfig, *, questions: Mapping[str, str] | None = No
     transformers_logging.disable_progress_bar()
     arguments = arguments_of(config)
     report = report if report is not None and arguments.process_index == 0 else lambda row: None
-    dialogues = [file_sha256(file) for file in config.dialogues]
+    dialogues, samples = ([file_sha256(file) for file in files] for files in (config.dialogues, config.samples))
     rows_an_update = config.batch_size * config.accumulate * arguments.world_size
     content = {"init": checkpoint_hash(resolve_model(config.init)), "dialogues": dialogues, "rows an update": rows_an_update}
+    content |= {"samples": samples} if samples else {}
     settings = config.model_dump(mode="json", exclude=MACHINE | ENDS | {"out"}) | content
     begun(config.out, "stage", settings, note=False)
-    if _finished(config, dialogues):
+    if _finished(config, [*dialogues, *samples]):
         report({"event": "finished", "": f"{config.out}: finished before — remove its run.json to write it again"})
         return config.out
     for name, origin in origins.items():
@@ -210,6 +211,7 @@ def _configure(model: Any, processor: Any, config: StageConfig) -> None:
 
 
 def _vision(config: StageConfig, arguments: TrainingArguments, rows: DialogueRows, trainee: Trainee, report: Report) -> Vision:
+    check_pictures(rows.paths)
     if not config.cache_features:
         return LivePictures(rows.paths, trainee.processor, config.crop_side)
 
@@ -258,8 +260,8 @@ def _faster(config: StageConfig, model: Any) -> None:
     apply_liger_kernel_to_phi3(cross_entropy=False, fused_linear_cross_entropy=False, model=model.model.language_model)
 
 
-def _finished(config: StageConfig, dialogues: list[str]) -> bool:
-    """Whether `out` holds, whole, what these settings and dialogues of this content came to."""
+def _finished(config: StageConfig, files: list[str]) -> bool:
+    """Whether `out`, however it is spelt, holds, whole, what these settings and files of this content came to."""
     try:
         run = read_run(config.out)
         told, read = run["config"], [one["sha256"] for one in run["inputs"][1:]]
@@ -267,7 +269,7 @@ def _finished(config: StageConfig, dialogues: list[str]) -> bool:
     except (OSError, ValueError, KeyError, TypeError):
         return False
     now = config.model_dump(mode="json")
-    return read == dialogues and all(told.get(name) == now[name] for name in now.keys() - MACHINE)
+    return read == files and all(told.get(name) == now[name] for name in now.keys() - MACHINE - {"out"})
 
 
 def _finish(config: StageConfig, trainee: Trainee, steps: int, questions: Mapping[str, str] | None, report: Report) -> None:
@@ -275,9 +277,9 @@ def _finish(config: StageConfig, trainee: Trainee, steps: int, questions: Mappin
     vars(trainee.model.config).pop("use_cache", None)  # Trainer's own, for the length of its run
     info = CheckpointInfo(
         questions=dict(questions or checkpoint.info.questions),
-        extra={**checkpoint.info.extra, "stage": config.stage, "steps": steps}
-        | ({"crop_side": config.crop_side} if config.crop_side else {})
-        | {"surroundings": config.surroundings},
+        extra={name: value for name, value in checkpoint.info.extra.items() if name != "crop_side"}
+        | {"stage": config.stage, "steps": steps, "surroundings": config.surroundings}
+        | ({"crop_side": config.crop_side} if config.crop_side else {}),
     )
     if kept := set_info_aside(config.out):
         report({"event": "warning", "": f"other weights: their threshold is to be chosen anew, the earlier one is in {kept}"})
@@ -288,6 +290,6 @@ def _finish(config: StageConfig, trainee: Trainee, steps: int, questions: Mappin
         model.requires_grad_(True)
         small = working_dtype(sum(parameter.numel() for parameter in model.parameters()))
         save(model.eval(), processor, config.out, info, dtype=getattr(torch, config.save_dtype) if config.save_dtype else small)
-    write_run(config.out, config=config, seed=config.seed, inputs=[Path(checkpoint.path), *config.dialogues])
+    write_run(config.out, config=config, seed=config.seed, inputs=[Path(checkpoint.path), *config.dialogues, *config.samples])
     loss_figure(config.out)
     write_card(config.out)

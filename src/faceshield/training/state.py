@@ -111,6 +111,8 @@ def load_state(path: str | Path, modules: Mapping[str, nn.Module], optimizer: to
     """
     load_weights(path, modules)
     parameters = named_parameters(modules)
+    # A fused optimizer counts its steps where the parameter lies, the others on the CPU.
+    fused = any(group.get("fused") or group.get("capturable") for group in optimizer.param_groups)
     with safe_open(path, framework="pt") as file:
         for full in file.keys():  # noqa: SIM118 (no mapping)
             if full.startswith("optimizer/"):
@@ -119,6 +121,8 @@ def load_state(path: str | Path, modules: Mapping[str, nn.Module], optimizer: to
                 if value.shape == parameter.shape:
                     # In the parameter's own memory order: fused optimizers walk both linearly.
                     value = _placed(value, torch.empty_like(parameter))
+                elif fused:
+                    value = value.to(parameter.device)
                 optimizer.state[parameter][key] = value
     return read_progress(path)
 

@@ -10,15 +10,24 @@ from numpy.typing import NDArray
 
 
 def box_iou(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(N,) intersection over union of (N, 4) boxes, row by row, each as two corners in any order."""
+    a, b = (np.concatenate([np.minimum(x[:, :2], x[:, 2:]), np.maximum(x[:, :2], x[:, 2:])], axis=1) for x in (a, b))
     width = np.clip(np.minimum(a[:, 2], b[:, 2]) - np.maximum(a[:, 0], b[:, 0]), 0, None)
     height = np.clip(np.minimum(a[:, 3], b[:, 3]) - np.maximum(a[:, 1], b[:, 1]), 0, None)
-    areas = [np.clip(x[:, 2] - x[:, 0], 0, None) * np.clip(x[:, 3] - x[:, 1], 0, None) for x in (a, b)]
+    areas = [(x[:, 2] - x[:, 0]) * (x[:, 3] - x[:, 1]) for x in (a, b)]
     overlap = width * height
     result: NDArray[np.float32] = overlap / np.maximum(areas[0] + areas[1] - overlap, 1e-6)
     return result
 
 
 def tower_figures(found: Mapping[str, NDArray[Any]], names: Sequence[str]) -> dict[str, Any]:
+    """What the log says of the development pictures.
+
+    Args:
+        found: by picture, (N,) or (N, C): type, head and text (indices of types, 0 bona fide), bonafide (0..1), iou, has_box,
+            cues and cues_named, top_inside and base_inside (shares of tokens that lie in a true box).
+        names: of the types.
+    """
     types, attack, has_box = found["type"], found["type"] > 0, found["has_box"]
     called_attack = found["bonafide"] < 0.5
 

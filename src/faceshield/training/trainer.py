@@ -243,7 +243,8 @@ class StageTrainer(Trainer):
     def _keep(self, batch: Mapping[str, Any], about: Mapping[str, Any]) -> Path:
         path = self.folder / f"not-finite-step-{self.state.global_step}-rank-{self.args.process_index}.safetensors"
         path.parent.mkdir(parents=True, exist_ok=True)
-        tensors = {name: value.cpu().contiguous() for name, value in batch.items() if isinstance(value, Tensor)}
+        # Each a copy: two names may be one tensor (features that PVTM ranks as they are), which a file refuses.
+        tensors = {name: value.cpu().contiguous().clone() for name, value in batch.items() if isinstance(value, Tensor)}
         save_file(tensors, path, metadata={"ids": json.dumps(about["ids"])})
         return path
 
