@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from faceshield.evaluation import Threshold
+    from faceshield.evaluation.recordings import Per
     from faceshield.records import Prediction
 
 
@@ -23,6 +24,10 @@ def score(
     ] = None,
     criterion: Annotated[str | None, typer.Option(help="With --threshold-from: eer, bpcerX or apcerX (X percent).")] = None,
     answer: Annotated[bool, typer.Option("--answer", help="No threshold: judge by the answers' words alone.")] = False,
+    per: Annotated[
+        Literal["picture", "recording"],
+        typer.Option(help="What a row of the table is: recording: frames of one video are averaged; scores alone."),
+    ] = "picture",
     by: Annotated[str | None, typer.Option(help="Also score each value of a key apart: source, dataset, …")] = None,
     meteor: Annotated[bool, typer.Option("--meteor", help="METEOR 1.5 too; needs Java and the extra meteor.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 0,
@@ -32,6 +37,7 @@ def score(
 
     import numpy as np
 
+    from faceshield.evaluation.recordings import per_recording
     from faceshield.evaluation.score import score as measure
     from faceshield.evaluation.table import table
     from faceshield.provenance import check_not_read, write_json_atomic, write_run
@@ -44,11 +50,13 @@ def score(
         )
     if (criterion is None) != (threshold_from is None):
         raise ValueError("--criterion and --threshold-from go together — expected both or neither — try --criterion eer")
+    if answer and per == "recording":
+        raise ValueError("--answer with --per recording — expected a threshold: scores can be averaged, words cannot")
     check_not_read([out], [predictions, threshold_from])
     rows = read_jsonl(predictions, Prediction)
     threshold, inputs = None, [predictions]
     if threshold_from is not None and criterion is not None:
-        threshold = _chosen(predictions, rows, threshold_from, criterion)
+        threshold = _chosen(predictions, rows, threshold_from, criterion, per)
         inputs.append(threshold_from)
     elif model is not None:
         from faceshield.recipes.measure import shipped
@@ -59,19 +67,21 @@ def score(
                 f"{model} stores no threshold — expected one — choose it with `faceshield train threshold`, or use "
                 "--threshold-from, or --answer"
             )
+    if per == "recording":
+        rows = per_recording(rows)
     metrics = measure(rows, threshold=threshold, rng=np.random.default_rng(seed), by=by, repeats=repeats, meteor=meteor)
     write_json_atomic(out, metrics)
-    config = {"stage": "score", "threshold": metrics["threshold"] or "answer", "by": by, "repeats": repeats}
+    config = {"stage": "score", "threshold": metrics["threshold"] or "answer", "by": by, "per": per, "repeats": repeats}
     write_run(out, config=config, seed=seed, inputs=inputs)
     name = out.parent.name if out.stem == "metrics" and out.parent.name else out.stem
     typer.echo(table({name: metrics}))
     typer.echo(f"{len(rows)} predictions scored: {out}")
 
 
-def _chosen(predictions: Path, rows: Sequence[Prediction], development: Path, criterion: str) -> Threshold:
+def _chosen(predictions: Path, rows: Sequence[Prediction], development: Path, criterion: str, per: Per) -> Threshold:
     from faceshield.evaluation.development import check_apart, check_made_alike, chosen_on
     from faceshield.records import Prediction, iter_jsonl
 
     check_apart(iter_jsonl(development, Prediction), development, rows, predictions)
     check_made_alike(development, predictions)
-    return chosen_on([development], criterion)
+    return chosen_on([development], criterion, per=per)

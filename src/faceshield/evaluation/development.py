@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from faceshield.evaluation.recordings import Per, per_recording
 from faceshield.evaluation.threshold import Threshold, choose_threshold
 from faceshield.provenance import read_run
 from faceshield.records import Photo, Prediction, image_path, read_jsonl
@@ -38,9 +39,12 @@ def judged(predictions: Sequence[Path], *, unjudged: bool | None = None) -> tupl
     return scored, len(asked) - len(scored)
 
 
-def chosen_on(predictions: Sequence[Path], criterion: str, *, dataset: str | None = None) -> Threshold:
-    """The threshold of these predictions by `choose_threshold`; `dataset` names them, by default their paths do."""
+def chosen_on(predictions: Sequence[Path], criterion: str, *, dataset: str | None = None, per: Per = "picture") -> Threshold:
+    """The threshold of these predictions by `choose_threshold`, of their pictures or recordings; `dataset` names them, by
+    default their paths do."""
     rows, _ = judged(predictions)
+    if per == "recording":
+        rows, dataset = per_recording(rows), f"{dataset or named(predictions)}, per recording"
     scores, truth = [float(row.bonafide_score or 0.0) for row in rows], [bool(row.truth.is_attack) for row in rows]
     return choose_threshold(scores, truth, criterion, dataset=dataset or named(predictions))
 

@@ -1,0 +1,58 @@
+"""Predictions of frames made one of each recording, as results on video data sets are often reported.
+
+Use: ``score(per_recording(rows), threshold=...)``.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from statistics import fmean
+from typing import Literal
+
+from faceshield.records import Prediction
+from faceshield.tasks import COARSE, FINE
+
+Per = Literal["picture", "recording"]
+"""What one row of a table is."""
+
+
+def per_recording(rows: Sequence[Prediction]) -> list[Prediction]:
+    """One coarse and one fine row of each recording: the mean of its frames' scores, the type that is likeliest by that mean.
+
+    A picture of no recording is one by itself. Frames without a score (no face was found, say) are left out; where no frame
+    has one, the recording has none either and counts as an error. Words cannot be averaged: there is no answer in these rows.
+
+    Raises:
+        ValueError: frames of one recording that are bona fide and attack, or of two types.
+    """
+    frames: dict[tuple[str, ...], list[Prediction]] = defaultdict(list)
+    for row in rows:
+        if row.task in (COARSE.name, FINE.name):
+            truth = row.truth
+            own = ("picture", row.sample_id) if truth.video is None else ("recording", truth.video)
+            frames[row.task, truth.dataset or "", *own].append(row)
+    return [_mean(found) for found in frames.values()]
+
+
+def _mean(frames: Sequence[Prediction]) -> Prediction:
+    first = frames[0]
+    truths = {(row.truth.is_attack, row.truth.presentation_type) for row in frames}
+    if len(truths) > 1:
+        shown = " and ".join(sorted(str(kind or is_attack) for is_attack, kind in truths))
+        raise ValueError(
+            f"recording {first.truth.video!r} of {first.truth.dataset!r} is {shown} — expected one of them — score its "
+            "pictures, without --per recording"
+        )
+    scores = [row.bonafide_score for row in frames if row.bonafide_score is not None]
+    types = [row.type_scores for row in frames if row.type_scores]
+    mean = {name: fmean(row[name] for row in types) for name in types[0]} if types else None
+    kind = max(mean, key=mean.__getitem__) if mean and first.task == FINE.name else None
+    judged = bool(scores) if first.task == COARSE.name else kind is not None
+    return first.model_copy(
+        update={
+            "answer": None, "is_attack": None, "boxes": [], "presentation_type": kind, "type_scores": mean,
+            "bonafide_score": fmean(scores) if scores else None, "status": "parsed" if judged else first.status,
+            "error": None if judged else first.error,
+        }
+    )  # fmt: skip

@@ -1,0 +1,83 @@
+"""Frames of a recording become one row: what many tables of video sets report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from faceshield.cli import app
+from faceshield.evaluation.recordings import per_recording
+from faceshield.records import Prediction, Truth, write_jsonl
+
+Frame = Callable[..., Prediction]
+
+
+@pytest.fixture
+def frame() -> Frame:
+    def made(name: str, score: float | None, *, video: str | None = None, attack: bool = False, **changes: Any) -> Prediction:
+        kind = "Print" if attack else "Bonafide"
+        told = {"task": "coarse", "status": "parsed" if score is not None else "error", "answer": "words", "is_attack": attack}
+        truth = Truth(is_attack=attack, presentation_type=kind, dataset="set", subject=video, video=video)
+        values = {**told, "error": None if score is not None else "no face", **changes}
+        return Prediction(
+            id=f"{name}:{values['task']}", sample_id=name, image=f"{name}.png", question="?", bonafide_score=score, truth=truth,
+            **values,
+        )  # fmt: skip
+
+    return made
+
+
+def test_frames_are_averaged_and_pictures_stay(frame: Frame) -> None:
+    rows = [
+        frame("a", 0.9, video="v"), frame("b", 0.5, video="v"), frame("c", None, video="v"), frame("d", 0.2, attack=True),
+        frame("e", 0.4, attack=True), frame("f", None, video="w"),
+    ]  # fmt: skip
+    found = per_recording(rows)
+    assert [(row.sample_id, row.bonafide_score, row.status) for row in found] == [
+        ("a", pytest.approx(0.7), "parsed"), ("d", 0.2, "parsed"), ("e", 0.4, "parsed"), ("f", None, "error"),
+    ]  # fmt: skip
+    assert all(row.answer is None and row.is_attack is None for row in found), "words are nobody's"
+    assert found[3].error == "no face"
+
+
+def test_the_type_is_the_likeliest_by_the_mean(frame: Frame) -> None:
+    shares = [{"Print": 0.6, "Replay": 0.4}, {"Print": 0.1, "Replay": 0.9}]
+    rows = [frame(str(n), 0.1, video="v", attack=True, task="fine", type_scores=one) for n, one in enumerate(shares)]
+    (found,) = per_recording(rows)
+    assert found.presentation_type == "Replay" and found.type_scores == {"Print": pytest.approx(0.35), "Replay": 0.65}
+
+
+def test_a_recording_of_two_kinds_is_refused(frame: Frame) -> None:
+    with pytest.raises(ValueError, match="recording 'v' of 'set' is Bonafide and Print"):
+        per_recording([frame("a", 0.5, video="v"), frame("b", 0.5, video="v", attack=True)])
+
+
+def test_the_verb(frame: Frame, tmp_path: Path) -> None:
+    """One wrong frame of three is an error of a picture and none of its recording."""
+    for name in ("dev", "test"):
+        rows = []
+        for number in range(6):
+            attack = number % 2 == 0
+            for place, score in enumerate((0.1, 0.2, 0.9) if attack else (0.9, 0.8, 0.15)):
+                rows.append(frame(f"{name}{number}{place}", score, video=f"{name}-v{number}", attack=attack))
+        write_jsonl(tmp_path / f"{name}.jsonl", rows)
+
+    def scored(*options: str) -> dict[str, Any]:
+        out = tmp_path / "metrics.json"
+        given = ["score", str(tmp_path / "test.jsonl"), "--threshold-from", str(tmp_path / "dev.jsonl"), "--criterion", "eer"]
+        result = CliRunner().invoke(app, [*given, "--repeats", "0", "--out", str(out), *options], catch_exceptions=False)
+        assert result.exit_code == 0
+        return json.loads(out.read_text())
+
+    frames, recordings = scored(), scored("--per", "recording")
+    assert frames["overall"]["coarse"]["n_attack"] == 9 and recordings["overall"]["coarse"]["n_attack"] == 3
+    assert frames["overall"]["coarse"]["by_score"]["hter"]["value"] > 0
+    assert recordings["overall"]["coarse"]["by_score"]["hter"]["value"] == 0
+    assert "per recording" in json.dumps(recordings["threshold"])
+    refused = CliRunner().invoke(app, ["score", str(tmp_path / "test.jsonl"), "--answer", "--per", "recording"])
+    assert isinstance(refused.exception, ValueError) and "words cannot" in str(refused.exception)
