@@ -152,6 +152,22 @@ def test_done_once_more_a_threshold_is_set_aside_and_not_lost(splits_jsonl: Path
     assert any('"threshold": 0.4' in one.read_text() for one in settings.out.glob("faceshield*") if one != file)
 
 
+def test_towers_that_go_on_see_pictures_of_the_size_that_the_predictor_makes(
+    splits_jsonl: Path, toy_folder: Path, tmp_path: Path
+) -> None:
+    """Their descriptors are of single pixels: at another scale they are others."""
+    own = load(toy_folder)
+    begun = save(own.model, own.processor, tmp_path / "begun", replace(own.info, extra={"crop_side": 48}))
+    settings = config(splits_jsonl, tmp_path / "second", init=str(begun), model={}, pictures=8, low_share=0)
+    train_towers(settings, tower_texts(), [])
+    pictures = load_pictures([splits_jsonl], PRESENTATION_TYPES)
+    assert json.loads((settings.out / "run.json").read_text())["config"]["crop_side"] == 48
+    (cache,) = (tmp_path / "cache").glob("pixels-*.npy")
+    made = cached_pixels(pictures.paths, own.processor, tmp_path / "again", side=48)
+    assert np.array_equal(np.load(cache), made)
+    assert not np.array_equal(made, cached_pixels(pictures.paths, own.processor, tmp_path / "as-they-are"))
+
+
 def test_the_clock_ends_a_run(splits_jsonl: Path, tmp_path: Path) -> None:
     figures = train_towers(config(splits_jsonl, tmp_path / "towers", pictures=10**9, minutes=1e-4), tower_texts(), CORPUS)
     assert figures["n"] == 8

@@ -62,7 +62,7 @@ class TowerTrainer(PictureRun):
                 f"pictures normalised by {processor.image_mean} and {processor.image_std} — expected 0.5 and 0.5, in which "
                 "towers are trained here — begin from another checkpoint"
             )
-        self.texts, self.model = texts, model
+        self.texts, self.model, self.side = texts, model, config.crop_side
         model.to(device())
         self.bank = text_bank(texts, processor).to(device())
         self.vision, self.prompt = model.model.vision_tower, model.model.prompt_tower

@@ -119,6 +119,9 @@ class PictureRun(ABC):
 
     # -- data
 
+    side: int | None = None
+    """Pixels of the longer side that pictures are brought to before anything else; None = as they are."""
+
     def truth(self, pictures: Pictures) -> NDArray[np.int64]:
         """(N,) class of each picture."""
         return pictures.types
@@ -139,7 +142,9 @@ class PictureRun(ABC):
             if done == total or done % 1024 == 0:
                 self.watch.report({"event": "cache", "done": done, "total": total})
 
-        self.pixels = cached_pixels(self.pictures.paths, self.processor, folder, threads=config.threads, progress=progress_row)
+        self.pixels = cached_pixels(
+            self.pictures.paths, self.processor, folder, side=self.side, threads=config.threads, progress=progress_row
+        )
         # Of the pictures as they are: a type that is seen more often shall also count more.
         counts = np.bincount(self.classes[self.train_rows], minlength=len(self.types))
         self.type_weights = type_weights(torch.from_numpy(counts)).to(self.device)

@@ -185,6 +185,7 @@ def cached_pixels(
     processor: Any,
     folder: str | Path,
     *,
+    side: int | None = None,
     threads: int = 1,
     progress: Progress | None = None,
 ) -> NDArray[np.uint8]:
@@ -194,6 +195,7 @@ def cached_pixels(
         paths: picture files.
         processor: a `FaceShieldProcessor`, or `RgbSquares`; its `square_pixels` makes both streams (K = 1 without SAVP).
         folder: where `pixels-<key>.npy` is kept.
+        side: see `open_rgb`.
         threads: decoding threads.
         progress: called with (done, total).
 
@@ -201,7 +203,7 @@ def cached_pixels(
         PictureError: files that are no pictures, all named at once.
     """
     folder = Path(folder)
-    key = pictures_key(paths, pixel_settings(processor))
+    key = pictures_key(paths, pixel_settings(processor) | ({"side": side} if side else {}))
     target = folder / f"pixels-{key}.npy"
     if target.exists():
         return np.load(target, mmap_mode="r")  # type: ignore[no-any-return]
@@ -210,7 +212,7 @@ def cached_pixels(
 
     def encode(path: Path) -> NDArray[np.uint8] | str:
         try:
-            picture = open_rgb(path)
+            picture = open_rgb(path, side)
         except ImageError as error:
             return str(error)
         return np.stack([square for square in processor.square_pixels(picture) if square is not None])

@@ -34,6 +34,8 @@ class TowersConfig(PictureConfig):
         init: checkpoint whose towers go on from where they are (a second cycle): a folder, "tiny", or a hub id. Its
             tokenizer, language model and projector stay; heads and optimizer start anew. None: a new tiny model.
         grow: how deep the vision tower of `init` shall be, where deeper than it is, and how large the squares that it sees.
+        crop_side: pixels of the longer side that pictures are brought to first, as the predictor brings faces to it: SAVP is
+            computed from single pixels. None = what the stages behind `init` were told, else as they are.
         model: values of `FaceShieldConfig` in the place of the tiny model's, e.g. {use_savp: false}; not with `init`.
         tokenizer: folder of a tokenizer; None trains one of `vocab_size` pieces on the data's own dialogues.
         low_size, low_share: the first `low_share` (0..1) of the run sees squares of `low_size` pixels (cheaper); 0: none of it.
@@ -42,6 +44,7 @@ class TowersConfig(PictureConfig):
 
     stage: Literal["foundation-towers"] = "foundation-towers"
     grow: Growth = Field(default_factory=lambda: Growth())
+    crop_side: int | None = Field(None, ge=32)
     model: dict[str, Any] = Field(default_factory=dict)
     tokenizer: Path | None = None
     vocab_size: int = Field(512, ge=260)
