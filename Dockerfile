@@ -1,5 +1,5 @@
 # The service in a container; it needs nothing but the wheel:
-#   rm -rf dist && python -m pip wheel --no-deps -w dist .
+#   make wheel
 #   docker build -t faceshield:cuda .                                # torch as pip finds it on Linux: CUDA; docker run --gpus all
 #   docker build -t faceshield --build-arg PIP_ARGS="..." .          # PIP_ARGS: pip's options that choose the CPU build, much smaller
 #   docker run -p 127.0.0.1:8000:8000 -e FACESHIELD_API_KEYS="$KEY" faceshield               # KEY: 16 characters at least

@@ -10,7 +10,7 @@ READY := $(VENV)/.installed
 READY_DEV := $(VENV)/.installed-dev
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS)
 
-.PHONY: demo install install-dev test lint slow clean
+.PHONY: demo install install-dev test lint slow wheel clean
 .DELETE_ON_ERROR:
 
 demo: $(READY)
@@ -30,6 +30,10 @@ lint: $(READY_DEV)
 
 slow: $(READY_DEV)
 	$(BIN)/python -m pytest -m "slow and not gpu"
+
+wheel: $(BIN)/python
+	rm -rf dist
+	$(BIN)/python -m pip wheel --quiet --no-deps -w dist .
 
 clean:
 	rm -rf out build .pytest_cache .mypy_cache .ruff_cache

@@ -229,7 +229,7 @@ class FaceShieldPredictor:
             ValueError: an unknown `face` or task, or a `batch_size` below one.
         """
         if batch_size < 1:
-            raise ValueError(f"batch_size {batch_size} — expected at least 1")
+            raise ValueError(f"batch_size {batch_size} — expected at least 1 — raise it")
         check_face(face)
         if isinstance(images, str | bytes | Path):
             raise TypeError(f"images {images!r} — expected several — use inspect for one")

@@ -170,12 +170,12 @@ class FaceShieldConfig(PreTrainedConfig):
                 "question and there is no other to rank by — take 'random'"
             )
         if self.pvtm_seed < 0:
-            faults.append(f"pvtm_seed {self.pvtm_seed} — expected 0 or more")
+            faults.append(f"pvtm_seed {self.pvtm_seed} — expected 0 or more — correct it")
         context = self.text_config.max_position_embeddings
         if not 0 < self.answer_tokens < context:
             faults.append(f"answer_tokens {self.answer_tokens} — expected 1 or more, less than the text's {context} positions")
         if self.pvtm_sign not in (-1, 1):
-            faults.append(f"pvtm_sign {self.pvtm_sign} — expected +1 or -1")
+            faults.append(f"pvtm_sign {self.pvtm_sign} — expected +1 or -1 — correct it")
         vocabulary = self.text_config.vocab_size
         if not 0 <= self.image_token_id < vocabulary:
             faults.append(
@@ -187,7 +187,7 @@ class FaceShieldConfig(PreTrainedConfig):
             faults.append(f"image_token_id {self.image_token_id} — expected another id than eos — add an image token")
         layers = self.vision_config.num_hidden_layers + 1
         if not -layers <= self.vision_feature_layer < layers:
-            faults.append(f"vision_feature_layer {self.vision_feature_layer} — expected within ±{layers} states")
+            faults.append(f"vision_feature_layer {self.vision_feature_layer} — expected {-layers}..{layers - 1} — take -2, as the paper")
         if self.vision_config.hidden_size != self.prompt_config.projection_size:
             faults.append(
                 f"prompt_config.projection_size {self.prompt_config.projection_size} — expected "
