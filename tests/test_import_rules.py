@@ -36,10 +36,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "data_engine": BASE | {"tasks", "datasets", "images", "chat"},  # of datasets, the coordinates of annotation tools
     "training": BASE | {"model", "images"},
     "evaluation": BASE | {"tasks", "chat", "images"},  # of chat, how it fails
-    "baselines": BASE | {"tasks", "model", "training", "predictor", "chat"} | PICTURES,
+    "baselines": BASE | {"tasks", "model", "training", "predictor", "whole", "chat"} | PICTURES,
     **{name: PICTURES for name in PICTURES},
     "findings": BASE | {"tasks"} | PICTURES,
-    "predictor": BASE | {"tasks", "model", "findings"} | PICTURES,
+    "whole": BASE | {"tasks", "model"} | PICTURES,
+    "predictor": BASE | {"tasks", "model", "findings", "whole"} | PICTURES,
     "doctor": BASE | {"__init__", "tasks", "model", "predictor"} | PICTURES,
     "serving": BASE | {"model", "predictor"} | PICTURES,
 }

@@ -11,8 +11,9 @@ from faceshield.face import BuiltInDetector
 from faceshield.images import open_picture
 from faceshield.inspection import FaceMode
 from faceshield.looks import NO_FACE, how_looked, look_at
-from faceshield.predictor import FaceShieldPredictor, Scores
+from faceshield.predictor import FaceShieldPredictor
 from faceshield.tasks import COARSE, FINE
+from faceshield.whole import Scores
 
 
 class Looking:

@@ -187,7 +187,9 @@ class FaceShieldConfig(PreTrainedConfig):
             faults.append(f"image_token_id {self.image_token_id} — expected another id than eos — add an image token")
         layers = self.vision_config.num_hidden_layers + 1
         if not -layers <= self.vision_feature_layer < layers:
-            faults.append(f"vision_feature_layer {self.vision_feature_layer} — expected {-layers}..{layers - 1} — take -2, as the paper")
+            faults.append(
+                f"vision_feature_layer {self.vision_feature_layer} — expected {-layers}..{layers - 1} — take -2, as the paper"
+            )
         if self.vision_config.hidden_size != self.prompt_config.projection_size:
             faults.append(
                 f"prompt_config.projection_size {self.prompt_config.projection_size} — expected "

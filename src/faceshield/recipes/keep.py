@@ -20,10 +20,10 @@ from sklearn.utils.class_weight import compute_sample_weight
 from faceshield.evaluation.metrics.pad import ScoreCurve
 from faceshield.model import count_parameters, load, save, working_dtype
 from faceshield.model.adapter import PROJECTOR, read_settings
-from faceshield.predictor import FaceShieldPredictor
 from faceshield.provenance import read_run, write_run
 from faceshield.records import Sample, image_path, read_jsonl
 from faceshield.training.precision import device
+from faceshield.whole import WholePictures
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 ADAPTER = "default"  # PEFT's name of the only one
@@ -49,16 +49,14 @@ def keep_best(trained: str | Path, out: str | Path, *, dev: str | Path, shares: 
     adapted: Any = loaded.model
     adapted.to(device())
     scaled = _Scaled(adapted)
-    shield = FaceShieldPredictor(
-        adapted.get_base_model(), loaded.processor, threshold=0.5, crop_side=loaded.info.extra.get("crop_side")
-    )
+    asked = WholePictures(adapted.get_base_model(), loaded.processor, crop_side=loaded.info.extra.get("crop_side"))
     rows = read_jsonl(dev, Sample)
     attack = np.array([row.is_attack for row in rows])
     even = compute_sample_weight("balanced", attack)
     tried = []
     for share in shares:
         scaled.to(share)
-        scores = np.array([score for score, _ in shield.score_many([image_path(row, dev) for row in rows])])
+        scores = np.array([score for score, _ in asked.score_many([image_path(row, dev) for row in rows])])
         loss = float(log_loss(~attack, scores, sample_weight=even))
         tried.append({"share": share, "auc": ScoreCurve(scores, attack).auc(), "log_loss": loss})
     best = min(tried, key=lambda one: (-one["auc"], one["log_loss"]))
