@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -197,6 +198,8 @@ def clip_folder(path: Path) -> Path:
     torch.manual_seed(0)
     CLIPModel(config).save_pretrained(path)
     words.save_pretrained(path)
+    told = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    (path / "preprocessor_config.json").write_text(json.dumps(told))
     return path
 
 
@@ -208,6 +211,8 @@ def siglip_folder(path: Path) -> Path:
     torch.manual_seed(0)
     SiglipModel(config).save_pretrained(path)
     words.save_pretrained(path)
+    told = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    (path / "preprocessor_config.json").write_text(json.dumps(told))
     return path
 
 
