@@ -644,3 +644,15 @@ def test_a_type_that_is_no_number_is_no_finding() -> None:
     assert not Findings(0.5, False, {"Bonafide": math.nan, "Print": 0.5}).finite
     assert not Findings(math.nan, False).finite
     assert Findings(0.5, False, cut=["reasoning"]).notes() == ["the words of reasoning were cut at the model's limit"]
+
+
+@pytest.mark.parametrize(
+    ("told", "accepted"),
+    [
+        ({"status": "ok", "is_attack": False}, True), ({"status": "ok", "is_attack": True}, False),
+        ({"status": "ok", "is_attack": None}, False), ({"status": "no_face"}, False), ({"status": "error"}, False),
+        ({"status": "ok", "is_attack": False, "quality_reasons": ["blurred"]}, False),
+    ],
+)  # fmt: skip
+def test_only_who_is_judged_bona_fide_on_a_good_picture_is_accepted(told: dict[str, Any], accepted: bool) -> None:
+    assert InspectionReport(image="a.jpg", **told).accepted is accepted
