@@ -9,7 +9,7 @@
 # vision tower becomes deeper first, or sees larger squares, e.g. GROW='{num_hidden_layers: 6, image_size: 224}'; with HALF=1
 # what is scored is the average of the weights that it went on from and those that it came to, as shipped.
 # Environment: OUT (runs/tiny), SIZE=full|short|cycle|toy, SEED (0, added to those of the pictures), THREADS (2), WORKERS (2),
-# RETAKE=1 to learn beside each training picture from one more exposure of it (`faceshield retake`; 2: two more), ALSO=OUT of an
+# RETAKE (1: learn beside each training picture from one more exposure of it, `faceshield retake`; 0: not), ALSO=OUT of an
 # earlier cycle, whose training pictures are learnt from once more, PICTURES="9000 8000 3000 3000" for other numbers of training
 # pictures (drawn and photographs for the towers, then for the language model), TOWER_MINUTES, SFT_MINUTES, ABLATIONS=1 for the two
 # trainings without SAVP and without PVTM, PYTHON.
@@ -21,7 +21,7 @@ OUT=${OUT:-runs/tiny}
 SIZE=${SIZE:-full}
 INIT=${INIT:-}
 ALSO=${ALSO:-}
-RETAKE=${RETAKE:-0}
+RETAKE=${RETAKE:-1}
 HALF=${HALF:-0}
 SEED=${SEED:-0}
 THREADS=${THREADS:-2}
@@ -29,7 +29,7 @@ WORKERS=${WORKERS:-2}
 PYTHON=${PYTHON:-$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python3)}
 # Pictures, drawn and photographs: for the towers, for the language model alone, and of the other two splits.
 case $SIZE in
-  full) TRAIN=(9000 11000) LATER=(5000 5000) DEV=(2000 2000) TEST=(2000 2000); TOWER_MINUTES=${TOWER_MINUTES:-100}; LM_MINUTES=3; SFT_MINUTES=${SFT_MINUTES:-35}
+  full) TRAIN=(6500 7500) LATER=(3000 3000) DEV=(2000 2000) TEST=(2000 2000); TOWER_MINUTES=${TOWER_MINUTES:-65}; LM_MINUTES=3; SFT_MINUTES=${SFT_MINUTES:-22}
         TOWER=() STAGE=() ;;
   short) TRAIN=(4500 6500) LATER=(2500 2500) DEV=(600 600) TEST=(400 400); TOWER_MINUTES=${TOWER_MINUTES:-59}; LM_MINUTES=3; SFT_MINUTES=${SFT_MINUTES:-30}
         TOWER=() STAGE=(cache_features=false) ;;  # a third of an epoch: a cache would never be read twice

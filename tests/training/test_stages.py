@@ -172,7 +172,12 @@ def test_stage_2_merges_lora_and_keeps_the_towers(toy_folder: Path, dialogues_js
 def test_stage_2_as_an_adapter_and_on_from_there(toy_folder: Path, dialogues_jsonl: Path, tmp_path: Path) -> None:
     first = train_stage(stage("sft", toy_folder, dialogues_jsonl, tmp_path / "first", save="adapter"))
     assert is_adapter(first) and not list(first.glob("model*.safetensors"))
-    second = train_stage(stage("sft", first, dialogues_jsonl, tmp_path / "second", save="adapter", max_steps=1))
+    with pytest.raises(ValueError, match=r"lora_r 7 \(given\), but .* is an adapter of 4 .* give lora_r=4"):
+        train_stage(stage("sft", first, dialogues_jsonl, tmp_path / "second", save="adapter", max_steps=1, lora_r=7))
+    told = stage("sft", first, dialogues_jsonl, tmp_path / "second", save="adapter", max_steps=1)
+    silent = {name: getattr(told, name) for name in told.model_fields_set if not name.startswith("lora_")}
+    second = train_stage(StageConfig(**silent))
+    assert json.loads((second / "run.json").read_text())["config"]["lora_r"] == 4, "the adapter's own"
     assert base_name(second) == base_name(first) == str(toy_folder)
     whole = train_stage(stage("sft", second, dialogues_jsonl, tmp_path / "whole", max_steps=1))
     models = [load(folder).model.state_dict() for folder in (toy_folder, first, second, whole)]

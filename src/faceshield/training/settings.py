@@ -11,7 +11,8 @@ from typing import Any, Literal
 from pydantic import Field
 
 from faceshield.config import Config, Paths
-from faceshield.model import read_info, resolve_model
+from faceshield.model import is_adapter, read_info, resolve_model
+from faceshield.model.adapter import ADAPTER_CONFIG, read_settings
 from faceshield.model.checkpoint import INFO_FILE
 from faceshield.provenance import read_run
 from faceshield.training.oversample import Oversample
@@ -23,6 +24,8 @@ INHERITED = (
     "samples", "cache", "cache_features", "processor", "crop_side", "oversample", "activation_checkpointing", "fsdp",
     "liger", "workers", "report_to", "save_dtype", "threads", "bf16", "seed",
 )  # fmt: skip
+# Of an adapter that goes on: under PEFT's names, and ours.
+ADAPTED = {"r": "lora_r", "lora_alpha": "lora_alpha", "lora_dropout": "lora_dropout"}
 # Of the machine and of what is shown; two runs that differ in these alone are the same run.
 MACHINE = {"threads", "workers", "report_to", "log_every", "save_steps", "cache", "liger"}
 # What ends a run: told to end later, it goes on to there.
@@ -105,13 +108,18 @@ class StageConfig(Config):
 
 def inherited(config: StageConfig) -> tuple[StageConfig, dict[str, str]]:
     """The settings with what was not told taken from the run of `init`, where that was one of the two stages; else
-    (its `run.json` is gone, or an average's) the pictures' side alone, from its `faceshield.json`.
+    (its `run.json` is gone, or an average's) the pictures' side alone, from its `faceshield.json`. An adapter that goes on
+    is of its own rank, alpha and dropout.
 
     Returns:
         The whole settings, and per name where its value came from.
+
+    Raises:
+        ValueError: told another rank, alpha or dropout than those of the adapter that goes on.
     """
     origins = {name: config.where(name) for name in type(config).model_fields}
-    record = resolve_model(config.init) / "run.json"
+    folder = resolve_model(config.init)
+    record = folder / "run.json"
     earlier: dict[str, Any] = read_run(record.parent).get("config") or {}
     if earlier.get("stage") not in STAGES:  # as of the shipped one: how large its pictures were it says all the same
         record = record.with_name(INFO_FILE)
@@ -121,6 +129,16 @@ def inherited(config: StageConfig) -> tuple[StageConfig, dict[str, str]]:
         for name in INHERITED:
             if origins[name] == "default" and name in earlier:
                 values[name], origins[name] = earlier[name], f"{record} (stage {earlier['stage']})"
+    if config.stage == "sft" and is_adapter(folder):
+        settings = read_settings(folder)
+        for name, ours in ADAPTED.items():
+            of_adapter = settings[name]
+            if origins[ours] != "default" and getattr(config, ours) != of_adapter:
+                raise ValueError(
+                    f"{ours} {getattr(config, ours)} ({origins[ours]}), but {config.init} is an adapter of {of_adapter} that goes "
+                    f"on as it is — expected the same — give {ours}={of_adapter}, or leave it out"
+                )
+            values[ours], origins[ours] = of_adapter, f"{folder / ADAPTER_CONFIG}, which goes on"
     if config.learning_rate is None:
         values["learning_rate"], origins["learning_rate"] = RATES[config.stage], f"the paper's of stage {config.stage}"
     if values.get("cache", config.cache) is None:
