@@ -11,7 +11,9 @@ import pytest
 from typer.testing import CliRunner
 
 from faceshield.cli import app
+from faceshield.evaluation.development import check_made_alike
 from faceshield.evaluation.recordings import per_recording
+from faceshield.provenance import write_run
 from faceshield.records import Prediction, Truth, write_jsonl
 
 Frame = Callable[..., Prediction]
@@ -57,14 +59,17 @@ def test_a_recording_of_two_kinds_is_refused(frame: Frame) -> None:
         per_recording([frame("a", 0.5, video="v"), frame("b", 0.5, video="v", attack=True)])
 
 
-def test_the_verb(frame: Frame, tmp_path: Path) -> None:
-    """One wrong frame of three is an error of a picture and none of its recording."""
+@pytest.mark.parametrize("faceless", [False, True], ids=["", "frames without a face"])
+def test_the_verb(frame: Frame, tmp_path: Path, faceless: bool) -> None:
+    """One wrong frame of three is an error of a picture and none of its recording; nor is one on which no face was found."""
     for name in ("dev", "test"):
         rows = []
         for number in range(6):
             attack = number % 2 == 0
             for place, score in enumerate((0.1, 0.2, 0.9) if attack else (0.9, 0.8, 0.15)):
                 rows.append(frame(f"{name}{number}{place}", score, video=f"{name}-v{number}", attack=attack))
+            if faceless:
+                rows.append(frame(f"{name}{number}-none", None, video=f"{name}-v{number}", attack=attack))
         write_jsonl(tmp_path / f"{name}.jsonl", rows)
 
     def scored(*options: str) -> dict[str, Any]:
@@ -74,10 +79,37 @@ def test_the_verb(frame: Frame, tmp_path: Path) -> None:
         assert result.exit_code == 0
         return json.loads(out.read_text())
 
-    frames, recordings = scored(), scored("--per", "recording")
+    recordings = scored("--per", "recording")
+    if faceless:
+        assert recordings["overall"]["coarse"]["by_score"]["hter"]["value"] == 0
+        return
+    frames = scored()
     assert frames["overall"]["coarse"]["n_attack"] == 9 and recordings["overall"]["coarse"]["n_attack"] == 3
     assert frames["overall"]["coarse"]["by_score"]["hter"]["value"] > 0
     assert recordings["overall"]["coarse"]["by_score"]["hter"]["value"] == 0
     assert "per recording" in json.dumps(recordings["threshold"])
-    refused = CliRunner().invoke(app, ["score", str(tmp_path / "test.jsonl"), "--answer", "--per", "recording"])
-    assert isinstance(refused.exception, ValueError) and "words cannot" in str(refused.exception)
+    for options, message in ((["--answer"], "words cannot"), (["--model", "tiny"], "is for one picture")):
+        refused = CliRunner().invoke(app, ["score", str(tmp_path / "test.jsonl"), *options, "--per", "recording"])
+        assert isinstance(refused.exception, ValueError) and message in str(refused.exception)
+
+
+def test_who_is_in_both_sets_stands_beside_the_threshold(frame: Frame, tmp_path: Path) -> None:
+    """Other frames of a recording in the development set: some protocols divide so, and nobody must overlook it."""
+    for name in ("dev", "test"):
+        rows = [frame(f"{name}{n}", 0.9 - 0.8 * (n % 2), video=f"v{n}", attack=n % 2 == 1) for n in range(4)]
+        own = [frame(f"{name}-own{n}", 0.9 - 0.8 * n, video=f"{name}-{n}", attack=n == 1) for n in range(2)]
+        write_jsonl(tmp_path / f"{name}.jsonl", [*rows, *own])
+    out = tmp_path / "metrics.json"
+    given = ["score", str(tmp_path / "test.jsonl"), "--threshold-from", str(tmp_path / "dev.jsonl"), "--criterion", "eer"]
+    result = CliRunner().invoke(app, [*given, "--out", str(out)], catch_exceptions=False)
+    source = json.loads(out.read_text())["threshold"]["source"]
+    assert (source["people_also_tested"], source["recordings_also_tested"]) == (4, 4)
+    assert "recordings_also_tested 4" in result.output
+
+
+def test_what_texts_are_compared_with_decides_no_score(frame: Frame, tmp_path: Path) -> None:
+    for name, options in (("dev", {"weights": "w"}), ("test", {"weights": "w", "references": ["h"]})):
+        file = tmp_path / f"{name}.jsonl"
+        write_jsonl(file, [frame(f"{name}{n}", 0.9 - 0.8 * n, attack=n == 1) for n in range(2)])
+        write_run(file, config={"stage": "predict", "options": options}, seed=0, inputs=[])
+    check_made_alike(tmp_path / "dev.jsonl", tmp_path / "test.jsonl")

@@ -226,6 +226,21 @@ def test_no_error_among_few_pictures_is_not_certain() -> None:
         ("apcer_worst_at_bpcer1", of_prints), ("eer", np.hypot(of_attacks, of_bonafides) / 2),
     ):  # fmt: skip
         assert ranking[name]["value"] == 0 and ranking[name]["ci95"] == pytest.approx([0, upper]), name
+    assert ranking["auc"]["value"] == 1 and ranking["auc"]["ci95"] == pytest.approx([1 - of_bonafides, 1])
+    counts = [ranking[name]["n"] for name in ("eer", "apcer_at_bpcer5", "bpcer_at_apcer5", "apcer_worst_at_bpcer5")]
+    assert counts == [60, 40, 20, 10]
+    one_person = [item.model_copy(update={"truth": item.truth.model_copy(update={"subject": "s"})}) for item in rows]
+    alone = scored(one_person)["overall"]["coarse"]["ranking"]
+    assert alone["eer"]["ci95"] == ranking["eer"]["ci95"], "a count of that size is there all the same"
+
+
+def test_scores_that_are_perfectly_calibrated_get_no_interval_that_denies_it() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.random(300)
+    rows = [coarse(f"{n}", "Bonafide" if rng.random() < v else "Print", True, float(v)) for n, v in enumerate(values)]
+    rows.append(coarse("no face", "Bonafide", None, None))
+    error = scored(rows)["overall"]["coarse"]["calibration"]["ece"]
+    assert error["ci95"] is None and error["n"] == 300 and 0 < error["value"] < 0.15
 
 
 def test_frames_of_one_recording_are_drawn_together_where_nobody_is_named() -> None:
@@ -264,6 +279,16 @@ def test_the_worst_species_is_another_than_the_worst_type() -> None:
     groups = scored(rows, by="original_label")["by"]["groups"]
     assert set(groups) == {"(none)", "funny eyes", "paper glasses"}
     assert "apcer_by_species" not in scored(COARSE)["overall"]["coarse"]["by_answer"]
+
+
+def test_two_data_sets_may_call_different_things_alike() -> None:
+    def of(dataset: str, attack: Prediction) -> Prediction:
+        return attack.model_copy(update={"truth": attack.truth.model_copy(update={"original_label": "3", "dataset": dataset})})
+
+    rows = [coarse("a", "Bonafide", False, 0.9), *(of("casia-fasd", coarse(f"c{n}", "Print", False, 0.9)) for n in range(2))]
+    rows += [of("oulu-npu", coarse(f"o{n}", "Print", True, 0.1)) for n in range(18)]
+    worst = scored(rows)["overall"]["coarse"]["by_answer"]["apcer_worst_species"]
+    assert (worst["species"], worst["value"], worst["n"]) == ("casia-fasd: Print/3", 1.0, 2)
 
 
 def test_boxes_are_also_judged_as_of_a_model_that_has_no_score() -> None:

@@ -149,7 +149,7 @@ def test_a_stage_repeated(sets: dict[str, Path], checkpoint: Path, tmp_path: Pat
     told = [f"init={checkpoint}", f"dialogues=[{sets['dialogues']}]", f"out={tmp_path / 'out'}", "seed=5", *given]
     result = run("pretrain", *told, "--repeat", 2, "--test", sets["test"], "--dev", sets["dev"], "log_every=1")
     assert result.exit_code == 0, result.output
-    assert "mean ± standard deviation of 2 trainings" in result.output
+    assert "mean ± standard deviation of 2 runs" in result.output
     assert result.output.strip().endswith(f"2 runs: {tmp_path / 'out/results.json'}")
     each = [json.loads((tmp_path / f"out/seed-{seed}/scores/metrics.json").read_text()) for seed in (5, 6)]
     both = json.loads((tmp_path / "out/metrics.json").read_text())

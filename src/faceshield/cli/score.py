@@ -52,6 +52,11 @@ def score(
         raise ValueError("--criterion and --threshold-from go together — expected both or neither — try --criterion eer")
     if answer and per == "recording":
         raise ValueError("--answer with --per recording — expected a threshold: scores can be averaged, words cannot")
+    if model is not None and per == "recording":
+        raise ValueError(
+            "--model with --per recording — expected a threshold of recordings: a model's is for one picture, and means of "
+            "frames lie closer together — use --threshold-from"
+        )
     check_not_read([out], [predictions, threshold_from])
     rows = read_jsonl(predictions, Prediction)
     threshold, inputs = None, [predictions]
@@ -82,6 +87,6 @@ def _chosen(predictions: Path, rows: Sequence[Prediction], development: Path, cr
     from faceshield.evaluation.development import check_apart, check_made_alike, chosen_on
     from faceshield.records import Prediction, iter_jsonl
 
-    check_apart(iter_jsonl(development, Prediction), development, rows, predictions)
+    shared = check_apart(iter_jsonl(development, Prediction), development, rows, predictions)
     check_made_alike(development, predictions)
-    return chosen_on([development], criterion, per=per)
+    return chosen_on([development], criterion, per=per, shared=shared)

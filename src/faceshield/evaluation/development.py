@@ -5,7 +5,8 @@ Use: ``chosen_on([Path("dev.jsonl")], "eer")``, then ``check_made_alike`` and ``
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,16 @@ from faceshield.records import Photo, Prediction, image_path, read_jsonl
 from faceshield.tasks import COARSE
 
 
-def judged(predictions: Sequence[Path], *, unjudged: bool | None = None) -> tuple[list[Prediction], int]:
-    """The coarse rows of a development set that have a score and a truth, and how many with a truth have no score.
+def judged(predictions: Sequence[Path], *, unjudged: bool | None = None, per: Per = "picture") -> tuple[list[Prediction], int]:
+    """The coarse rows (of pictures or recordings) of a development set that have a score and a truth, and how many with a
+    truth have no score.
 
     Raises:
         ValueError: no such rows; or some have no score and are not to be left out (`unjudged`; None: the caller has no such
             option).
     """
     rows = [row for file in predictions for row in read_jsonl(file, Prediction)]
+    rows = per_recording(rows) if per == "recording" else rows
     asked = [row for row in rows if row.task == COARSE.name and row.truth.is_attack is not None]
     scored = [row for row in asked if row.bonafide_score is not None]
     if not asked:
@@ -33,20 +36,27 @@ def judged(predictions: Sequence[Path], *, unjudged: bool | None = None) -> tupl
         reason = next(row.error or row.status for row in asked if row.bonafide_score is None)
         leave = ", or leave them out with unjudged=true" if scored and unjudged is not None else ""
         raise ValueError(
-            f"{named(predictions)}: {len(asked) - len(scored)} of {len(asked)} pictures got no score ({reason}) — expected one "
+            f"{named(predictions)}: {len(asked) - len(scored)} of {len(asked)} {per}s got no score ({reason}) — expected one "
             f"a row, for a threshold of the rest would flatter — predict them again by the same command{leave}"
         )
     return scored, len(asked) - len(scored)
 
 
-def chosen_on(predictions: Sequence[Path], criterion: str, *, dataset: str | None = None, per: Per = "picture") -> Threshold:
+def chosen_on(
+    predictions: Sequence[Path],
+    criterion: str,
+    *,
+    dataset: str | None = None,
+    per: Per = "picture",
+    shared: Mapping[str, int] | None = None,
+) -> Threshold:
     """The threshold of these predictions by `choose_threshold`, of their pictures or recordings; `dataset` names them, by
-    default their paths do."""
-    rows, _ = judged(predictions)
-    if per == "recording":
-        rows, dataset = per_recording(rows), f"{dataset or named(predictions)}, per recording"
+    default their paths do. What they share with the test set (`check_apart`) is kept with it."""
+    rows, _ = judged(predictions, per=per)
+    name = (dataset or named(predictions)) + (", per recording" if per == "recording" else "")
     scores, truth = [float(row.bonafide_score or 0.0) for row in rows], [bool(row.truth.is_attack) for row in rows]
-    return choose_threshold(scores, truth, criterion, dataset=dataset or named(predictions))
+    threshold = choose_threshold(scores, truth, criterion, dataset=name)
+    return replace(threshold, source={**threshold.source, **(shared or {})})
 
 
 def options_of(predictions: Sequence[Path]) -> dict[str, Any]:
@@ -74,12 +84,24 @@ def check_made_alike(one: Path, other: Path) -> None:
 
 
 def _options(file: Path) -> dict[str, Any]:
-    return dict(read_run(file).get("config", {}).get("options") or {})
+    """Of how predictions were made, what decides a score; which texts they are to be compared with does not."""
+    told = read_run(file).get("config", {}).get("options") or {}
+    return {name: value for name, value in told.items() if name != "references"}
 
 
-def check_apart(dev: Iterable[Photo | Prediction], dev_file: Path, test: Iterable[Photo | Prediction], test_file: Path) -> None:
-    """Raises ValueError where a picture is in both sets, by its path, for two simulated sets number their samples alike; or
-    where a drawn person is, and not because one folder of pictures was divided so."""
+def check_apart(
+    dev: Iterable[Photo | Prediction], dev_file: Path, test: Iterable[Photo | Prediction], test_file: Path
+) -> dict[str, int]:
+    """That a threshold chosen on one set may be measured on the other.
+
+    Returns:
+        How many of the test's people and recordings are in the development set with other pictures, where any are: some
+        protocols divide data sets so, and a threshold from there flatters.
+
+    Raises:
+        ValueError: a picture is in both sets, by its path, for two simulated sets number their samples alike; or a drawn
+            person is, and not because one folder of pictures was divided so.
+    """
     first, second = list(dev), list(test)
     ours, theirs = _drawn(first, dev_file), _drawn(second, test_file)
     if people := sorted(person for person in ours.keys() & theirs.keys() if ours[person] != theirs[person]):
@@ -97,6 +119,15 @@ def check_apart(dev: Iterable[Photo | Prediction], dev_file: Path, test: Iterabl
             "development set apart from the test set, for a threshold chosen on the test set measures nothing — divide them "
             "with faceshield split"
         )
+    found = {"people_also_tested": _named(first, "subject") & _named(second, "subject")}
+    found["recordings_also_tested"] = _named(first, "video") & _named(second, "video")
+    return {name: len(both) for name, both in found.items() if both}
+
+
+def _named(rows: Iterable[Photo | Prediction], key: str) -> set[tuple[str, str]]:
+    """The people ("subject") or recordings ("video") of a set, with the data set that calls them so."""
+    told = (row.truth if isinstance(row, Prediction) else row for row in rows)
+    return {(getattr(one, "dataset", None) or "", name) for one in told if (name := getattr(one, key, None))}
 
 
 def _drawn(rows: Iterable[Photo | Prediction], file: Path) -> dict[str, set[Path]]:

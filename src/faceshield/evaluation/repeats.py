@@ -51,8 +51,9 @@ def _merged(values: list[Any]) -> Any:
         return merged
     if all(value == first for value in values):
         return first
-    if all(isinstance(value, (int, float)) for value in values):
-        return statistics.fmean(values)
+    numbers = [value for value in values if value is not None]
+    if numbers and all(isinstance(value, (int, float)) for value in numbers):
+        return statistics.fmean(numbers)
     if all(isinstance(value, list) for value in values):
         return list(dict.fromkeys(item for value in values for item in value))
     return ", ".join(dict.fromkeys(str(value) for value in values if value is not None)) or None

@@ -4,8 +4,9 @@ Use: ``score(read_jsonl("predictions.jsonl", Prediction), threshold=threshold, r
 
 An answer that cannot be read, and a picture that got none, count as errors in every metric and have rates of
 their own. Rates are in 0..1. Counted rates carry Wilson intervals; AUC, AP, F1, BLEU and the like a
-bootstrap over people (where nobody is named over recordings, else over pictures); HTER, ACER, EER and the operating points the
-wider of the two kinds, as the bootstrap of few errors is too narrow. EER, AUC and APCER@BPCER describe the ranking of the
+bootstrap over people (where nobody is named over recordings, else over pictures), and none where all draws give the same;
+HTER, ACER, EER and the operating points the wider of the two kinds, as the bootstrap of few errors is too narrow; the
+calibration error has none, for to draw again only adds to it. EER, AUC and APCER@BPCER describe the ranking of the
 scores on the scored set itself: no threshold of theirs is used for anything else.
 """
 
@@ -136,10 +137,12 @@ class _Bootstrap:
         units = [row.truth.resampling_unit(row.sample_id) for row in rows]
         return bootstrap_intervals(units, statistic, self.rng, repeats=self.repeats) if rows else {}
 
-    def __call__(self, statistic: Callable[..., Mapping[str, float]], rows: Rows) -> Section:
-        """The statistic's numbers, each with its n and interval."""
-        drawn = self.intervals(statistic, rows)
-        return {name: _estimate(value, len(rows), drawn.get(name)) for name, value in statistic().items()}
+    def __call__(
+        self, statistic: Callable[..., Mapping[str, float]], rows: Rows, n: Mapping[str, int] | None = None
+    ) -> Section:
+        """The statistic's numbers, each with its n (the rows', where it is not told) and interval."""
+        drawn, counts = self.intervals(statistic, rows), n or {}
+        return {name: _estimate(value, counts.get(name, len(rows)), drawn.get(name)) for name, value in statistic().items()}
 
 
 def _score_group(rows: Rows, threshold: Threshold | None, draws: _Bootstrap, meteor: bool, cues: CueReader) -> Section:
@@ -238,28 +241,36 @@ def _by_species(correct: BoolArray, rows: Rows) -> Section:
 
 
 def _ranking(curve: ScoreCurve, rows: Rows, draws: _Bootstrap) -> Section:
-    """The bootstrap alone would say of few errors, and of none at all, that they are certain; a count of that size is not."""
+    """The bootstrap alone would say of few errors, and of none at all, that they are certain; a count of that size is not.
+
+    Of the worst type n is that of the rarest, for which type is the worst may change from draw to draw.
+    """
     found = draws(lambda weights=None: curve.summary(LIMITS, weights), rows)
     attacks, bonafides = (int(counts.sum()) for counts in curve.counts())
     fewest = min(Counter(row.truth.presentation_type for row in rows if row.truth.is_attack).values(), default=0)
     for name, told in found.items():
-        if told["ci95"] is None or name == "auc":
-            continue
+        value, drawn = told["value"], told["ci95"] and tuple(told["ci95"])
         kind, _, _ = name.partition("_at_")
-        apcer, bpcer, worst = (rate(round(told["value"] * n), n) for n in (attacks, bonafides, fewest))
-        both = Estimate(None, 0, mean_of_rates_interval(apcer, bpcer))
-        counted = {"eer": both, "apcer": apcer, "bpcer": bpcer, "apcer_worst": worst}[kind]
-        found[name] = _estimate(told["value"], told["n"], wider(tuple(told["ci95"]), counted.ci95))
+        if value is None or (kind == "auc" and drawn):
+            continue
+        if kind == "eer":
+            apcer, bpcer = (rate(round(value * n), n) for n in (attacks, bonafides))
+            counted = Estimate(value, attacks + bonafides, mean_of_rates_interval(apcer, bpcer))
+        else:
+            n = {"auc": min(attacks, bonafides), "apcer": attacks, "bpcer": bonafides, "apcer_worst": fewest}[kind]
+            counted = rate(round(value * n), n)
+        found[name] = _estimate(value, told["n"] if kind == "auc" else counted.n, wider(drawn, counted.ci95))
     return found
 
 
 def _calibration(calibration: Calibration, rows: Rows, draws: _Bootstrap) -> Section:
-    def statistic(weights: FloatArray | None = None) -> dict[str, float]:
-        return {"ece": calibration.error(weights), "brier": calibration.brier(weights)}
-
+    """The error has no interval: drawn again, bins are uneven by chance, so that of scores that are perfectly calibrated every
+    draw has an error, and most have a larger one than the rows themselves."""
+    scored = len(rows) - sum(row.bonafide_score is None for row in rows)
     count, score, share = calibration.bins()
     bins = {"n": count.astype(int).tolist(), "mean_score": score.tolist(), "share_bonafide": share.tolist()}
-    return {**draws(statistic, rows), "bins": {"equal_width": BINS, **bins}}
+    brier = draws(lambda weights=None: {"brier": calibration.brier(weights)}, rows, {"brier": scored})
+    return {"ece": _estimate(calibration.error(), scored, None), **brier, "bins": {"equal_width": BINS, **bins}}
 
 
 def _fine(rows: Rows, draws: _Bootstrap) -> Section:
@@ -326,7 +337,7 @@ def _localization(rows: Rows, coarse_scores: Mapping[str, float | None], draws: 
         **_readability(annotated),
         "unannotated_attacks": len(rows) - len(annotated),
         "ranked_by": "1 - bonafide_score" if scored else "nothing (equal confidences)",
-        **draws(precisions, annotated),
+        **draws(precisions, annotated, {f"recall{iou}": sum(map(len, true)) for iou in IOUS}),
         **draws(mean_iou, attacked),
         **{f"hit{iou}": rate_of(on_attacks >= iou / 100).to_dict() for iou in IOUS},
         "hit50_by_type": {name: rate_of(on_attacks[types == name] >= 0.5).to_dict() for name in sorted(set(types))},
@@ -345,10 +356,12 @@ def _cues(rows: Rows, reader: CueReader, draws: _Bootstrap) -> Section:
     alarms = CueScores(reader, [row.answer or "" for row in live], [usual for _ in live])
     types = np.array(_types(attacks), dtype=object)
     kinds = sorted(set(types))
+    counts = {"precision": int(named.named.sum()), "recall": int(named.true.sum())}
+    counts["precision_strict"] = counts["precision"] + int(named.unrecognised.sum())
     # A cue of another type is nearly never there: how much of the error is that, and how much is the cue's own?
     typed = np.array([row.presentation_type == row.truth.presentation_type for row in attacks], dtype=bool)
     return {
-        **draws(named.summary, attacks),
+        **draws(named.summary, attacks, counts),
         "recall_of_the_true_answers": told.summary()["recall"] if attacks else None,
         "named_per_answer": named.mean_named,
         "unrecognised_per_answer": named.mean_unrecognised,
@@ -379,8 +392,11 @@ def _types(rows: Rows) -> list[str]:
 
 
 def _species(rows: Rows) -> list[str]:
-    """Of each row the presentation attack instrument species (ISO/IEC 30107-3), as far as the data set's own label tells it."""
-    return [f"{kind}/{row.truth.original_label or 'unknown'}" for kind, row in zip(_types(rows), rows, strict=True)]
+    """Of each row the presentation attack instrument species (ISO/IEC 30107-3), as far as the data set's own label tells it;
+    of several data sets each apart, for two may call different things "2"."""
+    several = len({row.truth.dataset for row in rows}) > 1
+    own = [f"{kind}/{row.truth.original_label or 'unknown'}" for kind, row in zip(_types(rows), rows, strict=True)]
+    return [f"{row.truth.dataset}: {name}" for name, row in zip(own, rows, strict=True)] if several else own
 
 
 def _notes(result: Section) -> list[str]:

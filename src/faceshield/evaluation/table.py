@@ -204,7 +204,7 @@ def _cues(groups: Sequence[tuple[str, Metrics]]) -> Grid:
             attainable = NONE if best is None else f"{100 * best:.1f}"
             counts = [f"{section[key]:.2f}" for key in ("named_per_answer", "unrecognised_per_answer")]
             false = section["false_cues_on_bonafide"]
-            n = f"{section['precision']['n']} + {false['n']}"
+            n = f"{section['names_none']['n']} + {false['n']}"
             rows.append([name, *shares, attainable, *counts, percent(false), n])
     header = ["Method", "precision(%) ↑", "strict precision(%) ↑", "recall(%) ↑", "recall of the true answers(%)"]
     header += ["named an answer", "unrecognised", "false cues on bona fide(%) ↓", "attack + bona fide"]
@@ -236,7 +236,7 @@ def _footnotes(systems: Mapping[str, Metrics]) -> list[str]:
     notes: list[str] = []
     for name, metrics in systems.items():
         if metrics.get("runs", 1) > 1:
-            notes.append(f"{name}: mean ± standard deviation of {metrics['runs']} trainings.")
+            notes.append(f"{name}: mean ± standard deviation of {metrics['runs']} runs (trainings, or draws of PVTM's masks).")
         if metrics.get("threshold"):
             source = ", ".join(f"{key} {_rounded(value)}" for key, value in metrics["threshold"]["source"].items())
             notes.append(f"{name}: threshold {_threshold(metrics['threshold'], 6)} from {source}.")

@@ -70,8 +70,9 @@ def measure(
     """
     out, test = Path(out), Path(test)
     sets = {"test": test} if dev is None else {"dev": Path(dev), "test": test}
+    shared: Mapping[str, int] = {}
     if dev is not None:
-        check_apart(iter_jsonl(Path(dev), Sample), Path(dev), iter_jsonl(test, Sample), test)
+        shared = check_apart(iter_jsonl(Path(dev), Sample), Path(dev), iter_jsonl(test, Sample), test)
     with contextlib.ExitStack() as stack:
         asker = load_model(model, **(asked or {}))
         if hasattr(asker, "close"):
@@ -81,7 +82,7 @@ def measure(
     if dev is None and asked is None:
         threshold = shipped(model, out / "test.jsonl")
     elif dev is not None:
-        threshold = chosen_on([out / "dev.jsonl"], criterion, dataset=str(dev))
+        threshold = chosen_on([out / "dev.jsonl"], criterion, dataset=str(dev), shared=shared)
         if store:
             config = ThresholdConfig(predictions=[out / "dev.jsonl"], out=Path(model), criterion=criterion, dataset=str(dev))
             store_threshold(config, told)
@@ -118,7 +119,8 @@ def shipped(model: str | Path, predictions: Path) -> Threshold | None:
             f"{predictions}: made with {name} {made!r}, the threshold of {folder} is for {wanted!r} — expected the same — "
             "predict again with this version, or choose a threshold for them (faceshield train threshold)"
         )
-    return Threshold(info.threshold, {"model": str(model), **info.threshold_source})
+    unknown = {} if options else {"unverified": "no run.json says that these predictions are this model's"}
+    return Threshold(info.threshold, {"model": str(model), **info.threshold_source, **unknown})
 
 
 def _predict(

@@ -135,8 +135,8 @@ def inherited(config: StageConfig) -> tuple[StageConfig, dict[str, str]]:
             of_adapter = settings[name]
             if origins[ours] != "default" and getattr(config, ours) != of_adapter:
                 raise ValueError(
-                    f"{ours} {getattr(config, ours)} ({origins[ours]}), but {config.init} is an adapter of {of_adapter} that goes "
-                    f"on as it is — expected the same — give {ours}={of_adapter}, or leave it out"
+                    f"{ours} {getattr(config, ours)} ({origins[ours]}), but {config.init} is an adapter of {of_adapter} that "
+                    f"goes on as it is — expected the same — give {ours}={of_adapter}, or leave it out"
                 )
             values[ours], origins[ours] = of_adapter, f"{folder / ADAPTER_CONFIG}, which goes on"
     if config.learning_rate is None:

@@ -98,7 +98,8 @@ def bootstrap_intervals(
 
     Returns:
         Name -> (low, high). Empty for fewer than two subjects, whose spread cannot be known; a name is
-        missing where fewer than half of the draws defined it.
+        missing where fewer than half of the draws defined it, and where all draws gave the same: that five pictures
+        are all right says nothing of how sure that is.
     """
     numbers: dict[Hashable, int] = {}
     rows = np.array([numbers.setdefault(subject, len(numbers)) for subject in subjects], dtype=np.int64)
@@ -115,7 +116,8 @@ def bootstrap_intervals(
     for name, values in drawn.items():
         if 2 * len(values) >= repeats:
             low, high = np.quantile(np.asarray(values), [0.025, 0.975])
-            intervals[name] = (float(low), float(high))
+            if low < high:
+                intervals[name] = (float(low), float(high))
     return intervals
 
 
