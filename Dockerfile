@@ -2,8 +2,8 @@
 #   make wheel
 #   docker build -t faceshield:cuda .                                # torch as pip finds it on Linux: CUDA; docker run --gpus all
 #   docker build -t faceshield --build-arg PIP_ARGS="..." .          # PIP_ARGS: pip's options that choose the CPU build, much smaller
-#   docker run -p 127.0.0.1:8000:8000 -e FACESHIELD_API_KEYS="$KEY" faceshield               # KEY: 16 characters at least
-ARG PYTHON=3.12
+#   docker run --stop-timeout 60 -p 127.0.0.1:8000:8000 -e FACESHIELD_API_KEYS="$KEY" faceshield               # KEY: 16 characters at least
+ARG PYTHON=3.11
 FROM python:${PYTHON}-slim
 
 ARG PIP_ARGS=""
@@ -20,6 +20,6 @@ RUN useradd --system --no-create-home faceshield
 USER faceshield
 EXPOSE 8000
 HEALTHCHECK --start-period=60s --interval=30s --timeout=5s \
-    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/readyz', timeout=4)"]
+    CMD ["python", "-c", "import http.client as h, sys; c = h.HTTPConnection('127.0.0.1', 8000, timeout=4); c.request('GET', '/readyz'); sys.exit(c.getresponse().status != 200)"]
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["python", "-m", "faceshield", "serve", "--host", "0.0.0.0", "--port", "8000", "--offline"]

@@ -12,6 +12,7 @@ A refusal with Retry-After (429, 503) is waited out a few times; other refusals 
 from __future__ import annotations
 
 import base64
+import http.client
 import json
 import os
 import sys
@@ -62,7 +63,7 @@ def main() -> int:
     for name in sys.argv[1:]:
         try:
             report = inspect(Path(name))
-        except (RuntimeError, OSError) as error:  # the others are asked about all the same
+        except (RuntimeError, OSError, ValueError, KeyError, http.client.HTTPException) as error:  # a cut or strange answer too
             print(f"{name}\terror: {error}")
             failed = 1
             continue

@@ -14,5 +14,6 @@ for path in sys.argv[1:]:
         print(f"{path}: {report.status} {report.error or ''}")
         continue
     print(f"{path}: {report.verdict}, {report.presentation_type} (bona fide score {report.bonafide_score:.3f})")
+    print(f"  admitted: {'yes' if report.accepted else 'no'} {report.advice or ''}")
     print(f"  why: {report.reasoning}")
     print(f"  where: {report.boxes or 'nowhere'}")

@@ -244,6 +244,9 @@ def test_the_hash_of_a_folder_follows_its_files(tmp_path: Path) -> None:
     (elsewhere / "new.png").write_bytes(b"1")
     assert before != file_sha256(tmp_path), "a linked folder's files count"
     (elsewhere / "new.png").unlink()
+    (tmp_path / ".DS_Store").write_text("a desktop's")
+    (tmp_path / ".Trashes").mkdir(mode=0)
+    assert file_sha256(tmp_path) == before, "hidden files are nobody's data"
     (tmp_path / "b.txt").write_text("two")
     assert file_sha256(tmp_path) != before
 

@@ -259,8 +259,8 @@ class FaceShieldPredictor(WholePictures):
     def export_onnx(self, file: str | Path) -> Path:
         """Write the fixed questions' scores as one ONNX graph: outputs "coarse" (B, 2), bona fide first, and "fine" (B, 12).
 
-        Threshold and its origin, names of the types, picture and crop sides are in the file's metadata; docs/onnx.md says what
-        goes in.
+        Threshold and its origin, how its pictures were looked at, names of the types, picture and crop sides are in the file's
+        metadata; docs/onnx.md says what goes in.
 
         Raises:
             ValueError: PVTM masks at inference, or not all tokens are read; or the threshold was chosen so, and is another's.
@@ -285,7 +285,7 @@ class FaceShieldPredictor(WholePictures):
             "types": ", ".join(FINE.templates),
             "image_size": str(self.processor.image_size),
             "crop_side": str(self.crop_side or ""),
-            "looks": how_looked("detect", self.surroundings)["looks"],
+            "looks": "whole" if self.chosen_with.get("face") == "whole" else how_looked("detect", self.surroundings)["looks"],
             **self.model_info,
         }
         names = (COARSE.name, FINE.name)

@@ -62,7 +62,8 @@ def _umask() -> int:
 
 
 def file_sha256(path: str | Path) -> str:
-    """SHA-256 of a file; of a folder, of the sorted relative names and sizes of its files (their bytes are not read)."""
+    """SHA-256 of a file; of a folder, of the sorted relative names and sizes of its files (their bytes are not read), without
+    hidden ones: what a desktop or a file system leaves there is no part of what was read."""
     path = Path(path)
     digest = hashlib.sha256()
     if path.is_dir():
@@ -82,13 +83,18 @@ def _names_and_sizes(folder: Path, inside: str = "", above: tuple[str, ...] = ()
     if here in above:
         return
     with os.scandir(folder / inside) as entries:
-        listed = sorted((entry.name, entry.is_dir(), entry.is_file()) for entry in entries)
+        shown = (entry for entry in entries if not entry.name.startswith("."))
+        listed = sorted((entry.name, entry.is_dir(), entry.is_file()) for entry in shown)
     for name, is_folder, is_file in listed:
         below = f"{inside}/{name}" if inside else name
         if is_folder:
             yield from _names_and_sizes(folder, below, (*above, here))
         elif is_file:
-            yield below, (folder / below).stat().st_size
+            try:
+                size = (folder / below).stat().st_size
+            except FileNotFoundError:  # gone since
+                continue
+            yield below, size
 
 
 @cache

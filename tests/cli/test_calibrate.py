@@ -91,6 +91,22 @@ def test_what_a_training_goes_on_from_is_not_copied(checkpoint: Path, tmp_path: 
     assert (trained / "state.safetensors").is_file() and (tmp_path / "mine" / "model.safetensors").is_file()
 
 
+def test_a_model_that_is_write_protected_has_a_copy_that_is_not(checkpoint: Path, tmp_path: Path) -> None:
+    protected = tmp_path / "protected"
+    shutil.copytree(checkpoint, protected)
+    everything = [protected, *protected.rglob("*")]
+    for path in everything:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    with pytest.raises(OSError, match="full"), _copied(protected, tmp_path / "mine"):
+        raise OSError("the disk is full")
+    assert not list(tmp_path.glob("*mine*"))
+    with _copied(protected, tmp_path / "mine"):
+        pass
+    assert all(path.stat().st_mode & 0o200 for path in (tmp_path / "mine", *(tmp_path / "mine").rglob("*")))
+    for path in everything:
+        path.chmod(0o755)
+
+
 def test_bona_fides_alone_and_scores_that_are_kept(
     checkpoint: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -141,6 +157,8 @@ def test_nothing_that_is_there_is_written_over(checkpoint: Path, photos: Path, t
     for said, out in with_what.items():
         result = run(photos, "--model", checkpoint, "--out", out)
         assert isinstance(result.exception, ValueError) and said in str(result.exception)
+    nowhere = run(tmp_path / "fotos", "--model", checkpoint, "--out", tmp_path / "x")
+    assert isinstance(nowhere.exception, FileNotFoundError) and not list(tmp_path.glob("x*")), "photos may have this --out"
     wrong = run(photos, "--model", checkpoint, "--out", tmp_path / "x", "--criterion", "best")
     assert "criterion 'best'" in str(wrong.exception) and not list(tmp_path.glob("x*"))
     empty = tmp_path / "empty"

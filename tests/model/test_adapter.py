@@ -174,7 +174,7 @@ def test_a_moved_base_is_given(base: Path, tmp_path: Path) -> None:
     checkpoint = load(first)
     save(attach(checkpoint.model, r=4, alpha=8), checkpoint.processor, tmp_path / "adapter", base=first)
     first.rename(tmp_path / "moved")
-    with pytest.raises(FileNotFoundError, match=r"an adapter on .*base.* pass base="):
+    with pytest.raises(FileNotFoundError, match=r"an adapter on .*base.* correct base_model_name_or_path in"):
         load(tmp_path / "adapter")
     load(tmp_path / "adapter", base=tmp_path / "moved")
 

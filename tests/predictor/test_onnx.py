@@ -147,6 +147,9 @@ def test_exporting_leaves_the_model_as_it_is_and_no_half_file(
     assert list(file.parent.iterdir()) == []
     assert shield.export_onnx(file).read_text() == "half"
     assert Program.model.metadata_props["looks"] == "0.75"
+    shield.chosen_with = {"face": "whole"}
+    shield.export_onnx(file)
+    assert Program.model.metadata_props["looks"] == "whole"
     assert next(shield.model.parameters()).dtype == torch.bfloat16
 
 

@@ -182,6 +182,7 @@ def test_what_else_is_refused(photos: Folder, checkpoint: Path, tmp_path: Path) 
         ("out=x", "--out"),
         ("dialogues=[x]", "FOLDER"),
         ("save=merged", "nothing"),
+        ("surroundings=true", "nothing"),
     ):
         assert f"{setting.split('=')[0]} (give {instead}" in str(run(faces, setting, "--out", tmp_path / "d").exception)
 

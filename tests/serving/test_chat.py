@@ -87,6 +87,13 @@ def test_what_is_refused(client: TestClient, wall_png: bytes, changes: dict[str,
     assert " — " in response.json()["error"]["message"]
 
 
+def test_a_models_own_name_may_be_its_hub_id(client: TestClient, wall_png: bytes) -> None:
+    served = client.post("/v1/chat/completions", json={"messages": [message(wall_png)]}).json()["model"]
+    for name, status in ((served, 200), (f"owner/{served}", 200), (f"{served}/other", 404)):
+        asked = {"messages": [message(wall_png)], "model": name}
+        assert client.post("/v1/chat/completions", json=asked).status_code == status, name
+
+
 def test_an_over_long_question_and_another_type_are_refused(client: TestClient, wall_png: bytes) -> None:
     body = {"messages": [message(wall_png, "why " * 5000)], "face": "whole"}
     response = client.post("/v1/chat/completions", json=body)

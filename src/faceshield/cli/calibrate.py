@@ -50,6 +50,8 @@ def calibrate(
 
     bpcer_limit(criterion)
     source = resolve_model(model)
+    if not photos.exists():
+        raise FileNotFoundError(f"{photos} — expected a folder with real/… and attack/<type>/…, or a samples file")
     _check_out(out, source)
     work = out.with_name(f"{out.name}.calibration")
     predictions = _scored(photos, work, model, face, keep_tokens)
@@ -134,7 +136,7 @@ def _scored(photos: Path, work: Path, model: str, face: FaceMode, keep_tokens: i
 def _copied(source: Path, out: Path) -> Iterator[Path]:
     """A copy of the checkpoint that is there whole or not at all: made beside `out`, renamed at the end.
 
-    What only a training that goes on needs stays behind.
+    What only a training that goes on needs stays behind; what is written protected becomes writable.
     """
     import os
     import shutil
@@ -142,13 +144,24 @@ def _copied(source: Path, out: Path) -> Iterator[Path]:
     from faceshield.provenance import BEGUN_FILE
 
     fresh = out.with_name(f".{out.name}.part")
-    shutil.rmtree(fresh, ignore_errors=True)
+
+    def opened() -> None:
+        for folder, _, _ in os.walk(fresh):
+            os.chmod(folder, os.stat(folder).st_mode | 0o700)
+
+    def removed() -> None:
+        opened()
+        shutil.rmtree(fresh, ignore_errors=True)
+
+    removed()
     try:
-        shutil.copytree(source, fresh, ignore=shutil.ignore_patterns("trainer", "state.safetensors", BEGUN_FILE))
+        left = shutil.ignore_patterns("trainer", "state.safetensors", BEGUN_FILE)
+        shutil.copytree(source, fresh, copy_function=shutil.copyfile, ignore=left)
+        opened()
         yield fresh
         os.replace(fresh, out)
     finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+        removed()
 
 
 def _evidence(judged: Sequence[Prediction], threshold: float) -> Iterator[str]:

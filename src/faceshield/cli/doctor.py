@@ -22,11 +22,12 @@ def doctor(
 
     from faceshield.doctor import examine
 
-    failed = 0
+    failed = warned = 0
     for result in examine(model, data or []):
         failed += result.state == "failed"
+        warned += result.state == "warning"
         typer.echo(json.dumps(dataclasses.asdict(result), ensure_ascii=False) if as_json else result.line())
     if failed:
         raise typer.Exit(2)
     if not as_json:
-        typer.echo("all well")
+        typer.echo(f"nothing failed; {warned} to read again above" if warned else "all well")

@@ -22,7 +22,9 @@ def export(
 
     shield = FaceShieldPredictor.from_pretrained(model, device="cpu")
     size = shield.export_onnx(out).stat().st_size / 2**20
+    whole = shield.chosen_with.get("face") == "whole"
+    of = " of a face crop as it is" if whole else " of two (docs/onnx.md)" if shield.surroundings else ""
     typer.echo(
         f"{out} written, {size:.1f} MiB: coarse[:, 0] is bonafide_score of one look, an attack is below "
-        f"{shield.threshold:.6f}{' of two (docs/onnx.md)' if shield.surroundings else ''}"
+        f"{shield.threshold:.6f}{of}"
     )

@@ -47,7 +47,7 @@ def inspect(
     asked = check_tasks(tasks.split(","))
     if out is not None:
         ensure_writable(out)
-    items = list(_expand(photos))
+    items = list(_expand(photos, out))
 
     from faceshield.predictor import FaceShieldPredictor
 
@@ -170,10 +170,13 @@ def _is_ours(path: Path, origin: str = "") -> bool:
     """Whether an earlier run wrote this page, or this picture of the same `origin`: both begin with `MADE_BY`, nearly."""
     from faceshield.html_report import MADE_BY
 
-    if path.is_symlink() or not path.is_file():  # through a link something elsewhere would be written
+    try:
+        if path.is_symlink() or not path.is_file():  # through a link something elsewhere would be written
+            return False
+        with path.open("rb") as stream:
+            start = stream.read(1024)
+    except OSError:  # whoever opens it says why
         return False
-    with path.open("rb") as stream:
-        start = stream.read(1024)
     return MADE_BY.encode() in start and origin.encode() in start
 
 
@@ -210,18 +213,26 @@ def _inspect_one(
     return picture, shield.inspect(picture, face=face, tasks=tasks)
 
 
-def _expand(photos: Iterable[Path]) -> Iterator[Path | ImageError]:
-    """Folders become the pictures inside them, but for annotated ones of ours; one without any becomes an error, which gets a
-    row like any other."""
+def _expand(photos: Iterable[Path], out: Path | None = None) -> Iterator[Path | ImageError]:
+    """Folders become the pictures inside them; one without any becomes an error, which gets a row like any other.
+
+    Annotated pictures of an earlier run are passed over in `out` alone, where the next run writes them again: anybody can make
+    a picture look like one of ours, and it would not be judged.
+    """
     from faceshield.images import ImageError, list_pictures
 
     for photo in photos:
-        if not photo.is_dir():
+        try:
+            is_folder = photo.is_dir()
+        except OSError:  # in a folder that may not be entered: a row like any other
+            is_folder = False
+        if not is_folder:
             yield photo
             continue
         try:
             found = list_pictures(photo)
-            yield from (theirs := [picture for picture in found if not _is_ours(picture)])
+            ours = out is not None and out.resolve() == photo.resolve()
+            yield from (theirs := [picture for picture in found if not (ours and _is_ours(picture))])
             if made := len(found) - len(theirs):
                 typer.echo(f"{photo}: {made} annotated pictures of an earlier run are passed over", err=True)
         except ImageError as error:

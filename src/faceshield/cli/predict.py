@@ -65,6 +65,9 @@ def predict(
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start again instead of continuing the file.")] = False,
     retry_errors: Annotated[bool, typer.Option("--retry-errors", help="Ask again what ended as an error in the file.")] = False,
+    renew: Annotated[
+        bool, typer.Option("--renew", help="Ask again about pictures that are others now, or labelled anew; forget those gone.")
+    ] = False,
     *,
     engine: Engine,
 ) -> None:
@@ -114,6 +117,7 @@ def predict(
             limit=limit,
             resume=not fresh,
             retry_errors=retry_errors,
+            renew=renew,
             references=references or (),
             load=read_rgb,
             engine=crew,

@@ -34,8 +34,12 @@ def serve(
     ] = 10,
     queue: Annotated[int, typer.Option(help="Photos that may wait; more are refused with 429.", min=16)] = 64,
     timeout: Annotated[float, typer.Option(help="Seconds a request may take.", min=0.1)] = 120,
+    body_timeout: Annotated[float, typer.Option(help="Seconds in which a client must have sent its body.", min=0.1)] = 30,
     drain: Annotated[float, typer.Option(help="Seconds that accepted requests have after SIGTERM.", min=0.1)] = 30,
-    max_body_mb: Annotated[float, typer.Option(help="Largest request body, in MiB.", min=0.001, max=4096)] = 16,
+    max_body_mb: Annotated[
+        float,
+        typer.Option(help="Largest request body, in MiB; of all that wait at once 256, or four times it.", min=0.001, max=4096),
+    ] = 16,
     max_megapixels: Annotated[
         float, typer.Option(help="Largest photo; read from its header, before anything is decoded.", min=0.002, max=120)
     ] = 25,
@@ -71,7 +75,8 @@ def serve(
         timeout_s=timeout,
         drain_s=drain,
         max_body=int(max_body_mb * 2**20),
-        max_bodies=max(256 * 2**20, int(max_body_mb * 2**20)),
+        body_timeout_s=body_timeout,
+        max_bodies=max(256 * 2**20, 4 * int(max_body_mb * 2**20)),
         max_pixels=int(max_megapixels * 1e6),
         keys=keys,
     )

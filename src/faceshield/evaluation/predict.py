@@ -265,10 +265,11 @@ def _take_out(out: Path, unwanted: Callable[[Prediction], bool]) -> None:
         return
     with out.open("rb") as rows:
         lock(rows, out)
-        lines = [line for line in rows if line.endswith(b"\n")]
-        leaving = [leaves(line) for line in lines]
+        whole = (line for line in rows if line.endswith(b"\n"))  # read twice: the rows of an archive are many
+        leaving = [leaves(line) for line in whole]
         if any(leaving):
-            write_text_atomic(out, (line.decode("utf-8") for line, goes in zip(lines, leaving, strict=True) if not goes))
+            rows.seek(0)
+            write_text_atomic(out, (line.decode("utf-8") for line, goes in zip(rows, leaving, strict=False) if not goes))
 
 
 def _check(asker: Any, tasks: Sequence[str], batch_size: int, limit: int | None) -> None:

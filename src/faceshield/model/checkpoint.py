@@ -270,7 +270,10 @@ def weights_folder(directory: str | Path, base: str | Path | None = None) -> Pat
     try:
         folder = resolve_model(name)
     except FileNotFoundError as error:
-        raise FileNotFoundError(f"{directory}: an adapter on {str(name)!r} — {error}, or pass base=") from error
+        raise FileNotFoundError(
+            f"{directory}: an adapter on {str(name)!r} — {error}; where its base lies elsewhere now, correct "
+            f"base_model_name_or_path in {directory / ADAPTER_CONFIG}"
+        ) from error
     if is_adapter(folder):
         raise ValueError(f"{directory}: an adapter on the adapter {folder} — expected a whole model — merge that and save it")
     return folder

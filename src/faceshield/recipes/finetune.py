@@ -9,11 +9,13 @@ Use: `result = finetune(FinetuneConfig(folder="mine", out="my-model"))`.
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from pydantic import Field
 
 from faceshield.config import Config, write_override
@@ -107,6 +109,7 @@ def defaults(init: str, pictures: int) -> dict[str, Any]:
         "crop_side": read_info(resolve_model(init)).extra.get("crop_side"),
         "cache_features": True,
         "pack": True,
+        "threads": torch.get_num_threads(),
         "save_steps": 25,
         "log_every": 10,
     }
@@ -147,6 +150,7 @@ def finetune(config: FinetuneConfig, *, report: Report | None = None) -> Finetun
     stage = _stage(config, dialogues, read_jsonl(parts["train"], Sample))
     if not (stage.out / "run.json").is_file():
         train_stage(stage, questions=QUESTIONS, report=tell)
+    shutil.rmtree(config.out / "cache", ignore_errors=True)  # features of faces are biometric data as the faces are
     model = config.out / "model"
     # Where an adapter was trained on, the way back from it leads to its base, not to what it was.
     shares = (1.0,) if is_adapter(resolve_model(config.init)) else SHARES
@@ -182,6 +186,7 @@ def _check(config: FinetuneConfig) -> None:
         "dialogues": "FOLDER",
         "save": "nothing, an adapter is saved",
         "stage": "nothing",
+        "surroundings": "nothing, faces are learnt and judged from close",
     }
     if fixed := sorted(instead.keys() & config.settings):
         told = ", ".join(f"{name} (give {instead[name]})" for name in fixed)

@@ -63,8 +63,9 @@ def report_lines(
     yield ""
     yield "## Next"
     yield ""
-    yield f"- look at pictures: `faceshield inspect PHOTO… --model {model} --out look`"
-    yield f"- another working point: `faceshield calibrate PHOTOS --model {model} --out another`"
+    whole = " --face whole" if config.folder.is_file() or config.face == "whole" else ""  # as its threshold was chosen
+    yield f"- look at pictures: `faceshield inspect PHOTO… --model {model}{whole} --out look`"
+    yield f"- another working point: `faceshield calibrate PHOTOS --model {model}{whole} --out another`"
     yield f"- serve it: `faceshield serve --model {model}`; how it was trained: `{trained}/README.md`"
 
 

@@ -97,7 +97,7 @@ def read_question(asked: ChatRequest, served: str) -> Question:
     Raises:
         Refusal: 404 for another model, 422 for no words, no photo or two photos in one message.
     """
-    if asked.model not in (None, served, "faceshield"):
+    if asked.model is not None and asked.model != "faceshield" and asked.model.rpartition("/")[2] != served:
         raise Refusal(404, "no_model", f"another model than is served here — expected {served!r} — correct model")
     turns = [message.parts() for message in asked.messages if message.role == "user"]
     words = " ".join(part.text.strip() for part in (turns[-1] if turns else []) if part.text).strip()

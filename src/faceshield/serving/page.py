@@ -7,14 +7,17 @@ Use: `add_page(create_app(predictor), examples=[("print attack", rgb)])`; the pa
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import csv
 import io
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Sequence
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -228,7 +231,8 @@ def build(service: Service, examples: Sequence[Example]) -> gr.Blocks:
                 for start in range(0, len(names), step):
                     data = [_take(path) or b"" for path in held[start : start + step]]
                     try:
-                        reports = await service.inspect(None, data, face(is_crop))
+                        ask = partial(service.inspect, None, data, face(is_crop))
+                        reports = await _patiently(ask, service.settings.timeout_s)
                     except Refusal as refusal:
                         yield [_told(refusal.message) + _table(rows, len(names)), None]
                         return
@@ -248,6 +252,19 @@ def build(service: Service, examples: Sequence[Example]) -> gr.Blocks:
         files.upload(all_of, [files, many_whole], [table, files], **hidden)
     page.queue(default_concurrency_limit=None, api_open=False)
     return page
+
+
+async def _patiently(ask: Callable[[], Awaitable[list[InspectionReport]]], patience_s: float) -> list[InspectionReport]:
+    """What `ask` comes to; where the queue is full it is asked again when told, for as long as a request may wait."""
+    until = time.monotonic() + patience_s
+    while True:
+        try:
+            return await ask()
+        except Refusal as refusal:
+            wait = float(refusal.headers.get("Retry-After", "0"))
+            if refusal.code != "queue_full" or time.monotonic() + wait > until:
+                raise
+            await asyncio.sleep(wait)
 
 
 def _take(path: str | None) -> bytes | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,6 +78,7 @@ class Service:
         self.draining, self.failing = False, False
         self.at_drain: Callable[[], object] = lambda: None
         self._warm: asyncio.Future[Any] | None = None
+        self._again: asyncio.Future[Any] | None = None
 
     # -- life ----------------------------------------------------------------------------------------------
 
@@ -97,8 +99,17 @@ class Service:
         if self._warm.exception() or self._warm.result().status != "ok":
             return "the model failed on its first picture"
         if self.failing:
+            self._try_again()
             return "the model fails on every picture"
         return None
+
+    def _try_again(self) -> None:
+        """Puts the grey picture to a failing model once more: where nobody is sent any longer, nothing else would show that it
+        has recovered."""
+        if self._again is None or self._again.done():
+            with suppress(QueueFull):
+                self._again = self.batcher.submit(("whole", ALL_TASKS), [_GREY])[0]
+                self._again.add_done_callback(lambda future: future.cancelled() or future.exception())
 
     async def ready(self) -> None:
         """Waits until the first picture has gone through the model.
