@@ -61,7 +61,8 @@ def test_what_is_ours_in_them_stays_short(name: str) -> None:
 def test_the_shortest_program(run: Run, face_photo: np.ndarray, tmp_path: Path) -> None:
     Image.fromarray(face_photo).save(tmp_path / "face.png")
     shown = run("quickstart.py", tmp_path / "face.png", tmp_path / "none.png")
-    first, why, where, none = shown.splitlines()
+    first, admitted, why, where, none = shown.splitlines()
+    assert admitted.startswith("  admitted: ")
     assert (
         "(bona fide score 0." in first
         and why.startswith("  why: ")
