@@ -6,11 +6,12 @@ import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from faceshield.provenance import file_sha256, read_run, write_run, write_text_atomic
+from faceshield.provenance import check_not_read, file_sha256, read_run, write_run, write_text_atomic, written_whole
 from faceshield.records import (
     Dialogue,
     JsonlWriter,
@@ -270,3 +271,44 @@ def test_people_of_one_name_in_two_data_sets_are_drawn_apart() -> None:
     units = {Truth(dataset=name, subject="01", video="v").resampling_unit("p") for name in ("wmca", "padisi")}
     units |= {Truth(dataset=name, video="v").resampling_unit("p") for name in ("wmca", "padisi")}
     assert len(units) == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("run.json", "record is written"), ("folder", "is a folder"), ("read.jsonl", "over what")]
+)
+def test_where_an_output_may_not_be_written(tmp_path: Path, name: str, said: str) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(ValueError, match=said):
+        check_not_read([tmp_path / name], [None, tmp_path / "read.jsonl"])
+
+
+def test_a_link_to_a_file_is_written_through(tmp_path: Path) -> None:
+    (tmp_path / "shared.json").write_text("old")
+    (tmp_path / "here.json").symlink_to(tmp_path / "shared.json")
+    write_text_atomic(tmp_path / "here.json", "new")
+    assert (tmp_path / "here.json").is_symlink() and (tmp_path / "shared.json").read_text() == "new"
+
+
+def test_a_file_has_its_name_once_it_is_whole(tmp_path: Path) -> None:
+    target = tmp_path / "weights"
+    with pytest.raises(OSError, match="full"), written_whole(target) as part:
+        part.write_text("half")
+        raise OSError("the disk is full")
+    assert list(tmp_path.iterdir()) == []
+    with written_whole(target) as part:
+        part.write_text("whole")
+    assert [path.name for path in tmp_path.iterdir()] == ["weights"] and target.read_text() == "whole"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"presentation_type": "Prnt"}, {"truth": {"presentation_type": "Prnt"}},
+        {"truth": {"is_attack": False, "presentation_type": "Print"}},
+    ],
+)  # fmt: skip
+def test_predictions_of_types_that_there_are_not_are_refused(changes: dict[str, Any]) -> None:
+    row = {"id": "a:fine", "sample_id": "a", "image": "a.png", "task": "fine", "question": "?", "status": "parsed"}
+    assert Prediction.model_validate({**row, "presentation_type": "print"}).presentation_type == "Print"
+    with pytest.raises(ValueError, match=r"Prnt|contradicts"):
+        Prediction.model_validate({**row, **changes})

@@ -1,7 +1,7 @@
 """Configs: one frozen pydantic class a stage, read from YAML plus `key=value` overrides, every fault reported at once.
 
 A YAML file holds only what differs from the defaults.
-Use: `class SimulateConfig(Config): count: int = 100` and `SimulateConfig.load("simulate.yaml", ["count=20"])`.
+Use: `class TowersConfig(Config): batch_size: int = 32` and `TowersConfig.load("tiny-towers.yaml", ["batch_size=16"])`.
 """
 
 from __future__ import annotations

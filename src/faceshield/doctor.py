@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -288,14 +288,17 @@ def _data(case: Case, file: Path) -> str:
         raise Trouble(f"{error.faults[0]}{more}", "correct the line, or make the file again") from error
     if not rows:
         raise Trouble(f"{file}: no rows", "give a file with rows")
-    _pictures(file, list(dict.fromkeys(image_path(row, file) for row in rows)))
+    told = [row.size_wh if isinstance(row, Sample) else row.meta.get("size_wh") for row in rows]
+    _pictures(file, dict(zip((image_path(row, file) for row in rows), told, strict=True)))
     text = f"{len(rows)} {'dialogues' if kind is Dialogue else 'samples'}, every picture there"
     return f"{text}; {_supervision(case, file, rows)}" if kind is Dialogue else text
 
 
-def _pictures(file: Path, paths: Sequence[Path]) -> None:
+def _pictures(file: Path, sizes: Mapping[Path, Sequence[int] | None]) -> None:
+    """Whether the pictures are there, and some of them can be read and are as large as their rows say."""
     from faceshield.images import ImageError, open_picture
 
+    paths = list(sizes)
     absent = [path for path in paths if not path.is_file()]
     if absent:
         raise Trouble(
@@ -304,9 +307,14 @@ def _pictures(file: Path, paths: Sequence[Path]) -> None:
         )
     for path in paths[:: max(1, len(paths) // _OPENED)]:
         try:
-            open_picture(path)
+            size = open_picture(path).size_wh
         except ImageError as error:
             raise Trouble(f"{path}: {error.problem}", "repair the picture or drop its rows") from error
+        if (told := sizes[path]) is not None and list(told) != list(size):
+            raise Trouble(
+                f"{path} has {size[0]} x {size[1]} pixels, its row says {list(told)}",
+                "prepare the samples again: boxes are read against that size",
+            )
 
 
 def _supervision(case: Case, file: Path, rows: Sequence[Any]) -> str:

@@ -22,12 +22,13 @@ from typing import IO, Any
 
 from pydantic import BaseModel
 
-BEGUN_FILE = "begun.json"
+RUN_FILE, BEGUN_FILE = "run.json", "begun.json"
 
 
 def write_text_atomic(path: str | Path, text: str | Iterable[str]) -> Path:
-    """Writes a text file so that a reader sees the old one or the whole new one, never a part; makes its folder."""
-    path = Path(path)
+    """Writes a text file so that a reader sees the old one or the whole new one, never a part; makes its folder. Through a link
+    to another file, that one."""
+    path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
@@ -53,6 +54,33 @@ def write_json_atomic(path: str | Path, content: Any, *, default: Callable[[Any]
     return write_text_atomic(path, text + "\n")
 
 
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """A file beside `path` to write into, hidden, which takes its place at the end; on an error it is gone.
+
+    Where a process is killed it stays, as `.NAME.PID.part`.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def read_json(path: str | Path) -> Any:
+    """One JSON value that this package wrote.
+
+    Raises:
+        ValueError: cut off, or no JSON; the file is named.
+        FileNotFoundError: not there.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error} — expected whole JSON — remove it and repeat the command that wrote it") from None
+
+
 @cache
 def _umask() -> int:
     """Asked once: it can only be read by setting it, for all threads."""
@@ -65,15 +93,13 @@ def file_sha256(path: str | Path) -> str:
     """SHA-256 of a file; of a folder, of the sorted relative names and sizes of its files (their bytes are not read), without
     hidden ones: what a desktop or a file system leaves there is no part of what was read."""
     path = Path(path)
-    digest = hashlib.sha256()
     if path.is_dir():
+        digest = hashlib.sha256()
         for name, size in _names_and_sizes(path):
             digest.update(f"{name}\0{size}\n".encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
     with path.open("rb") as data:
-        while block := data.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(data, "sha256").hexdigest()
 
 
 def _names_and_sizes(folder: Path, inside: str = "", above: tuple[str, ...] = ()) -> Iterator[tuple[str, int]]:
@@ -135,11 +161,16 @@ def _versions() -> dict[str, str]:
 
 
 def check_not_read(outputs: Iterable[str | Path], inputs: Iterable[str | Path | None]) -> None:
-    """Raises ValueError where an output would take the place of a file that it is made from."""
+    """Raises ValueError where an output would take the place of a file that it is made from, or of a record (`run.json`), or is
+    a folder."""
     read = {Path(path).resolve() for path in inputs if path is not None}
     for output in map(Path, outputs):
         if output.resolve() in read:
             raise ValueError(f"{output} would be written over what is read — expected another file — choose another --out")
+        if output.name in (RUN_FILE, BEGUN_FILE):
+            raise ValueError(f"{output} is where a run's record is written — expected another name — choose another --out")
+        if output.is_dir():
+            raise ValueError(f"{output} is a folder — expected a file in it — choose another --out")
 
 
 def begun(folder: str | Path, by: str, settings: Mapping[str, Any], *, note: bool = True, results: Iterable[str] = ()) -> None:
@@ -156,7 +187,7 @@ def begun(folder: str | Path, by: str, settings: Mapping[str, Any], *, note: boo
         ValueError: begun by the same with other settings, which are named; or results without its note.
     """
     file = Path(folder) / BEGUN_FILE
-    notes: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    notes: dict[str, Any] = read_json(file) if file.is_file() else {}
     now = json.loads(json.dumps(dict(settings), default=str))
     if not isinstance(before := notes.get(by), dict):
         if there := [name for name in results if (Path(folder) / name).exists()]:

@@ -11,15 +11,15 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Literal, TypeVar
+from typing import IO, Annotated, Any, Literal, TypeVar
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
     StrictBool,
     ValidationError,
-    field_validator,
     model_validator,
 )
 
@@ -70,6 +70,14 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True)
 
 
+def _canonical(value: str | None) -> str | None:
+    return None if value is None else resolve(value)
+
+
+PresentationType = Annotated[str | None, AfterValidator(_canonical)]
+"""A type in any spelling, read as its canonical one; None: nobody noted it."""
+
+
 class Photo(Record):
     """One picture, whatever it shows.
 
@@ -97,7 +105,7 @@ class Sample(Photo):
 
     dataset: str
     is_attack: StrictBool
-    presentation_type: str | None
+    presentation_type: PresentationType
     original_label: str
     subject: str | None = None
     video: str | None = None
@@ -106,11 +114,6 @@ class Sample(Photo):
     boxes: list[Box] = Field(default_factory=list)
     size_wh: tuple[int, int]
     meta: dict[str, Any] = Field(default_factory=dict)
-
-    @field_validator("presentation_type")
-    @classmethod
-    def _canonical_type(cls, value: str | None) -> str | None:
-        return None if value is None else resolve(value)
 
     @model_validator(mode="after")
     def _consistent(self) -> Sample:
@@ -189,7 +192,7 @@ class Truth(Record):
     """What is known about the picture of a prediction, see `Sample`; None or empty where nobody knows."""
 
     is_attack: StrictBool | None = None
-    presentation_type: str | None = None
+    presentation_type: PresentationType = None
     boxes: list[Box] = Field(default_factory=list)
     size_wh: tuple[int, int] | None = None
     answer: str | None = None
@@ -198,6 +201,15 @@ class Truth(Record):
     subject: str | None = None
     video: str | None = None
     meta: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Truth:
+        if None not in (self.is_attack, self.presentation_type) and self.is_attack != (self.presentation_type != BONAFIDE):
+            raise ValueError(
+                f"is_attack={self.is_attack} contradicts presentation_type={self.presentation_type!r} — "
+                f"expected false for {BONAFIDE} alone — correct one of them"
+            )
+        return self
 
     @classmethod
     def of(cls, sample: Sample, answer: str | None = None) -> Truth:
@@ -236,7 +248,7 @@ class Prediction(Record):
     boxes: list[Box] = Field(default_factory=list)
     status: Status
     is_attack: StrictBool | None = None
-    presentation_type: str | None = None
+    presentation_type: PresentationType = None
     error: str | None = None
     truth: Truth = Field(default_factory=Truth)
 

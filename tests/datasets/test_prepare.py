@@ -209,10 +209,31 @@ def test_a_list_with_faults_says_them(tmp_path: Path) -> None:
     told = {p["path"]: p["detail"] for p in problems if p["reason"] != "unlisted"}
     assert not samples and set(told) == {"sub/a.png", "sub/b.png", "sub\\c.png", "samples.csv:5", "sub/c.png"}
     assert "multiply shares by width and height" in told["sub/a.png"] and "more cells" in told["sub/b.png"]
-    assert "/ between folders" in told["sub\\c.png"] and "or 'attack'" in told["sub/c.png"]
+    assert "/ between folders" in told["sub\\c.png"] and "attack" in told["sub/c.png"]
     (root / "samples.csv").write_text("picture,presentation_type\n")
     with pytest.raises(ValueError, match="no column image among picture, presentation_type — expected"):
         run("folder", root, tmp_path / "x.jsonl")
+
+
+def test_ones_own_words_for_types_are_mapped(tmp_path: Path) -> None:
+    """In folders and in lists; what nobody maps says what it may be."""
+    root = tmp_path / "mine"
+    for number, place in enumerate(("attack/Prnt/a.png", "attack/beamer/b.png", "real/c.png")):
+        picture(root / place, seed=number + 3)
+    for _ in range(2):
+        _, problems, _ = run("folder", root, tmp_path / "samples.jsonl")
+        assert {Path(p["path"]).name for p in problems if p["reason"] == "label"} == {"a.png", "b.png"}
+        assert "did you mean 'Print'?, or map it with --types" in problems[0]["detail"]
+        mapped = {"Prnt": "Print", "beamer": "Replay"}
+        samples, problems, _ = run("folder", root, tmp_path / "mapped.jsonl", types=mapped)
+        assert {Path(s.image).name: s.presentation_type for s in samples} == {
+            "a.png": "Print", "b.png": "Replay", "c.png": "Bonafide",
+        }  # fmt: skip
+        assert not problems
+        rows = [f"{place},{place.split('/')[-2]}" for place in ("attack/Prnt/a.png", "attack/beamer/b.png", "real/c.png")]
+        (root / "samples.csv").write_text("\n".join(["image,presentation_type", *rows]))
+        for name in ("samples", "mapped"):
+            (tmp_path / f"{name}.jsonl").unlink()
 
 
 def test_pictures_of_two_copies_do_not_take_each_others_place(tmp_path: Path) -> None:

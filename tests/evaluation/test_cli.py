@@ -164,7 +164,10 @@ def test_answers_alone_need_no_threshold_and_tables_show_it(tmp_path: Path) -> N
     assert isinstance(twice.exception, ValueError) and "NAME=FILE" in str(twice.exception)
     (tmp_path / "broken.json").write_text("{\n,")
     broken = run("table", tmp_path / "broken.json")
-    assert "broken.json:2: not JSON" in str(broken.exception)
+    assert "broken.json: " in str(broken.exception) and "line 2" in str(broken.exception)
+    for content in ("[]", '{"overall": 1}', '{"overall": {"coarse": {}}}'):
+        (tmp_path / "broken.json").write_text(content)
+        assert "no 'overall' of a score" in str(run("table", tmp_path / "broken.json").exception), content
 
 
 def test_a_real_model_is_predicted_and_scored(checkpoint: Path, samples_jsonl: Path, tmp_path: Path) -> None:

@@ -54,6 +54,13 @@ def test_the_type_is_the_likeliest_by_the_mean(frame: Frame) -> None:
     assert found.presentation_type == "Replay" and found.type_scores == {"Print": pytest.approx(0.35), "Replay": 0.65}
 
 
+def test_frames_that_two_models_judged_have_no_mean(frame: Frame) -> None:
+    kinds = ({"Print": 0.6, "Replay": 0.4}, {"Print": 0.6, "Tattoo": 0.4})
+    rows = [frame(str(n), 0.1, video="v", attack=True, task="fine", type_scores=one) for n, one in enumerate(kinds)]
+    with pytest.raises(ValueError, match="scores of different types"):
+        per_recording(rows)
+
+
 def test_a_recording_of_two_kinds_is_refused(frame: Frame) -> None:
     with pytest.raises(ValueError, match="recording 'v' of 'set' is Bonafide and Print"):
         per_recording([frame("a", 0.5, video="v"), frame("b", 0.5, video="v", attack=True)])

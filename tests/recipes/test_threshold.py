@@ -33,7 +33,7 @@ def test_it_is_stored_with_its_origin(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "dev.jsonl", rows)
     (tmp_path / "model").mkdir()
     config = ThresholdConfig(predictions=tmp_path / "dev.jsonl", out=tmp_path / "model", dataset="toy dev")
-    value = store_threshold(config)
+    value = store_threshold(config).value
     assert 0.19 < value < 0.8
     info = read_info(tmp_path / "model")
     assert info.threshold == value
@@ -89,8 +89,8 @@ def test_another_models_predictions_give_no_threshold(tmp_path: Path) -> None:
         store_threshold(config)
     assert not (model / "faceshield.json").exists()
     write_run(dev, config={"options": {"weights": checkpoint_hash(model)}}, seed=None, inputs=[])
-    assert 0.1 < store_threshold(config) < 0.9
-    assert 0.1 < store_threshold(config) < 0.9  # the threshold is no part of the weights
+    assert 0.1 < store_threshold(config).value < 0.9
+    assert 0.1 < store_threshold(config).value < 0.9  # the threshold is no part of the weights
 
 
 def test_a_misspelt_checkpoint_is_told_and_no_folder_is_made(tmp_path: Path) -> None:
@@ -134,9 +134,9 @@ def test_calibrated_scores_are_probabilities_and_the_threshold_decides_as_before
     plain, fitted = tmp_path / "plain", tmp_path / "fitted"
     for folder in (plain, fitted):
         folder.mkdir()
-    before = store_threshold(ThresholdConfig(predictions=dev, out=plain))
+    before = store_threshold(ThresholdConfig(predictions=dev, out=plain)).value
     config = ThresholdConfig(predictions=dev, out=fitted, calibrate=True)
-    value = store_threshold(config)
+    value = store_threshold(config).value
     info = read_info(fitted)
     scale, offset = info.score_map
     assert scale == pytest.approx(0.5, abs=0.05) and offset == pytest.approx(-1, abs=0.15)
@@ -166,7 +166,7 @@ def test_a_second_calibration_is_of_the_scores_that_it_is_given(tmp_path: Path) 
     store_threshold(ThresholdConfig(predictions=first, out=model, calibrate=True))
     before = read_info(model).score_map
     raw = of_weights(overconfident("b/dev.jsonl", tmp_path, 1), model)
-    value = store_threshold(ThresholdConfig(predictions=raw, out=model))
+    value = store_threshold(ThresholdConfig(predictions=raw, out=model)).value
     scores = [(row.bonafide_score or 0.0, row.truth.is_attack) for row in judged([raw])[0]]
     odds = np.array([np.log(score / (1 - score)) for score, _ in scores])
     attacks = np.array([attack for _, attack in scores])

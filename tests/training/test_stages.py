@@ -6,7 +6,7 @@ import json
 import os
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -354,10 +354,12 @@ def test_another_number_of_processes_does_not_go_on(
         train_stage(config)
 
 
-def test_the_papers_rates_are_the_defaults(toy_folder: Path, tmp_path: Path) -> None:
-    from faceshield.training.settings import RATES
-
-    assert RATES == {"pretrain": 5e-4, "sft": 2e-4}
+@pytest.mark.parametrize(("name", "rate"), [("pretrain", 5e-4), ("sft", 2e-4)])
+def test_the_papers_rates_are_the_defaults(
+    name: Literal["pretrain", "sft"], rate: float, toy_folder: Path, dialogues_jsonl: Path, tmp_path: Path
+) -> None:
+    config, _ = inherited(StageConfig(stage=name, init=str(toy_folder), dialogues=dialogues_jsonl, out=tmp_path))
+    assert config.learning_rate == rate
     config = StageConfig(stage="sft", init="x", dialogues="d.jsonl", out=tmp_path)
     assert (config.lora_r, config.lora_alpha, config.epochs) == (128, 256, 1.0)
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -25,7 +24,7 @@ from torch.nn import functional
 
 from faceshield.baselines import BASELINE_FILE
 from faceshield.config import Config
-from faceshield.provenance import write_json_atomic
+from faceshield.provenance import write_json_atomic, written_whole
 from faceshield.taxonomy import PRESENTATION_TYPES
 
 WEIGHTS_FILE = "model.safetensors"
@@ -236,9 +235,8 @@ def save_baseline(model: Baseline, folder: str | Path) -> Path:
     """Writes `baseline.json` and `model.safetensors`, each whole or not at all."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f".{WEIGHTS_FILE}.part"
-    save_file({name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}, part)
-    os.replace(part, folder / WEIGHTS_FILE)
+    with written_whole(folder / WEIGHTS_FILE) as part:
+        save_file({name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}, part)
     write_json_atomic(folder / BASELINE_FILE, asdict(model.design))
     return folder
 

@@ -28,7 +28,6 @@ from faceshield.baselines.base import (
     save_baseline,
 )
 from faceshield.model import resolve_model
-from faceshield.model.checkpoint import set_info_aside
 from faceshield.provenance import file_sha256, write_run
 from faceshield.records import Sample
 from faceshield.taxonomy import PRESENTATION_TYPES
@@ -36,7 +35,7 @@ from faceshield.training.augment import colour_jitter, flip_and_shift, to_float
 from faceshield.training.picture_run import PictureConfig, PictureRun
 from faceshield.training.pictures import Pictures, RgbSquares, load_pictures
 from faceshield.training.precision import autocast, device
-from faceshield.training.watch import Report
+from faceshield.training.watch import Report, forget_choice
 
 
 class BaselineConfig(PictureConfig):
@@ -114,8 +113,8 @@ def train_baseline(config: BaselineConfig, report: Report | None = None) -> dict
     figures = BaselineRun(config, model, pictures, report).run()
     before = _content(config.out)
     save_baseline(model, config.out)
-    if _content(config.out) != before and (kept := set_info_aside(config.out)) and report is not None:
-        report({"event": "warning", "": f"other weights: their threshold is to be chosen anew, the earlier one is in {kept}"})
+    if _content(config.out) != before:
+        forget_choice(config.out, report)
     write_run(config.out, config=config, seed=config.seed, inputs=[*([init] if init else []), *config.data])
     return figures
 
@@ -152,7 +151,7 @@ class BaselineRun(PictureRun):
         return pictures.types if len(self.types) > len(COARSE) else np.minimum(pictures.types, 1)
 
     def dev(self) -> NDArray[np.int64]:
-        return np.flatnonzero(np.array([name == self.config.eval_split for name in self.pictures.splits]))
+        return self.pictures.of_split(self.config.eval_split, needed=False)
 
     def train_step(self, rows: NDArray[np.int64], done: float, rate: float) -> dict[str, float]:
         rng = self.step_rng()

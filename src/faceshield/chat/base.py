@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from PIL import Image
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from faceshield.config import Config
 from faceshield.images import ImageError, open_picture
@@ -53,6 +53,13 @@ class ChatConfig(Config):
     extra_body: dict[str, Any] = Field(default_factory=dict)
     device: str = "auto"
     dtype: str = "auto"
+
+    @field_validator("base_url")
+    @classmethod
+    def _reachable(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://")):
+            raise ValueError("expected http://… or https://…, as http://127.0.0.1:8000/v1 — correct it")
+        return value
 
 
 @dataclass(frozen=True)

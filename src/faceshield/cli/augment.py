@@ -34,4 +34,6 @@ def augment(
         result = run(dialogues, out, config, seed=seed, cache=assistant.answers(out), engine=crew, progress=advance)
     if result.rejects:
         typer.echo(f"{result.rejects} new wordings left out: {result.rejects_path}", err=True)
+    if result.note:
+        typer.echo(result.note, err=True)
     typer.echo(f"{result.rows} dialogues: {out}{' (there before)' if result.reused else ''}")

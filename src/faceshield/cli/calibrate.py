@@ -58,9 +58,11 @@ def calibrate(
     rows = read_jsonl(predictions, Prediction)
     judged = [row for row in rows if row.bonafide_score is not None]
     if not any(row.truth.is_attack is False for row in judged):
+        failed = next((row.error for row in rows if row.status == "error" and row.error), None)
+        crops = ", or pass --face whole for face crops" if face == "detect" else ""
+        why = f"no bona fide one could be judged ({failed})" if failed else "a face found in no bona fide one"
         raise ValueError(
-            f"{photos}: {len(rows)} photographs, and a face found in no bona fide one — expected bona fide photographs "
-            "in real/… — add some, or pass --face whole for face crops"
+            f"{photos}: {len(rows)} photographs, and {why} — expected bona fide photographs in real/… — add some{crops}"
         )
 
     with _copied(source, out) as fresh:

@@ -31,6 +31,8 @@ def filter(
     """
     from faceshield.data_engine.filter import FilterConfig, filter_dialogues
 
+    if similarity_threshold is not None and similarity_model is None:
+        raise ValueError("--similarity-threshold without a model — expected --similarity-model too — name one, or leave it out")
     similarity = {"model": similarity_model, "threshold": similarity_threshold} if similarity_model else None
     config = FilterConfig.of(
         more_keywords=tuple(keyword or ()),
@@ -42,4 +44,6 @@ def filter(
         result = filter_dialogues(dialogues, out, config, cache=assistant.answers(out), engine=crew, progress=advance)
     if result.rejects:
         typer.echo(f"{result.rejects} dropped: {result.rejects_path}", err=True)
+    if result.note:
+        typer.echo(result.note, err=True)
     typer.echo(f"{result.rows} dialogues kept: {out}{' (there before)' if result.reused else ''}")

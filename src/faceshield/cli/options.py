@@ -16,6 +16,9 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+"""Addresses that other machines cannot reach."""
+
 Kind = Annotated[str, typer.Option("--backend", help="Who writes: grammar, openai (any such endpoint) or transformers.")]
 Wording = Annotated[str, typer.Option(help="The grammar's wording: plain (few words, for faceshield-tiny) or rich.")]
 KeyEnv = Annotated[str | None, typer.Option(help="Environment variable that holds the API key; none is sent without.")]

@@ -52,6 +52,7 @@ def prepare(
     from faceshield.datasets import DATASETS, DataSet, PrepareConfig, read_types, rejects_path
     from faceshield.datasets import prepare as run
     from faceshield.datasets.padisi import Padisi
+    from faceshield.provenance import check_not_read
 
     if dataset not in DATASETS:
         raise ValueError(f"unknown data set {dataset!r} — expected one of {', '.join(DATASETS)} — {near(dataset, DATASETS)}")
@@ -68,6 +69,7 @@ def prepare(
         workers=workers,
         timeout=timeout,
     )
+    check_not_read([out, rejects_path(out)], [types])
     with tqdm(unit=" files", desc=dataset, mininterval=1.0) as bar:
         if dataset == "padisi":
             data: DataSet = Padisi(root, lists=lists, trust_pickle=trust_pickle, scratch=out.parent)

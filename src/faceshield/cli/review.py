@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from faceshield.cli.options import LOOPBACK
+
 if TYPE_CHECKING:
     from faceshield.data_engine.review import ReviewQueue
 
@@ -35,9 +37,13 @@ def review(
     from faceshield.data_engine.stage import rejects_path
     from faceshield.provenance import check_not_read
 
-    check_not_read([out, *filter(None, [queue, to_label_studio])], [dialogues])  # the queue hangs on the dialogues as they are
+    queue = queue or out.with_suffix(".review.sqlite")
+    written = [out, rejects_path(out), out.with_suffix(".review.json"), queue, *filter(None, [to_label_studio])]
+    check_not_read(written, [dialogues, from_label_studio])  # the queue hangs on the dialogues as they are
+    if page and to_label_studio is from_label_studio is None:
+        _check_host(host)
     config = ReviewConfig.of(sample=_share(sample), overlap=_share(overlap), seed=seed)
-    work = ReviewQueue(dialogues, queue or out.with_suffix(".review.sqlite"), config, lease_s=60 * lease_minutes)
+    work = ReviewQueue(dialogues, queue, config, lease_s=60 * lease_minutes)
     if to_label_studio is not None:
         count = label_studio.write_tasks(work, to_label_studio, image_prefix=image_prefix)
         typer.echo(f"{count:,} tasks: {to_label_studio}, labelling config: {to_label_studio.with_suffix('.config.xml')}")
@@ -62,17 +68,24 @@ def _share(text: str) -> float:
         raise ValueError(f"share {text!r} — expected a percentage as 5% or a share as 0.05 — correct it") from None
 
 
-def _serve(queue: ReviewQueue, reviewer: str, host: str, port: int) -> None:
-    import hmac
+def _check_host(host: str) -> str:
+    """The password; raises ValueError where there is none and others than this machine can ask."""
     import os
-    import signal
-    import threading
 
     password = os.environ.get("FACESHIELD_REVIEW_PASSWORD", "")
-    if host not in ("127.0.0.1", "localhost", "::1") and not password:
+    if host not in LOOPBACK and not password:
         raise ValueError(
             f"--host {host} shows faces to the network — expected a password — set FACESHIELD_REVIEW_PASSWORD, or leave --host"
         )
+    return password
+
+
+def _serve(queue: ReviewQueue, reviewer: str, host: str, port: int) -> None:
+    import hmac
+    import signal
+    import threading
+
+    password = _check_host(host)
     from faceshield.data_engine.review.page import LAUNCH, build
     from faceshield.images import read_rgb
 

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from faceshield.cli.options import Replicas, spread
+from faceshield.cli.options import LOOPBACK, Replicas, spread
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 _EXAMPLES = ("Bonafide", "Print", "Replay", "Rigid mask", "Partial Eye", "Makeup")
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 @spread
@@ -63,7 +62,7 @@ def serve(
 
     scale = replicas.scale()
     keys = read_keys(api_keys, os.environ)
-    if not keys and host not in _LOOPBACK and not without_keys:
+    if not keys and host not in LOOPBACK and not without_keys:
         raise ValueError(
             f"--host {host} without API keys — expected keys where other machines can ask — give --api-keys FILE or "
             f"{KEYS_VARIABLE}, or say --without-keys"

@@ -19,11 +19,9 @@ def table(
     ] = None,
 ) -> None:
     """Show metrics as the paper's tables."""
-    import json
-
     from faceshield.evaluation.repeats import collected
     from faceshield.evaluation.table import table as render
-    from faceshield.provenance import check_not_read, write_text_atomic
+    from faceshield.provenance import check_not_read, read_json, write_text_atomic
 
     runs: dict[str, list[dict[str, object]]] = {}
     bare = {_named(given)[0] for given in metrics if given.exists()}
@@ -31,10 +29,7 @@ def table(
         name, path = _named(given)
         if name in runs and name in bare:
             raise ValueError(f"two rows named {name!r} — expected different names — give them as NAME=FILE")
-        try:
-            runs.setdefault(name, []).append(json.loads(path.read_text(encoding="utf-8")))
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path}:{error.lineno}: not JSON — expected a metrics.json — score again") from None
+        runs.setdefault(name, []).append(read_json(path))
     check_not_read([out] if out is not None else [], [_named(given)[1] for given in metrics])
     systems = {name: found[0] if len(found) == 1 else collected(found) for name, found in runs.items()}
     text = render(systems, form="markdown" if markdown else "text")

@@ -86,8 +86,7 @@ def train(
         from faceshield.recipes.threshold import ThresholdConfig, store_threshold
 
         wanted = ThresholdConfig.load(source, given)
-        value = store_threshold(wanted)
-        typer.echo(f"threshold {value:.6f}, stored in {wanted.out}/faceshield.json")
+        typer.echo(f"threshold {store_threshold(wanted).value:.6f}, stored in {wanted.out}/faceshield.json")
         out = wanted.out
     elif stage == "average":
         from faceshield.recipes.average import AverageConfig, average

@@ -57,6 +57,8 @@ def augment(
     """
     dialogues, out = Path(dialogues), Path(out)
     rows = read_jsonl(dialogues, Dialogue)
+    if not rows:
+        raise ValueError(f"{dialogues}: no dialogues — expected at least one row — write it with `faceshield generate`")
     earlier: dict[str, int] = {}  # highest number of what a dialogue has beside it
     for row in rows:
         if origin := row.meta.get("augmented_from"):

@@ -11,7 +11,7 @@ import contextlib
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -74,7 +74,7 @@ class FilterConfig(Config):
     """
 
     keywords: tuple[str, ...] = KEYWORDS
-    more_keywords: tuple[str, ...] = ()
+    more_keywords: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     contradiction: bool = True
     similarity: SimilarityConfig | None = None
     judge: BackendConfig | None = None
@@ -104,6 +104,8 @@ def filter_dialogues(
     """
     dialogues, out = Path(dialogues), Path(out)
     rows = read_jsonl(dialogues, Dialogue)
+    if not rows:
+        raise ValueError(f"{dialogues}: no dialogues — expected at least one row — write it with `faceshield generate`")
     described = config.model_dump(mode="json", exclude={"judge"})
     with contextlib.ExitStack() as stack:
         if config.judge is not None:

@@ -109,7 +109,7 @@ def generate(
             out, items, work,
             config=described, seed=seed, inputs=[samples], backend=writer, engine=engine, progress=progress,
         )  # fmt: skip
-    notes = [_not_learnable(tasks)] if config.tasks is None else []
+    notes = [result.note, *([_not_learnable(tasks)] if config.tasks is None else [])]
     notes += [_unseen(rows, tasks)] if isinstance(writer, GrammarBackend) else []
     return replace(result, note="; ".join(filter(None, notes)))
 

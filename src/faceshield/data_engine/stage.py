@@ -117,12 +117,13 @@ def run_stage(
         AssistantDown: the assistant cannot be used; what was done is kept.
     """
     out = Path(out)
-    check_not_read([out], inputs)
+    check_not_read([out, rejects_path(out)], inputs)
     config = {**config, "backend": backend.settings if backend is not None else None}
     config["fingerprint"] = fingerprint({**config, "from": _way(out, inputs)}, seed, inputs)
     found = _finished(out, config["fingerprint"])
     if found is not None:
         return found
+    note = _set_aside(out, config["fingerprint"])
     journal = _Journal(out, config["fingerprint"])
     threads = backend.workers if backend is not None else 1
     held: list[Outcome] = []
@@ -159,7 +160,7 @@ def run_stage(
         write_run(out, config=config, seed=seed, inputs=inputs)
         journal.path.unlink()  # while nobody else can have it
     calls = None if engine is not LOCAL else backend.calls if backend is not None else 0
-    return StageResult(out, rejects_path(out), *counts, items=len(items), calls=calls)
+    return StageResult(out, rejects_path(out), *counts, items=len(items), calls=calls, note=note)
 
 
 def _way(out: Path, inputs: Sequence[str | Path]) -> list[str]:
@@ -196,6 +197,15 @@ def _finished(out: Path, wanted: str) -> StageResult | None:
         return None
     rejects = rejects_path(out)
     return StageResult(out, rejects, _lines(out), _lines(rejects), reused=True)
+
+
+def _set_aside(out: Path, wanted: str) -> str:
+    """Renames the finished output of another run, for it may have been long in coming; returns what is to be said of it."""
+    if not out.is_file() or read_run(out).get("config", {}).get("fingerprint") in (None, wanted):
+        return ""
+    before = out.with_name(f"{out.name}.before")
+    out.replace(before)
+    return f"{out} was there, of other settings, inputs or another version: it is {before} now"
 
 
 def _lines(path: Path) -> int:

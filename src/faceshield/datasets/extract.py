@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -22,6 +21,7 @@ from faceshield.datasets.boxes import Drawn
 from faceshield.datasets.media import Fault, MediaError, open_upright, read
 from faceshield.face import crop_box
 from faceshield.images import RGB, ImageError, check_size
+from faceshield.provenance import written_whole
 from faceshield.records import Box
 
 if TYPE_CHECKING:
@@ -122,9 +122,8 @@ def _frame(job: Job, unit: Unit, number: int | None, source: RGB | Path, problem
     else:
         target = job.folder / _below(unit.id if number is None else f"{unit.id}/{number:06d}")
         target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(f".{target.name}.part")
-        Image.fromarray(rgb).save(part, "PNG", compress_level=4)
-        os.replace(part, target)
+        with written_whole(target) as part:
+            Image.fromarray(rgb).save(part, "PNG", compress_level=4)
         image = target.relative_to(job.folder.parent.parent).as_posix()
     # Of a box that was whole before the crop, a part may be outside it now.
     boxes = _inside([*map(Drawn, boxes), *(one for one in mine if one.on_crop)], rgb, place, problems)

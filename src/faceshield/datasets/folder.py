@@ -77,10 +77,7 @@ class Folder(DataSet):
         if parts and parts[0] in _REAL:
             label, below = BONAFIDE, path.parts[1:-1]
         elif parts and parts[0] in _ATTACK:
-            try:
-                label, below = _label(path.parts[1] if len(parts) > 1 else UNTYPED), path.parts[2:-1]
-            except ValueError as error:
-                return Problem("label", str(path), str(error))
+            label, below = _known(path.parts[1] if len(parts) > 1 else UNTYPED), path.parts[2:-1]
         else:
             return Problem("name", str(path), "expected real/… or attack/<type>/…")
         return _unit(str(path), label, _name(below[0]) if below else None, None, ())
@@ -126,7 +123,7 @@ class Folder(DataSet):
                     row = json.loads(line)
                     if not isinstance(row, dict) or not {"image", "presentation_type"} <= set(row):
                         raise ValueError("not an object with image and presentation_type")
-                except ValueError as error:
+                except (ValueError, RecursionError) as error:
                     yield Problem("manifest", place, f"{error} — expected a JSON object with image and presentation_type")
                     continue
                 yield self._listed(row, place)
@@ -143,8 +140,8 @@ class Folder(DataSet):
         try:
             is_attack = _said(row.get("is_attack"))
             untyped = row["presentation_type"] is None and is_attack is True  # as `prepare` writes it
-            label = UNTYPED if untyped else _label(str(row["presentation_type"] or ""))
-            if is_attack not in (None, label != BONAFIDE):
+            label = UNTYPED if untyped else _known(row["presentation_type"])
+            if is_attack not in (None, label != BONAFIDE) and label in self.types:
                 raise ValueError(f"{label}, and is_attack {row['is_attack']!r} — expected them to agree")
             boxes = tuple(_box(corners) for corners in row.get("boxes") or ())
             split = _split(row.get("split"))
@@ -156,28 +153,22 @@ class Folder(DataSet):
 
 
 def _known(name: str | None) -> str:
-    """A type in its own spelling; what is none as it stands."""
+    """A type in its own spelling; what is none as it stands: `--types` may know it."""
+    word = str(name or "")
+    if word.lower() in _REAL:
+        return BONAFIDE
+    if word.lower() in _NO_TYPE:
+        return UNTYPED
     try:
-        return _label(str(name or ""))
+        return resolve(word)
     except ValueError:
-        return str(name)
+        return word
 
 
 def _path(image: object) -> str:
     """A picture's path below the folder, as `DataSet.files` has it; empty where none is named."""
     named = str(image or "").strip()
     return str(PurePosixPath(named)) if named else ""
-
-
-def _label(name: str) -> str:
-    if name.lower() in _REAL:
-        return BONAFIDE
-    if name.lower() in _NO_TYPE:
-        return UNTYPED
-    try:
-        return resolve(name)
-    except ValueError as error:
-        raise ValueError(f"{error}; or 'attack', where nobody noted the type") from None
 
 
 def _said(value: object) -> bool | None:

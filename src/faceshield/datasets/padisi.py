@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from faceshield.datasets.base import DataSet, Found, Lists, Problem, Reader, Unit, opened
+from faceshield.provenance import write_json_atomic
 
 _IDENTIFIER = re.compile(r"ID_[0-9a-f]{40}_(?P<trial>[0-9a-f]{8})_(?P<name>\w+)")
 _DUMP = "padisi_USC_FACE_preprocessed.bz2"
@@ -147,9 +147,7 @@ class Padisi(DataSet):
         rows = [(str(identifier), str(code), bool(label)) for identifier, code, label, _ in zip(*columns, strict=True)]
         self.scratch.mkdir(parents=True, exist_ok=True)
         np.save(self._array, loaded["data"])
-        part = beside.with_suffix(".part")
-        part.write_text(json.dumps({"stamp": stamp, "rows": rows}), encoding="utf-8")
-        os.replace(part, beside)
+        write_json_atomic(beside, {"stamp": stamp, "rows": rows})
         return rows
 
     # -- the repository's tables -------------------------------------------------------------------------------------------

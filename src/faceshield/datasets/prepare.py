@@ -23,7 +23,7 @@ import yaml
 from pydantic import Field
 
 from faceshield import taxonomy
-from faceshield.config import Config, read_yaml
+from faceshield.config import Config, near, read_yaml
 from faceshield.datasets.base import DataSet, Problem, Unit, pictures_folder
 from faceshield.datasets.boxes import assign, read_boxes
 from faceshield.datasets.extract import Done, Frame, Job, detector_of, extract
@@ -135,7 +135,7 @@ def prepare(data: DataSet, config: PrepareConfig, progress: Progress | None = No
         ValueError: an unknown type in `types`, a stopped run with other settings or of another copy, a package that is
             missing, an output that would be written over what is read, or that another run is writing.
     """
-    check_not_read([config.out], [*config.known, config.boxes, config.faces])
+    check_not_read([config.out, rejects_path(config.out)], [*config.known, config.boxes, config.faces])
     types = {**data.types, **{label: name and _target(name) for label, name in config.types.items()}}
     data.output = config.out.resolve()
     folder = pictures_folder(config.out, data.name)
@@ -248,7 +248,8 @@ def _checked(found: Unit | Problem, types: Mapping[str, str | None]) -> Unit | P
     if isinstance(found, Problem):
         return found
     if found.label not in types:
-        expected = f"expected one of {', '.join(sorted(types)) or 'those of --types'} — map it with --types"
+        meant = near(found.label, types, "correct it")
+        expected = f"expected one of {', '.join(sorted(types)) or 'those of --types'} — {meant}, or map it with --types"
         return Problem("label", found.path, f"label {found.label!r} — {expected}")
     if types[found.label] is None:
         return Problem("left out", found.path, f"label {found.label!r} is of no presentation type")

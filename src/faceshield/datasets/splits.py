@@ -55,7 +55,7 @@ class SplitConfig(Config):
     attack: list[str] = Field(default_factory=list)
     test_share: float = Field(0.1, gt=0, lt=1)
     dev_share: float | None = Field(None, ge=0, lt=1)
-    seed: int = 0
+    seed: int = Field(0, ge=0)
 
     @model_validator(mode="after")
     def _belongs(self) -> SplitConfig:
@@ -179,7 +179,11 @@ def split(files: Sequence[str | Path], config: SplitConfig) -> SplitReport:
     # A list may be for testing alone, as PADISI's all_test.
     for wanted in ("test",) if config.protocol == "official" else ("train", "test"):
         if wanted not in report.counts:
-            raise ValueError(f"{config.protocol}: no sample in {wanted} — expected some — check the shares and names")
+            people = len({row.people for row in rows.values()})
+            raise ValueError(
+                f"{config.protocol}: no sample in {wanted}, of {len(rows)} samples of {people} people or recordings — expected "
+                "some — check the shares and names, or give more"
+            )
     config.out.mkdir(parents=True, exist_ok=True)
     for name in SPLITS:
         target = config.out / f"{name}.jsonl"

@@ -147,7 +147,7 @@ def in_order(
                 if result is _ARRIVED:
                     continue
                 if not any_came and worker.process.exitcode == 1:
-                    raise RuntimeError(
+                    raise ChildProcessError(
                         f"{result.reason} before it began — expected a script whose work stands below "  # type: ignore[union-attr]
                         "`if __name__ == '__main__':`, for each worker reads it anew — put it there, or give workers=0"
                     )

@@ -137,6 +137,8 @@ def predict(
     _check(asker, tasks, batch_size, limit)
     answers = dialogues_of(references)
     every: Sequence[Photo] = read_inputs(samples)
+    if not every:
+        raise ValueError(f"{samples}: no pictures — expected at least one row or picture — check the path")
     rows = every[:limit]
     listed_in = (samples / "list" if samples.is_dir() else samples).absolute()  # relative paths start at its folder
     config = {

@@ -45,6 +45,11 @@ def _mean(frames: Sequence[Prediction]) -> Prediction:
             "pictures, without --per recording"
         )
     scores = [row.bonafide_score for row in frames if row.bonafide_score is not None]
+    if len({frozenset(row.type_scores) for row in frames if row.type_scores}) > 1:
+        raise ValueError(
+            f"recording {first.truth.video!r} of {first.truth.dataset!r}: frames with scores of different types — expected the "
+            "same types in all — predict it again with one model"
+        )
     types = [row.type_scores for row in frames if row.type_scores]
     mean = {name: fmean(row[name] for row in types) for name in types[0]} if types else None
     kind = max(mean, key=mean.__getitem__) if mean and first.task == FINE.name else None

@@ -56,8 +56,11 @@ def table(systems: Mapping[str, Metrics], *, form: Form = "text") -> str:
     if not systems:
         raise ValueError("no metrics — expected at least one metrics.json — make one with faceshield score")
     for name, metrics in systems.items():
-        if not isinstance(metrics, Mapping) or "overall" not in metrics:
-            raise ValueError(f"{name}: no 'overall' in it — expected a metrics.json — make one with faceshield score")
+        overall = metrics.get("overall") if isinstance(metrics, Mapping) else None
+        if not isinstance(overall, Mapping) or not {"rows", "unparsed", "error"} <= overall.keys():
+            raise ValueError(
+                f"{name}: no 'overall' of a score in it — expected a metrics.json — make one with faceshield score"
+            )
     groups = [(name, metrics) for system, content in systems.items() for name, metrics in _groups(system, content)]
     grids = [_coarse(groups), _detection(groups), _operating_points(groups), _fine(groups), _recall(groups)]
     grids += [*_confusions(groups), _reasoning(groups)]

@@ -82,10 +82,12 @@ def measure(
     if dev is None and asked is None:
         threshold = shipped(model, out / "test.jsonl")
     elif dev is not None:
-        threshold = chosen_on([out / "dev.jsonl"], criterion, dataset=str(dev), shared=shared)
+        chosen = [out / "dev.jsonl"]
         if store:
-            config = ThresholdConfig(predictions=[out / "dev.jsonl"], out=Path(model), criterion=criterion, dataset=str(dev))
-            store_threshold(config, told)
+            config = ThresholdConfig(predictions=chosen, out=Path(model), criterion=criterion, dataset=str(dev))
+            threshold = store_threshold(config, {**(told or {}), **shared})
+        else:
+            threshold = chosen_on(chosen, criterion, dataset=str(dev), shared=shared)
     rows = read_jsonl(out / "test.jsonl", Prediction)
     metrics = score(rows, threshold=threshold, meteor=meteor, rng=np.random.default_rng(seed))
     target = write_json_atomic(out / METRICS_FILE, metrics)

@@ -17,7 +17,7 @@ from faceshield.baselines import BASELINE_FILE
 from faceshield.config import Config, Paths
 from faceshield.evaluation.development import judged, named, options_of
 from faceshield.evaluation.metrics.calibration import fit_score_map
-from faceshield.evaluation.threshold import choose_threshold
+from faceshield.evaluation.threshold import Threshold, choose_threshold
 from faceshield.looks import HOW_SCORED, how_calibrated
 from faceshield.model import checkpoint_hash, read_info
 from faceshield.model.checkpoint import INFO_FILE, CheckpointInfo
@@ -47,8 +47,8 @@ class ThresholdConfig(Config):
     unjudged: bool = False
 
 
-def store_threshold(config: ThresholdConfig, told: Mapping[str, Any] | None = None) -> float:
-    """Chooses and stores the threshold and returns it.
+def store_threshold(config: ThresholdConfig, told: Mapping[str, Any] | None = None) -> Threshold:
+    """Chooses and stores the threshold and returns it, with all that is stored about its origin.
 
     Args:
         config: the settings.
@@ -97,7 +97,7 @@ def store_threshold(config: ThresholdConfig, told: Mapping[str, Any] | None = No
     fixed = {**info.questions, "coarse": questions[0]}
     info = replace(info, threshold=value, threshold_source=source, calibration=calibration, questions=fixed)
     write_json_atomic(config.out / INFO_FILE, asdict(info))
-    return value
+    return Threshold(value, source)
 
 
 def _calibrated(

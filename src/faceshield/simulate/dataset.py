@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from faceshield.provenance import begun, write_run
-from faceshield.records import JsonlWriter, Sample, read_jsonl, write_jsonl
+from faceshield.records import Sample, write_jsonl
 from faceshield.simulate.attacks import VARIANTS, attack, typical_first
 from faceshield.simulate.attacks.places import seen_cues
 from faceshield.simulate.camera import capture, draw_settings, draw_severity
@@ -31,7 +31,7 @@ from faceshield.simulate.domains import VERSION, Domain, domain_named, domain_sc
 from faceshield.simulate.drawn import draw_portrait
 from faceshield.simulate.photos import SPLIT_SHARES, list_photos, load_portraits, portrait_of, split_of_samples
 from faceshield.simulate.portrait import CANVAS, OUTLINE, WHOLE_CANVAS, Attacked, Box, Portrait, Scene
-from faceshield.simulate.processes import in_order
+from faceshield.simulate.processes import write_rows
 from faceshield.simulate.scene import ANYWHERE, compose_scene
 from faceshield.taxonomy import ATTACK_TYPES, BONAFIDE, PRESENTATION_TYPES, resolve
 
@@ -144,7 +144,7 @@ def simulate(
             found = f"split {own}" if own else "no split"
             raise ValueError(f"split {config.split} of {config.faces}, which is of {found} — expected the same — leave it out")
         config = replace(config, split=own)
-    finished, partial = out / "samples.jsonl", out / "samples.partial.jsonl"
+    finished = out / "samples.jsonl"
     described = {key: list(value) if isinstance(value, tuple) else value for key, value in vars(config).items()}
     if not config.without_variants:
         del described["without_variants"]
@@ -159,18 +159,9 @@ def simulate(
     portraits, faceless = _portraits(config, workers)
     render = _Render(config, portraits, out)
     begun(out, "simulate", described)  # not before: a folder of photographs that is the wrong one leaves nothing behind
-    (out / "images").mkdir(parents=True, exist_ok=True)
     if faceless:
         write_jsonl(out / REJECTS_FILE, [{"path": str(path), "reason": "no face"} for path in faceless])
-    with JsonlWriter(partial, resume=True) as writer:
-        rows = read_jsonl(partial, Sample)
-        for row in in_order(render, range(len(rows), config.count), workers):
-            writer.write(row)
-            rows.append(row)
-            if progress:
-                progress(len(rows), config.count)
-    write_jsonl(finished, rows)
-    partial.unlink()
+    write_rows(out, render, config.count, workers, progress)
     write_run(finished, config=described, seed=config.seed, inputs=[] if config.faces == "drawn" else [config.faces])
     return finished
 

@@ -1,6 +1,6 @@
 """The same work on many items by several processes, in the items' order; a process that dies is told, not waited for.
 
-Use: `for row in in_order(make, range(1000), workers=2): …`.
+Use: `for row in in_order(make, range(1000), workers=2): …`; `write_rows` makes a samples file so.
 """
 
 from __future__ import annotations
@@ -11,12 +11,34 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 from typing import Any, TypeVar
+
+from faceshield.records import JsonlWriter, Record
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
 
 _MAKE: Callable[[Any], Any] | None = None
+
+
+def write_rows(
+    out: Path, make: Callable[[int], Record], total: int, workers: int, progress: Callable[[int, int], None] | None = None
+) -> Path:
+    """`out/samples.jsonl` of the rows that `make` makes of 0, 1, … and draws into `out/images`; goes on where it was stopped.
+
+    Args:
+        progress: called with (done, total) after every row.
+    """
+    finished, partial = out / "samples.jsonl", out / "samples.partial.jsonl"
+    (out / "images").mkdir(parents=True, exist_ok=True)
+    with JsonlWriter(partial, resume=True) as writer:
+        begun = len(writer.ids)
+        for done, row in enumerate(in_order(make, range(begun, total), workers), begun + 1):
+            writer.write(row)
+            if progress:
+                progress(done, total)
+    return partial.replace(finished)
 
 
 def in_order(make: Callable[[Item], Made], items: Sequence[Item], workers: int) -> Iterator[Made]:

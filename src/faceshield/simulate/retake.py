@@ -22,11 +22,11 @@ from PIL import Image, ImageFilter
 
 from faceshield.images import load_rgb
 from faceshield.provenance import begun, file_sha256, write_run
-from faceshield.records import JsonlWriter, Sample, image_path, read_jsonl, write_jsonl
+from faceshield.records import Sample, image_path, read_jsonl
 from faceshield.simulate.camera import jpeg
 from faceshield.simulate.dataset import without_colour
 from faceshield.simulate.portrait import LUMA, Box
-from faceshield.simulate.processes import in_order
+from faceshield.simulate.processes import write_rows
 
 _KEPT, _PLENTY = 0.6, 0.3
 """An attack is in view where so much of its box is, or where it fills so much of the new picture; else it is framed anew."""
@@ -212,22 +212,14 @@ def retake(
         ValueError: `out` is the samples' own folder, or holds something else.
         ImageError: a picture cannot be read; nearly all that was made before it stays.
     """
-    finished, partial = out / "samples.jsonl", out / "samples.partial.jsonl"
+    finished = out / "samples.jsonl"
     rows = read_jsonl(samples, Sample)
+    if not rows:
+        raise ValueError(f"{samples}: no samples — expected at least one row — write it with `faceshield simulate`")
     begun(out, "retake", {**asdict(config), "samples": file_sha256(samples)}, results=(finished.name, "images"))
     if finished.is_file():
         return finished
-    (out / "images").mkdir(parents=True, exist_ok=True)
-    total = len(rows) * config.copies
-    with JsonlWriter(partial, resume=True) as writer:
-        made = read_jsonl(partial, Sample)
-        for row in in_order(_Retaker(rows, samples, out, config), range(len(made), total), workers):
-            writer.write(row)
-            made.append(row)
-            if progress:
-                progress(len(made), total)
-    write_jsonl(finished, made)
-    partial.unlink()
+    write_rows(out, _Retaker(rows, samples, out, config), len(rows) * config.copies, workers, progress)
     write_run(finished, config=asdict(config), seed=config.seed, inputs=[samples])
     return finished
 

@@ -15,10 +15,9 @@ import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from faceshield.model import CheckpointInfo, build_tiny, grow_vision, load, resolve_model, save, train_tokenizer
-from faceshield.model.checkpoint import set_info_aside
 from faceshield.provenance import write_run
 from faceshield.training.foundation_towers import TowersConfig, TowerTexts, TowerTrainer
-from faceshield.training.watch import Report
+from faceshield.training.watch import Report, forget_choice
 
 TOKENIZER_FOLDER = "tokenizer"
 
@@ -65,8 +64,7 @@ def train_towers(
         tokenizer = tokenizer_for(config.tokenizer, config.out, corpus, config.vocab_size)
         model, processor = build_tiny(tokenizer, seed=config.seed, **config.model)
     figures = TowerTrainer(config, texts, model, processor, report).run()
-    if (kept := set_info_aside(config.out)) and report is not None:
-        report({"event": "warning", "": f"other weights: their threshold is to be chosen anew, the earlier one is in {kept}"})
+    forget_choice(config.out, report)
     save(model.eval(), processor, config.out, info)
     write_run(config.out, config=config, seed=config.seed, inputs=inputs)
     return figures

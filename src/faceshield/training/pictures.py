@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +22,7 @@ from PIL import Image
 
 from faceshield.images import ImageError, load_rgb, to_side
 from faceshield.model.processing_faceshield import ImageInput, as_rgb, to_square
+from faceshield.provenance import written_whole
 from faceshield.records import Sample, image_path, read_jsonl
 
 BATCH = 64
@@ -60,14 +60,14 @@ class Pictures:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def of_split(self, split: str) -> NDArray[np.int64]:
+    def of_split(self, split: str, *, needed: bool = True) -> NDArray[np.int64]:
         """Positions of the pictures of a split.
 
         Raises:
-            ValueError: there are none.
+            ValueError: there are none, and some are needed.
         """
         found = np.flatnonzero(np.array([name == split for name in self.splits], dtype=bool))
-        if not found.size:
+        if needed and not found.size:
             have = ", ".join(sorted({name or "no split" for name in self.splits}))
             raise ValueError(
                 f"no picture of split {split!r}, only of {have} — expected some — divide them with faceshield split, or "
@@ -218,10 +218,9 @@ def cached_pixels(
         return np.stack([square for square in processor.square_pixels(picture) if square is not None])
 
     # The file gets its name once it is whole; runs that are started together each make their own, and the last one stays.
-    part = folder / f".{target.name}.{os.getpid()}.part"
     store: np.memmap | None = None
     faults: list[str] = []
-    try:
+    with written_whole(target) as part:
         with ThreadPoolExecutor(max_workers=max(1, threads)) as pool:
             for start in range(0, len(paths), BATCH):
                 for index, pixels in enumerate(pool.map(encode, paths[start : start + BATCH]), start=start):
@@ -237,7 +236,4 @@ def cached_pixels(
         if faults or store is None:
             raise _unreadable(faults, len(paths))
         store.flush()
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
     return np.load(target, mmap_mode="r")  # type: ignore[no-any-return]

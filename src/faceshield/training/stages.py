@@ -29,7 +29,7 @@ from faceshield.model import (
     resolve_model,
     save,
 )
-from faceshield.model.checkpoint import count_parameters, set_info_aside, working_dtype
+from faceshield.model.checkpoint import count_parameters, working_dtype
 from faceshield.model.drafts import Drafts
 from faceshield.provenance import begun, file_sha256, read_run, write_run
 from faceshield.records import Sample, image_path, read_jsonl
@@ -37,14 +37,14 @@ from faceshield.training.card import write_card
 from faceshield.training.dataset import DialogueRows
 from faceshield.training.pictures import check_pictures, clean
 from faceshield.training.precision import uses_bf16
-from faceshield.training.settings import ENDS, MACHINE, RATES, StageConfig, inherited
+from faceshield.training.settings import ENDS, MACHINE, StageConfig, inherited
 from faceshield.training.sharding import shard
 from faceshield.training.state import STATE_FILE, load_weights
 from faceshield.training.trainer import StageTrainer, arguments_of
 from faceshield.training.vision_cache import LivePictures, Vision, VisionCache
-from faceshield.training.watch import Report, loss_figure
+from faceshield.training.watch import Report, forget_choice, loss_figure
 
-__all__ = ["RATES", "StageConfig", "read_rows", "train_stage"]
+__all__ = ["StageConfig", "read_rows", "train_stage"]
 
 
 @dataclass(frozen=True)
@@ -281,8 +281,7 @@ def _finish(config: StageConfig, trainee: Trainee, steps: int, questions: Mappin
         | {"stage": config.stage, "steps": steps, "surroundings": config.surroundings}
         | ({"crop_side": config.crop_side} if config.crop_side else {}),
     )
-    if kept := set_info_aside(config.out):
-        report({"event": "warning", "": f"other weights: their threshold is to be chosen anew, the earlier one is in {kept}"})
+    forget_choice(config.out, report)
     if config.stage == "sft" and config.save == "adapter":
         save(trained.eval(), processor, config.out, info, base=trainee.adapts)
     else:

@@ -19,6 +19,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from faceshield.provenance import written_whole
+
 STATE_FILE = "state.safetensors"
 RNG = "rng/"
 
@@ -84,14 +86,12 @@ def save_state(
     tensors |= {f"buffer/{name}": value.detach().cpu().contiguous() for name, value in named_buffers(modules).items()}
     tensors |= {f"{RNG}{name}": value for name, value in (rng or {}).items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
     try:
-        save_file(tensors, part, metadata={"progress": json.dumps(dict(progress))})
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
-        part.replace(path)
+        with written_whole(path) as part:
+            save_file(tensors, part, metadata={"progress": json.dumps(dict(progress))})
+            with part.open("rb") as file:
+                os.fsync(file.fileno())
     except (OSError, SafetensorError) as error:
-        part.unlink(missing_ok=True)
         raise OSError(
             f"{path}: {error} — expected room to write it — free some space; the same command goes on from the last good "
             "checkpoint, which is still there"

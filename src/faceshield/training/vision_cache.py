@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -27,7 +26,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from faceshield.images import ImageError
-from faceshield.provenance import write_text_atomic
+from faceshield.provenance import write_text_atomic, written_whole
 from faceshield.training.pictures import PictureError, Progress, open_rgb, pixel_settings
 
 STREAMS = ("rgb", "savp")
@@ -107,12 +106,10 @@ class Shards:
         # Named by what is in it: two runs that compute the same pictures write the same file, others another one.
         held = hashlib.sha256("".join(sorted(tensors)).encode()).hexdigest()[:16]
         target = self.folder / f"{held}.safetensors"
-        part = target.with_name(f".{target.name}.{os.getpid()}-{rank}.part")
         try:
-            save_file(dict(tensors), part)
-            part.replace(target)
+            with written_whole(target) as part:
+                save_file(dict(tensors), part)
         except (OSError, SafetensorError) as error:
-            part.unlink(missing_ok=True)
             raise OSError(f"{target}: {error} — expected room for the features — free some, or cache_features=false") from error
 
 

@@ -17,11 +17,18 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from faceshield.model.checkpoint import set_info_aside
 from faceshield.provenance import write_text_atomic
 
 LOG_FILE, FIGURE_FILE = "log.jsonl", "loss.png"
 Report = Callable[[Mapping[str, Any]], None]
 """Called with every row of the log."""
+
+
+def forget_choice(out: Path, report: Report | None) -> None:
+    """Before other weights are saved in `out`: sets aside threshold and calibration of those that are there, and tells it."""
+    if (kept := set_info_aside(out)) and report is not None:
+        report({"event": "warning", "": f"other weights: their threshold is to be chosen anew, the earlier one is in {kept}"})
 
 
 class Watch:

@@ -254,11 +254,12 @@ def test_label_studio_there_and_back(few: Path, tmp_path: Path) -> None:
     assert [word in "\n".join(faults) for word in ("edited against", "other boxes", "no verdict", "not in this")] == [True] * 4
     people = {vote.reviewer for votes in queue.decisions().values() for vote in votes}
     assert people == {"ann", "label-studio 3", "label-studio 1"}
-    (tmp_path / "done.json").write_text("{}")
-    assert label_studio.read_decisions(queue, tmp_path / "done.json") == (0, [])
-    (tmp_path / "done.json").write_text("[1]")
-    with pytest.raises(ValueError, match="not a JSON export"):
-        label_studio.read_decisions(queue, tmp_path / "done.json")
+    (tmp_path / "done.json").write_text('[{"data": {"id": "x"}}]')
+    assert label_studio.read_decisions(queue, tmp_path / "done.json") == (0, []), "nobody has judged it yet"
+    for content, said in (("[1]", "no list of tasks"), ("{}", "no list of tasks"), ("[", "not JSON")):
+        (tmp_path / "done.json").write_text(content)
+        with pytest.raises(ValueError, match=said):
+            label_studio.read_decisions(queue, tmp_path / "done.json")
 
 
 def test_an_attack_whose_type_nobody_noted_is_called_one(few: Path, tmp_path: Path) -> None:

@@ -82,10 +82,11 @@ def read_decisions(queue: ReviewQueue, source: str | Path) -> tuple[int, list[st
     source = Path(source)
     try:
         tasks = json.loads(source.read_text(encoding="utf-8"))
-        known = [(task["data"], task["annotations"]) for task in tasks]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{source}: not a JSON export of Label Studio ({error}) — expected tasks with annotations — "
-                         "export as JSON") from error  # fmt: skip
+    except ValueError as error:
+        raise ValueError(f"{source}: not JSON ({error}) — expected an export of Label Studio — export as JSON") from None
+    if not isinstance(tasks, list) or not all(isinstance(task, dict) and isinstance(task.get("data"), dict) for task in tasks):
+        raise ValueError(f"{source}: no list of tasks — expected a JSON export of Label Studio — export as JSON")
+    known = [(task["data"], task.get("annotations") or []) for task in tasks]
     places, stored, faults = queue.positions(), 0, []
     for data, made in known:
         for annotation in made:
