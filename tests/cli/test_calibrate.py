@@ -13,9 +13,9 @@ from typer.testing import CliRunner, Result
 
 from faceshield import FaceShieldPredictor
 from faceshield.cli import app
-from faceshield.cli.calibrate import _copied
 from faceshield.evaluation.metrics.pad import correct_by_score
 from faceshield.model import read_info
+from faceshield.recipes.calibrate import _copied
 from faceshield.records import Prediction, read_jsonl
 from faceshield.tasks import COARSE
 
@@ -148,6 +148,14 @@ def test_without_a_face_nothing_is_written(checkpoint: Path, tmp_path: Path) -> 
     photograph(tmp_path / "photos/real/wall.png", 0)
     result = run(tmp_path / "photos", "--model", checkpoint, "--out", tmp_path / "mine")
     assert "a face found in no bona fide one" in str(result.exception)
+
+
+def test_photographs_that_have_moved_are_not_blamed_on_faces(checkpoint: Path, samples_jsonl: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "moved" / "samples.jsonl"
+    moved.parent.mkdir()
+    moved.write_text(samples_jsonl.read_text())
+    result = run(moved, "--model", checkpoint, "--out", tmp_path / "mine", "--face", "whole")
+    assert "no such file" in str(result.exception) and "--face whole" not in str(result.exception)
     assert not (tmp_path / "mine").exists()
 
 

@@ -1,0 +1,191 @@
+"""A threshold chosen on one's own photographs, in a copy of the checkpoint, with its evidence; the model is never touched.
+
+Use: `found = calibrate("my-photos", "calibrated", criterion="bpcer5")`, then `found.rates["BPCER"]`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from faceshield.baselines import load_model
+from faceshield.baselines.looking import Looking
+from faceshield.datasets import DATASETS, PrepareConfig, prepare
+from faceshield.evaluation import Threshold, predict
+from faceshield.evaluation.metrics.intervals import Estimate
+from faceshield.evaluation.metrics.pad import correct_by_score, error_rates
+from faceshield.evaluation.threshold import bona_fides_needed, bpcer_limit
+from faceshield.images import read_rgb
+from faceshield.inspection import FaceMode
+from faceshield.looks import NO_FACE
+from faceshield.model import checkpoint_hash, read_info, resolve_model
+from faceshield.model.checkpoint import TINY_FOLDER
+from faceshield.provenance import BEGUN_FILE, begun
+from faceshield.recipes.threshold import ThresholdConfig, store_threshold
+from faceshield.records import Prediction, read_jsonl
+from faceshield.tasks import COARSE
+from faceshield.taxonomy import UNTYPED
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """What came of it.
+
+    Attributes:
+        model: the new checkpoint.
+        threshold: what was chosen, with its origin. before: the model's own, None where it had none.
+        rates: "BPCER", "APCER" and the APCER of each type of attack, at the threshold, on the photographs that chose it.
+        predictions: the scores.
+        warnings: what to beware of: too few photographs for the rate asked for, people with several, no attacks, unjudged ones.
+    """
+
+    model: Path
+    threshold: Threshold
+    before: float | None
+    rates: dict[str, Estimate]
+    predictions: Path
+    warnings: tuple[str, ...]
+
+
+def calibrate(
+    photos: str | Path,
+    out: str | Path,
+    *,
+    model: str = "tiny",
+    criterion: str = "bpcer5",
+    face: FaceMode = "detect",
+    keep_tokens: int | None = None,
+    name: str | None = None,
+    tell: Callable[[str], None] = lambda text: None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Calibrated:
+    """Chooses the threshold on photographs.
+
+    Args:
+        photos: folder with `real/…` and, if there are any, `attack/<type>/…`; or a samples file.
+        out: the new checkpoint; scores go to `OUT.calibration` beside it, and are not made twice.
+        model: "tiny", a checkpoint folder, or a hub id.
+        criterion: "bpcerX" or "apcerX", X in percent, or "eer".
+        face, keep_tokens: how the model looks, as it will be used.
+        name: of the photographs, for the evidence; None = the folder's.
+        tell: told what is left out.
+        progress: called with photographs done, and in all.
+
+    Raises:
+        ValueError: `out` is there or lies in the model; photographs that cannot be used, or none that is bona fide and can be
+            judged; an unknown criterion, or one that only a threshold above every score meets.
+        FileNotFoundError: no such photographs or model.
+    """
+    photos, out = Path(photos), Path(out)
+    limit = bpcer_limit(criterion)
+    source = resolve_model(model)
+    if not photos.exists():
+        raise FileNotFoundError(f"{photos} — expected a folder with real/… and attack/<type>/…, or a samples file")
+    _check_out(out, source)
+    work = out.with_name(f"{out.name}.calibration")
+    asked = {"model": checkpoint_hash(source), "face": face, "keep_tokens": keep_tokens}
+    begun(work, "calibrate", {"photos": str(photos.resolve()), **asked})
+    samples = photos if photos.is_file() else _prepared(photos, work, tell)
+    predictions = work / "predictions.jsonl"
+    looking = Looking(load_model(model, keep_tokens=keep_tokens), face)
+    predict(
+        samples, looking, predictions, tasks=(COARSE.name,), system=model, options=looking.settings, batch_size=1,
+        retry_errors=True, renew=True, load=read_rgb, progress=progress,
+    )  # fmt: skip
+    rows = read_jsonl(predictions, Prediction)
+    judged = [row for row in rows if row.bonafide_score is not None]
+    if not any(row.truth.is_attack is False for row in judged):
+        failed = next((row.error for row in rows if row.error and NO_FACE not in row.error), None)
+        crops = ", or judge them as they are (--face whole) if they are face crops" if face == "detect" else ""
+        why = f"no bona fide one could be judged ({failed})" if failed else "a face found in no bona fide one"
+        raise ValueError(
+            f"{photos}: {len(rows)} photographs, and {why} — expected bona fide photographs in real/… — add some{crops}"
+        )
+    with _copied(source, out) as fresh:
+        dataset = name or photos.name
+        config = ThresholdConfig(predictions=[predictions], out=fresh, criterion=criterion, dataset=dataset, unjudged=True)
+        threshold = store_threshold(config)
+    warnings = tuple(_warnings(judged, len(rows) - len(judged), limit))
+    return Calibrated(out, threshold, read_info(source).threshold, _rates(judged, threshold.value), predictions, warnings)
+
+
+def _check_out(out: Path, source: Path) -> None:
+    if any(out.resolve().is_relative_to(folder) for folder in (source.resolve(), TINY_FOLDER.parent)):
+        raise ValueError(f"out {out}: inside the model that is calibrated — expected a folder elsewhere — choose another")
+    if out.exists():
+        raise ValueError(f"out {out} is there already — expected a new folder — remove it, or choose another")
+
+
+def _prepared(photos: Path, work: Path, tell: Callable[[str], None]) -> Path:
+    """The samples of a folder; what an earlier run has read is kept."""
+    samples = work / "samples.jsonl"
+    summary = prepare(DATASETS["folder"](photos), PrepareConfig(out=samples, inspectable=True, workers=1))
+    if not summary.rows:
+        above = f"give {photos.parent}, or " if photos.name.lower() in ("real", "attack") else ""
+        raise ValueError(
+            f"{photos}: no photograph that can be used — expected a folder that holds real/… and attack/<type>/… — "
+            f"{above}see {work / 'rejects.jsonl'}"
+        )
+    if summary.problems:
+        found = ", ".join(f"{reason} {count}" for reason, count in sorted(summary.problems.items()))
+        tell(f"left out: {found}; see {work / 'rejects.jsonl'}")
+    return samples
+
+
+@contextmanager
+def _copied(source: Path, out: Path) -> Iterator[Path]:
+    """A copy of the checkpoint that is there whole or not at all: made beside `out`, renamed at the end.
+
+    What only a training that goes on needs stays behind; what is written protected becomes writable.
+    """
+    fresh = out.with_name(f".{out.name}.part")
+
+    def opened() -> None:
+        for folder, _, _ in os.walk(fresh):
+            os.chmod(folder, os.stat(folder).st_mode | 0o700)
+
+    def removed() -> None:
+        opened()
+        shutil.rmtree(fresh, ignore_errors=True)
+
+    removed()
+    try:
+        left = shutil.ignore_patterns("trainer", "state.safetensors", BEGUN_FILE)
+        shutil.copytree(source, fresh, copy_function=shutil.copyfile, ignore=left)
+        opened()
+        yield fresh
+        os.replace(fresh, out)
+    finally:
+        removed()
+
+
+def _rates(judged: Sequence[Prediction], threshold: float) -> dict[str, Estimate]:
+    attack = [bool(row.truth.is_attack) for row in judged]
+    right = correct_by_score(np.array([row.bonafide_score for row in judged], dtype=np.float64), attack, threshold)
+    rates = error_rates(right, attack, [row.truth.presentation_type or UNTYPED for row in judged])
+    return {"BPCER": rates.bpcer, "APCER": rates.apcer, **rates.apcer_by_type}
+
+
+def _warnings(judged: Sequence[Prediction], missing: int, limit: float | None) -> Iterator[str]:
+    bonafide = [row for row in judged if not row.truth.is_attack]
+    if limit is not None and 0 < limit < 1 and len(bonafide) < (needed := bona_fides_needed(limit)):
+        yield (
+            f"{len(bonafide)} bona fide photographs are too few for BPCER {100 * limit:g}%: refusing none of them would not "
+            f"show it with 95% confidence — expected at least {needed} — add photographs, or ask for a higher rate"
+        )
+    subjects = {row.truth.subject for row in bonafide if row.truth.subject}
+    if 0 < len(subjects) < len(bonafide):
+        yield (
+            f"{len(bonafide)} bona fide photographs show {len(subjects)} people: photographs of one person are alike, so the "
+            "interval is wider than it says"
+        )
+    if not any(row.truth.is_attack for row in judged):
+        yield "no attacks: what the threshold lets through is not known — add some as attack/<type>/…"
+    if missing:
+        yield f"{missing} photographs without a face, or unreadable, were not judged and are in no rate"
