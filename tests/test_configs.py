@@ -23,7 +23,7 @@ def load_model(path: Path) -> None:
 
 
 def load_train(path: Path) -> None:
-    from faceshield.cli.train import STAGES
+    from faceshield.recipes.train import STAGES
 
     stage = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("stage")
     assert stage in STAGES

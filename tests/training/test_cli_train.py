@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from faceshield.cli import app
-from faceshield.cli.train import tower_texts
+from faceshield.recipes.train import tower_texts
 from faceshield.tasks import TASKS
 from faceshield.taxonomy import PRESENTATION_TYPES
 

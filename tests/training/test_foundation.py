@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from faceshield.cli.train import tower_texts
 from faceshield.model import load, save
+from faceshield.recipes.train import tower_texts
 from faceshield.records import Prediction, Sample, read_jsonl, write_jsonl
 from faceshield.taxonomy import PRESENTATION_TYPES
 from faceshield.training import foundation_towers

@@ -69,7 +69,7 @@ def reproduce(
     """
     from dataclasses import asdict
 
-    from faceshield.cli.train import train
+    from faceshield.cli.train import print_row
     from faceshield.evaluation.metrics.meteor import meteor_is_there
     from faceshield.model import checkpoint_hash, resolve_model
     from faceshield.provenance import begun, file_sha256
@@ -78,6 +78,7 @@ def reproduce(
     from faceshield.recipes.reproduce.paper import ENTRIES, SYSTEMS
     from faceshield.recipes.reproduce.show import put_into
     from faceshield.recipes.reproduce.show import report as reported
+    from faceshield.recipes.train import train
     from faceshield.simulate.domains import VERSION
 
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -109,7 +110,7 @@ def reproduce(
         typer.echo(line, err=True)
 
     def stage(config: Path, overrides: list[str]) -> None:
-        train(config, overrides)
+        typer.echo(f"checkpoint: {train(config, overrides, report=print_row)}")
 
     engine = Reproduction(
         out=out, bench=benches.Bench(out / "data", ()), scale=wanted, configs=configs, train=stage, seed=seed, threads=threads,

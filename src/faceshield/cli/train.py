@@ -3,7 +3,7 @@ stopped."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,11 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from faceshield.recipes.sweep import SweepConfig
-    from faceshield.training.foundation_towers import TowerTexts
     from faceshield.training.settings import StageConfig
-
-STAGES = ("foundation-towers", "foundation-lm", "pretrain", "sft", "baseline", "threshold", "average", "sweep")
-_CORPUS_SAMPLES = 4000
 
 
 def train(
@@ -43,11 +39,10 @@ def train(
 
     Stages: foundation-towers, foundation-lm, pretrain, sft, baseline; a sweep of them; threshold: choose one; average models.
     """
-    given = list(overrides or [])
-    named = str(config) in STAGES and not config.exists()
-    stage = str(config) if named else _stage(config, given)
-    given += [f"stage={stage}"] if named else []
-    source = None if named else config
+    from faceshield.recipes.train import stage_of
+    from faceshield.recipes.train import train as run
+
+    stage, source, given = stage_of(config, overrides or [])
     if cache_features is not None:
         given.append(f"{'settings.' if stage == 'sweep' else ''}cache_features={str(cache_features).lower()}")
     if stage != "sweep" and repeat is None and (test or dev or references):
@@ -63,61 +58,12 @@ def train(
         named_files = {"test": test, "dev": dev, "references": [str(file) for file in references or ()] or None}
         _sweep(_sweep_of(stage, source, given, repeat=repeat, **named_files))
         return
-    if stage == "foundation-towers":
-        from faceshield.training.foundation import train_towers
-        from faceshield.training.foundation_towers import TowersConfig
-
-        towers = TowersConfig.load(source, given)
-        train_towers(towers, tower_texts(), _corpus(towers.data), print_row)
-        out = towers.out
-    elif stage == "foundation-lm":
-        from faceshield.training.foundation_lm import LanguageConfig, train_language
-
-        language = LanguageConfig.load(source, given)
-        train_language(language, print_row)
-        out = language.out
-    elif stage == "baseline":
-        from faceshield.baselines.stage import BaselineConfig, train_baseline
-
-        rival = BaselineConfig.load(source, given)
-        train_baseline(rival, print_row)
-        out = rival.out
-    elif stage == "threshold":
-        from faceshield.recipes.threshold import ThresholdConfig, store_threshold
-
-        wanted = ThresholdConfig.load(source, given)
-        typer.echo(f"threshold {store_threshold(wanted).value:.6f}, stored in {wanted.out}/faceshield.json")
-        out = wanted.out
-    elif stage == "average":
-        from faceshield.recipes.average import AverageConfig, average
-
-        out = average(AverageConfig.load(source, given))
-    else:
-        from faceshield.tasks import QUESTIONS
+    if show_batch:
         from faceshield.training.settings import StageConfig
-        from faceshield.training.stages import train_stage
 
-        settings = StageConfig.load(source, given)
-        if show_batch:
-            _show(settings)
-            return
-        train_stage(settings, questions=QUESTIONS, report=print_row)
-        out = settings.out
-    typer.echo(f"checkpoint: {out}")
-
-
-def _stage(config: Path, overrides: list[str]) -> str:
-    from faceshield.config import near, read_yaml
-
-    stage = read_yaml(config).get("stage")
-    for override in overrides:
-        key, _, value = override.partition("=")
-        if key.strip() == "stage":
-            stage = value
-    if stage not in STAGES:
-        hint = near(str(stage), STAGES, "add the line `stage: …`")
-        raise ValueError(f"{config}: stage {stage!r} — expected one of {', '.join(STAGES)} — {hint}")
-    return str(stage)
+        _show(StageConfig.load(source, given))
+        return
+    typer.echo(f"checkpoint: {run(source or stage, given, report=print_row)}")
 
 
 def _sweep_of(stage: str, source: Path | None, given: list[str], **options: int | Path | list[str] | None) -> SweepConfig:
@@ -180,34 +126,6 @@ def _show(settings: StageConfig) -> None:
     )
     if wrong or empty:
         raise typer.Exit(2)
-
-
-def tower_texts() -> TowerTexts:
-    """Captions of the types and of the coarse verdicts, and the fixed questions."""
-    from faceshield.tasks import COARSE, FINE, QUESTIONS
-    from faceshield.taxonomy import ATTACK_TYPES, BONAFIDE, PRESENTATION_TYPES, TAXONOMY
-    from faceshield.training.foundation_towers import TowerTexts
-
-    captions: list[tuple[str, tuple[str, ...]]] = []
-    for row in TAXONOMY:
-        only = (row.name,)
-        captions += [(row.sentence, only), (FINE.templates[row.name], only), (row.name, only)]
-        captions.append((f"A face with {', '.join(row.cues)}.", only))
-    captions += [(text, ATTACK_TYPES) for text in (COARSE.templates["attack"], "A presentation attack.")]
-    # The coarse wording of bona fide may be the fine one's too; the same caption twice is harmless.
-    captions += [(COARSE.templates["bonafide"], (BONAFIDE,)), ("A bona fide face.", (BONAFIDE,))]
-    return TowerTexts(PRESENTATION_TYPES, tuple(captions), tuple(QUESTIONS.values()))
-
-
-def _corpus(files: list[Path]) -> Iterator[str]:
-    """Questions and answers about the samples, for the tokenizer."""
-    from faceshield.data_engine import TASK_NAMES, generate_dialogues
-    from faceshield.records import Sample, read_jsonl
-
-    samples = [sample for file in files for sample in read_jsonl(file, Sample)]
-    step = max(1, len(samples) // _CORPUS_SAMPLES)
-    for dialogue in generate_dialogues(samples[::step], tasks=TASK_NAMES, seed=0):
-        yield from dialogue.texts
 
 
 def print_row(row: Mapping[str, Any]) -> None:
