@@ -16,7 +16,7 @@ PACKAGE = ROOT / "src" / "faceshield"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 EVERYTHING = [path for folder in ("src", "tests", "examples", "benchmarks") for path in sorted((ROOT / folder).rglob("*.py"))]
 
-BASE = {"records", "taxonomy", "config", "provenance", "engines"}
+BASE = {"records", "taxonomy", "config", "provenance", "engines", "extras"}
 # What shows or prepares pictures for the predictor; light, and free of tasks and model.
 PICTURES = {"images", "face", "inspection", "quality", "looks", "annotate", "html_report"}
 
@@ -26,7 +26,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "taxonomy": set(),
     "config": set(),
     "provenance": set(),
-    "engines": set(),
+    "extras": set(),
+    "engines": {"extras"},
     "records": {"taxonomy", "provenance"},
     "tasks": BASE,
     "datasets": BASE | {"face", "images"},  # a crop for training is the crop that is judged, of the same pixels

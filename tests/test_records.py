@@ -312,3 +312,14 @@ def test_predictions_of_types_that_there_are_not_are_refused(changes: dict[str, 
     assert Prediction.model_validate({**row, "presentation_type": "print"}).presentation_type == "Print"
     with pytest.raises(ValueError, match=r"Prnt|contradicts"):
         Prediction.model_validate({**row, **changes})
+
+
+def test_a_file_of_another_kind_is_told_once(samples_jsonl: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        RecordError, match="a file of samples — expected one of dialogues, as `faceshield generate` writes"
+    ) as told:
+        read_jsonl(samples_jsonl, Dialogue)
+    assert len(told.value.faults) == 1
+    write_jsonl(tmp_path / "d.jsonl", [dialogue()])
+    with pytest.raises(RecordError, match="a file of dialogues — expected one of samples"):
+        list(iter_jsonl(tmp_path / "d.jsonl", Sample))

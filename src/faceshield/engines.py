@@ -17,6 +17,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
+from faceshield.extras import missing
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -118,14 +120,15 @@ def join_ray(*, cores: int | None = None, gpus: float = 0.0, variables: Mapping[
         variables: of the environment of all its workers.
 
     Raises:
-        ValueError: Ray is not installed, or there is no such GPU.
+        ImportError: Ray is not installed.
+        ValueError: there is no such GPU.
         ConnectionError: no cluster answers at RAY_ADDRESS, or none starts here.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
     # Ray makes its workers 15 nicer than the command: beside other work they would stand still, and look like a hang.
     os.environ.setdefault("RAY_worker_niceness", "0")
     if importlib.util.find_spec("ray") is None:
-        raise ValueError("the engine 'ray' needs the package ray — expected it installed — pip install 'faceshield[ray]'")
+        raise missing("the engine 'ray'", "ray")
     import ray
 
     joined = ray.is_initialized()

@@ -264,6 +264,26 @@ def _describe(error: ValidationError) -> Iterator[str]:
         yield f"{where}: {message}" if where else message
 
 
+# Of each kind of file keys that only its rows have, its name, and the verb that writes it.
+_KINDS: dict[type[Record], tuple[set[str], str, str]] = {
+    Sample: ({"original_label", "size_wh"}, "samples", "simulate` or `prepare"),
+    Dialogue: ({"conversations"}, "dialogues", "generate"),
+    Prediction: ({"question", "status"}, "predictions", "predict"),
+}
+
+
+def _check_kind(path: Path, raw: bytes, model: type[Record]) -> None:
+    """Raises RecordError where a row that is none of these is one of another kind: then the whole file is."""
+    try:
+        keys = set(json.loads(raw))
+    except (ValueError, TypeError):
+        return
+    for kind, (own, name, _) in _KINDS.items():
+        if model in _KINDS and kind is not model and own <= keys:
+            _, wanted, verb = _KINDS[model]
+            raise RecordError([f"{path}: a file of {name} — expected one of {wanted}, as `faceshield {verb}` writes it"])
+
+
 def _parse(path: Path, model: type[RecordT]) -> Iterator[tuple[int, RecordT | list[str]]]:
     with path.open("rb") as lines:
         for number, raw in enumerate(lines, start=1):
@@ -274,6 +294,7 @@ def _parse(path: Path, model: type[RecordT]) -> Iterator[tuple[int, RecordT | li
             try:
                 yield number, model.model_validate_json(raw)
             except ValidationError as error:
+                _check_kind(path, raw, model)
                 yield number, list(_describe(error))
 
 

@@ -102,7 +102,12 @@ class WholePictures:
         return found
 
     def ask_many(self, images: Sequence[object], prompt: str) -> list[str]:
-        """The answer to one question about each whole picture; raises as `ask`."""
+        """The answer to one question about each whole picture.
+
+        Raises:
+            ImageError: a picture cannot be read.
+            ValueError: a question without words, or one that the model cannot take.
+        """
         self._check_question(prompt)
         answers: list[str] = []
         with torch.inference_mode():
@@ -196,6 +201,7 @@ class WholePictures:
 
 
 def batches(items: Iterable[object], size: int) -> Iterator[list[object]]:
+    """The items in turn, `size` at a time; the last batch may have fewer."""
     iterator = iter(items)
     while batch := list(islice(iterator, size)):
         yield batch

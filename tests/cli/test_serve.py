@@ -39,7 +39,7 @@ def test_numbers_that_cannot_be_are_told_by_the_option_s_name(option: str, value
 @pytest.mark.skipif(HAS_RAY, reason="Ray is installed here")
 def test_without_ray_the_line_to_type_is_told() -> None:
     error = CliRunner().invoke(app, ["serve", "--engine", "ray"]).exception
-    assert isinstance(error, ValueError) and 'pip install "faceshield[serve,ray]"' in str(error)
+    assert isinstance(error, ImportError) and 'pip install "faceshield[serve,ray]"' in str(error)
 
 
 @pytest.mark.slow  # Ray takes seconds to import

@@ -138,7 +138,7 @@ def test_a_missing_package_is_named_at_once(tmp_path: Path, monkeypatch: pytest.
     video(tmp_path / "mine" / "real" / "a.mp4")
     there = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "av" else there(name, *rest))
-    with pytest.raises(ValueError, match=r'pip install "faceshield\[data\]"'):
+    with pytest.raises(ImportError, match=r'pip install "faceshield\[data\]"'):
         run("folder", tmp_path / "mine", tmp_path / "samples.jsonl")
 
 

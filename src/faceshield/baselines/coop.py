@@ -230,6 +230,7 @@ def prompt_ids(tokenizer: Any, texts: list[str], context: int, length: int) -> t
 
 
 def class_texts(types: tuple[str, ...], told: CoopSettings) -> list[str]:
+    """What each class is called behind the learnt context: two classes in words of their own, types by the taxonomy's."""
     known = {row.name: getattr(row, told.class_text) for row in TAXONOMY}
     return [_TEXTS[name] if len(types) == 2 else known[name] for name in types]
 

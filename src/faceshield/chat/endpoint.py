@@ -29,6 +29,7 @@ from faceshield.chat.base import (
     Token,
     small_picture,
 )
+from faceshield.extras import missing
 
 _NO_KEY = "none"  # the client wants some key; local servers ask for none
 _HOPELESS = (401, 403, 404)
@@ -41,7 +42,7 @@ class Endpoint:
 
     def __init__(self, config: ChatConfig) -> None:
         if importlib.util.find_spec("openai") is None:
-            raise ValueError("an endpoint needs the package openai — expected it installed — pip install 'faceshield[openai]'")
+            raise missing("asking an endpoint", "openai")
         import openai
 
         self._openai, self.config = openai, config

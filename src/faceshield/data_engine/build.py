@@ -6,7 +6,6 @@ Use: `faceshield build-dataset configs/data/sft45k.yaml samples=samples.jsonl ou
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from faceshield.data_engine.generate import GenerateConfig, generate
 from faceshield.data_engine.report import ReportConfig, report
 from faceshield.data_engine.stage import StageResult
 from faceshield.engines import LOCAL, Engine
-from faceshield.provenance import file_sha256, read_run
+from faceshield.provenance import file_sha256, read_json, read_run
 
 Progress = Callable[[int, int], None]
 
@@ -126,6 +125,6 @@ def _check_review(reviewed: Path, current: Path) -> None:
             f"{reviewed} is of other dialogues than {current} has now — expected a review of these — {again}"
         )
     counts = reviewed.with_suffix(".review.json")
-    left = json.loads(counts.read_text(encoding="utf-8"))["open"] if counts.is_file() else 0
+    left = read_json(counts)["open"] if counts.is_file() else 0
     if left:
         raise ReviewOutstanding(f"{reviewed}: {left:,} dialogues are still to be decided — expected none — {again}")

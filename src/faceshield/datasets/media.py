@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceshield.datasets.base import Unit
+from faceshield.extras import missing
 from faceshield.images import RGB, ImageError, load_rgb
 
 Frame = tuple[int | None, "RGB | Path"]
@@ -50,11 +51,11 @@ def need(reader: str) -> None:
     """Whether a reader's package is there.
 
     Raises:
-        ValueError: it is not; the message says what to type.
+        ImportError: it is not; the message says what to type.
     """
     package = _PACKAGES.get(reader)
     if package is not None and importlib.util.find_spec(package) is None:
-        raise ValueError(f'reading {reader} files needs the package {package} — pip install "faceshield[data]"')
+        raise missing(f"reading {reader} files", "data")
 
 
 def evenly(numbers: Sequence[int], count: int) -> list[int]:

@@ -132,8 +132,9 @@ def prepare(data: DataSet, config: PrepareConfig, progress: Progress | None = No
     """Reads a copy to the end, going on where an earlier run was stopped.
 
     Raises:
-        ValueError: an unknown type in `types`, a stopped run with other settings or of another copy, a package that is
-            missing, an output that would be written over what is read, or that another run is writing.
+        ImportError: a package that a file's kind needs is not installed.
+        ValueError: an unknown type in `types`, a stopped run with other settings or of another copy, an output that would be
+            written over what is read, or that another run is writing.
     """
     check_not_read([config.out, rejects_path(config.out)], [*config.known, config.boxes, config.faces])
     types = {**data.types, **{label: name and _target(name) for label, name in config.types.items()}}

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from faceshield.extras import missing
 from faceshield.images import SUFFIXES, UNREAD
 from faceshield.records import Photo, RecordError, Sample, read_jsonl
 
@@ -81,7 +82,7 @@ def _column(table: Path) -> Iterator[str]:
     try:
         from pyarrow import parquet
     except ImportError:
-        raise ValueError(f"{table} needs the package pyarrow — expected it installed — pip install 'faceshield[ray]'") from None
+        raise missing(f"reading {table}", "ray") from None
     file = parquet.ParquetFile(table)
     column = next((name for name in COLUMNS if name in file.schema_arrow.names), None)
     if column is None:

@@ -85,7 +85,7 @@ def score(
 
     Raises:
         ValueError: no rows with a truth, or none of them has the key ``by``.
-        FileNotFoundError: METEOR is wanted and cannot be had.
+        FileNotFoundError, ImportError: METEOR is wanted and cannot be had.
     """
     known = [row for row in predictions if row.truth.is_attack is not None]
     if not known:

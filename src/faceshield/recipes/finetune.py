@@ -29,7 +29,7 @@ from faceshield.inspection import FaceMode
 from faceshield.looks import how_looked
 from faceshield.model import count_parameters, is_adapter, read_info, resolve_model
 from faceshield.model.checkpoint import weights_folder
-from faceshield.provenance import begun, file_sha256, write_text_atomic
+from faceshield.provenance import begun, file_sha256, read_json, write_text_atomic
 from faceshield.recipes.finetune_report import report_lines, unnamed_people
 from faceshield.recipes.keep import SHARES, keep_best
 from faceshield.recipes.measure import METRICS_FILE, measure
@@ -165,7 +165,7 @@ def finetune(config: FinetuneConfig, *, report: Report | None = None) -> Finetun
     for name, asked in (("before", config.init), ("after", str(model))):
         scores = config.out / "scores" / name
         file = scores / METRICS_FILE
-        metrics[name] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else measure(
+        metrics[name] = read_json(file) if file.is_file() else measure(
             asked, scores, test=parts["test"], dev=parts["dev"], tasks=tasks, criterion=config.criterion, system=name,
             store=name == "after", told=looked, seed=config.seed, progress=progress,
         )  # fmt: skip

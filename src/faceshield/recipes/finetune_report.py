@@ -5,7 +5,6 @@ Use: `write_text_atomic(out / "report.md", "\\n".join(report_lines(config, parts
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from faceshield.evaluation.table import table
 from faceshield.model import read_info, resolve_model
+from faceshield.provenance import read_json
 from faceshield.records import Prediction, Sample, iter_jsonl, read_jsonl
 from faceshield.tasks import COARSE
 from faceshield.taxonomy import UNTYPED
@@ -94,7 +94,7 @@ def verdict(metrics: Mapping[str, dict[str, Any]]) -> str:
 
 def _apart(data: Path) -> str:
     """Whether somebody, or a picture, of the part test is in another part too, as far as names and contents tell."""
-    shared = json.loads((data / "splits.json").read_text(encoding="utf-8"))["shared"]
+    shared = read_json(data / "splits.json")["shared"]
     touched = {pair.split("+")[0]: found["affected"] for pair, found in shared.items() if pair.endswith("+test")}
     told = [f"{count} of its pictures show somebody, or are pictures, of {name}" for name, count in touched.items() if count]
     return f"; **{', '.join(told)}, so the scores may be too good**" if told else ", nobody of train or dev by name"

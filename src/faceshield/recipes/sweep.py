@@ -24,7 +24,7 @@ from faceshield.evaluation.predict import dialogues_of
 from faceshield.evaluation.repeats import collected, mean_std
 from faceshield.evaluation.table import table
 from faceshield.model import checkpoint_hash, resolve_model
-from faceshield.provenance import begun, file_sha256, write_json_atomic, write_run, write_text_atomic
+from faceshield.provenance import begun, file_sha256, read_json, write_json_atomic, write_run, write_text_atomic
 from faceshield.recipes.measure import METRICS_FILE, measure
 from faceshield.records import Sample, read_jsonl
 from faceshield.tasks import QUESTIONS, REASONING, TASKS
@@ -223,7 +223,7 @@ def _metrics(config: SweepConfig, run: Run, tell: Report) -> dict[str, Any]:
     begun(scores, "sweep", {**told, "sets": sets})
     file = scores / METRICS_FILE
     if file.is_file():
-        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        found: dict[str, Any] = read_json(file)
         if not config.meteor or "meteor" in found["overall"].get(REASONING.name, {}):
             return found  # else it is scored anew, from the same predictions
 

@@ -5,14 +5,14 @@ Use: `faceshield serve`, or `create_app(FaceShieldPredictor.from_pretrained("tin
 
 from __future__ import annotations
 
+from faceshield.extras import missing
+
 try:
     from faceshield.serving.app import create_app
     from faceshield.serving.settings import Settings
 except ModuleNotFoundError as error:
     if (error.name or "").split(".")[0] not in ("fastapi", "starlette", "uvicorn", "prometheus_client", "python_multipart"):
         raise
-    raise ValueError(
-        f'the service needs the package {error.name} — expected the extra "serve" — pip install "faceshield[serve]"'
-    ) from error
+    raise missing("the service", "serve") from error
 
 __all__ = ["Settings", "create_app"]

@@ -31,6 +31,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Mount
 from starlette.types import Receive, Scope, Send
 
+from faceshield.extras import missing
 from faceshield.html_report import CARD_STYLE, COLOURS, card
 from faceshield.images import ImageError, open_picture
 from faceshield.inspection import FaceMode, InspectionReport
@@ -44,7 +45,7 @@ os.environ["GRADIO_TEMP_DIR"] = _UPLOADS.name
 try:
     import gradio as gr
 except ImportError as error:
-    raise ValueError('the page needs gradio — not installed — type: pip install "faceshield[serve,ui]"') from error
+    raise missing("the page", "serve,ui") from error
 
 PATH = "/ui"
 Example = tuple[str, NDArray[np.uint8]]

@@ -26,6 +26,7 @@ from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from faceshield.engines import join_ray
+from faceshield.extras import missing
 from faceshield.serving import Settings, create_app
 from faceshield.serving.door import LIMITS_VARIABLE
 from faceshield.serving.observe import LOG, log_json_lines
@@ -36,9 +37,7 @@ try:
     import ray
     from ray import serve
 except ImportError as error:
-    raise ValueError(
-        f'replicas need Ray Serve — not installed ({error.name}) — type: pip install "faceshield[serve,ray]"'
-    ) from error
+    raise missing("replicas", "serve,ray") from error
 
 NAME = "faceshield"
 _PATIENCE_S = 5  # that a proxy waits longer than its replicas

@@ -5,11 +5,10 @@ A card that somebody has written by hand (it lacks our first line) is left alone
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-from faceshield.provenance import write_text_atomic
+from faceshield.provenance import read_json, write_text_atomic
 from faceshield.training.watch import FIGURE_FILE, LOG_FILE, read_log
 
 CARD_FILE = "README.md"
@@ -27,8 +26,8 @@ def write_card(out: str | Path) -> Path | None:
     path = out / CARD_FILE
     if path.is_file() and MARK not in path.read_text(encoding="utf-8"):
         return None
-    run = json.loads((out / "run.json").read_text(encoding="utf-8"))
-    info = json.loads((out / "faceshield.json").read_text(encoding="utf-8"))
+    run = read_json(out / "run.json")
+    info = read_json(out / "faceshield.json")
     return write_text_atomic(path, "\n".join(_lines(out, run, info)) + "\n")
 
 

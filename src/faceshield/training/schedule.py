@@ -1,4 +1,4 @@
-"""How far a run is and what follows from it: the learning rate, the picture size, when it ends.
+"""How far a run is and what follows from it: the learning rate, and when it ends.
 
 A run ends after a number of pictures or of minutes, whichever comes first; with minutes the schedule follows
 the clock, so that the rate has decayed when the time is up, however fast the machine is.

@@ -1,7 +1,7 @@
 """One model on several devices: FSDP2 shards every block of the language model, and the rest as one unit.
 
 Plain `fully_shard`, so it runs on any backend, gloo on CPUs included.
-Use: `shard(model)` under `torchrun`, before the optimizer is made.
+Use: `shard(model, device)` under `torchrun`, before the optimizer is made.
 """
 
 from __future__ import annotations

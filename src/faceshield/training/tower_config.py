@@ -91,7 +91,14 @@ class TowerTexts:
 
 @dataclass(frozen=True)
 class TextBank:
-    """Captions as token ids, and what each is true of."""
+    """Captions as token ids, and what each is true of. C captions, Q questions, L tokens of the longest.
+
+    Attributes:
+        ids: (C, L) int64, padded to the prompt tower's length.
+        truth: (C, types) bool.
+        own: per type the captions that are true of it alone; shared: those of several.
+        questions: (Q, L) int64.
+    """
 
     ids: Tensor
     truth: NDArray[np.bool_]
@@ -104,6 +111,7 @@ class TextBank:
 
 
 def text_bank(texts: TowerTexts, processor: Any) -> TextBank:
+    """The texts as the processor's prompt tokenizer has them."""
     order = {name: index for index, name in enumerate(texts.types)}
     truth = np.zeros((len(texts.captions), len(texts.types)), dtype=bool)
     for row, (_, names) in enumerate(texts.captions):

@@ -43,7 +43,7 @@ def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         MeteorScores(["a"], ["a"])
     monkeypatch.setattr(meteor.shutil, "which", lambda name: "/usr/bin/java")
     monkeypatch.setattr(meteor.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(FileNotFoundError, match=r"faceshield\[meteor\]"):
+    with pytest.raises(ImportError, match=r"faceshield\[meteor\]"):
         MeteorScores(["a"], ["a"])
     assert math.isnan(MeteorScores([], []).score())
     with pytest.raises(ValueError, match="expected one each"):

@@ -19,13 +19,14 @@ from PIL import Image
 
 from faceshield.data_engine.contradictions import contradictions, said_regions, true_regions
 from faceshield.data_engine.review.queue import Item, Progress, ReviewQueue, edited
+from faceshield.extras import missing
 from faceshield.records import Box, image_path
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
 try:
     import gradio as gr
 except ImportError as error:
-    raise ValueError('the review page needs gradio — not installed — type: pip install "faceshield[ui]"') from error
+    raise missing("the review page", "ui") from error
 
 Load = Callable[[str], NDArray[np.uint8]]
 """Path -> (H, W, 3) uint8 RGB, upright; raises ValueError, OSError or TypeError for what it cannot read."""

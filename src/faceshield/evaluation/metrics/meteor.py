@@ -21,6 +21,7 @@ import numpy as np
 
 from faceshield.evaluation.metrics.intervals import FloatArray
 from faceshield.evaluation.metrics.text import tokenize
+from faceshield.extras import missing
 
 VERSION = "meteor-1.5 en"
 # The English parameters of version 1.5: recall's weight, the penalty's form, content words against function
@@ -99,7 +100,7 @@ def meteor_is_there() -> None:
     """Asks for Java and the program before anything long begins.
 
     Raises:
-        FileNotFoundError: one of them is missing; the message says how to get it.
+        FileNotFoundError, ImportError: no Java, or not the program; the message says how to get it.
     """
     _java()
     _jar()
@@ -122,7 +123,4 @@ def _jar() -> Path:
         jar = Path(folder) / "meteor" / "meteor-1.5.jar"
         if jar.exists():
             return jar
-    raise FileNotFoundError(
-        "METEOR 1.5 is not installed — expected the package pycocoevalcap — "
-        'pip install "faceshield[meteor]", or leave --meteor out'
-    )
+    raise missing("METEOR 1.5", "meteor")

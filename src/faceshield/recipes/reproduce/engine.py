@@ -20,7 +20,7 @@ from faceshield.baselines import foreign_type
 from faceshield.config import read_yaml, write_override
 from faceshield.model import count_parameters, resolve_model
 from faceshield.model.checkpoint import weights_folder
-from faceshield.provenance import begun, file_sha256
+from faceshield.provenance import begun, file_sha256, read_json
 from faceshield.recipes.finetune import SMALL
 from faceshield.recipes.measure import METRICS_FILE, measure
 from faceshield.recipes.reproduce.bench import FOUNDATION, Bench, Protocol, Scale, Wording
@@ -273,7 +273,7 @@ class Reproduction:
 
             self.step(f"{variant} on {protocol.name}", missing[0], work)
         if system.stage == "sft":
-            return [_read(file) for file in wanted]
+            return [read_json(file) for file in wanted]
         what = f"{name} on {protocol.name}"
         return [self._scored(what, seed / "pretrain", seed / "pretrain-scores", protocol) for seed in seeds]
 
@@ -314,7 +314,7 @@ class Reproduction:
         scores = self.out / "runs" / protocol.folder / name / "scores"
         if name not in self.models:
             if (scores / METRICS_FILE).is_file():
-                return _read(scores / METRICS_FILE)
+                return read_json(scores / METRICS_FILE)
             raise NotAvailable("published weights that are not here; give them as --model NAME=FOLDER, or NAME=MODEL@ENDPOINT")
         model, endpoint = self.models[name]
         ours = endpoint is None and foreign_type(resolve_model(model)) is None  # Bunny, assembled: it has no settings
@@ -341,7 +341,7 @@ class Reproduction:
             )  # fmt: skip
 
         self.step(f"score {what}", out / METRICS_FILE, work)
-        return _read(out / METRICS_FILE)
+        return read_json(out / METRICS_FILE)
 
     def _heard(self, row: Mapping[str, Any]) -> None:
         if row.get("event") in ("run", "predicted", "failed", "end"):
@@ -362,8 +362,3 @@ def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
         key: [str(one) for one in value] if isinstance(value, list) else str(value) if isinstance(value, Path) else value
         for key, value in values.items()
     }
-
-
-def _read(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from faceshield.evaluation.table import NONE, Grid
-from faceshield.provenance import write_json_atomic, write_text_atomic
+from faceshield.provenance import read_json, write_json_atomic, write_text_atomic
 from faceshield.recipes.reproduce.engine import TIMES_FILE, Outcome
 from faceshield.recipes.reproduce.paper import CROSS, Entry, Metric, Number
 
@@ -160,7 +160,7 @@ def report(out: Path, entries: Sequence[Entry], about: Mapping[str, Any]) -> str
     made = [entry for entry in entries if (out / f"{entry.name}.json").is_file()]
     commands: dict[str, list[str]] = {}
     for entry in made:
-        content = json.loads((out / f"{entry.name}.json").read_text(encoding="utf-8"))
+        content = read_json(out / f"{entry.name}.json")
         commands.setdefault(f"`{content['command']}`", []).append(entry.name)
     said = [command + (f" ({', '.join(names)})" if len(commands) > 1 else "") for command, names in commands.items()]
     described = ", ".join(f"{key} {value}" for key, value in about.items())
