@@ -12,6 +12,7 @@ from faceshield.data_engine.backends import Judgement, NoAnswer
 from faceshield.data_engine.contradictions import answer_faults, contradictions, question_faults
 from faceshield.data_engine.duplicates import DuplicateConfig, DuplicateIndex
 from faceshield.data_engine.filter import FilterConfig, filter_dialogues
+from faceshield.data_engine.similarity import SimilarityConfig
 from faceshield.data_engine.stage import rejects_path
 from faceshield.records import Dialogue, Turn, image_path, read_jsonl, write_jsonl
 
@@ -250,3 +251,16 @@ def test_a_stopped_run_still_knows_what_it_let_pass(
         filter_dialogues(source, out, FilterConfig(), judge=All(2))
     filter_dialogues(source, out, FilterConfig(), judge=All())
     assert rejects_of(out) == {"twin": ("duplicate", f"nearly repeats {rows[0].id}")}
+
+
+def test_a_similarity_that_judged_nothing_says_so(dialogues_jsonl: Path, tmp_path: Path) -> None:
+    captionless = [row for row in read_jsonl(dialogues_jsonl, Dialogue) if row.task != "caption"]
+    write_jsonl(tmp_path / "in.jsonl", captionless)
+    config = FilterConfig(similarity=SimilarityConfig(model="never-opened"), duplicates=None)
+    result = filter_dialogues(tmp_path / "in.jsonl", tmp_path / "out.jsonl", config)
+    assert result.note == "similarity judged none: no dialogue is of caption"
+    again = filter_dialogues(tmp_path / "in.jsonl", tmp_path / "out.jsonl", FilterConfig(duplicates=None))
+    assert "was there, of other settings" in again.note and (tmp_path / "out.jsonl.before").is_file()
+    write_jsonl(tmp_path / "in.jsonl", [])
+    with pytest.raises(ValueError, match="no dialogues — expected at least one"):
+        filter_dialogues(tmp_path / "in.jsonl", tmp_path / "none.jsonl", FilterConfig())

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -111,13 +112,17 @@ def filter_dialogues(
         if config.judge is not None:
             judge, engine = stack.enter_context(lent_backend(config.judge, engine, cache=cache, given=judge))
         size = _CHUNK if config.similarity else 1
-        return run_stage(
+        result = run_stage(
             out,
             [rows[start : start + size] for start in range(0, len(rows), size)],
             FilterWork(config, dialogues.absolute(), out.absolute(), judge),
             config=described, seed=None, inputs=[dialogues], backend=judge, engine=engine, progress=progress,
             admission=NoRepeats(config.duplicates) if config.duplicates else None,
         )  # fmt: skip
+    told = ""
+    if config.similarity is not None and not any(row.task in config.similarity.tasks for row in rows):
+        told = f"similarity judged none: no dialogue is of {', '.join(config.similarity.tasks)}"
+    return replace(result, note="; ".join(filter(None, [result.note, told])))
 
 
 class FilterWork:
