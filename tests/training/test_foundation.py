@@ -193,7 +193,7 @@ def test_language_model_learns_the_wording(toy_folder: Path, dialogues_jsonl: Pa
     # A finished stage started again does nothing more.
     rows.clear()
     train_language(settings, lambda row: rows.append(dict(row)))
-    assert [row["event"] for row in rows] == ["end"]
+    assert [row["event"] for row in rows] == ["resume", "end"]
     # Killed after step 32, last saved at 30: what is done again is logged once.
     log = settings.out / LOG_FILE
     with log.open("a") as lines:

@@ -322,7 +322,7 @@ def _check_same_samples(out: Path, samples: Path, strange: Callable[[Prediction]
     if other := [kept.sample_id for kept in iter_jsonl(out, Prediction) if strange(kept)]:
         raise ValueError(
             f"{out}: {len(other)} answers to samples that are not in {samples} any more, or are others there "
-            f"({other[0]}, …) — expected those that it was begun with, and more — renew those (--renew), start afresh, or write "
+            f"({other[0]}, …) — expected those that it was begun with, and more — renew them (--renew), start afresh, or write "
             "to another file"
         )
 

@@ -62,7 +62,7 @@ class TowerTrainer(PictureRun):
                 f"pictures normalised by {processor.image_mean} and {processor.image_std} — expected 0.5 and 0.5, in which "
                 "towers are trained here — begin from another checkpoint"
             )
-        self.texts, self.model, self.side = texts, model, config.crop_side
+        self.texts, self.model = texts, model
         model.to(device())
         self.bank = text_bank(texts, processor).to(device())
         self.vision, self.prompt = model.model.vision_tower, model.model.prompt_tower
@@ -77,7 +77,9 @@ class TowerTrainer(PictureRun):
             self.heads = AuxiliaryHeads(model.config.vision_config.hidden_size, len(texts.types), len(self.cues)).to(device())
         self.vision.to(memory_format=torch.channels_last)
         modules = {"vision": self.vision, "prompt": self.prompt, "heads": self.heads}
-        super().__init__(config, texts.types, modules, pictures, processor, betas=(0.9, 0.98), report=report)
+        super().__init__(
+            config, texts.types, modules, pictures, processor, side=config.crop_side, betas=(0.9, 0.98), report=report
+        )
         if self.device.type == "cpu":
             # With a few hundred tokens a stream, the fused attention's backward there costs a third of the step.
             self.vision.set_attn_implementation("eager")

@@ -1,13 +1,11 @@
-"""A run over labelled pictures that ends by count or by clock and goes on where it was stopped, bit for bit on a CPU.
+"""A run over labelled pictures: what the stages `foundation-towers` and `baseline` have in common.
 
-The stages `foundation-towers` and `baseline` are such runs; each brings its modules, one step and its figures.
-Use: a subclass with `train_step` and `evaluate`, then `run()`.
+Each brings its modules, one step and its figures. Use: a subclass with `train_step` and `evaluate`, then `run()`.
 """
 
 from __future__ import annotations
 
-import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -16,66 +14,50 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 
-from faceshield.config import Config, Paths
+from faceshield.config import Paths
 from faceshield.model import checkpoint_hash, resolve_model
 from faceshield.provenance import begun, file_sha256
 from faceshield.training.heads import type_weights
 from faceshield.training.oversample import Oversample, repeats
 from faceshield.training.pictures import Pictures, cached_pixels
-from faceshield.training.precision import device
-from faceshield.training.schedule import Clock, cosine_rate, progress
-from faceshield.training.state import STATE_FILE, decay_groups, load_state, named_parameters, save_state
-from faceshield.training.watch import Report, Watch
+from faceshield.training.run import Run, RunConfig
+from faceshield.training.watch import Report
 
 # Of the machine, of what is shown, and what ends a run; a run that differs in these alone goes on.
 FREE = {"out", "cache", "threads", "pictures", "minutes", "eval_every", "eval_pictures", "save_minutes", "log_every"}
 
 
-class PictureConfig(Config):
-    """What every run over pictures is told.
+class PictureConfig(RunConfig):
+    """What every run over pictures is told, see also `RunConfig`.
 
     Attributes:
         data: samples files; their splits "train" and `eval_split` are used.
         init: checkpoint to start from, see the stage; None: from nothing.
-        out: checkpoint folder to write; also holds the log and the state to go on from.
         cache: folder of the decoded pictures; None = "cache" beside `out`.
-        pictures: pictures to see in all; minutes: wall clock after which to stop, whichever comes first. With minutes
-            the rate follows the clock, and a run that was stopped no longer goes on exactly.
+        pictures: pictures to see in all, if the clock does not end the run before.
         oversample: how many times a type's pictures are seen per epoch (1 where not named); its weight in the
             class loss stays that of its own pictures, so it counts more in all.
         max_shift: pixels of the square by which a picture is shifted at most; jitter: strength 0..1 of colour changes.
         eval_every: pictures between two looks at (at most `eval_pictures`) pictures of split `eval_split`. "test" is for
             measuring alone, as when attacks are left out of training (runs/leave_one_out.py): nothing is chosen on the way.
-        bf16: autocast to bfloat16; None = where the hardware has it.
     """
 
     data: Paths = Field(min_length=1)
     init: str | None = None
-    out: Path
     cache: Path | None = None
     pictures: int = Field(120_000, ge=1)
-    minutes: float | None = Field(None, gt=0)
     batch_size: int = Field(48, ge=2)
-    learning_rate: float = Field(1e-3, gt=0)
-    weight_decay: float = Field(0.05, ge=0)
-    warmup: float = Field(0.04, ge=0, lt=1)
-    clip: float = Field(1.0, gt=0)
     max_shift: int = Field(10, ge=0)
     jitter: float = Field(0.12, ge=0, lt=1)
     oversample: Oversample = Field(default_factory=dict)
     eval_every: int = Field(6000, ge=1)
     eval_pictures: int = Field(600, ge=1)
     eval_split: Literal["dev", "test"] = "dev"
-    save_minutes: float = Field(3.0, gt=0)
-    log_every: int = Field(20, ge=1)
-    threads: int = Field(2, ge=1)
-    bf16: bool | None = None
-    seed: int = Field(0, ge=0)
 
 
-class PictureRun(ABC):
+class PictureRun(Run):
     """Trains modules on pictures; `run` goes on from the state file where there is one.
 
     Args:
@@ -84,9 +66,12 @@ class PictureRun(ABC):
         modules: what is trained and evaluated, by name; parameters that need no gradient stay as they are.
         pictures: of `config.data`, see `pictures.load_pictures`.
         processor: makes their squares, see `pictures.cached_pixels`.
+        side: pixels of the longer side that pictures are brought to before anything else; None = as they are.
         betas: of AdamW.
         report: told every row of the log.
     """
+
+    config: PictureConfig
 
     def __init__(
         self,
@@ -96,18 +81,13 @@ class PictureRun(ABC):
         pictures: Pictures,
         processor: Any,
         *,
+        side: int | None = None,
         betas: tuple[float, float] = (0.9, 0.999),
         report: Report | None = None,
     ) -> None:
-        self.config, self.types, self.modules = config, tuple(types), dict(modules)
-        self.pictures, self.processor = pictures, processor
+        super().__init__(config, modules, betas=betas, report=report)
+        self.types, self.pictures, self.processor, self.side = tuple(types), pictures, processor, side
         self.classes = self.truth(pictures)
-        self.device = device()
-        self.watch = Watch(config.out, report, bar=False)
-        self.trained = [value for value in named_parameters(self.modules).values() if value.requires_grad]
-        groups = decay_groups(self.trained, config.weight_decay)
-        self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=betas, fused=True)
-        self.seen, self.step, self.clock = 0, 0, Clock()
 
     @abstractmethod
     def train_step(self, rows: NDArray[np.int64], done: float, rate: float) -> dict[str, float]:
@@ -118,9 +98,6 @@ class PictureRun(ABC):
         """Figures on the development pictures."""
 
     # -- data
-
-    side: int | None = None
-    """Pixels of the longer side that pictures are brought to before anything else; None = as they are."""
 
     def truth(self, pictures: Pictures) -> NDArray[np.int64]:
         """(N,) class of each picture."""
@@ -171,41 +148,26 @@ class PictureRun(ABC):
                 skip -= usable
             epoch += 1
 
-    # -- one step
-
     def step_rng(self) -> np.random.Generator:
         """Randomness of the coming step; it depends on seed and step alone."""
         return np.random.default_rng([self.config.seed, 3, self.step])
 
-    def update(self, losses: Mapping[str, Tensor], weights: Mapping[str, float], rows: int, rate: float) -> dict[str, float]:
-        """Steps the optimizer down the weighted sum of the losses (weight 1 where not named); returns them and the sum.
-
-        Raises:
-            FloatingPointError: the loss, or its gradient, is not finite; the state file still holds the last good weights.
-        """
-        total = torch.stack([weights.get(name, 1.0) * loss for name, loss in losses.items()]).sum()
-        values = {name: float(loss.detach()) for name, loss in losses.items()}
-        total.backward()  # type: ignore[no-untyped-call]
-        norm = nn.utils.clip_grad_norm_(self.trained, self.config.clip)
-        if not (torch.isfinite(total) and torch.isfinite(norm)):
-            raise FloatingPointError(
-                f"loss {values}, its gradient {float(norm)} at step {self.step} — expected finite numbers — begin again in "
-                f"another folder with a lower learning_rate: {self.config.out / STATE_FILE} holds the last good weights"
-            )
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        self.step += 1
-        self.seen += rows
-        return values | {"loss": float(total.detach())}
-
     # -- the run
 
-    def set_training(self, training: bool) -> None:
-        """Training or evaluation mode of all modules."""
-        for module in self.modules.values():
-            module.train(training)
+    @property
+    def total(self) -> int:
+        return self.config.pictures
+
+    def advance(self, done: float, rate: float) -> dict[str, float]:
+        return self.train_step(next(self._rows), done, rate)
+
+    def look(self) -> bool:
+        """Looks at the development pictures whenever so many more have been seen."""
+        every = self.config.eval_every
+        due = self.seen // every > (self.seen - self.config.batch_size) // every
+        if due:
+            self.log({"event": "dev", **self.figures()})
+        return due
 
     def run(self) -> dict[str, Any]:
         """Trains to the end, saving on the way, and returns the last figures.
@@ -220,37 +182,8 @@ class PictureRun(ABC):
         begun(config.out, "stage", settings, note=False)
         self.load()
         begun(config.out, "stage", settings)
-        self.clock = Clock()
-        state = config.out / STATE_FILE
-        if state.exists():
-            saved = load_state(state, self.modules, self.optimizer)
-            self.seen, self.step, self.clock = saved["seen"], saved["step"], Clock(saved["elapsed"])
-            self.watch.report({"event": "resume", "seen": self.seen, "minutes": round(self.clock.elapsed() / 60, 1)})
-        self.watch.forget_after(self.step)
-        self.set_training(True)
-        batches = self._batches()
-        saved_at, since, rows_since = time.monotonic(), time.monotonic(), 0
-        next_eval = (self.seen // config.eval_every + 1) * config.eval_every
-        while True:
-            done = progress(self.seen, config.pictures, self.clock.elapsed(), config.minutes)
-            if done >= 1.0:
-                break
-            rows = next(batches)
-            rate = config.learning_rate * cosine_rate(done, config.warmup)
-            losses = self.train_step(rows, done, rate)
-            rows_since += len(rows)
-            if self.step % config.log_every == 0:
-                now = time.monotonic()
-                self.log({"event": "step", "rate": rate, "per_second": rows_since / (now - since), **losses})
-                since, rows_since = now, 0
-            if self.seen >= next_eval:
-                self.log({"event": "dev", **self.figures()})
-                next_eval += config.eval_every
-                since, rows_since = time.monotonic(), 0
-            if time.monotonic() - saved_at > 60 * config.save_minutes:
-                self._save(state)
-                saved_at = time.monotonic()
-        self._save(state)
+        self._rows = self._batches()  # begins with the first batch, from where the run then stands
+        self.fit()
         figures = self.figures()
         self.log({"event": "end", **figures})
         return figures
@@ -262,12 +195,3 @@ class PictureRun(ABC):
             found = self.evaluate()
         self.set_training(True)
         return found
-
-    def _save(self, path: Path) -> None:
-        told = {"seen": self.seen, "step": self.step, "elapsed": self.clock.elapsed()}
-        save_state(path, self.modules, self.optimizer, told)
-
-    def log(self, row: Mapping[str, Any]) -> None:
-        """One row to the log and to `report`, with where the run is."""
-        told = {"seen": self.seen, "step": self.step, "minutes": self.clock.elapsed() / 60, **row}
-        self.watch.log({key: round(value, 5) if isinstance(value, float) else value for key, value in told.items()})

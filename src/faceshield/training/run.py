@@ -1,0 +1,150 @@
+"""A run that ends by count or by clock and goes on where it was stopped, bit for bit on a CPU.
+
+The stages that build what the paper takes from others are such runs: towers and baselines (`picture_run`) and the tiny
+language model; the paper's own two are transformers' Trainer (`trainer`).
+Use: a subclass with `total` and `advance`, then `fit()`.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from faceshield.config import Config
+from faceshield.training.precision import device
+from faceshield.training.schedule import Clock, cosine_rate, progress
+from faceshield.training.state import STATE_FILE, decay_groups, load_state, named_parameters, save_state
+from faceshield.training.watch import Report, Watch
+
+
+class RunConfig(Config):
+    """What every run is told.
+
+    Attributes:
+        out: checkpoint folder to write; also holds the log and the state to go on from.
+        minutes: wall clock after which to stop, if its count has not been reached. With minutes the rate follows the clock,
+            and a run that was stopped no longer goes on exactly.
+        clip: norm to which gradients are clipped.
+        save_minutes: between two states.
+        bf16: autocast to bfloat16; None = where the hardware has it.
+    """
+
+    out: Path
+    minutes: float | None = Field(None, gt=0)
+    learning_rate: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(0.05, ge=0)
+    warmup: float = Field(0.04, ge=0, lt=1)
+    clip: float = Field(1.0, gt=0)
+    save_minutes: float = Field(3.0, gt=0)
+    log_every: int = Field(20, ge=1)
+    threads: int = Field(2, ge=1)
+    bf16: bool | None = None
+    seed: int = Field(0, ge=0)
+
+
+class Run(ABC):
+    """Trains modules; `fit` goes on from the state file where there is one.
+
+    Args:
+        config: the settings.
+        modules: what is trained, by name; parameters that need no gradient stay as they are.
+        betas: of AdamW.
+        report: told every row of the log.
+
+    Attributes:
+        seen: pictures or rows so far; step: updates of the optimizer.
+    """
+
+    def __init__(
+        self, config: RunConfig, modules: Mapping[str, nn.Module], *, betas: tuple[float, float], report: Report | None = None
+    ) -> None:
+        self.config, self.modules = config, dict(modules)
+        self.device = device()
+        self.watch = Watch(config.out, report, bar=False)
+        self.trained = [value for value in named_parameters(self.modules).values() if value.requires_grad]
+        groups = decay_groups(self.trained, config.weight_decay)
+        self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=betas, fused=True)
+        self.seen, self.step, self.clock = 0, 0, Clock()
+
+    @property
+    @abstractmethod
+    def total(self) -> int:
+        """What `seen` is to reach."""
+
+    @abstractmethod
+    def advance(self, done: float, rate: float) -> dict[str, float]:
+        """One `update`, at the share `done` of the run; returns what the log shall say."""
+
+    def look(self) -> bool:
+        """Called after every update; whether it did what is no training, which the rate in the log is not to count."""
+        return False
+
+    def update(self, losses: Mapping[str, Tensor], weights: Mapping[str, float], rows: int, rate: float) -> dict[str, float]:
+        """Steps the optimizer down the weighted sum of the losses (weight 1 where not named); returns them and the sum.
+
+        Raises:
+            FloatingPointError: the loss, or its gradient, is not finite; the state file still holds the last good weights.
+        """
+        total = torch.stack([weights.get(name, 1.0) * loss for name, loss in losses.items()]).sum()
+        values = {name: float(loss.detach()) for name, loss in losses.items()}
+        total.backward()  # type: ignore[no-untyped-call]
+        norm = nn.utils.clip_grad_norm_(self.trained, self.config.clip)
+        if not (torch.isfinite(total) and torch.isfinite(norm)):
+            raise FloatingPointError(
+                f"loss {values}, its gradient {float(norm)} at step {self.step} — expected finite numbers — begin again in "
+                f"another folder with a lower learning_rate: {self.config.out / STATE_FILE} holds the last good weights"
+            )
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        self.seen += rows
+        return values | {"loss": float(total.detach())}
+
+    def fit(self) -> None:
+        """Trains to the end, saving on the way."""
+        config = self.config
+        self.clock = Clock()
+        state = config.out / STATE_FILE
+        if state.exists():
+            saved = load_state(state, self.modules, self.optimizer)
+            self.seen, self.step, self.clock = saved["seen"], saved["step"], Clock(saved["elapsed"])
+            self.watch.report({"event": "resume", "seen": self.seen, "minutes": round(self.clock.elapsed() / 60, 1)})
+        self.watch.forget_after(self.step)
+        self.set_training(True)
+        saved_at, since, seen_before = time.monotonic(), time.monotonic(), self.seen
+        while (done := progress(self.seen, self.total, self.clock.elapsed(), config.minutes)) < 1:
+            rate = config.learning_rate * cosine_rate(done, config.warmup)
+            losses = self.advance(done, rate)
+            if self.step % config.log_every == 0:
+                per_second = (self.seen - seen_before) / (time.monotonic() - since)
+                self.log({"event": "step", "rate": rate, "per_second": per_second, **losses})
+                since, seen_before = time.monotonic(), self.seen
+            if self.look():
+                since, seen_before = time.monotonic(), self.seen
+            if time.monotonic() - saved_at > 60 * config.save_minutes:
+                self._save(state)
+                saved_at = time.monotonic()
+        self._save(state)
+
+    def set_training(self, training: bool) -> None:
+        """Training or evaluation mode of all modules."""
+        for module in self.modules.values():
+            module.train(training)
+
+    def _save(self, path: Path) -> None:
+        told = {"seen": self.seen, "step": self.step, "elapsed": self.clock.elapsed()}
+        save_state(path, self.modules, self.optimizer, told)
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        """One row to the log and to `report`, with where the run is."""
+        told = {"seen": self.seen, "step": self.step, "minutes": self.clock.elapsed() / 60, **row}
+        self.watch.log({key: round(value, 5) if isinstance(value, float) else value for key, value in told.items()})
