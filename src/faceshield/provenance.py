@@ -14,10 +14,10 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from pydantic import BaseModel
@@ -95,32 +95,37 @@ def file_sha256(path: str | Path) -> str:
     path = Path(path)
     if path.is_dir():
         digest = hashlib.sha256()
-        for name, size in _names_and_sizes(path):
-            digest.update(f"{name}\0{size}\n".encode("utf-8", "surrogateescape"))
+        for name in files_below(path):
+            with suppress(FileNotFoundError):  # gone since, or a link to nothing
+                size = (path / name).stat().st_size
+                digest.update(f"{name}\0{size}\n".encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
     with path.open("rb") as data:
         return hashlib.file_digest(data, "sha256").hexdigest()
 
 
-def _names_and_sizes(folder: Path, inside: str = "", above: tuple[str, ...] = ()) -> Iterator[tuple[str, int]]:
-    """Files below a folder, in linked ones too, sorted in each; one folder's names in memory at a time, for there may be
-    millions. `above`: real paths of the folders it lies in, which a link below leads back to without end."""
-    here = os.path.realpath(folder / inside)
+def files_below(
+    root: Path, inside: str = "", skip: Callable[[Path], bool] = lambda folder: False, above: tuple[str, ...] = ()
+) -> Iterator[PurePosixPath]:
+    """Relative paths of all files, in linked folders too, sorted by name in each folder; the names of one folder are in memory
+    at a time, for there may be millions.
+
+    Hidden entries, what zip programs of other systems leave behind, folders to `skip`, and links back to a folder that they lie
+    in (`above`: the real paths of those) are passed over.
+    """
+    here = os.path.realpath(root / inside)
     if here in above:
         return
-    with os.scandir(folder / inside) as entries:
-        shown = (entry for entry in entries if not entry.name.startswith("."))
-        listed = sorted((entry.name, entry.is_dir(), entry.is_file()) for entry in shown)
-    for name, is_folder, is_file in listed:
-        below = f"{inside}/{name}" if inside else name
+    with os.scandir(root / inside) as entries:
+        listed = sorted((entry.name, entry.is_dir()) for entry in entries)
+    for name, is_folder in listed:
+        if name.startswith(".") or name == "__MACOSX":
+            continue
         if is_folder:
-            yield from _names_and_sizes(folder, below, (*above, here))
-        elif is_file:
-            try:
-                size = (folder / below).stat().st_size
-            except FileNotFoundError:  # gone since
-                continue
-            yield below, size
+            if not skip(root / inside / name):
+                yield from files_below(root, f"{inside}/{name}" if inside else name, skip, (*above, here))
+        else:
+            yield PurePosixPath(inside, name)
 
 
 @cache

@@ -8,15 +8,15 @@ Use: `for found in Wmca(root).walk(): …`, each a `Unit` or a `Problem`.
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, Literal, TextIO
 
+from faceshield.provenance import files_below
 from faceshield.records import Box
 
 Reader = Literal["picture", "pictures", "video", "hdf5", "stack", "npz", "array"]
@@ -240,29 +240,6 @@ def list_lines(file: Path) -> list[str]:
     """A list's lines; as `opened`."""
     with opened(file) as lines:
         return lines.read().splitlines()
-
-
-def files_below(
-    root: Path, inside: str = "", skip: Callable[[Path], bool] = lambda folder: False, above: tuple[str, ...] = ()
-) -> Iterator[PurePosixPath]:
-    """Relative paths of all files, sorted by name in each folder; one folder's names in memory at a time.
-
-    Hidden entries, what zip programs of other systems leave behind, folders to `skip`, and links back to a folder that they lie
-    in (`above`: the real paths of those) are passed over.
-    """
-    here = os.path.realpath(root / inside)
-    if here in above:
-        return
-    with os.scandir(root / inside) as entries:
-        listed = sorted((entry.name, entry.is_dir()) for entry in entries)
-    for name, is_folder in listed:
-        if name.startswith(".") or name == "__MACOSX":
-            continue
-        if is_folder:
-            if not skip(root / inside / name):
-                yield from files_below(root, f"{inside}/{name}" if inside else name, skip, (*above, here))
-        else:
-            yield PurePosixPath(inside, name)
 
 
 def gathered(found: Iterable[Found]) -> Iterator[Found]:

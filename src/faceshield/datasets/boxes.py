@@ -19,6 +19,7 @@ from typing import Any
 
 from faceshield.datasets.base import Found, Problem, Unit
 from faceshield.images import SUFFIXES
+from faceshield.provenance import files_below
 from faceshield.records import Box
 
 
@@ -147,7 +148,7 @@ def _parts(name: str) -> tuple[str, ...]:
 
 def _drawn(source: Path, below: str = "") -> Iterator[Named]:
     if source.is_dir():
-        files = [file for file in sorted(source.rglob("*")) if file.suffix.lower() in (".xml", ".txt")]
+        files = [source / file for file in files_below(source) if file.suffix.lower() in (".xml", ".txt")]
         if not files:
             raise ValueError(f"{source}: no annotation below it — expected .xml or .txt files — give another folder, or a file")
         often = Counter(file.stem for file in files)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from faceshield.extras import missing
 from faceshield.images import SUFFIXES, UNREAD
+from faceshield.provenance import files_below
 from faceshield.records import Photo, RecordError, Sample, read_jsonl
 
 COLUMNS = ("image", "path")
@@ -26,11 +27,12 @@ def read_inputs(source: Path) -> Sequence[Photo]:
 
     Raises:
         RecordError: samples that cannot be read, or a list that is not UTF-8.
-        ValueError: no pictures, a table without such a column, or pyarrow is not installed.
+        ValueError: no pictures, or a table without such a column.
+        ImportError: pyarrow is not installed.
         FileNotFoundError: no such file.
     """
     if source.is_dir():
-        paths = _walk(source)
+        paths: Iterator[str] = (str(path) for path in files_below(source) if path.suffix.lower() in SUFFIXES | UNREAD)
     elif source.suffix == ".txt":
         paths = _lines(source)
     elif source.suffix == ".parquet":
@@ -46,24 +48,6 @@ def read_inputs(source: Path) -> Sequence[Photo]:
         kinds = " ".join(sorted(SUFFIXES))
         raise ValueError(f"{source}: no pictures — expected {kinds} in a folder, or their paths in a list — give another")
     return photos
-
-
-def _walk(folder: Path) -> Iterator[str]:
-    def stop(error: OSError) -> None:
-        raise error
-
-    entered: set[str] = set()  # a folder that is linked to from below itself would have no end
-    for here, folders, names in os.walk(folder, followlinks=True, onerror=stop):
-        real = os.path.realpath(here)
-        if real in entered:
-            folders.clear()
-            continue
-        entered.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        inside = Path(here).relative_to(folder)
-        for name in sorted(names):
-            if Path(name).suffix.lower() in SUFFIXES | UNREAD and not name.startswith("."):
-                yield (inside / name).as_posix()
 
 
 def _lines(text: Path) -> Iterator[str]:

@@ -24,6 +24,7 @@ from PIL import Image, ImageFilter, ImageOps
 from scipy import ndimage
 
 from faceshield.images import SUFFIXES, load_rgb
+from faceshield.provenance import files_below
 from faceshield.records import Sample, image_path, read_jsonl
 from faceshield.simulate.mean_shape import MEAN_SHAPE
 from faceshield.simulate.portrait import N_LANDMARKS, OUTLINE, Points, Portrait
@@ -94,9 +95,8 @@ def list_photos(folder: Path, landmarks_csv: Path | None = None) -> list[Photo]:
     rows = _listed(table, folder)
     if not rows and table is beside:  # it is another folder's, or there is none
         table = None
-        files = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in SUFFIXES]
-        below = [path.relative_to(folder) for path in files]
-        rows = [(folder / path, _person(path)) for path in below if not any(part.startswith(".") for part in path.parts)]
+        below = (Path(path) for path in files_below(folder) if path.suffix.lower() in SUFFIXES)
+        rows = [(folder / path, _person(path)) for path in below]
     if not rows:
         raise FileNotFoundError(f"{folder} holds no picture — expected {', '.join(sorted(SUFFIXES))} files")
     if landmarks_csv is None and table is not None and (table.parent / "landmarks.csv").is_file():
