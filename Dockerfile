@@ -10,9 +10,10 @@ ARG PIP_ARGS=""
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONDONTWRITEBYTECODE=1 HF_HUB_OFFLINE=1
 
 # torch first: its layer is the large one and changes least.
-RUN python -m pip install ${PIP_ARGS} torch
+COPY constraints.txt /tmp/
+RUN python -m pip install ${PIP_ARGS} -c /tmp/constraints.txt torch
 COPY dist/faceshield-*.whl /tmp/
-RUN python -m pip install "$(ls /tmp/faceshield-*.whl)[serve]" && rm /tmp/faceshield-*.whl \
+RUN python -m pip install -c /tmp/constraints.txt "$(ls /tmp/faceshield-*.whl)[serve]" && rm /tmp/faceshield-*.whl \
     && python -m faceshield serve --help > /dev/null
 
 # Nobody's files are written: no home, no cache. Keys come from the environment; without them the service does not start.
