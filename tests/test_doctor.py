@@ -185,6 +185,19 @@ def test_a_broken_picture_and_a_missing_file(model: Path, dialogues: Path, tmp_p
     assert "broken.png" in found[dialogues.name].found and found["gone.jsonl"].state == "failed"
 
 
+def test_rows_that_tell_another_size_than_their_pictures_have(model: Path, samples_jsonl: Path) -> None:
+    """Boxes are read against that size, so every target would be wrong."""
+    lines(samples_jsonl, lambda rows: rows[0].update(size_wh=[2000, 2000]))
+    found = results(model, samples_jsonl)[samples_jsonl.name]
+    assert found.state == "failed" and "its row says [2000, 2000]" in found.found
+
+
+def test_the_last_line_does_not_hide_a_warning(model: Path) -> None:
+    (model / "faceshield.json").unlink()
+    result = CliRunner().invoke(app, ["doctor", "--model", str(model)])
+    assert result.exit_code == 0 and "1 to read again above" in result.output and "all well" not in result.output
+
+
 def test_long_dialogues_are_counted(model: Path, dialogues: Path) -> None:
     lines(dialogues, lambda rows: rows[0]["conversations"][1].update(value="why " * 2000))
     found = results(model, dialogues)[dialogues.name]

@@ -74,6 +74,14 @@ def _canonical(value: str | None) -> str | None:
     return None if value is None else resolve(value)
 
 
+def _check_agree(is_attack: bool, presentation_type: str | None) -> None:
+    if is_attack != (presentation_type != BONAFIDE):
+        raise ValueError(
+            f"is_attack={is_attack} contradicts presentation_type={presentation_type!r} — "
+            f"expected false for {BONAFIDE} alone — correct one of them"
+        )
+
+
 PresentationType = Annotated[str | None, AfterValidator(_canonical)]
 """A type in any spelling, read as its canonical one; None: nobody noted it."""
 
@@ -117,11 +125,7 @@ class Sample(Photo):
 
     @model_validator(mode="after")
     def _consistent(self) -> Sample:
-        if self.is_attack != (self.presentation_type != BONAFIDE):
-            raise ValueError(
-                f"is_attack={self.is_attack} contradicts presentation_type={self.presentation_type!r} — "
-                f"expected false for {BONAFIDE} alone — correct one of them"
-            )
+        _check_agree(self.is_attack, self.presentation_type)
         width, height = self.size_wh
         if width < 1 or height < 1:
             raise ValueError(f"size_wh={list(self.size_wh)} — expected two positive integers — give width and height")
@@ -204,11 +208,8 @@ class Truth(Record):
 
     @model_validator(mode="after")
     def _consistent(self) -> Truth:
-        if None not in (self.is_attack, self.presentation_type) and self.is_attack != (self.presentation_type != BONAFIDE):
-            raise ValueError(
-                f"is_attack={self.is_attack} contradicts presentation_type={self.presentation_type!r} — "
-                f"expected false for {BONAFIDE} alone — correct one of them"
-            )
+        if self.is_attack is not None and self.presentation_type is not None:
+            _check_agree(self.is_attack, self.presentation_type)
         return self
 
     @classmethod

@@ -114,6 +114,13 @@ def test_who_is_in_both_sets_stands_beside_the_threshold(frame: Frame, tmp_path:
     assert "recordings_also_tested 4" in result.output
 
 
+def test_predictions_that_nothing_is_known_of_are_called_so(frame: Frame, tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "p.jsonl", [frame(f"{n}", 0.9 - 0.8 * (n % 2), attack=n % 2 == 1) for n in range(4)])
+    given = ["score", str(tmp_path / "p.jsonl"), "--model", "tiny", "--out", str(tmp_path / "m.json")]
+    result = CliRunner().invoke(app, given, catch_exceptions=False)
+    assert "unverified no run.json says that these predictions are this model's" in result.output
+
+
 def test_what_texts_are_compared_with_decides_no_score(frame: Frame, tmp_path: Path) -> None:
     for name, options in (("dev", {"weights": "w"}), ("test", {"weights": "w", "references": ["h"]})):
         file = tmp_path / f"{name}.jsonl"

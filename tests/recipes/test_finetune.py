@@ -76,6 +76,7 @@ def test_a_folder_to_an_adapter_and_a_report(
     dialogues = read_jsonl(tmp_path / "out/data/dialogues.jsonl", Dialogue)
     assert {row.meta["subject"] for row in dialogues} == people["train"]
 
+    assert not (tmp_path / "out/cache").exists(), "features of faces"
     assert is_adapter(found.model) and read_info(found.model).extra["crop_side"] == 80
     source = read_info(found.model).threshold_source
     assert source["n"] == len(read_jsonl(tmp_path / "out/data/dev.jsonl", Sample)) and source["face"] == "whole"
