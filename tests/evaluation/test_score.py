@@ -304,9 +304,14 @@ def test_boxes_are_also_judged_as_of_a_model_that_has_no_score() -> None:
     assert alone["ap50"]["value"] == pytest.approx(found["ap50_unranked"]["value"])
 
 
-def test_a_system_without_words_has_no_decisions_by_answer() -> None:
+def test_a_system_without_words_is_decided_at_a_half_too_and_has_no_decisions_by_answer() -> None:
     rows = [item.model_copy(update={"answer": None, "is_attack": None, "status": "parsed"}) for item in COARSE]
-    assert scored(rows)["overall"]["coarse"]["by_answer"] is None
+    strict = Threshold(0.95, {"dataset": "dev"})
+    silent, spoken = (scored(given, strict)["overall"]["coarse"] for given in (rows, COARSE))
+    assert silent["by_answer"] is None and "by_half" not in spoken
+    half, at_half = silent["by_half"], scored(COARSE)["overall"]["coarse"]["by_score"]
+    assert half["threshold"] == at_half["threshold"]["value"] == 0.5 and half["bpcer"] == at_half["bpcer"]
+    assert half["apcer_by_type"] == at_half["apcer_by_type"] and half["bpcer"] != silent["by_score"]["bpcer"]
 
 
 def test_rows_without_truth_are_counted_and_left_out() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -373,12 +374,15 @@ def run_of(hter: float, *, words: float | None = None, n: int = 50) -> dict[str,
 
     by_words = None if words is None else rates(words)
     coarse = {"n_bonafide": 20, "n_attack": 30, "by_score": rates(hter), "by_answer": by_words}
+    if words is None:
+        coarse["by_half"] = rates(2 * hter)
     return {"overall": {"coarse": coarse}}
 
 
 def test_cells_of_one_training_and_of_several() -> None:
     one, many = Row("ResNet", "ResNet", decided="score"), Row("FaceShield", "FaceShield")
     assert cell(Outcome(one, (run_of(0.1),)), HTER) == "10.00 [8.0, 14.0]"
+    assert cell(Outcome(replace(one, decided="half"), (run_of(0.1),)), HTER) == "20.00 [18.0, 24.0]"
     several = Outcome(many, (run_of(0.5, words=0.1), run_of(0.5, words=0.2)))
     assert cell(several, HTER) == "15.00 ± 7.07 [13.0, 19.0]" and values(several, ACC) == pytest.approx([90, 80])
     assert cell(several, AP50) == "–" and cell(Outcome(many, (run_of(0.1),)), HTER) == "–"  # it gave no words
@@ -396,7 +400,11 @@ def test_a_row_without_numbers_says_so_and_why() -> None:
     assert all(name in text for name in CROSS.values())
     assert {len(row) for row in table.rows} == {len(table.header)}
     absent = [row for row in table.rows if row[0] == "PatchNet"]
-    assert len(absent) == 3 and absent[0][1:6] == ["not available", "77.18", "–", "22.87", "–"]
+    assert (
+        len(absent) == 3
+        and not any(row[0] == "PatchNet, by score" for row in table.rows)
+        and absent[0][1:6] == ["not available", "77.18", "–", "22.87", "–"]
+    )
     assert "Not available: ResNet, PatchNet, IADG, CDCN: it is not there." in notes(entry, outcomes)
 
 

@@ -16,7 +16,7 @@ import hashlib
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -54,6 +54,8 @@ FORMAT = 1
 REPEATS = 1000
 LIMITS = (1, 5, 10)  # percent; of APCER@BPCER and BPCER@APCER
 IOUS = (40, 50)  # percent
+HALF = 0.5
+"""Where a classifier's likelier class changes. It stands in for the words of a system that has none, and is chosen on nothing."""
 _KNOWN = ("dataset", "presentation_type", "original_label", "subject", "video")  # of a truth, by which rows can be grouped
 
 Rows = Sequence[Prediction]
@@ -191,6 +193,9 @@ def _coarse(rows: Rows, threshold: Threshold | None, draws: _Bootstrap) -> Secti
         if threshold is not None:
             correct = correct_by_score(scores, attack, threshold.value)
             section["by_score"] = {"threshold": threshold.to_dict(), **_errors(correct, rows, draws)}
+        if section["by_answer"] is None:
+            own = replace(draws, rng=draws.rng.spawn(1)[0])  # so that no other interval depends on these draws
+            section["by_half"] = {"threshold": HALF, **_errors(correct_by_score(scores, attack, HALF), rows, own)}
         curve = ScoreCurve(scores, attack, _types(rows))
         section["ranking"] = _ranking(curve, rows, draws)
         section["curve"] = {

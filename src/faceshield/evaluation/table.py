@@ -92,6 +92,8 @@ def percent(estimate: Metrics | None) -> str:
 def _decisions(section: Metrics) -> Iterator[tuple[str, Metrics]]:
     if section.get("by_answer"):
         yield "answer", section["by_answer"]
+    if section.get("by_half"):
+        yield f"score, t = {section['by_half']['threshold']}, chosen on nothing", section["by_half"]
     if section.get("by_score"):
         yield f"score, t = {_threshold(section['by_score']['threshold'])}", section["by_score"]
 

@@ -27,7 +27,7 @@ def estimate(metrics: Mapping[str, Any], metric: Metric, decided: str) -> Mappin
     """A metric's {"value", "n", "ci95"} in one run's `metrics.json`, None where it was not measured."""
     found: Any = metrics["overall"]
     for key in metric.place:
-        name = {"words": "by_answer", "score": "by_score"}[decided] if key == "*" else key
+        name = {"words": "by_answer", "half": "by_half", "score": "by_score"}[decided] if key == "*" else key
         found = (found or {}).get(name)
     return found
 
@@ -78,6 +78,8 @@ def grid(entry: Entry, outcomes: Sequence[Outcome]) -> Grid:
     protocol = None
     for outcome in outcomes:
         row = outcome.row
+        if outcome.reason and row.decided == "score":  # the row above has said so
+            continue
         if row.protocol in CROSS and row.protocol != protocol:
             protocol = row.protocol
             rows.append([CROSS[protocol], *[""] * (len(header))])
@@ -93,11 +95,11 @@ def grid(entry: Entry, outcomes: Sequence[Outcome]) -> Grid:
 def notes(entry: Entry, outcomes: Sequence[Outcome]) -> list[str]:
     """What the table's reader has to know."""
     found = [entry.about] if entry.about else []
-    reasons: dict[str, list[str]] = {}
+    reasons: dict[str, dict[str, str]] = {}
     for outcome in outcomes:
         if outcome.reason:
-            reasons.setdefault(outcome.reason, []).append(outcome.row.label)
-    found += [f"Not available: {', '.join(dict.fromkeys(labels))}: {reason}." for reason, labels in reasons.items()]
+            reasons.setdefault(outcome.reason, {}).setdefault(outcome.row.system, outcome.row.label)
+    found += [f"Not available: {', '.join(labels.values())}: {reason}." for reason, labels in reasons.items()]
     lost: dict[str, float] = {}
     for outcome in outcomes:
         shares = [run["overall"].get(why, {}).get("value") or 0.0 for run in outcome.runs for why in ("unparsed", "error")]
