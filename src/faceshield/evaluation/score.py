@@ -55,7 +55,7 @@ REPEATS = 1000
 LIMITS = (1, 5, 10)  # percent; of APCER@BPCER and BPCER@APCER
 IOUS = (40, 50)  # percent
 HALF = 0.5
-"""Where a classifier's likelier class changes. It stands in for the words of a system that has none, and is chosen on nothing."""
+"""Where a classifier's likelier class changes: its counterpart of other systems' words, a threshold chosen on nothing."""
 _KNOWN = ("dataset", "presentation_type", "original_label", "subject", "video")  # of a truth, by which rows can be grouped
 
 Rows = Sequence[Prediction]
