@@ -13,6 +13,7 @@ import platform
 import subprocess
 import sys
 import tempfile
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -248,7 +249,7 @@ def write_run(
         "git_commit": _git_commit(),
     }
     folder.mkdir(parents=True, exist_ok=True)
-    with _alone_in(folder):  # two stages that end together must not forget each other
+    with _turn_in(folder):  # two stages that end together must not forget each other
         earlier: dict[str, Any] = {}
         if target.exists():
             try:
@@ -264,8 +265,8 @@ def write_run(
 
 
 @contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Keeps other processes and threads out of the same block for the same folder, where there are locks."""
+def _turn_in(folder: Path) -> Iterator[None]:
+    """Waits until no other process or thread is in the same block for the same folder, where there are locks."""
     if sys.platform == "win32":  # which opens no folders
         yield
         return
@@ -277,11 +278,31 @@ def _alone_in(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def lock(stream: IO[Any], path: Path) -> None:
-    """This open file for us alone until it is closed, where there are locks.
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """No other run writes into a folder meanwhile, where there are locks; the folder is made.
 
     Raises:
-        ValueError: another process has it, or has put another in its place since it was opened.
+        ValueError: another process is in the same block for it.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    mark = folder / ".running"
+    with mark.open("a") as stream:
+        lock(stream, mark, what=folder)
+        try:
+            yield
+        finally:
+            mark.unlink(missing_ok=True)
+
+
+def lock(stream: IO[Any], path: Path, what: Path | None = None) -> None:
+    """Reserves this open file for this process until it is closed, where there are locks; forked processes do not inherit it.
+
+    Raises:
+        ValueError: another process has it, or has put another in its place since it was opened; it names `what`, else `path`.
     """
     try:
         _flock(stream.fileno(), wait=False)
@@ -289,8 +310,25 @@ def lock(stream: IO[Any], path: Path) -> None:
             raise BlockingIOError
     except (BlockingIOError, FileNotFoundError):
         raise ValueError(
-            f"{path}: another run is writing it — expected one at a time — wait, or write to another file"
+            f"{what or path}: another run is writing it — expected one at a time — wait, or write to another place"
         ) from None
+    _LOCKED.add(stream)
+
+
+_LOCKED: weakref.WeakSet[IO[Any]] = weakref.WeakSet()
+
+
+def _let_go() -> None:
+    """In a forked process: its copies of locked files would keep the locks after the parent's end."""
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for stream in _LOCKED:
+        if not stream.closed:
+            os.dup2(nothing, stream.fileno())
+    os.close(nothing)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go)
 
 
 def _flock(handle: int, *, wait: bool) -> None:

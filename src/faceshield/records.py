@@ -367,22 +367,19 @@ class JsonlWriter:
     Args:
         path: of the file.
         resume: whether its rows stay.
-        alone: whether nobody else may write it meanwhile, where the system has locks. Not for a process that forks others: they
-            would hold the lock after its end.
 
     Raises:
-        ValueError: with `alone`, where another run is writing the file.
+        ValueError: another run is writing the file, where the system has locks.
         RecordError: with `resume`, lines that are no rows.
     """
 
-    def __init__(self, path: str | Path, *, resume: bool = False, alone: bool = False) -> None:
+    def __init__(self, path: str | Path, *, resume: bool = False) -> None:
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.ids: set[str] = set()
         self._out: IO[str] = self.path.open("a", encoding="utf-8", newline="\n")
         try:
-            if alone:
-                lock(self._out, self.path)
+            lock(self._out, self.path)
             if resume:
                 self._recover()
             else:

@@ -339,7 +339,7 @@ def test_two_runs_do_not_write_one_file(samples: Path, tmp_path: Path) -> None:
     out = tmp_path / "p.jsonl"
     predict(samples, Oracle(), out, tasks=["coarse"], limit=2)
     before = out.read_bytes()
-    with JsonlWriter(out, resume=True, alone=True):
+    with JsonlWriter(out, resume=True):
         for options in ({}, {"retry_errors": True}, {"resume": False}):
             with pytest.raises(ValueError, match="another run is writing it"):
                 predict(samples, Oracle(), out, tasks=["coarse"], **options)

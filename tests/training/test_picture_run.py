@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from torch import nn
 
 from faceshield.model import Checkpoint, load
+from faceshield.provenance import alone_in
 from faceshield.taxonomy import PRESENTATION_TYPES
 from faceshield.training.picture_run import PictureConfig, PictureRun
 from faceshield.training.pictures import load_pictures
@@ -72,6 +74,15 @@ def test_a_run_steps_by_its_schedule_with_new_randomness_and_no_old_gradients(
     assert rates == pytest.approx([1e-2 * cosine_rate(share, 0.4) for share in done]) and max(rates[:2]) < 0.6e-2
     assert len(set(drawn)) == len(rows) == 6 and all(training), "evaluation at 12 and 24 pictures leaves no trace"
     assert run.left == [None, None]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such locks")
+def test_two_runs_do_not_write_into_one_folder(splits_jsonl: Path, toy: Checkpoint, tmp_path: Path) -> None:
+    run = made(splits_jsonl, tmp_path / "out", toy)
+    with alone_in(tmp_path / "out"), pytest.raises(ValueError, match=f"{tmp_path / 'out'}: another run is writing it"):
+        run.run()
+    run.run()
+    assert not list((tmp_path / "out").glob(".run*"))
 
 
 def test_gradients_of_a_run_are_clipped(splits_jsonl: Path, toy: Checkpoint, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from faceshield import FaceShieldPredictor
 from faceshield.cli import app
 from faceshield.model import Checkpoint, base_name, is_adapter, load, read_info, save
 from faceshield.model.checkpoint import INFO_FILE
-from faceshield.provenance import write_run, write_text_atomic
+from faceshield.provenance import alone_in, write_run, write_text_atomic
 from faceshield.records import Dialogue, Sample, image_path, read_jsonl, write_jsonl
 from faceshield.training.collate import ABOUT, apart, collate
 from faceshield.training.dataset import MAX_PACKED, DialogueRows, EpochOrder, SupervisionError, make_row, seed_of
@@ -341,6 +341,14 @@ def test_a_gradient_that_is_not_finite_leaves_the_weights(
     train_stage(config)
     assert all(value.isfinite().all() for value in load(tmp_path / "out").model.state_dict().values())
     assert [row["step"] for row in read_log(tmp_path / "out" / LOG_FILE)] == [1, 2, 3, 4]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such locks")
+def test_two_runs_of_a_stage_do_not_share_a_folder(toy_folder: Path, dialogues_jsonl: Path, tmp_path: Path) -> None:
+    config = stage("pretrain", toy_folder, dialogues_jsonl, tmp_path / "one", max_steps=1)
+    with alone_in(config.out), pytest.raises(ValueError, match="another run is writing it"):
+        train_stage(config)
+    assert not (config.out / LOG_FILE).exists() and train_stage(config) == config.out
 
 
 def test_another_number_of_processes_does_not_go_on(

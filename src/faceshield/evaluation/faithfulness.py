@@ -102,7 +102,7 @@ def delete(
     options = {"hide": hide, "controls": controls, "seed": seed, "predictions": file_sha256(predictions), **own}
     config = {"stage": "faithfulness", "system": system, "options": options}
     check_same_system(out, config)
-    with JsonlWriter(out, resume=True, alone=True) as writer:
+    with JsonlWriter(out, resume=True) as writer:
         write_run(out, config=config, seed=seed, inputs=[predictions])
         for done, row in enumerate(rows):
             if progress is not None:

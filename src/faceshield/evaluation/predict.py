@@ -161,7 +161,7 @@ def predict(
             _take_out(out, lambda row: row.error is not None)
         if renew:
             _take_out(out, strange)
-    with JsonlWriter(out, resume=resume, alone=True) as writer:
+    with JsonlWriter(out, resume=resume) as writer:
         if writer.ids:
             _check_same_samples(out, samples, strange)
         # Written first: a run that is stopped has its record too.

@@ -18,6 +18,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from faceshield.config import Config
+from faceshield.provenance import alone_in
 from faceshield.training.precision import device
 from faceshield.training.schedule import Clock, cosine_rate, progress
 from faceshield.training.state import STATE_FILE, decay_groups, load_state, named_parameters, save_state
@@ -110,7 +111,15 @@ class Run(ABC):
         return values | {"loss": float(total.detach())}
 
     def fit(self) -> None:
-        """Trains to the end, saving on the way."""
+        """Trains to the end, saving on the way.
+
+        Raises:
+            ValueError: another run is writing into the folder.
+        """
+        with alone_in(self.config.out):
+            self._fit()
+
+    def _fit(self) -> None:
         config = self.config
         self.clock = Clock()
         state = config.out / STATE_FILE
