@@ -106,6 +106,20 @@ def test_who_would_wait_longer_than_his_patience_is_refused_at_once() -> None:
     with_batcher(story, patience_s=0.01)
 
 
+def test_a_batch_that_outlasts_everybodys_patience_is_stuck() -> None:
+    async def story(batcher: Batcher, desk: Desk) -> None:
+        assert not batcher.stuck
+        first = batcher.submit("a", [0])
+        await begun(desk)
+        while not batcher.stuck:
+            await asyncio.sleep(0.01)
+        desk.go.set()
+        await asyncio.gather(*first)
+        assert not batcher.stuck
+
+    with_batcher(story, patience_s=0.05)
+
+
 def test_who_stops_waiting_leaves_the_queue() -> None:
     async def story(batcher: Batcher, desk: Desk) -> None:
         first = batcher.submit("a", [0])

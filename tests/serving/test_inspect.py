@@ -114,6 +114,31 @@ def test_a_model_that_computes_no_number_is_not_the_photos_fault(checkpoint: Pat
     assert sent.json()["reports"][0]["status"] == "error"
 
 
+def test_a_model_that_hangs_is_not_ready_until_it_goes_on(checkpoint: Path, face_jpeg: bytes) -> None:
+    shield = FaceShieldPredictor.from_pretrained(checkpoint)
+    many, free = shield.inspect_many, threading.Event()
+
+    def hangs(*args: Any, **kwargs: Any) -> Any:
+        assert free.wait(30)
+        return many(*args, **kwargs)
+
+    with TestClient(create_app(shield)) as client:
+        while client.get("/readyz").status_code != 200:
+            time.sleep(0.05)
+        service = client.app.state.service  # type: ignore[attr-defined]
+        service.batcher._patience_s = 0.2
+        shield.inspect_many = hangs  # type: ignore[method-assign]
+        asked = threading.Thread(target=client.post, args=("/v1/inspect",), kwargs={"files": {"image": face_jpeg}})
+        asked.start()
+        until = time.monotonic() + 30
+        while (said := client.get("/readyz")).status_code == 200 and time.monotonic() < until:
+            time.sleep(0.05)
+        assert said.status_code == 503 and "busy with one batch" in said.json()["status"]
+        free.set()
+        asked.join()
+        assert client.get("/readyz").status_code == 200
+
+
 def test_a_model_that_fails_on_everything_is_not_ready_and_one_that_fails_on_a_photo_is(
     checkpoint: Path, face_jpeg: bytes
 ) -> None:

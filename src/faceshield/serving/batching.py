@@ -71,6 +71,7 @@ class Batcher:
         self._changed = threading.Condition()
         self._closed = False
         self._item_s = 0.0
+        self._since = 0.0
         self._thread: threading.Thread | None = None
 
     # -- from the event loop -------------------------------------------------------------------------------
@@ -88,6 +89,11 @@ class Batcher:
     def waiting(self) -> int:
         """Items in the queue, without those in the model."""
         return len(self._waiting)
+
+    @property
+    def stuck(self) -> bool:
+        """Whether the running batch has taken longer than anybody waits for an answer."""
+        return bool(self._running) and time.monotonic() - self._since > self._patience_s
 
     def check_room(self) -> None:
         """Raises `QueueFull` if not even one item would be taken now."""
@@ -172,7 +178,7 @@ class Batcher:
                 if len(batch) == self._batch_size or left <= 0:
                     taken = set(map(id, batch))
                     self._waiting = deque(job for job in self._waiting if id(job) not in taken)
-                    self._running = batch
+                    self._since, self._running = time.monotonic(), batch
                     return batch
                 self._changed.wait(left)
             return None if self._closed else []

@@ -98,6 +98,8 @@ class Service:
             return "warming up"
         if self._warm.exception() or self._warm.result().status != "ok":
             return "the model failed on its first picture"
+        if self.batcher.stuck:
+            return f"the model has been busy with one batch for longer than {self.settings.timeout_s:g} s"
         if self.failing:
             self._try_again()
             return "the model fails on every picture"
