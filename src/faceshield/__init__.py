@@ -1,6 +1,6 @@
-"""FaceShield: says of a face picture whether it is bona fide or a presentation attack, of which type, why and where.
+"""FaceShield: decides whether a face picture is bona fide or a presentation attack, of which type, why and where.
 
-An open implementation of FaceShield (arXiv 2505.09415). One line of use:
+An open implementation of FaceShield (arXiv 2505.09415). In one line:
 `FaceShieldPredictor.from_pretrained("tiny").inspect("photo.jpg")`.
 """
 
@@ -17,7 +17,7 @@ __all__ = ["FaceShieldPredictor", "InspectionReport", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
-    # The predictor brings torch and transformers; `import faceshield` must stay light.
+    # The predictor imports torch and transformers; `import faceshield` must stay light.
     if name == "FaceShieldPredictor":
         from faceshield.predictor import FaceShieldPredictor
 

@@ -1,4 +1,4 @@
-"""`python -m faceshield` is `faceshield`."""
+"""Makes `python -m faceshield` the same as `faceshield`."""
 
 from __future__ import annotations
 

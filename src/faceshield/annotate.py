@@ -1,7 +1,7 @@
 """Draw a report onto its picture: the judged face, the attack's boxes, and the verdict in a strip below.
 
-One line of use: `annotate(picture.rgb, report).save("inspected.png")`. Text comes from the verdict and the
-type only, never from a file name or the model's free words, so nobody can write into the picture.
+In one line: `annotate(picture.rgb, report).save("inspected.png")`. Only the verdict, its scores and the type are written,
+never a file name or the model's free text, so no outside text can end up in the picture.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from faceshield.inspection import Box, InspectionReport
 COLOURS = {"attack": "#c5352b", "bona fide": "#2b7a4b"}
 NEUTRAL = "#5b6470"
 
-_SHOWN_SIDE = 720  # of the finished picture's longer side: small crops are enlarged so that their labels can be read
+_SHOWN_SIDE = 720  # pixels, longer side of the drawn picture: small crops are enlarged so that labels are legible
 _MOST_ENLARGED = 4.0
 _LEAST_WIDTH = 360
 _STRIP = 64
 
 
 def annotate(rgb: NDArray[np.uint8], report: InspectionReport) -> Image.Image:
-    """The annotated picture.
+    """Draws the report onto its picture.
 
     Args:
-        rgb: (H, W, 3) uint8 RGB, the upright picture that `report` is about.
+        rgb: (H, W, 3) uint8 RGB, the upright picture that `report` describes.
 
     Returns:
-        An RGB image of about 720 pixels, the verdict in a strip below the picture.
+        An RGB image: the picture, its longer side 720 pixels (enlarged at most four times), above a strip with the verdict.
     """
     height, width = rgb.shape[:2]
     scale = min(_SHOWN_SIDE / max(height, width), _MOST_ENLARGED)

@@ -1,6 +1,6 @@
-"""Configs: one frozen pydantic class a stage, read from YAML plus `key=value` overrides, every fault reported at once.
+"""Configs: one frozen pydantic class per stage, read from YAML plus `key=value` overrides, all errors reported at once.
 
-A YAML file holds only what differs from the defaults.
+A YAML file need only hold what differs from the defaults.
 Use: `class TowersConfig(Config): batch_size: int = 32` and `TowersConfig.load("tiny-towers.yaml", ["batch_size=16"])`.
 """
 
@@ -23,11 +23,11 @@ def _listed(value: Any) -> Any:
 
 
 Paths = Annotated[list[Path], BeforeValidator(_listed)]
-"""Files; one alone may stand without brackets."""
+"""A list of files; a single one may be given without brackets."""
 
 
 class ConfigError(ValueError):
-    """A config that cannot be used; the message lists every fault with file:line or the override it came from."""
+    """An invalid config; the message lists every fault with its file:line or the override it came from."""
 
     def __init__(self, faults: Sequence[str]) -> None:
         self.faults = tuple(faults)
@@ -35,14 +35,14 @@ class ConfigError(ValueError):
 
 
 class Config(BaseModel):
-    """Base of all configs: immutable; unknown keys and numbers that are not finite are refused."""
+    """Base of all configs: immutable; unknown keys and non-finite numbers are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
     _origin: dict[str, str] = PrivateAttr(default_factory=dict)
 
     def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and self.__dict__ == other.__dict__  # wherever the values came from
+        return type(self) is type(other) and self.__dict__ == other.__dict__  # regardless of where the values came from
 
     def where(self, name: str) -> str:
         """Where a value came from: "file:line", the override, "given" (in Python), or "default"."""
@@ -50,14 +50,14 @@ class Config(BaseModel):
 
     @classmethod
     def load(cls, path: str | Path | None = None, overrides: Sequence[str] = ()) -> Self:
-        """Reads a YAML file (None: the defaults alone), applies overrides, validates.
+        """Reads a YAML file (None: defaults only), applies the overrides and validates.
 
         Args:
             path: the file; an empty file means the defaults.
-            overrides: "a.b=c"; the value is read as YAML, later ones win.
+            overrides: "a.b=c"; the value is read as YAML, later overrides win.
 
         Raises:
-            ConfigError: once, with all faults; an unknown key names its near match.
+            ConfigError: once, with all faults; for an unknown key it suggests the nearest known one.
             FileNotFoundError: no such file.
         """
         faults: list[str] = []
@@ -82,10 +82,10 @@ class Config(BaseModel):
 
     @classmethod
     def of(cls, **values: Any) -> Self:
-        """The config of these values, as a command's options give them.
+        """Builds a config from keyword values, such as a command's options.
 
         Raises:
-            ConfigError: once, with all faults, as `load` has it.
+            ConfigError: once, with all faults, as in `load`.
         """
         try:
             return cls.model_validate(values)
@@ -94,10 +94,10 @@ class Config(BaseModel):
 
 
 def read_yaml(path: str | Path, loader: Any = yaml.SafeLoader) -> dict[str, Any]:
-    """The keys and values of a YAML file; none of an empty one.
+    """The keys and values of a YAML file; an empty file gives an empty dict.
 
     Raises:
-        ConfigError: not YAML, or no `key: value` lines.
+        ConfigError: not UTF-8, not YAML, or no `key: value` lines at the top level.
         FileNotFoundError: no such file.
     """
     try:
@@ -117,10 +117,10 @@ def read_yaml(path: str | Path, loader: Any = yaml.SafeLoader) -> dict[str, Any]
 
 
 def read_override(override: str) -> tuple[str, Any]:
-    """The key ("a.b") and the value of "a.b=c"; the value is read as YAML.
+    """Splits "a.b=c" into the key "a.b" and its value, which is read as YAML.
 
     Raises:
-        ConfigError: no such pair, or its value is not YAML.
+        ConfigError: not a key=value pair, or the value is not YAML.
     """
     key, equals, text = override.partition("=")
     key = key.strip()
@@ -199,7 +199,7 @@ def _model_at(model: type[BaseModel], location: Sequence[str | int]) -> type[Bas
 
 
 def near(name: str, known: Iterable[str], otherwise: str = "use one of them") -> str:
-    """What to do about an unknown name, for the end of a message: the one that was perhaps meant, or `otherwise`."""
+    """The last part of an error message about an unknown name: the closest known name, or `otherwise` if none is close."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f"did you mean {close[0]!r}?" if close else otherwise
 
@@ -213,7 +213,7 @@ def _all_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 
 def _near(model: type[BaseModel], location: KeyPath) -> str:
-    """What to do about an unknown key: the near match among its siblings, else the same key elsewhere, else the list."""
+    """The hint for an unknown key: the closest sibling, else the same key elsewhere in the model, else all siblings."""
     parent = _model_at(model, location[:-1])
     siblings = list(parent.model_fields) if parent is not None else []
     key = str(location[-1])

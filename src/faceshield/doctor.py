@@ -1,4 +1,4 @@
-"""Pre-flight checks: what is installed, whether a model loads, fits and answers, whether data can be trained on.
+"""Pre-flight checks: what is installed, whether a model loads, fits into memory and answers, whether data can be trained on.
 
 Use: `for result in examine("tiny", ["dialogues.jsonl"]): print(result.line())`. `faceshield doctor` prints it.
 """
@@ -15,20 +15,21 @@ from typing import Any, Literal
 
 State = Literal["ok", "warning", "failed", "skipped"]
 
-_OPENED = 8  # pictures of a data file that are opened; all are looked for
-_ENCODED = 16  # dialogues of a data file that are turned into tokens
+_OPENED = 8  # about how many pictures of a data file are opened; all are checked to exist
+_ENCODED = 16  # about how many dialogues of a data file are tokenised
 
 
 @dataclass(frozen=True)
 class Result:
-    """One check.
+    """The result of one check.
 
     Attributes:
         number: from 1, in the order of the checks.
-        name: what was looked at.
-        state: "failed" ends in exit code 2, "warning" does not; "skipped" needs a check that failed.
+        name: what was checked.
+        state: "failed" makes the command exit with code 2, "warning" does not; "skipped": an earlier check that this one needs
+            failed or was skipped.
         found: what was found.
-        remedy: the line to type, or the thing to do; "" if there is nothing to mend.
+        remedy: the command to type or the action to take; "" if there is nothing to fix.
     """
 
     number: int
@@ -38,13 +39,13 @@ class Result:
     remedy: str = ""
 
     def line(self) -> str:
-        """The check for people, in one or two lines."""
+        """The result in one or two human-readable lines."""
         mark = {"ok": "ok", "warning": "WARN", "failed": "FAIL", "skipped": "-"}[self.state]
         return f"{self.number:2} {mark:4} {self.name:9} {self.found}" + (f"\n{'':18}→ {self.remedy}" if self.remedy else "")
 
 
 class Trouble(Exception):
-    """What a check found wrong, and what to do about it."""
+    """A problem that a check found, and its remedy."""
 
     def __init__(self, found: str, remedy: str, state: State = "failed") -> None:
         self.found, self.remedy, self.state = found, remedy, state
@@ -53,12 +54,12 @@ class Trouble(Exception):
 
 @dataclass
 class Case:
-    """What the checks share.
+    """State shared by the checks.
 
     Attributes:
-        model: as the user names it.
-        memory: bytes that are free for a model; None = ask the machine.
-        folder, shield, parameters: what earlier checks have found: its folder, the loaded model, how many numbers it has.
+        model: as the user gave it.
+        memory: bytes available to a model; None: ask the machine.
+        folder, shield, parameters: found by earlier checks: the model's folder, the loaded predictor, the parameter count.
     """
 
     model: str
@@ -73,8 +74,8 @@ def examine(model: str = "tiny", data: Sequence[str | Path] = (), *, memory: int
 
     Args:
         model: "tiny", a checkpoint folder, or a hub id.
-        data: samples or dialogues files to look at too.
-        memory: bytes to take for free, in the place of what the machine says.
+        data: samples or dialogues files to check too.
+        memory: bytes to treat as free, instead of asking the machine.
     """
     case = Case(model, memory)
     checks: list[tuple[str, tuple[str, ...], Callable[[], str]]] = [
@@ -188,7 +189,7 @@ def _files(case: Case) -> str:
 
 
 def free_memory() -> int | None:
-    """Bytes that a model could take: of the first GPU if there is one, else of the machine; None if it does not say."""
+    """Bytes available to a model: on the first GPU if there is one, else in main memory; None if the system does not say."""
     import torch
 
     if torch.cuda.is_available():
@@ -210,7 +211,7 @@ def _memory(case: Case) -> str:
     size = working_dtype(case.parameters).itemsize
     weights = size * case.parameters
     width = text.hidden_size // text.num_attention_heads * (text.num_key_value_heads or text.num_attention_heads)
-    # Keys and values of a picture's beginning, and of two answers that go on from it.
+    # Key/value caches: one for the prefix with the picture, and two for answers that continue it.
     reading = 3 * 2 * size * text.num_hidden_layers * width * min(text.max_position_embeddings, 2048)
     needed, there = weights + reading, case.memory if case.memory is not None else free_memory()
     if there is None:
@@ -228,7 +229,7 @@ def _weights(case: Case) -> str:
 
     start = time.perf_counter()
     try:
-        # Without a threshold of its own a model can still be looked at; check `files` has said so.
+        # A model without a stored threshold can still be checked; `files` has already warned about it.
         assert case.folder is not None
         given = 0.5 if read_info(case.folder).threshold is None else None
         case.shield = FaceShieldPredictor.from_pretrained(case.model, threshold=given)
@@ -295,7 +296,7 @@ def _data(case: Case, file: Path) -> str:
 
 
 def _pictures(file: Path, sizes: Mapping[Path, Sequence[int] | None]) -> None:
-    """Whether the pictures are there, and some of them can be read and are as large as their rows say."""
+    """Checks that all pictures exist, and that a sample of them can be read and has the size stated in its row."""
     from faceshield.images import ImageError, open_picture
 
     paths = list(sizes)
@@ -318,7 +319,7 @@ def _pictures(file: Path, sizes: Mapping[Path, Sequence[int] | None]) -> None:
 
 
 def _supervision(case: Case, file: Path, rows: Sequence[Any]) -> str:
-    """A batch as training would see it: a row without a token to learn is the silent fault of such files."""
+    """Tokenises some dialogues as training would: a row without a token to learn would otherwise go unnoticed."""
     processor, room = case.shield.processor, case.shield.model.config.text_config.max_position_embeddings
     learnt = total = too_long = 0
     chosen = rows[:: max(1, len(rows) // _ENCODED)]

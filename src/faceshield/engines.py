@@ -1,6 +1,6 @@
-"""Who does the work on many items: the threads of this process, or the workers of a Ray cluster; results in the items' order.
+"""Engines that run a function on many items, in threads of this process or on a Ray cluster; results keep the items' order.
 
-What is done with an item is one function in both cases, so the output is the same whoever runs it.
+Both engines call the same function on each item, so the output does not depend on the engine.
 Use: `with start_engine("ray", workers=2) as engine: for result in engine(work, items): …`.
 """
 
@@ -25,10 +25,10 @@ Result = TypeVar("Result")
 ENGINES = ("local", "ray")
 
 _WINDOW = 64  # results of later items kept per thread while an earlier one is slow
-_ITEMS = 8  # of one share, for each thread: what is done again where a worker dies
-_SHARES = 8  # that each worker gets at least, so that a slow one holds nobody up for long
-_AHEAD = 2  # shares an actor has at once, so that it need not wait for the driver
-_DEATHS = 3  # workers that may die of one task before the run stops
+_ITEMS = 8  # items per thread in a share, the unit of work that is redone if a worker dies
+_SHARES = 8  # shares per worker at least, so that a slow one does not hold up the others for long
+_AHEAD = 2  # shares queued at an actor, so that it need not wait for the driver
+_DEATHS = 3  # times that a share is retried after its worker died, before the run stops
 
 
 class Engine(Protocol):
@@ -36,22 +36,22 @@ class Engine(Protocol):
 
     @property
     def processes(self) -> int:
-        """Number of parallel workers; each may use that fraction of anything scarce."""
+        """Number of parallel workers; each may use 1/`processes` of a scarce resource."""
 
     def __call__(self, work: Callable[[Item], Result], items: Sequence[Item], threads: int = 1) -> Iterator[Result]:
         """
         Args:
-            work: pure; called from `threads` threads of each process. What it raises ends the run, after the results of the
-                items before.
+            work: a pure function, called from `threads` threads of each process. An exception that it raises ends the run,
+                after the results of all earlier items.
         """
 
     def at_most(self, processes: int) -> Engine:
-        """The same engine with no more than so many processes."""
+        """The same engine with at most this many processes."""
 
 
 @dataclass(frozen=True)
 class LocalEngine:
-    """This process alone."""
+    """Runs everything in this process."""
 
     processes: int = 1
 
@@ -80,20 +80,21 @@ LOCAL = LocalEngine()
 
 @contextlib.contextmanager
 def start_engine(name: str = "local", *, workers: int | None = None, gpus: float = 0.0) -> Iterator[Engine]:
-    """The engine of a name, while the context lasts.
+    """Provides the engine called `name` while the context lasts.
 
-    "ray" joins the cluster that RAY_ADDRESS names or that this process is in already; else one is started on this machine and
-    ended with the context. The package must be installed on every machine of a cluster, and pictures lie there under the
-    same paths.
+    "ray" joins the cluster that this process is already connected to or that RAY_ADDRESS names; otherwise it starts one on this
+    machine and stops it when the context ends. Every machine of a cluster needs this package, and the pictures under the same
+    paths.
 
     Args:
-        name: of `ENGINES`.
-        workers: of Ray: processes at once; None: one a core, or as many as `gpus` allows.
-        gpus: of Ray: that each worker has for itself; parts such as .25 share one.
+        name: one of `ENGINES`.
+        workers: Ray only: number of parallel processes; None: one per core, or as many as `gpus` allows.
+        gpus: Ray only: GPUs reserved for each worker; with a fraction such as .25, several workers share one.
 
     Raises:
-        ValueError: an unknown name, Ray's settings without Ray, Ray not installed, or no such GPU.
-        ConnectionError: no cluster answers at RAY_ADDRESS.
+        ValueError: an unknown name, Ray settings with another engine, or more GPUs per worker than there are.
+        ImportError: Ray is not installed.
+        ConnectionError: no cluster answers at RAY_ADDRESS, or none starts here.
     """
     if name not in ENGINES:
         raise ValueError(f"engine {name!r} — expected one of {', '.join(ENGINES)} — use one of them")
@@ -112,20 +113,20 @@ def start_engine(name: str = "local", *, workers: int | None = None, gpus: float
 
 @contextlib.contextmanager
 def join_ray(*, cores: int | None = None, gpus: float = 0.0, variables: Mapping[str, str] | None = None) -> Iterator[None]:
-    """A cluster of Ray while the context lasts: the one that this process is in, or of RAY_ADDRESS, or one of its own.
+    """Connects to a Ray cluster while the context lasts: the current one, that of RAY_ADDRESS, or a new one on this machine.
 
     Args:
-        cores: of a cluster of its own; None: this machine's.
-        gpus: that one worker will want.
-        variables: of the environment of all its workers.
+        cores: of a new cluster; None: all of this machine's.
+        gpus: number that each worker will need.
+        variables: environment variables for all workers.
 
     Raises:
         ImportError: Ray is not installed.
-        ValueError: there is no such GPU.
+        ValueError: a worker needs more GPUs than the cluster has.
         ConnectionError: no cluster answers at RAY_ADDRESS, or none starts here.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
-    # Ray makes its workers 15 nicer than the command: beside other work they would stand still, and look like a hang.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # send no usage statistics
+    # Ray adds 15 to its workers' niceness: next to other work they would stall and seem to hang.
     os.environ.setdefault("RAY_worker_niceness", "0")
     if importlib.util.find_spec("ray") is None:
         raise missing("the engine 'ray'", "ray")
@@ -135,12 +136,12 @@ def join_ray(*, cores: int | None = None, gpus: float = 0.0, variables: Mapping[
     if not joined:
         local = {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": cores, "include_dashboard": False}
         given = {"runtime_env": {"env_vars": dict(variables)}} if variables else {}
-        # Workers print nothing here: their tracebacks come back as errors, and libraries' words would tear the progress bar.
+        # Workers' output is not shown: their tracebacks come back as errors, and other messages would break the progress bar.
         try:
             ray.init(log_to_driver=False, logging_level=logging.ERROR, **local, **given)
         except (OSError, ValueError):
             raise
-        except Exception as error:  # Ray has no kind of error for it
+        except Exception as error:  # Ray has no specific error type for this
             raise ConnectionError(
                 f"Ray does not start: {error} — expected it to within half a minute — try again when the machine is less busy"
             ) from error
@@ -156,9 +157,9 @@ def join_ray(*, cores: int | None = None, gpus: float = 0.0, variables: Mapping[
 
 @dataclass(frozen=True)
 class RayEngine:
-    """Actors of Ray: each gets `work` once and keeps what it holds, such as a model, for all its items.
+    """Runs the items on Ray actors: each receives `work` once and keeps what it holds, such as a model, for all its items.
 
-    An actor that dies is started again and its items are done again, up to three times.
+    An actor that dies is restarted and its items are redone, up to three times.
     """
 
     processes: int
@@ -172,7 +173,7 @@ class RayEngine:
         workers = ray.remote(_Worker).options(
             num_cpus=0 if self.gpus else 1, num_gpus=self.gpus, max_restarts=-1, max_task_retries=_DEATHS
         )
-        sent = [ray.put(ray.cloudpickle.dumps(work))]  # in a list, which Ray does not open: a fault in that would be its own
+        sent = [ray.put(ray.cloudpickle.dumps(work))]  # in a list, or Ray would unpack it and raise errors of its own
         free = [workers.remote() for _ in range(min(self.processes, len(starts)))] * _AHEAD
         doing: dict[Any, tuple[int, Any]] = {}
         done: dict[int, list[Any]] = {}
@@ -209,13 +210,13 @@ def _lost(error: Exception) -> ConnectionError:
 
 @dataclass(frozen=True)
 class _Raised:
-    """What `work` raised, as a value: Ray would wrap it in an error of its own."""
+    """An exception of `work`, returned as a value: if raised, Ray would wrap it in an error of its own."""
 
     error: Exception
 
 
 class _Worker:
-    """An actor: takes shares of items, gives back their results."""
+    """An actor: takes shares of items and returns their results."""
 
     def __init__(self) -> None:
         self.work: Callable[[Any], Any] | None = None
@@ -234,7 +235,7 @@ class _Worker:
 
 
 def _portable(error: Exception) -> Exception:
-    """The error, or its words where it is of a kind that cannot travel."""
+    """The error itself, or a `RuntimeError` with its text if it cannot be pickled."""
     import ray
 
     try:

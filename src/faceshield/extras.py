@@ -1,4 +1,4 @@
-"""Packages that not everybody needs: what is said where one is missing.
+"""Optional packages: the error raised when one is missing.
 
 Use: `raise missing("the engine 'ray'", "ray")`.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 
 def missing(what: str, extra: str) -> ImportError:
-    """The error of something that needs an extra of this package ("ray", "serve,ui"), with the line to type."""
+    """The error for `what`, which needs an extra of this package ("ray", "serve,ui"); it names the command to install it."""
     return ImportError(
         f'{what}: packages are not installed — expected those of the extra {extra} — pip install "faceshield[{extra}]"'
     )

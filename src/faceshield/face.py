@@ -1,14 +1,13 @@
 """Find faces: scikit-image's bundled cascade, and a template of our own for faces whose eyes are hidden.
 
-One line of use: `faces = BuiltInDetector().detect(rgb)`, then `crop_box(faces[0].box, size_wh)`.
+Use: `faces = BuiltInDetector().detect(rgb)`, then `crop_box(faces[0].box, size_wh)`.
 
-The cascade (scikit-image's own trained LBP cascade for frontal faces, inside its wheel: nothing is
-downloaded) fires on dozens of neighbouring windows of a real face and on one or two of a wall, so the number
-of windows that agree is the score. The picture and its mirror image are searched on a small working copy,
-which makes the cost independent of the photo's size, and for large faces first, which is a fifth of the work:
-most windows are small. But the cascade looks for eyes, and attacks hide eyes: where it finds nothing, one
-linear template over oriented gradients, trained on simulated attacks by `runs/face_template.py`, looks for a
-head. Anything with the `FaceDetector` shape may take their place.
+The cascade (scikit-image's trained LBP cascade for frontal faces, shipped in its wheel, so nothing is downloaded) fires on
+dozens of neighbouring windows around a real face but on only one or two on a wall, so the number of agreeing windows is the
+score. The picture and its mirror image are searched on a small working copy, so that the cost does not depend on the photo's
+size, and for large faces first, which takes a fifth of the work because most windows are small. But the cascade relies on
+eyes, and attacks hide eyes: where it finds nothing, a linear template over oriented gradients, trained on simulated attacks by
+`runs/face_template.py`, looks for a head. Any object that implements `FaceDetector` can replace them.
 """
 
 from __future__ import annotations
@@ -27,51 +26,51 @@ from safetensors.numpy import load_file
 from faceshield.inspection import Box
 
 CROP_MARGIN = 0.75
-"""Added on every side of the face, as a share of its longer side: hair, chin, and the edge of a paper or a screen if there is
-one. Chosen on simulated development pictures, as the next one (docs/tiny.md)."""
+"""Margin added on every side of the face, as a share of its longer side: it shows hair, chin, and the edge of a paper or screen
+if there is one. Like `SURROUNDINGS_MARGIN`, chosen on simulated development pictures (docs/tiny.md)."""
 
 SURROUNDINGS_MARGIN = 2.0
-"""Likewise of the second look at a face, which sees more of what is around it and less of its skin."""
+"""The same for the second look at a face, which shows more of its surroundings and less of its skin."""
 
-# Limits of the working copy's sides; the second is larger because wide pictures hold several people.
+# Limits of the working copy's shorter and longer side; the second is generous because wide pictures show several people.
 _WORKING_SHORT, _WORKING_LONG = 256, 400
 _FINER = 2.0  # a second, finer search for small faces, only if the first finds nothing
 _MIN_WINDOW = 24  # the side of the window the cascade was trained on
-_PADDING = 0.1  # of the shorter side: a face that fills the picture lacks the surround the cascade expects
+_PADDING = 0.1  # of the shorter side: a face that fills the picture lacks the border the cascade expects
 _SCALE_STEP = 1.15
 _SAME_FACE_IOU = 0.4
 _LARGE_FACE = 0.25  # of the picture's shorter side
-_LARGE_WINDOW = 0.18  # likewise: the smallest of the windows that agree on such a face
-_VOTES_AT_ONCE = 9  # of a large face, to be content with those that have them
-_VOTES_LARGE = 6
-_VOTES_SMALL = 12  # texture fires on small windows far more often than on large ones
-_VOTES_SHARE = 0.25  # of the best face's votes
+_LARGE_WINDOW = 0.18  # likewise: the smallest window searched for such faces
+_VOTES_AT_ONCE = 9  # of a large face in the search for large faces, to make the full search unnecessary
+_VOTES_LARGE = 6  # of a large face in the full search
+_VOTES_SMALL = 12  # small windows fire on texture far more often than large ones
+_VOTES_SHARE = 0.25  # of the best face's votes: faces with fewer are dropped
 
 TEMPLATE_FILE = Path(__file__).resolve().parent / "assets" / "face-template.safetensors"
 TEMPLATE_CELLS = 12  # the template's side
 CELL = 6  # pixels
 ORIENTATIONS = 9
-TEMPLATE_FACE = 45.0  # pixels: the face inside the template of 72, which sees hair and shoulders too
+TEMPLATE_FACE = 45.0  # pixels: the face inside the template of 72, which also covers hair and shoulders
 _TEMPLATE_STEP = 1.12
 _TEMPLATE_PADDING = 0.35  # of the face
-_TEMPLATE_SMALLEST, _TEMPLATE_LARGEST = 0.2, 1.1  # a face's side as a share of the longer, the shorter side
+_TEMPLATE_SMALLEST, _TEMPLATE_LARGEST = 0.2, 1.1  # a face's side, as a share of the picture's longer and shorter side
 
 
 @dataclass(frozen=True)
 class Face:
-    """A face that was found: its box in pixels of the searched picture, and a score (more is surer; detector's own unit)."""
+    """A detected face: its box in pixels of the searched picture, and a score (higher is surer; the detector's own unit)."""
 
     box: Box
     score: float
 
     @property
     def area(self) -> float:
-        """Pixels squared."""
+        """Area of the box, in square pixels."""
         return (self.box[2] - self.box[0]) * (self.box[3] - self.box[1])
 
 
 class FaceDetector(Protocol):
-    """What the predictor needs of a face detector; pass your own (YuNet, MediaPipe, …) as `detector=`."""
+    """The interface of a face detector; pass your own (YuNet, MediaPipe, …) to the predictor as `detector=`."""
 
     def detect(self, rgb: NDArray[np.uint8]) -> list[Face]:
         """Faces in an (H, W, 3) uint8 RGB picture, the largest first; an empty list if there is none."""
@@ -79,7 +78,7 @@ class FaceDetector(Protocol):
 
 
 class CascadeDetector:
-    """scikit-image's frontal-face cascade; deterministic, CPU only, about 0.05 s a photo, 0.2 where no large face is found."""
+    """scikit-image's frontal-face cascade; deterministic, CPU only, about 0.05 s per photo, 0.2 s if no large face is found."""
 
     def __init__(self) -> None:
         from skimage.data import lbp_frontal_face_cascade_filename
@@ -88,16 +87,16 @@ class CascadeDetector:
         self._cascade = Cascade(lbp_frontal_face_cascade_filename())
 
     def detect(self, rgb: NDArray[np.uint8]) -> list[Face]:
-        """Faces in an (H, W, 3) uint8 RGB picture, the largest first, small ones only where none is large; boxes inside it."""
+        """Faces in an (H, W, 3) uint8 RGB picture, largest first; small ones only if none is large; boxes lie inside it."""
         return self.detect_large(rgb) or self.detect_small(rgb)
 
     def detect_large(self, rgb: NDArray[np.uint8]) -> list[Face]:
-        """Sure faces of a quarter of the picture's shorter side and more; all from about a tenth on where there is none."""
+        """Confident faces of at least a quarter of the picture's shorter side; if there are none, all from about a tenth."""
         scale = _working_scale(rgb)
         return self._search(rgb, scale, only_large=True) or self._search(rgb, scale)
 
     def detect_small(self, rgb: NDArray[np.uint8]) -> list[Face]:
-        """The search on a working copy twice as fine, four times the work; none where there are no more pixels."""
+        """Searches a working copy twice as fine, at four times the cost; an empty list if the picture has too few pixels."""
         scale = _working_scale(rgb) * _FINER
         return self._search(rgb, scale) if scale <= 1 else []
 
@@ -126,7 +125,7 @@ class CascadeDetector:
         return sorted(sure, key=lambda face: (-face.area, face.box))
 
     def _windows(self, rgb: NDArray[np.uint8], shortest: int) -> NDArray[np.float64]:
-        """Every window from that side on that passes the cascade, unmerged: (N, 3) of x, y, side, in a fixed order."""
+        """All windows of side `shortest` or more that pass the cascade, unmerged: (N, 3) of x, y, side, in a fixed order."""
         largest = min(rgb.shape[:2])
         if largest < shortest:
             return np.zeros((0, 3))
@@ -137,21 +136,21 @@ class CascadeDetector:
             min_size=(shortest, shortest),
             max_size=(largest, largest),
             min_neighbor_number=1,
-            intersection_score_threshold=2.0,  # out of reach: the cascade's own merging would hide the votes
+            intersection_score_threshold=2.0,  # unreachable: the cascade's own merging would hide the votes
         )
         rows = sorted((d["c"], d["r"], d["width"]) for d in found)
         return np.asarray(rows, dtype=np.float64).reshape(-1, 3)
 
 
 class TemplateDetector:
-    """One linear template over oriented gradients (Dalal and Triggs' descriptor); about 0.02 s a photo.
+    """One linear template over oriented gradients (Dalal and Triggs' descriptor); about 0.02 s per photo.
 
-    Knows a head by its outline, so it finds faces with covered eyes, masks and heads; only faces from a fifth
-    of the picture on. Its score is the signed distance from its decision surface.
+    It recognises a head by its outline, so it finds faces with covered eyes, masks and mannequin heads, but only faces of at
+    least a fifth of the picture's longer side. Its score is the value of the linear decision function.
 
     Args:
-        file: weights as `runs/face_template.py` writes them: "weights" (12, 12, 9), "bias", "least" (the
-            score that a face must have).
+        file: weights as `runs/face_template.py` writes them: "weights" (12, 12, 9), "bias", "least" (the minimum score of a
+            face).
 
     Raises:
         FileNotFoundError: no such file.
@@ -176,7 +175,7 @@ class TemplateDetector:
         return sorted(faces, key=lambda face: (-face.area, face.box))
 
     def candidates(self, rgb: NDArray[np.uint8]) -> list[tuple[float, float, float, float]]:
-        """The best window of each size, (x, y, side, score); more of a size where they are faces by their score."""
+        """For each size, all windows whose score makes them faces, or else the best one, as (x, y, side, score)."""
         found = []
         for cells, scale, margin in gradient_pyramid(rgb):
             scores = self.scores(cells)
@@ -187,7 +186,7 @@ class TemplateDetector:
         return found
 
     def scores(self, cells: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Score of the template at every place of a map of cells (h, w, 9): (h - 11, w - 11)."""
+        """Score of the template at every position of a cell map (h, w, 9): (h - 11, w - 11)."""
         size = TEMPLATE_CELLS
         height, width = cells.shape[0] - size + 1, cells.shape[1] - size + 1
         products = cells @ self._weights.reshape(size * size, ORIENTATIONS).T
@@ -199,13 +198,13 @@ class TemplateDetector:
 
 
 class BuiltInDetector:
-    """What the predictor uses by default: the cascade, then the template, then the cascade on a finer copy.
+    """The predictor's default detector: the cascade, then the template, then the cascade on a finer copy.
 
-    Nothing is loaded before the first picture, nor copied or pickled with it.
+    Its parts load when first used, and are left out of copies and pickles.
     """
 
     def __getstate__(self) -> dict[str, Any]:
-        loaded = ("_cascade", "_template")  # which no pickle takes
+        loaded = ("_cascade", "_template")  # cannot be pickled
         return {name: value for name, value in vars(self).items() if name not in loaded}
 
     @cached_property
@@ -217,14 +216,14 @@ class BuiltInDetector:
         return TemplateDetector()
 
     def detect(self, rgb: NDArray[np.uint8]) -> list[Face]:
-        """Faces in an (H, W, 3) uint8 RGB picture, the largest first, small ones only where none is large; boxes inside it."""
+        """Faces in an (H, W, 3) uint8 RGB picture, largest first; small ones only if none is large; boxes lie inside it."""
         return self._cascade.detect_large(rgb) or self._template.detect(rgb) or self._cascade.detect_small(rgb)
 
 
 def crop_box(face: Box, size_wh: tuple[int, int], margin: float = CROP_MARGIN) -> tuple[int, int, int, int]:
     """The square to judge: the face with `margin` times its longer side added on every side, in whole pixels.
 
-    A square that would leave the picture is pushed back inside, and shrunk only if the picture is smaller than it.
+    A square that would extend beyond the picture is shifted back inside, and shrunk only if the picture is smaller.
     """
     width, height = size_wh
     wanted = max(face[2] - face[0], face[3] - face[1]) * (1 + 2 * margin)
@@ -235,9 +234,9 @@ def crop_box(face: Box, size_wh: tuple[int, int], margin: float = CROP_MARGIN) -
 
 
 def surroundings_box(face: Box, size_wh: tuple[int, int]) -> tuple[int, int, int, int]:
-    """The face with `SURROUNDINGS_MARGIN` times its longer side added on every side, as far as the picture goes.
+    """The face with `SURROUNDINGS_MARGIN` times its longer side added on every side, clipped to the picture.
 
-    In whole pixels, and never less than `crop_box`.
+    In whole pixels; it always contains `crop_box`.
     """
     reach = max(face[2] - face[0], face[3] - face[1]) * (0.5 + SURROUNDINGS_MARGIN)
     x, y = (face[0] + face[2]) / 2, (face[1] + face[3]) / 2
@@ -269,7 +268,7 @@ def gradient_pyramid(rgb: NDArray[np.uint8], step: float = _TEMPLATE_STEP) -> It
 def gradient_cells(grey: NDArray[np.float32]) -> NDArray[np.float32]:
     """Oriented gradients of an (H, W) grey picture, 0..255, in cells of 6 pixels: (H // 6, W // 6, 9), 0..0.6.
 
-    Each cell's histogram is divided by the energy of its 3 x 3 neighbourhood, so that light matters little.
+    Each cell's histogram is normalised by the energy of its 3 x 3 neighbourhood, so that lighting matters little.
     """
     root = np.sqrt(grey)
     down, right = np.zeros_like(root), np.zeros_like(root)
@@ -295,7 +294,7 @@ def gradient_cells(grey: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def template_window(row: int, column: int, scale: float, margin: int) -> tuple[float, float, float]:
-    """The face (x, y, side) in pixels of the picture of a template that lies at a cell of `gradient_pyramid`'s map."""
+    """The face (x, y, side), in picture pixels, of a template at cell (`row`, `column`) of a map from `gradient_pyramid`."""
     inset = (TEMPLATE_CELLS * CELL - TEMPLATE_FACE) / 2
     x, y = (column * CELL + inset - margin) / scale, (row * CELL + inset - margin) / scale
     return x, y, TEMPLATE_FACE / scale

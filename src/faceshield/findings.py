@@ -1,6 +1,6 @@
-"""What the model found in one face, and what of it goes into the report: its boxes, and where its words and its score disagree.
+"""What the model found in one face, and its boxes and notes for the report.
 
-Use: `findings.boxes(crop)`, `findings.notes()`, once `findings.finite`.
+Use: check `findings.finite`, then `findings.boxes(crop)` and `findings.notes()`.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from faceshield.tasks.base import Answer
 
 @dataclass
 class Findings:
-    """Answers about one crop; what was not asked for is empty.
+    """The model's answers about one crop; what was not asked for is empty.
 
     Attributes:
-        bonafide_score, is_attack, type_scores, presentation_type, reasoning: as in the report.
-        located: the answer to the question where, its boxes in the crop's pixels.
-        cut: tasks whose answers were stopped at the model's limit.
+        bonafide_score, is_attack, type_scores, presentation_type, reasoning: as in `InspectionReport`.
+        located: the answer to the localization question, boxes in pixels of the crop.
+        cut: tasks whose answers were cut off at the model's limit.
     """
 
     bonafide_score: float
@@ -34,11 +34,11 @@ class Findings:
 
     @property
     def finite(self) -> bool:
-        """Whether the scores are numbers: one that is none is below no threshold, so that its picture would be let in."""
+        """Whether all scores are finite: NaN is below no threshold, so its picture would be accepted."""
         return all(map(math.isfinite, (self.bonafide_score, *self.type_scores.values())))
 
     def boxes(self, crop: Part) -> list[Box]:
-        """The attack's boxes in pixels of the given picture; none where the verdict is bona fide."""
+        """The attack's boxes in pixels of the given picture; empty if the verdict is bona fide."""
         if self.located is None or not self.is_attack:
             return []
         left, top = crop[:2]
@@ -48,7 +48,7 @@ class Findings:
         ]
 
     def notes(self) -> list[str]:
-        """Where the model's words and its verdict disagree, for the score decides, and where words were cut."""
+        """Remarks where the model's text contradicts the verdict (the score decides), and where an answer was cut off."""
         found = []
         if self.reasoning is not None:
             said = REASONING.read(self.reasoning).is_attack

@@ -1,8 +1,8 @@
-"""`report.html`: one self-contained page about some inspected pictures that one can open, print and send.
+"""`report.html`: a self-contained page on a set of inspected pictures, to open, print or send.
 
-One line of use: `Path("report.html").write_text(render([(picture.rgb, report), …]), encoding="utf-8")`.
-Pictures are embedded; nothing is loaded from anywhere (a content policy in the page forbids it) and there is
-no script. Every string is escaped.
+In one line: `Path("report.html").write_text(render([(picture.rgb, report), …]), encoding="utf-8")`.
+Pictures are embedded, nothing is loaded from elsewhere (the page's content security policy forbids it), and there are no
+scripts. Every string is escaped.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ COLOURS = """
   --soft: #a2abb7; --line: #303741; --track: #2a313a; --attack: #d9534a; --bonafide: #3d9a63;
   --other: #6f7986; --bar: #6f95cc } }
 """
-"""Colour names that `CARD_STYLE` uses."""
+"""Definitions of the colour variables that `CARD_STYLE` uses."""
 
 CARD_STYLE = """
 h3 { font-size: .78rem; text-transform: uppercase; letter-spacing: .06em;
@@ -78,7 +78,7 @@ blockquote, .card p, li { overflow-wrap: anywhere }
 ul { margin: .2rem 0; padding-left: 1.1rem }
 code { font-size: .88em }
 """
-"""Of what `card` makes, without the page around it."""
+"""Styles for the output of `card`, without the page around it."""
 
 _STYLE = f"""{COLOURS}
 * {{ box-sizing: border-box }}
@@ -99,7 +99,7 @@ h2 {{ font-size: 1rem; margin: 0; overflow-wrap: anywhere }}
 
 
 class Page:
-    """The page, filled picture by picture; keeps the small embedded copies only."""
+    """The page, filled picture by picture; only the small embedded copies are kept."""
 
     def __init__(self, title: str = "FaceShield report") -> None:
         self._title = title
@@ -108,7 +108,7 @@ class Page:
         self._models: dict[str, None] = {}
 
     def add(self, rgb: NDArray[np.uint8] | None, report: InspectionReport) -> None:
-        """One more card; `rgb` is the upright (H, W, 3) uint8 RGB picture, None where it could not be read."""
+        """Adds a card; `rgb` is the upright (H, W, 3) uint8 RGB picture, None if it could not be read."""
         self._cards.append(card(rgb, report))
         self._verdicts[report.verdict] += 1
         if report.model:
@@ -134,7 +134,7 @@ class Page:
 
 
 def render(items: Iterable[tuple[NDArray[np.uint8] | None, InspectionReport]], *, title: str = "FaceShield report") -> str:
-    """The page about these (picture, report) pairs, see `Page.add`."""
+    """The page for these (picture, report) pairs, see `Page.add`."""
     page = Page(title)
     for rgb, report in items:
         page.add(rgb, report)
@@ -142,7 +142,7 @@ def render(items: Iterable[tuple[NDArray[np.uint8] | None, InspectionReport]], *
 
 
 def card(rgb: NDArray[np.uint8] | None, report: InspectionReport) -> str:
-    """What a report says, beside its picture: an HTML section, every string escaped."""
+    """A report next to its picture, as an HTML section; every string is escaped."""
     body = f"<h2>{escape(report.image)}</h2>" + _badge(report) + _details(report)
     if rgb is None:
         return f'<section class="card plain">{body}</section>'

@@ -1,10 +1,10 @@
-"""Open a picture from anywhere and give it back upright, as RGB uint8; refuse what would hurt, with a reason.
+"""Open a picture from any source as upright RGB uint8; refuse harmful or unusable ones with a reason.
 
-One line of use: `picture = open_picture("photo.jpg")`, then `picture.rgb` is (H, W, 3) uint8 RGB.
+Use: `picture = open_picture("photo.jpg")`, then `picture.rgb` is (H, W, 3) uint8 RGB.
 
-A picture is hostile until it is decoded: only the formats below are tried, its size is read from the header
-and checked before a single pixel is decoded, and nothing of its metadata but the orientation is looked at.
-Whatever is wrong with the *content* is an `ImageError`; a wrong *kind of argument* is a `TypeError`.
+A picture is treated as hostile until it is decoded: only the formats below are tried, its size is read from the header and
+checked before any pixel is decoded, and the only metadata used is the orientation. Anything wrong with the *content* is an
+`ImageError`; a wrong *kind of argument* is a `TypeError`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
 RGB = NDArray[np.uint8]
-"""(H, W, 3) uint8, red green blue."""
+"""(H, W, 3) uint8, in the order red, green, blue."""
 
 ImageSource = str | Path | bytes | Image.Image | RGB
 """What can be inspected: a path, the bytes of a picture file, a PIL image, or an (H, W, 3) uint8 RGB array."""
@@ -31,11 +31,11 @@ ImageSource = str | Path | bytes | Image.Image | RGB
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
 UNREAD = frozenset({".heic", ".heif", ".avif", ".jxl", ".jp2", ".dng"})
-"""Photographs that cannot be read; whoever has some is told, for they would be missed."""
+"""Photo formats that cannot be read; such files are still listed, so that they are reported rather than silently missed."""
 MAX_STREAM = 512 * 1024**2
-"""Bytes that are taken from a pipe; of a file only what its header asks for is read."""
+"""Most bytes read from a pipe; of a file, only what its header calls for is read."""
 MAX_PIXELS = 120_000_000
-"""More than any phone's 108-megapixel photo, less than what fills a small machine's memory."""
+"""More than a phone's 108-megapixel photo, less than what fills a small machine's memory."""
 MAX_SIDE = 12_500
 """The model pads to a square, so one long side costs as much as two."""
 MIN_SIDE = 32
@@ -54,7 +54,7 @@ _DECODER_ERRORS = (
     struct.error,
     zlib.error,
     Image.DecompressionBombError,
-    Warning,  # only where the user turned warnings into errors
+    Warning,  # only if the user turned warnings into errors
 )
 
 _ORIENTATION_TAG = 0x0112
@@ -75,7 +75,7 @@ class ImageError(ValueError):
 
     Attributes:
         name: which picture.
-        problem: what is wrong, what was expected, what to do.
+        problem: what is wrong, what was expected and what to do.
     """
 
     def __init__(self, name: str, problem: str) -> None:
@@ -89,11 +89,11 @@ class ImageError(ValueError):
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture ready to be looked at.
+    """A decoded picture.
 
     Attributes:
-        rgb: (H, W, 3) uint8 RGB, upright. Boxes of every report are pixels of this array.
-        name: the path as it was given, or a description such as "<array 480x640>".
+        rgb: (H, W, 3) uint8 RGB, upright. The boxes of every report are in pixels of this array.
+        name: the path as given, or a description such as "<array 480x640>".
         notes: what was done to it ("turned upright by its EXIF orientation 6", …); empty for a plain RGB photo.
     """
 
@@ -108,7 +108,7 @@ class Picture:
 
 
 def source_name(source: object) -> str:
-    """A name for reports: the path as given, or what kind of picture it is. Never raises."""
+    """A name for reports: the path as given, or a description of the object. Never raises."""
     if isinstance(source, Picture):
         return source.name
     if isinstance(source, str | Path):
@@ -126,14 +126,13 @@ def source_name(source: object) -> str:
 def open_picture(source: object) -> Picture:
     """Read `source` (see `ImageSource`) into an upright RGB picture.
 
-    16-bit pictures are scaled to 8 bits, grey and palette pictures become RGB, transparency is laid over
-    white, of an animation the first frame is taken; each is noted.
-
-    A `Picture` comes back as it is.
+    16-bit pictures are scaled to 8 bits, grey and palette pictures become RGB, transparency is laid over white, and the first
+    frame of an animation is taken; all but the plain conversion of grey and palette pictures is noted. A `Picture` is returned
+    unchanged.
 
     Raises:
         ImageError: missing, unreadable, truncated, not a picture, too large or too small.
-        TypeError: `source` is none of the kinds above, or an array of another shape or type.
+        TypeError: `source` is of none of these kinds, or an array of another shape or type.
     """
     name = source_name(source)
     if isinstance(source, Picture):
@@ -154,9 +153,9 @@ def open_picture(source: object) -> Picture:
 
 
 def load_rgb(path: str | Path) -> Image.Image:
-    """A picture file as upright 8-bit RGB: the pixels of `open_picture`, without its limits of size.
+    """A picture file as upright 8-bit RGB: the same pixels as `open_picture`, without its size limits.
 
-    For the pictures of a data set: what a model learns on must be what it is shown in use.
+    For the pictures of a data set: a model must be trained on the same pixels that it is shown in use.
 
     Raises:
         ImageError: missing, unreadable, truncated, or not a picture.
@@ -166,14 +165,14 @@ def load_rgb(path: str | Path) -> Image.Image:
 
 
 def read_rgb(path: str | Path) -> RGB:
-    """(H, W, 3) uint8 RGB of a picture file that is to be judged; raises as `open_picture`."""
+    """(H, W, 3) uint8 RGB of a picture file to be judged; raises as `open_picture`."""
     return open_picture(path).rgb
 
 
 def to_side(rgb: RGB, side: int | None) -> RGB:
-    """(H, W, 3) uint8 RGB with its longer side brought to `side` pixels, bicubically; None: as it is.
+    """(H, W, 3) uint8 RGB with its longer side resized to `side` pixels (bicubic); None: unchanged.
 
-    One function for what is learnt on and what is judged: descriptors are made of single pixels.
+    Training and inference share this function, because descriptors are computed from single pixels.
     """
     longest = max(rgb.shape[:2])
     if side is None or side == longest:
@@ -183,10 +182,10 @@ def to_side(rgb: RGB, side: int | None) -> RGB:
 
 
 def check_picture(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
-    """Width and height in pixels, from the header of a picture file as bytes; no pixel is decoded.
+    """Width and height in pixels from the header of a picture file, given as bytes; no pixel is decoded.
 
     Raises:
-        ImageError: not a picture, a broken header, too large (also for `max_pixels`) or too small.
+        ImageError: not a picture, a broken header, too large (also if over `max_pixels`) or too small.
     """
     name = source_name(data)
     with _read_header(io.BytesIO(data), name) as image:
@@ -195,10 +194,10 @@ def check_picture(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, in
 
 
 def list_pictures(folder: Path) -> list[Path]:
-    """Files directly inside `folder` that are named like pictures, `UNREAD` ones too, sorted by name; none that are hidden.
+    """Files directly inside `folder` with a picture's suffix, `UNREAD` ones included, sorted by name, without hidden ones.
 
     Raises:
-        ImageError: none there, or the folder cannot be read.
+        ImageError: there are none, or the folder cannot be read.
     """
     try:
         named = SUFFIXES | UNREAD
@@ -237,7 +236,7 @@ def _open_file(path: Path) -> IO[bytes]:
 def _read_header(stream: IO[bytes], name: str) -> Image.Image:
     """Recognise one of `FORMATS` and parse its header; no pixel is decoded.
 
-    Not `Image.open`: that warns about, or refuses, large pictures by process-wide settings; our limit is our own.
+    `Image.open` is avoided because it warns about or refuses large pictures by process-wide settings; we set our own limit.
     """
     Image.init()
     try:
@@ -266,10 +265,10 @@ def _unreadable(error: BaseException) -> str:
 
 
 def check_size(name: str, width: int, height: int, max_pixels: int = MAX_PIXELS) -> None:
-    """Refuses what no picture to look at should be.
+    """Checks that a picture's size is within the limits.
 
     Raises:
-        ImageError: too large, or too small; of the picture `name`.
+        ImageError: the picture `name` is too large or too small.
     """
     if width * height > max_pixels or max(width, height) > MAX_SIDE:
         raise ImageError(
@@ -295,9 +294,9 @@ def _check_array(array: NDArray[Any]) -> RGB:
 
 
 def _of_fair_size(image: Image.Image, name: str, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """The picture, no pixel of which is decoded yet, if `check_size` lets it pass, and what is decoded at once for it."""
+    """The still undecoded image, after `check_size` of it and, for TIFF, of the tile that would be decoded at once."""
     check_size(name, image.width, image.height, max_pixels)
-    if isinstance(image, TiffImageFile):  # a whole tile, however little of it is picture
+    if isinstance(image, TiffImageFile):  # a whole tile is decoded, however little of it is picture
         tile = [image.tag_v2.get(tag, 1) for tag in (_TILE_WIDTH, _TILE_LENGTH)]
         if not all(isinstance(side, int) for side in tile):
             raise ImageError(name, _unreadable(ValueError(f"tiles of {tile}")))
@@ -317,8 +316,8 @@ def _decode(image: Image.Image, name: str, *, from_file: bool) -> Picture:
             rgb_image = rgb_image.transpose(_UPRIGHT[orientation])
             notes.append(f"turned upright by its EXIF orientation {orientation}")
         rgb = np.array(rgb_image, dtype=np.uint8)
-        # A phone's MPO holds one photo twice, that is no animation; an open image stays at its frame. Only now, with the pixels
-        # at hand: a look at what follows may change the picture's size.
+        # A phone's MPO holds the same photo twice, which is no animation; an image given open stays at its frame. Checked only
+        # now that the pixels are copied: seeking the next frame may change the image's size.
         if from_file and image.format != "MPO" and _goes_on(image):
             notes.insert(0, "animation or several pages: the first was taken")
         return Picture(rgb, name, tuple(notes))
@@ -327,7 +326,7 @@ def _decode(image: Image.Image, name: str, *, from_file: bool) -> Picture:
 
 
 def _goes_on(image: Image.Image) -> bool:
-    """Whether there is a second frame; a TIFF's are not counted, which would take time by the square of their number."""
+    """Whether there is a second frame; a TIFF's frames are not counted, which would take quadratic time."""
     if image.format != "TIFF":
         return bool(getattr(image, "is_animated", False))
     try:
@@ -340,7 +339,7 @@ def _goes_on(image: Image.Image) -> bool:
 def _orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(_ORIENTATION_TAG, 1))
-    except _DECODER_ERRORS:  # broken metadata is no reason to refuse the pixels
+    except _DECODER_ERRORS:  # broken metadata is no reason to refuse the picture
         return 1
 
 
@@ -367,9 +366,9 @@ def _to_eight_bits(levels: NDArray[Any], mode: str) -> NDArray[np.uint8]:
     if not np.isfinite(levels).all():
         raise ValueError("grey levels are not finite")
     highest, full_scale = float(levels.max()), 65535.0
-    if not mode.startswith("I;16"):  # 32-bit modes say nothing of their range: take the smallest usual one that fits
+    if not mode.startswith("I;16"):  # 32-bit modes do not state their range: take the smallest usual one that fits
         full_scale = next((s for s in (1.0 if mode == "F" else 255.0, 255.0, 65535.0) if highest <= s), highest)
     scaled = np.empty(levels.shape, np.uint8)
-    for row, line in enumerate(levels):  # line by line, for eight bytes a level would be much of a large picture
+    for row, line in enumerate(levels):  # row by row: eight bytes per level add up in a large picture
         scaled[row] = np.clip(np.rint(line.astype(np.float64) * (255.0 / full_scale)), 0, 255)
     return scaled

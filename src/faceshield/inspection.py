@@ -1,6 +1,6 @@
-"""The report on one picture: what `FaceShieldPredictor.inspect` gives back and what `faceshield inspect --json` prints.
+"""The report on one picture: what `FaceShieldPredictor.inspect` returns and `faceshield inspect --json` prints.
 
-Light on purpose (no torch): whatever shows a report imports this and not the predictor.
+Deliberately light (no torch): code that displays reports imports this module and not the predictor.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ Box = tuple[float, float, float, float]
 Status = Literal["ok", "no_face", "error"]
 
 FaceMode = Literal["detect", "whole"]
-"""What of a picture is judged: the largest face that is found, with a margin; or all of it, a face crop already."""
+"""What is judged: the largest detected face with a margin ("detect"), or the whole picture, already a face crop ("whole")."""
 
 Task = Literal["coarse", "fine", "reasoning", "localization"]
-"""What can be asked about a picture; the verdict (coarse) always is."""
+"""A question about a picture; the verdict (coarse) is always computed."""
 
 ALL_TASKS: tuple[Task, ...] = get_args(Task)
 
@@ -27,20 +27,20 @@ NOT_A_NUMBER = (
     "the model computed something that is no number — expected scores in 0..1 — its weights are damaged, or too large for this "
     "precision: faceshield doctor --model …, or another dtype"
 )
-"""The one error of a report that is the model's and not the picture's."""
+"""The only report error caused by the model and not by the picture."""
 
 
 def check_face(face: str) -> None:
-    """Raises ValueError where `face` is no `FaceMode`."""
+    """Raises ValueError if `face` is not a `FaceMode`."""
     if face not in get_args(FaceMode):
         raise ValueError(f"face {face!r} — expected 'detect' or 'whole' — correct it")
 
 
 def check_tasks(names: Iterable[str]) -> tuple[Task, ...]:
-    """The named tasks in their own order, each once.
+    """The named tasks in the order of `ALL_TASKS`, without repetitions.
 
     Raises:
-        ValueError: a name that is none.
+        ValueError: an unknown name, or one string in place of several names.
     """
     wanted = {names} if isinstance(names, str) else {str(name).strip() for name in names}
     if isinstance(names, str) or not wanted <= set(ALL_TASKS):
@@ -51,28 +51,28 @@ def check_tasks(names: Iterable[str]) -> tuple[Task, ...]:
 
 @dataclass(frozen=True)
 class InspectionReport:
-    """What the model says of one picture; every field but `image`, `status` and `model` may be empty.
+    """The model's findings on one picture; every field but `image`, `status` and `model` may be empty.
 
     Attributes:
         image: the path as given, or a description of the object.
         status: "ok"; "no_face": the picture is fine but no face was found, so there is no verdict; "error": see `error`.
-        error: what was wrong, what was expected, what to do; None unless status is "error".
+        error: what was wrong, what was expected and what to do; None unless status is "error".
         is_attack: the verdict, `bonafide_score < threshold`.
-        bonafide_score: 0..1, high = bona fide: the probability of the fixed bona fide answer against the fixed attack answer.
+        bonafide_score: 0..1, high = bona fide: probability of the fixed bona fide answer versus the fixed attack answer.
         threshold: stored with the model, chosen on its development set.
-        presentation_type: one of the twelve names, always in agreement with the verdict.
-        type_scores: probability of each of the twelve names, sums to 1.
-        boxes: attack regions; empty when bona fide, or when the model named none.
+        presentation_type: one of the twelve names, always consistent with the verdict.
+        type_scores: probability of each of the twelve names; they sum to 1.
+        boxes: attack regions; empty if the verdict is bona fide or the model named none.
         reasoning: the model's own words; an explanation, never the source of the verdict.
         face: the face that was judged; None with `face="whole"`.
         quality_reasons: why the picture is too bad to rely on the verdict: "too_small", "too_dark", "over_exposed", "blurred",
-            "turned_away"; empty for a good one. The status stays "ok" and the verdict is there, for a bad picture is no proof
-            of anything; an access-control system should ask for another picture, as with "no_face".
+            "turned_away"; empty for a good one. The status stays "ok" and the verdict is given, because a bad picture proves
+            nothing; an access-control system should ask for another picture, as with "no_face".
         model: {"name", "hash"} of the checkpoint.
         meta: "size_wh" (pixels), "faces" (all that were found, largest first), "crop" (what the model was shown),
-            "surroundings" (what it was shown besides, mirrored, for the scores alone; None where it has not learnt from
-            such pictures, and with `face="whole"`), "notes" (list of remarks), "localization" (the model's words for
-            `boxes`), "quality" (what was measured for `quality_reasons`, see `quality.Quality`).
+            "surroundings" (the second, mirrored view, used for the scores only; None for a model that was not trained on
+            such views, and with `face="whole"`), "notes" (list of remarks), "localization" (the text that `boxes` were read
+            from), "quality" (measurements behind `quality_reasons`, see `quality.Quality`).
     """
 
     image: str
@@ -92,12 +92,12 @@ class InspectionReport:
 
     @property
     def accepted(self) -> bool:
-        """Judged, bona fide, and of a picture that is good enough to rely on: all three, or nobody is let in."""
+        """Whether to let the person in: the picture was judged, is bona fide, and is good enough to rely on (all three)."""
         return self.status == "ok" and self.is_attack is False and not self.quality_reasons
 
     @property
     def advice(self) -> str | None:
-        """For people: what to do where no face was found, or what the quality reasons mean; None where all is well."""
+        """For people: what to do if no face was found or the quality is poor; None if all is well."""
         if self.status == "no_face":
             return (
                 "no face was found, nothing was judged: take another picture, frontal and nearer (of a face crop: face=whole)"
@@ -109,7 +109,7 @@ class InspectionReport:
 
     @property
     def verdict(self) -> str:
-        """For people: "bona fide", "attack", "no face" or "error"."""
+        """For people: "bona fide", "attack", "no face", "error" or "not judged"."""
         if self.status != "ok":
             return self.status.replace("_", " ")
         if self.is_attack is None:

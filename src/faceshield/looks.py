@@ -1,6 +1,6 @@
-"""What of a photograph is judged: the face close, and for models that learnt it a second look, mirrored, with more around it.
+"""Which parts of a photo are judged: the face close up and, for models trained on it, a mirrored second look at more around it.
 
-One line of use: `look_at(open_picture("photo.jpg"), "detect", BuiltInDetector(), twice=True).close`.
+Use: `look_at(open_picture("photo.jpg"), "detect", BuiltInDetector(), twice=True).close`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from faceshield.inspection import Box, FaceMode, check_face
 from faceshield.quality import Quality, assess
 
 HOW_SCORED = ("face", "looks", "keep_tokens", "pvtm", "pvtm_seed", "score_map")
-"""What decides a score besides weights, picture and question: a threshold holds for scores that were made alike."""
+"""Settings that affect a score besides weights, picture and question; a threshold holds only for scores made with the same."""
 
 _USUAL = {"face": "whole", "keep_tokens": "all", "pvtm": "off", "pvtm_seed": "0", "score_map": "none"}
 
@@ -36,8 +36,8 @@ class Look:
     Attributes:
         picture: the photograph.
         faces: those found, largest first; empty if none were searched for.
-        crop: what is judged; None where a face was looked for and none was found.
-        surroundings: what the second look sees, mirrored; None where there is only one.
+        crop: what is judged; None if a face was searched for and none was found.
+        surroundings: what the second look shows (mirrored); None if there is only one look.
     """
 
     picture: Picture
@@ -47,7 +47,7 @@ class Look:
 
     @property
     def face(self) -> Box | None:
-        """The face that is judged, if one was looked for and found."""
+        """The face that is judged, if one was searched for and found."""
         return self.faces[0] if self.faces else None
 
     @cached_property
@@ -57,8 +57,7 @@ class Look:
 
     @cached_property
     def around(self) -> NDArray[np.uint8] | None:
-        """(H, W, 3) uint8 RGB of `surroundings`, mirrored, so that the errors of the two looks are less
-        correlated."""
+        """(H, W, 3) uint8 RGB of `surroundings`, mirrored, so that the two looks' errors are less correlated."""
         return None if self.surroundings is None else np.ascontiguousarray(self._cut(self.surroundings)[:, ::-1])
 
     def _cut(self, part: Part) -> NDArray[np.uint8]:
@@ -67,11 +66,11 @@ class Look:
 
     @cached_property
     def quality(self) -> Quality | None:
-        """Of what is judged; None where nothing is."""
+        """Quality of the judged face; None if nothing is judged."""
         return None if self.crop is None else assess(self.picture.rgb, self.crop, self.face)
 
     def meta(self) -> dict[str, Any]:
-        """What a report's `meta` says of it."""
+        """The entries of a report's `meta` about this look."""
         notes = list(self.picture.notes)
         if len(self.faces) > 1:
             notes.append(f"{len(self.faces)} faces were found; the largest was judged")
@@ -86,12 +85,12 @@ class Look:
 
 
 def look_at(picture: Picture, face: FaceMode, detector: FaceDetector, *, twice: bool = False) -> Look:
-    """Choose the parts of a photograph that are judged.
+    """Choose which parts of a photograph are judged.
 
     Args:
-        face: "detect": the largest face with a margin; "whole": all of the picture, a face crop already.
-        detector: used with "detect" alone.
-        twice: whether a face that was found gets a second look.
+        face: "detect": the largest face with a margin; "whole": the whole picture, already a face crop.
+        detector: used with "detect" only.
+        twice: whether a detected face gets a second look.
 
     Raises:
         ValueError: unknown `face`.
@@ -108,7 +107,7 @@ def look_at(picture: Picture, face: FaceMode, detector: FaceDetector, *, twice: 
 
 
 def _inside(faces: Iterable[Face], size_wh: tuple[int, int]) -> Iterator[Face]:
-    """Boxes clipped to the picture, for any detector may be used; without those of which nothing is left, or no numbers."""
+    """Faces with boxes clipped to the picture, as any detector may be in use; empty and non-finite boxes are dropped."""
     width, height = size_wh
     for one in faces:
         if np.isfinite(one.box).all():
@@ -119,25 +118,25 @@ def _inside(faces: Iterable[Face], size_wh: tuple[int, int]) -> Iterator[Face]:
 
 
 def how_looked(face: FaceMode, twice: bool) -> dict[str, str]:
-    """How `look_at` chooses, for records of scores and thresholds: under another way they would be others."""
+    """How `look_at` chooses, for the records of scores and thresholds, which are comparable only if this agrees."""
     if face == "whole":
         return {"face": face}
     return {"face": face, "looks": f"{CROP_MARGIN}, {SURROUNDINGS_MARGIN} mirrored" if twice else f"{CROP_MARGIN}"}
 
 
 def how_calibrated(score_map: tuple[float, float]) -> dict[str, str]:
-    """As `how_looked`: the (scale, offset) of a checkpoint's calibration; of log-odds as they are, nothing."""
+    """Like `how_looked`, for the (scale, offset) of a checkpoint's calibration; empty for uncalibrated log-odds."""
     return {} if score_map == (1.0, 0.0) else {"score_map": "{}, {}".format(*score_map)}
 
 
 def made_otherwise(
     scores: Mapping[str, Any], chosen: Mapping[str, Any], names: Iterable[str] = HOW_SCORED
 ) -> dict[str, tuple[str, str]]:
-    """Where scores are not of the kind that a threshold was chosen on: name -> (theirs, the threshold's).
+    """Settings in which scores differ from those that a threshold was chosen on: name -> (the scores', the threshold's).
 
     Args:
-        scores, chosen: what their records say; what one says nothing of is as usual, or, where nothing is usual, not compared.
-        names: what to compare.
+        scores, chosen: their records; a missing setting counts as the default, or is not compared if it has none.
+        names: settings to compare.
     """
     found = {}
     for name in names:

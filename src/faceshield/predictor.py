@@ -1,10 +1,9 @@
-"""The front door: a picture in, an `InspectionReport` out (paper §4, Eq. 2; the four tasks of §3.2).
+"""The main entry point: a picture in, an `InspectionReport` out (paper §4, Eq. 2; the four tasks of §3.2).
 
-One line of use: `FaceShieldPredictor.from_pretrained("tiny").inspect("photo.jpg").is_attack`.
+In one line: `FaceShieldPredictor.from_pretrained("tiny").inspect("photo.jpg").is_attack`.
 
-The verdict is the model's probability of one fixed answer against another under one fixed question. No
-question, file name, metadata or generated word can change which answers are compared; generated text explains
-and locates, it never decides.
+The verdict is the model's probability of one fixed answer against another, given one fixed question. No user question, file
+name, metadata or generated word can change which answers are compared; generated text explains and locates, but never decides.
 """
 
 from __future__ import annotations
@@ -40,18 +39,18 @@ _VERDICT = (COARSE.name,)
 
 
 class FaceShieldPredictor(WholePictures):
-    """A model with its processor, threshold and face detector, ready to look at pictures.
+    """A model with its processor, threshold and face detector, ready to inspect pictures.
 
-    The same picture gives the bit-identical report, on one machine and alone or in the same batch. One predictor serves one
-    thread at a time.
+    On one machine, a picture always gives a bit-identical report when alone, and also within the same batch. A predictor serves
+    one thread at a time.
 
     Args:
-        model: as `faceshield.model.load` gives it.
+        model: as returned by `faceshield.model.load`.
         processor: the one saved with the model.
-        threshold: an attack is `bonafide_score < threshold`; 0..1, chosen on a development set.
-        surroundings: whether a face that was found is looked at twice for the scores, close and, mirrored, with its
-            surroundings; for models that were trained on pictures of both kinds.
-        detector: how faces are found; `face.BuiltInDetector` if None.
+        threshold: `bonafide_score < threshold` is an attack; 0..1, chosen on a development set.
+        surroundings: whether scores average two looks at a detected face, one close and one, mirrored, with its surroundings;
+            for models that were trained on both kinds of pictures.
+        detector: finds the faces; None: `face.BuiltInDetector`.
         chosen_with: how the threshold was chosen; reports carry a note when scores are computed differently here.
         score_map, name, model_hash, crop_side, keep_tokens, drafts: see `WholePictures`.
     """
@@ -109,17 +108,18 @@ class FaceShieldPredictor(WholePictures):
         """Load a checkpoint.
 
         Args:
-            model: "tiny" (shipped with the package), a checkpoint folder, or a hub id (the only one that needs a network).
-            device: "cpu", "cuda", …; a GPU where there is one by default.
-            dtype: of the weights; None: float32 for a small model, bfloat16 for one of half a billion parameters.
-            threshold: in the place of the one stored with the checkpoint.
-            pvtm: "off", or "paper": tokens are masked at inference too (§4.2), always the same ones for one picture; pvtm_seed:
-                of that draw. None: as the checkpoint says (`pvtm_inference`, `pvtm_seed`).
-            detector, keep_tokens: see the classes.
+            model: "tiny" (shipped with the package), a checkpoint folder, or a hub id (which alone needs a network).
+            device: "cpu", "cuda", …; None: a GPU if there is one.
+            dtype: of the weights; None: float32, or bfloat16 from half a billion parameters on.
+            threshold: replaces the one stored with the checkpoint.
+            pvtm: "off", or "paper": tokens are masked at inference too (§4.2), always the same ones for a given picture.
+            pvtm_seed: seed of that draw. For both, None: as the checkpoint says (`pvtm_inference`, `pvtm_seed`).
+            detector, keep_tokens: see `FaceShieldPredictor` and `WholePictures`.
 
         Raises:
             FileNotFoundError: no such checkpoint; the message says what to run.
-            ValueError: no threshold stored and none given, one chosen with other questions or looks, or broken weights.
+            ValueError: no threshold stored or given, one chosen with other questions or looks, broken weights, or invalid PVTM
+                settings.
         """
         from faceshield.model import checkpoint_hash, count_parameters, load, resolve_model, working_dtype
 
@@ -139,7 +139,7 @@ class FaceShieldPredictor(WholePictures):
             threshold = loaded.threshold_for(QUESTIONS, how_looked("detect", surroundings)["looks"])
         config = loaded.model.config
         if pvtm is not None:
-            type(config).checked(**{**config.to_dict(), "pvtm_inference": pvtm})  # not every mask or ranking can be on here
+            type(config).checked(**{**config.to_dict(), "pvtm_inference": pvtm})  # refuses what inference cannot do
         config.pvtm_inference = config.pvtm_inference if pvtm is None else pvtm
         config.pvtm_seed = config.pvtm_seed if pvtm_seed is None else pvtm_seed
         if pvtm_seed is not None and config.pvtm_inference == "off":
@@ -164,22 +164,21 @@ class FaceShieldPredictor(WholePictures):
     # -- one picture, or several ---------------------------------------------------------------------------
 
     def inspect(self, image: object, *, face: FaceMode = "detect", tasks: Collection[str] = ALL_TASKS) -> InspectionReport:
-        """All four tasks on one picture.
+        """Runs all four tasks, or a choice of them, on one picture.
 
         Args:
             image: a path, the bytes of a file, a PIL image, or an (H, W, 3) uint8 RGB array.
-            face: "detect": the largest face that is found, with a margin. With a model trained for it (faceshield-tiny is),
+            face: "detect": the largest detected face, with a margin. With a model trained for it (as faceshield-tiny is),
                 scores average the log-odds of two views: the face crop, and a mirrored crop with more surroundings; text and
-                boxes come from the first. "whole": the picture is a face crop already.
-            tasks: of "coarse", "fine", "reasoning", "localization"; the verdict (coarse) always comes. The last two
+                boxes come from the first. "whole": the picture is already a face crop.
+            tasks: some of "coarse", "fine", "reasoning", "localization"; the verdict (coarse) is always given. The last two
                 generate text, which takes up to two fifths of the shipped model's time.
 
         Returns:
-            The report. A picture that cannot be read is a report with status "error", one without a face a
-            report with status "no_face".
+            The report; its status is "error" if the picture cannot be read, "no_face" if there is no face in it.
 
         Raises:
-            TypeError: `image` is none of these kinds.
+            TypeError: `image` is of none of these kinds.
             ValueError: unknown `face` or task.
         """
         return self._report(image, face, tasks)
@@ -192,12 +191,12 @@ class FaceShieldPredictor(WholePictures):
         tasks: Collection[str] = ALL_TASKS,
         batch_size: int = 8,
     ) -> Iterator[InspectionReport]:
-        """Reports in order; whatever is wrong with one picture is in its report and never raised.
+        """Reports in the pictures' order; a problem with one picture is stated in its report and never raised.
 
         Args:
-            images: see `inspect`; read as they are needed, `batch_size` at a time.
+            images: see `inspect`; consumed lazily, `batch_size` at a time.
             face, tasks: see `inspect`.
-            batch_size: pictures that go through the model together; it changes the speed, not the verdicts.
+            batch_size: pictures that go through the model together; affects speed, not verdicts.
 
         Raises:
             TypeError: `images` is a single path or file.
@@ -228,10 +227,10 @@ class FaceShieldPredictor(WholePictures):
         return self._report(image, face, (LOCALIZATION.name,))
 
     def ask(self, image: object, prompt: str, *, face: FaceMode = "detect", max_new_tokens: int | None = None) -> Words:
-        """The model's answer to a free question about one picture; not a verdict, only words.
+        """The model's answer to a free question about one picture: only words, never a verdict.
 
-        After `max_new_tokens` (at most the model's `answer_tokens`, which None means) it is stopped, and the answer's `cut`
-        says so.
+        The answer stops after `max_new_tokens` (None: the model's `answer_tokens`, which is also the maximum); its `cut` tells
+        whether it was cut off.
 
         Raises:
             ImageError: the picture cannot be read, or no face was found in it.
@@ -246,7 +245,7 @@ class FaceShieldPredictor(WholePictures):
             return self._read([crop]).answer([prompt], max_new_tokens=limit)[0][0]
 
     def importance(self, image: object, prompt: str, *, face: FaceMode = "detect") -> ImportanceMaps:
-        """Where PVTM finds the picture important for a question, and the two streams that the tower sees; raises as `ask`."""
+        """What PVTM finds important in the picture for a question, and the tower's two input streams; raises as `ask`."""
         from faceshield.model.importance import importance_maps
 
         crop = self._face_to_ask_about(image, prompt, face)
@@ -257,13 +256,13 @@ class FaceShieldPredictor(WholePictures):
         return InspectionReport(error.name, "error", error=error.problem, model=dict(self.model_info))
 
     def export_onnx(self, file: str | Path) -> Path:
-        """Write the fixed questions' scores as one ONNX graph: outputs "coarse" (B, 2), bona fide first, and "fine" (B, 12).
+        """Export the fixed questions' scores as one ONNX graph: outputs "coarse" (B, 2), bona fide first, and "fine" (B, 12).
 
-        Threshold and its origin, how its pictures were looked at, names of the types, picture and crop sides are in the file's
-        metadata; docs/onnx.md says what goes in.
+        The file's metadata holds the threshold and its origin, the looks it was chosen with, the type names, and picture and
+        crop sides; docs/onnx.md describes the inputs.
 
         Raises:
-            ValueError: PVTM masks at inference, or not all tokens are read; or the threshold was chosen so, and is another's.
+            ValueError: PVTM masks tokens at inference or not all tokens are read, or the threshold was chosen that way.
             ModuleNotFoundError: without the extra `onnx`.
         """
         from faceshield.model.onnx import export_scorer
@@ -291,7 +290,7 @@ class FaceShieldPredictor(WholePictures):
         names = (COARSE.name, FINE.name)
         return export_scorer(self.model, self.processor, self._templates, Path(file), names, metadata, score_map=self.score_map)
 
-    # -- how -----------------------------------------------------------------------------------------------
+    # -- internals -----------------------------------------------------------------------------------------
 
     def _report(self, image: object, face: FaceMode, tasks: Collection[str]) -> InspectionReport:
         check_face(face)
@@ -303,7 +302,7 @@ class FaceShieldPredictor(WholePictures):
         return self._reports([picture], face, tasks)[0]
 
     def _reports(self, images: Sequence[object], face: FaceMode, tasks: Collection[str]) -> list[InspectionReport]:
-        """One report a picture, in order; those with a face go through the model together."""
+        """One report per picture, in order; pictures with a face go through the model together."""
         reports: list[InspectionReport | None] = []
         waiting: list[tuple[int, Look, dict[str, Any]]] = []
         for image in images:
@@ -349,7 +348,7 @@ class FaceShieldPredictor(WholePictures):
         return [report for report in reports if report is not None]
 
     def _threshold_notes(self, face: FaceMode) -> list[str]:
-        """How the scores are made otherwise than those that the threshold was chosen on, as far as its origin says."""
+        """How the scores' settings differ from those that the threshold was chosen with, as far as its record says."""
         if not self.chosen_with:
             return []
         now, then = {**self.settings, "face": face}, self.chosen_with
@@ -358,12 +357,12 @@ class FaceShieldPredictor(WholePictures):
         return [f"the threshold was chosen with {changed}; so used, its error rates are others"] if changed else []
 
     def _judge(self, looks: Sequence[Look], tasks: Collection[str]) -> list[Findings]:
-        """What the model finds in each crop, of scores in its surroundings too, if it looks at them."""
+        """What the model finds in each crop; scores also use the surroundings, if this predictor looks at them."""
         crops = [look.close for look in looks if look.close is not None]
         reading = self._read(crops)
         odds, types_odds = self._evidence(reading)
         around = [look.around for look in looks if look.around is not None]
-        if around:  # all of them: how often they are looked at is this predictor's matter
+        if around:  # all or none of them: the number of looks is the same for all pictures
             assert len(around) == len(crops)
             beside, types_beside = self._evidence(self._read(around))
             odds, types_odds = (odds + beside) / 2, (types_odds + types_beside) / 2

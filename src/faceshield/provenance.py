@@ -1,4 +1,4 @@
-"""Where an output came from: atomic writing, hashes, the `run.json` beside every stage's output, and what it was begun with.
+"""Where an output came from: atomic writing, hashes, the `run.json` beside every stage's output, and its starting settings.
 
 Use: `write_run("dialogues.jsonl", config=config, seed=0, inputs=["samples.jsonl"])`.
 """
@@ -27,15 +27,15 @@ RUN_FILE, BEGUN_FILE = "run.json", "begun.json"
 
 
 def write_text_atomic(path: str | Path, text: str | Iterable[str]) -> Path:
-    """Writes a text file so that a reader sees the old one or the whole new one, never a part; makes its folder. Through a link
-    to another file, that one."""
+    """Writes a text file so that readers see either the old or the complete new content, never a part; creates its folder. If
+    `path` is a link, the file that it points to is written."""
     path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
         with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as out:
             out.writelines([text] if isinstance(text, str) else text)
-        os.chmod(name, 0o666 & ~_umask())  # mkstemp makes private files; outputs follow the user's umask
+        os.chmod(name, 0o666 & ~_umask())  # mkstemp's files are private, outputs follow the user's umask
         os.replace(name, path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
@@ -44,9 +44,9 @@ def write_text_atomic(path: str | Path, text: str | Iterable[str]) -> Path:
 
 
 def write_json_atomic(path: str | Path, content: Any, *, default: Callable[[Any], Any] | None = None) -> Path:
-    """Writes one JSON value, as `write_text_atomic`; `default` as `json.dumps` has it.
+    """Writes one JSON value with `write_text_atomic`; `default` is that of `json.dumps`.
 
-    Raises ValueError where a number in it is none (nan), which no JSON reader but Python's takes.
+    Raises ValueError for non-finite numbers (such as nan), which standard JSON does not have.
     """
     try:
         text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False, default=default)
@@ -57,9 +57,9 @@ def write_json_atomic(path: str | Path, content: Any, *, default: Callable[[Any]
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """A file beside `path` to write into, hidden, which takes its place at the end; on an error it is gone.
+    """Gives a hidden file beside `path` to write into; it replaces `path` at the end, or is deleted on an error.
 
-    Where a process is killed it stays, as `.NAME.PID.part`.
+    If the process is killed, it remains as `.NAME.PID.part`.
     """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -70,11 +70,11 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 
 def read_json(path: str | Path) -> Any:
-    """One JSON value that this package wrote.
+    """Reads a JSON file that this package wrote.
 
     Raises:
-        ValueError: cut off, or no JSON; the file is named.
-        FileNotFoundError: not there.
+        ValueError: truncated, or not JSON; the message names the file.
+        FileNotFoundError: no such file.
     """
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
@@ -84,20 +84,22 @@ def read_json(path: str | Path) -> Any:
 
 @cache
 def _umask() -> int:
-    """Asked once: it can only be read by setting it, for all threads."""
+    """The process's umask, read only once, because reading means setting it for all threads."""
     umask = os.umask(0)
     os.umask(umask)
     return umask
 
 
 def file_sha256(path: str | Path) -> str:
-    """SHA-256 of a file; of a folder, of the sorted relative names and sizes of its files (their bytes are not read), without
-    hidden ones: what a desktop or a file system leaves there is no part of what was read."""
+    """SHA-256 of a file; for a folder, of the sorted relative names and sizes of its files (their bytes are not read).
+
+    Hidden files, such as those of a desktop or a file system, are left out, as they are no input.
+    """
     path = Path(path)
     if path.is_dir():
         digest = hashlib.sha256()
         for name in files_below(path):
-            with suppress(FileNotFoundError):  # gone since, or a link to nothing
+            with suppress(FileNotFoundError):  # deleted meanwhile, or a broken link
                 size = (path / name).stat().st_size
                 digest.update(f"{name}\0{size}\n".encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
@@ -108,11 +110,10 @@ def file_sha256(path: str | Path) -> str:
 def files_below(
     root: Path, inside: str = "", skip: Callable[[Path], bool] = lambda folder: False, above: tuple[str, ...] = ()
 ) -> Iterator[PurePosixPath]:
-    """Relative paths of all files, in linked folders too, sorted by name in each folder; the names of one folder are in memory
-    at a time, for there may be millions.
+    """Relative paths of all files, including those in linked folders, sorted by name within each folder.
 
-    Hidden entries, what zip programs of other systems leave behind, folders to `skip`, and links back to a folder that they lie
-    in (`above`: the real paths of those) are passed over.
+    There may be millions, so folders are listed one by one. Left out are hidden entries, `__MACOSX` (left behind by zip
+    programs), folders for which `skip` is true, and links to a folder that contains them (`above`: the real paths of those).
     """
     here = os.path.realpath(root / inside)
     if here in above:
@@ -131,7 +132,7 @@ def files_below(
 
 @cache
 def _git_commit() -> str | None:
-    """Asked once: a process runs the code that it has loaded, whatever lies there when it ends."""
+    """The commit of this code, "+changes" if modified; read once, as the process keeps running the code that it has loaded."""
     here = Path(__file__).resolve()
 
     def git(*arguments: str) -> str:
@@ -139,7 +140,7 @@ def _git_commit() -> str | None:
         return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
 
     try:
-        git("ls-files", "--error-unmatch", here.name)  # else an environment inside somebody else's repository would count
+        git("ls-files", "--error-unmatch", here.name)  # or an environment inside another project's repository would count
         commit = git("rev-parse", "HEAD")
         return f"{commit}+changes" if git("status", "--porcelain", "--untracked-files=no") else commit
     except (OSError, subprocess.SubprocessError):
@@ -167,8 +168,8 @@ def _versions() -> dict[str, str]:
 
 
 def check_not_read(outputs: Iterable[str | Path], inputs: Iterable[str | Path | None]) -> None:
-    """Raises ValueError where an output would take the place of a file that it is made from, or of a record (`run.json`), or is
-    a folder."""
+    """Raises ValueError if an output would overwrite one of the inputs or a record (`run.json`, `begun.json`), or is a
+    folder."""
     read = {Path(path).resolve() for path in inputs if path is not None}
     for output in map(Path, outputs):
         if output.resolve() in read:
@@ -180,17 +181,18 @@ def check_not_read(outputs: Iterable[str | Path], inputs: Iterable[str | Path | 
 
 
 def begun(folder: str | Path, by: str, settings: Mapping[str, Any], *, note: bool = True, results: Iterable[str] = ()) -> None:
-    """Records in `begun.json` the settings that a folder was started with: the same settings resume, others are refused.
+    """Records in `begun.json` the settings that a folder was started with; the same settings resume, others are refused.
 
     Args:
-        folder: made where it is missing.
-        by: who asks; a sweep and the stage within it each have their own note.
-        settings: JSON values; all that decides the result.
-        note: False: only check, before it is sure that there will be a run.
-        results: names in the folder that are there only if the same began it.
+        folder: created if missing.
+        by: the caller's name; a sweep and the stage within it each have their own entry.
+        settings: everything that determines the result, as JSON values.
+        note: False: only check, while it is not yet certain that there will be a run.
+        results: names of results; if one is in the folder, there must be an entry of this caller.
 
     Raises:
-        ValueError: begun by the same with other settings, which are named; or results without its note.
+        ValueError: this caller started the folder with other settings (the message names them), or there are results without
+            its entry.
     """
     file = Path(folder) / BEGUN_FILE
     notes: dict[str, Any] = read_json(file) if file.is_file() else {}
@@ -208,7 +210,7 @@ def begun(folder: str | Path, by: str, settings: Mapping[str, Any], *, note: boo
 
 
 def read_run(path_of_output: str | Path) -> dict[str, Any]:
-    """What `write_run` noted of an output, a file or a folder; empty where nothing that can be read is there."""
+    """What `write_run` recorded about an output (a file or a folder); empty if there is no readable record."""
     output = Path(path_of_output)
     folder, name = (output, ".") if output.is_dir() else (output.parent, output.name)
     try:
@@ -225,14 +227,14 @@ def write_run(
     seed: int | None,
     inputs: Iterable[str | Path],
 ) -> Path:
-    """Writes `run.json`: how an output came to be.
+    """Writes `run.json`: how an output was made.
 
-    It lies beside `path_of_output`, or inside it when that is a folder. Where several stages write into one
-    folder, the runs of the other outputs are kept under "earlier".
+    It lies beside `path_of_output`, or inside it if that is a folder. If several stages write into one folder, the runs of the
+    other outputs are kept under "earlier".
 
     Args:
-        config: everything that was chosen; JSON-able.
-        seed: the run's seed, or None where nothing was drawn.
+        config: all settings; JSON-serialisable.
+        seed: the run's seed, or None if nothing was drawn.
         inputs: files and folders that were read.
     """
     output = Path(path_of_output)
@@ -249,7 +251,7 @@ def write_run(
         "git_commit": _git_commit(),
     }
     folder.mkdir(parents=True, exist_ok=True)
-    with _turn_in(folder):  # two stages that end together must not forget each other
+    with _turn_in(folder):  # two stages that end together must not lose each other's entry
         earlier: dict[str, Any] = {}
         if target.exists():
             try:
@@ -266,8 +268,8 @@ def write_run(
 
 @contextmanager
 def _turn_in(folder: Path) -> Iterator[None]:
-    """Waits until no other process or thread is in the same block for the same folder, where there are locks."""
-    if sys.platform == "win32":  # which opens no folders
+    """Waits until no other process or thread is in this block for the same folder, on systems with file locks."""
+    if sys.platform == "win32":  # which cannot open folders
         yield
         return
     handle = os.open(folder, os.O_RDONLY)
@@ -280,10 +282,10 @@ def _turn_in(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """No other run writes into a folder meanwhile, where there are locks; the folder is made.
+    """Keeps other runs out of a folder, on systems with file locks; creates the folder.
 
     Raises:
-        ValueError: another process is in the same block for it.
+        ValueError: another process is in this block for the same folder.
     """
     if sys.platform == "win32":
         yield
@@ -299,10 +301,10 @@ def alone_in(folder: Path) -> Iterator[None]:
 
 
 def lock(stream: IO[Any], path: Path, what: Path | None = None) -> None:
-    """Reserves this open file for this process until it is closed, where there are locks; forked processes do not inherit it.
+    """Locks an open file exclusively until it is closed, on systems with file locks; forked processes do not inherit the lock.
 
     Raises:
-        ValueError: another process has it, or has put another in its place since it was opened; it names `what`, else `path`.
+        ValueError: another process holds the lock, or has replaced the file since it was opened; names `what`, or else `path`.
     """
     try:
         _flock(stream.fileno(), wait=False)
@@ -340,5 +342,5 @@ def _flock(handle: int, *, wait: bool) -> None:
         fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise
-    except OSError:  # a file system without locks
+    except OSError:  # the file system has no locks
         return

@@ -1,8 +1,8 @@
-"""Is the picture of a face good enough to be judged? Five named reasons why not, each a number against a limit.
+"""Is the picture of a face good enough to be judged? Five named reasons why not, each a number compared with a limit.
 
-A limit is the edge of what bona fide faces look like in the pictures that faceshield-tiny was trained on: beyond it the model
-would be asked about what it has never seen. `benchmarks/quality.py` prints how often each reason is given, and how rightly.
-One line of use: `assess(rgb, crop=(0, 0, 224, 224), face=None).reasons`, empty for a good picture.
+A limit marks the edge of what bona fide faces look like in faceshield-tiny's training pictures: beyond it the model would judge
+what it has never seen. `benchmarks/quality.py` prints how often each reason is given, and how often rightly.
+Use: `assess(rgb, crop=(0, 0, 224, 224), face=None).reasons`, empty for a good picture.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ from faceshield.inspection import Box
 
 TOO_SMALL, TOO_DARK, OVER_EXPOSED, BLURRED, TURNED_AWAY = "too_small", "too_dark", "over_exposed", "blurred", "turned_away"
 REASONS = (TOO_SMALL, TOO_DARK, OVER_EXPOSED, BLURRED, TURNED_AWAY)
-_SIDE = 96  # pixels: every face is measured at this size, about the one at which the model sees it
-_SHIFT = 2  # cells by which a face and its mirror image may lie apart: the axis is seldom quite in the middle of the box
+_SIDE = 96  # pixels: every face is measured at this size, about the size at which the model sees it
+_SHIFT = 2  # cells by which a face and its mirror image may be offset: the axis is seldom exactly in the middle of the box
 _BURNT = 250 / 255
 
 LIMITS = {"side": 40.0, "light": 0.22, "burnt": 0.35, "sharpness": 0.020, "symmetry": 0.06}
-"""Least side in pixels, least grey of the lightest tenth (0..1), largest share of burnt-out pixels, least sharpness, least
-symmetry."""
+"""Minimum side in pixels, minimum grey of the lightest tenth (0..1), maximum share of burnt-out pixels, minimum sharpness and
+minimum symmetry."""
 
 
 @dataclass(frozen=True)
 class Quality:
-    """What was measured on a face.
+    """Measurements of a face.
 
     Attributes:
         side: shorter side of the face's box in pixels of the given picture.
-        light: grey that a tenth of the face exceeds, 0..1: its highlights and the white of its eyes, so that dark skin in
-            good light is not called dark.
-        burnt: share of its pixels at white, 0..1.
-        sharpness: mean size of the second derivative at 96 pixels, against the contrast of the face.
-        symmetry: correlation of its gradients with their mirror image, -1..1; a frontal face has much of it. None where
-            nobody knows where the face is.
+        light: grey level that a tenth of the face exceeds, 0..1: highlights and the whites of the eyes, so that dark skin in
+            good light does not count as dark.
+        burnt: share of its pixels that are white, 0..1.
+        sharpness: mean absolute second derivative at 96 pixels, relative to the face's contrast.
+        symmetry: correlation of its gradients with their mirror image, -1..1, high for a frontal face; None if the face's
+            position is unknown.
     """
 
     side: float
@@ -49,7 +49,7 @@ class Quality:
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """Which of `REASONS` hold, in their order."""
+        """Those of `REASONS` that apply, in that order."""
         held = (
             self.side < LIMITS["side"],
             self.light < LIMITS["light"],
@@ -71,8 +71,8 @@ def assess(rgb: NDArray[np.uint8], crop: tuple[int, int, int, int], face: Box | 
     Args:
         rgb: (H, W, 3) uint8 RGB, the whole picture.
         crop: the part of it that is judged, pixels.
-        face: the face in it, pixels of `rgb`; None: the middle half of the crop, as in most face crops, and whether it is
-            turned away is not asked.
+        face: the face in it, pixels of `rgb`; None: the middle half of the crop, as in most face crops, without the check for
+            faces turned away.
     """
     x0, y0, x1, y1 = crop
     known = face is not None
@@ -88,14 +88,14 @@ def assess(rgb: NDArray[np.uint8], crop: tuple[int, int, int, int], face: Box | 
         side=side,
         light=float(np.quantile(grey, 0.9)),
         burnt=float((grey >= _BURNT).mean()),
-        # A hundredth of contrast is added: of a face without any, noise would else be all there is.
+        # 0.01 is added to the contrast; otherwise a face without contrast would be measured by its noise alone.
         sharpness=float(curve.mean() / (grey.std() + 0.01)) / 4,
         symmetry=_symmetry(grey) if known else None,
     )
 
 
 def _symmetry(grey: NDArray[np.float32]) -> float:
-    """The best correlation of the face's gradients with those of its mirror image, the axis anywhere near its middle."""
+    """The best correlation of the face's gradients with those of its mirror image, for any axis near the middle."""
     cells = gradient_cells(grey * 255)
     mirrored = gradient_cells(np.ascontiguousarray(grey[:, ::-1]) * 255)
     width, best = cells.shape[1], -1.0

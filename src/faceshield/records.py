@@ -1,7 +1,7 @@
-"""The rows that travel between the stages, and the one way of reading and writing them.
+"""The rows exchanged between the stages, and the functions that read and write them.
 
-`samples.jsonl -> dialogues.jsonl -> checkpoint/ -> predictions.jsonl -> metrics.json`: one JSON object a line, UTF-8, each
-stage with a `run.json` beside its output. Use: `samples = read_jsonl("samples.jsonl", Sample)`.
+`samples.jsonl -> dialogues.jsonl -> checkpoint/ -> predictions.jsonl -> metrics.json`: one JSON object per line, UTF-8;
+each stage writes a `run.json` beside its output. Use: `samples = read_jsonl("samples.jsonl", Sample)`.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ Box = tuple[float, float, float, float]
 """x0, y0, x1, y1 in pixels of the picture, x1 and y1 exclusive."""
 Status = Literal["parsed", "unparsed", "error"]
 
-_EDGE_TOLERANCE = 1e-3  # pixels; a box computed in float32 may overshoot the edge by a rounding error
+_EDGE_TOLERANCE = 1e-3  # pixels; a float32 box may overshoot the edge by a rounding error
 _FAULTS_SHOWN = 20
 
 
 class RecordError(ValueError):
-    """A JSONL file that cannot be read; the message lists every fault with file:line."""
+    """An unreadable JSONL file; the message lists the faults with file:line, the first 20 of them in full."""
 
     def __init__(self, faults: Sequence[str]) -> None:
         self.faults = tuple(faults)
@@ -65,7 +65,7 @@ class RecordError(ValueError):
 
 
 class Record(BaseModel):
-    """Base of all rows: immutable, unknown keys and NaN refused."""
+    """Base of all rows: immutable; unknown keys and non-finite numbers are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True)
 
@@ -83,11 +83,11 @@ def _check_agree(is_attack: bool, presentation_type: str | None) -> None:
 
 
 PresentationType = Annotated[str | None, AfterValidator(_canonical)]
-"""A type in any spelling, read as its canonical one; None: nobody noted it."""
+"""A type in any spelling, stored in its canonical one; None: unknown."""
 
 
 class Photo(Record):
-    """One picture, whatever it shows.
+    """One picture of any kind.
 
     Attributes:
         id: unique in the file.
@@ -102,13 +102,13 @@ class Sample(Photo):
     """One picture of `samples.jsonl` with its ground truth.
 
     Attributes:
-        presentation_type: one of `taxonomy.PRESENTATION_TYPES` (any spelling is read, the canonical one is
-            kept); None for an attack whose type nobody noted.
-        original_label: the data set's own label, as it was.
+        presentation_type: one of `taxonomy.PRESENTATION_TYPES` (any spelling is read, the canonical one is stored); None for an
+            attack of unknown type.
+        original_label: the data set's own label, unchanged.
         split: "train", "dev", "test", …, or None.
-        boxes: regions of the attack in pixels, inside the picture; empty for bona fide and where nobody annotated.
+        boxes: regions of the attack in pixels, inside the picture; empty for bona fide and without annotation.
         size_wh: width and height of the picture in pixels, after EXIF rotation.
-        meta: free; the simulator writes "cues", "scene" (noun phrases), "source" and "variant".
+        meta: free-form; the simulator writes "cues", "scene" (noun phrases), "source" and "variant".
     """
 
     dataset: str
@@ -150,7 +150,7 @@ class Turn(Record):
 
 
 def conversation(texts: Iterable[str]) -> list[Turn]:
-    """Turns of these texts, human first, with the picture before them all: what `Dialogue.texts` takes apart."""
+    """Turns for these texts, human first, the picture before the first; the inverse of `Dialogue.texts`."""
     return [
         Turn(speaker="gpt" if place % 2 else "human", value=text if place else f"<image>\n{text}")
         for place, text in enumerate(texts)
@@ -162,7 +162,7 @@ class Dialogue(Record):
 
     Attributes:
         image: path relative to the file, or absolute.
-        conversations: human and gpt in turn, human first; the first human value starts with "<image>\\n".
+        conversations: human and gpt turns alternate, human first; the first human value starts with "<image>\\n".
         task: "coarse", "fine", "reasoning", "localization" or "caption".
         source: who wrote the text, e.g. "grammar" or a model's name.
         meta: provenance: sample_id, generator, seed, is_attack, presentation_type, boxes (pixels), size_wh.
@@ -177,7 +177,7 @@ class Dialogue(Record):
 
     @property
     def texts(self) -> list[str]:
-        """The texts of the conversation in turn, the first without its "<image>" line."""
+        """The texts of all turns in order, the first without its "<image>" line."""
         first, *others = (turn.value for turn in self.conversations)
         return [first.removeprefix("<image>").lstrip("\n"), *others]
 
@@ -193,7 +193,7 @@ class Dialogue(Record):
 
 
 class Truth(Record):
-    """What is known about the picture of a prediction, see `Sample`; None or empty where nobody knows."""
+    """What is known about the picture of a prediction, see `Sample`; None or empty if unknown."""
 
     is_attack: StrictBool | None = None
     presentation_type: PresentationType = None
@@ -214,12 +214,12 @@ class Truth(Record):
 
     @classmethod
     def of(cls, sample: Sample, answer: str | None = None) -> Truth:
-        """Of a sample's picture; `answer`: what would be the right one to the question at hand."""
+        """The truth about a sample's picture; `answer`: the correct answer to the question asked."""
         return cls(answer=answer, **{name: getattr(sample, name) for name in cls.model_fields if name != "answer"})
 
     def resampling_unit(self, picture: str) -> tuple[str | None, ...]:
-        """The bootstrap's unit: the subject where known, else the video, else the picture by its id; pictures of one person and
-        frames of one recording are correlated."""
+        """The bootstrap's resampling unit: the subject if known, else the video, else the picture (by id), because pictures of
+        one person and frames of one recording are correlated."""
         if self.subject is not None:
             return self.dataset, "subject", self.subject
         return (self.dataset, "video", self.video) if self.video is not None else ("picture", picture)
@@ -230,11 +230,11 @@ class Prediction(Record):
 
     Attributes:
         id: "{sample_id}:{task}".
-        answer: the system's words, None for systems that only score.
-        bonafide_score: 0..1, high = bona fide; None where the system gives none.
+        answer: the system's text, None for systems that only score.
+        bonafide_score: 0..1, high = bona fide; None if the system gives none.
         type_scores: probability of each presentation type, or None.
         boxes: predicted attack regions, pixels of the picture.
-        status: "parsed", "unparsed" (answered, but not readable) or "error" (no answer; `error` says why).
+        status: "parsed", "unparsed" (answered, but the answer could not be read) or "error" (no answer; `error` says why).
         truth: the sample's ground truth, so that scoring needs this file alone.
     """
 
@@ -265,7 +265,7 @@ def _describe(error: ValidationError) -> Iterator[str]:
         yield f"{where}: {message}" if where else message
 
 
-# Of each kind of file keys that only its rows have, its name, and the verb that writes it.
+# Per kind of file: keys that only its rows have, its name, and the verb that writes it.
 _KINDS: dict[type[Record], tuple[set[str], str, str]] = {
     Sample: ({"original_label", "size_wh"}, "samples", "simulate` or `prepare"),
     Dialogue: ({"conversations"}, "dialogues", "generate"),
@@ -274,7 +274,7 @@ _KINDS: dict[type[Record], tuple[set[str], str, str]] = {
 
 
 def _check_kind(path: Path, raw: bytes, model: type[Record]) -> None:
-    """Raises RecordError where a row that is none of these is one of another kind: then the whole file is."""
+    """Raises RecordError if a row that is not a valid `model` is of another kind, as then the whole file is."""
     try:
         keys = set(json.loads(raw))
     except (ValueError, TypeError):
@@ -300,7 +300,7 @@ def _parse(path: Path, model: type[RecordT]) -> Iterator[tuple[int, RecordT | li
 
 
 def iter_jsonl(path: str | Path, model: type[RecordT]) -> Iterator[RecordT]:
-    """Rows of a JSONL file one by one; blank lines are passed over.
+    """Yields the rows of a JSONL file one by one; blank lines are skipped.
 
     Raises:
         RecordError: at the first row that is not a valid `model`.
@@ -359,18 +359,18 @@ def write_jsonl(path: str | Path, rows: Iterable[Row]) -> int:
 
 
 class JsonlWriter:
-    """Appends rows one by one, each flushed, so that a stage that was stopped can go on where it was.
+    """Appends rows one by one and flushes each, so that a stage that was stopped can resume.
 
-    With `resume=True` the rows that are there stay, `ids` holds theirs, and a last line that was cut off is
-    removed; otherwise the file starts empty. Use as a context manager.
+    With `resume=True` the existing rows stay, `ids` holds their ids, and a last line that was cut off is removed; otherwise
+    the file starts empty. Use as a context manager.
 
     Args:
         path: of the file.
         resume: whether its rows stay.
 
     Raises:
-        ValueError: another run is writing the file, where the system has locks.
-        RecordError: with `resume`, lines that are no rows.
+        ValueError: another run is writing the file, on systems with file locks.
+        RecordError: with `resume`, lines that are not rows with an id.
     """
 
     def __init__(self, path: str | Path, *, resume: bool = False) -> None:
@@ -425,12 +425,12 @@ class JsonlWriter:
 
 
 def image_path(row: Photo | Dialogue | Prediction, jsonl_path: str | Path) -> Path:
-    """Where the picture of a row lies: `row.image`, relative to the folder of the file that the row came from."""
+    """Path of a row's picture: `row.image`, relative to the folder of the file that the row was read from."""
     return Path(jsonl_path).parent / row.image
 
 
 def rebase_image(image: str, source_jsonl: str | Path, target_jsonl: str | Path) -> str:
-    """The image entry of a row of `source_jsonl` as `target_jsonl` must write it; absolute paths stay as they are."""
+    """The `image` entry of a row of `source_jsonl`, rewritten for `target_jsonl`; absolute paths stay as they are."""
     if Path(image).is_absolute():
         return image
     absolute = Path(source_jsonl).resolve().parent / image

@@ -1,6 +1,6 @@
-"""The twelve presentation types of the paper (§3.1), one table with a sentence and the usual visible cues of each.
+"""The twelve presentation types of the paper (§3.1), in a table with a sentence and the usual visible cues for each.
 
-Every data set maps its own labels into these names. Use: `resolve("paper_mask") == "Paper mask"`.
+Every data set's labels are mapped to these names. Use: `resolve("paper_mask") == "Paper mask"`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 BONAFIDE = "Bonafide"
 UNTYPED = "attack"
-"""In the place of a type, where labels, tables and folders name an attack whose type nobody noted; in a record it is None."""
+"""Name of an attack of unknown type in labels, tables and folders; in a record, its type is None."""
 
 
 @dataclass(frozen=True)
@@ -19,9 +19,9 @@ class PresentationType:
     """One row of the table.
 
     Attributes:
-        name: canonical spelling; what records, answers and tables carry.
+        name: canonical spelling, used in records, answers and tables.
         sentence: what it is, for people.
-        cues: noun phrases of what can often be seen; used where a sample brings no cues of its own.
+        cues: noun phrases for what can often be seen; used if a sample has no cues of its own.
     """
 
     name: str
@@ -111,10 +111,10 @@ _BY_KEY = {_key(name): name for name in PRESENTATION_TYPES}
 
 
 def resolve(name: str) -> str:
-    """Canonical name of a presentation type, whatever its case, spaces, hyphens or underscores.
+    """Canonical name of a presentation type, regardless of case, spaces, hyphens and underscores.
 
     Raises:
-        ValueError: unknown; the message names the nearest type.
+        ValueError: unknown type; the message names the nearest one.
     """
     key = _key(name)
     if key in _BY_KEY:
@@ -125,7 +125,7 @@ def resolve(name: str) -> str:
 
 
 def describe(name: str | None) -> PresentationType:
-    """The table's row for a type, in any spelling that `resolve` takes; None: an attack whose type nobody noted.
+    """The table's row for a type, in any spelling that `resolve` accepts; None: an attack of unknown type.
 
     Raises:
         ValueError: unknown type, as `resolve`.

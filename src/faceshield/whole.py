@@ -1,7 +1,7 @@
-"""A model asked about whole pictures, face crops: scores and words in batches, and no verdict, for that takes a threshold.
+"""A model that scores and answers questions on whole pictures (face crops) in batches; without a threshold, so no verdict.
 
-Use: `WholePictures(model, processor).score_many([rgb])` -> [(bonafide_score, type_scores)]. `evaluation.predict` may ask it,
-and `predictor.FaceShieldPredictor`, which looks for faces and judges them, is one.
+Use: `WholePictures(model, processor).score_many([rgb])` -> [(bonafide_score, type_scores)]. `evaluation.predict` can use it;
+its subclass `predictor.FaceShieldPredictor` also finds faces and gives verdicts.
 """
 
 from __future__ import annotations
@@ -29,29 +29,30 @@ if TYPE_CHECKING:
 Scores = tuple[float, dict[str, float]]
 """bonafide_score and type_scores."""
 Evidence = tuple[Tensor, Tensor]
-"""(B,) log-odds of bona fide and (B, 12) log-probabilities of the types up to a constant, float64."""
+"""(B,) log-odds of bona fide, and (B, 12) log-probabilities of the types up to a constant; float64."""
 Encoded = tuple[Tensor, Tensor | None]
-"""A picture's features, and where PVTM is on its joint tokens."""
+"""Features, and where tokens are ranked (PVTM or `keep_tokens`) the joint tokens, of a picture or a batch."""
 
-_TOKEN_CHARACTERS = 16  # more than any text has a token
-_REMEMBERED = 32  # pictures whose encoded form is kept between the questions of an evaluation
+_TOKEN_CHARACTERS = 16  # per token: more than in any text
+_REMEMBERED = 32  # pictures whose encodings are kept between the questions of an evaluation
 _EVALUATION_BATCH = 16
 
 
 class WholePictures:
-    """A model with its processor, ready for pictures that are face crops already.
+    """A model with its processor, for pictures that are already face crops.
 
     Args:
-        model: as `faceshield.model.load` gives it.
+        model: as returned by `faceshield.model.load`.
         processor: the one saved with the model.
-        score_map: (scale, offset) of the log-odds, fitted on a development set; as the model says them by default.
+        score_map: (scale, offset) applied to the log-odds, fitted on a development set; the default leaves them unchanged.
         name: of the checkpoint, for reports.
-        model_hash: of the checkpoint's content, for reports.
+        model_hash: hash of the checkpoint's content, for reports.
         crop_side: longer side in pixels to which a crop is resized first, as in training; None: no resizing. A model trained on
-            pictures of one size should see that size, for SAVP is computed from single pixels.
-        keep_tokens: vision tokens that the language model gets to read, those most important for the coarse question by PVTM's
-            ranking (§4.2); None: all. Fewer are faster and score a little otherwise (docs/speed.md): choose the threshold anew.
-        drafts: draft tokens for speculative decoding: faster answers, never different ones; None: off.
+            pictures of one size should see that size, because SAVP is computed from single pixels.
+        keep_tokens: number of vision tokens that the language model reads: those most important for the coarse question in
+            PVTM's ranking (§4.2); None: all. Fewer are faster but change scores slightly (docs/speed.md), so choose a new
+            threshold.
+        drafts: draft tokens for speculative decoding, which makes answers faster but never different; None: off.
     """
 
     def __init__(
@@ -85,8 +86,8 @@ class WholePictures:
 
     @property
     def settings(self) -> dict[str, str]:
-        """Everything besides the name that determines the answers, for a run's record; the weights' hash is in it, since a
-        retrained model may keep its name."""
+        """Everything besides the name that determines the answers, for a run's record; it includes the weights' hash, because
+        a retrained model may keep its name."""
         kept = {} if self.keep_tokens is None else {"keep_tokens": str(self.keep_tokens)}
         weights = {"weights": self.model_info["hash"]} if self.model_info["hash"] else {}
         config = self.model.config
@@ -106,7 +107,7 @@ class WholePictures:
 
         Raises:
             ImageError: a picture cannot be read.
-            ValueError: a question without words, or one that the model cannot take.
+            ValueError: the question is empty, too long or not valid text.
         """
         self._check_question(prompt)
         answers: list[str] = []
@@ -116,7 +117,7 @@ class WholePictures:
                 answers += [row[0] for row in reading.answer([prompt], max_new_tokens=self._answer_tokens)]
         return answers
 
-    # -- how -----------------------------------------------------------------------------------------------
+    # -- internals -----------------------------------------------------------------------------------------
 
     @property
     def _answer_tokens(self) -> int:
@@ -138,7 +139,7 @@ class WholePictures:
         return Reading(self.model, self.processor, features, joint, kept=kept, drafts=self.drafts)
 
     def _encode(self, crops: Sequence[NDArray[np.uint8]]) -> Encoded:
-        """(H, W, 3) uint8 RGB crops -> the tower's features and, for PVTM, joint tokens, (B, T, Dv) each."""
+        """(H, W, 3) uint8 RGB crops -> the tower's features and, if tokens are ranked, joint tokens, (B, T, Dv) each."""
         pixels, descriptors = [], []
         for crop in crops:
             first, second = self.processor.encode_image(self._resized(crop))
@@ -154,9 +155,9 @@ class WholePictures:
         return to_side(crop, self.crop_side)
 
     def _encode_remembered(self, images: Sequence[object]) -> Encoded:
-        """As `_encode`, for whole pictures that were perhaps asked about just before."""
+        """As `_encode`, for whole pictures, with a cache of the most recent ones."""
         crops = [open_picture(image).rgb for image in images]
-        # With tokens left out, features remembered without their joint tokens do not serve.
+        # If tokens are to be left out, features cached without their joint tokens cannot be used.
         asked_for = f"{self.keep_tokens is not None}".encode()
         keys = [hashlib.sha256(asked_for + repr(crop.shape).encode() + crop.tobytes()).digest() for crop in crops]
         new = {key: crop for key, crop in zip(keys, crops, strict=True) if key not in self._remembered}
@@ -173,12 +174,12 @@ class WholePictures:
         return torch.stack([row[0] for row in rows]), torch.stack(asked) if asked else None
 
     def _evidence(self, reading: Reading) -> Evidence:
-        """Of the fixed answers, in one pass whatever was asked for: the same picture gives the same bits."""
+        """Evidence from the fixed answers, in one pass whatever is asked for, so a picture always gives the same bits."""
         coarse, fine = (chances.double() for chances in reading.score(self._templates))
         return coarse[:, 0] - coarse[:, 1], fine
 
     def _scores(self, odds: Tensor, types_odds: Tensor) -> list[Scores]:
-        """Probability of the fixed bona fide answer, calibrated, and of each type's."""
+        """Calibrated probability of the fixed bona fide answer, and probabilities of the types."""
         scale, offset = self.score_map
         scores = torch.sigmoid(scale * odds + offset).tolist()
         types = types_odds.softmax(-1).tolist()
@@ -190,7 +191,7 @@ class WholePictures:
         if any("\ud800" <= letter <= "\udfff" for letter in prompt):
             raise ValueError(f"question {prompt!r} — expected text, and there are bytes in it that are none — pass it as UTF-8")
         room = self.model.config.text_config.max_position_embeddings - self._answer_tokens
-        if len(prompt) > room * _TOKEN_CHARACTERS:  # not even counted: of megabytes that would take a minute
+        if len(prompt) > room * _TOKEN_CHARACTERS:  # not even tokenised: megabytes would take a minute
             raise ValueError(f"question of {len(prompt)} characters — expected at most {room * _TOKEN_CHARACTERS} — shorten it")
         length = len(self.processor.encode_question(prompt))
         if length > room:
@@ -201,7 +202,7 @@ class WholePictures:
 
 
 def batches(items: Iterable[object], size: int) -> Iterator[list[object]]:
-    """The items in turn, `size` at a time; the last batch may have fewer."""
+    """The items in order, `size` at a time; the last batch may be smaller."""
     iterator = iter(items)
     while batch := list(islice(iterator, size)):
         yield batch

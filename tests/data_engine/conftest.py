@@ -12,7 +12,7 @@ from faceshield.records import Sample, write_jsonl
 
 @pytest.fixture(scope="session")
 def written(drawn: list[tuple[Sample, bytes]], tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """What `generate` makes of the shared samples; the pictures themselves are not looked at."""
+    """What `generate` writes for the shared samples; it does not read the pictures themselves."""
     folder = tmp_path_factory.mktemp("dialogues")
     write_jsonl(folder / "samples.jsonl", [row for row, _ in drawn])
     generate(folder / "samples.jsonl", folder / "dialogues.jsonl", GenerateConfig(per_task=2), seed=0)
@@ -21,7 +21,7 @@ def written(drawn: list[tuple[Sample, bytes]], tmp_path_factory: pytest.TempPath
 
 @pytest.fixture
 def dialogues_jsonl(samples_jsonl: Path, written: bytes) -> Path:
-    """Two dialogues of every task about two samples of every type, in rich words, beside the samples."""
+    """Two dialogues per task for each sample (two samples per type), in the rich grammar, next to the samples."""
     path = samples_jsonl.with_name("dialogues.jsonl")
     path.write_bytes(written)
     return path

@@ -1,4 +1,4 @@
-"""Augmentation: two new pairs each, label and box unchanged, what changes them dropped by name."""
+"""Augmentation: two new pairs per dialogue, label and box unchanged; pairs that change them are named rejects."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_an_attack_without_a_type_is_reworded_and_a_foreign_row_ends_nothing(dia
 
 def test_an_augmented_file_gets_other_words_and_other_ids(dialogues_jsonl: Path, tmp_path: Path) -> None:
     once = read_jsonl(augment(dialogues_jsonl, tmp_path / "once.jsonl", AugmentConfig(pairs=3), seed=0).out, Dialogue)
-    left = [row for row in once if not row.id.endswith(":new1")]  # as a filter leaves them
+    left = [row for row in once if not row.id.endswith(":new1")]  # as a filter might leave them
     write_jsonl(tmp_path / "left.jsonl", left)
     rows = read_jsonl(augment(tmp_path / "left.jsonl", tmp_path / "twice.jsonl", AugmentConfig(), seed=0).out, Dialogue)
     origins = {row.id for row in once if "augmented_from" not in row.meta}
@@ -61,7 +61,7 @@ def test_an_augmented_file_gets_other_words_and_other_ids(dialogues_jsonl: Path,
 
 
 class Careless:
-    """Forgets the box and the label."""
+    """Ignores the box and the label."""
 
     name = kind = "careless"
     workers, calls = 1, 0

@@ -1,4 +1,4 @@
-"""The whole engine from one recipe, its card, and what a stop in the middle costs: nothing."""
+"""The whole engine from one recipe: its dialogues, the wait for a review, the reuse of finished steps, and the card."""
 
 from __future__ import annotations
 
@@ -112,9 +112,9 @@ def test_a_report_counts(dialogues_jsonl: Path) -> None:
             report(dialogues_jsonl, other)
         assert other.read_bytes() == before
     beside = dialogues_jsonl.parent
-    (beside / "rejects.jsonl").write_text('{"path": "a.png", "reason": "no face"}\n' * 2)  # as `prepare` leaves it
+    (beside / "rejects.jsonl").write_text('{"path": "a.png", "reason": "no face"}\n' * 2)  # as `prepare` writes it
     (beside / "f.rejects.jsonl").write_text('{"id": "a", "filter": "judge", "reason": "no"}\n')
-    for _ in range(2):  # a card of ours is written again
+    for _ in range(2):  # our own card may be overwritten
         numbers = report(dialogues_jsonl, dialogues_jsonl.parent / "card.md", ReportConfig(examples=1))
     assert numbers["dialogues"] == 192 and numbers["pictures"] == 24
     assert numbers["rejects"] == {"f": {"judge": 1}, "prepare": {"no face": 2}}

@@ -1,4 +1,4 @@
-"""Filters: each drops what it should and nothing else, with its name and reason; stopped anywhere, the same file."""
+"""Filters: each drops only what it should, with its name and a reason; a resumed run writes the same file."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def test_own_phrases_and_switches(dialogues_jsonl: Path, tmp_path: Path) -> None
 
 
 class Judge:
-    """Refuses every third dialogue and answers nothing about every seventh; can stop at one."""
+    """Rejects about every third dialogue and gives no answer for about every seventh; can stop at a given call."""
 
     name = kind = "judge"
     workers, calls = 3, 0

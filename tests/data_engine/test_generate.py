@@ -1,4 +1,4 @@
-"""Dialogues from ground truth: true, seeded by sample and task, with provenance, no verdict in captions."""
+"""Dialogues from ground truth: true, seeded per sample and task, with provenance, and captions without a verdict."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_a_sample_without_a_scene_is_still_described(make_sample) -> None:
 
 
 def test_captions_of_pictures_that_nobody_described_are_told(make_sample, samples: list[Sample], tmp_path: Path) -> None:
-    """The grammar sees no picture: all that it can say of these is "a face"."""
+    """The grammar sees no pictures: all it can say about these is "a face"."""
     write_jsonl(tmp_path / "bare.jsonl", [make_sample("Bonafide", id="a", meta={}), make_sample("Print", id="b", meta={})])
     write_jsonl(tmp_path / "told.jsonl", samples)
     captions = GenerateConfig(tasks=("caption", "coarse"))
@@ -123,7 +123,7 @@ def test_which_pictures_get_more_depends_on_the_seed(samples: list[Sample]) -> N
 
 
 def test_a_dialogue_is_of_its_samples_split(make_sample) -> None:
-    """Training goes by it: what says that it is of "test" is set aside."""
+    """Training relies on it: dialogues of split "test" are set aside."""
     for split in ("train", "test", None):
         sample = make_sample("Print").model_copy(update={"split": split})
         assert [row.meta["split"] for row in generate_dialogues([sample], tasks=["coarse"], seed=0)] == [split]

@@ -1,4 +1,4 @@
-"""Local models: small random ones of the real classes, as CLIP, SigLIP and an image-text-to-text model lie in a folder."""
+"""Local models: small random instances of the real classes, saved to folders as CLIP, SigLIP and LLaVA models are."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_a_local_model_answers_and_the_same_seed_answers_the_same(
 def test_what_was_cut_off_becomes_no_dialogue(
     local_model: Path, samples: list[Sample], samples_jsonl: Path, tmp_path: Path
 ) -> None:
-    """A model that nobody taught to end goes on until it is stopped: half a sentence is no answer to learn from."""
+    """A model that never learnt to stop writes up to the token limit, and half a sentence must not become training data."""
     write_jsonl(samples_jsonl, samples[:2])
     config = BackendConfig(kind="transformers", model=str(local_model), style="answers", max_tokens=3, asks=2, device="cpu")
     result = generate(samples_jsonl, tmp_path / "a.jsonl", GenerateConfig(tasks=("coarse",), backend=config), seed=0)

@@ -1,4 +1,4 @@
-"""`--engine ray`: the files of the single-process run, byte for byte; kill -9 of a worker or of the driver loses nothing."""
+"""`--engine ray`: the same files as a single-process run, byte for byte; kill -9 of a worker or the driver loses nothing."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def engine() -> Iterator[Engine]:
 
 @pytest.fixture
 def many(samples_jsonl: Path, samples: list[Sample]) -> Path:
-    """240 samples and as many pictures; about the same picture an assistant's answer would come from the cache."""
+    """240 samples with different pictures; an assistant's answer about the same picture would come from the cache."""
     rows = []
     for turn in range(10):
         for sample in samples:
@@ -99,7 +99,7 @@ def test_killed_workers_and_a_killed_driver_lose_and_double_nothing(many: Path, 
         again = subprocess.run(on_ray, capture_output=True, text=True, timeout=600, check=False)
         assert again.returncode == 0, again.stderr
         assert again.stdout.splitlines()[-1] == f"960 dialogues of 240 samples: {out}"
-        # Calls in flight when their process was killed are made again, and no others.
+        # Only calls that were in flight when their process was killed are repeated.
         assert 960 <= len(server.requests) <= 960 + 2 * 8
         here = subprocess.run([*command, "--out", str(tmp_path / "local" / "g.jsonl")], capture_output=True, timeout=600)
         assert here.returncode == 0

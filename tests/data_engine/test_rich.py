@@ -1,4 +1,4 @@
-"""The rich grammar: many wordings, true, and read back by the tasks' own readers every time."""
+"""The rich grammar: many wordings, all true, and always parsed correctly by the tasks' own readers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stages: the output is a function of the input alone, whatever finishes first and wherever it is stopped."""
+"""Stages: the output depends only on the input, whatever finishes first and wherever a run is interrupted."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ITEMS = list(range(40))
 
 
 class Work:
-    """Doubles numbers; refuses multiples of seven; can stop at one, and is slow for every fifth."""
+    """Doubles numbers and rejects multiples of seven; can stop at a given item and be slow for every fifth."""
 
     def __init__(self, stop_at: int | None = None, slow: float = 0.0) -> None:
         self.stop_at, self.slow, self.done = stop_at, slow, []
@@ -82,7 +82,7 @@ def test_a_stopped_run_goes_on_and_writes_the_same_file(tmp_path: Path, stop_at:
 
 
 def test_an_output_whose_pictures_lie_elsewhere_now_is_not_there_before(samples_jsonl: Path, tmp_path: Path) -> None:
-    """Its paths go from itself to the input's pictures."""
+    """Image paths in the output are relative to it and lead to the input's pictures."""
     out = tmp_path / "out" / "d.jsonl"
     moved = samples_jsonl.parent.with_name("moved")
     assert not generate(samples_jsonl, out, GenerateConfig(), seed=0).reused
@@ -156,7 +156,7 @@ def test_an_assistant_that_is_down_when_a_run_goes_on_costs_nothing(tmp_path: Pa
         if item == 30 and not down:
             raise KeyboardInterrupt
         if item % 5 == 1:
-            return Outcome(rows=[{"id": str(item)}])  # no call: it says nothing of the assistant
+            return Outcome(rows=[{"id": str(item)}])  # no call was made, so it says nothing about the assistant
         if down:
             return Outcome(rejects=[{"id": str(item), "filter": "no-call", "reason": "refused"}], up=False)
         return Outcome(rows=[{"id": str(item)}], up=True)
@@ -164,7 +164,7 @@ def test_an_assistant_that_is_down_when_a_run_goes_on_costs_nothing(tmp_path: Pa
     with pytest.raises(KeyboardInterrupt):
         stage(tmp_path, work)
     down = True
-    with pytest.raises(AssistantDown, match="8 calls"):  # what earlier runs were answered does not say that it is up now
+    with pytest.raises(AssistantDown, match="8 calls"):  # earlier runs' answers do not show that it is up now
         stage(tmp_path, work)
     result = stage(tmp_path, lambda item: Outcome(rows=[{"id": str(item)}], up=True))
     assert (result.rows, result.rejects, result.items) == (40, 0, 40)

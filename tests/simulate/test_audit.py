@@ -1,4 +1,4 @@
-"""The shortcut audit sees a planted shortcut, and none where there is none."""
+"""The shortcut audit finds a planted shortcut, and none where there is none."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KINDS = (BONAFIDE, "Print", "Partial Eye")
 
 
 def write(folder: Path, *, shortcut: bool = False, box: tuple[float, float, float, float] = (20, 20, 44, 44)) -> Path:
-    """90 pictures of noise on a wall, 30 people; with `shortcut` the surroundings of prints are soft."""
+    """90 noise pictures of 30 people; with `shortcut`, pictures of prints are blurred as a whole."""
     rng = np.random.default_rng(0)
     rows = []
     for number in range(90):

@@ -1,4 +1,4 @@
-"""The camera every class shares: sizes, determinism, and that it changes what it should."""
+"""The camera that all classes share: sizes, determinism, and the effect of each setting."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The data set as its user sees it: balanced, true to its seed, resumable, with boxes inside the pictures."""
+"""The data set as its user sees it: balanced, deterministic, resumable, with boxes inside the pictures."""
 
 from __future__ import annotations
 
@@ -53,17 +53,17 @@ def test_samples_are_complete_and_true(made: Path) -> None:
         for x0, y0, x1, y1 in sample.boxes:
             assert 0 <= x0 < x1 <= sample.size_wh[0] and 0 <= y0 < y1 <= sample.size_wh[1]
             assert (x1 - x0) * (y1 - y0) >= 20, sample
-    assert len({sample.size_wh for sample in samples}) >= 5  # every shape that cameras and crops have, or bars tell a type
+    assert len({sample.size_wh for sample in samples}) >= 5  # many shapes, or padding would give a type away
 
 
 def test_splits_of_one_seed_share_nobody_and_no_scene(made: Path, tmp_path: Path) -> None:
-    """Whoever trains and tests with one seed, the default say, must not test on what was learnt."""
+    """Training and testing with the same seed, such as the default, must not test on training data."""
     few = replace(CONFIG, count=4)
     train = simulate(tmp_path / "train", replace(few, split="train"), workers=1)
     unnamed = simulate(tmp_path / "unnamed", replace(few, split=None), workers=1)
     of = {path: read_jsonl(path, Sample) for path in (made, train, unnamed)}
     assert not {row.subject for row in of[made]} & {row.subject for row in of[train]}
-    assert {row.subject for row in of[unnamed]} == {row.subject for row in of[train]}  # no split: as for training
+    assert {row.subject for row in of[unnamed]} == {row.subject for row in of[train]}  # no split means train
     for row, other, same in zip(*of.values(), strict=False):
         picture = (train.parent / other.image).read_bytes()
         assert picture != (made.parent / row.image).read_bytes() and row.meta["scene"] != other.meta["scene"]
@@ -79,7 +79,7 @@ def test_what_another_version_has_begun_is_not_gone_on_with(tmp_path: Path) -> N
 
 
 def test_sets_of_other_lengths_are_other_sets(tmp_path: Path) -> None:
-    """The same number is another person in them: their ids must not be the same."""
+    """The same number stands for different people in them, so their ids must differ."""
     few, more = (simulate(tmp_path / str(count), replace(CONFIG, count=count), workers=1) for count in (4, 8))
     assert not {row.id for row in read_jsonl(few, Sample)} & {row.id for row in read_jsonl(more, Sample)}
 
@@ -96,7 +96,7 @@ def test_a_drawn_persons_name_says_who_they_are() -> None:
 def test_workers_and_interruption_change_nothing(made: Path, tmp_path: Path) -> None:
     alone = simulate(tmp_path / "alone", CONFIG, workers=1)
     assert alone.read_bytes() == made.read_bytes()
-    # an interrupted run: fifteen rows, the last one torn, no finished file; its picture and later ones are lost
+    # an interrupted run: fifteen rows, the last one torn, no finished file; its picture and some later ones are lost
     torn = tmp_path / "torn"
     shutil.copytree(alone.parent, torn)
     lines = (torn / "samples.jsonl").read_bytes().splitlines(keepends=True)
@@ -187,7 +187,7 @@ def test_with_other_photographs_it_is_another_set(tmp_path: Path) -> None:
 
 
 def test_a_samples_file_gives_its_people_and_its_split(tmp_path: Path) -> None:
-    """Divided once: nobody of another part comes in by another rule."""
+    """A split that is given once is kept: no other rule brings in people from another split."""
     Image.fromarray(astronaut()).save(tmp_path / "1.png")
     size = astronaut().shape[1::-1]
     row = Sample(id="a", image="1.png", dataset="mine", is_attack=False, presentation_type="Bonafide", original_label="real",
@@ -229,7 +229,7 @@ def test_a_variant_can_be_left_out(tmp_path: Path) -> None:
 
 
 def test_traces_are_named_from_the_most_typical_on(tmp_path: Path) -> None:
-    """So that whoever names the first few names what is surest; as many as the renderers gave, whatever their order."""
+    """The first few cues are the most reliable ones; the renderers' own order does not matter, and none is repeated."""
     assert typical_first("Print", ("printed dots", "fingers holding paper", "a visible paper edge")) == (
         "a visible paper edge", "fingers holding paper", "printed dots",
     )  # fmt: skip
@@ -261,7 +261,7 @@ def test_command_line_names_the_near_match(tmp_path: Path) -> None:
 
 
 def test_it_is_the_bona_fide_that_are_grey_besides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Grey prints and papers are grey of themselves: without these, grey would speak for an attack."""
+    """Grey prints and papers are colourless anyway: without extra grey bona fides, grey would indicate an attack."""
     capture, saturations = dataset.capture, []
 
     def seen(*given: Any, settings: Any, **more: Any) -> Any:
@@ -284,7 +284,7 @@ def test_a_folder_of_all_variants_is_none_without_some(tmp_path: Path) -> None:
 
 
 def test_an_attacked_photograph_keeps_its_face_under_its_landmarks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A portrait is trimmed: its points are of what is left."""
+    """A portrait is trimmed, and its landmarks refer to the trimmed picture."""
     scenes = []
     monkeypatch.setattr(dataset, "attack", lambda scene, *told: scenes.append(scene) or attack(scene, *told))
     attack_photo(astronaut(), "Partial Eye", seed=0)

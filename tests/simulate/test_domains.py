@@ -1,4 +1,4 @@
-"""FaceShield-Sim: domains that share nothing, the mix of the sets they stand for, splits apart, one truth a seed."""
+"""FaceShield-Sim: domains share nothing, mix types as their model data sets do, keep splits apart and repeat per seed."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_same_seed_same_bytes_whatever_the_workers_and_another_seed_other_people
 
 
 def test_pictures_are_still_those_of_this_version(made: dict[str, Path]) -> None:
-    """What is changed for other pictures must not move the benchmark's: else raise VERSION, and write the file anew."""
+    """Changes for other pictures must not alter the benchmark's; if they do, raise VERSION and write the file anew."""
     assert VERSION == 3
     expected = json.loads((Path(__file__).parent / "faceshield_sim_3.json").read_text(encoding="utf-8"))
     for name, rows in expected.items():
@@ -67,7 +67,7 @@ def test_domains_and_splits_share_nobody(made: dict[str, Path]) -> None:
 
 
 def test_names_differ_because_the_faces_do(made: dict[str, Path]) -> None:
-    """Subjects of other names are other people: an identity is drawn from domain, seed, split and number."""
+    """Subjects with different names are different people: an identity is drawn from domain, seed, split and number."""
     jaws = {
         sample_identity(np.random.default_rng([VERSION, domain.number, 1, 3, split, person])).jaw
         for domain in DOMAINS.values()
@@ -125,7 +125,7 @@ def test_every_split_has_the_mix() -> None:
 def test_each_picture_is_of_the_domain_s_cameras(made: dict[str, Path]) -> None:
     for name, path in made.items():
         own, used = {camera.name for camera in DOMAINS[name].cameras}, {s.meta["camera"] for s in read_jsonl(path, Sample)}
-        assert used <= own and len(used) >= min(3, len(own)), name  # of ten pictures
+        assert used <= own and len(used) >= min(3, len(own)), name  # only ten pictures each
     camera = DOMAINS["D"].cameras[0]
     for seed in range(20):
         settings = camera.draw(np.random.default_rng(seed))
@@ -134,7 +134,7 @@ def test_each_picture_is_of_the_domain_s_cameras(made: dict[str, Path]) -> None:
 
 
 def test_a_setting_draws_what_it_always_drew() -> None:
-    """What the widest setting has gained draws nothing in a domain's: its pictures are those of its version."""
+    """Options added for the widest setting draw nothing in a domain's, whose pictures remain those of its version."""
     portrait = draw_portrait(np.random.default_rng(0), np.random.default_rng(1), "p")
     left, means, setting = [], [], Setting()
     for kind, variant in (("Print", "print/laser"), ("Replay", "replay/phone"), ("Glasses", "glasses/party")):

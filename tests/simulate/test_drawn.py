@@ -17,7 +17,7 @@ def draw_anew(person: int, shot: int = 0, style: str = "skin") -> Portrait:
     return draw_portrait(np.random.default_rng(person), np.random.default_rng(shot), f"p{person}", style)  # type: ignore[arg-type]
 
 
-draw = cache(draw_anew)  # several tests look at the same ones
+draw = cache(draw_anew)  # several tests use the same portraits
 
 
 @pytest.mark.parametrize("person", range(8))
@@ -68,7 +68,7 @@ def test_picture_and_face_coordinates_undo_each_other(seed: int) -> None:
     face = np.array([(0.0, 0.6), (-0.45, 0.0), (0.45, 0.0), (0.35, 1.0), (-0.9, 0.4), (0.0, 1.6)])
     for (a, b), (x, y) in zip(face, view.to_picture(face), strict=True):
         column, row = int(round(float(x))), int(round(float(y)))
-        # rounding to whole pixels alone explains up to 0.5 pixels times the stretch of the near side
+        # rounding to whole pixels alone accounts for up to 0.5 pixels times the stretch of the near side
         assert abs(u[row, column] - a) * view.shot.scale < 1.3
         assert abs(v[row, column] - b) * view.shot.scale < 1.3
 

@@ -1,4 +1,4 @@
-"""What is before a face hides what is behind it, for every class alike, and no cue speaks of what is hidden."""
+"""An object in front of a face hides what is behind it, for every class alike, and no cue names what is hidden."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Portraits from photographs: the astronaut of scikit-image is the real face; the folders are made here."""
+"""Portraits from photographs: scikit-image's astronaut is the real face; folders are created by the tests."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_a_line_of_pixels_has_no_face(tmp_path: Path, size: tuple[int, int]) -> 
 
 
 def test_a_folder_of_a_person_is_that_person(tmp_path: Path) -> None:
-    """However often somebody was photographed: in train and in test, they would be known again."""
+    """All photographs of a person share one subject, so that nobody is in both train and test."""
     for name in ("bob/1.jpg", "bob/2.jpg", "J\u00fcrgen/1.jpg", "Ju\u0308rgen/2.jpg", "loose.jpg", "._mac.jpg", ".trash/x.jpg"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(astronaut()).save(tmp_path / name)

@@ -1,4 +1,4 @@
-"""A trace is told where it can be seen: in the view, and with nothing before it."""
+"""A cue is listed only if its trace is visible: inside the view and not covered."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def scenes() -> list[Scene]:
 def told(
     cues: tuple[str, ...], visible: NDArray[np.bool_] = EVERYWHERE, low: float = 240, **marks: tuple[Box, ...]
 ) -> tuple[str, ...]:
-    """What is left of the cues of something worn whose box ends at row `low`."""
+    """Cues that remain of a worn attack whose box ends at row `low`."""
     image = np.zeros((CANVAS, CANVAS, 3), np.float32)
     return seen_cues(Attacked(image, ((60, 60, 220, low),), cues, "x/y", FACE, marks=marks), visible)
 
@@ -83,7 +83,7 @@ def test_a_mark_is_told_where_one_of_its_places_is_seen() -> None:
 
 @pytest.mark.parametrize("apply", [partial.apply_eye, partial.apply_mouth, masks.apply_paper])
 def test_renderers_say_where_tape_and_fingers_are(apply: Callable[..., Attacked], scenes: list[Scene]) -> None:
-    """Whatever is told of them has its places, each of some size and none as large as the picture."""
+    """Every tape or finger cue comes with boxes, none empty and none half as wide as the picture."""
     found = set()
     for seed in range(30):
         made = apply(scenes[seed % len(scenes)], np.random.default_rng(seed))
@@ -106,7 +106,7 @@ def test_a_shadow_that_leaves_the_picture_does_not_come_in_again() -> None:
 @pytest.mark.parametrize("mirror", [1.0, -1.0])
 @pytest.mark.parametrize("scale", [0.7, 1.0, 1.6])
 def test_a_placed_portrait_lies_under_its_landmarks(mirror: float, scale: float) -> None:
-    """A dot on each pupil is where the points say, mirrored or not."""
+    """A dot on each pupil lies where the landmarks say, mirrored or not."""
     landmarks = (MEAN_SHAPE * 120 + 50).astype(np.float32)
     yy, xx = np.mgrid[0:220, 0:220].astype(np.float32)
     dots = sum(np.exp(-((xx - x) ** 2 + (yy - y) ** 2) / 18) for x, y in landmarks[LANDMARKS["pupils"]])

@@ -1,4 +1,4 @@
-"""Work by several processes: in order, and neither they nor their locks outlive the process that asked for it."""
+"""Work in several processes: results arrive in order, and neither workers nor their locks outlive the parent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prints and replays: shapes, determinism, true boxes and cues, and landmarks that follow the picture."""
+"""Prints and replays: shapes, determinism, correct boxes and cues, and landmarks that follow the picture."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ CASES = [(module, variant) for module in (printed, replay) for variant in module
 
 @pytest.fixture(scope="module")
 def scene() -> Scene:
-    """A drawn head with eyes and mouth on a wall."""
+    """A drawn head with eyes in front of a wall."""
     rows, columns = np.mgrid[0:CANVAS, 0:CANVAS].astype(np.float32)
     head = (((columns - 150) / 52) ** 2 + ((rows - 130) / 70) ** 2 < 1).astype(np.float32)
     image = np.full((CANVAS, CANVAS, 3), 0.55, np.float32) + 0.05 * smooth_noise(np.random.default_rng(0), channels=3)
@@ -50,7 +50,7 @@ def scene() -> Scene:
 
 @pytest.fixture(scope="module")
 def any_variant(scene: Scene) -> AnyVariant:
-    """Results of a module, each of whatever variant it takes; enough to meet the seldom ones."""
+    """Results of a module with randomly drawn variants, enough of them to include the rare ones."""
     return cache(lambda module: [module.apply(scene, np.random.default_rng(1000 + i), BACKGROUND) for i in range(90)])
 
 
@@ -80,7 +80,7 @@ def test_views_without_an_edge_fill_the_canvas_and_say_so(any_variant: AnyVarian
         assert result.boxes == (WHOLE_VIEW,) and edge not in result.cues
         assert set(result.cues) - weak, "a tight view needs a physical trace"
     for result in results:
-        if result.view != recapture.TIGHT:  # light on a wall has no body
+        if result.view != recapture.TIGHT:  # a projection has no casing
             assert (edge in result.cues) == (result.variant != "replay/projector")
     assert len({r.variant for r in results}) == len(module.VARIANTS)
 
@@ -100,7 +100,7 @@ def test_background_shows_outside_the_box_only(scene: Scene) -> None:
 
 @pytest.mark.parametrize("module", [printed, replay])
 def test_landmarks_follow_the_picture(any_variant: AnyVariant, module: ModuleType) -> None:
-    """The eyes, black in the scene, are darker than the skin between them wherever they are now."""
+    """The eyes, dark in the scene, are darker than the skin between them wherever the landmarks now lie."""
     right = total = 0
     for result in any_variant(module):
         eyes = [result.landmarks[LANDMARKS[name]].mean(axis=0) for name in ("left_eye", "right_eye")]
@@ -162,7 +162,7 @@ def test_a_holder_is_seen_around_the_medium_and_has_hands_on_it(scene: Scene, mo
     for seed in range(12):
         holder = draw_holder(BACKGROUND, np.random.default_rng([7, seed]))
         result = module.apply(scene, np.random.default_rng(seed), BACKGROUND, variant, holder)
-        if result.view == recapture.TIGHT:  # nothing of it can be seen
+        if result.view == recapture.TIGHT:  # the holder is out of view
             alone = module.apply(scene, np.random.default_rng(seed), BACKGROUND, variant)
             assert np.array_equal(result.image, alone.image)
             continue
@@ -198,7 +198,7 @@ def test_a_body_fills_the_lower_half_and_leaves_what_is_behind_it() -> None:
 
 
 def test_shares_of_the_setting_decide_whether_somebody_holds_it(scene: Scene) -> None:
-    """The domains' settings have none: their pictures stay what they were."""
+    """The default setting has no holder; a setting's share decides whether there is one."""
     assert ANYWHERE.holder > 0 and Setting().holder == 0
     with_none = attack(scene, "Print", np.random.default_rng(5), setting=replace(ANYWHERE, holder=0.0))
     with_one = attack(scene, "Print", np.random.default_rng(5), setting=replace(ANYWHERE, holder=1.0))
@@ -209,13 +209,13 @@ POOR = {
     "print/newsprint-bw", "print/magazine", "print/instant", "print/canvas", "print/photocopy",
     "replay/tube", "replay/reader", "replay/lamps", "replay/projector",
 }  # fmt: skip
-"""What nobody makes so well that its traces are not seen."""
+"""Variants that cannot be made so well that their traces do not show."""
 GOOD = [(module, variant) for module, variant in CASES if variant not in POOR]
 
 
 @pytest.mark.parametrize(("module", "variant"), GOOD)
 def test_a_good_copy_is_nearer_to_what_it_shows(scene: Scene, module: ModuleType, variant: str) -> None:
-    """Less noise and texture of its own, judged where the scene is flat, and no trace that only poor ones have."""
+    """A good copy adds less noise and texture, judged where the scene is flat, and shows no trace that only poor ones have."""
     texture: dict[bool, list[float]] = {True: [], False: []}
     cues: dict[bool, list[str]] = {True: [], False: []}
     for seed in range(24):
@@ -229,7 +229,7 @@ def test_a_good_copy_is_nearer_to_what_it_shows(scene: Scene, module: ModuleType
     assert np.median(texture[True]) < np.median(texture[False])
     plain = {printed.DOTS, printed.STREAKS, replay.GRID, replay.FLICKER}
     assert not plain & set(cues[True])
-    assert plain & set(cues[False]) or variant in ("print/photo-paper", "print/card")  # whose makers know the craft already
+    assert plain & set(cues[False]) or variant in ("print/photo-paper", "print/card")  # which have neither dots nor streaks
 
 
 @pytest.mark.parametrize("variant", sorted(POOR))
@@ -246,7 +246,7 @@ def test_good_copies_fill_the_view_half_as_often() -> None:
 
 
 def test_shares_of_the_setting_decide_whether_a_copy_is_good(scene: Scene) -> None:
-    """The domains' settings have none: their pictures stay what they were."""
+    """The default setting has no good copies; a setting's share decides whether a copy is good."""
     assert ANYWHERE.good_copy > 0 and Setting().good_copy == 0
     for name, variant in (("Print", "print/laser"), ("Replay", "replay/phone")):
         poor, good = (
@@ -273,7 +273,7 @@ def test_a_holder_uses_one_hand_or_two_of_its_own_skin(scene: Scene) -> None:
 @pytest.mark.parametrize("module", [printed, replay])
 @pytest.mark.parametrize("window", [(0.0, 63.0, 288.0, 225.0), (63.0, 0.0, 225.0, 288.0)])
 def test_a_medium_is_placed_in_what_the_camera_sees(scene: Scene, module: ModuleType, window: Box) -> None:
-    """Where all four edges are meant to be seen three are at least, and where some are one is, as on the whole canvas."""
+    """In a narrow window, most WHOLE views show at least three edges and most PARTIAL views at least one."""
     narrow = replace(scene, window=window)
     seen = {}
     for seed in range(80):
@@ -282,4 +282,4 @@ def test_a_medium_is_placed_in_what_the_camera_sees(scene: Scene, module: Module
         inside = (x0 > window[0], y0 > window[1], x1 < window[2], y1 < window[3])
         seen.setdefault(view, []).append(sum(inside))
     assert np.mean([count >= 3 for count in seen["whole"]]) > 0.8
-    assert np.mean([count >= 1 for count in seen["partial"]]) > 0.8  # of some, a corner alone is seen
+    assert np.mean([count >= 1 for count in seen["partial"]]) > 0.8  # not all: some views show only a corner

@@ -1,4 +1,4 @@
-"""A picture taken again is the same presentation: labels and people stay, and boxes follow the pixels."""
+"""A retaken picture shows the same presentation: labels and people stay, and boxes follow the pixels."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def test_a_picture_without_colour_names_no_colour(tmp_path: Path) -> None:
 
 
 def test_an_edge_that_is_cut_away_is_not_told(tmp_path: Path) -> None:
-    """A sheet nearly as large as the picture: some framings leave its edges, some do not."""
+    """With a sheet nearly as large as the picture, some framings keep its edges and some cut them off."""
     assert {*CUES["Print"], *CUES["Replay"]} > _AT_THE_EDGE
     Image.new("RGB", (200, 200), "grey").save(tmp_path / "p.png")
     row = Sample(

@@ -1,4 +1,4 @@
-"""A scene keeps its face: framed, lit, mirrored now and then, with landmarks that still name what they name."""
+"""A scene keeps its face: framed, lit, sometimes mirrored, with landmarks that still mark the right features."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def compose(seed: int) -> Scene:
     return compose_scene(portrait, np.random.default_rng(seed + 2))
 
 
-scene = cache(compose)  # several tests look at the same ones
+scene = cache(compose)  # several tests use the same scenes
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -93,12 +93,12 @@ def test_shoulders_fall_away_from_the_neck_and_end() -> None:
     body = shoulders(along.astype(np.float32), across.astype(np.float32))
     assert body[along < 0].max() == 0 and body[np.abs(across) > 1.7].max() == 0
     assert body[(along > 1) & (np.abs(across) < 1)].min() == 1
-    highest = [along[:, column][body[:, column] > 0.5].min() for column in (40, 55, 65)]  # neck, shoulder, its end
+    highest = [along[:, column][body[:, column] > 0.5].min() for column in (40, 55, 65)]  # neck, shoulder, end of the shoulder
     assert highest[0] < highest[1] < highest[2]
 
 
 def test_disorder_has_edges_at_every_scale() -> None:
-    """Steps between neighbours grow less than fourfold when a picture is shrunk to a quarter, as those of smooth noise do."""
+    """Shrunk to a quarter, steps between neighbouring pixels grow clearly less than those of smooth noise do."""
 
     def growth(images: list[np.ndarray]) -> float:
         small = [image.reshape(CANVAS // 4, 4, CANVAS // 4, 4, 3).mean(axis=(1, 3)) for image in images]
@@ -112,7 +112,7 @@ def test_disorder_has_edges_at_every_scale() -> None:
 
 @pytest.mark.parametrize("kind", skin_marks._KINDS)
 def test_marks_lie_on_the_skin_and_change_little(kind) -> None:
-    """What a bona fide face bears is true to its seed and small: nothing that hides who it is."""
+    """Marks on a bona fide face are deterministic per seed and small: they do not hide the person's identity."""
     made = scene(4)
     skin = skin_marks._Skin(made.image, made.landmarks)
     first, again = (kind(made.image, skin, np.random.default_rng(3)) for _ in range(2))
@@ -137,7 +137,7 @@ def test_dapples_darken_in_places() -> None:
 
 @pytest.mark.parametrize("variant", tattoo.VARIANTS)
 def test_a_tattoo_is_large_enough_for_the_camera(variant: str) -> None:
-    """However small the face, its marks are seen; without the floor they shrink with it."""
+    """However small the face, its tattoo is visible; without `least` it shrinks with the face."""
     setting = Setting(face_height=(0.28, 0.3))
     portrait = scene(1).portrait
     widest = {0.0: [], ANYWHERE.least_ink: []}

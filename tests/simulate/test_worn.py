@@ -1,4 +1,4 @@
-"""What is worn or painted on: every variant is true to its seed, visible, boxed where it is, and named by its own cues."""
+"""Worn and painted attacks: every variant is deterministic, visible, boxed where it lies, and described by its own cues."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ WHOLE_FACE = tuple(f"{name}/" for name, *_ in GROUPS if name.endswith("-mask") o
 
 @pytest.fixture(scope="module")
 def scenes() -> list[Scene]:
-    """Drawn people, framed and lit at random; the last one without a matte, near, dark and half out of the picture."""
+    """Drawn people, framed and lit at random; the last one is dark, close, partly out of the picture, and has no matte."""
     people = [draw_portrait(np.random.default_rng(i), np.random.default_rng(i + 50), f"p{i}") for i in range(3)]
     drawn = [compose_scene(person, np.random.default_rng(i)) for i, person in enumerate(people)]
     first = drawn[0]
@@ -73,19 +73,19 @@ def test_every_variant_is_true_to_its_seed_says_what_it_did_and_can_be_seen_in_i
 
 
 def check_what_changed(scene: Scene, attacked: Attacked, variant: str) -> None:
-    """The box holds it, and it can be seen."""
+    """The box contains the attack, and the attack is visible."""
     change = np.abs(attacked.image - scene.image).max(axis=2)
     x0, y0, x1, y1 = (int(v) for v in attacked.boxes[0])
     inside = change[y0:y1, x0:x1]
     assert (inside > 0.06).mean() > (0.04 if variant.startswith(("tattoo", "makeup")) else 0.10)
-    # Nothing of the attack sticks out but shadows, strings, hands, a neck, and a person's own hair taken away.
+    # Only shadows, strings, hands, a neck and removed hair may lie outside the box.
     if variant.startswith(("tattoo", "glasses", "makeup")):
         change[max(0, y0 - 12) : y1 + 12, max(0, x0 - 12) : x1 + 12] = 0
         assert (change > 0.1).sum() <= 0.03 * inside.size
 
 
 def check_cover(scene: Scene, attacked: Attacked, variant: str) -> None:
-    """A mask covers the face, or its half."""
+    """A mask covers most of the face, a half mask at least a quarter."""
     box, face = attacked.boxes[0], bounding_box(fill_polygon(scene.landmarks[OUTLINE]))
     assert face is not None
     width, height = min(box[2], face[2]) - max(box[0], face[0]), min(box[3], face[3]) - max(box[1], face[1])
@@ -141,7 +141,7 @@ def test_light_from_the_right_lights_the_right(scenes: list[Scene]) -> None:
 def test_paint_helpers_keep_to_their_ranges() -> None:
     square = paint.shapes([[(50, 50), (150, 50), (150, 150), (50, 150)]])
     assert square.max() == 1 and square.min() == 0 and abs(square.sum() - 100 * 100) < 500
-    assert abs(paint.blur(square, 12).sum() / square.sum() - 1) < 0.05  # eight bits lose the faint skirt
+    assert abs(paint.blur(square, 12).sum() / square.sum() - 1) < 0.05  # 8 bits lose the faint tail
     assert paint.shifted(square, 10, 0)[100, 155] == 1 and paint.shifted(square, 10, 0)[100, 55] == 0
     assert paint.blur(np.zeros_like(square), 3).max() == 0
     base = np.zeros((CANVAS, CANVAS, 3), np.float32)

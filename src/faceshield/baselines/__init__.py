@@ -1,4 +1,4 @@
-"""The systems that `faceshield predict --model` can name: our own model and the paper's other rows (§5.3, Tables 1-5).
+"""The systems that `faceshield predict --model` can load: our own model and the paper's other rows (§5.3, Tables 1-5).
 
 Use: ``predict("samples.jsonl", load_model("tiny"), "predictions.jsonl", system="tiny")``.
 """
@@ -13,9 +13,9 @@ from typing import Any
 __all__ = ["foreign_type", "load_model"]
 
 BASELINE_FILE = "baseline.json"
-"""What marks the folder of a trained baseline and says which one it is, {"name": "resnet", …}."""
+"""The file that marks a folder as a trained baseline and names its method, {"name": "resnet", …}."""
 MLLM_DEFAULTS = ("temperature=0", "max_tokens=256")
-"""Of general models: the likeliest answer, and room for a reason; `chat.ChatConfig` has the others."""
+"""For general models: greedy decoding, and room for a reason; `chat.ChatConfig` has the other defaults."""
 
 
 def load_model(
@@ -29,41 +29,41 @@ def load_model(
     face: str = "whole",
     keep_tokens: int | None = None,
 ) -> Any:
-    """The system behind a name: the one place that decides what a ``--model`` is.
+    """Load the system that a name stands for; the only place that decides what a ``--model`` is.
 
-    With ``endpoint`` it is what that endpoint calls so. Otherwise a name is "tiny", a folder or a hub id, and what its
-    folder holds decides, each kind a line below: a ``baseline.json`` is a trained baseline's; a ``config.json`` of one of
-    transformers' image-text-to-text models is such a model's; everything else our own's.
+    With ``endpoint``, the name is that endpoint's name for a model. Otherwise it is "tiny", a folder or a hub id, and the
+    folder's contents decide: a ``baseline.json`` makes it a trained baseline; a ``config.json`` of one of transformers'
+    image-text-to-text models makes it such a model; anything else is a model of our own.
 
-    All arguments are plain values, so that a worker process can load the system for itself. Heavy packages are
-    imported by the kind that needs them.
+    All arguments are plain values, so that a worker process can load the system for itself. Heavy packages are imported
+    only for the kinds that need them.
 
     Args:
-        pvtm, pvtm_seed, keep_tokens: of our own model, see `FaceShieldPredictor.from_pretrained`.
-        endpoint: address of an endpoint of OpenAI's protocol; pictures are sent there and nowhere else.
-        prompt: "zero-shot": the types are told, see `mllm`; "plain": the tasks' own questions. None: the first of general
-            models, the second of ours.
-        settings: of general models: fields of `chat.ChatConfig` as "key=value", such as "max_tokens=400".
-        face: "whole", or "detect": the system looks for the face first and scores alone, see `looking.Looking`.
+        pvtm, pvtm_seed, keep_tokens: for our own model only, see `FaceShieldPredictor.from_pretrained`.
+        endpoint: address of an endpoint with OpenAI's protocol; pictures are sent there and nowhere else.
+        prompt: "zero-shot": the prompt names the types, see `mllm`; "plain": the tasks' own questions. None: "zero-shot" for
+            general models, "plain" for ours.
+        settings: for general models only: fields of `chat.ChatConfig` as "key=value", such as "max_tokens=400".
+        face: "whole", or "detect": the system finds the face first and only gives scores, see `looking.Looking`.
 
     Returns:
         An object for ``evaluation.predict``. It takes whole pictures as (H, W, 3) uint8 RGB arrays, upright, and has
 
-        - for words ``ask_many(images, question) -> list[str]`` or ``ask(image, question) -> str``; in the place of a str
-          may stand (str, bonafide_score | None),
+        - for words ``ask_many(images, question) -> list[str]`` or ``ask(image, question) -> str``; each str may instead
+          be a pair (str, bonafide_score | None),
         - for scores ``score_many(images) -> list[(bonafide_score, type_scores | None)]`` or ``score(image) ->
           bonafide_score``; 0..1, high = bona fide; type_scores by the names of ``taxonomy.PRESENTATION_TYPES``,
-        - ``settings``: all beyond its name that decides its answers, JSON-able, without secrets. It goes into
-          ``run.json``, and a file begun with other settings is not continued,
-        - if it likes, ``question(task) -> str``, its own words for a task, ``workers``, see `evaluation.predict.Asker`,
-          and ``close()``, where it holds connections.
+        - ``settings``: everything besides its name that decides its answers, as JSON values, without secrets. It goes
+          into ``run.json``, and a file begun with other settings is not continued,
+        - optionally ``question(task) -> str``, its own words for a task, ``workers``, see `evaluation.predict.Asker`, and
+          ``close()``, if it holds connections.
 
-        Words or scores may be missing: a classifier only scores, and is then asked the coarse and the fine task alone;
-        one that can answer less has ``tasks``, their names.
+        Words or scores may be missing: a classifier only scores, and is then asked only the coarse and the fine task. A
+        system that can answer fewer tasks lists their names in ``tasks``.
 
     Raises:
         FileNotFoundError: no such model; the message says what was expected.
-        ValueError: a folder that is none of the kinds, or an option that its kind does not have.
+        ValueError: a folder of none of these kinds, or an option that its kind does not have.
     """
     if face != "whole":
         from faceshield.baselines.looking import Looking
@@ -93,7 +93,7 @@ def load_model(
     _refuse(name, "our own model", settings=bool(settings))
     if prompt not in (None, "plain", "zero-shot"):
         raise ValueError(f"prompt {prompt!r} — expected 'zero-shot' or 'plain'")
-    # Predictions hold scores, no verdicts: a model that has no threshold yet is predicted to find one.
+    # Predictions hold scores, not verdicts: a model without a threshold must run too, so that one can be chosen.
     shield = FaceShieldPredictor.from_pretrained(name, threshold=0.5, **given)  # type: ignore[arg-type]
     if prompt == "zero-shot":
         from faceshield.baselines.mllm import ZeroShot
@@ -109,10 +109,10 @@ def _refuse(name: str | Path, kind: str, **given: bool) -> None:
 
 
 def foreign_type(folder: Path) -> str | None:
-    """What sort of model a folder holds, None for ours (and for what ours will say is missing).
+    """The transformers model type of a folder; None for our own, and for folders whose faults our own loader reports.
 
     Raises:
-        ValueError: one that cannot be asked about pictures.
+        ValueError: a model that cannot be asked about pictures.
     """
     try:
         kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
@@ -137,5 +137,5 @@ def _mllm(model: str, prompt: str | None, settings: Sequence[str]) -> Any:
 
     chat = make_chat(ChatConfig.load(None, [*MLLM_DEFAULTS, *settings, f"model={json.dumps(model)}"]))
     if isinstance(chat, LocalModel):
-        chat.load()  # now, and not on the first of many pictures
+        chat.load()  # now, rather than on the first of many pictures
     return Mllm(chat, prompt or "zero-shot")  # type: ignore[arg-type]

@@ -1,7 +1,7 @@
-"""transformers' ResNet as the backbone of the baselines that have one: small from nothing, or any size from a folder.
+"""transformers' ResNet as the backbone of several baselines: small with random weights, or any size from a folder.
 
-Paper size: `init=microsoft/resnet-50` (or resnet-18), a hub id or a folder in transformers' layout. A fair start: `init` = a
-baseline of ours that was trained on other pictures.
+For the paper's size, `init=microsoft/resnet-50` (or resnet-18): a hub id or a folder in transformers' layout. For a fair start,
+`init` is one of our baselines that was trained on other pictures.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ _BACKBONE = "backbone."
 
 
 class BackboneSettings(Config):
-    """Of a baseline with a ResNet.
+    """Settings of a baseline with a ResNet.
 
     Attributes:
-        backbone: values of `transformers.ResNetConfig`; not with `init`, which has its own.
+        backbone: values of `transformers.ResNetConfig`; not allowed with `init`, which has its own.
     """
 
     backbone: dict[str, Any] = Field(default_factory=lambda: dict(SMALL))
@@ -74,12 +74,12 @@ class BackboneBaseline(Baseline):
         return replace(design, parts={"backbone": _listed(_config(init))}, mean=mean, std=std)
 
     def start_from(self, init: Path) -> None:
-        """Takes the weights of a baseline of the same method, or the backbone alone of another one with a ResNet or of a
+        """Load all weights of a baseline of the same method, or only the backbone of another baseline with a ResNet or of a
         folder in transformers' layout; raises as `Baseline.start_from`."""
         if not is_baseline(init):
             _config(init)
             folder = TensorFolder(init)
-            # A classifier's file calls the backbone "resnet." and has a head beside it; a bare backbone's file neither.
+            # A classifier's file prefixes the backbone with "resnet." and has a head too; a bare backbone's file has neither.
             prefix = "resnet." if any(name.startswith("resnet.") for name in folder.shapes) else ""
             names, _ = folder.named({prefix: _BACKBONE, "classifier.": None})
             backbone = dict(folder.read(names))

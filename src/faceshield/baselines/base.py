@@ -1,7 +1,7 @@
-"""What every trained baseline is: a network with a loss on labelled pictures and a probability for each class.
+"""Base of all trained baselines: a network with a loss on labelled pictures and a probability for each class.
 
-A baseline's folder holds `baseline.json` (its `Design`: all that rebuilds the network), `model.safetensors`, and, once
-chosen, the threshold in `faceshield.json` as any of our checkpoints. They see RGB squares alone, no SAVP.
+A baseline's folder holds `baseline.json` (its `Design`, from which the network is rebuilt), `model.safetensors` and, once
+chosen, the threshold in `faceshield.json`, like any of our checkpoints. Baselines see only RGB squares, no SAVP.
 Use: `model = load_baseline("resnet"); model.probabilities(pixels)[:, 0]` is the bonafide_score.
 B = batch, C = classes (0 = bona fide), S = side of the square.
 """
@@ -29,7 +29,7 @@ from faceshield.taxonomy import PRESENTATION_TYPES
 
 WEIGHTS_FILE = "model.safetensors"
 COARSE = ("Bonafide", "Attack")
-"""Classes of a baseline that is told the coarse truth alone."""
+"""Classes of a baseline that is trained on coarse labels only."""
 METHODS = {
     "resnet": "faceshield.baselines.resnet:ResNet",
     "patchnet": "faceshield.baselines.patchnet:PatchNet",
@@ -37,21 +37,21 @@ METHODS = {
     "iadg": "faceshield.baselines.iadg:Iadg",
     "cdcn": "faceshield.baselines.cdcn:Cdcn",
 }
-"""Name -> where its class is."""
+"""Name -> module and class."""
 
 
 @dataclass(frozen=True)
 class Design:
-    """All that rebuilds a baseline's network.
+    """Everything needed to rebuild a baseline's network.
 
     Attributes:
         name: one of `METHODS`.
         types: (C) names of the classes, bona fide first: `PRESENTATION_TYPES` or `COARSE`.
-        domains: names of the places that the training pictures came from.
+        domains: names of the sources of the training pictures.
         image_size: S.
         settings: values of the method's own `Settings`.
-        parts: configs of transformers' models inside, by name.
-        mean, std: per channel, of pixels in 0..1 as the weights expect them.
+        parts: configs of the transformers models inside, by name.
+        mean, std: per channel, of pixels in 0..1: the normalisation that the weights expect.
     """
 
     name: str
@@ -72,8 +72,8 @@ class Batch:
         pixels: (B, 3, S, S) in -1..1.
         types: (B,) class of each, 0 = bona fide.
         domains: (B,) index into the design's `domains`.
-        type_weights: (C,) bona fide counts as much as all attacks together, and every attack type the same.
-        domain_weights: (D,) every domain counts the same; mean over pictures 1.
+        type_weights: (C,) make bona fide count as much as all attacks together, and all attack types equally.
+        domain_weights: (D,) make all domains count equally; the mean over pictures is 1.
     """
 
     pixels: Tensor
@@ -94,7 +94,7 @@ class Batch:
 
 
 def weighted_mean(losses: Tensor, weights: Tensor) -> Tensor:
-    """(B,), (B,) -> mean of losses by weight; 0 where no weight is."""
+    """(B,), (B,) -> weighted mean of the losses; 0 if all weights are 0."""
     return (losses * weights).sum() / weights.sum().clamp(min=1e-8)
 
 
@@ -102,8 +102,8 @@ class Baseline(nn.Module):
     """Base of the trained baselines.
 
     Attributes:
-        Settings: what the method is told beyond the run's own settings.
-        heads: beginnings of the names of weights that start anew where their shape does not fit those of `init`.
+        Settings: the method's own settings, beyond those of the run.
+        heads: name prefixes of weights that keep their random start if their shape differs from that in `init`.
     """
 
     Settings: ClassVar[type[Config]] = Config
@@ -115,16 +115,16 @@ class Baseline(nn.Module):
 
     @classmethod
     def planned(cls, design: Design, init: Path | None) -> Design:
-        """The design with what `init` fixes, its parts and normalisation; and with settings that follow from others."""
+        """Complete the design: parts and normalisation come from `init`, and some settings follow from others."""
         if init is not None:
             return _with_parts_of(design, read_design(init))
         return design
 
     def start_from(self, init: Path) -> None:
-        """Takes the weights of a folder: of a baseline of the same method.
+        """Load the weights of a folder with a baseline of the same method.
 
         Raises:
-            ValueError: another method, or weights that do not fit.
+            ValueError: a different method, or weights that do not fit.
         """
         theirs = read_design(init)
         if theirs.name != self.design.name:
@@ -132,10 +132,10 @@ class Baseline(nn.Module):
         self.take(read_weights(init), f"init={init}")
 
     def take(self, weights: Mapping[str, Tensor], what: str, beginning: str = "") -> None:
-        """Copies weights by name (those that begin so); a head of another shape keeps its own start.
+        """Copy the weights whose names start with `beginning`; a head of another shape keeps its random start.
 
         Raises:
-            ValueError: names or shapes differ otherwise; all are listed.
+            ValueError: any other difference in names or shapes; the message lists up to five.
         """
         own = {name: value for name, value in self.state_dict().items() if name.startswith(beginning)}
         given = {name: value for name, value in weights.items() if name.startswith(beginning)}
@@ -151,14 +151,14 @@ class Baseline(nn.Module):
             raise ValueError(f"{what}: weights of another network — {'; '.join(sorted(faults)[:5])} — use the same settings")
 
     def normalised(self, pixels: Tensor) -> Tensor:
-        """Pixels in -1..1 as the weights expect them."""
+        """Convert pixels in -1..1 to the normalisation that the weights expect."""
         if set(self.design.mean) == set(self.design.std) == {0.5}:
             return pixels
         mean, std = (pixels.new_tensor(values).view(1, -1, 1, 1) for values in (self.design.mean, self.design.std))
         return ((pixels + 1) / 2 - mean) / std
 
     def losses(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
-        """The terms of the loss by name; their sum is what is trained."""
+        """Terms of the loss by name; training minimises their sum."""
         raise NotImplementedError
 
     def probabilities(self, pixels: Tensor) -> Tensor:
@@ -167,9 +167,9 @@ class Baseline(nn.Module):
 
 
 class AttackTypes(nn.Module):
-    """Which attack it is, for methods that only tell bona fide from attack: ours, a linear layer beside theirs.
+    """Attack types for methods that only tell bona fide from attack: our addition, a linear layer beside theirs.
 
-    It reads features without sending a gradient back, so the method stays what it was.
+    It sends no gradient back to the features, so the method itself is unchanged.
     """
 
     def __init__(self, width: int, types: int) -> None:
@@ -177,7 +177,7 @@ class AttackTypes(nn.Module):
         self.linear = nn.Linear(width, types - 1)
 
     def loss(self, features: Tensor, batch: Batch) -> Tensor:
-        """(B, width) -> cross-entropy on the attacks of the batch."""
+        """(B, width) -> weighted cross-entropy on the attacks of the batch; 0 if there are none."""
         found = batch.types > 0
         if not found.any():
             return features.sum() * 0
@@ -213,14 +213,14 @@ def is_baseline(folder: str | Path) -> bool:
 
 
 def new_baseline(design: Design, *, init: Path | None, seed: int) -> Baseline:
-    """A baseline with random weights, or those of `init` where it has them; the global generator is left as it was.
+    """Create a baseline with random weights, or those of `init` where it has them; the global generator is left unchanged.
 
     Raises:
         ValueError: `init` does not fit.
     """
     kind = method(design.name)
     planned = kind.planned(design, init)
-    # With the defaults of today: a later version's may be others. The backbone's values are in the parts.
+    # Stores today's defaults, as a later version may change them. The backbone's values are in the parts.
     settings = kind.Settings.of(**planned.settings).model_dump(mode="json", exclude={"backbone"})
     planned = replace(planned, settings=settings)
     with torch.random.fork_rng(devices=[]):
@@ -232,7 +232,7 @@ def new_baseline(design: Design, *, init: Path | None, seed: int) -> Baseline:
 
 
 def save_baseline(model: Baseline, folder: str | Path) -> Path:
-    """Writes `baseline.json` and `model.safetensors`, each whole or not at all."""
+    """Write `baseline.json` and `model.safetensors`, each whole or not at all."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with written_whole(folder / WEIGHTS_FILE) as part:
@@ -242,11 +242,11 @@ def save_baseline(model: Baseline, folder: str | Path) -> Path:
 
 
 def load_baseline(folder: str | Path, device: torch.device | str = "cpu") -> Baseline:
-    """A saved baseline, ready to score.
+    """Load a saved baseline, ready to score.
 
     Raises:
         FileNotFoundError: no `baseline.json` or no weights.
-        ValueError: a file that cannot be read, a method of another version, or weights that do not fit.
+        ValueError: a file that cannot be read, a method that this version lacks, or weights that do not fit.
     """
     design = read_design(folder)
     model = method(design.name)(design)
@@ -259,7 +259,7 @@ def load_baseline(folder: str | Path, device: torch.device | str = "cpu") -> Bas
 
 
 def read_design(folder: str | Path) -> Design:
-    """What `baseline.json` says; raises as `load_baseline`."""
+    """The design in a folder's `baseline.json`; raises as `load_baseline`."""
     file = Path(folder) / BASELINE_FILE
     if not file.is_file():
         raise FileNotFoundError(f"{folder}: no {BASELINE_FILE} — expected a baseline's folder — train one: configs/baseline")
@@ -287,10 +287,10 @@ def read_weights(folder: str | Path) -> dict[str, Tensor]:
 
 
 def normalisation(folder: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and deviation that the preprocessor of a folder in transformers' layout says; ours where it says none.
+    """Mean and standard deviation from the preprocessor settings of a folder in transformers' layout; 0.5 if it gives none.
 
     Raises:
-        FileNotFoundError: no preprocessor's settings.
+        FileNotFoundError: the folder has no preprocessor settings.
     """
     file = folder / "preprocessor_config.json"
     if not file.is_file():

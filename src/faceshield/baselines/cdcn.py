@@ -1,9 +1,9 @@
 """CDCN: central difference convolutions that estimate a depth map, flat for attacks. Yu et al., CVPR 2020 (arXiv 2003.04092).
 
 A central difference convolution is (1 - theta) conv(x) + theta * the same kernel on differences to the centre pixel.
-Simplified: three blocks of three as published, but narrow (`width` 12; published 64); the depth of a bona fide is a dome in
-the middle of the picture, not the map that a 3D face model gives; no ReLU at the end, which can die at this size. Ours: the
-attack's type, by a linear layer beside it, for CDCN tells only bona fide from attack.
+Simplified: three blocks of three convolutions as published, but narrow (`width` 12; published 64); the target depth of a bona
+fide picture is a dome in its middle, not a map from a 3D face model; no ReLU at the end, which can die at this size. Our
+addition: a linear layer for the attack type, as CDCN only tells bona fide from attack.
 Use: `faceshield train configs/baseline/cdcn.yaml 'data=[samples.jsonl]' out=cdcn`.
 """
 
@@ -21,7 +21,7 @@ from faceshield.training.precision import exact
 
 
 class CentralDifferenceConv(nn.Conv2d):
-    """3x3 convolution of Eq. 4: sum_n w_n x_n - theta * x_centre * sum_n w_n, as one convolution: the centre weight is less."""
+    """3x3 convolution of Eq. 4, sum_n w_n x_n - theta * x_centre * sum_n w_n, as one convolution with less centre weight."""
 
     def __init__(self, channels: int, out: int, theta: float) -> None:
         super().__init__(channels, out, 3, padding=1, bias=False)
@@ -33,7 +33,7 @@ class CentralDifferenceConv(nn.Conv2d):
 
 
 class CdcnSettings(Config):
-    """Of CDCN.
+    """Settings of CDCN.
 
     Attributes:
         width: channels of the first convolution; the others are 2 and 3 times as many. Published: 64.
@@ -45,7 +45,7 @@ class CdcnSettings(Config):
 
 
 class Cdcn(Baseline):
-    """Three blocks, their outputs joined at an eighth of the side, three more convolutions, a map."""
+    """Three blocks, whose outputs are joined at an eighth of the input's side, then three convolutions to a depth map."""
 
     Settings = CdcnSettings
     heads = ("kinds.",)
@@ -96,22 +96,22 @@ class Cdcn(Baseline):
 
 
 def dome(side: int, device: torch.device | str = "cpu") -> Tensor:
-    """(side, side) the depth of a bona fide face: 1 in the middle, falling as an ellipsoid to 0, taller than wide."""
+    """(side, side) target depth of a bona fide face: an ellipsoid, 1 in the middle and falling to 0, taller than wide."""
     line = (torch.arange(side, device=device) + 0.5) / side * 2 - 1
     return (1 - (line[None, :] / 0.8).square() - line[:, None].square()).clamp(min=0).sqrt()
 
 
 def height_score(depth: Tensor) -> Tensor:
-    """(B, s, s) -> (B,) bonafide_score: the map's mean, the published score, as a share of the dome's, through a logistic.
+    """(B, s, s) -> (B,) bonafide_score: the map's mean (the published score) as a share of the dome's, through a logistic.
 
-    Nothing of a dome is 0.02, half of one 0.5, all of it 0.98; maps below nothing and above all keep their order.
+    No dome gives 0.02, half a dome 0.5, a whole one 0.98; maps below zero or above a whole dome keep their order.
     """
     share = depth.mean(dim=(1, 2)) / dome(depth.shape[-1], depth.device).mean()
     return (8 * (share - 0.5)).sigmoid()
 
 
 def contrasts(depth: Tensor) -> Tensor:
-    """(B, s, s) -> (B, 8, s, s) each of the eight neighbours less the pixel, beyond the edge 0 (contrastive depth loss)."""
+    """(B, s, s) -> (B, 8, s, s) each of the eight neighbours minus the pixel, 0 beyond the edge (contrastive depth loss)."""
     kernels = depth.new_zeros(8, 1, 3, 3)
     for index, place in enumerate(place for place in range(9) if place != 4):
         kernels[index, 0, place // 3, place % 3] = 1

@@ -1,4 +1,4 @@
-"""A trained baseline as `faceshield predict` asks it: scores of whole pictures, no words.
+"""A trained baseline for `faceshield predict`: scores of whole pictures, no words.
 
 Use: `BaselineClassifier.from_folder("resnet").score_many([rgb])` -> [(bonafide_score, type_scores)].
 """
@@ -25,7 +25,7 @@ class BaselineClassifier:
     """Scores pictures with a baseline.
 
     Args:
-        model: in evaluation mode, on the device where it shall compute.
+        model: in evaluation mode, on the device to compute on.
         weights: `checkpoint_hash` of its folder, for `settings`.
     """
 
@@ -36,7 +36,7 @@ class BaselineClassifier:
 
     @classmethod
     def from_folder(cls, folder: str | Path) -> BaselineClassifier:
-        """The baseline of a folder, on a GPU where there is one; raises as `load_baseline`."""
+        """Load a baseline's folder, onto a GPU if there is one; raises as `load_baseline`."""
         return cls(load_baseline(folder, device()), checkpoint_hash(folder))
 
     @property
@@ -46,11 +46,11 @@ class BaselineClassifier:
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """What it can answer: without the types, the coarse question alone."""
+        """Tasks it can answer: without the types, only the coarse one."""
         return ("coarse",) if self.model.design.types == COARSE else ("coarse", "fine")
 
     def score_many(self, images: Sequence[Any]) -> list[tuple[float, dict[str, float] | None]]:
-        """(bonafide_score, type_scores; None if only the coarse truth was learnt) of whole pictures.
+        """(bonafide_score, type_scores) of each whole picture; type_scores is None for a coarse baseline.
 
         Args:
             images: PIL pictures, or (H, W, 3) uint8 RGB arrays.

@@ -1,9 +1,9 @@
 """CoOp: prompt learning on frozen CLIP-style towers. Zhou et al., IJCV 2022 (arXiv 2109.01134).
 
-A picture is compared with a text a class, "[v1] … [vM] <class>", whose first M embeddings are learnt; nothing else is. The
-towers: a FaceShield checkpoint's (`init=tiny`), or CLIP or SigLIP from a folder in transformers' layout.
-Simplified: AdamW on the run's schedule in the place of SGD; the context stands before the class and is shared (the paper's
-default) or the class's own; a FaceShield checkpoint keeps no scale of its contrastive loss, so that is a setting.
+A picture is compared with one text per class, "[v1] … [vM] <class>", whose first M embeddings are learnt; nothing else is. The
+towers are those of a FaceShield checkpoint (`init=tiny`), or CLIP or SigLIP from a folder in transformers' layout.
+Simplified: AdamW on the run's schedule instead of SGD; the context precedes the class and is shared (the paper's default) or
+specific to each class; a FaceShield checkpoint does not store the scale of its contrastive loss, so that is a setting.
 Use: `faceshield train configs/baseline/coop.yaml 'data=[samples.jsonl]' out=coop init=runs/tiny/towers`.
 """
 
@@ -44,13 +44,13 @@ _TEXTS = {"Bonafide": "a bona fide face", "Attack": "a presentation attack"}
 
 
 class CoopSettings(Config):
-    """Of CoOp.
+    """Settings of CoOp.
 
     Attributes:
-        context: M, how many embeddings are learnt.
-        class_specific: each class has its own.
-        class_text: what follows them: the type's "name", or its "sentence" of the taxonomy.
-        scale: of the cosines, where the towers bring none.
+        context: M, the number of learnt embeddings.
+        class_specific: whether each class has its own embeddings.
+        class_text: what follows them: the type's "name", or its "sentence" in the taxonomy.
+        scale: factor on the cosines, if the towers bring none.
     """
 
     context: int = Field(16, ge=1)
@@ -60,7 +60,7 @@ class CoopSettings(Config):
 
 
 class Towers(nn.Module):
-    """Two frozen towers; `parts` as `Coop.planned` makes them."""
+    """Two frozen towers, built from the `parts` that `Coop.planned` makes."""
 
     def __init__(self, parts: Any) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class Towers(nn.Module):
 
     @property
     def token_owner(self) -> Any:
-        """The module whose `token_embedding` makes vectors of ids."""
+        """The module whose `token_embedding` embeds token ids."""
         return (self.prompt if self.both is None else self.both.text_model).embeddings
 
     def images(self, pixels: Tensor) -> Tensor:
@@ -93,7 +93,7 @@ class Towers(nn.Module):
 
 
 class Context(nn.Module):
-    """A token embedding whose places `start` to `start + M` hold learnt vectors, whatever the ids there."""
+    """A token embedding with learnt vectors in positions `start` to `start + M`, whatever the ids there."""
 
     def __init__(self, tokens: nn.Embedding, classes: int, count: int, start: int) -> None:
         super().__init__()
@@ -157,13 +157,13 @@ class Coop(Baseline):
         return replace(design, parts=parts, image_size=size, mean=mean, std=std)
 
     def start_from(self, init: Path) -> None:
-        """Takes the towers' weights; of a CoOp of ours the context too."""
+        """Load the towers' weights; from a trained CoOp baseline, the context too."""
         if is_baseline(init):
             super().start_from(init)
             return
         if self.towers.both is not None:
             folder = TensorFolder(init)
-            # Older CLIP files hold the positions' numbers too, which are no weights.
+            # Older CLIP files also hold position ids, which are not weights.
             named = {name: name for name in folder.shapes if not name.endswith(".position_ids")}
             found = {f"towers.both.{name}": value for name, value in folder.read(named)}
         else:
@@ -174,17 +174,17 @@ class Coop(Baseline):
         found = {name.replace(inside, f"{inside}tokens."): value for name, value in found.items()}
         learnt = {name: value.clone() for name, value in self.state_dict().items() if name.endswith(f"{inside}vectors")}
         self.take({**found, **learnt}, f"init={init}")
-        with torch.no_grad():  # as large as the tower's own words
+        with torch.no_grad():  # at the scale of the tower's own token embeddings
             self.context.vectors.mul_(self.context.tokens.weight.std())
 
     @property
     def context(self) -> Context:
-        """What is learnt."""
+        """The learnt context."""
         found: Context = self.towers.token_owner.token_embedding
         return found
 
     def train(self, mode: bool = True) -> Coop:
-        """The towers stay in evaluation mode: they are frozen."""
+        """Set the mode; the towers stay in evaluation mode, as they are frozen."""
         super().train(mode)
         self.towers.eval()
         self._texts = None
@@ -199,7 +199,7 @@ class Coop(Baseline):
             return self.scale * image @ words.T
 
     def _class_vectors(self) -> Tensor:
-        """(C, D) of length 1; kept while nothing is trained."""
+        """(C, D) class texts, of unit length; cached while gradients are off."""
         if self._texts is None or torch.is_grad_enabled():
             ids: Any = self.ids
             self._texts = functional.normalize(self.towers.texts(ids).float(), dim=1)
@@ -213,7 +213,7 @@ class Coop(Baseline):
 
 
 def prompt_ids(tokenizer: Any, texts: list[str], context: int, length: int) -> tuple[list[list[int]], int]:
-    """Token ids of "[v1] … [vM] text", each of full length, and where the context begins.
+    """Token ids of "[v1] … [vM] text", padded to `length`, and the position where the context begins.
 
     Raises:
         ValueError: a text that does not fit.
@@ -221,7 +221,7 @@ def prompt_ids(tokenizer: Any, texts: list[str], context: int, length: int) -> t
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     plain = [tokenizer(text, add_special_tokens=True)["input_ids"] for text in texts]
     start = int(tokenizer.bos_token_id is not None and all(ids[0] == tokenizer.bos_token_id for ids in plain))
-    # Any ordinary token holds the places: CLIP reads its output at the first end token.
+    # Any ordinary token can hold these positions: CLIP reads its output at the first end token.
     rows = [[*ids[:start], *[ids[start]] * context, *ids[start:]] for ids in plain]
     longest = max(map(len, rows))
     if longest > length:
@@ -230,7 +230,7 @@ def prompt_ids(tokenizer: Any, texts: list[str], context: int, length: int) -> t
 
 
 def class_texts(types: tuple[str, ...], told: CoopSettings) -> list[str]:
-    """What each class is called behind the learnt context: two classes in words of their own, types by the taxonomy's."""
+    """The text of each class after the learnt context: fixed phrases for two classes, the taxonomy's words for types."""
     known = {row.name: getattr(row, told.class_text) for row in TAXONOMY}
     return [_TEXTS[name] if len(types) == 2 else known[name] for name in types]
 

@@ -1,13 +1,13 @@
 """IADG: instance-aware domain generalisation. Zhou et al., CVPR 2023 (arXiv 2304.05640).
 
-Three ideas: covariances of a picture's features that change with style are pressed to zero, more of them for bona fide
-(asymmetric instance adaptive whitening); half of the channels pass kernels generated from the picture itself (dynamic kernel
-generator); styles of other pictures of the same class are mixed into new ones (categorical style assembly).
-Simplified: a ResNet's first three stages in the place of the authors' extractor, brought to `width` channels; styles are kept
-of the last `memory` pictures a class, and base styles and covariance variances follow as the run goes on (theirs: anew every
-epoch); one style change in the place of two residual ones; both the picture and its restyled self pass the same layers (theirs
-classify the first before the whitened layer); depth is a dome, as in `cdcn`. Domains weigh the loss so that each counts the
-same, in the place of balanced loading. Ours: the attack's type, by a linear layer beside it.
+Three ideas: covariances of a picture's features that change with style are pushed to zero, more of them for bona fide
+(asymmetric instance adaptive whitening); half of the channels pass through kernels generated from the picture itself (dynamic
+kernel generator); styles of other pictures of the same class are mixed into new ones (categorical style assembly).
+Simplified: a ResNet's first three stages, projected to `width` channels, replace the authors' extractor; styles of the last
+`memory` pictures per class are kept, and base styles and covariance variances are updated during the run (theirs: recomputed
+every epoch); one style change replaces two residual ones; a picture and its restyled version pass through the same layers
+(theirs classify the former before the whitened layer); the target depth is a dome, as in `cdcn`. The loss is weighted so that
+all domains count equally, instead of balanced loading. Our addition: a linear layer for the attack type.
 Use: `faceshield train configs/baseline/iadg.yaml 'data=[a/samples.jsonl,b/samples.jsonl]' out=iadg`.
 """
 
@@ -27,16 +27,16 @@ from faceshield.baselines.cdcn import dome
 from faceshield.training.precision import exact
 
 _REFRESH = 20  # steps between two choices of base styles
-_MOMENTUM = 0.1  # of the running variance of covariances
+_MOMENTUM = 0.1  # of the running variance of the covariances
 
 
 class IadgSettings(BackboneSettings):
-    """Of IADG.
+    """Settings of IADG.
 
     Attributes:
-        width: channels of the features that are whitened. Published: 384.
-        memory: pictures a class whose styles are kept; base_styles: how many of them are mixed. Published: 128.
-        whiten_bonafide, whiten_attack: share of the covariance matrix that is pressed to zero.
+        width: channels of the whitened features. Published: 384.
+        memory: pictures per class whose styles are kept; base_styles: how many of these styles are mixed. Published: 128.
+        whiten_bonafide, whiten_attack: share of the covariance matrix that is pushed to zero.
         depth, whitening: weights of those losses.
     """
 
@@ -50,7 +50,7 @@ class IadgSettings(BackboneSettings):
 
 
 class DynamicKernels(nn.Module):
-    """Half of the channels through 3x3 kernels that the picture's own mean activations generate, half through learnt ones."""
+    """Passes half of the channels through 3x3 kernels generated from their own mean activations, half through learnt ones."""
 
     def __init__(self, channels: int, out: int) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class DynamicKernels(nn.Module):
 
 
 class Iadg(BackboneBaseline):
-    """Features, the layer that is whitened, a classifier and a depth estimator."""
+    """A feature extractor, the whitened layer, a classifier and a depth estimator."""
 
     Settings = IadgSettings
     heads = ("kinds.",)
@@ -87,8 +87,8 @@ class Iadg(BackboneBaseline):
         self.verdict = nn.Linear(128, 2)
         self.depth = nn.Sequential(DynamicKernels(width, 32), nn.Conv2d(32, 1, 3, padding=1))
         self.kinds = AttackTypes(128, len(design.types))
-        # Styles (mean and deviation of each channel) of the last pictures of both classes, bona fide first, and those
-        # that are mixed; how many pictures there were; how much each covariance varies, and how often that was measured.
+        # For each class, bona fide first: styles (mean and deviation of each channel) of the last pictures, and the base
+        # styles to mix; number of pictures so far; variance of each covariance, and how often it was measured.
         self.register_buffer("styles", torch.zeros(2, told.memory, 2 * width))
         self.register_buffer("bases", torch.zeros(2, told.base_styles, 2 * width))
         self.register_buffer("met", torch.zeros(2, dtype=torch.long))
@@ -97,7 +97,7 @@ class Iadg(BackboneBaseline):
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
 
     def features(self, pixels: Tensor) -> Tensor:
-        """(B, 3, S, S) in -1..1 -> (B, width, S/8, S/8): three stages at the second one's size."""
+        """(B, 3, S, S) in -1..1 -> (B, width, S/8, S/8): three stages, resized to the second and joined."""
         stages = self.backbone(self.normalised(pixels), output_hidden_states=True).hidden_states[1:4]
         size = stages[1].shape[-2:]
         same = [functional.interpolate(stage, size=size, mode="bilinear", align_corners=False) for stage in stages]
@@ -132,7 +132,7 @@ class Iadg(BackboneBaseline):
 
     @torch.no_grad()
     def _remember(self, features: Tensor, attack: Tensor) -> None:
-        """Keeps the pictures' styles, and chooses base styles anew every so many steps."""
+        """Store the pictures' styles, and choose base styles anew every `_REFRESH` steps."""
         styles, met, bases = (cast(Tensor, getattr(self, name)) for name in ("styles", "met", "bases"))
         seen = style_of(features)
         for kind in (0, 1):
@@ -160,7 +160,7 @@ class Iadg(BackboneBaseline):
     # -- asymmetric instance adaptive whitening
 
     def _whitening(self, views: list[Tensor], attack: Tensor) -> Tensor:
-        """Mean size of the covariances that style moves most, over views and classes."""
+        """Mean magnitude of the covariances that vary most with style, over views and classes."""
         spread, measured = cast(Tensor, self.spread), cast(Tensor, self.measured)
         with exact(views[0]):
             together = [covariances(view.float()) for view in views]
@@ -188,7 +188,7 @@ def style_of(features: Tensor) -> Tensor:
 
 
 def with_style(features: Tensor, style: Tensor) -> Tensor:
-    """(B, C, H, W), (B, 2C) -> the features with these means and deviations (gradient through the features' shape alone)."""
+    """(B, C, H, W), (B, 2C) -> the features with these means and deviations; their own are treated as constants."""
     own_mean, own_std = style_of(features.detach()).chunk(2, dim=1)
     mean, std = style.chunk(2, dim=1)
     moved: Tensor = (features - own_mean[..., None, None]) / own_std[..., None, None] * std[..., None, None]
@@ -196,7 +196,7 @@ def with_style(features: Tensor, style: Tensor) -> Tensor:
 
 
 def farthest(points: Tensor, count: int) -> Tensor:
-    """(N, C) -> (count, C): the point farthest from the mean, then each time the one farthest from all chosen."""
+    """(N, C) -> (count, C): the point farthest from the mean, then repeatedly the one farthest from all chosen so far."""
     chosen = [int((points - points.mean(dim=0)).square().sum(dim=1).argmax())]
     distance = torch.full((len(points),), float("inf"), device=points.device)
     while len(chosen) < count:
@@ -206,14 +206,14 @@ def farthest(points: Tensor, count: int) -> Tensor:
 
 
 def covariances(features: Tensor) -> Tensor:
-    """(B, C, H, W) -> (B, C, C) covariances of the channels over the places of each picture; the upper triangle alone."""
+    """(B, C, H, W) -> (B, C, C) covariances of the channels over each picture's positions; only above the diagonal."""
     flat = features.flatten(2)
     flat = flat - flat.mean(dim=2, keepdim=True)
     return (flat @ flat.transpose(1, 2) / (flat.shape[2] - 1)).triu(diagonal=1)
 
 
 def most_variable(spread: Tensor, share: float) -> Tensor:
-    """(C, C) variance of each covariance -> (C, C) bool, the largest `share` of all C * C; at least one."""
+    """(C, C) variance of each covariance -> (C, C) bool mask of the largest `share` of all C * C, at least one."""
     count = max(1, int(share * spread.numel()))
     mask = torch.zeros(spread.numel(), dtype=torch.bool, device=spread.device)
     mask[spread.flatten().topk(count).indices] = True

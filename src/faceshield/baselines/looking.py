@@ -1,6 +1,6 @@
-"""A system as it will be used: it looks for the face first, and a picture without one has no score.
+"""A system as it is used in practice: it finds the face first, and a picture without one gets no score.
 
-Use: ``Looking(load_model("tiny"), "detect").score(rgb)``; `evaluation.predict` may ask it.
+Use: ``Looking(load_model("tiny"), "detect").score(rgb)``; `evaluation.predict` accepts it.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from faceshield.whole import Scores
 
 
 class Looking:
-    """Scores alone: words and boxes would be of what is cut out.
+    """Gives scores only: words and boxes would refer to the crop.
 
-    Our own model looks as `inspect` does, twice if it has learnt to; of any other the largest face is cut out likewise.
+    Our own model looks as in `inspect`, twice if it was trained to; any other system gets the same crop of the largest face.
 
     Args:
-        system: as `load_model` gives it.
+        system: from `load_model`.
         face: "detect", or "whole": the pictures are face crops already.
 
     Raises:
-        ValueError: a system that answers in words alone.
+        ValueError: a system that answers only in words.
     """
 
     def __init__(self, system: Any, face: FaceMode) -> None:
@@ -38,7 +38,7 @@ class Looking:
         self.settings = {**system.settings, **how_looked(face, getattr(system, "surroundings", False))}
 
     def score(self, image: object) -> Scores:
-        """Of one photograph; raises ValueError where no face is found in it."""
+        """The scores of one photograph; raises ValueError if no face is found in it."""
         if isinstance(self._system, FaceShieldPredictor):
             report = self._system.classify(image, face=self._face)
             if report.bonafide_score is None:

@@ -1,13 +1,13 @@
-"""General multimodal language models, asked without training: LLaVA, Qwen-VL … (paper §5.3, Tables 1, 3-5, "zero-shot").
+"""General multimodal language models, used without training: LLaVA, Qwen-VL … (paper §5.3, Tables 1, 3-5, "zero-shot").
 
-As in the paper (§5.3.2, of the fine task) the twelve presentation types are put into the prompt. Paper is silent: the words of
-its prompts; these are our own.
+As in the paper (§5.3.2, on the fine task), the prompt names the twelve presentation types. Paper is silent: the wording of its
+prompts; these are our own.
 Use: `Mllm(make_chat(ChatConfig(model="llava-folder", temperature=0))).ask_many([rgb], question)`.
 
-The score is the first verdict's own probability: at the first token of the coarse answer that begins one of the verdict's
-words, P(bona fide words) / (P(bona fide words) + P(attack words)) among the likeliest tokens that the model tells (as in Lin
-et al., "Evaluating text-to-visual generation with image-to-text generation", 2024, for yes and no). A model that tells none,
-or whose words as a whole say otherwise, has no score; its words still decide.
+The score is the probability of the first verdict word: at the first token of the coarse answer that begins a verdict word, it
+is P(bona fide words) / (P(bona fide words) + P(attack words)) among the likeliest tokens that the model reports (as in Lin et
+al., "Evaluating text-to-visual generation with image-to-text generation", 2024, for yes and no). If a model reports none, or
+its answer as a whole says otherwise, there is no score; its words still decide.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from faceshield.tasks import COARSE, FINE, LOCALIZATION, REASONING, TASKS
 from faceshield.taxonomy import ATTACK_TYPES, PRESENTATION_TYPES, TAXONOMY
 
 PromptStyle = Literal["zero-shot", "plain"]
-ALTERNATIVES = 20  # the most that OpenAI's protocol tells
+ALTERNATIVES = 20  # the most that OpenAI's protocol returns
 
 _WHAT = (
     "The picture was taken by the camera of a face recognition system. The face in it is real if a live person stands before "
@@ -63,7 +63,7 @@ _PADDING = 127  # grey, as the processors of the LLaVA family pad
 
 
 class Mllm:
-    """A chat model with the tasks' questions in words that it needs no training for.
+    """A chat model, asked the tasks' questions in words that need no training.
 
     Args:
         chat: the model; its temperature should be 0.
@@ -78,22 +78,22 @@ class Mllm:
         self.workers = chat.workers
 
     def question(self, task: str) -> str:
-        """What it is asked in a task."""
+        """The wording of a task's question."""
         return _QUESTIONS[task] if self.prompt == "zero-shot" else TASKS[task].question
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What decides its answers; not at which address the model is, nor how often or how fast it is asked."""
+        """What decides its answers: not the model's address, nor retries, timeouts and concurrency."""
         config: Any = getattr(self.chat, "config", None)
         kept = ("model", "temperature", "max_tokens", "image_side", "extra_body")
         told = {key: getattr(config, key) for key in kept if hasattr(config, key)}
         return {"prompt": self.prompt, "questions": _digest(self), **told}
 
     def ask_many(self, images: Sequence[Any], question: str) -> list[tuple[str, float | None]]:
-        """The answer to one question about each picture, and bonafide_score where the question is the coarse one.
+        """The answer to one question about each picture, and bonafide_score if the question is the coarse one.
 
-        Pictures are upright RGB, arrays or PIL's.
-        They go padded to a square where boxes are asked for, so that the model's frame is the readers'.
+        Pictures are upright RGB, arrays or PIL images. If the question asks for boxes, they are padded to a square, the frame
+        in which boxes are read.
         """
         boxes, scored = question == self.question(LOCALIZATION.name), question == self.question(COARSE.name)
         pictures = [squared(np.asarray(image)) if boxes else image for image in images]
@@ -106,9 +106,9 @@ class Mllm:
 
 
 class ZeroShot:
-    """Our own model in the words in which general ones are asked, told the twelve types; its words decide, it has no score.
+    """Our own model with the general models' prompts, which name the twelve types; its words decide, and it has no score.
 
-    For a checkpoint that was not taught the tasks: Bunny, as `faceshield assemble` makes it (paper Tables 1, 3, 4 and 5).
+    For a checkpoint that was not trained on the tasks: Bunny, as `faceshield assemble` makes it (paper Tables 1, 3, 4 and 5).
 
     Args:
         shield: a `FaceShieldPredictor`.
@@ -123,7 +123,7 @@ class ZeroShot:
             shield.ask_many([], self.question(name))
 
     def question(self, task: str) -> str:
-        """What it is asked in a task."""
+        """The wording of a task's question."""
         return _QUESTIONS[task]
 
     @property
@@ -132,7 +132,7 @@ class ZeroShot:
         return {"prompt": "zero-shot", "questions": _digest(self), **self.shield.settings}
 
     def ask_many(self, images: Sequence[Any], question: str) -> list[str]:
-        """The answer to one question about each picture, which the processor pads to the readers' square."""
+        """The answer to one question about each picture; the processor pads it to the square in which boxes are read."""
         return [spoken(answer) for answer in self.shield.ask_many(images, question)]
 
 
@@ -142,12 +142,12 @@ def _digest(asker: Mllm | ZeroShot) -> str:
 
 
 def spoken(text: str) -> str:
-    """What a model answers after it has thought aloud, whoever wrote the thoughts' beginning; empty where they never ended."""
+    """The answer without the model's thoughts, whether or not their opening tag is in the text; empty if they never ended."""
     return _THOUGHTS.sub("", text.rpartition("</think>")[2]).strip()
 
 
 def verdict_score(answer: Completion) -> float | None:
-    """bonafide_score of a coarse answer, 0..1; None where the model tells no probabilities or contradicts itself."""
+    """bonafide_score of a coarse answer, 0..1; None if the model reports no probabilities or contradicts itself."""
     said = COARSE.read(spoken(answer.text)).is_attack
     pieces = [token.chosen for token in answer.tokens]
     start = max((place + 1 for place, piece in enumerate(pieces) if "</think>" in piece), default=0)
@@ -171,7 +171,7 @@ def verdict_score(answer: Completion) -> float | None:
 
 
 def _side(piece: str, least: int) -> str | None:
-    """The verdict that a token begins to say: so many letters of one of its words, or more, and of no other verdict's."""
+    """The verdict that a token begins to state: at least `least` letters, which match words of one verdict only."""
     letters = _letters(piece)
     if len(letters) < max(1, least):
         return None

@@ -1,10 +1,10 @@
-"""PatchNet: what material, taken by what camera, is a small patch? Wang et al., CVPR 2022 (arXiv 2203.14325).
+"""PatchNet: recognise material and camera from a small patch. Wang et al., CVPR 2022 (arXiv 2203.14325).
 
-Two patches of a picture, cut without resizing, are each recognised as one of the fine classes (presentation type x domain, for
-the paper's material x camera) by an angular-margin softmax whose margin is larger for bona fide (asymmetric); a self-supervised
-term draws the two patches' embeddings together. A picture is scored by nine patches.
+Two patches of a picture, cut without resizing, are each classified into fine classes (presentation type x domain, for the
+paper's material x camera) by an angular-margin softmax whose margin is larger for bona fide (asymmetric); a self-supervised
+term draws the two patches' embeddings together. A picture's score is the mean over nine patches.
 Simplified: the domain stands for the camera, which samples do not name; margins 0.4 and 0.1 and scale 30 are those of public
-implementations; half of ResNet-18's width, from nothing, unless `init` says otherwise; patches of 160 pixels of a square of 224
+implementations; half of ResNet-18's width with random weights, unless `init` is given; patches of 160 pixels of a square of 224
 (published: 160 of the original picture).
 Use: `faceshield train configs/baseline/patchnet.yaml 'data=[samples.jsonl]' out=patchnet`.
 """
@@ -26,13 +26,13 @@ from faceshield.training.precision import exact
 
 
 class PatchNetSettings(BackboneSettings):
-    """Of PatchNet.
+    """Settings of PatchNet.
 
     Attributes:
-        patch_size: side of a patch in pixels of the square; None: five sevenths of it, at least 32. The smaller, the more
-            pictures it takes to learn anything (docs/baselines.md).
-        margin_bonafide, margin_attack: taken off the cosine of the true class.
-        scale: of the cosines.
+        patch_size: side of a patch in pixels of the square; None: five sevenths of the square's side, at least 32. The
+            smaller the patch, the more pictures it takes to learn anything (docs/baselines.md).
+        margin_bonafide, margin_attack: subtracted from the cosine of the true class.
+        scale: factor on the cosines.
         similarity: weight of the self-supervised term.
     """
 
@@ -44,7 +44,7 @@ class PatchNetSettings(BackboneSettings):
 
 
 class PatchNet(BackboneBaseline):
-    """Backbone, and one direction a fine class; class d * C + t is type t of domain d."""
+    """A backbone and one direction per fine class; class d * C + t is type t of domain d."""
 
     Settings = PatchNetSettings
     heads = ("directions",)
@@ -55,22 +55,22 @@ class PatchNet(BackboneBaseline):
         self.patch_size = self.told.patch_size or _patch_size(design)
         if self.patch_size > design.image_size:
             raise ValueError(f"patch_size {self.patch_size} of a square of {design.image_size} — expected at most that")
-        # Of length 1: AdamW's steps have a size of their own, and a long vector they hardly turn.
+        # Of unit length: AdamW's steps do not grow with a vector, and would hardly turn a long one.
         start = torch.randn(len(design.types) * max(1, len(design.domains)), self.width)
         self.directions = nn.Parameter(functional.normalize(start, dim=1))
 
     @classmethod
     def planned(cls, design: Design, init: Path | None) -> Design:
-        # Written down: the default of a later version may be another.
+        # Stored, as a later version may change the default.
         patch = design.settings.get("patch_size") or _patch_size(design)
         return super().planned(replace(design, settings={**design.settings, "patch_size": patch}), init)
 
     def embed(self, patches: Tensor) -> Tensor:
-        """(N, 3, P, P) in -1..1 -> (N, width) of length 1."""
+        """(N, 3, P, P) in -1..1 -> (N, width) of unit length."""
         return functional.normalize(self.backbone(self.normalised(patches)).pooler_output.flatten(1).float(), dim=1)
 
     def cosines(self, embedded: Tensor) -> Tensor:
-        """(N, width) -> (N, D * C) with the classes' directions."""
+        """(N, width) -> (N, D * C) cosines with the classes' directions."""
         with exact(embedded):
             return embedded @ functional.normalize(self.directions.float(), dim=1).T
 
@@ -102,14 +102,14 @@ def _patch_size(design: Design) -> int:
 
 
 def margin_softmax(cosines: Tensor, truth: Tensor, margin: Tensor, scale: float, weights: Tensor) -> Tensor:
-    """Cross-entropy of scale * cosines, the true class's less its margin.
+    """Weighted cross-entropy of scale * cosines, after subtracting the margin from the true class's cosine.
 
     Args:
         cosines: (N, K).
         truth: (N,) class of each row.
-        margin: (N,) of each row.
-        scale: of the cosines.
-        weights: (N,) of each row.
+        margin: (N,) margin of each row.
+        scale: factor on the cosines.
+        weights: (N,) weight of each row.
     """
     less = functional.one_hot(truth, cosines.shape[1]) * margin[:, None]
     return weighted_mean(functional.cross_entropy(scale * (cosines - less), truth, reduction="none"), weights)

@@ -1,8 +1,8 @@
 """ResNet: a classifier of whole pictures. He et al., Deep Residual Learning for Image Recognition, CVPR 2016.
 
-Simplified: half of ResNet-18's width by default, from nothing; ResNet-18 or -50 with published weights by `init`. One
-cross-entropy over the presentation types, weighted so that bona fide counts as much as all attacks; bonafide_score is the
-probability of its class.
+Simplified: by default half of ResNet-18's width with random weights; `init` gives ResNet-18 or -50 with published weights.
+One cross-entropy over the presentation types, weighted so that bona fide counts as much as all attacks; bonafide_score is the
+probability of the bona fide class.
 Use: `faceshield train configs/baseline/resnet.yaml 'data=[samples.jsonl]' out=resnet`.
 """
 
@@ -18,13 +18,13 @@ from faceshield.baselines.base import Batch, Design
 
 
 class ResNetSettings(BackboneSettings):
-    """Of the ResNet; `label_smoothing` 0..1 of its cross-entropy."""
+    """Settings of the ResNet; `label_smoothing` 0..1 is that of its cross-entropy."""
 
     label_smoothing: float = Field(0.05, ge=0, lt=1)
 
 
 class ResNet(BackboneBaseline):
-    """Backbone and one linear layer."""
+    """A backbone and one linear layer."""
 
     Settings = ResNetSettings
     heads = ("head.",)

@@ -1,6 +1,6 @@
-"""Stage `baseline` of `faceshield train`: one of the paper's other rows (Tables 1 and 2) on the pictures of samples files.
+"""Stage `baseline` of `faceshield train`: train one of the paper's other rows (Tables 1 and 2) on samples files.
 
-Same pictures, splits, augmentation, schedule and ways of stopping as our own towers have (`training.picture_run`).
+Pictures, splits, augmentation, schedule and stopping are the same as for our own towers (`training.picture_run`).
 Use: `faceshield train configs/baseline/resnet.yaml 'data=[samples.jsonl]' out=resnet`.
 """
 
@@ -39,16 +39,16 @@ from faceshield.training.watch import Report, forget_choice
 
 
 class BaselineConfig(PictureConfig):
-    """Settings of the stage `baseline`; what every run over pictures is told is in `PictureConfig`.
+    """Settings of the stage `baseline`; those of every run over pictures are in `PictureConfig`.
 
     Attributes:
-        baseline: the method, a name out of `base.METHODS`.
-        init: where its weights start, for a fair start or the published size: a baseline of the same method, and what the
-            method's file names beside that. A folder, or a hub id. None: from nothing.
-        labels: "types": the twelve presentation types; "coarse": bona fide or attack alone, which takes attacks without
-            a type too. A coarse baseline answers no fine question.
-        image_size: side of the square it sees.
-        model: values of the method's own `Settings`, in its file.
+        baseline: name of the method, one of `base.METHODS`.
+        init: initial weights, for a fair start or the published size: a baseline of the same method, or what else the
+            method's module names. A folder, or a hub id. None: random weights.
+        labels: "types": the twelve presentation types; "coarse": only bona fide or attack, which admits attacks without a
+            type too. A coarse baseline does not answer the fine question.
+        image_size: side in pixels of the square it sees.
+        model: values of the method's own `Settings`, see its module.
     """
 
     stage: Literal["baseline"] = "baseline"
@@ -82,19 +82,19 @@ class BaselineConfig(PictureConfig):
 
 
 def train_baseline(config: BaselineConfig, report: Report | None = None) -> dict[str, Any]:
-    """Trains a baseline and writes its folder; the same call goes on where it was stopped.
+    """Train a baseline and write its folder; if stopped, the same call resumes.
 
     Args:
         config: the settings.
-        report: told every row of the log.
+        report: called with every row of the log.
 
     Returns:
-        The figures at the end.
+        The final figures.
 
     Raises:
         ValueError: settings, data or `init` that do not fit; no attack, or no bona fide, to learn from.
         FileNotFoundError: no such `init`.
-        OSError: a state could not be written; the last good one is there.
+        OSError: a state could not be written; the last good one is kept.
     """
     torch.set_num_threads(config.threads)
     config.out.mkdir(parents=True, exist_ok=True)
@@ -120,12 +120,12 @@ def train_baseline(config: BaselineConfig, report: Report | None = None) -> dict
 
 
 def _content(folder: Path) -> list[str]:
-    """What the scores of a baseline hang on, by its hash."""
+    """Hashes of the files that decide a baseline's scores."""
     return [file_sha256(file) for file in (folder / BASELINE_FILE, folder / WEIGHTS_FILE) if file.is_file()]
 
 
 def domain_of(sample: Sample) -> str:
-    """Where a picture comes from: its data set, and below that the simulator's source."""
+    """Where a picture comes from: its data set, followed by the simulator's source if there is one."""
     return "/".join(filter(None, (sample.dataset, sample.meta.get("source"))))
 
 
@@ -141,7 +141,7 @@ class BaselineRun(PictureRun):
         squares = RgbSquares(model.design.image_size)
         super().__init__(config, model.design.types, {"model": self.model}, pictures, squares, report=report)
         order = {name: index for index, name in enumerate(model.design.domains)}
-        # Development pictures may come from elsewhere; their domain is never asked for.
+        # Development pictures may come from elsewhere; their domain is never used.
         self.domains = np.array([order.get(domain_of(sample), 0) for sample in pictures.samples], dtype=np.int64)
         counts = np.bincount(self.domains[pictures.of_split("train")], minlength=len(order))
         weights = counts.sum() / (len(order) * np.maximum(counts, 1))
@@ -174,7 +174,7 @@ class BaselineRun(PictureRun):
         return self._figures(self.dev_rows)
 
     def run(self) -> dict[str, Any]:
-        """As `PictureRun.run`; the figures on training pictures, which show what was learnt by heart, are "train_…"."""
+        """As `PictureRun.run`, with figures on training pictures, which show what was memorised, as "train_…"."""
         figures = super().run()
         rng = np.random.default_rng([self.config.seed, 4])
         seen = self._on(np.sort(rng.permutation(self.train_rows)[: self.config.eval_pictures]))

@@ -1,6 +1,6 @@
-"""Models that look at a picture and answer in words, whoever made them: behind an endpoint, or loaded here.
+"""Any models that answer questions about a picture in words, behind an endpoint or loaded locally.
 
-The data engine writes with them, `faceshield predict` asks them (paper §3.2, §5.3).
+The data engine writes with them, and `faceshield predict` evaluates them (paper §3.2, §5.3).
 Use: `make_chat(ChatConfig(base_url="http://127.0.0.1:8000/v1", model="m")).complete(Request("What is it?", picture=rgb)).text`.
 """
 
@@ -22,10 +22,11 @@ __all__ = [
 
 
 def make_chat(config: ChatConfig) -> Chat:
-    """The endpoint of a configuration, or without a `base_url` the local model; nothing is called or loaded yet.
+    """The endpoint of a configuration or, without a `base_url`, the local model; nothing is called or loaded yet.
 
     Raises:
-        ValueError: a missing extra (the message has the line to type), or a named API key that is not in the environment.
+        ImportError: a missing extra; the message has the command to install it.
+        ValueError: the named API key is not in the environment.
     """
     if config.base_url is not None:
         from faceshield.chat.endpoint import Endpoint

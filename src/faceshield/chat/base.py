@@ -1,4 +1,4 @@
-"""What a chat is, how it is configured and how it fails; see the package."""
+"""The interface of a chat, its configuration and its errors; see the package."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from faceshield.images import ImageError, open_picture
 
 
 class NoAnswer(Exception):
-    """The model answered, but never what was asked for, or cannot be asked about this; the text is the reason."""
+    """The model gave no usable answer, or cannot be asked about this item; the text is the reason."""
 
 
 class NoCall(Exception):
-    """No call got through within the retries; the text says why."""
+    """No call succeeded within the retries; the text says why."""
 
 
 class AssistantDown(ConnectionError):
@@ -26,18 +26,18 @@ class AssistantDown(ConnectionError):
 
 
 class ChatConfig(Config):
-    """Which model, where, and how it is asked.
+    """Which model to use, where it is, and how to ask it.
 
     Attributes:
-        base_url: of an endpoint of OpenAI's protocol, e.g. http://127.0.0.1:8000/v1; nothing else is ever called. None: the
-            model is loaded here, by transformers.
+        base_url: of an endpoint with OpenAI's protocol, e.g. http://127.0.0.1:8000/v1; nothing else is ever called. None: the
+            model is loaded locally with transformers.
         model: its name at the endpoint, or a folder or hub id.
-        api_key_env: environment variable that holds the key; none is sent if it is not named.
-        concurrency: calls in flight at most; a local model has one.
-        timeout: seconds until a call counts as hanging. retries: of a call that got 429, 5xx, no answer or half of one,
-            with growing pauses, or those that Retry-After asks for.
-        image_side: pictures are sent no larger, as JPEG without metadata, in pixels of the longer side.
-        extra_body: further fields of an endpoint's requests, such as our own server's {face: whole}; null takes one out.
+        api_key_env: environment variable that holds the key; None: no key is sent.
+        concurrency: maximum number of calls in flight; always one for a local model.
+        timeout: seconds after which a call counts as hanging.
+        retries: of a call that got 429, 5xx, no answer or an incomplete one, with growing pauses or those of Retry-After.
+        image_side: maximum longer side in pixels; larger pictures are reduced. They are sent as JPEG without metadata.
+        extra_body: further fields for an endpoint's requests, such as our own server's {face: whole}; null removes a field.
         device, dtype: of a local model.
     """
 
@@ -67,10 +67,10 @@ class Request:
     """One question.
 
     Attributes:
-        user, system: the messages' words; the picture goes before the user's.
-        picture: whatever `images.open_picture` takes, or None.
-        response_format: how an endpoint is told to write JSON, in OpenAI's shape.
-        alternatives: so many likeliest tokens are wanted at each place of the answer, with their probabilities; 0: none.
+        user, system: the messages' text; the picture is placed before the user's.
+        picture: anything that `images.open_picture` accepts, or None.
+        response_format: asks an endpoint for JSON, in OpenAI's format.
+        alternatives: number of likeliest tokens to return with their log-probabilities for each token of the answer; 0: none.
     """
 
     user: str
@@ -83,7 +83,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Token:
-    """One place of an answer: the token that was chosen, and the log-probabilities of the likeliest ones there."""
+    """One token of an answer: the one chosen, and the likeliest ones at that position with their log-probabilities."""
 
     chosen: str
     alternatives: tuple[tuple[str, float], ...]
@@ -91,8 +91,8 @@ class Token:
 
 @dataclass(frozen=True)
 class Completion:
-    """The model's words; `tokens` is empty where no alternatives were wanted, or the model tells none; `cut`: it was stopped by
-    `max_tokens` before its end, as far as it says."""
+    """The model's answer; `tokens` is empty if no alternatives were requested or the model reports none; `cut`: the model
+    reports that `max_tokens` stopped it before its end."""
 
     text: str
     tokens: tuple[Token, ...] = ()
@@ -100,31 +100,33 @@ class Completion:
 
 
 class Chat(Protocol):
-    """One way of asking a model; safe for threads."""
+    """One way of asking a model; thread-safe."""
 
     name: str
     workers: int
-    """Questions worth preparing at once; how many calls are in flight is the chat's own affair."""
+    """How many questions to prepare in parallel; the chat itself limits the number of calls in flight."""
 
     def complete(self, request: Request) -> Completion:
         """One answer.
 
         Raises:
-            NoAnswer: this cannot be asked. NoCall: no call gets through. AssistantDown: none ever will.
+            NoAnswer: this cannot be asked.
+            NoCall: no call succeeded.
+            AssistantDown: no call can succeed.
         """
 
     def complete_many(self, requests: Sequence[Request]) -> list[Completion]:
-        """The answers in order, together where that is faster; raises as `complete`, for the first that fails."""
+        """The answers in order, computed together if that is faster; raises as `complete` for the first that fails."""
 
     def close(self) -> None:
-        """Ends connections, frees the model."""
+        """Closes connections and frees the model."""
 
 
 def small_picture(picture: Any, side: int) -> Image.Image:
-    """A picture upright, RGB, at most `side` pixels long.
+    """An upright RGB picture, its longer side at most `side` pixels.
 
     Raises:
-        NoAnswer: it cannot be read; nobody can be asked about it.
+        NoAnswer: it cannot be read, so no model can be asked about it.
     """
     try:
         small = Image.fromarray(open_picture(picture).rgb)

@@ -1,8 +1,8 @@
-"""Any endpoint that speaks OpenAI's chat protocol: vLLM, Ollama, llama.cpp, a hosted one, our own server.
+"""Any endpoint with OpenAI's chat protocol: vLLM, Ollama, llama.cpp, a hosted one, our own server.
 
-Only the configured address is called, redirects are not followed, the key comes from the named environment variable alone
-and is in no message; pictures go as data URLs without their metadata. Retries, backoff and Retry-After are the client
-library's. Use: `Endpoint(ChatConfig(base_url="http://127.0.0.1:8000/v1", model="m")).complete(Request("Hello?")).text`.
+Only the configured address is called and redirects are not followed. The key comes only from the named environment variable
+and appears in no message; pictures are sent as data URLs without metadata. Retries, backoff and Retry-After are handled by the
+client library. Use: `Endpoint(ChatConfig(base_url="http://127.0.0.1:8000/v1", model="m")).complete(Request("Hello?")).text`.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from faceshield.chat.base import (
 )
 from faceshield.extras import missing
 
-_NO_KEY = "none"  # the client wants some key; local servers ask for none
+_NO_KEY = "none"  # the client requires a key, local servers do not
 _HOPELESS = (401, 403, 404)
-_OF_THE_ITEM = (413, 415, 422)  # the endpoint is well, this picture or these words are not
+_OF_THE_ITEM = (413, 415, 422)  # the fault is this item's, not the endpoint's
 _FILTERED = re.compile(r"content.?(?:filter|policy|management)|safety|moderation", re.IGNORECASE)
 
 
 class Endpoint:
-    """At most `concurrency` calls in flight, whoever asks; the client is shared."""
+    """Makes at most `concurrency` calls at a time, over all threads, through one shared client."""
 
     def __init__(self, config: ChatConfig) -> None:
         if importlib.util.find_spec("openai") is None:
@@ -47,10 +47,10 @@ class Endpoint:
 
         self._openai, self.config = openai, config
         self.name = str(config.model)
-        # While calls are in flight, others prepare their pictures or read their answers.
+        # While some threads wait for a call, others prepare pictures or read answers.
         self.workers = config.concurrency + max(2, config.concurrency // 2)
         self._slots = threading.BoundedSemaphore(config.concurrency)
-        self._down: str | None = None  # why no call is worth making any more
+        self._down: str | None = None  # why further calls are pointless
         self._tells_alternatives = True
         self._has_answered = False
         self._key = _api_key(config)
@@ -61,18 +61,18 @@ class Endpoint:
             max_retries=config.retries,
             http_client=openai.DefaultHttpxClient(follow_redirects=False, timeout=config.timeout),
         )
-        # The client would take these from the environment, for whatever address.
+        # The client would take these from the environment and send them to any address.
         self._client.organization = self._client.project = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Travels to a cluster's workers as its configuration; the key is read there, from the environment."""
+        """Pickled as its configuration only; a cluster's workers read the key from their own environment."""
         return Endpoint, (self.config,)
 
     def complete(self, request: Request) -> Completion:
         openai = self._openai
         try:
             body = self._body(request)
-            # Not `chat.completions.create`: walking the request through its types costs more than all the rest of a call.
+            # Not `chat.completions.create`: converting the request to its types costs more than the rest of a call.
             with self._slots:
                 answer = self._call(body)
         except openai.APIStatusError as error:
@@ -99,14 +99,14 @@ class Endpoint:
         self._client.close()
 
     def _call(self, body: dict[str, Any]) -> Any:
-        """One call, made while a slot is held, so that those who wait for it see a hopeless answer before they ask too."""
+        """Makes one call while holding a slot, so that waiting threads learn of a hopeless endpoint before they call it too."""
         if self._down:
             raise AssistantDown(self._down)
         try:
             for attempt in range(self.config.retries + 1):
                 try:
                     return self._client.post("/chat/completions", cast_to=self._openai.types.chat.ChatCompletion, body=body)
-                except json.JSONDecodeError:  # half an answer: the client repeats what fails, not what is broken
+                except json.JSONDecodeError:  # an incomplete answer: the client retries failed calls but not broken answers
                     if attempt == self.config.retries:
                         raise
         except self._openai.APIStatusError as error:
@@ -145,7 +145,7 @@ class Endpoint:
         return data_url(picture, side) if isinstance(picture, Path) else _data_url(picture, side)
 
     def _said(self, error: Any) -> str:
-        """An error's status and words, the key taken out before they are shortened: a part of it would stay."""
+        """An error's status and message; the key is removed before truncation, which could leave a part of it."""
         words = " ".join(str(error.message).split())
         return f"{error.status_code}: {(words.replace(self._key, '[key]') if self._key else words)[:200]}"
 
@@ -163,7 +163,7 @@ def _data_url(picture: Any, side: int) -> str:
 
 @functools.lru_cache(maxsize=256)
 def data_url(path: Path, side: int) -> str:
-    """A file's picture as `_data_url`; the last ones are remembered: tasks ask about one picture one after the other."""
+    """`_data_url` for a file, cached: several tasks ask about one picture in succession."""
     return _data_url(path, side)
 
 
@@ -177,15 +177,15 @@ def _api_key(config: ChatConfig) -> str | None:
 
 
 def _words(answer: Any) -> str:
-    """The text of a completion; an empty text where the envelope holds none. Half of a letter, as where an answer was cut
-    inside one, becomes "?": it could be written nowhere."""
+    """The text of a completion; empty if the response holds none. Half a character, left by an answer cut inside one, becomes
+    "?", as it could not be written to a file."""
     choices = getattr(answer, "choices", None)
     message = getattr(choices[0], "message", None) if choices else None
     return str(getattr(message, "content", None) or "").encode("utf-8", "replace").decode()
 
 
 def _tokens(answer: Any) -> tuple[Token, ...]:
-    """The answer's places with their alternatives; none where the envelope holds none, or not in the protocol's shape."""
+    """The answer's tokens with their alternatives; empty if the response holds none, or not in the protocol's format."""
     choices = getattr(answer, "choices", None)
     places = getattr(getattr(choices[0], "logprobs", None), "content", None) if choices else None
     try:
@@ -198,6 +198,6 @@ def _tokens(answer: Any) -> tuple[Token, ...]:
 
 
 def _is_cut(answer: Any) -> bool:
-    """Whether the model was stopped before its end."""
+    """Whether the answer was stopped by `max_tokens`."""
     choices = getattr(answer, "choices", None)
     return getattr(choices[0], "finish_reason", None) == "length" if choices else False

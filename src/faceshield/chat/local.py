@@ -1,7 +1,7 @@
-"""Any image-text-to-text model of transformers, loaded here: LLaVA, Qwen-VL, Idefics and their kin.
+"""Any image-text-to-text model of transformers, loaded locally: LLaVA, Qwen-VL, Idefics and similar ones.
 
-Safetensors only, and no code from the hub. Several pictures go through together, padded on the left and masked; for many
-pictures on a GPU a server (vLLM, llama.cpp) is faster still. Use: `LocalModel(ChatConfig(model="folder")).complete(request)`.
+Safetensors only, and no code from the hub. Several pictures are processed as one batch, padded on the left and masked; for many
+pictures on a GPU, a server (vLLM, llama.cpp) is even faster. Use: `LocalModel(ChatConfig(model="folder")).complete(request)`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from faceshield.chat.base import ChatConfig, Completion, Request, Token, small_p
 
 
 class LocalModel:
-    """Loads the model on the first call, or when `load` is called."""
+    """A local model, loaded by the first call or by `load`."""
 
     workers = 1
 
@@ -33,7 +33,7 @@ class LocalModel:
 
     def complete_many(self, requests: Sequence[Request]) -> list[Completion]:
         with self._lock:
-            if self.config.temperature > 0:  # a draw depends on its own seed, not on its neighbours
+            if self.config.temperature > 0:  # one by one, so that sampling depends on a request's own seed only
                 return [self._generate([request])[0] for request in requests]
             return self._generate(requests)
 
@@ -41,10 +41,10 @@ class LocalModel:
         self._loaded = None
 
     def load(self) -> tuple[Any, Any]:
-        """The model, ready to generate, and its processor.
+        """Loads the model if necessary; returns it, ready to generate, with its processor.
 
         Raises:
-            OSError, ValueError: the folder does not hold both, or the model has no chat template.
+            OSError, ValueError: model or processor is missing, or the model has no chat template.
         """
         if self._loaded is None:
             import torch
@@ -59,7 +59,7 @@ class LocalModel:
                     f"{self.name}: no chat template — expected a model tuned to answer — add its chat_template.jinja"
                 )
             tokenizer = getattr(processor, "tokenizer", processor)
-            tokenizer.padding_side = "left"  # or the shorter questions of a batch would go on from padding
+            tokenizer.padding_side = "left"  # or the answers to a batch's shorter questions would follow padding
             if tokenizer.pad_token is None:
                 tokenizer.pad_token = tokenizer.eos_token
             model: Any = AutoModelForImageTextToText.from_pretrained(self.name, dtype=self.config.dtype, use_safetensors=True)
@@ -113,7 +113,7 @@ def _inputs(processor: Any, requests: Sequence[Request], side: int) -> Any:
     try:
         return _templated(processor, conversations)
     except Exception as error:
-        # Some templates know no system turn and say so in words of their own; its text then goes before the question.
+        # Some templates refuse a system turn, each with a message of its own; its text then goes before the question.
         if type(error).__name__ != "TemplateError" or not any(request.system for request in requests):
             raise
     for turns, request in zip(conversations, requests, strict=True):
@@ -123,7 +123,7 @@ def _inputs(processor: Any, requests: Sequence[Request], side: int) -> Any:
 
 
 def _templated(processor: Any, conversations: list[list[dict[str, Any]]]) -> Any:
-    # Not the template and then the processor: that would begin a text twice for models whose template begins it.
+    # Not the template first and then the processor: both may add a start token, and the text would have two.
     return processor.apply_chat_template(
         conversations, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt",
         processor_kwargs={"padding": len(conversations) > 1},

@@ -1,7 +1,7 @@
-"""The command line: one verb a file, each with one function of the file's name, heavy imports inside it.
+"""The command line: one verb per file, in a function of the same name with the heavy imports inside.
 
-Use: `faceshield --help`, `faceshield inspect photo.jpg`. A known error becomes one line on stderr and exit
-code 2; with FACESHIELD_TRACEBACK=1 in the environment it keeps its traceback.
+Use: `faceshield --help`, `faceshield inspect photo.jpg`. A known error becomes one line on stderr and exit code 2; with
+FACESHIELD_TRACEBACK=1 in the environment it keeps its traceback.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ VERBS: tuple[str, ...] = (
     "table",
     "reproduce",
 )
-"""All verbs: those of who has photos, then those of who makes models, in the order of the work."""
+"""All verbs: first those for photos of your own, then those for making data and models, each in the order of the work."""
 
 app = typer.Typer(
     name="faceshield",
@@ -88,10 +88,10 @@ def _one_line(error: Exception) -> str:
 
 
 def main() -> None:
-    """Runs the command line; exit code 2 for errors that the user can mend."""
+    """Run the command line; errors that the user can fix give exit code 2."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a letter that cannot be shown must not end the work
+            stream.reconfigure(errors="backslashreplace")  # a character that the terminal cannot show must not end the run
     try:
         app()
     # RecordError and ConfigError are ValueErrors; a missing extra is an ImportError with the line to type.

@@ -19,7 +19,7 @@ def ask(
     """Ask the model a free question about one photo."""
     from faceshield.images import open_picture
 
-    picture = open_picture(photo)  # before the model: a bad path should not take seconds to say
+    picture = open_picture(photo)  # before loading the model, so that a bad path is reported at once
 
     from faceshield.predictor import FaceShieldPredictor
 

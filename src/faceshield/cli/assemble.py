@@ -1,4 +1,4 @@
-"""`faceshield assemble`: a checkpoint at the paper's size from published weights, ready for the two stages."""
+"""`faceshield assemble`: a checkpoint at the paper's size from published weights, ready for the two training stages."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def assemble(
         list[str] | None, typer.Argument(help="key=value in the place of the file's, e.g. bunny=BAAI/Bunny-v1_0-4B.")
     ] = None,
 ) -> None:
-    """Put FaceShield together from published weights.
+    """Assemble FaceShield from published weights.
 
-    From SigLIP and Phi-3, or from a Bunny checkpoint.
+    They come from SigLIP and Phi-3, or from a Bunny checkpoint.
     """
     given = list(overrides or [])
     if config is not None and "=" in str(config) and not config.exists():

@@ -1,4 +1,4 @@
-"""`faceshield augment`: new wordings of accepted dialogues, label and box unchanged."""
+"""`faceshield augment`: reword accepted dialogues; label and box stay the same."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def augment(
     assistant: Assistant,
     engine: Engine,
 ) -> None:
-    """Write new pairs beside every dialogue.
+    """Add reworded pairs to every dialogue.
 
-    Questions and answers in other words; what changes label or box is dropped.
+    Questions and answers in other words; rewordings that change label or box are dropped.
     """
     from faceshield.data_engine.augment import AugmentConfig
     from faceshield.data_engine.augment import augment as run

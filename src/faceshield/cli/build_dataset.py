@@ -1,4 +1,4 @@
-"""`faceshield build-dataset`: a whole instruction data set from one configuration."""
+"""`faceshield build-dataset`: build a whole instruction data set from one configuration."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def build_dataset(
     *,
     engine: Engine,
 ) -> None:
-    """The whole data engine from one configuration.
+    """Run the whole data engine from one configuration.
 
-    Generate, filter, have reviewed, augment and report; stop anywhere, the same line goes on.
+    Generate, filter, review, augment and report. If stopped, the same command resumes.
     """
     from faceshield.cli.report import summary_lines
     from faceshield.data_engine.build import BuildConfig, build

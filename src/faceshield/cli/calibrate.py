@@ -1,4 +1,4 @@
-"""`faceshield calibrate`: a threshold chosen on one's own photographs, in a copy of the checkpoint, with its evidence."""
+"""`faceshield calibrate`: choose a threshold on your own photographs, and store it with its evidence in a copy of the model."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def calibrate(
 ) -> None:
     """Choose the threshold on your own photographs.
 
-    Bona fide ones, better with attacks; it is written into a copy, the model is never touched.
+    Bona fide photographs suffice; attacks improve it. It is written into a copy; the model itself is never changed.
     """
     from faceshield.recipes.calibrate import calibrate as run
 

@@ -15,7 +15,7 @@ def doctor(
 ) -> None:
     """Check the installation, a model, and data.
 
-    What is installed, whether the model loads and answers, whether data can be trained on; exit code 2 if not.
+    What is installed, whether the model loads and answers, and whether data can be trained on; exit code 2 if a check fails.
     """
     import dataclasses
     import json

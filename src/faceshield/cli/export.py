@@ -14,7 +14,7 @@ def export(
 ) -> None:
     """Write the scorer as ONNX.
 
-    docs/onnx.md says to the pixel what goes in.
+    docs/onnx.md specifies its input to the pixel.
     """
     if out.suffix != ".onnx":
         raise ValueError(f"--out {out} — expected a name that ends in .onnx — rename it")

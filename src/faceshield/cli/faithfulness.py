@@ -1,4 +1,4 @@
-"""`faceshield faithfulness`: does the score hang on what the model points at? Evidence hidden, against as much elsewhere."""
+"""`faceshield faithfulness`: does the score depend on what the model points at? Hide it, or as much elsewhere, and compare."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def faithfulness(
 ) -> None:
     """Hide what a model points at and watch its score.
 
-    How far it moves, against hiding as much elsewhere.
+    Measures how far the score moves, compared with hiding as much elsewhere.
     """
     import contextlib
     import json

@@ -1,4 +1,4 @@
-"""`faceshield filter`: dialogues without those that refuse, contradict their label, do not fit or repeat."""
+"""`faceshield filter`: drop dialogues that refuse, contradict their label, do not fit their picture, or repeat others."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def filter(
 ) -> None:
     """Drop dialogues that are wrong or repeated.
 
-    By keywords, contradiction, picture-text similarity, a judge, and near-duplicates.
+    Filters: keywords, contradiction, picture-text similarity, a judge, and near-duplicates.
     """
     from faceshield.data_engine.filter import FilterConfig, filter_dialogues
 

@@ -1,4 +1,4 @@
-"""`faceshield finetune`: a folder of one's own pictures to an adapter and a report on people it has not seen."""
+"""`faceshield finetune`: from a folder of your own pictures to an adapter, and a report on people it has not seen."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def finetune(
 ) -> None:
     """Adapt a checkpoint to your own pictures.
 
-    It is scored on people that it has not seen, beside what it was; the same command goes on.
+    It is scored before and after, on people that it has not seen. If stopped, the same command resumes.
     """
     from faceshield.cli.train import print_row
     from faceshield.config import read_override

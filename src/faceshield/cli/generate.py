@@ -1,4 +1,4 @@
-"""`faceshield generate`: instruction dialogues from samples with ground truth."""
+"""`faceshield generate`: write instruction dialogues from samples with ground truth."""
 
 from __future__ import annotations
 

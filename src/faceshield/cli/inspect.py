@@ -1,5 +1,4 @@
-"""`faceshield inspect`: photographs in; verdict, type, region and reason out, as a table, as JSON, as
-pictures and a page."""
+"""`faceshield inspect`: verdict, type, region and reason of photographs, as a table, as JSON, or as pictures and a page."""
 
 from __future__ import annotations
 
@@ -41,8 +40,8 @@ def inspect(
 ) -> None:
     """Judge photos: verdict, type, why and where.
 
-    The exit code says nothing of the verdicts: it is 0 for attacks and where no face was found, 2 where a picture could not be
-    read or judged. A program reads --json.
+    The exit code does not reflect verdicts: it is 0 for attacks and where no face was found, 2 if a picture could not be read
+    or judged. Programs should read --json.
     """
     asked = check_tasks(tasks.split(","))
     if out is not None:
@@ -68,7 +67,7 @@ def inspect_all(
     """Inspect, print and save; returns how many pictures could not be inspected.
 
     Args:
-        paths: pictures, and the error where a folder held none.
+        paths: pictures, and errors for folders that held none.
         face: "detect" or "whole".
         tasks: as `FaceShieldPredictor.inspect` takes them.
         out: an existing, writable folder, or None.
@@ -91,19 +90,19 @@ def inspect_all(
 
 
 class Table:
-    """The table for people, row by row; the width of its first column is settled by the names."""
+    """The human-readable table, row by row; the pictures' names set the width of its first column."""
 
     def __init__(self, names: Iterable[str]) -> None:
         longest = max((len(name) for name in names), default=0)
         self.width = min(max(longest, _NAME_WIDTH[0]), _NAME_WIDTH[1])
 
     def header(self) -> str:
-        """The head line; score and limit are 0..1, high = bona fide."""
+        """The header line; score and limit are 0..1, high = bona fide."""
         line = f"{'picture':{self.width}}  {'verdict':10} {'score':>6} {'limit':>6}  {'type':14} region"
         return typer.style(line, bold=True)
 
     def row(self, report: InspectionReport) -> str:
-        """One report: a line of figures, below it the reason, the error and the notes."""
+        """One report: a line of figures; below it the error, advice, reasoning and notes, if any."""
         name = _printable(report.image)
         if len(name) > self.width:
             name = "…" + name[-(self.width - 1) :]
@@ -119,12 +118,14 @@ class Table:
 
 
 class _Saver:
-    """Annotated pictures as they come, the page at the end; over an earlier run's of the same picture, over its page, and over
-    nothing else."""
+    """Saves annotated pictures as they come and the page at the end.
+
+    It overwrites an earlier run's page and its pictures of the same originals, and nothing else.
+    """
 
     def __init__(self, folder: Path, inputs: list[Path]) -> None:
         self._folder = folder
-        self._taken = {path.resolve() for path in inputs}  # never over an input, nor over another picture of this run
+        self._taken = {path.resolve() for path in inputs}  # never overwrite an input or another picture of this run
         from faceshield.html_report import Page
 
         self._page = Page()
@@ -135,7 +136,7 @@ class _Saver:
             return
         from faceshield.annotate import annotate
 
-        # Where it lies, in a form that does not tell where: the annotated picture may be sent on.
+        # Identifies the original's path without revealing it: the annotated picture may be passed on.
         origin = hashlib.sha256(os.fsencode(Path(picture.name).absolute())).hexdigest()[:16]
         annotate(picture.rgb, report).save(self._free(Path(picture.name).stem, ".png", origin), pnginfo=_mark(origin))
 
@@ -167,15 +168,15 @@ def _mark(origin: str) -> Any:
 
 
 def _is_ours(path: Path, origin: str = "") -> bool:
-    """Whether an earlier run wrote this page, or this picture of the same `origin`: both begin with `MADE_BY`, nearly."""
+    """Whether an earlier run wrote this page, or this picture of the same `origin`: both have `MADE_BY` near their start."""
     from faceshield.html_report import MADE_BY
 
     try:
-        if path.is_symlink() or not path.is_file():  # through a link something elsewhere would be written
+        if path.is_symlink() or not path.is_file():  # writing through a link would change a file elsewhere
             return False
         with path.open("rb") as stream:
             start = stream.read(1024)
-    except OSError:  # whoever opens it says why
+    except OSError:  # opening the file reports why
         return False
     return MADE_BY.encode() in start and origin.encode() in start
 
@@ -214,17 +215,17 @@ def _inspect_one(
 
 
 def _expand(photos: Iterable[Path], out: Path | None = None) -> Iterator[Path | ImageError]:
-    """Folders become the pictures inside them; one without any becomes an error, which gets a row like any other.
+    """Replace folders by the pictures inside them, and a folder without any by an error, which gets a row like any other.
 
-    Annotated pictures of an earlier run are passed over in `out` alone, where the next run writes them again: anybody can make
-    a picture look like one of ours, and it would not be judged.
+    Annotated pictures of an earlier run are skipped only in `out`, where this run writes them again: anybody can make a picture
+    look like one of ours, and elsewhere it would escape judgement.
     """
     from faceshield.images import ImageError, list_pictures
 
     for photo in photos:
         try:
             is_folder = photo.is_dir()
-        except OSError:  # in a folder that may not be entered: a row like any other
+        except OSError:  # in a folder that may not be entered; it gets a row like any other
             is_folder = False
         if not is_folder:
             yield photo
@@ -237,7 +238,7 @@ def _expand(photos: Iterable[Path], out: Path | None = None) -> Iterator[Path | 
                 typer.echo(f"{photo}: {made} annotated pictures of an earlier run are passed over", err=True)
         except ImageError as error:
             yield error
-        with suppress(OSError):  # an error already
+        with suppress(OSError):  # already reported as an error
             if inside := sum(child.is_dir() for child in photo.iterdir() if not child.name.startswith(".")):
                 typer.echo(
                     f"{photo}: {inside} folders inside are not entered; faceshield predict {photo} --face detect enters them "
@@ -247,10 +248,10 @@ def _expand(photos: Iterable[Path], out: Path | None = None) -> Iterator[Path | 
 
 
 def _json(report: InspectionReport) -> str:
-    """One line of ASCII, whatever the terminal or the pipe can show: letters beyond it are JSON's own escapes."""
+    """The report as one line of ASCII, safe for any terminal or pipe; other characters are escaped as in JSON."""
     return json.dumps(report.to_dict(), allow_nan=False)
 
 
 def _printable(text: str) -> str:
-    """Control characters in file names and free text must not reach the terminal."""
+    """Replace control characters in file names and free text, which must not reach the terminal."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)

@@ -1,4 +1,4 @@
-"""Groups of options that several verbs share: each a dataclass whose fields become options of the verb; and their progress.
+"""Groups of options that several verbs share, each a dataclass whose fields become options; and a progress bar.
 
 Use: `@spread` above `def generate(samples: …, *, assistant: Assistant, engine: Engine)`.
 """
@@ -26,7 +26,7 @@ KeyEnv = Annotated[str | None, typer.Option(help="Environment variable that hold
 
 @dataclass(frozen=True)
 class Assistant:
-    """Where an assistant answers, how many calls at once, and where its answers are kept."""
+    """Where an assistant answers, how many calls run at once, and where its answers are cached."""
 
     base_url: Annotated[
         str | None, typer.Option(help="The endpoint, e.g. http://127.0.0.1:8000/v1; pictures go nowhere else.")
@@ -41,10 +41,10 @@ class Assistant:
     cache: Annotated[Path | None, typer.Option(help="SQLite file of answers; by default answers.sqlite at the output.")] = None
 
     def config(self, kind: str, wording: str | None = None) -> Any:
-        """`BackendConfig` of these options and `--set` pairs.
+        """The `BackendConfig` for these options and the `--set` pairs.
 
         Raises:
-            ConfigError: with all faults.
+            ConfigError: lists all faults.
         """
         import json
 
@@ -59,13 +59,13 @@ class Assistant:
         return BackendConfig.load(None, [*overrides, *(self.settings or [])])
 
     def answers(self, out: Path) -> Path:
-        """Where answers are kept, if a backend keeps any."""
+        """The cache of answers, for backends that keep any."""
         return self.cache or out.parent / "answers.sqlite"
 
 
 @dataclass(frozen=True)
 class Engine:
-    """Who does the work."""
+    """Where the work runs: in this process, or on Ray."""
 
     engine: Annotated[str, typer.Option(help="local, or ray: the cluster of RAY_ADDRESS, or one on this machine.")] = "local"
     workers: Annotated[int | None, typer.Option(min=1, help="With ray: processes. Default: one a core, or a GPU's share.")] = (
@@ -74,7 +74,7 @@ class Engine:
     worker_gpus: Annotated[float, typer.Option(min=0, help="With ray: GPUs that each worker has for itself, e.g. 1 or .5.")] = 0
 
     def start(self) -> AbstractContextManager[Any]:
-        """The engine while the context lasts; see `engines.start_engine`."""
+        """A context with the engine; see `engines.start_engine`."""
         from faceshield.engines import start_engine
 
         return start_engine(self.engine, workers=self.workers, gpus=self.worker_gpus)
@@ -98,10 +98,10 @@ class Replicas:
     replica_gpus: Annotated[float, typer.Option(min=0, help="With ray: GPUs of each replica, e.g. 1 or .5.")] = 0
 
     def scale(self) -> Any:
-        """`serving.ray_app.Scale` of these options, or None for one process.
+        """The `serving.ray_app.Scale` for these options, or None for a single process.
 
         Raises:
-            ValueError: an unknown engine, Ray's options without it, or numbers that do not fit.
+            ValueError: an unknown engine, Ray's options without Ray, or inconsistent numbers.
         """
         if self.engine not in ("local", "ray"):
             raise ValueError(f"engine {self.engine!r} — expected local or ray — use one of them")
@@ -121,7 +121,7 @@ class Replicas:
 
 
 def spread(verb: Callable[..., None]) -> Callable[..., None]:
-    """The verb with one option for each field of those of its parameters that are groups."""
+    """Replace each parameter of a verb that is an option group by one option per field of the group."""
     hints = get_type_hints(verb, include_extras=True)
     groups: dict[str, Any] = {name: hint for name, hint in hints.items() if dataclasses.is_dataclass(hint)}
     parameters = []
@@ -150,7 +150,7 @@ def spread(verb: Callable[..., None]) -> Callable[..., None]:
 
 @contextmanager
 def progress(label: str, unit: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on stderr that appears with the first step, so that an error before it stands alone."""
+    """A progress bar on stderr; it appears with the first step, so that an earlier error is printed alone."""
     import sys
 
     from tqdm import tqdm

@@ -1,4 +1,4 @@
-"""`faceshield predict`: put the four tasks to a model, picture by picture, resumable."""
+"""`faceshield predict`: ask a model the four tasks, picture by picture; resumable."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def predict(
             tasks=names,
             system=model,
             options=asker.settings,
-            batch_size=1 if face == "detect" else batch_size,  # so that one without a face spoils no other
+            batch_size=1 if face == "detect" else batch_size,  # so that a picture without a face fails alone
             limit=limit,
             resume=not fresh,
             retry_errors=retry_errors,

@@ -1,4 +1,4 @@
-"""`faceshield prepare`: a data set's copy, as it lies, to samples.jsonl."""
+"""`faceshield prepare`: read a data set's copy, as it lies on disk, into samples.jsonl."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def prepare(
 ) -> None:
     """Read a data set, or folders of your own.
 
-    What is wrong with a copy is counted in rejects.jsonl and loses nothing else.
+    Whatever is wrong with a copy is listed in rejects.jsonl; the rest is read all the same.
     """
     from tqdm import tqdm
 

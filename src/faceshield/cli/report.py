@@ -16,7 +16,7 @@ def report(
 ) -> None:
     """Write a data-set card.
 
-    Counts by type, task, source and filter, lexical diversity, lengths, samples.
+    It has counts by type, task, source and filter, lexical diversity, lengths, and samples.
     """
     from faceshield.data_engine.report import ReportConfig
     from faceshield.data_engine.report import report as run
@@ -29,7 +29,7 @@ def report(
 
 
 def summary_lines(numbers: dict) -> list[str]:  # type: ignore[type-arg]
-    """A report's numbers for a terminal."""
+    """A report's figures as lines for a terminal."""
     lines = [
         f"{task}: {numbers['counts']['task'][task]} dialogues, {row['question wordings']} question wordings, "
         f"{row['answer wordings']} answer wordings, distinct-4 {row['distinct-4']}"

@@ -1,4 +1,4 @@
-"""`faceshield reproduce`: the paper's tables and figures, trained, scored and shown beside its numbers."""
+"""`faceshield reproduce`: train and score the paper's tables and figures, and show them beside its numbers."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def reproduce(
         typer.Option(help="A Markdown file that gets the report of all in the folder, in the place of an earlier one."),
     ] = None,
 ) -> None:
-    """A table of the paper, from nothing.
+    """Reproduce a table of the paper from scratch.
 
     Train what is missing, score it, and show the paper's numbers beside ours.
     """
@@ -104,7 +104,7 @@ def reproduce(
     about["foundation"] = (init or "trained on D") + (", towers adapted to the sources" if adapt_towers else "")
     content = {"files": [file_sha256(file) for file in files], "init": init and checkpoint_hash(resolve_model(init))}
     begun(out, "reproduce", {**about, "settings": asdict(wanted), **content})
-    about |= {"starts": ", ".join(start)} if start else {}  # each training notes its own
+    about |= {"starts": ", ".join(start)} if start else {}  # not in the note of `begun`: each training records its own
 
     def say(line: str) -> None:
         typer.echo(line, err=True)
@@ -134,7 +134,7 @@ def reproduce(
 
 
 def _options(given: dict[str, Any]) -> list[str]:
-    """Options as they are typed; those that are None or empty are left out, lists are repeated."""
+    """Options as typed on a command line: None and empty lists are left out, other lists become repeated options."""
     values = {name: value if isinstance(value, list) else [value] for name, value in given.items() if value is not None}
     return [text for name, several in values.items() for value in several for text in (f"--{name}", str(value))]
 
@@ -180,7 +180,7 @@ def _bench(engine: Reproduction, files: list[Path], seed: int, workers: int) -> 
 
 
 def _present(engine: Reproduction, entry: Entry, repeat: int, about: dict[str, Any]) -> str:
-    """Runs an entry, writes its files, and returns its table."""
+    """Run an entry, write its files, and return its table."""
     from faceshield.recipes.reproduce.show import grid, notes, write
 
     outcomes = list(engine.rows(entry, repeat))

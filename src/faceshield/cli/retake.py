@@ -1,4 +1,4 @@
-"""`faceshield retake`: the pictures of a samples file once more with a careless camera, boxes moved along."""
+"""`faceshield retake`: take the pictures of a samples file again with a careless camera, boxes moved along."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def retake(
     seed: Annotated[int, typer.Option(min=0, help="Everything random comes from it.")] = 0,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
 ) -> None:
-    """Take pictures once more, carelessly.
+    """Take pictures again, carelessly.
 
-    Turned, cut narrower, lit, grained and blurred otherwise; to train on beside the first ones.
+    Rotation, framing, light, grain and blur change; the results are for training beside the originals.
     """
     from faceshield.simulate.retake import RetakeConfig
     from faceshield.simulate.retake import retake as run

@@ -39,7 +39,7 @@ def review(
 
     queue = queue or out.with_suffix(".review.sqlite")
     written = [out, rejects_path(out), out.with_suffix(".review.json"), queue, *filter(None, [to_label_studio])]
-    check_not_read(written, [dialogues, from_label_studio])  # the queue hangs on the dialogues as they are
+    check_not_read(written, [dialogues, from_label_studio])  # the queue depends on the dialogues as they are
     if page and to_label_studio is from_label_studio is None:
         _check_host(host)
     config = ReviewConfig.of(sample=_share(sample), overlap=_share(overlap), seed=seed)
@@ -69,7 +69,7 @@ def _share(text: str) -> float:
 
 
 def _check_host(host: str) -> str:
-    """The password; raises ValueError where there is none and others than this machine can ask."""
+    """The password; raises ValueError if there is none and other machines can open the page."""
     import os
 
     password = os.environ.get("FACESHIELD_REVIEW_PASSWORD", "")

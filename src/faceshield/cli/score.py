@@ -1,4 +1,4 @@
-"""`faceshield score`: predictions.jsonl -> metrics.json, at a threshold whose origin is named."""
+"""`faceshield score`: predictions.jsonl -> metrics.json, at a threshold whose origin is recorded."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def score(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 0,
     repeats: Annotated[int, typer.Option(min=0, help="Resamples of the bootstrap.")] = 1000,
 ) -> None:
-    """Measure predictions, with n and 95% intervals."""
+    """Score predictions, with n and 95% intervals."""
 
     import numpy as np
 

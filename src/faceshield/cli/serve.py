@@ -1,4 +1,4 @@
-"""`faceshield serve`: the model behind HTTP, for programs (docs/serving.md)."""
+"""`faceshield serve`: serve the model over HTTP, for programs (docs/serving.md)."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def serve(
         from faceshield.model import resolve_model
         from faceshield.serving import ray_app
 
-        resolve_model(model)  # what is not here is said at once, in words of its own: Ray would only say that no replica starts
+        resolve_model(model)  # report a missing model at once: Ray would only say that no replica starts
         ray_app.run(model, settings, scale, host=host, port=port, keep_tokens=keep_tokens, add_page=add_page, offline=offline)
         return
 

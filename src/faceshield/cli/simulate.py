@@ -1,4 +1,4 @@
-"""`faceshield simulate`: bona fide photographs, or drawn faces, into the twelve presentation types with true boxes."""
+"""`faceshield simulate`: turn bona fide photographs or drawn faces into the twelve presentation types, with true boxes."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def simulate(
         typer.Option(help="Simulate nothing; say whether nuisances alone tell the types of this folder, with --seed."),
     ] = None,
 ) -> None:
-    """Make attacks of photographs or drawn faces.
+    """Make attacks from photographs or drawn faces.
 
-    Bona fide ones in, the twelve presentation types out, with their true boxes.
+    Bona fide faces go in; the twelve presentation types come out, with their true boxes.
     """
     if audit is not None:
         import numpy as np

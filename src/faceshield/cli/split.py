@@ -1,4 +1,4 @@
-"""`faceshield split`: samples of one or more data sets to train, dev and test."""
+"""`faceshield split`: divide samples of one or more data sets into train, dev and test."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def split(
 ) -> None:
     """Divide samples by a protocol.
 
-    And say what the splits share: people, recordings, pictures.
+    Also reports what the splits share: people, recordings, pictures.
     """
     from faceshield.datasets.splits import SplitConfig
     from faceshield.datasets.splits import split as run

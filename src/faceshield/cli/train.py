@@ -1,5 +1,4 @@
-"""`faceshield train`: one stage of training, or a sweep over several, from a config; the same command goes on where it was
-stopped."""
+"""`faceshield train`: run one training stage, or a sweep over several, from a config; if stopped, the same command resumes."""
 
 from __future__ import annotations
 
@@ -35,9 +34,9 @@ def train(
         list[Path] | None, typer.Option(help="Dialogues of the test samples that each repeat's texts are scored against.")
     ] = None,
 ) -> None:
-    """Train a stage, or sweep, choose, average.
+    """Train a stage, run a sweep, choose a threshold, or average models.
 
-    Stages: foundation-towers, foundation-lm, pretrain, sft, baseline; a sweep of them; threshold: choose one; average models.
+    Stages: foundation-towers, foundation-lm, pretrain, sft, baseline; sweep (over several of them); threshold; average.
     """
     from faceshield.recipes.train import stage_of
     from faceshield.recipes.train import train as run
@@ -67,7 +66,7 @@ def train(
 
 
 def _sweep_of(stage: str, source: Path | None, given: list[str], **options: int | Path | list[str] | None) -> SweepConfig:
-    """The sweep of a config: its own, or one stage repeated."""
+    """The sweep that a config describes, or one that repeats its single stage."""
     from faceshield.config import read_override, write_override
     from faceshield.recipes.sweep import SweepConfig
     from faceshield.training.settings import StageConfig
@@ -77,7 +76,7 @@ def _sweep_of(stage: str, source: Path | None, given: list[str], **options: int 
         return SweepConfig.load(source, [*given, *told])
     if stage not in ("pretrain", "sft"):
         raise ValueError(f"--repeat of stage {stage} — expected pretrain or sft, or a sweep — repeat it with seed=1, seed=2, …")
-    one = StageConfig.load(source, given)  # its faults are told with their file and line
+    one = StageConfig.load(source, given)  # reports faults with their file and line
     entry = {key: value for key, value in map(read_override, given) if key not in ("init", "out", "seed")}
     entry |= {} if source is None else {"config": str(source)}
     values = {"init": one.init, "out": one.out, "seed": one.seed, "stages": {stage: entry}}
@@ -107,7 +106,7 @@ def _sweep(config: SweepConfig) -> None:
 
 
 def _show(settings: StageConfig) -> None:
-    """Prints two rows as the model reads them, and whether every answer is learnt word for word."""
+    """Print two rows as the model reads them, and whether every answer is supervised word for word."""
     from faceshield.model import FaceShieldProcessor, resolve_model
     from faceshield.training.settings import inherited
     from faceshield.training.show import check_answers, show_rows, supervised

@@ -1,8 +1,8 @@
 """The data engine (paper §3): ground truth in, instruction dialogues out, in five verbs.
 
-`generate` writes dialogues (`backends`: grammar, endpoint, local model), `filter` drops the wrong ones, `review` shows them
-to people, `augment` says the good ones in new words, `report` counts. Each reads one file and writes the next, and can be
-stopped anywhere (`stage`).
+`generate` writes dialogues (`backends`: grammar, endpoint, local model), `filter` drops the wrong ones, `review` shows them to
+people, `augment` rewords the good ones, `report` counts. Each reads one file and writes the next, and can be interrupted at any
+point (`stage`).
 """
 
 from __future__ import annotations

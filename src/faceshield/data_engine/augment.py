@@ -1,7 +1,7 @@
 """`dialogues.jsonl` -> `dialogues.jsonl` with new wordings beside every dialogue (paper §3.2: the golden seed set is enlarged).
 
-A language model or the grammar writes two new pairs per accepted pair; label and box must survive, which the tasks' own
-readers check. Use: `augment("accepted.jsonl", "dialogues.jsonl", AugmentConfig(), seed=0)`.
+A language model or the grammar writes two new pairs per dialogue; label and box must survive, which the tasks' own readers
+check. Use: `augment("accepted.jsonl", "dialogues.jsonl", AugmentConfig(), seed=0)`.
 """
 
 from __future__ import annotations
@@ -44,22 +44,23 @@ def augment(
     engine: Engine = LOCAL,
     progress: Callable[[int, int], None] | None = None,
 ) -> StageResult:
-    """Writes every dialogue and its new wordings after it; resumable, see `stage.run_stage`.
+    """Writes every dialogue, followed by its new wordings; resumable, see `stage.run_stage`.
 
-    What gets no new wording is kept itself, and named in the rejects; what an earlier run has added stays as it is.
+    A dialogue that gets no new wording is kept and named in the rejects; what an earlier run added stays as it is.
 
     Args:
-        cache, backend, engine, progress: as `generate.generate` has them.
+        cache, backend, engine, progress: as for `generate.generate`.
 
     Raises:
         RecordError, FileNotFoundError: the dialogues cannot be read.
+        ValueError: there are none.
         AssistantDown: the assistant cannot be used; what was done is kept.
     """
     dialogues, out = Path(dialogues), Path(out)
     rows = read_jsonl(dialogues, Dialogue)
     if not rows:
         raise ValueError(f"{dialogues}: no dialogues — expected at least one row — write it with `faceshield generate`")
-    earlier: dict[str, int] = {}  # highest number of what a dialogue has beside it
+    earlier: dict[str, int] = {}  # highest number among a dialogue's new wordings
     for row in rows:
         if origin := row.meta.get("augmented_from"):
             number = row.id.removeprefix(f"{origin}{_NEW}")
@@ -84,7 +85,7 @@ def reworded(row: Dialogue, count: int, backend: Backend, seed: int, first: int 
     """A dialogue and `count` new ones that say the same, numbered from `first`."""
     outcome = Outcome(rows=[row])
     try:
-        pairs = backend.rewrite(row, count, seed=seed + first - 1)  # other words than an earlier run's
+        pairs = backend.rewrite(row, count, seed=seed + first - 1)  # other words than in an earlier run
     except (NoAnswer, NoCall) as error:
         name = "no-answer" if isinstance(error, NoAnswer) else NO_CALL
         outcome.rejects.append({"id": f"{row.id}:new", "filter": name, "reason": str(error)})

@@ -1,6 +1,6 @@
 """The whole data engine from one configuration: generate, filter, review, augment, report (paper Fig. 3).
 
-Every step's output lies in the folder and is not made again; stop anywhere and start the same line again.
+Every step's output stays in the folder and is not made again; stop at any point and start the same command again.
 Use: `faceshield build-dataset configs/data/sft45k.yaml samples=samples.jsonl out=sft45k`.
 """
 
@@ -30,10 +30,11 @@ class BuildConfig(Config):
     """A data set's whole recipe.
 
     Attributes:
-        samples: samples.jsonl. out: folder; ends with `dialogues.jsonl` and `README.md`, the card.
-        seed: everything random comes from it.
-        filter, augment: None: that step is left out.
-        review: stop after the filter until `reviewed.jsonl` is there, which `faceshield review` writes.
+        samples: samples.jsonl. out: folder; at the end it holds `dialogues.jsonl` and `README.md`, the card.
+        seed: source of all randomness.
+        filter, augment: None leaves out the step.
+        review: stop before the augmentation until `faceshield review` has written `reviewed.jsonl` (without an augmentation,
+            `dialogues.jsonl`).
     """
 
     samples: Path
@@ -47,7 +48,7 @@ class BuildConfig(Config):
 
 
 class ReviewOutstanding(ValueError):
-    """People have to look first; the message has the line to type."""
+    """People have to review first; the message has the command to type."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +71,11 @@ def build(
 
     Args:
         engine: runs the steps' work.
-        progress: a step's name -> context with its progress function.
+        progress: from a step's name to a context with its progress function.
 
     Raises:
-        ReviewOutstanding: the recipe wants a review that is not there.
-        AssistantDown, RecordError, FileNotFoundError: as the steps have them.
+        ReviewOutstanding: the recipe requires a review that is missing, unfinished or of other dialogues.
+        AssistantDown, RecordError, FileNotFoundError: as raised by the steps.
     """
     show = progress or (lambda name: nullcontext(None))
     out, last = config.out, config.out / "dialogues.jsonl"
@@ -117,7 +118,7 @@ def build(
 
 
 def _check_review(reviewed: Path, current: Path) -> None:
-    """What `faceshield review` wrote must be of these dialogues and of all to be seen; of another tool nobody knows."""
+    """Checks that what `faceshield review` wrote is of these dialogues and complete; other tools' files are not checked."""
     again = f"type: faceshield review {current} --out {reviewed}, then the same command again"
     inputs = read_run(reviewed).get("inputs") or [{}]
     if inputs[0].get("sha256") not in (None, file_sha256(current)):

@@ -1,8 +1,8 @@
-"""Does a dialogue say what is known of its picture, and does its answer say it rather than its question? Asked of the tasks'
-own readers (paper §3.2: answers are checked).
+"""Checks that a dialogue's answers agree with what is known of its picture, and that its question does not give them away.
 
-Use: `contradictions(dialogue)` is empty, or names each answer that denies the label or the box. The filter drops by it, the
-grammar and the augmentation write by it, a reviewer's edit is checked with it.
+The tasks' own readers parse the answers (paper §3.2: answers are checked). Use: `contradictions(dialogue)` is empty, or lists
+each fault. The filter drops dialogues by it, the grammar and the augmentation check what they write, and a reviewer's edit is
+checked with it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from faceshield.taxonomy import BONAFIDE
 _SENTENCE_END = re.compile(r"[.!?\n]+")
 _OF = r"(?:this|that|the)"
 _KNOWN = re.compile(rf"\b{_OF} (?:{ATTACK_NAMES})[\s_-]*(?:presentation[\s_-]*)?attack\b")
-# "Why this is …", "what shows that …", "this face is …, is it not": said, not asked.
+# "Why this is …", "what shows that …", "this face is …, is it not": stated, not asked.
 _SAID = re.compile(
     rf"\bwhy (?:it|this|that|the \w+|this \w+) (?:is|shows) [^,;:]*|"
     rf"\bwhat (?:speaks for|shows|proves|makes|tells|suggests|indicates) [^,;:]*|"
@@ -31,11 +31,11 @@ _SAID = re.compile(
 
 
 def contradictions(dialogue: Dialogue) -> list[str]:
-    """What the answers of a dialogue say against its `meta` (is_attack, presentation_type, boxes), one sentence each; and
-    whether its first question gives the answer away, from which a model would learn to read the question.
+    """Faults of a dialogue, one sentence each: answers against its `meta`, and a first question that gives the answer away.
 
-    An answer of one of the four tasks that its reader cannot read is a fault too. A description (`caption`) need not give
-    a verdict; one that gives the wrong verdict is a fault.
+    `meta` holds the truth: is_attack, presentation_type, boxes. An answer to one of the four tasks that its reader cannot parse
+    is a fault too. A description (`caption`) need not give a verdict, but a wrong one is a fault. From a question that gives
+    the answer away, a model would learn to read the question.
     """
     texts = dialogue.texts
     faults = question_faults(dialogue.task, texts[0])
@@ -49,8 +49,10 @@ def contradictions(dialogue: Dialogue) -> list[str]:
 
 
 def question_faults(task_name: str, text: str) -> list[str]:
-    """What a question of one of the four tasks gives away: a type of attack, or that the face is bona fide. That there may be
-    an attack it may say: "What type of attack is this?" is asked of every face."""
+    """What a question of one of the four tasks gives away: a type of attack, or that the face is bona fide.
+
+    It may presume an attack: "What type of attack is this?" is asked of every face.
+    """
     if task_name not in TASKS:
         return []
     told = [part.group() for part in _KNOWN.finditer(text.lower())]
@@ -72,8 +74,8 @@ def answer_faults(
     """`contradictions` of one answer, before there is a dialogue.
 
     Args:
-        task_name: of the four tasks, or "caption".
-        boxes: the true ones, pixels of the picture; compared where `size_wh` is known.
+        task_name: one of the four tasks, or "caption".
+        boxes: the true ones, in pixels of the picture; compared if `size_wh` is known.
     """
     task = TASKS.get(task_name)
     if task is None:
@@ -88,12 +90,12 @@ def answer_faults(
     if is_attack is not None and answer.is_attack is not None and answer.is_attack != is_attack:
         faults.append(_verdict(answer.is_attack, is_attack))
     elif presentation_type is not None and answer.is_attack is not False:
-        # The verdict's and the regions' readers read no type; the words may name one all the same.
+        # The readers of verdicts and regions return no type, but the words may still name one.
         named = answer.presentation_type or find_type(text)
         if named not in (None, presentation_type):
             faults.append(_type(named, presentation_type))
     if task_name == "localization" and is_attack and answer.is_attack and size_wh is not None:
-        # Both on the 0-999 square: an answer carries whole numbers, so the true box is known no better there.
+        # Both on the 0-999 square: an answer holds whole numbers, so the true box is rounded alike.
         said_boxes = sorted(square_from_pixels(box, size_wh) for box in answer.boxes)
         true_boxes = sorted({square_from_pixels(box, size_wh) for box in boxes})
         if not _alike(said_boxes, true_boxes):
@@ -102,10 +104,10 @@ def answer_faults(
 
 
 def known_truth(dialogue: Dialogue) -> dict[str, Any]:
-    """What a dialogue's `meta` knows of its picture, as `answer_faults` takes it; None or empty where it does not.
+    """What a dialogue's `meta` says of its picture, as arguments of `answer_faults`; None or empty where it says nothing.
 
     Raises:
-        ValueError: its boxes or its size are none.
+        ValueError: its boxes or its size are malformed.
     """
     return {
         "is_attack": dialogue.meta.get("is_attack"),
@@ -116,7 +118,7 @@ def known_truth(dialogue: Dialogue) -> dict[str, Any]:
 
 
 def true_regions(dialogue: Dialogue) -> list[Box]:
-    """The boxes of a dialogue's `meta`, pixels of its picture; raises ValueError as `known_truth`."""
+    """The boxes of a dialogue's `meta`, in pixels of its picture; raises ValueError like `known_truth`."""
     boxes = dialogue.meta.get("boxes") or ()
     try:
         return [(float(x0), float(y0), float(x1), float(y1)) for x0, y0, x1, y1 in boxes]
@@ -125,7 +127,7 @@ def true_regions(dialogue: Dialogue) -> list[Box]:
 
 
 def said_regions(dialogue: Dialogue) -> list[Box]:
-    """The boxes that the answers of a localization dialogue name, pixels of its picture; none for other tasks."""
+    """The boxes that the answers of a localization dialogue name, in pixels of its picture; none for other tasks."""
     size_wh = _size(dialogue)
     if dialogue.task != "localization" or size_wh is None:
         return []
@@ -145,7 +147,7 @@ def _size(dialogue: Dialogue) -> tuple[int, int] | None:
 
 
 def _alike(said: Sequence[Sequence[int]], true: Sequence[Sequence[int]]) -> bool:
-    """The same boxes, within the one unit that the clip to the picture's edge can cost."""
+    """Whether the boxes are the same, within the one unit that clipping to the picture's edge can cost."""
     if len(said) != len(true):
         return False
     return all(abs(a - b) <= 1 for one, other in zip(said, true, strict=True) for a, b in zip(one, other, strict=True))

@@ -1,6 +1,6 @@
-"""Near-duplicates: dialogues whose word n-grams overlap; exact within a picture, by MinHash over a whole file.
+"""Near-duplicates: dialogues whose word n-grams overlap; found exactly within a picture, by MinHash across a whole file.
 
-Use: `index = DuplicateIndex(DuplicateConfig())`, `index.add(dialogue)` gives the id that it repeats, or None.
+Use: `index = DuplicateIndex(DuplicateConfig())`; `index.add(dialogue)` returns the id that the dialogue repeats, or None.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from faceshield.config import Config
 from faceshield.records import Dialogue
 
 _PRIME = (1 << 61) - 1
-_BANDS, _ROWS = 20, 4  # a pair with Jaccard .8 shares a band with probability .9998, one with .3 with .15
+_BANDS, _ROWS = 20, 4  # a pair with Jaccard .8 shares a band with probability .99997, one with .3 with .15
 
 
 class DuplicateConfig(Config):
     """What counts as a repeat.
 
     Attributes:
-        similarity: Jaccard index of the word n-grams of question and answer, from which on it is one.
-        ngram: words.
-        scope: "picture" compares dialogues of one task about one picture, "file" all of one task.
+        similarity: least Jaccard index of the word n-grams of questions and answers that makes a repeat.
+        ngram: words per n-gram.
+        scope: "picture" compares the dialogues of one task about one picture, "file" all dialogues of one task.
     """
 
     similarity: float = Field(0.9, gt=0, le=1)
@@ -35,7 +35,7 @@ class DuplicateConfig(Config):
 
 
 class DuplicateIndex:
-    """What passed so far; the first of two near-duplicates stays."""
+    """The dialogues that passed so far; the first of two near-duplicates stays."""
 
     def __init__(self, config: DuplicateConfig) -> None:
         self.config = config

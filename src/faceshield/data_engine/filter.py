@@ -1,8 +1,8 @@
 """`dialogues.jsonl` -> `dialogues.jsonl` without the wrong ones; every drop is kept with the filter's name and the reason
 (paper §3.2: CLIP score, keywords, checks by a language model; Fig. 3).
 
-The order is from cheap to dear: keywords, contradiction with the label or the box, picture-text similarity, a judge, and
-near-duplicates of what passed before. Use: `filter_dialogues("dialogues.jsonl", "kept.jsonl", FilterConfig())`.
+The filters run from cheap to expensive: keywords, contradiction with the label or the box, picture-text similarity, a judge,
+and near-duplicates of what passed before. Use: `filter_dialogues("dialogues.jsonl", "kept.jsonl", FilterConfig())`.
 """
 
 from __future__ import annotations
@@ -58,18 +58,19 @@ KEYWORDS: tuple[str, ...] = (
     "you told me",
     "the truth about the picture",
 )
-"""Refusals, doubts, and answers that give away that the label was told; lower case, whole words."""
+"""Refusals, doubts, and phrases that reveal that the label was given; lower case, matched as whole words."""
 
-_CHUNK = 32  # dialogues worked on together, so that a similarity model sees batches
+_CHUNK = 32  # dialogues processed together, so that a similarity model gets batches
 
 
 class FilterConfig(Config):
     """What is dropped.
 
     Attributes:
-        keywords: phrases that no question or answer may hold. more_keywords: of one's own, beside them.
-        contradiction: drop what the task's reader cannot read, or reads against label or box.
-        similarity: drop pictures and texts that do not belong together; None: not asked.
+        keywords: phrases that no question or answer may contain. more_keywords: further ones in addition.
+        contradiction: drop dialogues with `contradictions`: unreadable answers, answers against label or box, questions that
+            give the answer away.
+        similarity: drop pictures and texts that do not belong together; None: not checked.
         judge: who decides whether the answer answers the question; None: nobody.
         duplicates: drop what nearly repeats an earlier dialogue; None: nothing.
     """
@@ -96,11 +97,12 @@ def filter_dialogues(
 
     Args:
         cache: SQLite file of the judge's answers.
-        judge: instead of the configured one; stays open.
+        judge: used instead of the configured one; it is not closed.
         engine, progress: see `run_stage`.
 
     Raises:
         RecordError, FileNotFoundError: the dialogues cannot be read.
+        ValueError: there are none.
         AssistantDown: the judge cannot be used; what was done is kept.
     """
     dialogues, out = Path(dialogues), Path(out)
@@ -126,7 +128,7 @@ def filter_dialogues(
 
 
 class FilterWork:
-    """All filters that judge a dialogue alone, for a chunk of dialogues."""
+    """All filters that judge a dialogue on its own, applied to a chunk of dialogues."""
 
     def __init__(self, config: FilterConfig, source: Path, out: Path, judge: Backend | None) -> None:
         self.config, self.source, self.out, self.judge = config, source, out, judge
@@ -211,7 +213,7 @@ class FilterWork:
 
 
 class NoRepeats:
-    """Lets pass what does not nearly repeat a dialogue that passed before; works in the input's order."""
+    """Admits dialogues that do not nearly repeat one that passed before, in the input's order."""
 
     def __init__(self, config: DuplicateConfig) -> None:
         self.index = DuplicateIndex(config)

@@ -34,7 +34,7 @@ def resolve_tasks(names: Iterable[str]) -> tuple[str, ...]:
     """Known task names, repeats removed, order kept.
 
     Raises:
-        ValueError: an unknown name (the near match is named), or none at all.
+        ValueError: an unknown name (the message suggests a near match), or none at all.
     """
     chosen = tuple(dict.fromkeys(name.strip().lower() for name in names if name.strip()))
     if not chosen:
@@ -49,10 +49,10 @@ class GenerateConfig(Config):
     """What is generated.
 
     Attributes:
-        tasks: of `TASK_NAMES`; None: the four, without those that these samples can teach one answer of alone
+        tasks: some of `TASK_NAMES`; None: the four tasks, without those for which these samples would teach a single answer
             (`tasks.learnable_tasks`).
-        per_task: dialogues of each task a picture, different where the wordings allow it.
-        count: dialogues in all instead, the same number of each task, spread evenly over the pictures; None: `per_task`.
+        per_task: dialogues per task and picture, different where the wordings allow it.
+        count: total number of dialogues instead, equal for each task and spread evenly over the pictures; None: use `per_task`.
     """
 
     tasks: tuple[str, ...] | None = None
@@ -81,7 +81,7 @@ def generate(
 
     Args:
         cache: SQLite file of an assistant's answers.
-        backend: instead of the configured one; stays open.
+        backend: used instead of the configured one; it is not closed.
         engine, progress: see `run_stage`.
 
     Raises:
@@ -120,7 +120,7 @@ def _not_learnable(tasks: Sequence[str]) -> str:
 
 
 def _unseen(rows: Sequence[Sample], tasks: Sequence[str]) -> str:
-    """The grammar has not seen the pictures: where a row does not say what else is there, its caption says nothing."""
+    """A warning: the grammar has not seen the pictures, so without `meta.scene` its captions say nothing."""
     bare = sum(not row.meta.get("scene") for row in rows)
     if CAPTION not in tasks or not bare:
         return ""
@@ -131,7 +131,7 @@ def _unseen(rows: Sequence[Sample], tasks: Sequence[str]) -> str:
 
 
 def plan(samples: Sequence[Sample], tasks: Sequence[str], per_task: int, count: int | None, seed: int) -> Plan:
-    """How many dialogues of each task every sample gets; with `count` no sample gets two more of a task than another."""
+    """How many dialogues of each task every sample gets; with `count`, samples differ by one at most in each task."""
     if count is None:
         return {(index, task): per_task for index in range(len(samples)) for task in tasks}
     chosen: dict[tuple[int, str], int] = {}
@@ -150,7 +150,7 @@ def plan(samples: Sequence[Sample], tasks: Sequence[str], per_task: int, count: 
 
 
 def write_sample(sample: Sample, wanted: Mapping[str, int], backend: Backend, seed: int, image: Path) -> Outcome:
-    """All dialogues of one sample; what could not be written is a reject with its reason."""
+    """All dialogues of one sample; what could not be written becomes a reject with its reason."""
     outcome = Outcome()
     for task, count in wanted.items():
         if not count:
@@ -181,14 +181,15 @@ def generate_dialogues(
     seed: int,
     per_task: int = 1,
 ) -> Iterator[Dialogue]:
-    """Dialogues of every sample and task in the tasks' own plain words, in the samples' order; the same for the same seed,
-    whatever else is asked for. A sample and a task without a true answer make none.
+    """Dialogues of every sample and task in the tasks' own plain words, in the samples' order.
+
+    They are the same for the same seed, whatever else is requested. A task without a true answer for a sample is left out.
 
     Args:
         samples: ground truth; `image` entries are copied as they are (see `records.rebase_image`).
-        tasks: of `TASK_NAMES`.
-        seed: with the sample's id and the task it fixes all text of that dialogue.
-        per_task: dialogues of each task a sample, different where the wordings allow it.
+        tasks: some of `TASK_NAMES`.
+        seed: together with the sample's id and the task, determines all text of a dialogue.
+        per_task: dialogues per task and sample, different where the wordings allow it.
 
     Raises:
         ValueError: unknown task, or `per_task` below 1.

@@ -1,7 +1,7 @@
-"""Text from rules and a generator: the plain descriptions that the first stage learns on (paper §3.2, FaceShield-pre10K).
+"""Text from rules and a generator: the plain descriptions that the first stage is trained on (paper §3.2, FaceShield-pre10K).
 
-A description names what can be seen and never a verdict or a type: stage 1 aligns pictures with words, stage 2 judges. The four
-tasks' own wordings live with the tasks, which must read them back. Use: `caption_answer(sample, rng)`.
+A description names what can be seen and never a verdict or a type: stage 1 aligns pictures with words, stage 2 judges. The
+wordings of the four tasks live with the tasks, which must read them back. Use: `caption_answer(sample, rng)`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ CAPTION_QUESTIONS: tuple[str, ...] = (
     "Name what can be seen.",
     "Give a short description of the picture.",
 )
-"""Questions of the caption task, several phrasings; none of them asks for a verdict."""
+"""Phrasings of the caption task's question; none of them asks for a verdict."""
 
 _CAPTIONS = (
     "The picture shows {phrases}.",
@@ -36,7 +36,7 @@ _DEFAULT_SCENE = ("a face",)
 
 
 def scene_phrases(sample: Sample) -> tuple[str, ...]:
-    """The sample's `meta["scene"]` without blanks and repeats, or "a face" where it brings none.
+    """The sample's `meta["scene"]` without blanks and repeats, or "a face" if it has none.
 
     Raises:
         ValueError: `meta["scene"]` is not a list of phrases.

@@ -1,7 +1,7 @@
-"""What an assistant is asked: the system prompt, the label with a description of its class, few-shot examples, the task's
-instructions (paper §3.2, Fig. 3b), and the JSON that it must answer with.
+"""Prompts for an assistant: the system prompt, the label with a description of its class, few-shot examples, the task's
+instructions (paper §3.2, Fig. 3b), and the JSON form of its answer.
 
-Paper is silent: its prompts are not printed beyond their parts; these are our own words.
+Paper is silent: it names the parts of its prompts but not their words; these are our own.
 Use: `pairs_prompt(sample, "reasoning", 2)`.
 """
 
@@ -52,7 +52,7 @@ class Prompt:
     """A request to an assistant.
 
     Attributes:
-        system, user: the two messages; the picture goes before the user's words where `with_picture`.
+        system, user: the two messages; if `with_picture`, the picture goes before the user's words.
         schema: pydantic class of the JSON answer, or None for free text.
     """
 
@@ -75,7 +75,7 @@ SYSTEM = (
     f"told. {_RULES}"
 )
 CAPTION_SYSTEM = _ROLE + _RULES
-"""Of captions, which are written without the truth."""
+"""System prompt for captions, which are written without the truth."""
 
 _TASKS = {
     "coarse": (
@@ -157,14 +157,14 @@ VERSION = hashlib.sha256(
 
 
 def pairs_prompt(sample: Sample, task: str, count: int) -> Prompt:
-    """Asks for `count` pairs about a picture, its truth embedded; for captions without any (paper: no other information)."""
+    """Asks for `count` pairs about a picture, given its truth; captions are given none (paper: no other information)."""
     parts = [] if task == "caption" else [_truth(sample, task)]
     parts += [f"Task: {task}. {_TASKS[task]}", _examples(task), _form(count)]
     return Prompt(CAPTION_SYSTEM if task == "caption" else SYSTEM, "\n\n".join(parts), True, PairsText)
 
 
 def rewrite_prompt(dialogue: Dialogue, count: int) -> Prompt:
-    """Asks for `count` new pairs in place of a dialogue's first."""
+    """Asks for `count` rewordings of a dialogue's first pair."""
     question, answer = dialogue.texts[:2]
     given = json.dumps({"question": question, "answer": answer}, ensure_ascii=False)
     user = f"{_REWRITE}\n\nTask: {dialogue.task}. {_TASKS.get(dialogue.task, '')}\n\nThe given pair: {given}\n\n{_form(count)}"
@@ -180,7 +180,7 @@ def judge_prompt(dialogue: Dialogue) -> Prompt:
 
 @functools.cache
 def response_format(schema: type[BaseModel]) -> dict[str, Any]:
-    """The schema as OpenAI's protocol wants it."""
+    """The schema in the form that OpenAI's protocol requires."""
     return {
         "type": "json_schema",
         "json_schema": {"name": schema.__name__, "schema": schema.model_json_schema(), "strict": True},

@@ -1,7 +1,7 @@
-"""A data set's card: what is in `dialogues.jsonl`, what was left out and why, how varied the words are.
+"""A data set's card: what is in `dialogues.jsonl`, what was left out and why, how varied the wording is.
 
-Markdown with the hub's YAML header (`huggingface_hub.DatasetCard` reads it), the numbers beside it as JSON, pictures only if
-asked. Use: `report("dialogues.jsonl", "README.md")`.
+Markdown with the hub's YAML header (`huggingface_hub.DatasetCard` reads it), the numbers beside it as JSON, pictures only on
+request. Use: `report("dialogues.jsonl", "README.md")`.
 """
 
 from __future__ import annotations
@@ -29,16 +29,17 @@ MARK = "<!-- written by faceshield report, which writes it again -->"
 _BINS = (0, 5, 10, 15, 20, 30, 45, 60, 90, 120, 10**9)
 _SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"))
 _TILE = 224
-_ENOUGH = 20  # questions of one wording, of which chance alone does not put all on one side
+_ENOUGH = 20  # questions of one wording: so many hardly fall on one side by chance alone
 
 
 class ReportConfig(Config):
-    """What the card says beyond the numbers.
+    """What the card contains besides the numbers.
 
     Attributes:
-        name: of the data set. license: of the dialogues, an SPDX name the hub knows; "other" where the pictures decide.
-        examples: dialogues of each task shown in words.
-        pictures: pictures on a sample sheet beside the card; 0: none. Faces are personal data: only if asked.
+        name: name of the data set.
+        license: licence of the dialogues, an SPDX name that the hub knows; "other" if it depends on the pictures.
+        examples: dialogues of each task quoted on the card.
+        pictures: pictures on a sample sheet beside the card; 0: no sheet. Faces are personal data, hence only on request.
     """
 
     name: str = "FaceShield dialogues"
@@ -48,13 +49,13 @@ class ReportConfig(Config):
 
 
 def report(dialogues: str | Path, out: str | Path, config: ReportConfig | None = None) -> dict[str, Any]:
-    """Writes the card `out`, `out` with .json, and the sample sheet if asked; returns the numbers.
+    """Writes the card `out`, its numbers as .json and, on request, the sample sheet; returns the numbers.
 
-    What stages left out is counted from all `*.rejects.jsonl` beside the dialogues, and `prepare`'s `rejects.jsonl`.
+    Rejects are counted from all `*.rejects.jsonl` beside the dialogues, and from `prepare`'s `rejects.jsonl`.
 
     Raises:
         RecordError, FileNotFoundError: the dialogues cannot be read.
-        ValueError: there are none, or the card would be written over them, or over another file.
+        ValueError: there are none, or the card would overwrite them or another file.
     """
     config = config or ReportConfig()
     dialogues, out = Path(dialogues), Path(out)
@@ -78,7 +79,7 @@ def report(dialogues: str | Path, out: str | Path, config: ReportConfig | None =
 
 
 def distinct(texts: Iterable[str], size: int) -> float:
-    """Share of different word n-grams among all n-grams of the texts, 0..1; 0 where there are none."""
+    """Share of different word n-grams among all n-grams of the texts, 0..1; 0 if there are none."""
     seen: set[tuple[str, ...]] = set()
     total = 0
     for text in texts:
@@ -158,7 +159,7 @@ def _rejects(files: Sequence[Path]) -> dict[str, dict[str, int]]:
     for path in files:
         with path.open(encoding="utf-8") as lines:
             rows = [json.loads(line) for line in lines if line.strip()]
-        names = Counter(str(row.get("filter") or row.get("reason")) for row in rows)  # `prepare` has reasons alone
+        names = Counter(str(row.get("filter") or row.get("reason")) for row in rows)  # `prepare` writes only reasons
         found[path.name.removesuffix("rejects.jsonl").rstrip(".") or "prepare"] = dict(names.most_common())
     return found
 
@@ -214,7 +215,7 @@ def _card(config: ReportConfig, numbers: dict[str, Any], examples: dict[str, lis
 
 
 def _kind(row: Dialogue) -> str:
-    """The presentation type; of an attack whose type nobody noted that it is one."""
+    """The presentation type; `UNTYPED` for an attack without one, "unknown" for anything else."""
     return str(row.meta.get("presentation_type") or (UNTYPED if row.meta.get("is_attack") else "unknown"))
 
 
@@ -234,7 +235,7 @@ def _cell(text: str) -> str:
 
 
 def _sheet(dialogues: Path, path: Path, count: int) -> None:
-    """Pictures of as many different types as there are, with their boxes, as one JPEG."""
+    """Saves one JPEG of pictures with their boxes, of as many different types as possible."""
     chosen: dict[str, list[Dialogue]] = defaultdict(list)
     seen: set[str] = set()
     for row in iter_jsonl(dialogues, Dialogue):

@@ -1,8 +1,8 @@
 """The rich grammar: many wordings of every question and answer, each of them true of its sample (paper §3.2).
 
-A rule is a list of alternatives in which `{name}` stands for another rule or for a fact of the sample; `expand` draws.
-Only cues that the sample brings are stated as seen; where it brings none, the taxonomy's are named as what such a face
-usually shows. Every answer is read back by its task before it leaves. Use: `rich_pair("fine", sample, rng)`.
+A rule is a list of alternatives in which `{name}` stands for another rule or for a fact of the sample; `expand` draws one. Only
+the sample's own cues are stated as seen; if it has none, the taxonomy's are named as what such a face usually shows. Every
+answer is read back by its task before it is returned. Use: `rich_pair("fine", sample, rng)`.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from faceshield.taxonomy import describe
 
 Rules = Mapping[str, Sequence[str]]
 FIXED_QUESTION_RATE = 0.2
-"""How often the task's fixed question is asked: scores hang on it, so it stays the most frequent wording."""
+"""How often the task's fixed question is asked: scores depend on it, so it stays the most frequent wording."""
 
 _SYMBOL = re.compile(r"\{(\w+)\}")
-_DRAWS = 12  # draws until the task reads the answer back; then its own fixed answer is taken
+_DRAWS = 12  # draws for an answer that the task reads back; after that, its fixed answer is used
 
 
 def rules_version() -> str:
-    """Changes when any rule does: an interrupted run is not continued under other rules."""
+    """Changes when any rule does, so that an interrupted run is not resumed under other rules."""
     content = json.dumps([QUESTIONS, ANSWERS, PERSPECTIVES])
     return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 
 def expand(rules: Rules, symbol: str, rng: np.random.Generator, facts: Mapping[str, str] | None = None) -> str:
-    """One text of a rule; `{Name}` with a capital begins a sentence.
+    """Draws one text of a rule; `{Name}` with a capital begins a sentence.
 
     Raises:
         KeyError: a symbol that is neither a rule nor a fact.
@@ -75,7 +75,7 @@ def rich_answer(task: str, sample: Sample, rng: np.random.Generator) -> str:
     if task == "caption":
         return sentence_case(expand(ANSWERS["caption"], "answer", rng, _scene_facts(sample, rng)))
     rules = ANSWERS[task]
-    # The rules name the type, wherever they tell more than the verdict.
+    # The rules of localization name the type: an attack without one gets the fixed answer.
     for _ in range(_DRAWS if sample.presentation_type is not None or task != "localization" else 0):
         facts = _facts(sample, rng)
         if "clean" in rules:
@@ -95,12 +95,12 @@ def rich_answer(task: str, sample: Sample, rng: np.random.Generator) -> str:
 
 
 def seen_cues(sample: Sample) -> list[str]:
-    """The cues that the sample itself brings, without those that read as a verdict or a type of their own."""
+    """The sample's own cues, without those that read as a verdict or a type."""
     return [cue for cue in noun_phrases(sample, "cues") if find_verdict(cue) is None and find_type(cue) is None]
 
 
 def place(sample: Sample) -> str:
-    """Where the boxes lie, in words, from their union: what a localization answer may add to the numbers."""
+    """Where the box around all boxes lies, in words that an answer may use beside the numbers; "" without boxes."""
     if not sample.boxes:
         return ""
     width, height = sample.size_wh
@@ -117,7 +117,7 @@ def place(sample: Sample) -> str:
 
 
 def _some(phrases: Sequence[str], most: int, rng: np.random.Generator) -> list[str]:
-    """A random part of the phrases, in random order, at least one where there is one."""
+    """At most `most` of the phrases in random order, at least one if there is one."""
     if not phrases:
         return []
     count = int(rng.integers(1, min(most, len(phrases)) + 1))
@@ -143,7 +143,7 @@ def _facts(sample: Sample, rng: np.random.Generator) -> dict[str, str]:
 
 
 def _aspects(cues: Sequence[str], rng: np.random.Generator) -> str:
-    """The cues as sentences, those of one perspective (edges, surface, light, features) together."""
+    """The cues as sentences, grouped by perspective (edges, surface, light, features)."""
     groups: dict[str, list[str]] = {}
     for cue in cues:
         words = set(re.findall(r"[a-z]+", cue.lower()))

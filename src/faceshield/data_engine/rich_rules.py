@@ -1,8 +1,8 @@
-"""The words of the rich grammar: rules of the questions and answers of every task; read by `rich`.
+"""The words of the rich grammar: rules for the questions and answers of every task; used by `rich`.
 
-`{name}` is another rule of the same table or a fact of the sample (type, sentence, cues, aspects, usual, box, place,
-scene, first, rest, everything; `also` is a second draw of `clean` that differs from the first). Verbs are chosen so that
-a singular and a plural noun phrase fit alike.
+`{name}` is another rule of the same table or a fact of the sample (type, sentence, cues, aspects, usual, box, place, scene,
+first, rest, everything; `also` is a second draw of `clean` that differs from the first). Verbs are chosen so that singular and
+plural noun phrases both fit.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ QUESTIONS: dict[str, dict[str, tuple[str, ...]]] = {
         "style": ("Be brief.", "One sentence is enough.", "Name what stands out."),
     },
 }
-"""Rules of the questions of every task, from "question"."""
+"""Rules for the questions of every task, starting at "question"."""
 
 _ATTACK = (
     "this is a presentation attack",
@@ -320,7 +320,8 @@ ANSWERS: dict[str, dict[str, tuple[str, ...]]] = {
         ),
     },
 }
-"""Rules of the answers of every task, from "attack" or "bonafide" ("…_seen" where the sample brings cues)."""
+"""Rules for the answers of every task, starting at "attack" or "bonafide" ("…_seen" if the sample has cues), captions at
+"answer"."""
 
 PERSPECTIVES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "edges": (
@@ -426,4 +427,4 @@ PERSPECTIVES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ),
     ),
 }
-"""What a cue speaks of, by its words, and how it is told; the last takes whatever is left."""
+"""What a cue is about: the words by which it is recognised, and sentences for it; the last takes whatever is left."""

@@ -16,18 +16,18 @@ from faceshield.config import Config
 from faceshield.images import open_picture
 
 THRESHOLDS = {"clip": 0.15, "siglip": 0.02, "siglip2": 0.02}
-"""Least cosine by model family. CLIP's is the paper's 15%. Paper is silent: it names no SigLIP; SigLIP's cosines lie lower,
-and .02 is meant to stand where .15 does for CLIP, just above unrelated pairs. It was not measured: look at the quantiles
-that the report prints and set `threshold`."""
+"""Least cosine by model family. CLIP's is the paper's 15%. Paper is silent: it names no SigLIP; SigLIP's cosines are lower, and
+.02 is meant to do what .15 does for CLIP, to lie just above unrelated pairs. It was not measured: look at the quantiles that
+the report prints and set `threshold`."""
 
 
 class SimilarityConfig(Config):
-    """Which model measures, and what is enough.
+    """Which model measures, and which cosine is enough.
 
     Attributes:
-        model: folder or hub id of a CLIP or SigLIP, safetensors.
-        threshold: least cosine; None: of the family, see `THRESHOLDS`.
-        tasks: whose answers are measured; verdicts and boxes describe no picture.
+        model: folder or hub id of a CLIP or SigLIP model in safetensors.
+        threshold: least cosine; None: that of the model family, see `THRESHOLDS`.
+        tasks: tasks whose answers are measured; verdicts and boxes do not describe a picture.
     """
 
     model: str
@@ -37,7 +37,7 @@ class SimilarityConfig(Config):
 
 
 class PictureTextSimilarity:
-    """Loads the model at the first score."""
+    """Measures picture-text cosines; the model is loaded at first use."""
 
     def __init__(self, config: SimilarityConfig) -> None:
         self.config = config
@@ -52,7 +52,7 @@ class PictureTextSimilarity:
         """The least cosine that passes.
 
         Raises:
-            ValueError: a family without a known one, and none configured.
+            ValueError: none is configured, and the model's family has no known one.
         """
         if self.config.threshold is not None:
             return self.config.threshold
@@ -76,7 +76,7 @@ class PictureTextSimilarity:
             model, tokenizer, processor = self._load()
             pixels = processor(images=[open_picture(path).rgb for path in paths], return_tensors="pt")["pixel_values"]
             length = int(model.config.text_config.max_position_embeddings)
-            # SigLIP pools its last position, so its texts are always filled up; CLIP finds the end itself.
+            # SigLIP pools the last position, so its texts are always padded to full length; CLIP finds the end itself.
             padding = "longest" if model.config.model_type == "clip" else "max_length"
             words = tokenizer(list(texts), padding=padding, truncation=True, max_length=length, return_tensors="pt")
             inputs = {"input_ids": words["input_ids"].to(model.device)}
@@ -102,5 +102,5 @@ class PictureTextSimilarity:
 
 
 def _pooled(features: Any) -> Any:
-    """The joint vector, whether a version of transformers gives it bare or in an output."""
+    """The joint embedding, whether the version of transformers returns it bare or in an output object."""
     return getattr(features, "pooler_output", features)

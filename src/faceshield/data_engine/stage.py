@@ -1,8 +1,8 @@
 """How every verb of the data engine runs: rows in, work on each (many at once), rows out in the input's order.
 
-Results are appended to a journal beside the output in the order of the input, so the finished file is a function of the
-input alone, whatever finished first and wherever the run was stopped: kill it at any moment, start the same command again,
-and the file is the one of an uninterrupted run. Use: `run_stage(out, items, work, config=..., seed=0, inputs=[samples])`.
+Results are appended to a journal beside the output in the order of the input, so the finished file does not depend on which
+item finished first or where the run was stopped: kill it at any moment, start the same command again, and the file is that of
+an uninterrupted run. Use: `run_stage(out, items, work, config=..., seed=0, inputs=[samples])`.
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ from faceshield.records import Dialogue, Record
 Item = TypeVar("Item")
 
 NO_CALL = "no-call"
-"""The filter's name of what was lost because the assistant could not be reached."""
+"""Filter name of rejects that were lost because the assistant could not be reached."""
 
 MAX_LOST_IN_A_ROW = 20
-"""So many calls without one answer, and the assistant is taken to be down: the run stops instead of rejecting everything."""
+"""After this many unanswered calls in a row the assistant is taken to be down: the run stops, instead of rejecting
+everything."""
 
 
 @dataclass
@@ -38,9 +39,9 @@ class Outcome:
 
     Attributes:
         rows: rows of the output.
-        rejects: {"id", "filter", "reason", …} of what was left out; nothing is left out without one.
-        up: whether its last call got through (rejects of those that did not have the filter `NO_CALL`); None: it made none.
-            Where not, it is held until a later item shows that the assistant is up.
+        rejects: {"id", "filter", "reason", …} for everything that was left out.
+        up: whether its last call got through; None: it made no call. Calls that did not are rejects with the filter `NO_CALL`,
+            and the outcome is held back until a later item shows that the assistant is up.
     """
 
     rows: list[Record | dict[str, Any]] = field(default_factory=list)
@@ -49,10 +50,10 @@ class Outcome:
 
 
 class Admission(Protocol):
-    """Decides in the order of the input what no item can decide alone, such as near-duplicates."""
+    """Decides, in the order of the input, what no item can decide alone, such as near-duplicates."""
 
     def admit(self, outcome: Outcome) -> Outcome:
-        """The outcome without what may not pass, which becomes rejects."""
+        """The outcome with rows that may not pass turned into rejects."""
 
     def recall(self, rows: Sequence[dict[str, Any]]) -> None:
         """Remembers rows that passed before the run was interrupted."""
@@ -64,10 +65,10 @@ class StageResult:
 
     Attributes:
         out, rejects_path: the files; `rejects_path` exists only if there are rejects.
-        rows, rejects: how many. items: how many were worked on, 0 where nothing was.
-        reused: nothing was done, for the output of the same run is there.
-        calls: that the backend made; None where others made them, the workers of a cluster.
-        note: what its user should know of the result, or "".
+        rows, rejects: how many of each. items: number of input items, 0 if nothing was done.
+        reused: nothing was done, since the output of the same run is there.
+        calls: calls that the backend made; None if the workers of a cluster made them.
+        note: what the user should know about the result, or "".
     """
 
     out: Path
@@ -81,7 +82,7 @@ class StageResult:
 
 
 def rejected(row: Dialogue, name: str, reason: str) -> dict[str, Any]:
-    """A drop: which filter, why, and the whole dialogue, so that it can be taken back."""
+    """A reject: which filter, why, and the whole dialogue, so that it can be restored."""
     return {"id": row.id, "filter": name, "reason": reason, "dialogue": row.model_dump(mode="json", by_alias=True)}
 
 
@@ -103,13 +104,14 @@ def run_stage(
     progress: Callable[[int, int], None] | None = None,
     engine: Engine = LOCAL,
 ) -> StageResult:
-    """Works on every item and writes `out`, its rejects and `run.json`; goes on with an interrupted run of the same
-    configuration and inputs, and does nothing where its output is there already.
+    """Works on every item and writes `out`, its rejects and `run.json`.
+
+    An interrupted run of the same configuration and inputs is resumed; if its output is complete, nothing is done.
 
     Args:
-        work: pure; on a cluster it travels with what it holds.
-        config: everything that decides the output beside the backend, JSON-able, without secrets; goes into `run.json`.
-        backend: that `work` asks: its settings belong to the configuration, and it says how many threads are worth having.
+        work: pure; on a cluster it is sent to the workers with all that it holds.
+        config: everything but the backend that determines the output, JSON-able, without secrets; goes into `run.json`.
+        backend: the one that `work` asks: its settings become part of the configuration, and `workers` sets the threads.
         engine: runs `work`; the output does not depend on it.
 
     Raises:
@@ -127,7 +129,7 @@ def run_stage(
     journal = _Journal(out, config["fingerprint"])
     threads = backend.workers if backend is not None else 1
     held: list[Outcome] = []
-    answered = False  # by this run: an earlier one's answers do not say that the assistant is up
+    answered = False  # by this run: an earlier run's answers do not show that the assistant is up
 
     def write(outcome: Outcome) -> None:
         journal.append(admission.admit(outcome) if admission is not None else outcome)
@@ -158,18 +160,18 @@ def run_stage(
             write(one)
         counts = journal.finish()
         write_run(out, config=config, seed=seed, inputs=inputs)
-        journal.path.unlink()  # while nobody else can have it
+        journal.path.unlink()  # while it is still locked
     calls = None if engine is not LOCAL else backend.calls if backend is not None else 0
     return StageResult(out, rejects_path(out), *counts, items=len(items), calls=calls, note=note)
 
 
 def _way(out: Path, inputs: Sequence[str | Path]) -> list[str]:
-    """From an output to its inputs: the paths of its pictures hang on it."""
+    """Relative paths from an output to its inputs, on which the paths of its pictures depend."""
     return [os.path.relpath(Path(path).resolve(), out.resolve().parent) for path in inputs]
 
 
 def fingerprint(config: dict[str, Any], seed: int | None, inputs: Sequence[str | Path]) -> str:
-    """What a run is known by: its configuration, seed, inputs' contents and the version of faceshield."""
+    """Identifies a run: a hash of its configuration, seed, inputs' contents and the version of faceshield."""
     try:
         version = importlib.metadata.version("faceshield")
     except importlib.metadata.PackageNotFoundError:
@@ -179,7 +181,7 @@ def fingerprint(config: dict[str, Any], seed: int | None, inputs: Sequence[str |
 
 
 def _lost(held: Sequence[Outcome]) -> list[str]:
-    """Why calls did not get through."""
+    """The reasons why calls did not get through."""
     return [reject["reason"] for outcome in held for reject in outcome.rejects if reject["filter"] == NO_CALL]
 
 
@@ -200,7 +202,7 @@ def _finished(out: Path, wanted: str) -> StageResult | None:
 
 
 def _set_aside(out: Path, wanted: str) -> str:
-    """Renames the finished output of another run, for it may have been long in coming; returns what is to be said of it."""
+    """Renames the finished output of another run, which may have taken long to make; returns a note for the user."""
     if not out.is_file() or read_run(out).get("config", {}).get("fingerprint") in (None, wanted):
         return ""
     before = out.with_name(f"{out.name}.before")
@@ -220,8 +222,10 @@ def _journal_path(out: Path) -> Path:
 
 
 class _Journal:
-    """One line per item in the items' order: its rows and rejects. The first line says of which run; another run's is set
-    aside, for an assistant's answers may have been long in coming."""
+    """One line per item in the items' order, with its rows and rejects; the first line says of which run.
+
+    Another run's journal is set aside, since an assistant's answers may have taken long to get.
+    """
 
     def __init__(self, out: Path, run: str) -> None:
         self.out, self.path, self.count = out, _journal_path(out), 0
@@ -239,7 +243,7 @@ class _Journal:
                 end = len(header)
                 for raw in lines:
                     if not raw.endswith(b"\n"):
-                        break  # cut off while it was written: that item is done again
+                        break  # cut off while being written: that item is done again
                     end += len(raw)
                     self.count += 1
         if first and not end:

@@ -1,4 +1,4 @@
-"""The licensed data sets, read as they lie: raw folders to `samples.jsonl`.
+"""Readers of the licensed data sets: from the raw folders of a copy to `samples.jsonl`.
 
 Use: `faceshield prepare wmca ROOT --out samples.jsonl`, or `prepare(DATASETS["wmca"](root), PrepareConfig(out=…))`.
 """

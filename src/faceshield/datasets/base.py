@@ -1,7 +1,7 @@
 """What the readers of all data sets share: a unit of work, a problem, and the walk over a folder.
 
-A data set's file holds what is its own: which paths are a sample's, what their names say, which of the 12 types its
-labels are. Everything else (frames, crops, workers, resuming, counting) is in `prepare` and `media`.
+A data set's module holds only what is specific to it: which paths belong to samples, what their names say, and which of the
+12 types its labels mean. Everything else (frames, crops, workers, resuming, counting) is in `prepare` and `media`.
 Use: `for found in Wmca(root).walk(): …`, each a `Unit` or a `Problem`.
 """
 
@@ -28,11 +28,11 @@ class Problem:
     """Something that is wrong with the copy; reported and counted, never fatal.
 
     Attributes:
-        reason: one word of a few, for counting: "name", "label", "unreadable", "crashed", "absent", "unlisted",
+        reason: one of a few keywords, for counting: "name", "label", "unreadable", "crashed", "absent", "unlisted",
             "duplicate", "gap", "box", "no face", "size", "manifest", "types", "left out", "pickle".
         path: relative to the data set's root.
         detail: what was found, and what was expected.
-        dropped: whether a sample was lost by it; a gap in frame numbers loses none.
+        dropped: whether it costs a sample; a gap in frame numbers costs none.
     """
 
     reason: str
@@ -43,19 +43,19 @@ class Problem:
 
 @dataclass(frozen=True)
 class Unit:
-    """What is read at once: a picture, a video, a folder of frames, one row of a container.
+    """What is read in one go: a picture, a video, a folder of frames, or one row of a container.
 
     Attributes:
         id: unique in the data set, the same on every machine.
         path: of the file, or of the folder of frames, relative to the root.
         reader: how to read it.
         label: the data set's own label.
-        subject: who is shown, where the data set says so.
+        subject: the person shown, if the data set names one.
         video: the recording that frames belong to; None for single pictures.
-        split: the data set's own split, where its path or its lists say so.
-        splits: protocol -> split, for what the data set's official protocols say; goes into the sample's `meta`.
+        split: the data set's own split, if its path or its lists name one.
+        splits: protocol -> split, for the data set's official protocols; goes into the sample's `meta`.
         boxes: attack regions in pixels of the stored picture.
-        face: where the face is, in shares of the picture's size.
+        face: box of the face, as fractions of the picture's size.
         options: what the reader needs to know: channel order, member, frames' names.
         meta: goes into the sample's `meta`.
     """
@@ -78,10 +78,10 @@ Found = Unit | Problem
 
 
 class Lists:
-    """What a data set's own lists say, read from the user's copy: which name is in which split of which protocol.
+    """A data set's own lists, read from the user's copy: which name is in which split of which protocol.
 
-    A name that two splits of one protocol hold stays in the later of train, dev, test, so that it is never trained on and
-    tested; that is a problem, and so is a name without a file, and a file without a name.
+    A name in two splits of one protocol is kept in the later of train, dev, test, so that nothing is both trained on and
+    tested. This is reported as a problem, as are listed names without a file and files that are not listed.
     """
 
     ORDER: ClassVar[tuple[str, ...]] = ("train", "dev", "test")
@@ -96,7 +96,7 @@ class Lists:
         return bool(self._named)
 
     def add(self, name: str, protocol: str, split: str) -> None:
-        """Puts a name into a split of a protocol; more than once is once."""
+        """Put a name into a split of a protocol; repetitions have no effect."""
         own = self._named.setdefault(name, {})
         before = own.setdefault(protocol, split)
         if before != split:
@@ -104,11 +104,11 @@ class Lists:
             self.fault(name, f"in {before} and in {split} of {protocol}; kept in {own[protocol]}")
 
     def fault(self, path: str, detail: str) -> None:
-        """Something about a list that is wrong and costs no sample."""
+        """Record a fault of a list; it costs no sample."""
         self.problems.append(Problem("manifest", path, detail, dropped=False))
 
     def of(self, name: str) -> dict[str, str]:
-        """Protocol -> split of what was found on disk."""
+        """Protocol -> split of a name that was found on disk."""
         if name in self._named:
             self._met.add(name)
         elif self and name not in self._unlisted:
@@ -117,7 +117,7 @@ class Lists:
         return dict(self._named.get(name, {}))
 
     def rest(self) -> Iterator[Problem]:
-        """What was wrong, and what is listed but was not found; to be asked for after everything was found."""
+        """The problems so far, and the names that are listed but were not found; call it at the end of a walk."""
         yield from self.problems
         for name in sorted(self._named.keys() - self._met):
             where = ", ".join(f"{split} of {protocol}" for protocol, split in self._named[name].items())
@@ -128,14 +128,14 @@ class DataSet:
     """One data set's copy on disk; subclasses say what its files are.
 
     Args:
-        root: the folder that the user names.
-        lists: where the data set's own lists lie, if not below the root.
+        root: the folder that holds the copy.
+        lists: the folder that holds the data set's own lists, if not below the root.
 
     Attributes:
         ignored: files that belong to no sample, counted by suffix.
         lists: the copy's own lists, read when a walk begins.
-        labels: what only a list says of a picture, where a data set has such lists.
-        output: the samples file that is being made; it and its pictures belong to no sample, wherever they lie.
+        labels: labels of pictures that only a list gives, for data sets with such lists.
+        output: the samples file being written; it and its pictures are never read as samples, wherever they are.
     """
 
     name: ClassVar[str]
@@ -153,15 +153,15 @@ class DataSet:
         self.output: Path | None = None
 
     def walk(self) -> Iterator[Found]:
-        """A unit or a problem for each file below the root, in the order of the paths, always the same; extracted frames of a
-        video are one unit. What is wrong with the lists comes at the end."""
+        """A unit or a problem for each file below the root, always in the same order, that of the paths; extracted frames of a
+        video are one unit. Problems with the lists come at the end."""
         self.ignored.clear()
         self.lists = self.read_lists()
         yield from gathered(self.find())
         yield from self.lists.rest()
 
     def find(self) -> Iterator[Found]:
-        """A unit or a problem for each file below the root; what belongs to no sample is counted."""
+        """A unit or a problem for each file below the root; files that belong to no sample are counted."""
         for path in self.files():
             found = self.look(path)
             if found is None:
@@ -177,7 +177,7 @@ class DataSet:
         yield from files_below(self.root, skip=lambda folder: folder.resolve() == own or _stored(folder, self.name))
 
     def look(self, path: PurePosixPath) -> Found | None:
-        """What a file is; None = not a sample's."""
+        """The unit or problem that a file is; None if it belongs to no sample."""
         raise NotImplementedError
 
     def read_lists(self) -> Lists:
@@ -185,33 +185,33 @@ class DataSet:
         return Lists()
 
     def list_files(self, pattern: str) -> Iterator[Path]:
-        """Files whose paths end like a pattern (`Protocol_*/Train.txt`), below the root and where the lists lie."""
+        """Files whose paths end in a pattern (`Protocol_*/Train.txt`), below the root and in the folder of lists."""
         for top in filter(None, (self.root, self._beside)):
             yield from (top / path for path in files_below(top) if path.match(pattern))
 
     def close(self) -> None:
-        """Puts away what a reader has kept beside the output; a run that was stopped needs it again."""
+        """Delete what a reader keeps beside the output; not called when a run is stopped, which needs it to resume."""
 
 
 def in_utf8(path: PurePosixPath) -> str:
-    """A path as text that can be written; bytes of other encodings, as old archives have them, are spelt out."""
+    """A path as text that can be written; bytes that are not UTF-8, as in old archives, are escaped."""
     return str(path).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def pictures_folder(output: Path, name: str) -> Path:
-    """Where the pictures that a samples file needs are written."""
+    """The folder for the pictures of a samples file."""
     return output.parent / "images" / name
 
 
 def _stored(folder: Path, name: str) -> bool:
-    """Whether an earlier `prepare` of this data set, to another output, has put its pictures there."""
+    """Whether a folder holds pictures from an earlier `prepare` of this data set to another output."""
     if folder.name != name or folder.parent.name != "images":
         return False
     return any(file.stat().st_size and is_output(file) for file in folder.parent.parent.glob("*.jsonl"))
 
 
 def is_output(file: Path) -> bool:
-    """Whether an earlier `prepare` wrote a samples file; of an empty file nothing is lost."""
+    """Whether `prepare` wrote a samples file; an empty one counts too, as overwriting it loses nothing."""
     with file.open("rb") as lines:
         first = next((line for line in lines if line.strip()), b"")
     try:
@@ -222,10 +222,10 @@ def is_output(file: Path) -> bool:
 
 @contextmanager
 def opened(file: Path) -> Iterator[TextIO]:
-    """A list in UTF-8, with or without a mark at its beginning; lines end as they do in the file, as `csv` wants them.
+    """Open a list in UTF-8, with or without a byte order mark; line endings are kept, as `csv` needs them.
 
     Raises:
-        ValueError: another encoding, as Excel saves a CSV if not told otherwise.
+        ValueError: another encoding, such as Excel's default for CSV.
     """
     with file.open(encoding="utf-8-sig", newline="") as lines:
         try:
@@ -237,15 +237,15 @@ def opened(file: Path) -> Iterator[TextIO]:
 
 
 def list_lines(file: Path) -> list[str]:
-    """A list's lines; as `opened`."""
+    """The lines of a list; raises as `opened`."""
     with opened(file) as lines:
         return lines.read().splitlines()
 
 
 def gathered(found: Iterable[Found]) -> Iterator[Found]:
-    """Extracted frames, each a unit with the option `frame`, joined to one unit of their video.
+    """Join extracted frames, each a unit with the option `frame`, into one unit per video.
 
-    Frames of a video lie in one folder, and so follow one another in a walk.
+    The frames of a video are in one folder, and so are consecutive in a walk.
     """
     for (_, is_frame), group in groupby(found, key=lambda one: (getattr(one, "id", None), _is_frame(one))):
         if not is_frame:

@@ -1,7 +1,7 @@
 """Boxes drawn with other tools: COCO, Pascal VOC, YOLO, VIA, Label Studio, CVAT, and WMCA's patch boxes.
 
-`read_boxes` says what a tool's file holds, `assign` which picture or frame of a data set each is of, `Drawn.inside` where it
-lies in that picture: xyxy pixels, clipped. What cannot be a box, or is of no picture, is a `Problem` that names it.
+`read_boxes` reads a tool's file, `assign` finds the picture or frame of a data set that each box belongs to, and `Drawn.inside`
+gives its place in that picture: xyxy pixels, clipped. Boxes that are invalid or belong to no picture become `Problem`s.
 Use: `faceshield prepare NAME ROOT --boxes annotations.json --out samples.jsonl`.
 """
 
@@ -25,12 +25,12 @@ from faceshield.records import Box
 
 @dataclass(frozen=True)
 class Drawn:
-    """A box as a tool has it.
+    """A box as a tool stores it.
 
     Attributes:
-        box: x0, y0, x1, y1; in pixels, or in shares of the picture's size.
-        shares: which of the two.
-        on_crop: drawn on the picture that `prepare` stored, not on the one that it was cut from.
+        box: x0, y0, x1, y1; in pixels, or as fractions of the picture's size.
+        shares: whether `box` holds fractions.
+        on_crop: whether it was drawn on the picture that `prepare` stored, not on the one that it was cropped from.
     """
 
     box: Box
@@ -38,7 +38,7 @@ class Drawn:
     on_crop: bool = False
 
     def inside(self, size_wh: tuple[int, int]) -> Box:
-        """The part of the box that is in a picture of this size, in pixels.
+        """The part of the box inside a picture of this size, in pixels.
 
         Raises:
             ValueError: there is none.
@@ -57,16 +57,16 @@ Named = tuple[str, Drawn]
 
 
 def read_boxes(source: str | Path) -> dict[str, list[Drawn]]:
-    """The boxes of a file or a folder of an annotation tool; its format is known by its content.
+    """Read the boxes in an annotation tool's file or folder; the format is recognised by the content.
 
     Args:
         source: COCO, VIA, Label Studio or WMCA patches (.json), CVAT or VOC (.xml), a folder of VOC (.xml) or YOLO (.txt).
 
     Returns:
-        Picture's name or path, as the tool has it -> its boxes in the order of the source.
+        Picture's name or path, as the tool stores it -> its boxes in the order of the source.
 
     Raises:
-        ValueError: no known format, not what its format says, or no box in it.
+        ValueError: an unknown format, content that does not match its format, or no box.
     """
     boxes: dict[str, list[Drawn]] = {}
     for name, drawn in _drawn(Path(source)):
@@ -76,27 +76,27 @@ def read_boxes(source: str | Path) -> dict[str, list[Drawn]]:
     return boxes
 
 
-# -- whose boxes -----------------------------------------------------------------------------------------------------------
+# -- matching boxes to pictures --------------------------------------------------------------------------------------------
 
 Assigned = dict[str, dict[int | None, tuple[Drawn, ...]]]
-"""Unit's id -> frame number (None = every frame, or the picture) -> boxes."""
+"""Unit id -> frame number (None = every frame, or the single picture) -> boxes."""
 
 _SUFFIXES = (*sorted(SUFFIXES), ".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".hdf5", ".h5", ".npz", ".rssdk")
 
 
 def assign(boxes: Mapping[str, Sequence[Drawn]], found: Iterable[Found], dataset: str) -> tuple[Assigned, list[Problem]]:
-    """Which unit, and which of its frames, each name is of: the one whose path or id ends like it, over the most folders.
+    """Match each name to a unit, or to one of its frames: the one whose path or id shares most of the name's last components.
 
-    A name may be of a file in the copy (`Live/Live_7.mov`, for all its frames; `a.jpg`), or of a picture that an earlier
+    A name may refer to a file in the copy (`Live/Live_7.mov`, for all its frames; `a.jpg`), or to a picture that an earlier
     `prepare` stored (`images/siw-mv2/Live_7/000012.png`).
 
     Args:
-        boxes: of `read_boxes`.
-        found: a walk.
-        dataset: its name.
+        boxes: from `read_boxes`.
+        found: a walk over the data set.
+        dataset: the data set's name.
 
     Returns:
-        What belongs where, and a problem for each name of none, or of several alike.
+        The boxes by unit and frame, and a problem for each name that matches none, or several equally well.
     """
     by_last: dict[str, list[tuple[tuple[str, ...], int | None, str]]] = defaultdict(list)
     for name in boxes:
@@ -153,7 +153,7 @@ def _drawn(source: Path, below: str = "") -> Iterator[Named]:
             raise ValueError(f"{source}: no annotation below it — expected .xml or .txt files — give another folder, or a file")
         often = Counter(file.stem for file in files)
         for file in files:
-            if file.name != "classes.txt":  # of two files of one name, their folders say whose they are
+            if file.name != "classes.txt":  # files of the same name are told apart by their folders
                 yield from _drawn(file, file.relative_to(source).parent.as_posix() if often[file.stem] > 1 else "")
         return
     try:
@@ -185,7 +185,7 @@ def _coco(values: Mapping[str, Any]) -> Iterator[Named]:
 
 
 def _via(values: Mapping[str, Any]) -> Iterator[Named]:
-    """VGG Image Annotator 2: a project, or its metadata alone; rectangles, and the hulls of polygons."""
+    """VGG Image Annotator 2: a project, or its metadata alone; rectangles, and bounding boxes of polygons."""
     for row in values.get("_via_img_metadata", values).values():
         regions = row["regions"]
         for region in regions.values() if isinstance(regions, dict) else regions:
@@ -199,9 +199,9 @@ def _via(values: Mapping[str, Any]) -> Iterator[Named]:
 
 
 def _label_studio(values: Sequence[Mapping[str, Any]]) -> Iterator[Named]:
-    """Percent of the picture as it was annotated; `original_width` and `original_height` say how large that was.
+    """Boxes are in percent of the picture as annotated, whose size is in `original_width` and `original_height`.
 
-    Skipped annotations do not count, and a region counts once: a label or a choice of its own is a further result of it.
+    Skipped annotations do not count, and a region counts once, even if labels or choices add further results to it.
     """
     for task in values:
         data = task["data"]
@@ -242,7 +242,7 @@ _JSON: list[tuple[Callable[[Any], bool], Callable[[Any], Iterator[Named]]]] = [
 
 
 def _voc(root: ElementTree.Element, source: Path, below: str) -> Iterator[Named]:
-    """Pascal VOC counts pixels from 1, both ends inside: one pixel is taken off the beginning."""
+    """Pascal VOC counts pixels from 1 and includes both ends, so 1 is subtracted from xmin and ymin."""
     name = str(PurePosixPath(below, root.findtext("filename") or source.stem))
     for found in root.iter("bndbox"):
         x0, y0, x1, y1 = (float(found.findtext(key) or "nan") for key in ("xmin", "ymin", "xmax", "ymax"))
@@ -253,7 +253,7 @@ def _cvat(root: ElementTree.Element) -> Iterator[Named]:
     for picture in root.iter("image"):
         for found in picture.iter("box"):
             x0, y0, x1, y1 = (float(found.get(key) or "nan") for key in ("xtl", "ytl", "xbr", "ybr"))
-            turn = math.radians(float(found.get("rotation") or 0))  # around the middle; what is kept is the hull
+            turn = math.radians(float(found.get("rotation") or 0))  # around the centre; the bounding box is kept
             across, down = abs(math.cos(turn)) / 2, abs(math.sin(turn)) / 2
             half_width, half_height = (x1 - x0) * across + (y1 - y0) * down, (x1 - x0) * down + (y1 - y0) * across
             x, y = (x0 + x1) / 2, (y0 + y1) / 2
@@ -261,7 +261,7 @@ def _cvat(root: ElementTree.Element) -> Iterator[Named]:
 
 
 def _yolo(file: Path, below: str) -> Iterator[Named]:
-    """`class cx cy w h`, with or without a confidence, in shares of the picture whose name the file has."""
+    """`class cx cy w h`, with or without a confidence, as fractions of the picture that the file is named after."""
     for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
         words = line.split()
         if not words:
@@ -278,7 +278,7 @@ def _yolo(file: Path, below: str) -> Iterator[Named]:
         yield str(PurePosixPath(below, file.stem)), Drawn((x - w / 2, y - h / 2, x + w / 2, y + h / 2), shares=True)
 
 
-# -- Label Studio's own measure ------------------------------------------------------------------------------------------------
+# -- Label Studio's units --------------------------------------------------------------------------------------------------
 
 
 def to_percent(box: Box, size_wh: tuple[int, int], label: str) -> dict[str, Any]:
@@ -298,8 +298,8 @@ def to_percent(box: Box, size_wh: tuple[int, int], label: str) -> dict[str, Any]
 
 
 def from_percent(result: Mapping[str, Any]) -> Box:
-    """Label Studio's rectangle as a box, in pixels of the picture as it was annotated; of one that is turned, clockwise around
-    its first corner, the hull."""
+    """Label Studio's rectangle as a box, in pixels of the picture as annotated; for a rotated rectangle (clockwise around its
+    first corner), the bounding box."""
     value, width, height = result["value"], result["original_width"] / 100, result["original_height"] / 100
     left, top = value["x"] * width, value["y"] * height
     right, down, turn = value["width"] * width, value["height"] * height, math.radians(value.get("rotation") or 0)

@@ -19,5 +19,5 @@ class CasiaFasd(PatternSet):
     expected = "train_release/<subject>/<1-8 or HR_1-4>"
 
     def subject(self, groups: dict[str, str]) -> str:
-        # Subjects are numbered from 1 in both halves; they are other people.
+        # Subjects are numbered from 1 in both halves, but are different people.
         return f"{groups['split']}-{groups.pop('number')}"

@@ -1,8 +1,8 @@
-"""CASIA-SURF (Zhang et al., CVPR 2019); colour alone is read, and all its attacks are printed faces with parts cut out.
+"""CASIA-SURF (Zhang et al., CVPR 2019): only colour is read; all attacks are printed faces with parts cut out.
 
-The training part says what is real by its folders: `Training/{real,fake}_part/CLKJ_<subject>/<clip>.rssdk/color/<n>.jpg`.
-The other parts are single pictures, `{Val,Testing}/<n>/<n>-color.jpg`, of which only the lists (`*list*.txt`: the paths of
-three channels in any order, then a number) say it; which number means real is taken from the training part's own lines.
+In the training part, folders say what is real: `Training/{real,fake}_part/CLKJ_<subject>/<clip>.rssdk/color/<n>.jpg`. The
+other parts are single pictures, `{Val,Testing}/<n>/<n>-color.jpg`, labelled only in the lists (`*list*.txt`: the paths of three
+channels in any order, then a number); the lines for the training part show which number means real.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class CasiaSurf(FrameSet):
             for line in list_lines(file):
                 words = line.split()
                 colour = next((word for word in words if re.search(r"(/color/|-color\.)", word)), "")
-                if not colour or "/" in words[-1]:  # the public lists of the challenge have the paths alone
+                if not colour or "/" in words[-1]:  # the public lists of the challenge have only paths
                     continue
                 number = words[-1]
                 if "_part/" in colour:

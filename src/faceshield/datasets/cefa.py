@@ -1,4 +1,4 @@
-"""CASIA-SURF CeFA (Liu et al., WACV 2021): `<race>_<subject>_<n>_<n>_<kind>/profile/<frame>.jpg`; colour alone is read."""
+"""CASIA-SURF CeFA (Liu et al., WACV 2021): `<race>_<subject>_<n>_<n>_<kind>/profile/<frame>.jpg`; only colour is read."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """CelebA-Spoof: pictures `Data/{train,test}/<subject>/{live,spoof}/<6 digits>.{jpg,png}` and labels in JSON.
 
-`metas/intra_test/{train,test}_label.json` gives 44 numbers a picture, of which the 41st is the kind of spoof. The face's box
-lies beside a picture in `<same>_BB.txt`; `--crop boxes` cuts it out. Zhang et al., ECCV 2020.
+`metas/intra_test/{train,test}_label.json` gives 44 numbers per picture; the 41st is the kind of spoof. The face's box is
+beside a picture in `<same>_BB.txt`; `--crop boxes` crops to it. Zhang et al., ECCV 2020.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class CelebaSpoof(DataSet):
         )
 
     def _face(self, path: PurePosixPath) -> Box | None:
-        """x y w h and a score, on a grid of 224 x 224 whatever the picture's size."""
+        """The face's box as fractions; its file has x y w h and a score, on a grid of 224 x 224 whatever the picture's size."""
         beside = self.root / path.with_name(f"{path.stem}_BB.txt")
         try:
             x, y, width, height = (float(word) / _GRID for word in beside.read_text(encoding="ascii").split()[:4])
@@ -66,7 +66,7 @@ class CelebaSpoof(DataSet):
         return x, y, x + width, y + height
 
     def read_lists(self) -> Lists:
-        """Picture -> kind, read in blocks: as one JSON document half a million lists would fill the memory."""
+        """Read picture -> kind in blocks: as one JSON document, half a million lists would fill the memory."""
         self.labels = {}
         for file in self.list_files("intra_test/*_label.json"):
             rest = b""

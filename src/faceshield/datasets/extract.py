@@ -1,4 +1,4 @@
-"""One unit of a data set to its frames, in a worker process: read, cropped, stored, boxes moved along; problems are told.
+"""Turn a unit of a data set into frames, in a worker process: read, crop, store, move boxes along, and report problems.
 
 Use: `done = extract(Job(unit, root, folder, config, drawn, faces))`, as `prepare` does for every unit of a walk.
 """
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Job:
-    """A unit of the walk and all that a worker needs for it; `drawn` and `faces` as `boxes.assign` gives them for a unit.
+    """A unit of the walk and everything that a worker needs for it.
 
-    `root`: of the copy. `folder`: where pictures are stored.
+    `root`: the copy's root. `folder`: where pictures are stored. `drawn`, `faces`: the unit's boxes, from `boxes.assign`.
     """
 
     unit: Unit | Problem
@@ -45,7 +45,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Frame:
-    """A frame as it will be a row: where its picture lies, what it shows."""
+    """A frame that will become a row: where its picture is, its size, digest and boxes."""
 
     number: int | None
     image: str
@@ -56,14 +56,14 @@ class Frame:
 
 @dataclass(frozen=True)
 class Done:
-    """What came of a unit, in the order of its frames."""
+    """The result of a unit, in the order of its frames."""
 
     frames: tuple[Frame, ...] = ()
     problems: tuple[Problem, ...] = ()
 
 
 def extract(job: Job) -> Done:
-    """Frames of one unit, written where they have to be."""
+    """Extract the frames of one unit, and store those that need a picture file."""
     if isinstance(job.unit, Problem):
         return Done(problems=(job.unit,))
     made: list[Frame] = []
@@ -96,7 +96,7 @@ def extract(job: Job) -> Done:
 
 
 class _Unfit(MediaError):
-    """A picture that can be read and not be used; `reason` as of a `Problem`."""
+    """A picture can be read but not used; `reason` as in `Problem`."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(detail)
@@ -110,7 +110,7 @@ def _frame(job: Job, unit: Unit, number: int | None, source: RGB | Path, problem
     boxes = _inside([one for one in mine if not one.on_crop], rgb, place, problems)
     if job.config.inspectable:
         _check_inspectable(rgb, place)
-    # Of the picture as it was read, so that the same one is found again whatever it was cropped to or stored as.
+    # Of the picture as it was read, so that a duplicate is found however it was cropped or stored.
     digest = hashlib.sha256(str(rgb.shape).encode() + rgb.tobytes()).hexdigest()[:16]
     if job.config.crop != "as-is":
         known = _of(job.faces, number) or ([Drawn(unit.face, shares=True)] if unit.face else [])
@@ -125,7 +125,7 @@ def _frame(job: Job, unit: Unit, number: int | None, source: RGB | Path, problem
         with written_whole(target) as part:
             Image.fromarray(rgb).save(part, "PNG", compress_level=4)
         image = target.relative_to(job.folder.parent.parent).as_posix()
-    # Of a box that was whole before the crop, a part may be outside it now.
+    # After the crop, part of a box may be outside.
     boxes = _inside([*map(Drawn, boxes), *(one for one in mine if one.on_crop)], rgb, place, problems)
     return Frame(number, image, (rgb.shape[1], rgb.shape[0]), digest, boxes)
 
@@ -138,21 +138,21 @@ def _check_inspectable(rgb: RGB, place: str) -> None:
 
 
 def _of(drawn: Mapping[int | None, tuple[Drawn, ...]], number: int | None) -> list[Drawn]:
-    """What is drawn on every frame, and on this one."""
+    """The boxes drawn for every frame, and for this one."""
     return [one for key in dict.fromkeys((None, number)) for one in drawn.get(key, ())]
 
 
 def _below(name: str) -> PurePosixPath:
-    """A sample's name as the path of its picture: its own alone, and never out of the folder, whatever a user's list says."""
+    """The path of a sample's picture: unique to its name, and never outside of the folder, whatever a user's list says."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts:
         path = PurePosixPath("elsewhere", hashlib.sha256(name.encode()).hexdigest()[:16], path.name)
-    own = path.suffix == ".png" and not PurePosixPath(path.stem).suffix  # a.jpg.png is not a.jpg's
+    own = path.suffix == ".png" and not PurePosixPath(path.stem).suffix  # a.jpg is stored as a.jpg.png
     return path if own else path.with_name(f"{path.name}.png")
 
 
 def _inside(drawn: Iterable[Drawn], rgb: RGB, place: str, problems: list[Problem]) -> tuple[Box, ...]:
-    """The boxes as far as they are in the picture; what has no area there is a problem that costs no sample."""
+    """The boxes, clipped to the picture; one without area there is a problem that costs no sample."""
     boxes = []
     for one in drawn:
         try:
@@ -164,7 +164,7 @@ def _inside(drawn: Iterable[Drawn], rgb: RGB, place: str, problems: list[Problem
 
 @cache
 def detector_of(name: str) -> Any:
-    """`module:class`, made once a process."""
+    """The detector `module:class`, created once per process."""
     module, _, attribute = name.partition(":")
     try:
         return getattr(importlib.import_module(module), attribute)()
@@ -174,7 +174,7 @@ def detector_of(name: str) -> Any:
 
 
 def _face(config: PrepareConfig, rgb: RGB, known: list[Drawn]) -> Box:
-    """The largest face: of those that are known, or of those that the detector finds."""
+    """The largest face among the known ones, or among those that the detector finds."""
     if config.crop == "boxes":
         boxes = _inside(known, rgb, "", [])
         expected = "the data set's own, or one of --faces — use crop=detect, or crop=as-is for face crops"

@@ -1,11 +1,10 @@
-"""Any folder of one's own: `real/…` and `attack/<type>/…`, or a list that says what each picture is.
+"""Any folder of your own: `real/…` and `attack/<type>/…`, or a list that says what each picture is.
 
-Videos and pictures may be mixed. Names of types are read in any spelling; files right below `attack`, or in `attack/unknown`,
-are attacks whose type nobody noted. The folder below `real`, or below the type, is the subject, if there is one. Splits are
-train, dev (val, validation, …) and test. A list, `samples.csv` in the folder, has the columns `image, presentation_type` and,
-if wanted, `subject, split, video, x0, y0, x1, y1` (a box in pixels; a picture with several boxes has several rows), with
-commas, semicolons or tabs between. Or `samples.jsonl`: an object a line with the same names, and `boxes` as a list of
-[x0, y0, x1, y1].
+Videos and pictures may be mixed. Type names are read in any spelling; files directly in `attack`, or in `attack/unknown`, are
+attacks of unknown type. The folder below `real`, or below the type, is the subject, if there is one. Splits are train, dev
+(val, validation, …) and test. A list, `samples.csv` in the folder, has the columns `image, presentation_type` and optionally
+`subject, split, video, x0, y0, x1, y1` (a box in pixels; a picture with several boxes has several rows), separated by commas,
+semicolons or tabs. Or `samples.jsonl`: one object per line with the same names, and `boxes` as a list of [x0, y0, x1, y1].
 """
 
 from __future__ import annotations
@@ -92,7 +91,7 @@ class Folder(DataSet):
                     f"{file}:1: no column {', '.join(missing)} among {', '.join(rows.fieldnames)} — expected image and "
                     "presentation_type, with commas, semicolons or tabs between — correct the first line"
                 )
-            listed: dict[str, list[tuple[int, dict[str, Any]]]] = {}  # a picture's rows need not stand together
+            listed: dict[str, list[tuple[int, dict[str, Any]]]] = {}  # a picture's rows need not be adjacent
             for cells in rows:
                 if None in cells:
                     yield Problem("manifest", str(cells["image"]), f"{LIST}:{rows.line_num}: more cells than columns")
@@ -153,7 +152,7 @@ class Folder(DataSet):
 
 
 def _known(name: str | None) -> str:
-    """A type in its own spelling; what is none as it stands: `--types` may know it."""
+    """A type in its canonical spelling; any other label unchanged, as `--types` may map it."""
     word = str(name or "")
     if word.lower() in _REAL:
         return BONAFIDE
@@ -166,13 +165,13 @@ def _known(name: str | None) -> str:
 
 
 def _path(image: object) -> str:
-    """A picture's path below the folder, as `DataSet.files` has it; empty where none is named."""
+    """A picture's path below the folder, as in `DataSet.files`; empty if none is named."""
     named = str(image or "").strip()
     return str(PurePosixPath(named)) if named else ""
 
 
 def _said(value: object) -> bool | None:
-    """Whether a list says that a picture is an attack: JSON's own, or a CSV cell's words for it."""
+    """Whether a list says that a picture is an attack, by a JSON boolean or a CSV cell; None if it does not say."""
     known = {"": None, "none": None, "true": True, "1": True, "false": False, "0": False}
     word = "" if value is None else str(value).strip().lower()
     if word not in known:
@@ -189,7 +188,7 @@ def _split(name: object) -> str | None:
 
 
 def _name(name: str) -> str:
-    """A person's name; a letter with an accent is one, however a file system spells it."""
+    """A person's name in Unicode NFC, as file systems encode accented letters differently."""
     return unicodedata.normalize("NFC", name).strip()
 
 

@@ -1,7 +1,7 @@
 """HQ-WMCA (Mostaani et al., 2020): `<site>_<session>_<client>_<presenter>_<type>_<subtype>_<instrument>-<hash>.h5`.
 
-Colour is the stack `BASLER_BGR`, (frames, 3, height, width), blue first. What the numbers of types mean is in the
-documentation that comes with the data and was not at hand: the label is `<type>_<subtype>`, and `--types` must map it.
+Colour is the stack `BASLER_BGR`, (frames, 3, height, width), blue first. The meaning of the type numbers is in the
+documentation that comes with the data, which we did not have: the label is `<type>_<subtype>`, and `--types` must map it.
 """
 
 from __future__ import annotations

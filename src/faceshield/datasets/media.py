@@ -1,6 +1,6 @@
-"""Frames out of files: pictures, videos, HDF5, npz and arrays, as (H, W, 3) uint8 RGB.
+"""Read frames from files: pictures, videos, HDF5, npz and arrays, as (H, W, 3) uint8 RGB.
 
-Runs in worker processes (`workers`), for a broken file may crash its decoder. A part that is broken costs that part alone.
+Runs in worker processes (`workers`), as a broken file may crash its decoder. A broken part of a file costs only that part.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from faceshield.extras import missing
 from faceshield.images import RGB, ImageError, load_rgb
 
 Frame = tuple[int | None, "RGB | Path"]
-"""Frame number (None for a picture that is no frame) and its pixels, or a picture file to use where it lies."""
+"""Frame number (None for a single picture), and its pixels or the path of a picture file to use in place."""
 
 _PACKAGES = {"video": "av", "hdf5": "h5py", "stack": "h5py"}
 
 
 class MediaError(ValueError):
-    """A file without a frame that can be used; the message says why."""
+    """A file has no usable frame; the message says why."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What is wrong with a part of a file, of which the rest is read.
+    """A fault in a part of a file, the rest of which is read.
 
     Attributes:
         reason: as in `Problem`.
-        number: the frame that is lost by it, if one is.
+        number: the frame that it costs, if any.
     """
 
     reason: str
@@ -48,10 +48,10 @@ class Fault:
 
 
 def need(reader: str) -> None:
-    """Whether a reader's package is there.
+    """Check that a reader's package is installed.
 
     Raises:
-        ImportError: it is not; the message says what to type.
+        ImportError: it is not; the message says how to install it.
     """
     package = _PACKAGES.get(reader)
     if package is not None and importlib.util.find_spec(package) is None:
@@ -59,24 +59,26 @@ def need(reader: str) -> None:
 
 
 def evenly(numbers: Sequence[int], count: int) -> list[int]:
-    """`count` of the numbers, evenly spaced over those there are: the middles of equal parts; all if there are fewer."""
+    """`count` of the numbers, evenly spaced: the middles of equal parts; all if `count` is 0 or there are no more."""
     if count <= 0 or count >= len(numbers):
         return list(numbers)
     return [numbers[int((2 * place + 1) * len(numbers) / (2 * count))] for place in range(count)]
 
 
 def gaps(numbers: Collection[int]) -> Iterator[Fault]:
-    """A fault, if numbers are missing between the first and the last."""
+    """Yield a fault if numbers are missing between the first and the last."""
     missing = max(numbers) - min(numbers) + 1 - len(numbers) if numbers else 0
     if missing:
         yield Fault("gap", f"{missing} frame numbers are missing")
 
 
 def read(unit: Unit, root: Path, count: int) -> Iterator[Frame | Fault]:
-    """Up to `count` frames of a unit (0 = all), and what is wrong with parts of it; a frame at a time in memory.
+    """Yield up to `count` frames of a unit (0 = all) and the faults of its parts.
+
+    One frame is in memory at a time; of a video, all `count` frames are.
 
     Raises:
-        MediaError: nothing that can be used, or nothing more.
+        MediaError: there is no usable frame, or reading stopped before the end.
     """
     path = root / unit.path
     if unit.reader == "picture":
@@ -96,12 +98,15 @@ def read(unit: Unit, root: Path, count: int) -> Iterator[Frame | Fault]:
 
 
 def as_rgb(values: NDArray[Any], *, order: str, of: int | None = None) -> RGB:
-    """An array of a container as (H, W, 3) uint8 RGB.
+    """Convert an array from a container to (H, W, 3) uint8 RGB.
 
     Args:
         values: (C, H, W), or (H, W, C) if only its last axis can be channels; uint8, uint16, or float 0..1.
         order: "rgb" or "bgr".
-        of: how many channels there must be, of which the first three are the colours; None = three or more.
+        of: required number of channels, of which the first three are the colours; None = three or more.
+
+    Raises:
+        MediaError: another shape, type or range.
     """
     if values.ndim != 3:
         raise MediaError(f"array of shape {values.shape} — expected channels, height, width")
@@ -122,10 +127,10 @@ def as_rgb(values: NDArray[Any], *, order: str, of: int | None = None) -> RGB:
 
 
 def open_upright(path: Path) -> RGB:
-    """A picture file, whole, as the eye sees it.
+    """Read a whole picture file, upright.
 
     Raises:
-        MediaError: not a picture, or cut off.
+        MediaError: not a picture, or truncated.
     """
     try:
         return np.asarray(load_rgb(path))
@@ -142,9 +147,9 @@ def _video(path: Path, count: int, options: Mapping[str, Any]) -> Iterator[Frame
         with av.open(str(path)) as container:
             if not container.streams.video:
                 raise ValueError("no video stream")
-            # Headers say nothing, or lie; packets can be counted without decoding, and mostly each is one frame.
+            # Headers give no frame count, or a wrong one; packets are counted without decoding, and mostly each is one frame.
             total = 0
-            with suppress(av.FFmpegError):  # it may break off
+            with suppress(av.FFmpegError):  # the file may be truncated
                 for packet in container.demux(container.streams.video[0]):
                     total += packet.size > 0
     except (av.FFmpegError, ValueError) as error:
@@ -163,7 +168,7 @@ _NO_PIXELS = np.zeros((0, 0, 3), np.uint8)
 
 
 def _decoded(av: Any, path: Path, wanted: Sequence[int], *, pixels: bool = True) -> Iterator[Frame | Fault]:
-    """Those of a video's frames, upright; what cannot be decoded is passed over, and reported at the end."""
+    """Yield the wanted frames of a video, upright; what cannot be decoded is skipped, and reported at the end."""
     number, lost, last = 0, 0, wanted[-1] if wanted else -1
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
@@ -191,7 +196,7 @@ _FRAME = re.compile(r"Frame_(\d+)")
 
 
 def _hdf5(path: Path, count: int, options: Mapping[str, Any]) -> Iterator[Frame | Fault]:
-    """bob's FrameContainer: groups `Frame_<n>` with a data set `array`; what else there may be is passed over."""
+    """bob's FrameContainer: groups `Frame_<n>` with a data set `array`; anything else is skipped."""
     import h5py
 
     try:
@@ -209,7 +214,7 @@ def _hdf5(path: Path, count: int, options: Mapping[str, Any]) -> Iterator[Frame 
 
 
 def _stack(path: Path, count: int, options: Mapping[str, Any]) -> Iterator[Frame | Fault]:
-    """All frames in one data set of an HDF5 file, (frames, channels, height, width); only what is wanted is read."""
+    """All frames in one data set of an HDF5 file, (frames, channels, height, width); only the wanted frames are read."""
     import h5py
 
     try:
@@ -224,7 +229,7 @@ def _stack(path: Path, count: int, options: Mapping[str, Any]) -> Iterator[Frame
 
 
 def _npz(path: Path, count: int, options: Mapping[str, Any]) -> Iterator[Frame | Fault]:
-    """The one picture in a .npz file, (channels, height, width) or the same with an axis of length 1 before."""
+    """The one picture in a .npz file, (channels, height, width), optionally with a leading axis of length 1."""
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             values = file[options["key"]]

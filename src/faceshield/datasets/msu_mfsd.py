@@ -1,6 +1,6 @@
 """MSU-MFSD (Wen et al., TIFS 2015): `scene01/{real,attack}/{real,attack}_client001_<camera>_SD[_<medium>]_scene01`.
 
-`{train,test}_sub_list.txt` name the clients of each half, a number a line.
+`{train,test}_sub_list.txt` name the clients of each half, one number per line.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""PADISI-Face (USC/ISI): one picture a sample, from the multi-spectral archive (npz) or the colour one (a joblib dump).
+"""PADISI-Face (USC/ISI): one picture per sample, from the multi-spectral archive (npz) or the colour one (a joblib dump).
 
-Labels, people and splits come from the tables of the authors' repository (`data/face_partitions/*.csv`), which must lie
-below the root too, or be named; the colour dump has its own labels. Five sentences that people wrote about each sample go
-to `meta`, where the copy has them. Colours are stored blue first, as floats 0..1, in whatever size the
-release has. The dump is a pickle: opening one can run code, so it is read only when told to. Rostami et al., ICCV 2021.
+Labels, people and splits come from the tables of the authors' repository (`data/face_partitions/*.csv`), which must be below
+the root too, or in `lists`; the colour dump has its own labels. Five human-written sentences about each sample go to `meta`, if
+the copy has them. Colours are stored blue first, as floats 0..1, at the size of the release. The dump is a pickle, and opening
+one can run code, so it is read only with `trust_pickle`. Rostami et al., ICCV 2021.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _IDENTIFIER = re.compile(r"ID_[0-9a-f]{40}_(?P<trial>[0-9a-f]{8})_(?P<name>\w+)"
 _DUMP = "padisi_USC_FACE_preprocessed.bz2"
 _TRUTH = "ground truth"
 
-# Paper is silent: the first two digits after "m5" decide, also for two instruments that their descriptions put elsewhere.
+# Paper is silent: the first two digits after "m5" decide, even for two instruments whose descriptions say otherwise.
 _GROUPS = {
     "01": "Glasses", "02": "Print", "03": "Fakehead", "04": "Rigid mask", "05": "Rigid mask", "06": "Makeup",
     "07": "Flexible mask", "08": "Glasses", "09": "Tattoo",
@@ -36,10 +36,10 @@ class Padisi(DataSet):
     """See the module.
 
     Args:
-        root: holds the archive's files.
-        lists: where the repository's tables lie, if not below the root.
+        root: the folder with the archive's files.
+        lists: the folder with the repository's tables, if not below the root.
         trust_pickle: whether the colour dump may be opened.
-        scratch: folder for the dump's array while a run lasts, so that workers read rows of it without opening it again.
+        scratch: folder for the dump's array during a run, so that workers read its rows without opening the dump again.
     """
 
     name = "padisi"
@@ -133,7 +133,7 @@ class Padisi(DataSet):
                 yield Problem("label", f"{path}, {identifier}", f"code {code} with attack={is_attack} — expected them to agree")
 
     def _rows_of(self, dump: Path) -> list[tuple[str, str, bool]]:
-        """Identifier, code and attack or not of each row; its pixels are put into the scratch file, once a run."""
+        """Identifier, code and is_attack of each row; their pixels are saved in the scratch file, once per run."""
         state = dump.stat()
         stamp, beside = [state.st_size, state.st_mtime_ns], self._array.with_suffix(".json")
         if beside.exists():
@@ -153,7 +153,7 @@ class Padisi(DataSet):
     # -- the repository's tables -------------------------------------------------------------------------------------------
 
     def read_lists(self) -> Lists:
-        """A trial has one label in every modality, and one part in each partition."""
+        """Read labels, people, sentences and splits; a trial has one label in all modalities, and one split per partition."""
         lists = Lists()
         self.labels, self._people, self._sentences = {}, {}, {}
         for row in self._rows("*FACE_ground_truth.csv"):

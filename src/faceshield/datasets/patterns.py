@@ -1,7 +1,7 @@
-"""Data sets whose files say everything by their path: one pattern each.
+"""Data sets whose paths say everything about their files: one pattern each.
 
-A pattern's named groups fill the sample: `label`, `subject`, `split`, and the rest goes to `meta`. What only looks like the
-data set's (a video or picture that no pattern fits) is a problem, not ignored.
+A pattern's named groups fill the sample: `label`, `subject`, `split`, and the rest goes to `meta`. A video or picture that the
+pattern does not fit is a problem, not ignored.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from faceshield.datasets.folder import PICTURES, VIDEOS
 
 
 class PatternSet(DataSet):
-    """A data set of videos or pictures with telling paths.
+    """A data set of videos or pictures that is described by its paths.
 
     Attributes:
-        pattern: of the end of a path without its suffix.
+        pattern: matches the end of a path without its suffix.
         splits: the data set's word for a split -> ours.
         expected: the pattern in words, for problems.
-        unlabelled: the label of a path whose pattern found none; None where every pattern finds one.
+        unlabelled: the label if the pattern finds none in a path; None if it always finds one.
     """
 
     pattern: ClassVar[re.Pattern[str]]
@@ -58,16 +58,16 @@ class PatternSet(DataSet):
         )
 
     def listed_as(self, name: str, subject: str | None) -> str:
-        """What the data set's lists call a sample."""
+        """A sample's name in the data set's lists."""
         return PurePosixPath(name).name
 
     def subject(self, groups: dict[str, str]) -> str | None:
-        """Who is shown, out of the groups; takes it out."""
+        """Remove the person shown from the groups, and return it."""
         return groups.pop("subject", None)
 
 
 class FrameSet(PatternSet):
-    """A data set whose videos lie as folders of numbered frames; the pattern is the folder's."""
+    """A data set whose videos are folders of numbered frames; the pattern matches the folder."""
 
     suffixes = PICTURES
 
@@ -75,7 +75,7 @@ class FrameSet(PatternSet):
         number = re.search(r"\d+$", path.stem)
         if path.suffix.lower() not in self.suffixes or number is None:
             return None
-        # The pattern sees the folder, with a suffix to take off again.
+        # Match the folder's path, with a suffix appended for `super().look` to remove.
         found = super().look(path.parent.with_name(path.parent.name + path.suffix))
         if isinstance(found, Unit):
             return replace(found, path=str(path), video=found.id, options={"frame": int(number[0])})

@@ -1,7 +1,7 @@
-"""A data set's copy to `samples.jsonl`: frames read in worker processes, problems counted, resumable at every unit.
+"""Convert a data set's copy to `samples.jsonl`: worker processes read frames, problems are counted, a run resumes at any unit.
 
-Rows are written in the order of the walk, so the output is the same bytes however many workers there were and however
-often it was stopped. `rejects.jsonl` beside it holds every `Problem`.
+Rows are written in the order of the walk, so the output has the same bytes whatever the number of workers or interruptions.
+`rejects.jsonl` beside it holds every `Problem`.
 Use: `summary = prepare(Wmca(root), PrepareConfig(out="samples.jsonl"))`.
 """
 
@@ -43,23 +43,23 @@ class PrepareConfig(Config):
     Attributes:
         out: the samples file; pictures go to `images/` beside it, problems to `rejects.jsonl`.
         frames_per_video: frames of a video, evenly spaced over those that exist; 0 = all.
-        crop: "as-is"; "detect": the largest face that the detector finds; "boxes": the face that the data set's own files, or
-            `faces`, say. A picture without a face is a problem, and lost.
+        crop: "as-is"; "detect": the largest face that the detector finds; "boxes": the face given by the data set's own files
+            or by `faces`. A picture without a face is a problem, and is lost.
         detector: "module:name" of a class with `detect(rgb) -> [face]`, made without arguments in each worker.
-        margin: of a crop, on every side, as a share of the face's longer side; as default what the predictor takes, for a
-            model should see in use what it has seen in training.
-        boxes: attack regions drawn with another tool, see `boxes.read_boxes`; beside those that the data set itself has.
-        faces: the same for faces, in the place of those that the data set itself has; for crop="boxes".
-        types: own label -> presentation type, "attack" (of a type that nobody noted) or null (leave out), in the place of the
-            data set's own table.
-        inspectable: leave out what `inspect` would refuse for its size, 32 pixels a side to 12,500.
+        margin: added to a crop on every side, as a fraction of the face's longer side; the default is the predictor's, so
+            that a model sees in use what it saw in training.
+        boxes: attack regions drawn with another tool, see `boxes.read_boxes`; added to those of the data set itself.
+        faces: the same for faces, replacing those of the data set itself; for crop="boxes".
+        types: own label -> presentation type, "attack" (of unknown type) or null (leave out); overrides the data set's own
+            table.
+        inspectable: leave out pictures of a size that `inspect` refuses; it takes sides of 32 to 12,500 pixels.
         known: samples files whose pictures count as duplicates here.
-        workers: processes that read; 0 = this one, which a decoder's crash then ends.
+        workers: processes that read; 0 = only this one, which a decoder's crash then ends.
         timeout: seconds after which a file is given up.
     """
 
     out: Path
-    frames_per_video: int = Field(3, ge=0)  # Paper is silent: three would make its 12,091 pictures
+    frames_per_video: int = Field(3, ge=0)  # Paper is silent: three would give its 12,091 pictures
     crop: Literal["as-is", "detect", "boxes"] = "as-is"
     detector: str = "faceshield.face:BuiltInDetector"
     margin: float = Field(CROP_MARGIN, ge=0)
@@ -74,13 +74,13 @@ class PrepareConfig(Config):
 
 @dataclass
 class Summary:
-    """What came of it.
+    """What a run gave.
 
     Attributes:
         rows: samples by (split, presentation type).
         problems: by reason.
         lost: how many of the problems cost a sample.
-        ignored: files that were nobody's, by suffix.
+        ignored: files that belong to no sample, by suffix.
     """
 
     lost: int = 0
@@ -89,13 +89,13 @@ class Summary:
     ignored: Counter[str] = field(default_factory=Counter)
 
     def count(self, problems: Iterable[Mapping[str, Any]]) -> None:
-        """Adds rows of rejects.jsonl."""
+        """Count rows of rejects.jsonl."""
         for problem in problems:
             self.problems[problem["reason"]] += 1
             self.lost += problem["dropped"]
 
     def lines(self) -> Iterator[str]:
-        """A table of types and splits, and what was wrong."""
+        """A table of types and splits, and the problems."""
         splits = sorted({split for split, _ in self.rows}) or ["-"]
         width = max(len(name) for name in taxonomy.PRESENTATION_TYPES)
         yield f"{'type':{width}}" + "".join(f"{split:>10}" for split in [*splits, "all"])
@@ -111,12 +111,12 @@ class Summary:
 
 
 def read_types(file: str | Path) -> dict[str, str | None]:
-    """Own label -> presentation type out of a YAML file; null = left out.
+    """Read own label -> presentation type from a YAML file; null = left out.
 
     Raises:
         ValueError: not YAML, or not a mapping of labels to names.
     """
-    # As text: to YAML itself, the code 3_05 is the number 305.
+    # As text: YAML itself would read the code 3_05 as the number 305.
     values = read_yaml(file, yaml.BaseLoader)
     if not all(isinstance(name, str) for name in values.values()):
         raise ValueError(f"{file}: not a mapping — expected lines of `own label: presentation type` — correct it")
@@ -129,12 +129,12 @@ def rejects_path(out: Path) -> Path:
 
 
 def prepare(data: DataSet, config: PrepareConfig, progress: Progress | None = None) -> Summary:
-    """Reads a copy to the end, going on where an earlier run was stopped.
+    """Read a copy to the end, resuming where an earlier run was stopped.
 
     Raises:
         ImportError: a package that a file's kind needs is not installed.
-        ValueError: an unknown type in `types`, a stopped run with other settings or of another copy, an output that would be
-            written over what is read, or that another run is writing.
+        ValueError: an unknown type in `types`, a stopped run with other settings or of another copy, or an output that would
+            overwrite an input or that another run is writing.
     """
     check_not_read([config.out, rejects_path(config.out)], [*config.known, config.boxes, config.faces])
     types = {**data.types, **{label: name and _target(name) for label, name in config.types.items()}}
@@ -166,7 +166,7 @@ def prepare(data: DataSet, config: PrepareConfig, progress: Progress | None = No
         walked.update(f"{found!r}\n".encode("utf-8", "backslashreplace"))
 
     def checked(found: Unit | Problem) -> Unit | Problem:
-        """A unit whose id an earlier one has is not read: its picture would take the place of the other's."""
+        """Reject a unit with the id of an earlier one: its picture would overwrite the other's."""
         note(found)
         found = _checked(found, types)
         if isinstance(found, Unit) and seen.met(found):
@@ -220,8 +220,8 @@ _OF_PICTURES = ("frames_per_video", "crop", "detector", "margin", "faces")
 
 
 def _check_apart(config: PrepareConfig, data: DataSet) -> None:
-    """Raises ValueError where another samples file beside the output has its pictures where others, of another copy or made
-    otherwise, would go."""
+    """Raise ValueError if the pictures of another samples file beside the output would be overwritten, because that file is of
+    another copy or was made with other settings."""
     out, name, mine = config.out, data.name, config.model_dump(mode="json")
     for other in sorted(out.parent.glob("*.jsonl")):
         run = read_run(other)
@@ -240,12 +240,12 @@ def _check_apart(config: PrepareConfig, data: DataSet) -> None:
 
 
 def _target(name: str) -> str:
-    """What a label may become: a presentation type, or an attack of a type that nobody noted."""
+    """What a label stands for: a presentation type, or an attack of unknown type."""
     return name if name == taxonomy.UNTYPED else taxonomy.resolve(name)
 
 
 def _checked(found: Unit | Problem, types: Mapping[str, str | None]) -> Unit | Problem:
-    """A unit whose label nobody maps, or that is left out on purpose, is a problem too."""
+    """Turn a unit whose label is not mapped, or is left out on purpose, into a problem."""
     if isinstance(found, Problem):
         return found
     if found.label not in types:
@@ -278,15 +278,15 @@ def _sample(data: DataSet, unit: Unit, types: Mapping[str, str | None], frame: F
 
 
 def _called(row: Sample) -> str:
-    """A sample and how it is labelled: of one picture under two labels one is wrong."""
+    """A sample and its labels: if one picture has two, one of them is wrong."""
     told = (row.presentation_type or taxonomy.UNTYPED, row.subject, row.split)
     return f"{row.id} ({', '.join(filter(None, told))})"
 
 
 class _Seen:
-    """What no later one may have too: ids of units and samples, and hashes of pictures.
+    """What must not occur twice: ids of units and samples, and hashes of pictures.
 
-    In a file of its own that nobody sees, not in memory.
+    Kept in an anonymous temporary file, not in memory.
     """
 
     def __init__(self) -> None:
@@ -296,7 +296,7 @@ class _Seen:
         self._table.execute("CREATE TABLE marks (mark BLOB PRIMARY KEY, called TEXT) WITHOUT ROWID")
 
     def add(self, row: Sample) -> str | None:
-        """Remembers a sample; if its name or picture was there before, says which and whose, and does not."""
+        """Record a sample; if its name or picture is recorded already, return which and whose instead."""
         marks = {"name": hashlib.sha256(row.id.encode()).digest()[:8]}
         if isinstance(digest := row.meta.get("sha256"), str):
             marks["picture"] = digest.encode()
@@ -308,7 +308,7 @@ class _Seen:
         return None
 
     def met(self, unit: Unit) -> bool:
-        """Whether a unit of that id came before; remembers this one."""
+        """Whether a unit with that id came before; records this one."""
         mark = hashlib.sha256(f"unit {unit.id}".encode()).digest()[:9]
         return self._table.execute("INSERT OR IGNORE INTO marks VALUES (?, NULL)", (mark,)).rowcount == 0
 
@@ -316,13 +316,13 @@ class _Seen:
         self._table.close()
 
 
-# -- going on --------------------------------------------------------------------------------------------------------------
+# -- resuming -------------------------------------------------------------------------------------------------------------
 
 
 class _Journal:
-    """Samples and rejects in the making; a line after each unit says how long both are, and a mark of the walk so far.
+    """Samples and rejects in progress; after each unit, a line records the length of both files and a hash of the walk so far.
 
-    What is behind the last line is cut off; another walk than the one that was stopped is refused.
+    On resuming, what lies beyond the last line's lengths is cut off; a walk that differs from the stopped one is refused.
     """
 
     def __init__(self, data: DataSet, config: PrepareConfig) -> None:
@@ -337,10 +337,10 @@ class _Journal:
         config.out.parent.mkdir(parents=True, exist_ok=True)
 
     def recover(self, seen: _Seen) -> Summary:
-        """What an earlier run has done; `seen` gets its pictures.
+        """Take up what an earlier run has done; its samples are added to `seen`.
 
         Raises:
-            ValueError: another run is at work, had other settings, or its output is shorter than it says.
+            ValueError: another run is writing, or the stopped one had other settings or has less output than its journal says.
         """
         summary, lengths = Summary(), [0, 0]
         self._files.append(self.file.open("ab"))
@@ -376,10 +376,10 @@ class _Journal:
         return summary
 
     def check(self, mark: str) -> None:
-        """Whether the walk is the stopped run's up to its last unit, labels and all.
+        """Check that the walk is the stopped run's up to its last unit, including labels.
 
         Raises:
-            ValueError: it is not: what came since would be passed over, or done twice.
+            ValueError: it is not, so units would be skipped or done twice.
         """
         if self.mark and mark != self.mark:
             raise ValueError(

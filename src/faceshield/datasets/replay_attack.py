@@ -20,4 +20,4 @@ class ReplayAttack(PatternSet):
     expected = "<train,devel,test>/real/client001_session01_… or …/attack/<fixed,hand>/attack_<print,mobile,highdef>_client…"
 
     def look(self, path: PurePosixPath) -> Found | None:
-        return None if "enroll" in path.parts else super().look(path)  # for recognition, not for attacks
+        return None if "enroll" in path.parts else super().look(path)  # enrolment videos, for face recognition

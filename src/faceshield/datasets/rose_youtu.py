@@ -1,4 +1,4 @@
-"""Rose-Youtu (Li et al., TIFS 2018): `{train,test}/<subject>/<code>_….mp4`; the first letters say what it is."""
+"""Rose-Youtu (Li et al., TIFS 2018): `{train,test}/<subject>/<code>_….mp4`; the first letters give the type."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
 """SiW-Mv2 (MSU): videos `Live/Live_<n>.mov` and `Spoof/<folder>/<stem>_<n>.mov`, or the frames extracted from them.
 
-The stem of the file says the type, not the folder: they differ for ten of fourteen. Older copies have `Train` and `Test`
-below `Live`, and other folders; where a file's name has no such stem, as in SiW-M, the folder says it. Extracted copies are
+The stem of the file gives the type, not the folder: they differ for ten of fourteen. Older copies have `Train` and `Test`
+below `Live`, and other folders; if a file's name has no such stem, as in SiW-M, the folder gives the type. Extracted copies are
 `{Live,Spoof}/<stem>_<n>/<k>.png`, also below `Train` and `Test`.
 
-The protocols come from the authors' lists (one `<stem>_<n>` a line), wherever below the root they lie: P1 (known attacks),
-P2_<stem> (one attack unknown: every video of it is tested), P3 and P3_A … P3_E (across spoof, race, age, illumination). People
-are not named, so a video is the finest unit of a split. Guo et al., ECCV 2022.
+The protocols come from the authors' lists (one `<stem>_<n>` per line), anywhere below the root: P1 (known attacks), P2_<stem>
+(one attack unknown: every video of it is tested), P3 and P3_A … P3_E (across spoof, race, age, illumination). People are not
+named, so splits can only keep videos together. Guo et al., ECCV 2022.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ TYPES: dict[str, str | None] = {
     "Partial_Paperglass": "Glasses",
     "Partial_Eye": "Partial Eye",
     "Partial_Mouth": "Partial Mouth",
-    "Mask_Half": "Rigid mask",  # Paper is silent: and transparent masks, which are as hard
+    "Mask_Half": "Rigid mask",  # Paper is silent, here and for transparent masks; both are hard
     "Mask_Paper": "Paper mask",
     "Mask_Trans": "Rigid mask",
-    "Partial_Papercut": None,  # SiW-M: a cut piece of paper, over the eyes or the mouth: nobody says which
+    "Partial_Papercut": None,  # SiW-M: a cut piece of paper over the eyes or the mouth, but nothing says which
 }
 
 _ATTACKS = [stem for stem, kind in TYPES.items() if kind not in ("Bonafide", None)]
@@ -50,7 +50,7 @@ _FOLDERS = {
 }  # fmt: skip
 _SPLITS = {"Train": "train", "Test": "test"}
 
-# A list's file -> the protocols and the split that it says.
+# List file -> the protocols and the split that it defines.
 _LISTS = {
     **dict.fromkeys(("trainlist_all", "trainlist_live"), (("P1",), "train")),
     **dict.fromkeys(("testlist_all", "testlist_live"), (("P1",), "test")),
@@ -91,7 +91,7 @@ class SiwMv2(DataSet):
         return Unit(name, str(path), reader, stem, video=name, split=split, splits=splits, options=options)
 
     def _one_unknown(self, stem: str, split: str | None) -> dict[str, str]:
-        """P2, by the file's own stem: the authors' substring also takes Mask_Paper for Paper."""
+        """Splits of P2, by the file's own stem: the authors match a substring, which also takes Mask_Paper for Paper."""
         if stem == "Live":
             return {f"P2_{unknown}": split for unknown in _ATTACKS if split}
         others = {f"P2_{unknown}": "train" for unknown in _ATTACKS if unknown != stem and split == "train"}

@@ -1,9 +1,9 @@
-"""Who is trained on and who is tested: samples of one or more data sets to `train.jsonl`, `dev.jsonl` and `test.jsonl`.
+"""Divide samples of one or more data sets into `train.jsonl`, `dev.jsonl` and `test.jsonl`.
 
-A protocol is a rule from a row to its split. `subject-disjoint`, the default, keeps all pictures of a person in one split;
-where a data set does not say who is who, all pictures of a video. `paper` is what the paper did (§5.1): one picture in ten,
-whoever and whatever recording it is of; the report says how many test pictures have a sister in training. A split is made of
-ids and a seed alone: neither the order of the files nor the machine matters.
+A protocol is a rule that assigns rows to splits. `subject-disjoint`, the default, keeps all pictures of a person in one split,
+or all pictures of a video if a data set does not name people. `paper` is what the paper did (§5.1): one picture in ten is
+tested, whatever its person and recording; the report says how many test pictures share these with training. The rows and a seed
+alone decide the splits: neither the order of the files nor the machine matters.
 Use: `report = split(["wmca.jsonl", "padisi.jsonl"], SplitConfig(out="splits"))`.
 """
 
@@ -36,15 +36,15 @@ class SplitConfig(Config):
         out: folder of `train.jsonl`, `dev.jsonl`, `test.jsonl` and the report `splits.json`; a split without a row has no file.
         protocol: "subject-disjoint", "video-disjoint" and "paper" divide every data set by shares. "official": the data set's
             own lists, as `prepare` found them. "cross-dataset": some data sets are trained on, others tested.
-            "leave-one-attack-out": subject-disjoint, and the attack is in the test alone, with no other attack beside it.
-        name: of an official protocol ("grandtest", "3folds_part0", "P2_Replay", …); None = the data set's one split.
+            "leave-one-attack-out": subject-disjoint, with the attack in the test split only, and no other attack there.
+        name: name of an official protocol ("grandtest", "3folds_part0", "P2_Replay", …); None = the data set's own split.
         train: data sets to train on; empty = all that are not tested (cross-dataset).
         test: data sets to test on (cross-dataset).
-        attack: presentation types, or own labels, that are unknown in training (leave-one-attack-out).
-        test_share: of the pictures of each data set and type.
-        dev_share: the same; None = 0.1, but 0 for "paper", which has none. Where an official protocol has no development
-            part, it is taken from its training part.
-        seed: another seed, another division.
+        attack: presentation types, or own labels, to leave out of training (leave-one-attack-out).
+        test_share: share of the pictures of each data set and type.
+        dev_share: the same; None = 0.1, but 0 for "paper", which has none. If an official protocol has no development
+            split, one is taken from its training split.
+        seed: a different seed gives a different division.
     """
 
     out: Path
@@ -72,12 +72,12 @@ class SplitConfig(Config):
 
     @property
     def dev(self) -> float:
-        """The development share that is meant."""
+        """The development share, with the default filled in."""
         return (0.0 if self.protocol == "paper" else 0.1) if self.dev_share is None else self.dev_share
 
 
 class Row(NamedTuple):
-    """What a split needs to know of a sample."""
+    """What is needed of a sample to assign it to a split."""
 
     id: str
     dataset: str
@@ -92,19 +92,19 @@ class Row(NamedTuple):
 
     @property
     def person(self) -> str:
-        """Whoever is shown; where nobody says, the recording is somebody."""
+        """The person shown; if unknown, each recording counts as a person."""
         return f"{self.people}/subject/{self.subject}" if self.subject is not None else self.recording
 
     @property
     def recording(self) -> str:
-        """The video; a picture that is of none is its own."""
+        """The video; a picture without one is a recording of its own."""
         return f"{self.dataset}/video/{self.video}" if self.video is not None else f"{self.dataset}/picture/{self.id}"
 
     @classmethod
     def of(cls, sample: Sample) -> Row:
         own: Any = sample.meta.get("splits")
         digest, source = sample.meta.get("sha256"), sample.meta.get("source")
-        # Two simulated sets may be of the same portraits, or of the same drawn people.
+        # Two simulated sets may show the same portraits, or the same drawn people.
         people = f"simulated {source}" if source and sample.dataset.startswith("sim") else sample.dataset
         return cls(
             sample.id, sample.dataset, people, sample.presentation_type or UNTYPED, sample.original_label, sample.subject,
@@ -114,15 +114,15 @@ class Row(NamedTuple):
 
 @dataclass
 class SplitReport:
-    """What came of it.
+    """What a division gave.
 
     Attributes:
         counts: split -> presentation type -> pictures.
         left_out: pictures that are in no split.
-        shared: "train+test" and so on -> "subjects", "videos", "pictures" (by content) that both hold, and "affected": how
-            many pictures of the second are of one of these subjects or videos, or are such a picture.
-        namesakes: names of subjects that more than one data set has.
-        unknown: split -> pictures of which neither person nor recording is known: who else shows them, nobody can say.
+        shared: "train+test" and so on -> numbers of "subjects", "videos" and "pictures" (by content) that are in both, and
+            "affected": how many pictures of the second are of one of these subjects or videos, or are such a picture.
+        namesakes: names of subjects that occur in more than one data set.
+        unknown: split -> pictures of unknown person and recording, whose overlap with other splits cannot be determined.
     """
 
     protocol: str
@@ -133,7 +133,7 @@ class SplitReport:
     unknown: dict[str, int] = field(default_factory=dict)
 
     def lines(self) -> Iterator[str]:
-        """A table, and what two splits share."""
+        """A table of the counts, and what each two splits share."""
         names = list(self.counts)
         kinds = sorted({kind for counts in self.counts.values() for kind in counts}, key=lambda kind: (kind != BONAFIDE, kind))
         width = max(map(len, [*kinds, "type"]))
@@ -161,11 +161,11 @@ class SplitReport:
 
 
 def split(files: Sequence[str | Path], config: SplitConfig) -> SplitReport:
-    """Divides the rows of samples files; see `SplitConfig` for what is written.
+    """Divide the rows of samples files; see `SplitConfig` for what is written.
 
     Raises:
-        ValueError: an id twice, an unknown protocol, data set or attack, an empty train or test split, or a file that would
-            be written over itself.
+        ValueError: a repeated id, an unknown protocol, data set or attack, an empty test split, an empty train split (allowed
+            for "official"), or an output that would overwrite an input.
     """
     check_not_read([config.out / f"{name}.jsonl" for name in SPLITS], files)
     rows: dict[str, Row] = {}
@@ -176,7 +176,7 @@ def split(files: Sequence[str | Path], config: SplitConfig) -> SplitReport:
             rows[sample.id] = Row.of(sample)
     splits = assign(list(rows.values()), config)
     report = _report(rows.values(), splits, config.protocol)
-    # A list may be for testing alone, as PADISI's all_test.
+    # A list may be only for testing, such as PADISI's all_test.
     for wanted in ("test",) if config.protocol == "official" else ("train", "test"):
         if wanted not in report.counts:
             people = len({row.people for row in rows.values()})
@@ -206,14 +206,14 @@ def _written(files: Iterable[str | Path], splits: Mapping[str, str], name: str, 
 # -- the protocols ---------------------------------------------------------------------------------------------------------
 
 Splits = dict[str, str]
-"""Sample's id -> split; who is missing is in none."""
+"""Sample id -> split; a missing id is in none."""
 
 
 def assign(rows: Sequence[Row], config: SplitConfig) -> Splits:
-    """Which split each row is in.
+    """Assign each row to a split.
 
     Raises:
-        ValueError: the protocol cannot be had from these rows.
+        ValueError: the protocol does not work with these rows.
     """
     return _PROTOCOLS[config.protocol](rows, config)
 
@@ -264,7 +264,7 @@ def _leave_one_attack_out(rows: Sequence[Row], config: SplitConfig) -> Splits:
         raise ValueError(f"attack {', '.join(config.attack)} is bona fide, or so is a part of it — expected attacks alone")
     splits = _by_subject([row for row in rows if row.id not in left_out], config)
     people = {row.person: splits[row.id] for row in rows if row.id in splits}
-    # Of the unknown attack, whoever is not trained on; its own people and recordings among them. Of the others, bona fide.
+    # Of the unknown attack, test everybody who is not in train or dev, also people seen only in it; of the rest, bona fide.
     tested = {row.id: "test" for row in rows if row.id in left_out and people.get(row.person, "test") == "test"}
     bonafide = {row.id for row in rows if row.kind == BONAFIDE}
     return {name: found for name, found in splits.items() if found != "test" or name in bonafide} | tested
@@ -281,7 +281,7 @@ _PROTOCOLS: dict[str, Callable[[Sequence[Row], SplitConfig], Splits]] = {
 
 
 def _only_dev(rows: Sequence[Row], config: SplitConfig) -> Splits:
-    """Training rows with a development share of their people taken out."""
+    """Training rows, with the development share of their people moved to dev."""
     return _divided(rows, {"dev": config.dev}, config.seed, group=lambda row: row.person)
 
 
@@ -299,11 +299,11 @@ def _divided(
     group: Callable[[Row], str],
     stratum: Callable[[Row], str] | None = None,
 ) -> Splits:
-    """Whole groups to the splits of `shares`, the rest to train.
+    """Assign whole groups to the splits of `shares`, and the rest to train.
 
-    Each stratum gives its share by itself; as default a stratum is a data set's groups with the same rarest type, so that every
-    type is in every split where there are groups enough. In a stratum, groups follow one another by a hash of seed and name;
-    each split takes them until it is as near to its share as it gets, but at least one where there are more groups than splits.
+    Each stratum is divided by itself. By default a stratum is a data set's groups with the same rarest type, so that every type
+    is in every split if there are enough groups. Groups of a stratum are ordered by a hash of seed and name; each split takes
+    them until it is as near to its share as possible, but at least one if there are more groups than such splits.
     """
     counts = Counter((row.dataset, row.kind) for row in rows)
     members: dict[str, list[Row]] = defaultdict(list)

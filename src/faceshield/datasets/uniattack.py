@@ -1,8 +1,8 @@
 """UniAttackData (Fang et al., 2024), as a whole: `Data/{live,spoof,…}/…`, or the challenge's folders and labels.
 
-Attacks that are no picture of a thing held up or worn (adversarial, generated, swapped faces) are of none of the twelve
-types and are left out. `spoof` does not say which instrument it was, and the meaning of the challenge's numbers
-(`<train,dev,test>_label.txt`: path and number) was not at hand: `--types` must map them.
+Attacks that do not show an object held up or worn (adversarial, generated, swapped faces) are of none of the twelve types and
+are left out. `spoof` does not name the instrument, and we did not have the meaning of the challenge's numbers
+(`<train,dev,test>_label.txt`: path and number): `--types` must map them.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""WMCA (Idiap), the preprocessed release: one HDF5 file a video, faces of 128 x 128 pixels.
+"""WMCA (Idiap), the preprocessed release: one HDF5 file per video, faces of 128 x 128 pixels.
 
-All three forms in which copies lie are read, for only the file's name and its folder's date count:
+All three layouts of existing copies are read, as only the file's name and its folder's date count:
 `…/face-station/<dd.mm.yy>/<client>_<session>_<presenter>_<type>_<instrument>.hdf5`. The other channels' archive (CDIT) and
-the illustration lists are no samples. The protocols are read from `PROTOCOL-<name>.csv`, where a copy has them: path, 0 for
-bona fide, kind of attack, `train`, `dev` or `eval`. George et al., TIFS 2020.
+the illustration lists are not samples. The protocols are read from `PROTOCOL-<name>.csv`, if a copy has them: path, 0 for bona
+fide, kind of attack, and `train`, `dev` or `eval`. George et al., TIFS 2020.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def _codes(kind: int, first: int, last: int) -> list[str]:
     return [f"{kind}_{code:02}" for code in range(first, last + 1)]
 
 
-# Idiap's own converter, code by code: neither the type nor the instrument alone decides (3_05 is a photo on a screen).
+# As in Idiap's own converter, code by code: neither the type nor the instrument alone decides (3_05 is a photo on a screen).
 TYPES: dict[str, str | None] = {
     **dict.fromkeys(_codes(0, 0, 2), "Bonafide"),
     **dict.fromkeys([*_codes(1, 1, 1), *_codes(1, 3, 7), *_codes(1, 15, 16)], "Glasses"),
@@ -50,7 +50,7 @@ class Wmca(DataSet):
             return Problem("name", str(path), "expected client_session_presenter_type_instrument.hdf5, as 514_01_035_1_05.hdf5")
         client, session, presenter, kind, instrument = match.groups()
         splits = self.lists.of(path.stem)
-        # The client of an attack is whom it copies, or the instrument itself; the presenter is who is there, if anybody is.
+        # An attack's client is the person it imitates, or the instrument itself; the presenter is the person present, if any.
         shown = client if kind == "0" else None if presenter == "000" else presenter
         return Unit(
             id=path.stem,
@@ -74,7 +74,7 @@ class Wmca(DataSet):
                     name = PurePosixPath(row[0].strip()).name if row else ""
                     match = _NAME.fullmatch(name)
                     if len(row) < 3 or match is None or (split := _SPLITS.get(row[-1].strip())) is None:
-                        if row and number > 1:  # some copies have a header, some have none
+                        if row and number > 1:  # some copies have a header row
                             lists.fault(f"{file.name}:{number}", f"{','.join(row)!r} — expected path, 0 or not, kind, split")
                         continue
                     lists.add(name, protocol, split)

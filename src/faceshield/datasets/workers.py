@@ -1,7 +1,7 @@
-"""Work in processes that may die: a broken video can crash its decoder, and that must cost one item, not the run.
+"""Run work in processes that may die: a broken video can crash its decoder, and that must cost one item, not the run.
 
-Use: `for item, result in in_order(decode, items, workers=2): …`, where `result` may be a `Crash`; in a script of one's own
-below `if __name__ == "__main__":`, for each worker reads the script anew.
+Use: `for item, result in in_order(decode, items, workers=2): …`, where `result` may be a `Crash`; in a script of your own, put
+this below `if __name__ == "__main__":`, as each worker loads the script anew.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from typing import Any, Generic, TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_AHEAD = 8  # items a worker may be ahead of the one that is waited for
-_GRACE = 5.0  # seconds for a worker to end by itself
-_START = 120.0  # seconds for a worker to be there; an item's own time begins then
+_AHEAD = 8  # items per worker that may be under way, or wait for their turn to be yielded
+_GRACE = 5.0  # seconds for a worker to exit
+_START = 120.0  # seconds for a worker to start; an item's own time is counted from then
 _ARRIVED: Any = object()
 
 
 @dataclass(frozen=True)
 class Crash:
-    """What happened to an item whose process died, hung, or raised what nobody expected."""
+    """Why an item has no result: its process died or hung, or the work raised an exception."""
 
     reason: str
 
@@ -45,11 +45,11 @@ class _Worker(Generic[Item, Result]):
 
     def give(self, index: int, item: Item) -> None:
         self.index, self.since = index, time.monotonic() + (0.0 if self.ready else _START)
-        with suppress(OSError):  # it died while it had nothing to do: `take` says so
+        with suppress(OSError):  # it died while idle: `take` will report it
             self.connection.send(item)
 
     def take(self) -> Result | Crash:
-        """The result; a `Crash` if the process is gone; `_ARRIVED` where it has only said that it is there."""
+        """The result; a `Crash` if the process is gone; `_ARRIVED` if it has only reported that it started."""
         try:
             message = self.connection.recv()
             if self.ready:
@@ -75,11 +75,11 @@ def _cause(code: int | None) -> str:
 
 def _serve(connection: Connection, work: Callable[[Any], Any]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's business
-    # What a decoder prints about a broken file would tear the progress bar.
+    # What a decoder prints about a broken file would garble the progress bar.
     quiet = os.open(os.devnull, os.O_WRONLY)
     os.dup2(quiet, 2)
-    with suppress(EOFError, OSError):  # the main process is gone, or wants no more
-        connection.send(None)  # here it is
+    with suppress(EOFError, OSError):  # the main process is gone, or has closed the connection
+        connection.send(None)  # started
         while True:
             connection.send(_safely(work, connection.recv()))
 
@@ -94,18 +94,18 @@ def _safely(work: Callable[[Item], Result], item: Item) -> Result | Crash:
 def in_order(
     work: Callable[[Item], Result], items: Iterable[Item], *, workers: int = 2, timeout: float = 600.0
 ) -> Iterator[tuple[Item, Result | Crash]]:
-    """Each item with what `work` made of it, in the order of the items, however long each took.
+    """Yield each item with the result of `work`, in the order of the items, however long each takes.
 
-    Items are drawn as they are needed, so an endless or enormous iterable takes no memory.
+    Items are drawn only as they are needed, so the iterable may be huge or endless.
 
     Args:
-        work: a function at the top of a module; it and its results travel between processes.
+        work: a function at the top level of a module; it, the items and the results must be picklable.
         items: what to work on.
-        workers: processes; 0 = none but this one, which must not die then.
+        workers: processes; 0 = only this one, which a crash would then end.
         timeout: seconds after which an item is given up and its process killed; the start of a process is not counted.
 
     Raises:
-        RuntimeError: no process ever came so far as to begin.
+        ChildProcessError: a process exited with code 1 before any had started.
     """
     if workers == 0:
         yield from ((item, _safely(work, item)) for item in items)

@@ -1,4 +1,4 @@
-"""The FaceShield model (paper §4), in transformers' shape; knows nothing of tasks or records.
+"""The FaceShield model (paper §4) in the form of a transformers model; independent of tasks and records.
 
 Use: `from faceshield.model import load, resolve_model`, then `checkpoint = load(resolve_model("tiny"))`.
 """

@@ -1,8 +1,8 @@
 """Adapters (paper §4.3, §5.2): LoRA on the language model and the projector, in one safetensors file.
 
-An adapter folder is a checkpoint without its base's weights: `load(folder)` puts the two together and merges.
-Use: `adapted = attach(model)`, train it, `checkpoint.save(adapted, processor, "adapter", base="tiny")`; back to the base's
-own weights: `detach(adapted)`; PEFT's `merge_adapter` and `unmerge_adapter` work in between.
+An adapter folder is a checkpoint without its base's weights: `load(folder)` loads both and merges them.
+Use: `adapted = attach(model)`, train it, `checkpoint.save(adapted, processor, "adapter", base="tiny")`; `detach(adapted)`
+restores the base's own weights; PEFT's `merge_adapter` and `unmerge_adapter` work in between.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from .modeling_faceshield import FaceShieldForConditionalGeneration
 
-# Phi-3's linears are fused: these four are "every transformer block" (§4.3).
+# Phi-3's linear layers are fused: these four are "every transformer block" (§4.3).
 LORA_TARGETS = r".*language_model\..*\.(qkv_proj|o_proj|gate_up_proj|down_proj)"
 PROJECTOR = "multi_modal_projector"
 ADAPTER_CONFIG, ADAPTER_STEM = "adapter_config.json", "adapter_model"
@@ -32,12 +32,12 @@ _SAMPLED = 64  # values per tensor that a fingerprint reads
 def attach(
     model: FaceShieldForConditionalGeneration, *, r: int = 128, alpha: int = 256, dropout: float = 0.05, seed: int = 0
 ) -> PeftModel:
-    """A new adapter on a model: LoRA begins as no change, the projector as a copy of the model's.
+    """Adds a new adapter to a model: LoRA starts as the identity, the projector as a copy of the model's.
 
     Args:
-        model: every parameter is frozen; only the adapter's train.
-        r, alpha, dropout: of LoRA; the paper's are 128 and 256, the dropout is Bunny's.
-        seed: of LoRA's first factor; the global generator is left as it was.
+        model: its own parameters are frozen; only the adapter's are trained.
+        r, alpha, dropout: of LoRA; 128 and 256 are the paper's, the dropout is Bunny's.
+        seed: of LoRA's first factor; the global generator is not changed.
     """
     from peft import LoraConfig
 
@@ -54,7 +54,7 @@ def _wrapped(model: Any, config: Any) -> Any:
 
     model.requires_grad_(False)
     with warnings.catch_warnings():
-        # peft 0.21 asks for a property by a name that transformers 5.23 calls deprecated.
+        # peft 0.21 accesses a property by a name that transformers 5.23 deprecates.
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
         return get_peft_model(model, config)
 
@@ -62,18 +62,18 @@ def _wrapped(model: Any, config: Any) -> Any:
 def detach(adapted: PeftModel) -> FaceShieldForConditionalGeneration:
     """The model as it was before `attach`, its own projector included."""
     inside: Any = adapted.get_base_model().model
-    projector = inside.multi_modal_projector.original_module  # `unload` would leave the trained copy
+    projector = inside.multi_modal_projector.original_module  # `unload` would keep the trained copy
     model: Any = adapted.unload()  # type: ignore[operator]
     model.model.multi_modal_projector = projector
     return model  # type: ignore[no-any-return]
 
 
 def fingerprint(base: Any) -> str:
-    """16 hex digits of a model without its projector, adapters or not.
+    """16 hex digits that identify a model without its projector, with or without adapters.
 
     Args:
-        base: a model in float32 or bfloat16; or the `TensorFolder` of its weights, which gives the same whatever type it
-            is about to be loaded in (float16 would round it once more, to other values).
+        base: a model in float32 or bfloat16, or the `TensorFolder` of its weights, which gives the same result whatever type
+            they will be loaded in (a model in float16 would be rounded once more, to other values).
     """
     digest = hashlib.sha256()
     in_memory = None if isinstance(base, TensorFolder) else base.state_dict()
@@ -91,10 +91,10 @@ def fingerprint(base: Any) -> str:
 
 
 def write_adapter(adapted: PeftModel, folder: Path, base: str) -> None:
-    """`adapter_model.safetensors` and `adapter_config.json`, which names the base and its fingerprint.
+    """Writes `adapter_model.safetensors`, and `adapter_config.json`, which names the base and its fingerprint.
 
     Raises:
-        ValueError: merged at the moment: the base's weights are not the base's.
+        ValueError: the adapter is merged, so the base's weights are changed at the moment.
     """
     from peft import get_peft_model_state_dict
     from safetensors.torch import save_file
@@ -113,16 +113,16 @@ def write_adapter(adapted: PeftModel, folder: Path, base: str) -> None:
 
 
 def read_adapter(model: FaceShieldForConditionalGeneration, folder: str | Path, weights: Path) -> PeftModel:
-    """An adapter of a folder on its base, ready to train on, to merge, or to ask.
+    """Loads a folder's adapter onto its base, ready for further training, merging or inference.
 
     Args:
         model: the base, loaded.
-        folder: the adapter's.
+        folder: the adapter's folder.
         weights: the folder that `model` was loaded from.
 
     Raises:
-        FileNotFoundError: a file of it is missing.
-        WeightsError: pickled, truncated, or of another base; missing, unexpected and misshapen tensors are listed.
+        FileNotFoundError: one of its files is missing.
+        WeightsError: pickled, truncated, or for another base; missing, unexpected and misshapen tensors are listed.
     """
     from peft import LoraConfig, get_peft_model_state_dict, set_peft_model_state_dict
 
@@ -154,7 +154,7 @@ def read_adapter(model: FaceShieldForConditionalGeneration, folder: str | Path, 
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
-    """`adapter_config.json`."""
+    """The settings in `adapter_config.json`; raises ValueError if they are not LoRA's."""
     path = folder / ADAPTER_CONFIG
     settings = read_json(path)
     if settings.get("peft_type") != "LORA":

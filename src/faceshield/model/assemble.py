@@ -1,7 +1,7 @@
 """FaceShield from published weights (paper §4.3, §5.2), and back into Bunny's layout.
 
-Three beginnings: SigLIP and Phi-3 apart; a merged Bunny checkpoint; a Bunny LoRA folder on Phi-3. PVTM's text tower
-is always SigLIP's own. A tensor is renamed or refused, never guessed.
+Three starting points: SigLIP and Phi-3 separately; a merged Bunny checkpoint; a Bunny LoRA folder on Phi-3. PVTM's text tower
+is always SigLIP's own. Tensors are renamed or refused, never guessed.
 Use: `model, processor, source = assemble(siglip="google/siglip-so400m-patch14-384", language="…/Phi-3-mini…")`.
 """
 
@@ -34,7 +34,7 @@ _VOCABULARY = ("model.language_model.embed_tokens.weight", "lm_head.weight")
 _SIGLIP_VISION: Renames = {"vision_model.": "model.vision_tower."}
 _SIGLIP_TEXT: Renames = {"text_model.": "model.prompt_tower.", "logit_scale": None, "logit_bias": None}
 _PHI3: Renames = {"model.": "model.language_model.", "lm_head.": "lm_head."}
-# Bunny's wrapper of the tower and the model's member are called alike.
+# Bunny's wrapper of the tower and the model's attribute have the same name.
 _BUNNY_TOWER = "model.vision_tower.vision_tower.vision_model."
 _BUNNY_PROJECTOR: Renames = {
     "model.mm_projector.0.": "model.multi_modal_projector.linear_1.",
@@ -57,27 +57,27 @@ def assemble(
     dtype: torch.dtype = torch.float32,
     seed: int = 0,
 ) -> tuple[FaceShieldForConditionalGeneration, FaceShieldProcessor, dict[str, Any]]:
-    """Builds FaceShield from published weights; folders, or hub ids (which need a network).
+    """Builds FaceShield from published weights, given as folders or as hub ids (which need a network).
 
     Args:
-        siglip: a whole SigLIP model: the vision tower (unless Bunny's is taken) and PVTM's text tower, with its tokenizer.
+        siglip: a whole SigLIP model with its tokenizer, for PVTM's text tower and (unless Bunny's is taken) the vision tower.
         language: Phi-3 with its tokenizer; not read for a merged Bunny checkpoint.
         bunny: None; or a merged Bunny checkpoint; or a Bunny LoRA folder (`adapter_config.json`,
             `adapter_model.safetensors`, `non_lora_trainables.safetensors`), which is merged into `language`.
-        tower: which vision tower to take where Bunny's file holds one: "bunny" (tuned) or "original" (SigLIP's).
-        model: values of `FaceShieldConfig` beside the three sub-configs: PVTM's, `use_savp`, …; `answer_tokens` is 512 if not
-            among them, room for the paragraph that the paper's reasoning is.
-        processor: values of `FaceShieldProcessor`: SAVP's.
+        tower: which vision tower to take if Bunny's file holds one: "bunny" (tuned) or "original" (SigLIP's).
+        model: values of `FaceShieldConfig` other than the three sub-configs: PVTM's, `use_savp`, …; `answer_tokens` is 512 by
+            default (half the context if that is less), room for reasoning of a paragraph as in the paper.
+        processor: values of `FaceShieldProcessor`, such as SAVP's.
         dtype: of the weights in memory.
-        seed: of what no file holds: the projector, if it starts from nothing.
+        seed: for weights that no file holds: the projector, if it is new.
 
     Returns:
-        The model in eval mode, its processor, and what it was made of (for `CheckpointInfo.extra`).
+        The model in eval mode, its processor, and what it was built from (for `CheckpointInfo.extra`).
 
     Raises:
         FileNotFoundError: no such folder or file.
-        WeightsError: pickles, broken files; missing, unexpected or misshapen tensors, all listed.
-        ValueError: a folder of another kind of model.
+        WeightsError: pickled or broken files; missing, unexpected or misshapen tensors, all listed.
+        ValueError: an unknown option, or a folder with another kind of model.
     """
     _known("model", model or {}, {field.name for field in dataclasses.fields(FaceShieldConfig)})
     _known("processor", processor or {}, set(inspect.signature(FaceShieldProcessor).parameters))
@@ -111,7 +111,7 @@ def assemble(
     for name in _VOCABULARY:
         parts.grow(name, max(rows, image_id + 1, len(tokenizer)))
     config = _config(siglip_folder, language_folder, parts, tokenizer, image_id, dict(model or {}))
-    # What no file holds: PVTM's learnt token, and without Bunny the whole projector.
+    # Weights that no file holds: PVTM's learnt token and, without Bunny, the whole projector.
     new = "model.multi_modal_projector." + ("mask_token" if bunny_folder else "")
     made = parts.into(config, dtype, seed, new)
     return (
@@ -135,7 +135,7 @@ def assemble(
 
 
 def _known(what: str, values: Mapping[str, Any], names: set[str]) -> None:
-    """transformers takes unknown keys silently; a misspelt one would make another model than was asked for."""
+    """Refuses unknown options, which transformers would accept silently: a typo would give another model than intended."""
     for key in sorted(set(values) - names):
         near = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}?" if near else "see docs/paper_map.md"
@@ -143,7 +143,7 @@ def _known(what: str, values: Mapping[str, Any], names: set[str]) -> None:
 
 
 class _Parts:
-    """Tensors collected under the model's names, and every fault found on the way."""
+    """Tensors collected under the model's names, and all faults found along the way."""
 
     def __init__(self, dtype: torch.dtype) -> None:
         self.dtype = dtype
@@ -151,7 +151,7 @@ class _Parts:
         self.faults: list[str] = []
 
     def take(self, folder: Path, tensors: TensorFolder, renames: Renames) -> set[str]:
-        """All tensors of a folder, and their names in the model; later folders replace what earlier ones gave."""
+        """Adds a folder's tensors, replacing those of earlier folders; returns their names in the model."""
         used, strange = tensors.named(renames)
         self.faults += [f"unexpected {name} in {folder}" for name in strange]
         if not self.faults:
@@ -159,7 +159,7 @@ class _Parts:
         return set(used.values())
 
     def whole_tower(self, folder: Path, held: set[str], tower: Tower) -> None:
-        """A tower that is half Bunny's and half SigLIP's would be nobody's."""
+        """Raises WeightsError if Bunny's tower is incomplete, as the rest would silently be SigLIP's."""
         if tower == "original":
             return
         absent = sorted(name for name in self.state if name.startswith("model.vision_tower.") and name not in held)
@@ -170,7 +170,7 @@ class _Parts:
             )
 
     def rows(self) -> int:
-        """Vocabulary rows that the file holds, which is the truth whatever its config says."""
+        """The number of vocabulary rows that the weights hold, even if the config says otherwise."""
         self.check()
         for name in _VOCABULARY:
             if name not in self.state:
@@ -178,7 +178,7 @@ class _Parts:
         return self.state[_VOCABULARY[0]].shape[0]
 
     def grow(self, name: str, rows: int) -> None:
-        """More vocabulary rows, each the mean of those there are, so that a new token starts as an average one."""
+        """Adds vocabulary rows, each the mean of the existing ones, so that a new token starts as an average one."""
         table = self.state[name]
         if rows > len(table):
             mean = table.float().mean(0, keepdim=True).to(table.dtype)
@@ -189,7 +189,7 @@ class _Parts:
             raise WeightsError(f"weights do not fit: {'; '.join(self.faults)} — expected SigLIP's, Phi-3's or Bunny's layout")
 
     def into(self, config: FaceShieldConfig, dtype: torch.dtype, seed: int, new: str) -> FaceShieldForConditionalGeneration:
-        """The model with these tensors; those whose names begin with `new` may be missing."""
+        """The model with these tensors; those whose names start with `new` may be missing."""
         with torch.device("meta"):
             empty = FaceShieldForConditionalGeneration(config)
         wanted = {name: tuple(value.shape) for name, value in empty.state_dict().items()}
@@ -210,7 +210,7 @@ class _Parts:
 
 
 def _merge_lora(parts: _Parts, folder: Path, tower: Tower) -> None:
-    """Adds a LoRA folder's product to the language model, and takes its whole tensors (projector, perhaps the tower)."""
+    """Adds a LoRA folder's products to the language model, and takes its full tensors (projector, perhaps the tower)."""
     refuse_pickles(folder, "adapter_model")
     refuse_pickles(folder, "non_lora_trainables")
     settings = read_json(folder / "adapter_config.json")
@@ -222,7 +222,7 @@ def _merge_lora(parts: _Parts, folder: Path, tower: Tower) -> None:
     whole = TensorFolder(folder, "non_lora_trainables")
     renames = {**_BUNNY_PROJECTOR, _BUNNY_TOWER: "model.vision_tower." if tower == "bunny" else None}
     held = parts.take(folder, whole, {_PEFT + start: target for start, target in renames.items()})
-    if any(name.startswith("model.vision_tower.") for name in held):  # none: it was frozen, SigLIP's is the right one
+    if any(name.startswith("model.vision_tower.") for name in held):  # else it was frozen, and SigLIP's is the right one
         parts.whole_tower(folder, held, tower)
 
     adapter = TensorFolder(folder, "adapter_model")
@@ -276,9 +276,9 @@ def _config(
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """A folder's tokenizer, exactly as its `tokenizer.json` says; from `tokenizer.model` where there is none.
+    """A folder's tokenizer, exactly as its `tokenizer.json` defines it; from `tokenizer.model` if there is none.
 
-    transformers' classes by name would rebuild it with today's rules, and the same text would give other ids.
+    transformers' model-specific classes would rebuild it by today's rules, so that the same text would give other ids.
     """
     if (folder / "tokenizer.json").is_file():
         return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
@@ -299,7 +299,7 @@ def _prompt_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
             ) from error
         from transformers.models.siglip.tokenization_siglip import SiglipTokenizer
 
-        # SigLIP's own class: it lower-cases and drops punctuation before the pieces, which no file says.
+        # SigLIP's own class: it lower-cases text and drops punctuation before tokenising, which no file records.
         return SiglipTokenizer.from_pretrained(folder, local_files_only=True)
     return load_tokenizer(folder)
 
@@ -312,13 +312,13 @@ def export_bunny(
 ) -> Path:
     """Writes the weights in a merged Bunny checkpoint's layout, bit for bit.
 
-    PVTM's text tower has no place in it and stays out; so do the vocabulary rows after `vocabulary`.
+    PVTM's text tower has no place in that layout and is left out, as are vocabulary rows beyond `vocabulary`.
 
     Args:
         model: a model with SigLIP's tower, adapters merged.
         processor: its processor, for the tokenizer's files.
         out: folder to write.
-        vocabulary: rows of the vocabulary, as `assemble` reported them.
+        vocabulary: number of vocabulary rows, as `assemble` reported it.
     """
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""New models with random weights, of any size and of the tiny one's.
+"""New models with random weights, of any size or of the tiny model's.
 
 Use: `model, processor = build_tiny(train_tokenizer(texts))`.
 """
@@ -16,7 +16,7 @@ from .configuration_faceshield import FaceShieldConfig
 from .modeling_faceshield import FaceShieldForConditionalGeneration
 from .processing_faceshield import SYSTEM, FaceShieldProcessor
 
-# The size of a tiny model from nothing; the shipped one's, which is older, is in its config.json.
+# Size of a new tiny model; that of the shipped one, which is older, is in its config.json.
 TINY: dict[str, Any] = {
     "vision_config": {
         "model_type": "faceshield_vision",
@@ -56,10 +56,10 @@ def build(
     """A new model with random weights, and its processor.
 
     Args:
-        values: Keyword values of `FaceShieldConfig`; the vocabulary and the ids of end, pad and image tokens are filled in
+        values: Keyword values of `FaceShieldConfig`; vocabulary size and the ids of end, pad and image tokens are filled in
             from the tokenizer.
-        tokenizer: With an `<image>` token; both text towers use it.
-        seed: Of the weights; the global generator is left as it was.
+        tokenizer: Must have an `<image>` token; the language model and the prompt tower both use it.
+        seed: Of the weights; the global generator is not changed.
         system: The processor's system sentence; None = Bunny's.
     """
     filled: dict[str, Any] = copy.deepcopy(dict(values))
@@ -85,17 +85,17 @@ def build(
 def build_tiny(
     tokenizer: PreTrainedTokenizerBase, *, seed: int = 0, **overrides: Any
 ) -> tuple[FaceShieldForConditionalGeneration, FaceShieldProcessor]:
-    """The toy-size model with random weights, and its processor.
+    """The tiny model with random weights, and its processor.
 
     Args:
         tokenizer: See `tokenizer.train_tokenizer`.
         seed: Of the weights.
-        overrides: Values of `FaceShieldConfig` in the place of `TINY`'s; a sub-config's dict is merged into TINY's.
+        overrides: Values of `FaceShieldConfig` that replace `TINY`'s; a sub-config's dict is merged into TINY's.
     """
     values = copy.deepcopy(TINY)
     for name, value in overrides.items():
         values[name] = {**values[name], **value} if isinstance(values.get(name), dict) else value
     model, processor = build(values, tokenizer, seed=seed, system=TINY_SYSTEM)
-    # Short sequences run forward and backward faster in plain attention than in the fused one, on CPUs.
+    # On CPUs, plain attention is faster than fused attention for short sequences, forward and backward.
     model.set_attn_implementation({"vision_config": "eager", "prompt_config": "eager", "text_config": "sdpa"})
     return model, processor

@@ -1,8 +1,8 @@
-"""Checkpoints: save and load a model with its processor and its threshold, find one by name.
+"""Checkpoints: save and load a model with its processor and threshold, find one by name.
 
-A checkpoint is a folder: config.json, *.safetensors, the processor's files, faceshield.json (its info), and guesses of how
-its answers go on, if it has any (`drafts`). With an adapter's safetensors in the place of the model's it says what its base
-is, see `adapter`.
+A checkpoint is a folder with config.json, *.safetensors, the processor's files, faceshield.json (its info), and optionally a
+table of likely answer continuations (`drafts`). A folder with an adapter's safetensors instead of the model's names its base,
+see `adapter`.
 Use: `checkpoint = load(resolve_model("tiny"))`, then `checkpoint.model`, `.processor`, `.info`.
 """
 
@@ -37,7 +37,7 @@ INFO_FILE = "faceshield.json"
 _SMALL = 500_000_000  # parameters
 TINY_FOLDER = Path(__file__).resolve().parent.parent / "assets" / "faceshield-tiny"
 _WEIGHT_FILES = ("model*.safetensors", "model.safetensors.index.json", f"{ADAPTER_STEM}.safetensors", ADAPTER_CONFIG)
-# Beside the weights, but of how they were trained, used or scored.
+# Files beside the weights that record how these were trained, used or scored.
 _RECORDS = (INFO_FILE, "run.json", "begun.json", "metrics.json", "state.safetensors")
 _TOKENIZERS = ("prompt_tokenizer", "tokenizer")
 FETCHED = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "*.md"]
@@ -45,15 +45,15 @@ FETCHED = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "*.md"]
 
 @dataclass(frozen=True)
 class CheckpointInfo:
-    """What a checkpoint says of itself beyond its weights.
+    """What a checkpoint records besides its weights.
 
     Attributes:
-        threshold: A picture is an attack where its `bonafide_score` is below this (0..1); None = not chosen.
-        threshold_source: Where it comes from: dataset, n, criterion, and the rates there.
-        calibration: `scale` and `offset` that make a probability of the model's own log-odds, fitted on a development set
-            (Platt 1999), with its origin; empty: the log-odds as they are.
+        threshold: A picture is an attack if its `bonafide_score` is below this (0..1); None = not chosen.
+        threshold_source: Its origin: dataset, n, criterion, and the rates there.
+        calibration: `scale` and `offset` that turn the model's log-odds into a probability, fitted on a development set (Platt
+            1999), with their origin; empty: the log-odds are used unchanged.
         questions: The exact fixed question per task that scores were trained and chosen with.
-        extra: Anything else worth keeping: training data, PVTM's direction, date.
+        extra: Anything else worth recording: training data, PVTM's direction, date.
     """
 
     threshold: float | None = None
@@ -78,12 +78,12 @@ class CheckpointInfo:
 
 
 class ThresholdError(ValueError):
-    """A checkpoint has no threshold, or one that was chosen for scores made otherwise."""
+    """A checkpoint has no threshold, or one chosen for scores computed differently."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A loaded model, ready to ask."""
+    """A loaded model with everything needed to use it."""
 
     model: FaceShieldForConditionalGeneration
     processor: FaceShieldProcessor
@@ -92,10 +92,10 @@ class Checkpoint:
     drafts: Drafts = field(default_factory=Drafts)
 
     def threshold_for(self, questions: Mapping[str, str], looks: str) -> float:
-        """The stored threshold, for scores of these fixed questions and of faces looked at in this way.
+        """The stored threshold, if it holds for these fixed questions and these looks (`looks.how_looked`).
 
         Raises:
-            ThresholdError: none is stored, or it was chosen with others.
+            ThresholdError: none is stored, or it was chosen with other questions or looks.
         """
         info, again = self.info, "choose one with this version (faceshield calibrate), or pass threshold="
         for name, question in info.questions.items():
@@ -123,19 +123,19 @@ def save(
     dtype: torch.dtype | None = None,
     base: str | Path | None = None,
 ) -> Path:
-    """Write a checkpoint folder; each file replaces its old self only once it is complete.
+    """Write a checkpoint folder; each file replaces an old one only once it is complete.
 
     Args:
-        model: A whole model; or one with an adapter, of which the adapter alone is written.
+        model: A whole model, or one with an adapter, of which only the adapter is written.
         processor: Its processor.
-        directory: Made where it does not exist. Weights of another layout in it (shards, an adapter) go, or they would be
-            loaded in the place of these; other files are left alone.
-        info: None keeps the faceshield.json that is there, or writes an empty one.
-        dtype: Type of the stored weights, for instance `torch.bfloat16`; the model itself is not changed.
-        base: Of an adapter: what it belongs on, as `resolve_model` takes it.
+        directory: Created if missing. Weights in another layout there (shards, an adapter) are deleted, or they would be loaded
+            instead of these; other files are left alone.
+        info: None keeps the existing faceshield.json, or writes an empty one.
+        dtype: Type of a whole model's stored weights, for instance `torch.bfloat16`; the model itself is not changed.
+        base: For an adapter: its base, as `resolve_model` takes it.
 
     Raises:
-        ValueError: An adapter without `base`, or into its base's own folder.
+        ValueError: An adapter without `base` or to be saved in its base's own folder, or a processor of another model.
     """
     adapted = None if isinstance(model, FaceShieldForConditionalGeneration) else model
     if adapted is not None and base is None:
@@ -181,19 +181,19 @@ def load(
     base: str | Path | None = None,
     merge: bool = True,
 ) -> Checkpoint:
-    """Load a checkpoint folder for use: eval mode, every fault of the folder named.
+    """Load a checkpoint folder in eval mode; every fault of the folder is reported.
 
     Args:
         directory: As `save` wrote it; see `resolve_model` for names.
         dtype: Type of the weights in memory.
         device: Where the model goes.
-        base: Of an adapter folder: where its base is now; None = where it was when the adapter was saved.
-        merge: Whether an adapter is merged into its base; if not, `Checkpoint.model` is PEFT's model around it.
+        base: For an adapter folder: where its base is now; None = where it was when the adapter was saved.
+        merge: Whether to merge an adapter into its base; if not, `Checkpoint.model` is PEFT's model around it.
 
     Raises:
-        FileNotFoundError: No folder, or a file of it is missing.
-        ValueError: A GPU that is not there; pickled weights, a truncated file, missing, unexpected or misshapen tensors (all
-            are listed), or a processor and a model that do not belong together.
+        FileNotFoundError: No such folder, or one of its files is missing.
+        ValueError: An unavailable device; pickled weights, a truncated file, missing, unexpected or misshapen tensors (all
+            listed), or a processor and a model that do not belong together.
     """
     try:
         torch.device(device)
@@ -219,7 +219,7 @@ def load(
         f"{kind} {name}"
         for kind, key in (("missing", "missing_keys"), ("unexpected", "unexpected_keys"))
         for name in sorted(found[key])
-        if kind != "missing" or weights == directory or PROJECTOR not in name  # the adapter brings the projector whole
+        if kind != "missing" or weights == directory or PROJECTOR not in name  # the adapter holds the whole projector
     ]
     faults += [
         f"wrong shape {name} {tuple(there)} (expected {tuple(wanted)})"
@@ -245,24 +245,24 @@ def load(
 
 
 def _findable(base: str) -> str:
-    """The name of an adapter's base, wherever it is loaded: of a folder its whole path."""
+    """A name of an adapter's base that is valid wherever it is loaded: for a folder, its absolute path."""
     folder = Path(base).expanduser()
     return str(folder.resolve()) if base != "tiny" and folder.is_dir() else base
 
 
 def is_adapter(directory: str | Path) -> bool:
-    """Whether a checkpoint folder holds an adapter in the place of a model's weights."""
+    """Whether a checkpoint folder holds an adapter instead of a model's weights."""
     directory = Path(directory)
     return (directory / ADAPTER_CONFIG).is_file() and not any(directory.glob("model*.safetensors"))
 
 
 def base_name(directory: str | Path) -> str:
-    """What an adapter folder says that it adapts."""
+    """The base that an adapter folder names."""
     return str(read_settings(Path(directory)).get("base_model_name_or_path") or "")
 
 
 def weights_folder(directory: str | Path, base: str | Path | None = None) -> Path:
-    """Where a checkpoint's whole weights lie: the folder itself, or an adapter's base."""
+    """The folder of a checkpoint's full weights: its own, or that of an adapter's base."""
     directory = Path(directory)
     if not is_adapter(directory):
         return directory
@@ -293,7 +293,7 @@ def _check_files(directory: Path, base: Path) -> None:
     kind = read_json(directory / "config.json").get("model_type")
     if kind != FaceShieldConfig.model_type:
         raise ValueError(f"{directory}: model_type {kind!r} — expected {FaceShieldConfig.model_type!r} — give its folder")
-    TensorFolder(base)  # every file there and whole
+    TensorFolder(base)  # raises if a file is missing or broken
 
 
 def _check_pair(config: FaceShieldConfig, processor: FaceShieldProcessor) -> None:
@@ -315,25 +315,25 @@ def _check_pair(config: FaceShieldConfig, processor: FaceShieldProcessor) -> Non
 
 
 def read_config(directory: str | Path) -> FaceShieldConfig:
-    """The folder's `config.json`."""
-    with quiet():  # sub-configs are made with transformers' defaults first, about which it warns
+    """The configuration in the folder's `config.json`."""
+    with quiet():  # transformers first builds the sub-configs with its defaults, and warns about them
         return FaceShieldConfig.from_pretrained(directory, local_files_only=True)
 
 
 def count_parameters(directory: str | Path) -> int:
-    """Parameters of a checkpoint, an adapter's base included, without loading them; raises as `load` about its files."""
+    """Parameters of a checkpoint, an adapter's base included, without loading them; raises as `load` for faulty files."""
     weights = weights_folder(directory)
     _check_files(Path(directory), weights)
     return sum(math.prod(shape) for shape in TensorFolder(weights).shapes.values())
 
 
 def working_dtype(parameters: int) -> torch.dtype:
-    """float32 for a small model, whose answers then do not depend on the machine's half precision; bfloat16 for a large."""
+    """float32 below half a billion parameters, so that answers do not depend on the machine's half precision; else bfloat16."""
     return torch.float32 if parameters < _SMALL else torch.bfloat16
 
 
 def read_info(directory: str | Path) -> CheckpointInfo:
-    """The folder's `faceshield.json`; an empty `CheckpointInfo` where there is none."""
+    """The info in the folder's `faceshield.json`; an empty `CheckpointInfo` if there is none."""
     path = Path(directory) / INFO_FILE
     if not path.is_file():
         return CheckpointInfo()
@@ -344,26 +344,26 @@ def read_info(directory: str | Path) -> CheckpointInfo:
 
 
 def set_info_aside(directory: str | Path) -> Path | None:
-    """Moves `faceshield.json` aside before new weights are saved: its threshold and calibration hold only for the old ones.
+    """Moves `faceshield.json` aside before new weights are saved, as its threshold and calibration hold only for the old ones.
 
     Returns:
-        Where the folder's `faceshield.json` is now; None where it holds no such choice, and stays.
+        The file's new path; None if it holds neither of the two, and stays where it is.
     """
     path = Path(directory) / INFO_FILE
     try:
         info = read_info(directory)
         if info.threshold is None and not info.calibration:
             return None
-    except ValueError:  # whatever somebody wrote there
+    except ValueError:  # an unreadable file is moved too
         pass
     return path.replace(path.with_name(f"{INFO_FILE}.before"))
 
 
 def resolve_model(name: str | Path) -> Path:
-    """Folder of a model as users name it: "tiny" (shipped), a folder, or a hub id "owner/name" (fetched).
+    """The folder of a model named by the user: "tiny" (shipped), a folder, or a hub id "owner/name" (downloaded).
 
     Raises:
-        FileNotFoundError: None of the three.
+        FileNotFoundError: It is none of the three.
     """
     if str(name) == "tiny":
         if not TINY_FOLDER.is_dir():
@@ -389,7 +389,7 @@ def resolve_model(name: str | Path) -> Path:
 def checkpoint_hash(directory: str | Path) -> str:
     """First 16 hex digits of the SHA-256 over everything that determines the answers: weights, settings and tokenizers.
 
-    Its threshold and calibration, records, and whatever else lies in folders below may change without it.
+    It does not cover threshold and calibration, records of runs, or files in other subfolders.
     """
     digest = hashlib.sha256()
     directory = Path(directory)
@@ -407,7 +407,7 @@ def checkpoint_hash(directory: str | Path) -> str:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Transformers' bars and notes off: whatever they would say is raised above, by name."""
+    """Turns off transformers' progress bars and warnings; real problems are raised as errors by this package."""
     level, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()

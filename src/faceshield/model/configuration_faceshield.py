@@ -1,10 +1,10 @@
 """FaceShield's configuration (paper §4): SigLIP, prompt tower, projector, Phi-3, and PVTM's options.
 
-The defaults are the paper's sizes (SigLIP-so400m-14-384, Phi-3-mini); `build.TINY` is the toy.
+The defaults are the paper's sizes (SigLIP-so400m-14-384, Phi-3-mini); `build.TINY` is the tiny model.
 Use: `FaceShieldConfig(pvtm_mask_ratio=0.0)` is the ablation "without PVTM".
 """
 
-# No `from __future__ import annotations` here: `strict` checks values against annotations, and skips strings.
+# No `from __future__ import annotations` here: `strict` checks values against annotations, but skips those that are strings.
 from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
@@ -34,16 +34,16 @@ PAPER: dict[str, dict[str, Any]] = {
 
 @strict
 class FaceShieldVisionConfig(SiglipVisionConfig):
-    """SigLIP's vision tower with a convolution stem in the place of the one patch convolution.
+    """SigLIP's vision tower with a convolutional stem instead of the single patch convolution.
 
     Args:
-        stem: Which one, see `vision_faceshield`: `residual`, whose normalisation knows one picture alone, or
-            `resnet`, transformers' ResNet with batch normalisation.
+        stem: See `vision_faceshield`: `residual`, which normalises each picture on its own, or `resnet`, transformers' ResNet
+            with batch normalisation.
         stem_channels: Channels of the stem's stages; each stage halves the map, so `2 ** len(stem_channels)`
             must be `patch_size` and the last entry `hidden_size`.
-        stem_blocks: Residual blocks after each stage's halving (same length); a `resnet` has 0 in the first
-            stage, its 7x7 convolution, and some in every other.
-        stem_norm_groups: Groups of the GroupNorm of `residual`; must divide every entry of `stem_channels`.
+        stem_blocks: Residual blocks after each stage's halving (same length); a `resnet` has 0 in the first stage, its 7x7
+            convolution, and at least 1 in every other.
+        stem_norm_groups: Groups of the GroupNorm in `residual`; must divide every entry of `stem_channels`.
     """
 
     model_type = "faceshield_vision"
@@ -92,29 +92,29 @@ class FaceShieldVisionConfig(SiglipVisionConfig):
 class FaceShieldConfig(PreTrainedConfig):
     """The whole model's configuration.
 
-    A sub-config given as a dict without `model_type` is the paper's with those values changed.
+    A sub-config given as a dict without `model_type` overrides values of the paper's.
 
     Args:
         vision_config: `SiglipVisionConfig` (paper) or `FaceShieldVisionConfig` (tiny).
         prompt_config: `SiglipTextConfig` of the tower that reads the question for PVTM.
         text_config: `Phi3Config`.
-        image_token_id: Placeholder that vision tokens replace; inside the vocabulary, never an eos id.
+        image_token_id: Placeholder that vision tokens replace; within the vocabulary, never an eos id.
         vision_feature_layer: Index into the tower's hidden states whose tokens the projector reads.
         use_savp: Whether the checkpoint was trained with the second stream (§4.1).
-        pvtm_keep_ratio: Share (0..1) of the vision tokens, the most important, never masked (§4.2, k).
-        pvtm_mask_ratio: Probability (0..1) with which each other token is masked (§4.2, p); 0 turns PVTM off.
-        pvtm_space: How a vision token gets into the text's space, see `pvtm.joint_tokens`; `llm_embed` = through
-            the projector, against the mean of the language model's embeddings of the question.
+        pvtm_keep_ratio: Share (0..1) of vision tokens, the most important ones, that are never masked (§4.2, k).
+        pvtm_mask_ratio: Probability (0..1) of masking each of the other tokens (§4.2, p); 0 turns PVTM off.
+        pvtm_space: How vision tokens are mapped into the text's space, see `pvtm.joint_tokens`; `llm_embed` = through the
+            projector, compared with the mean of the language model's embeddings of the question.
         pvtm_pool: Text pooling: `siglip` = the tower's own pooled output, `mean` = mean of its tokens.
-        pvtm_sign: +1 protects the tokens most like the prompt, -1 the least like it.
-        pvtm_scope: Rank both streams' tokens together (`joint`) or each stream alone (`per_stream`).
-        pvtm_mask: What becomes of a masked token: its feature is `zero`, the `mean` of the picture's own tokens, or
-            `learned` (one vector, trained and saved with the projector); or `attention`: nobody attends to it.
-        pvtm_draw: `bernoulli` = each token by itself; `exact` = always the same number of tokens.
+        pvtm_sign: +1 protects the tokens most similar to the prompt, -1 the least similar.
+        pvtm_scope: Rank both streams' tokens together (`joint`) or each stream separately (`per_stream`).
+        pvtm_mask: What a masked token's feature becomes: `zero`, the `mean` of the picture's own tokens, or `learned` (one
+            vector, trained and saved with the projector); with `attention`, the token is excluded from attention instead.
+        pvtm_draw: `bernoulli` = each token independently; `exact` = always the same number of tokens.
         pvtm_ranking: `prompt` (the paper), or the controls `random`, `shuffled_prompt` (another row's).
         pvtm_inference: `off`, or `paper` = masking stays on when the model is not training.
-        pvtm_seed: Of the random numbers drawn then, the same for every picture.
-        answer_tokens: Where an answer is cut; what comes after it is lost, a verdict at its end too.
+        pvtm_seed: Of the random numbers drawn at inference, the same for every picture.
+        answer_tokens: Maximum length of an answer; anything beyond it is lost, even a concluding verdict.
     """
 
     model_type = "faceshield"
@@ -129,7 +129,7 @@ class FaceShieldConfig(PreTrainedConfig):
     use_savp: bool = True
     pvtm_keep_ratio: float | int = 0.10
     pvtm_mask_ratio: float | int = 0.05
-    # Paper is silent: which space, pooling, sign and mask; the reasons are in docs/paper_map.md.
+    # Paper is silent: which space, pooling, sign and mask; docs/paper_map.md gives the reasons.
     pvtm_space: Literal["map_head", "map_head_no_mlp", "trim_literal", "raw", "llm_embed"] = "map_head"
     pvtm_pool: Literal["siglip", "mean"] = "siglip"
     pvtm_sign: int = 1
@@ -139,14 +139,14 @@ class FaceShieldConfig(PreTrainedConfig):
     pvtm_ranking: Literal["prompt", "random", "shuffled_prompt"] = "prompt"
     pvtm_inference: Literal["off", "paper"] = "off"
     pvtm_seed: int = 0
-    answer_tokens: int = 160  # the plain words' longest answers need about 130; some pictures make a small model talk for ever
+    answer_tokens: int = 160  # the longest plain answers need about 130; on some pictures a small model never stops
     tie_word_embeddings: bool = False
 
     def to_diff_dict(self) -> dict[str, Any]:
-        """As transformers', of the parts too: nothing is written that every configuration has by default."""
+        """As in transformers, but for the sub-configs too: defaults are not written."""
         parts = {name: getattr(self, name).to_diff_dict() for name in self.sub_configs}
         for part in parts.values():
-            part.pop("transformers_version", None)  # the whole says it
+            part.pop("transformers_version", None)  # the outer config states it
         return super().to_diff_dict() | parts
 
     def __post_init__(self, **kwargs: Any) -> None:
@@ -201,10 +201,10 @@ class FaceShieldConfig(PreTrainedConfig):
 
     @classmethod
     def checked(cls, **values: Any) -> "FaceShieldConfig":
-        """The configuration of values that a user wrote.
+        """The configuration from user-supplied values.
 
         Raises:
-            ValueError: one of them does not fit.
+            ValueError: one of them is invalid.
         """
         try:
             return cls(**values)
@@ -213,7 +213,7 @@ class FaceShieldConfig(PreTrainedConfig):
 
     @property
     def tokens_per_stream(self) -> int:
-        """Vision tokens of one stream (RGB or SAVP): 729 for the paper's tower, 144 for the tiny's."""
+        """Vision tokens of one stream (RGB or SAVP): 729 for the paper's tower, 144 for the tiny one."""
         return (self.vision_config.image_size // self.vision_config.patch_size) ** 2
 
 

@@ -1,10 +1,10 @@
-"""Guesses of how an answer goes on, so that one step of the model can confirm several tokens (speculative decoding).
+"""Draft continuations of an answer, so that one step of the model can confirm several tokens (speculative decoding).
 
-A trained model's answers are made of a few phrases: what followed the last four tokens in the answers that it learnt from is
-nearly always among what it may say next. The likeliest continuations are fed together, a tree of them, and kept as far as the
-model says the same, so that a wrong one costs a little time and never a word. (Leviathan et al. 2023, and of trees Miao et
-al. 2024, with a table in the place of a small model.)
-Use: `drafts = Drafts.learn(ids_of_answers)`, then `drafts.after([401, 316], 8)`.
+A trained model's answers consist of a few phrases: its next token is nearly always one that followed the last four tokens
+somewhere in its training answers. The likeliest continuations are fed together as a tree and kept as far as the model agrees,
+so a wrong draft costs a little time but never changes the answer. (Leviathan et al. 2023; with trees, Miao et al. 2024; here
+with a table instead of a small model.)
+Use: `drafts = Drafts.learn(ids_of_answers)`, then `drafts.after([401, 316], most=8, deep=4)`.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from .tensor_files import WeightsError, opened
 
 DRAFTS_FILE = "drafts.safetensors"
 _ORDER = 4
-"""Tokens that a guess hangs on; before an answer's beginning stands -1."""
+"""Number of previous tokens that a draft depends on; before the start of an answer they are -1."""
 _LEAST_CHANCE = 0.08
-"""A guess that is right less often costs more than it saves."""
+"""A draft with a lower probability costs more time than it saves."""
 _ONCE_IN = 2000
-"""Answers in which a beginning is met once at least, and in three of a few."""
+"""A context is kept if it occurs at least once per this many answers, and at least three times in all."""
 
 Tokens = tuple[int, ...]
 
@@ -34,14 +34,14 @@ Tokens = tuple[int, ...]
 @dataclass(frozen=True)
 class Drafts:
     """Attributes:
-    table: the last `_ORDER` tokens of an answer -> what follows and its share, the likeliest first; empty: no guesses.
+    table: the last `_ORDER` tokens of an answer -> the next tokens and their shares, likeliest first; empty: no drafts.
     """
 
     table: Mapping[Tokens, Sequence[tuple[int, float]]] = field(default_factory=dict)
 
     @classmethod
     def learn(cls, answers: Iterable[Sequence[int]]) -> Drafts:
-        """From the token ids of answers, each with its end."""
+        """Builds the table from the token ids of answers, each with its end token."""
         followed: dict[Tokens, Counter[int]] = defaultdict(Counter)
         number = 0
         for answer in answers:
@@ -61,10 +61,10 @@ class Drafts:
     def after(self, said: Sequence[int], most: int, deep: int) -> list[Tokens]:
         """The `most` most probable continuations of at most `deep` tokens; a prefix comes before its extensions.
 
-        A continuation's probability is the product of its tokens' shares; fewer come back where less is known.
+        A continuation's probability is the product of its tokens' shares. Fewer are returned if fewer are likely enough.
         """
         told = (*[-1] * _ORDER, *said)[-_ORDER:]
-        waiting: list[tuple[float, int, Tokens]] = [(-1.0, 0, ())]  # numbered, so that of equal ones the older comes first
+        waiting: list[tuple[float, int, Tokens]] = [(-1.0, 0, ())]  # numbered, so that equal ones come in order of insertion
         guesses: list[Tokens] = []
         number = 0
         while waiting and len(guesses) < most:
@@ -80,7 +80,7 @@ class Drafts:
         return guesses
 
     def largest_token(self) -> int:
-        """Of all that are guessed; -1 where none is."""
+        """The largest token id in the table; -1 if it is empty."""
         return max((token for likely in self.table.values() for token, _ in likely), default=-1)
 
     def save(self, folder: str | Path) -> Path:
@@ -99,10 +99,10 @@ class Drafts:
 
     @classmethod
     def load(cls, folder: str | Path) -> Drafts:
-        """Of a checkpoint's folder; empty where it has none.
+        """Reads the drafts of a checkpoint's folder; empty if it has none.
 
         Raises:
-            WeightsError: a broken file, or one of another form.
+            WeightsError: a broken file, or one with other tensors.
         """
         file = Path(folder) / DRAFTS_FILE
         if not file.is_file():

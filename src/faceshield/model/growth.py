@@ -1,8 +1,9 @@
-"""A deeper vision tower, or one that sees larger pictures: training goes on from there with more to learn with.
+"""Grow a trained vision tower, deeper or for larger pictures, so that training can continue with more capacity.
 
-Every new layer or block is a copy of the one before it whose last map is zero, so that it adds nothing yet but has a gradient
-(function-preserving growth: Chen et al., Net2Net, ICLR 2016). For larger squares the positions are interpolated (Dosovitskiy
-et al., An Image is Worth 16x16 Words, ICLR 2021), which is near to what the tower computed, not the same.
+Every new layer or block is a copy of the one before it with its last linear map set to zero, so that it adds nothing at first
+but receives a gradient (function-preserving growth: Chen et al., Net2Net, ICLR 2016). For larger squares the position
+embeddings are interpolated (Dosovitskiy et al., An Image is Worth 16x16 Words, ICLR 2021), which approximates, but does not
+preserve, what the tower computed.
 Use: `grow_vision(model, num_hidden_layers=6, stem_blocks=[0, 1, 2, 2])`.
 """
 
@@ -26,18 +27,18 @@ def grow_vision(
     image_size: int | None = None,
     seed: int = 0,
 ) -> None:
-    """Grows the vision tower of a `FaceShieldForConditionalGeneration` in place; deeper alone, its outputs stay the same.
+    """Grows the vision tower of a `FaceShieldForConditionalGeneration` in place; extra depth alone keeps its outputs the same.
 
     Args:
-        model: the model; its `config.vision_config` follows.
-        num_hidden_layers: encoder layers from now on. New ones are spread over the tower before its last layer, so that
-            `hidden_states[-2]`, which the projector reads, is the same too.
-        stem_blocks: residual blocks after each stage's strided convolution; only for a tower with `ResidualStem`.
-        image_size: side of the square that it sees from now on, in pixels; its processor's `image_size` has to follow.
-        seed: of the first block of a stage that has none to copy.
+        model: the model; its `config.vision_config` is updated.
+        num_hidden_layers: new number of encoder layers. New ones are spread over the tower before its last layer, so that
+            `hidden_states[-2]`, which the projector reads, stays the same too.
+        stem_blocks: new number of residual blocks after each stage's strided convolution; only for a tower with `ResidualStem`.
+        image_size: new side of the input square in pixels; the caller must set the processor's `image_size` accordingly.
+        seed: for the first block of a stage that has none to copy.
 
     Raises:
-        ValueError: less than there is, or a tower that cannot have it.
+        ValueError: a value is smaller than the current one, or the tower does not support it.
     """
     tower = model.model.vision_tower
     told: dict[str, Any] = {}
@@ -83,7 +84,7 @@ def _deeper_stem(stem: nn.Module, config: Any, blocks: list[int]) -> nn.Sequenti
     out: list[Any] = []
     rest = list(stem.layers)
     for stage, (had, new) in enumerate(zip(old, blocks, strict=True)):
-        # Norm and activation of the stage before, but for the first; its strided convolution; its blocks.
+        # Norm and activation after the previous stage (not for the first), the strided convolution, the blocks.
         length = (3 if stage else 1) + had
         out, rest = out + rest[:length], rest[length:]
         for _ in range(new - had):
@@ -97,7 +98,7 @@ def _deeper_stem(stem: nn.Module, config: Any, blocks: list[int]) -> nn.Sequenti
 
 @torch.no_grad()
 def _spread_positions(embeddings: Any, image_size: int) -> None:
-    """SigLIP's embeddings for squares of `image_size` pixels; where nothing changes, the positions stay bit for bit."""
+    """Adapts SigLIP's embeddings to squares of `image_size` pixels; an unchanged size leaves the positions bit-identical."""
     if image_size < embeddings.image_size or image_size % embeddings.patch_size:
         raise ValueError(
             f"image_size {image_size} for a tower of {embeddings.image_size} pixels in patches of {embeddings.patch_size} — "
@@ -106,7 +107,7 @@ def _spread_positions(embeddings: Any, image_size: int) -> None:
     if image_size == embeddings.image_size:
         return
     weight = embeddings.position_embedding.weight
-    patches = weight.new_empty(1, (image_size // embeddings.patch_size) ** 2, weight.shape[1])  # asked for its shape alone
+    patches = weight.new_empty(1, (image_size // embeddings.patch_size) ** 2, weight.shape[1])  # only its shape matters
     spread = embeddings.interpolate_pos_encoding(patches, image_size, image_size)[0]
     embeddings.image_size = image_size
     embeddings.num_patches = embeddings.num_positions = len(spread)

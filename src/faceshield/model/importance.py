@@ -1,4 +1,4 @@
-"""Importance maps: how important PVTM finds each place of a picture for a question (paper §4.2, Eq. 7-8; Fig. 9).
+"""Importance maps: how important PVTM finds each part of a picture for a question (paper §4.2, Eq. 7-8; Fig. 9).
 
 Use: `maps = importance_maps(model, processor, rgb, "Is this face bona fide?")`, then `overlay(maps.rgb, maps.of_rgb)`.
 S = image size, G = vision tokens along a side.
@@ -16,18 +16,18 @@ from PIL import Image
 from .modeling_faceshield import FaceShieldForConditionalGeneration
 from .processing_faceshield import FaceShieldProcessor, ImageInput
 
-_STRENGTH = 0.65  # of the colours over the picture
+_STRENGTH = 0.65  # opacity of the colours over the picture
 
 
 @dataclass(frozen=True)
 class ImportanceMaps:
-    """What the tower sees of one picture, and the importance of each token.
+    """What the tower sees of a picture, and the importance of each token.
 
     Attributes:
         rgb: (S, S, 3) uint8, the picture as the tower sees it.
         savp: (S, S, 3) uint8 [LBP, Gray, HOG], None without a second stream.
-        of_rgb, of_savp: (G, G) float32 each, summing to 1 together: all tokens are ranked together. Softmax of cosines
-            is nearly flat; the order is what counts.
+        of_rgb, of_savp: (G, G) float32 each; together they sum to 1, as all tokens are ranked together. A softmax of cosines
+            is nearly flat; only the order matters.
     """
 
     rgb: NDArray[np.uint8]
@@ -40,7 +40,7 @@ class ImportanceMaps:
 def importance_maps(
     model: FaceShieldForConditionalGeneration, processor: FaceShieldProcessor, image: ImageInput, prompt: str
 ) -> ImportanceMaps:
-    """The maps of one picture (see `FaceShieldProcessor.square_pixels`) and one question."""
+    """The importance maps for one picture (see `FaceShieldProcessor.square_pixels`) and one question."""
     squares = [square for square in processor.square_pixels(image) if square is not None]
     pixels = [processor.normalize(np.array(square)[None]).to(model.device, model.dtype) for square in squares]
     features, joint = model.encode_images(*pixels)
@@ -55,12 +55,12 @@ def importance_maps(
 def overlay(
     square: NDArray[np.uint8], importance: NDArray[np.float32], among: tuple[float, float] | None = None
 ) -> NDArray[np.uint8]:
-    """The picture under its map: dark violet = unimportant, yellow = important (matplotlib's viridis).
+    """The picture overlaid with its map: dark violet = unimportant, yellow = important (matplotlib's viridis).
 
     Args:
         square: (S, S, 3) uint8 RGB.
         importance: (G, G).
-        among: lowest and highest value of the scale; the map's own by default.
+        among: lowest and highest value of the colour scale; None: those of the map.
 
     Returns:
         (S, S, 3) uint8 RGB.

@@ -1,10 +1,10 @@
 """FaceShield's model (paper §4, Fig. 4c): SigLIP on RGB and SAVP, PVTM, projector, Phi-3.
 
-Transformers' own SigLIP and Phi-3 classes, joined in transformers' shape, so `save_pretrained`, `generate`,
-PEFT and Trainer work as they do for any other model.
+It joins transformers' own SigLIP and Phi-3 classes in the form of a transformers model, so `save_pretrained`, `generate`, PEFT
+and Trainer work as for any other model.
 Use: `model(**processor(images=picture, text=question)).logits`.
-B = batch, T = vision tokens of all streams (one stream's, or twice that with SAVP), Dv / Dt = widths of the
-tower / language model, L = sequence length.
+B = batch, T = vision tokens of all streams (one stream's, or twice that with SAVP), Dv / Dt = widths of the tower / language
+model, L = sequence length.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ IMAGE_INPUTS = (
 
 @dataclass
 class FaceShieldImageFeatures(BaseModelOutputWithPooling):
-    """`pooler_output`, B tensors (T, Dt), shorter where a picture has no second stream; `last_hidden_state` (B, T, Dv)
-    after PVTM; `attended`, B tensors (T,) bool, the tokens that may be attended to, None = all."""
+    """`pooler_output`, B tensors (T, Dt), shorter if a picture has no second stream; `last_hidden_state` (B, T, Dv) after
+    PVTM; `attended`, B tensors (T,) bool, the tokens that may be attended to, None = all."""
 
     attended: list[Tensor] | None = None
 
 
 @dataclass
 class FaceShieldModelOutputWithPast(BaseModelOutputWithPast):
-    """Language model outputs plus `image_hidden_states` (B, T, Dt), the projected vision tokens; 0 where a picture has
-    no second stream."""
+    """Language model outputs plus `image_hidden_states` (B, T, Dt), the projected vision tokens; 0 in place of a missing
+    second stream."""
 
     image_hidden_states: Tensor | None = None
 
@@ -60,7 +60,7 @@ class FaceShieldCausalLMOutputWithPast(ModelOutput):
 
 
 class FaceShieldProjector(nn.Module):
-    """Linear, GELU, Linear: (…, Dv) -> (…, Dt). Eq. 1. Keeps PVTM's mask token, (Dv,), where that is learnt."""
+    """Linear, GELU, Linear: (…, Dv) -> (…, Dt). Eq. 1. Holds PVTM's mask token, (Dv,), if it is learnt."""
 
     def __init__(self, config: FaceShieldConfig) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class FaceShieldProjector(nn.Module):
             self.add_mask_token()
 
     def add_mask_token(self) -> None:
-        """A mask token that begins as the fixed one, zero."""
+        """Adds a learnable mask token that starts at zero, like the fixed one."""
         self.mask_token = nn.Parameter(self.linear_1.weight.new_zeros(self.linear_1.in_features))
 
     def forward(self, features: Tensor) -> Tensor:
@@ -95,7 +95,7 @@ class FaceShieldPreTrainedModel(PreTrainedModel):
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
         if isinstance(module, FaceShieldProjector) and module.mask_token is not None:
-            init.zeros_(module.mask_token)  # else a file without it would leave whatever was in memory
+            init.zeros_(module.mask_token)  # a file without it would otherwise leave it uninitialised
 
 
 class FaceShieldModel(FaceShieldPreTrainedModel):
@@ -125,17 +125,17 @@ class FaceShieldModel(FaceShieldPreTrainedModel):
         *,
         with_joint: bool = True,
     ) -> tuple[Tensor, Tensor | None]:
-        """Run the tower on both streams at once (Eq. 5-6).
+        """Run the tower on both streams in one batch (Eq. 5-6).
 
         Args:
             pixel_values: (B, 3, S, S) RGB, normalised by the processor.
-            savp_values: (B, 3, S, S) [LBP, Gray, HOG], or None: no picture has a second stream.
-            savp_mask: (B,) bool, the pictures that have one; None = all. The tokens of what is not there are 0.
-            with_joint: Without, the tower runs no further than to the features.
+            savp_values: (B, 3, S, S) [LBP, Gray, HOG], or None if no picture has a second stream.
+            savp_mask: (B,) bool, the pictures that have one; None = all. The tokens of a missing stream are 0.
+            with_joint: If false, the tower runs only as far as the features.
 
         Returns:
-            `features` (B, T, Dv), the hidden state that the projector reads, RGB's tokens first; `joint` (B,
-            T, Dv), the same tokens in the prompt's space, for PVTM, or None. No gradient where the tower is frozen.
+            `features` (B, T, Dv), the hidden state that the projector reads, RGB's tokens first; `joint` (B, T, Dv), the same
+            tokens in the prompt's space, for PVTM, or None. No gradient if the tower is frozen.
         """
         tower = self.vision_tower
         layer = self.config.vision_feature_layer
@@ -159,7 +159,7 @@ class FaceShieldModel(FaceShieldPreTrainedModel):
                 joint = pvtm.joint_tokens(tower, outputs.last_hidden_state, features, self.config.pvtm_space)
 
         def side_by_side(tokens: Tensor) -> Tensor:
-            rgb, *second = tokens.split([stream.shape[0] for stream in streams])  # len() would fix it in an export
+            rgb, *second = tokens.split([stream.shape[0] for stream in streams])  # len() would become a constant in an export
             if savp_mask is not None and second:
                 second = [torch.zeros_like(rgb).index_put((savp_mask,), second[0])]
             return torch.cat([rgb, *second], dim=1)
@@ -168,7 +168,7 @@ class FaceShieldModel(FaceShieldPreTrainedModel):
 
     @torch.no_grad()
     def encode_prompts(self, prompt_input_ids: Tensor) -> Tensor:
-        """Pool each prompt, (B, 64) ids -> (B, Dv), in the precision of the weights; the frozen tower sees equal ones once."""
+        """Pool each prompt, (B, 64) ids -> (B, Dv), in the weights' precision; results of the frozen tower are cached."""
         weight = self.prompt_tower.head.weight
         version = sum(parameter._version for parameter in self.prompt_tower.parameters())
         state = (self.config.pvtm_pool, weight.device, weight.dtype, version)
@@ -198,18 +198,18 @@ class FaceShieldModel(FaceShieldPreTrainedModel):
         seeds: Tensor | None = None,
         savp_mask: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """PVTM (§4.2): replace the features of the masked tokens in place; counts and positions never change.
+        """PVTM (§4.2): replace the features of the masked tokens; the number of tokens and their positions never change.
 
         Args:
             features: (B, T, Dv) from `encode_images`.
             joint: (B, T, Dv) from `encode_images`.
             prompt_input_ids: (B, 64) ids of the question alone.
             seeds: (B,) integers or None, see `pvtm.mask_tokens`.
-            savp_mask: (B,) bool, the pictures that have a second stream; None = all. The others' tokens are ranked
-                and drawn as if there were no second stream.
+            savp_mask: (B,) bool, the pictures that have a second stream; None = all. The others' tokens are ranked and drawn
+                as if there were only one stream.
 
         Returns:
-            Masked features (B, T, Dv) and what stayed (B, T) bool.
+            Masked features (B, T, Dv), and (B, T) bool, the tokens that were kept.
         """
         config = self.config
         batch, tokens, _ = features.shape
@@ -231,7 +231,7 @@ class FaceShieldModel(FaceShieldPreTrainedModel):
         exact = config.pvtm_draw == "exact"
         keep = pvtm.mask_tokens(scores, config.pvtm_keep_ratio, config.pvtm_mask_ratio, seeds, exact=exact)
         keep = keep.view(batch, tokens)
-        # Paper is silent: what a masked token becomes; zero turns into one trainable vector, projector(0).
+        # Paper is silent: what a masked token becomes; zero becomes projector(0), one trainable vector.
         if config.pvtm_mask == "attention":
             return features, keep
         filler = features.new_zeros(())
@@ -242,8 +242,8 @@ class FaceShieldModel(FaceShieldPreTrainedModel):
         return torch.where(keep.unsqueeze(-1), features, filler), keep
 
     def token_scores(self, features: Tensor, joint: Tensor, prompt_input_ids: Tensor, seeds: Tensor | None = None) -> Tensor:
-        """(B, T) importance of each vision token for the question (Eq. 7-8), a row summing to 1; of `pvtm_ranking`
-        "random", random numbers. Arguments as of `mask_features`."""
+        """(B, T) importance of each vision token for the question (Eq. 7-8), each row summing to 1; random numbers if
+        `pvtm_ranking` is "random". Arguments as for `mask_features`."""
         config = self.config
         if config.pvtm_ranking == "random":
             batch, tokens, _ = features.shape
@@ -260,7 +260,7 @@ class FaceShieldModel(FaceShieldPreTrainedModel):
 
     @torch.no_grad()
     def _embed_prompts(self, prompt_input_ids: Tensor) -> Tensor:
-        """(B, 64) ids of the language model's own tokenizer -> (B, Dt), the mean embedding of those not padding."""
+        """(B, 64) ids of the language model's tokenizer -> (B, Dt), the mean embedding of all but padding."""
         filled = (prompt_input_ids != self.config.text_config.pad_token_id).unsqueeze(-1)
         embedded = self.get_input_embeddings()(prompt_input_ids) * filled
         return embedded.sum(1) / filled.sum(1).clamp(min=1)
@@ -279,11 +279,10 @@ class FaceShieldModel(FaceShieldPreTrainedModel):
     ) -> FaceShieldImageFeatures:
         """Vision tokens as the language model reads them, after PVTM and the projector.
 
-        Either `pixel_values` (and `savp_values`), or `vision_features` (and, for PVTM, `vision_joint`) as
-        `encode_images` returned them; `savp_mask` (B,) bool says in both cases which pictures have a second stream,
-        None = all. PVTM is on if `prompt_input_ids` is given, `pvtm_mask_ratio` is above
-        0, and the model is training or `pvtm_inference` is "paper"; without seeds it then draws from torch's
-        global generator in training and from `pvtm_seed` for every picture otherwise.
+        Pass either `pixel_values` (and `savp_values`), or `vision_features` (and, for PVTM, `vision_joint`) as `encode_images`
+        returned them; in both cases `savp_mask` (B,) bool tells which pictures have a second stream, None = all. PVTM is on if
+        `prompt_input_ids` is given, `pvtm_mask_ratio` is above 0, and the model is training or `pvtm_inference` is "paper".
+        Without seeds it draws from torch's global generator in training, and otherwise with `pvtm_seed` for every picture.
         """
         if vision_features is None:
             if pixel_values is None:
@@ -304,7 +303,7 @@ class FaceShieldModel(FaceShieldPreTrainedModel):
             lengths = [tokens if both else self.config.tokens_per_stream for both in savp_mask.tolist()]
         projector = self.multi_modal_projector
         dtype = _number_type(projector, features.dtype)
-        # Lists, as generation's own code repeats and slices them.
+        # A list, as generation's code repeats and slices it.
         projected: Any = [row[:length] for row, length in zip(projector(features.to(dtype)), lengths, strict=True)]
         attended = None
         if keep is not None and self.config.pvtm_mask == "attention":
@@ -312,11 +311,11 @@ class FaceShieldModel(FaceShieldPreTrainedModel):
         return FaceShieldImageFeatures(last_hidden_state=features, pooler_output=projected, attended=attended)
 
     def pvtm_is_on(self) -> bool:
-        """Whether tokens are masked now: in training, or at inference where the configuration says so."""
+        """Whether tokens are masked at present: in training, or at inference if configured so."""
         return (self.training or self.config.pvtm_inference == "paper") and self.config.pvtm_mask_ratio > 0
 
     def _placeholders(self, input_ids: Tensor, projected: Sequence[Tensor]) -> Tensor:
-        """(B, L) bool, True where a vision token goes; refuses a row with another number than its picture has."""
+        """(B, L) bool, True where a vision token goes; raises if a row's count differs from its picture's number of tokens."""
         mask = input_ids == self.config.image_token_id
         if not torch.compiler.is_compiling():
             counts, expected = mask.sum(1).tolist(), [len(row) for row in projected]
@@ -363,12 +362,12 @@ class FaceShieldModel(FaceShieldPreTrainedModel):
             inputs_embeds = inputs_embeds.masked_scatter(where, torch.cat(list(projected)).to(inputs_embeds))
             image_hidden_states = nn.utils.rnn.pad_sequence(list(projected), batch_first=True)
         if position_ids is None and attention_mask is not None and attention_mask.shape == inputs_embeds.shape[:2]:
-            # Nothing came before: a left-padded row gets the very positions it has alone.
+            # No cache yet: a left-padded row gets the same positions as on its own.
             position_ids = (attention_mask.long().cumsum(-1) - 1).clamp(min=0)
         attended = getattr(images, "attended", None)
         if attended is not None:
             attention_mask = pvtm.hide(attention_mask, where.squeeze(-1), torch.cat(attended))
-        adds = self.language_model.config._attn_implementation == "eager"  # the mask to its scores, False and True as 0 and 1
+        adds = self.language_model.config._attn_implementation == "eager"  # to the scores; a bool one as 0 and 1
         if adds and attention_mask is not None and attention_mask.ndim == 4 and attention_mask.dtype == torch.bool:
             hidden = torch.finfo(inputs_embeds.dtype).min
             attention_mask = inputs_embeds.new_zeros(attention_mask.shape).masked_fill(~attention_mask, hidden)
@@ -441,12 +440,12 @@ class FaceShieldForConditionalGeneration(FaceShieldPreTrainedModel, GenerationMi
 
         Args:
             input_ids: (B, L) with a placeholder for each vision token of the row's picture.
-            attention_mask: (B, L), or for packed rows (B, 1, L, L) bool, True where a token is seen; then with `position_ids`.
+            attention_mask: (B, L); or, for packed rows, (B, 1, L, L) bool, True = may be attended to, with `position_ids`.
             pixel_values, savp_values: (B, 3, S, S); without SAVP the second is None.
             savp_mask: (B,) bool, the pictures that have a second stream; None = all that `savp_values` has.
-            prompt_input_ids: (B, 64) the question alone, for PVTM.
+            prompt_input_ids: (B, 64) ids of the question alone, for PVTM.
             pvtm_seeds: (B,) integers, one per sample.
-            vision_features, vision_joint: (B, T, Dv), a cached `encode_images`, in the place of the pixels.
+            vision_features, vision_joint: (B, T, Dv), cached results of `encode_images`, instead of pixels.
             labels: (B, L), -100 where there is no loss.
         """
         outputs = self.model(
@@ -469,7 +468,7 @@ class FaceShieldForConditionalGeneration(FaceShieldPreTrainedModel, GenerationMi
         )
 
     def _prepare_multimodal_encoder_kwargs_for_generation(self, model_kwargs: dict[str, Any]) -> Any:
-        # Generation pre-encodes pictures only when it sees pixels; cached features must take the same way.
+        # Generation pre-encodes pictures only if given pixels; cached features must take the same path.
         if model_kwargs.get("vision_features") is None:
             parent: Any = super()
             return parent._prepare_multimodal_encoder_kwargs_for_generation(model_kwargs)
@@ -480,7 +479,7 @@ class FaceShieldForConditionalGeneration(FaceShieldPreTrainedModel, GenerationMi
 
 
 def _number_type(module: nn.Module, otherwise: torch.dtype) -> torch.dtype:
-    """In which type a module computes: that of its first floating parameter, for packed weights of few bits have none."""
+    """The dtype in which a module computes: that of its first floating-point parameter; `otherwise` for quantised weights."""
     return next((parameter.dtype for parameter in module.parameters() if parameter.is_floating_point()), otherwise)
 
 

@@ -1,8 +1,8 @@
-"""The scores of fixed answers as one ONNX graph, for where neither torch nor Python is (§4; needs the extra `onnx`).
+"""The scores of fixed answers as one ONNX graph, for use without torch or Python (§4; needs the extra `onnx`).
 
-Towers, projector and language model in one pass without a cache: the picture's beginning and the tree of all questions and
-answers are one row, and every token id in it is a constant. What goes in are the processor's two tensors; how they are made
-is written down to the pixel in docs/onnx.md.
+Towers, projector and language model run in one pass without a cache: the prefix with the picture and the tree of all questions
+and answers form one row, in which every token id is a constant. The inputs are the processor's two tensors; docs/onnx.md
+specifies to the pixel how to make them.
 B = pictures, S = picture side, K = answers. Use: `export_scorer(model, processor, {question: answers}, Path("m.onnx"))`.
 """
 
@@ -23,13 +23,13 @@ from .token_tree import TokenTree
 
 
 class FixedScorer(nn.Module):
-    """(B, 3, S, S) pixels, and SAVP's where the model has it -> (B, K) probabilities a question.
+    """(B, 3, S, S) pixels, and SAVP's if the model uses it -> (B, K) probabilities per question.
 
     Args:
         model: in eval mode, float32.
         processor: its processor.
-        asked: to each question the token ids of its answers (`encode_answer`).
-        score_map: (scale, offset) of the first question's log-odds, its first answer against the second.
+        asked: for each question, the token ids of its answers (`encode_answer`).
+        score_map: (scale, offset) for the first question's log-odds (of its first answer against the second).
     """
 
     def __init__(
@@ -100,13 +100,13 @@ def export_scorer(
     *,
     score_map: tuple[float, float] = (1.0, 0.0),
 ) -> Path:
-    """Write the graph, whole or not at all; batches of any size go through it.
+    """Write the graph atomically; it accepts batches of any size.
 
     Args:
         model, processor, asked, score_map: see `FixedScorer`.
-        file: `*.onnx`; everything is in it, weights too.
-        names: of the outputs, one a question.
-        metadata: words kept in the file.
+        file: `*.onnx`; it contains everything, including the weights.
+        names: of the outputs, one per question.
+        metadata: strings stored in the file.
 
     Raises:
         ModuleNotFoundError: without the extra `onnx`.
@@ -115,7 +115,7 @@ def export_scorer(
     if missing:
         raise ModuleNotFoundError(f'{", ".join(missing)} not installed — expected for ONNX — pip install "faceshield[onnx]"')
     file.parent.mkdir(parents=True, exist_ok=True)
-    own: Any = copy.deepcopy(model)  # the caller's stays on its device, in its precision
+    own: Any = copy.deepcopy(model)  # the caller's model keeps its device and precision
     scorer = FixedScorer(own.to("cpu", torch.float32), processor, asked, score_map).eval()
     inputs = {"pixel_values": torch.zeros(2, 3, processor.image_size, processor.image_size)}
     if processor.use_savp:

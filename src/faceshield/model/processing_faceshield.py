@@ -1,7 +1,7 @@
 """FaceShield's processor: pictures to two pixel streams, texts to token ids (paper §4; Bunny's format).
 
-All preprocessing constants live here. A text is built from pieces, so labels need no search in it, and
-special tokens written inside a question are harmless text.
+All preprocessing constants live here. A conversation is assembled from tokenised pieces, so labels are known without searching
+for them, and special tokens written in a question are harmless text.
 Use: `inputs = processor(images=picture, text="Is this face bona fide?", return_tensors="pt")`.
 S = image size, T = vision tokens of all streams, L = sequence length.
 """
@@ -27,7 +27,7 @@ SYSTEM = (
     "A chat between a curious user and an artificial intelligence assistant. "
     "The assistant gives helpful, detailed, and polite answers to the user's questions."
 )
-# SYSTEM and IMAGE stand for the checkpoint's own, as Jinja strings.
+# SYSTEM and IMAGE are replaced by the checkpoint's own, as Jinja strings.
 _CHAT_TEMPLATE = (
     "{%- macro words(content) %}{% if content is string %}{{ content }}{% else %}"
     "{% for part in content if part['type'] == 'text' %}{{ part['text'] }}{% endfor %}{% endif %}{% endmacro -%}"
@@ -46,18 +46,18 @@ ImageInput = Image.Image | np.ndarray
 
 
 class FaceShieldProcessor(ProcessorMixin):
-    """Pictures and texts to model inputs.
+    """Turns pictures and texts into model inputs.
 
     Args:
-        tokenizer: The language model's; it must know `image_token` as one token.
+        tokenizer: The language model's; it must have `image_token` as a single token.
         prompt_tokenizer: The prompt tower's; None = the same one.
-        chat_template: Jinja text of the conversation format, for tools that ask through it; None = ours.
+        chat_template: Jinja template of the conversation format, for tools that use one; None = ours.
         image_size: S, the side of the square that the tower sees, in pixels.
         patch_size: Side of a vision token in pixels.
-        use_savp: Whether the second stream (§4.1) is made.
+        use_savp: Whether to make the second stream (§4.1).
         image_token: The placeholder's text.
         system: Sentence before the conversation.
-        prompt_length: Token ids of a prompt, SigLIP's 64.
+        prompt_length: Number of token ids of a prompt, SigLIP's 64.
         image_mean: Per-channel mean after scaling to 0..1; one value for all channels.
         image_std: Standard deviation, likewise.
         pad_level: Grey level 0-255 that fills a picture to a square.
@@ -66,8 +66,8 @@ class FaceShieldProcessor(ProcessorMixin):
         savp_hog_orientations: See `savp.savp`.
         savp_hog_cell: See `savp.savp`.
         savp_hog_block: See `savp.savp`.
-        savp_at: Where descriptors are computed: on the `crop` as it comes, before padding and resizing, or on the
-            `square` that the tower sees.
+        savp_at: What descriptors are computed on: the `crop` as given, before padding and resizing, or the `square` that the
+            tower sees.
     """
 
     prompt_tokenizer: PreTrainedTokenizerBase
@@ -118,10 +118,10 @@ class FaceShieldProcessor(ProcessorMixin):
         self.check_savp()
 
     def check_savp(self) -> None:
-        """For whoever sets the options of SAVP afterwards.
+        """Checks SAVP's options; call it after changing them.
 
         Raises:
-            ValueError: one of them is none.
+            ValueError: one of them is invalid.
         """
         if self.savp_at not in ("crop", "square"):
             raise ValueError(f"savp_at {self.savp_at!r} — expected 'crop' or 'square' — choose one of them")
@@ -136,7 +136,7 @@ class FaceShieldProcessor(ProcessorMixin):
 
     @property
     def image_seq_length(self) -> int:
-        """T, the placeholders of one picture: `tokens_per_stream`, twice that with SAVP."""
+        """T, the number of placeholders of one picture: `tokens_per_stream`, twice that with SAVP."""
         return self._placeholders(self.use_savp)
 
     def _placeholders(self, savp: bool) -> int:
@@ -149,16 +149,16 @@ class FaceShieldProcessor(ProcessorMixin):
     # -- pictures
 
     def square_pixels(self, image: ImageInput, savp: bool | None = None) -> tuple[np.ndarray, np.ndarray | None]:
-        """The two streams as the tower's squares, before normalisation: (S, S, 3) uint8 each, small to cache.
+        """The two streams as the tower's squares before normalisation: (S, S, 3) uint8 each, small enough to cache.
 
         Args:
             image: PIL picture of any mode, or (H, W, 3) uint8 RGB.
-            savp: Whether the second is made; None = `use_savp`.
+            savp: Whether to make the second; None = `use_savp`.
 
         Returns:
-            RGB square, and the SAVP square or None without SAVP. SAVP is computed on the picture as given (or, with
-            `savp_at` "square", on the square), made smaller first where its longer side is more than 2 S; then both are
-            padded to a square around the centre with `pad_level` and resized bicubically.
+            RGB square, and the SAVP square or None. SAVP is computed on the picture as given, reduced first if its longer side
+            exceeds 2 S (or, with `savp_at` "square", on the RGB square). Both are padded with `pad_level` to a centred square
+            and resized bicubically.
         """
         rgb = as_rgb(image)
         square = self._square(rgb)
@@ -167,8 +167,8 @@ class FaceShieldProcessor(ProcessorMixin):
         return square, self._square(self._descriptors(self._not_too_large(rgb) if self.savp_at == "crop" else square))
 
     def _not_too_large(self, rgb: np.ndarray) -> np.ndarray:
-        # Paper is silent: how large the crop is; of one of many pixels, most of the patterns would be the camera's noise, and
-        # they are gone from the square that is many times smaller.
+        # Paper is silent: how large the crop is. On a large one, most patterns would be camera noise, and would vanish when
+        # the picture is reduced to the much smaller square.
         longest, side = max(rgb.shape[:2]), 2 * self.image_size
         if longest <= side:
             return rgb
@@ -201,11 +201,11 @@ class FaceShieldProcessor(ProcessorMixin):
     # -- texts
 
     def _ids(self, text: str) -> list[int]:
-        """Ids of plain text: special tokens written in it are spelled out, never taken for what they name."""
+        """Ids of plain text; special tokens written in it are encoded as ordinary text, never as special tokens."""
         ids = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
         forbidden = {self.image_token_id, self.eos_token_id, self.pad_token_id}
         if forbidden.intersection(ids):
-            # A tokenizer that cannot spell them out: a space after the first character makes ordinary text.
+            # The tokenizer cannot split special tokens: a space after the first character makes them ordinary text.
             for token in sorted(self.tokenizer.all_special_tokens, key=len, reverse=True):
                 text = text.replace(token, f"{token[:1]} {token[1:]}")
             ids = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
@@ -217,32 +217,32 @@ class FaceShieldProcessor(ProcessorMixin):
         return self._pieces[text]
 
     def _question_ids(self, question: str, *, first: bool, image: bool, savp: bool | None = None) -> list[int]:
-        """One user turn, up to and with "ASSISTANT:"."""
+        """Ids of one user turn, up to and including "ASSISTANT:"."""
         if image:
-            # Bunny tokenizes the pieces around the picture apart, and so do we.
+            # Like Bunny, we tokenise the pieces around the picture separately.
             return [*self.encode_prefix(savp=savp), *self._ids(f"\n{question} ASSISTANT:")]
         before = f"{self.system} USER: " if first else "USER: "
         return [*(self._start if first else []), *self._ids(f"{before}{question} ASSISTANT:")]
 
     @property
     def _start(self) -> list[int]:
-        """The start token where the tokenizer itself would put one: Phi-3's did until July 2024."""
+        """The start token if the tokenizer itself adds one, as Phi-3's did until July 2024."""
         ids: list[int] = list(self.tokenizer("")["input_ids"])
         bos = self.tokenizer.bos_token_id
         return [bos] if bos is not None and ids[:1] == [bos] else []
 
     def encode_prefix(self, *, savp: bool | None = None) -> list[int]:
-        """Ids of system sentence and picture placeholders, with which every question about a picture begins; `savp`:
-        whether it has a second stream, None = `use_savp`."""
+        """Ids of the system sentence and picture placeholders, the prefix of every question about a picture; `savp`: whether it
+        has a second stream, None = `use_savp`."""
         places = self._placeholders(self.use_savp if savp is None else savp)
         return [*self._start, *self._cached(f"{self.system} USER: "), *[self.image_token_id] * places]
 
     def encode_question(self, question: str, *, image: bool = True, savp: bool | None = None) -> list[int]:
-        """Ids of system sentence, picture placeholders (if `image`) and question, up to "ASSISTANT:"; `savp` as there."""
+        """Ids of system sentence, placeholders (if `image`) and question, up to "ASSISTANT:"; `savp`: see `encode_prefix`."""
         return self._question_ids(question, first=True, image=image, savp=savp)
 
     def _question(self, text: str, image: bool) -> str:
-        """The question in what the chat template made of one; any other text is a question as it stands."""
+        """Extracts the question from text made by the chat template; any other text is returned as the question itself."""
         start, end = f"{self.system} USER: ", " ASSISTANT:"
         if not text.startswith(start):
             return text
@@ -256,7 +256,7 @@ class FaceShieldProcessor(ProcessorMixin):
         return rest.removeprefix(place).removesuffix(end)
 
     def encode_answer(self, answer: str) -> list[int]:
-        """Ids of an answer as it continues "ASSISTANT:", end token included."""
+        """Ids of an answer as a continuation of "ASSISTANT:", including the end token."""
         before, both = self._cached("ASSISTANT:"), self._ids(f"ASSISTANT: {answer}")
         if both[: len(before)] != before:
             raise ValueError(
@@ -265,16 +265,16 @@ class FaceShieldProcessor(ProcessorMixin):
         return [*both[len(before) :], self.eos_token_id]
 
     def decode_answer(self, ids: Sequence[int] | Tensor) -> str:
-        """Text of generated or supervised ids: special tokens and -100 dropped, no space at either end."""
+        """Text of generated or supervised ids: without special tokens, -100 and surrounding spaces."""
         listed = ids.tolist() if isinstance(ids, Tensor) else list(ids)
         return self.tokenizer.decode([i for i in listed if i >= 0], skip_special_tokens=True).strip()
 
     def encode_dialogue(self, turns: Sequence[Any]) -> tuple[list[int], list[int]]:
-        """A conversation -> `input_ids`, `labels` of one length; -100 outside answers and end tokens.
+        """A conversation -> `input_ids` and `labels` of equal length; labels are -100 outside answers and their end tokens.
 
         Args:
-            turns: Alternating human and gpt turns, objects or dicts of LLaVA's form ({"from", "value"}); a
-                leading "<image>" in the first human turn is where the picture goes.
+            turns: Alternating human and gpt turns, as objects or LLaVA's dicts ({"from", "value"}); a leading "<image>" in the
+                first human turn marks the place of the picture.
 
         Raises:
             ValueError: Not alternating, or without a supervised token.
@@ -300,9 +300,9 @@ class FaceShieldProcessor(ProcessorMixin):
         return ids, labels
 
     def encode_prompts(self, prompts: str | Sequence[str]) -> Tensor:
-        """Questions alone, for the prompt tower (§4.2): (B, prompt_length) long, cut or padded.
+        """The bare questions for the prompt tower (§4.2): (B, prompt_length) int64, truncated or padded.
 
-        SigLIP reads its pooled output at the last position: every prompt has full length, without a mask.
+        SigLIP pools at the last position, so every prompt has full length and there is no mask.
         """
         prompts = [prompts] if isinstance(prompts, str) else list(prompts)
         tokenizer = self.prompt_tokenizer
@@ -311,7 +311,7 @@ class FaceShieldProcessor(ProcessorMixin):
         for row, prompt in enumerate(prompts):
             ids = tokenizer(prompt, add_special_tokens=True, split_special_tokens=True)["input_ids"]
             if len(ids) > self.prompt_length:
-                # Its end stays: SigLIP pools there. Not by the tokenizer's own truncation, which two threads must not set.
+                # The end token stays, as SigLIP pools there. The tokenizer's own truncation is not thread-safe.
                 end = ids[-1:] if ids[-1] == tokenizer.eos_token_id else []
                 ids = [*ids[: self.prompt_length - len(end)], *end]
             rows[row, : len(ids)] = torch.tensor(ids, dtype=torch.long)
@@ -320,7 +320,7 @@ class FaceShieldProcessor(ProcessorMixin):
     # -- both
 
     def collate(self, ids: Sequence[Sequence[int]], labels: Sequence[Sequence[int]] | None = None) -> dict[str, Tensor]:
-        """Rows of ids to (B, L) tensors: padded on the left to answer, on the right with labels to learn."""
+        """Rows of ids to (B, L) tensors: padded on the left for inference, on the right with labels for training."""
         longest = max(map(len, ids))
         batch = {
             "input_ids": torch.full((len(ids), longest), self.pad_token_id, dtype=torch.long),
@@ -345,22 +345,22 @@ class FaceShieldProcessor(ProcessorMixin):
         return_tensors: str = "pt",
         **kwargs: Any,
     ) -> BatchFeature:
-        """Pictures and questions (and answers to learn) -> model inputs.
+        """Pictures and questions (and answers for training) -> model inputs.
 
         Args:
-            images: One or B pictures, see `square_pixels`, or B lists of one; None asks without a picture.
-            text: One question for all, or B questions; the conversation format is added here, unless `apply_chat_template`
-                has done so.
+            images: One or B pictures, see `square_pixels`, or B lists of one each; None: questions without a picture.
+            text: One question for all, or B questions; the conversation format is added here unless `apply_chat_template` has
+                already done so.
             answers: B answers; adds `labels` and pads on the right.
-            savp: Whether the pictures have a second stream, for all or one by one; None = `use_savp`.
+            savp: Whether the pictures have a second stream, one value for all or one per picture; None = `use_savp`.
             return_tensors: "pt" only.
-            kwargs: What transformers' own callers pass along: `videos` and `audio`, None; `padding` and `add_special_tokens`,
-                which change nothing.
+            kwargs: Options that transformers' own callers pass: `padding` and `add_special_tokens`, which have no effect, and
+                anything that is None, such as `videos` and `audio`.
 
         Returns:
-            `pixel_values`, `savp_values` (B, 3, S, S), `input_ids`, `attention_mask` (B, L),
-            `prompt_input_ids` (B, prompt_length), `labels` (B, L) with answers. `savp_values` is there if any picture
-            has a second stream, `savp_mask` (B,) bool if not all have one; the others' `savp_values` are 0.
+            `pixel_values`, `savp_values` (B, 3, S, S), `input_ids`, `attention_mask` (B, L), `prompt_input_ids` (B,
+            prompt_length), and with answers `labels` (B, L). `savp_values` is present if any picture has a second stream,
+            `savp_mask` (B,) bool if some but not all do; the others' `savp_values` are 0.
         """
         unknown = sorted(name for name in kwargs if kwargs[name] is not None and name not in _WITHOUT_EFFECT)
         if return_tensors != "pt" or unknown:
@@ -400,7 +400,7 @@ class FaceShieldProcessor(ProcessorMixin):
         return BatchFeature(data)
 
     def _second_streams(self, savp: bool | Sequence[bool] | None, pictures: int) -> list[bool]:
-        """Of each picture, whether it has a second stream."""
+        """For each picture, whether it has a second stream."""
         if savp is None or isinstance(savp, bool):
             return [self.use_savp if savp is None else savp] * pictures
         if len(savp) != pictures:
@@ -428,7 +428,7 @@ def _listed(value: Any, single: tuple[type, ...]) -> list[Any]:
 
 
 def _pictures(images: Any) -> list[ImageInput]:
-    """One picture, some, or the lists of one picture each that transformers makes of conversations."""
+    """Accepts one picture, several, or the lists of one picture each that transformers makes from conversations."""
     rows = [list(one) if isinstance(one, (list, tuple)) else [one] for one in _listed(images, (Image.Image, np.ndarray))]
     if not rows or any(len(row) != 1 for row in rows):
         raise ValueError(f"pictures {[len(row) for row in rows]} — expected one for each question — ask about them one by one")
@@ -443,7 +443,7 @@ def _turn(turn: Any) -> tuple[str, str]:
 
 
 def as_rgb(image: ImageInput) -> np.ndarray:
-    """A PIL picture of any mode or a (H, W, 3) uint8 RGB array as such an array."""
+    """A PIL picture of any mode, or an (H, W, 3) uint8 RGB array, as an (H, W, 3) uint8 RGB array."""
     if isinstance(image, Image.Image):
         return np.asarray(image.convert("RGB"))
     picture = np.asarray(image)

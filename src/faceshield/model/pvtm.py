@@ -1,6 +1,6 @@
-"""Prompt-guided vision token masking (paper §4.2, Eq. 7-8): which vision tokens may be hidden, and which are.
+"""Prompt-guided vision token masking (paper §4.2, Eq. 7-8): which vision tokens may be masked, and which are.
 
-Pure functions on tensors; the model joins them in `FaceShieldModel.mask_features`.
+Pure functions on tensors; `FaceShieldModel.mask_features` combines them.
 B = batch, T = vision tokens of all streams, D = width of the joint text-image space.
 Use: `keep = mask_tokens(importance(joint, text), keep_ratio=0.10, mask_ratio=0.05, seeds=seeds)`.
 """
@@ -14,16 +14,16 @@ from torch import Tensor, nn
 
 
 def joint_tokens(tower: Any, last: Tensor, feature: Tensor, space: str) -> Tensor:
-    """Bring every vision token, alone, into the space in which the text tower's pooled output lives.
+    """Map every vision token on its own into the space of the text tower's pooled output.
 
     Args:
         tower: A SigLIP vision model with its pooling head.
         last: (B, T, D) last hidden state after the tower's `post_layernorm`.
         feature: (B, T, D) hidden state that the projector reads.
-        space: `map_head` = the pooling head applied to each token alone (softmax over one key is 1, so it is
-            value projection, output projection, and the residual MLP); `map_head_no_mlp` = without that MLP;
-            `trim_literal` = `map_head` on the layer-normed feature; `raw` = the feature itself (Eq. 7 to the
-            letter); `llm_embed` = the feature too, as the space is only known after the projector.
+        space: `map_head` = the pooling head applied to each token alone (softmax over one key is 1, which leaves value
+            projection, output projection and the residual MLP); `map_head_no_mlp` = without that MLP; `trim_literal` =
+            `map_head` on the layer-normed feature; `raw` = the feature itself (Eq. 7 taken literally); `llm_embed` = also the
+            feature, because that space is reached only after the projector.
 
     Raises:
         ValueError: Unknown `space`, or a tower without a head.
@@ -51,7 +51,7 @@ def importance(joint: Tensor, text: Tensor, sign: int = 1) -> Tensor:
     Args:
         joint: (B, T, D) vision tokens in the joint space.
         text: (B, D) pooled prompt.
-        sign: +1 = like the prompt is important (the paper's text); -1 = unlike it is.
+        sign: +1 = tokens similar to the prompt are important (as the paper says); -1 = dissimilar ones are.
 
     Returns:
         (B, T) float32, each row positive and summing to 1. Softmax keeps the order of the cosines.
@@ -69,18 +69,18 @@ def mask_tokens(
     *,
     exact: bool = False,
 ) -> Tensor:
-    """Choose the tokens that stay: the top `keep_ratio`, and each other with probability 1 - `mask_ratio`.
+    """Choose the tokens to keep: the top `keep_ratio`, and each of the others with probability 1 - `mask_ratio`.
 
     Args:
-        importance: (B, T), higher = more important. Ties go to the token that comes first.
+        importance: (B, T), higher = more important. In a tie, the earlier token wins.
         keep_ratio: Share 0..1; `round(keep_ratio * T)` tokens are never masked.
         mask_ratio: Probability 0..1, drawn independently for each of the others.
-        seeds: (B,) integers, one stream of random numbers per row, the same on every device; None draws from
-            torch's global generator, as dropout does.
-        exact: Mask `round(mask_ratio * others)` tokens of every row instead of drawing for each alone.
+        seeds: (B,) integers, one random stream per row, the same on every device; None draws from torch's global generator,
+            as dropout does.
+        exact: Mask exactly `round(mask_ratio * others)` tokens of every row instead of drawing each independently.
 
     Returns:
-        (B, T) bool, True = stays.
+        (B, T) bool, True = kept.
     """
     batch, tokens = importance.shape
     kept = round(keep_ratio * tokens)
@@ -100,12 +100,12 @@ def mask_tokens(
 
 
 def hide(attention_mask: Tensor | None, where: Tensor, attended: Tensor) -> Tensor:
-    """The attention mask, (B, L) or (B, 1, L, L) bool, without the vision tokens that are masked: nobody attends to them.
+    """The attention mask without the masked vision tokens, which no other token then attends to.
 
     Args:
-        attention_mask: None = everything is attended to.
+        attention_mask: (B, L), or (B, 1, L, L) bool; None = everything is attended to.
         where: (B, L) bool, the vision tokens.
-        attended: (N,) bool, of `mask_tokens`, in the order of `where`.
+        attended: (N,) bool from `mask_tokens`, in the order of `where`.
     """
     visible = torch.ones_like(where).masked_scatter(where, attended)
     if attention_mask is None:
@@ -113,7 +113,7 @@ def hide(attention_mask: Tensor | None, where: Tensor, attended: Tensor) -> Tens
     if attention_mask.ndim == 2:
         return attention_mask * visible
     itself = torch.eye(where.shape[1], dtype=torch.bool, device=where.device)
-    return attention_mask & (visible[:, None, None, :] | itself)  # itself: a row of nothing would turn into NaN
+    return attention_mask & (visible[:, None, None, :] | itself)  # `itself`, because an empty row would become NaN
 
 
 def seeded_uniform(seeds: Tensor, tokens: int) -> Tensor:

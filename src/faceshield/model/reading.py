@@ -1,10 +1,9 @@
-"""Pictures that the language model has read once, and any number of questions about them.
+"""Read pictures once with the language model, then ask any number of questions about them.
 
-System sentence and picture are the same beginning of every question (Bunny's format), and nearly all of its tokens; they
-are computed once and their keys and values kept. What follows is one row a picture: all questions with all their fixed
-answers as one tree of tokens for scores, all questions side by side for answers in words. With PVTM at inference each
-question masks other tokens and so has a beginning of its own. B = pictures, Q = questions, K = answers, T = vision tokens
-of all streams, N = nodes of a tree.
+System sentence and picture form the same prefix for every question (Bunny's format) and nearly all of its tokens; its keys and
+values are computed once and kept. What follows is one row per picture: for scores, all questions with all their fixed answers
+as one token tree; for answers in words, all questions side by side. With PVTM at inference each question masks other tokens and
+so has its own prefix. B = pictures, Q = questions, K = answers, T = vision tokens of all streams, N = nodes of a tree.
 Use: `Reading(model, processor, *model.encode_images(pixels, savp)).answer(["Why?"], max_new_tokens=100)`.
 """
 
@@ -25,25 +24,25 @@ from .modeling_faceshield import FaceShieldForConditionalGeneration
 from .processing_faceshield import FaceShieldProcessor
 from .token_tree import TokenTree
 
-_FED = 32  # guesses a step, shared out among all answers
-_FEWEST = 4  # but of each at least so many
-_ROOM = 256  # tokens for which a cache has room beyond what it holds
+_FED = 32  # drafts per step, shared among all answers
+_FEWEST = 4  # at least this many for each answer
+_ROOM = 256  # tokens of spare room in a cache
 
 
 class Words(str):
-    """An answer; `cut` says that it had not come to its end when it was stopped, `tokens` how many it took, its end too."""
+    """An answer; `cut`: it was stopped before its end; `tokens`: how many tokens it took, including its end token."""
 
     cut: bool = False
     tokens: int = 0
 
 
 class _Answer:
-    """An answer on its way.
+    """An answer in progress.
 
     Attributes:
-        said: its tokens.
-        unread: those that the model has not been fed: at first the question, then the newest token.
-        read: how many it has been fed since the beginning.
+        said: its tokens so far.
+        unread: tokens not yet fed to the model: at first the question, then the newest token.
+        read: how many tokens have been fed after the prefix.
     """
 
     def __init__(self, question: list[int], end: int, most: int) -> None:
@@ -53,18 +52,18 @@ class _Answer:
 
     @property
     def talking(self) -> bool:
-        """Whether more is to be said."""
+        """Whether the answer is unfinished."""
         return self.said[-1:] != [self.end] and len(self.said) < self.most
 
     def grow(self, drafts: Drafts, guesses: int) -> TokenTree:
-        """What is fed next: what is unread, and guesses of what follows; nothing once it has ended."""
+        """What to feed next: the unread tokens and drafts of what follows; nothing once the answer has ended."""
         if not self.talking:
             return TokenTree.of([])
         ahead = drafts.after(self.said, guesses, self.most - len(self.said) - 1)
         return TokenTree.of([self.unread, *([*self.unread, *guess] for guess in ahead)])
 
     def hear(self, tree: TokenTree, found: Sequence[int]) -> list[int]:
-        """Take what the model says after the nodes of `tree`, as far as guessed and a token more; the nodes that stay."""
+        """Appends the model's tokens `found`, as far as `tree` drafted them and one more; returns the nodes to keep."""
         nodes = list(tree.paths[0])
         while True:
             token = found[nodes[-1]]
@@ -77,18 +76,18 @@ class _Answer:
 
 
 class Reading:
-    """B pictures, read.
+    """B pictures that the language model has read.
 
     Args:
         model: in eval mode.
         processor: its processor.
-        features, joint: (B, T, Dv) each, of `model.encode_images`; `joint` may be None where PVTM is off.
-        kept: (B, kept) indices in rising order of the vision tokens that the language model gets to read, at the positions
-            that they have among all T; None = all.
-        drafts: guesses of how answers go on; None = none, a step a token. Answers are the same.
+        features, joint: (B, T, Dv) each, from `model.encode_images`; `joint` may be None if PVTM is off.
+        kept: (B, kept) indices, in rising order, of the vision tokens that the language model reads, each at its position among
+            all T; None = all.
+        drafts: for speculative decoding; None = off, one token per step. Answers are the same.
 
     Raises:
-        ValueError: flash attention, which knows no mask of our own.
+        ValueError: flash attention, which does not support custom masks, or `kept` together with PVTM's masks.
     """
 
     def __init__(
@@ -103,7 +102,7 @@ class Reading:
         if "flash" in str(model.model.language_model.config._attn_implementation):
             raise ValueError("flash attention cannot mask single tokens — expected sdpa or eager — set_attn_implementation")
         self.model, self.processor, self.drafts = model, processor, drafts or Drafts()
-        self.seeds = torch.full((len(features),), model.config.pvtm_seed)  # of PVTM: a picture alone masks what it masks here
+        self.seeds = torch.full((len(features),), model.config.pvtm_seed)  # for PVTM: alike, alone or in a batch
         self.savp = features.shape[1] > processor.tokens_per_stream
         self.prefix = processor.encode_prefix(savp=self.savp)
         self.masks_by_question = model.model.pvtm_is_on()
@@ -113,7 +112,7 @@ class Reading:
             if self.masks_by_question:
                 raise ValueError("kept tokens with PVTM's masks — expected one of the two — set pvtm_inference 'off'")
             if model.config.text_config.sliding_window is not None:
-                self.drafts = Drafts()  # a guess beyond the window would be refused where the answer itself is not
+                self.drafts = Drafts()  # drafts could reach beyond the window and raise where the answer does not
             kept = kept.cpu()
             features = features.gather(1, kept.to(features.device).unsqueeze(-1).expand(-1, -1, features.shape[-1]))
             before = len(self.prefix) - tokens
@@ -126,10 +125,10 @@ class Reading:
         """Log-probability of fixed answers, in one pass for all questions.
 
         Args:
-            asked: to each question the token ids of its K answers (`encode_answer`).
+            asked: for each question, the token ids of its K answers (`encode_answer`).
 
         Returns:
-            (B, K) float32 a question.
+            (B, K) float32 per question.
         """
         if self.masks_by_question:
             return [self._score({question: answers})[0] for question, answers in asked.items()]
@@ -142,7 +141,7 @@ class Reading:
             start = self._rest(question)
             for answer in answers:
                 sequences.append([*start, *answer[:-1]])
-                spoken.append(len(start) - 1)  # the first token whose logits say something of the answer
+                spoken.append(len(start) - 1)  # the first token whose logits predict the answer
                 owners += [len(sequences) - 1] * len(answer)
                 wanted += answer
         tree = TokenTree.of(sequences)
@@ -162,7 +161,7 @@ class Reading:
 
     @torch.inference_mode()
     def answer(self, questions: Sequence[str], *, max_new_tokens: int) -> list[list[Words]]:
-        """Greedy answers, the words of `generate`: for each picture one text a question, cut after `max_new_tokens`."""
+        """Greedy answers, the same as from `generate`: per picture one text per question, cut off after `max_new_tokens`."""
         if max_new_tokens < 1:
             raise ValueError(f"max_new_tokens={max_new_tokens} — expected 1 or more — correct it")
         if not questions:
@@ -173,18 +172,18 @@ class Reading:
         return [[answer for part in row for answer in part] for row in zip(*columns, strict=True)]
 
     def _answer(self, questions: Sequence[str], max_new_tokens: int) -> list[list[Words]]:
-        """All questions about a picture in one row, blind to each other: each step feeds of each what was not read yet (its
-        words, then the newest token) and a tree of what `drafts` guesses to follow, and keeps what the model says too."""
+        """Answers all questions about a picture in one row, masked from each other. Each step feeds, per question, the unread
+        tokens (its words, then the newest token) and a tree of drafts, and keeps those that the model confirms."""
         end, rests = self.processor.eos_token_id, [self._rest(question) for question in questions]
         answers = [[_Answer(rest, end, max_new_tokens) for rest in rests] for _ in self.features]
         cache = reading = self._beginning(questions[0])
         length, left = cache.get_seq_length(), answers
-        # Columns of the cache after the beginning: which answer stands on which, and their positions.
+        # Cache columns after the prefix: which of them each answer builds on, and their positions.
         stands = np.zeros((len(left), len(questions), 0), dtype=bool)
         depths = np.zeros((len(left), 0), dtype=np.int64)
 
         while alive := [place for place, row in enumerate(left) if any(answer.talking for answer in row)]:
-            if 2 * len(alive) <= len(left):  # most pictures are done: the others go on alone
+            if 2 * len(alive) <= len(left):  # at least half of the pictures are done: drop them
                 reading = _some(reading, torch.tensor(alive, device=self.model.device))
                 left, stands, depths = [left[place] for place in alive], stands[alive], depths[alive]
             guesses = max(_FEWEST, _FED // (len(left) * len(questions)))
@@ -215,7 +214,7 @@ class Reading:
         return self.processor.encode_question(question, savp=self.savp)[len(self.prefix) :]
 
     def _beginning(self, question: str) -> Cache:
-        """Keys and values of system sentence and pictures; whoever reads on rewinds it."""
+        """Keys and values of the prefix with the pictures; callers rewind them after reading on."""
         key = question if self.masks_by_question else None
         if key not in self._beginnings:
             rows, device = len(self.features), self.model.device
@@ -233,17 +232,17 @@ class Reading:
                     past_key_values=cache,
                     use_cache=True,
                 )
-            self._beginnings = {key: cache}  # the last one alone: with a mask a question each would be as large
+            self._beginnings = {key: cache}  # only the latest: with PVTM there is one per question, each as large
         return self._beginnings[key]
 
     def _read_on(self, cache: Cache, tokens: Tensor, depth: Tensor, visible: Tensor, depths: Tensor) -> Tensor:
-        """Feed n tokens a row after the beginning: (B, n, Dt), the last hidden states.
+        """Feeds n tokens per row after the prefix and returns the last hidden states, (B, n, Dt).
 
         Args:
-            cache: what was read, the beginning first; it grows.
+            cache: what was read, the prefix first; it is extended.
             tokens: (B, n) ids.
-            depth: (B or 1, n) positions after the beginning.
-            visible: (B or 1, n, columns) bool, which of the tokens since the beginning each attends to, itself included.
+            depth: (B or 1, n) positions relative to the end of the prefix.
+            visible: (B or 1, n, columns) bool, which tokens after the prefix each one attends to, itself included.
             depths: (B or 1, columns) their positions.
         """
         model, device, start = self.model.model, self.model.device, len(self.prefix)
@@ -269,19 +268,19 @@ class Reading:
 def _side_by_side(
     answers: Sequence[Sequence[_Answer]], trees: Sequence[Sequence[TokenTree]], stands: NDArray[np.bool_]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-    """What a step feeds: the trees of a picture's Q answers in one row, filled up to the longest row.
+    """The input of a step: the trees of a picture's Q answers in one row, padded to the longest row.
 
     Args:
         answers, trees: B rows of Q.
-        stands: (B, Q, columns) on which of the columns since the beginning each answer stands.
+        stands: (B, Q, columns) which of the columns after the prefix each answer builds on.
 
     Returns:
-        Tokens and depths, (B, n) each, and which columns each token attends to, (B, n, columns + n), its own step's last.
+        Tokens and depths, (B, n) each, and the columns that each token attends to, (B, n, columns + n), this step's last.
     """
     rows, wide = len(trees), max(sum(len(tree.tokens) for tree in row) for row in trees)
     tokens, depth = (np.zeros((rows, wide), dtype=np.int64) for _ in range(2))
     past = np.zeros((rows, wide, stands.shape[2]), dtype=bool)
-    new = np.broadcast_to(np.eye(wide, dtype=bool), (rows, wide, wide)).copy()  # what only fills up sees itself
+    new = np.broadcast_to(np.eye(wide, dtype=bool), (rows, wide, wide)).copy()  # padding sees only itself
     for place, row in enumerate(trees):
         start = 0
         for number, tree in enumerate(row):
@@ -292,11 +291,11 @@ def _side_by_side(
 
 
 class _Filled(Exception):
-    """All layers have the keys and values of the beginning: what the last one makes of them, nobody reads."""
+    """Raised once all layers hold the prefix's keys and values, as the last layer's output is not needed."""
 
 
 class _Layer(DynamicLayer):
-    """Keys and values of one layer with room to grow: a token more is written, not everything copied."""
+    """Keys and values of one layer with room to grow: new tokens are written in place, without copying the rest."""
 
     _rooms: tuple[Tensor, Tensor] | None = None
     stop_when_filled = False
@@ -324,9 +323,9 @@ class _Layer(DynamicLayer):
 
 
 def _empty_cache(layers: int, *, stop_when_filled: bool = False) -> Cache:
-    """With room to grow; all layers keep everything, those with a sliding window too: what was read first is read from again.
+    """An empty cache with room to grow. All layers keep everything, even with a sliding window, because the prefix is reused.
 
-    With `stop_when_filled` the first pass ends by `_Filled` at the last layer's attention.
+    With `stop_when_filled`, the first pass ends with `_Filled` at the last layer's attention.
     """
     made: list[Any] = [_Layer() for _ in range(layers)]
     made[-1].stop_when_filled = stop_when_filled
@@ -338,7 +337,7 @@ def _rewind(cache: Cache, length: int) -> None:
 
 
 def _some(cache: Cache, rows: Tensor) -> Cache:
-    """A cache of its own with some of the rows."""
+    """A new cache with a copy of the given rows."""
     chosen = _empty_cache(len(cache.layers))
     for number, layer in enumerate(cache.layers):
         assert isinstance(layer, _Layer) and layer.keys is not None and layer.values is not None

@@ -1,6 +1,6 @@
-"""Spoof-aware vision perception (paper §4.1, Eq. 3-5): the picture's local descriptors as a second picture.
+"""Spoof-aware vision perception (paper §4.1, Eq. 3-5): a picture's local descriptors as a second picture.
 
-`savp(rgb)` stacks [LBP, Gray, HOG picture] in a few milliseconds at 384x384. The descriptors equal
+`savp(rgb)` stacks [LBP, Gray, HOG picture] in a few milliseconds at 384x384. The descriptors are identical to
 scikit-image's `local_binary_pattern` and `hog(visualize=True)` (tests/model/test_savp.py).
 Use: `second_stream = savp(np.asarray(image.convert("RGB")))`.
 """
@@ -21,20 +21,20 @@ Channel = Literal["lbp", "gray", "hog", "plgf", "red", "green", "blue"]
 Picture = NDArray[np.uint8]
 
 NO_ENERGY = 1e-5  # as in scikit-image
-# Neighbours counter-clockwise from the right-hand one, (down, right): those on the axes, and the corner after each.
+# Neighbours counter-clockwise from the right-hand one, as (down, right): those on the axes, and the corner after each.
 AXES = ((0, 1), (-1, 0), (0, -1), (1, 0))
 CORNERS = ((-1, 1), (-1, -1), (1, -1), (1, 1))
 # A diagonal neighbour at radius 1 lies off the grid, at 0.70711 pixels (five decimals, as scikit-image rounds);
-# bilinear interpolation between the centre c, its neighbours h and v on the axes and the corner d is >= c exactly when
-# 29289 * (h + v - 2c) + 70711 * (d - c) >= 0. These are the smallest whole numbers whose ratio splits all differences of
-# 8-bit levels as that one does (no fraction with a denominator up to 2 * 255 lies between them).
+# bilinear interpolation between the centre c, its neighbours h and v on the axes and the corner d is >= c exactly if
+# 29289 * (h + v - 2c) + 70711 * (d - c) >= 0. These are the smallest integers whose ratio decides all differences of 8-bit
+# levels as that one does (no fraction with a denominator up to 2 * 255 lies between the two ratios).
 AXIS_WEIGHT, DIAGONAL_WEIGHT = 239, 577
 
 
 def gray(rgb: Picture) -> Picture:
     """(H, W, 3) uint8 RGB -> (H, W) uint8, Eq. 4 (.299 R + .587 G + .114 B), rounded to the nearest level.
 
-    Pillow's "L" is this very equation in 16 fractional bits.
+    Pillow's "L" computes exactly this with 16 fractional bits.
     """
     return np.asarray(Image.fromarray(rgb).convert("L"))
 
@@ -42,21 +42,21 @@ def gray(rgb: Picture) -> Picture:
 def lbp(gray: Picture, method: LbpMethod = "default") -> Picture:
     """Local binary pattern of the 8 neighbours at radius 1 (Eq. 3), (H, W) uint8 -> (H, W) uint8.
 
-    Bit i is 1 where neighbour i is at least the centre; neighbours run counter-clockwise from the right-hand
-    one, and pixels beyond the border are 0, both as in scikit-image.
+    Bit i is 1 where neighbour i is at least the centre; neighbours run counter-clockwise from the right-hand one, and pixels
+    beyond the border are 0, both as in scikit-image.
 
     Args:
         gray: (H, W) uint8.
-        method: `default` = the code of Eq. 3, 0-255; `uniform` = the number of ones where the ring changes at
-            most twice, else 9, stretched to 0-255; `nri_uniform` = the same told apart by rotation, 59 codes,
-            stretched; `ror` = the smallest of the code's rotations.
+        method: `default` = the code of Eq. 3, 0-255; `uniform` = the number of ones if the ring changes at most twice, else 9,
+            stretched to 0-255; `nri_uniform` = the same with rotations distinguished, 59 codes, stretched; `ror` = the smallest
+            of the code's rotations.
 
     Raises:
         ValueError: Unknown `method`.
     """
     table = code_table(method)
     height, width = gray.shape
-    # Laid out in one line with a border of zeros, a neighbour is a shift: every step runs over whole, unbroken memory.
+    # Flattened with a border of zeros, a neighbour is a shift, so every step runs over contiguous memory.
     row, count = width + 2, height * (width + 2)
     line = np.zeros(count + 2 * row + 2, np.uint8)
     line[1 + row : 1 + row + count].reshape(height, row)[:, :width] = gray
@@ -86,7 +86,7 @@ def lbp(gray: Picture, method: LbpMethod = "default") -> Picture:
 
 @lru_cache(maxsize=4)
 def code_table(method: str) -> Picture:
-    """256 entries: Eq. 3's code -> the code of another method, as it is shown."""
+    """256 entries: Eq. 3's code -> the displayed code of `method`."""
     if method not in get_args(LbpMethod):
         raise ValueError(f"LBP method {method!r} — expected one of {get_args(LbpMethod)} — choose one of them")
     codes = np.arange(256)
@@ -98,23 +98,23 @@ def code_table(method: str) -> Picture:
     changes, ones = (bits != np.roll(bits, 1, axis=1)).sum(1), bits.sum(1)
     if method == "uniform":
         return np.round(np.where(changes <= 2, ones, 9) * (255 / 9)).astype(np.uint8)
-    # A ring of ones begins somewhere; seen from its last zero, that is scikit-image's index of the rotation.
+    # scikit-image's index of the rotation, from where the run of ones starts.
     start = np.where(bits[:, 0] == 1, ones - bits.argmin(1), 8 - bits.argmax(1))
     numbered = np.where(ones == 0, 0, np.where(ones == 8, 57, 1 + 8 * (ones - 1) + start))
     return np.round(np.where(changes <= 2, numbered, 58) * 255 / 58).astype(np.uint8)
 
 
 def hog_picture(gray: Picture, orientations: int = 8, cell: int = 8, block: int | None = None) -> Picture:
-    """Histogram of oriented gradients, drawn: in each cell one line per direction, as bright as its share.
+    """Histogram of oriented gradients, drawn: in each cell one line per direction, as bright as its bin's value.
 
     Args:
         gray: (H, W) uint8.
-        orientations: Directions that half a turn is divided into.
-        cell: Side of a cell in pixels, at least 4; rows and columns that fill no cell stay 0.
-        block: Side in cells of the blocks by whose gradient energy a cell is normalised, see `block_factors`; None = by none.
+        orientations: Number of directions in half a turn.
+        cell: Side of a cell in pixels, at least 4; rows and columns beyond the last full cell stay 0.
+        block: Side in cells of the blocks whose gradient energy normalises a cell, see `block_factors`; None = not normalised.
 
     Returns:
-        (H, W) uint8, stretched so that the brightest pixel is 255; all 0 where there is no gradient.
+        (H, W) uint8, stretched so that the brightest pixel is 255; all 0 if there is no gradient.
     """
     check_hog(orientations, cell, block)
     picture = np.zeros(gray.shape, np.uint8)
@@ -123,8 +123,8 @@ def hog_picture(gray: Picture, orientations: int = 8, cell: int = 8, block: int 
     if block is not None:
         histograms = histograms * block_factors(histograms / cell**2, block)[..., None]
     glyphs = histograms.astype(np.float32) @ line_glyphs(orientations, cell)
-    # Paper is silent: how HOG becomes a channel; we draw it and stretch it, as the authors' figure shows it. The text has
-    # blocks (§4.1), which the figure has not.
+    # Paper is silent: how HOG becomes a channel; we draw and stretch it, as in the authors' figure. The text mentions blocks
+    # (§4.1), the figure shows none.
     brightest = float(glyphs.max(initial=0.0))
     if brightest > 0:
         glyphs *= 255.0 / brightest
@@ -148,11 +148,11 @@ def hog_histograms(gray: Picture, orientations: int = 8, cell: int = 8) -> NDArr
 
 
 def block_factors(histograms: NDArray[np.float64], block: int) -> NDArray[np.float64]:
-    """(rows, columns) of 1 / the gradient energy (L2) of the overlapping blocks that a cell lies in, their mean.
+    """(rows, columns): for each cell, the mean of 1 / gradient energy (L2) over the overlapping blocks that contain it.
 
     Args:
         histograms: (rows, columns, orientations) of mean magnitudes.
-        block: Side of a block in cells, the whole picture's where that is smaller.
+        block: Side of a block in cells, limited to the picture's.
     """
     rows, columns = histograms.shape[:2]
     if min(rows, columns) == 0:
@@ -168,7 +168,7 @@ def block_factors(histograms: NDArray[np.float64], block: int) -> NDArray[np.flo
 
 
 def _gradient_index(gray: Picture) -> NDArray[np.int32]:
-    """(H, W) index of each pixel's (vertical, horizontal) central difference, 0 at the border."""
+    """(H, W) index into `gradient_tables` of each pixel's (vertical, horizontal) central difference, which is 0 at borders."""
     levels = gray.astype(np.int16)
     index = np.full(gray.shape, 255 * 511 + 255, np.int32)
     if gray.shape[0] > 2:
@@ -180,7 +180,7 @@ def _gradient_index(gray: Picture) -> NDArray[np.int32]:
 
 @lru_cache(maxsize=4)
 def gradient_tables(orientations: int) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """Direction bin and magnitude of every possible gradient, so that no pixel needs an arctangent."""
+    """Direction bin and magnitude of every possible gradient, so that no arctangent is computed per pixel."""
     vertical, horizontal = np.mgrid[-255:256, -255:256].astype(np.float64)
     degrees = np.rad2deg(np.arctan2(vertical, horizontal)) % 180
     bins = np.minimum(degrees // (180.0 / orientations), orientations - 1).astype(np.intp)
@@ -196,7 +196,7 @@ def cell_index(rows: int, columns: int, orientations: int, cell: int) -> NDArray
 
 @lru_cache(maxsize=4)
 def line_glyphs(orientations: int, cell: int) -> NDArray[np.float32]:
-    """(orientations, cell*cell): per direction the pixels of a line along the edge, through the centre."""
+    """(orientations, cell*cell): for each direction, the pixels of a line through the centre, along the edge."""
     glyphs = np.zeros((orientations, cell, cell), np.float32)
     centre, radius = cell // 2, cell // 2 - 1
     for direction in range(orientations):
@@ -231,8 +231,8 @@ def _line(row: int, column: int, last_row: int, last_column: int) -> list[tuple[
 def plgf(gray: Picture) -> Picture:
     """Pattern of local gravitational force over the 8 neighbours, (H, W) uint8 -> (H, W) uint8, 0..pi/2 as 0-255.
 
-    arctan of the length of the neighbours' pull, each divided by its squared distance and by the centre's level; levels
-    count from 1. From M2A2E (Yu et al., 2024), which the paper takes its descriptors from.
+    The arctangent of the magnitude of the neighbours' pull, each weighted by 1 / squared distance and relative to the centre's
+    level; levels count from 1. From M2A2E (Yu et al., 2024), the paper's source of its descriptors.
     """
     level = np.pad(gray.astype(np.float32) + 1, 1, mode="edge")
     height, width = gray.shape
@@ -272,7 +272,7 @@ def savp(
     """The second stream's picture, Concat[LBP, Gray, HOG] of Eq. 5.
 
     Args:
-        rgb: (H, W, 3) uint8 RGB, the face crop before it is padded or resized.
+        rgb: (H, W, 3) uint8 RGB, the face crop before padding and resizing.
         channels: Three names in order. Ablations: `("gray",) * 3`, `("red", "green", "blue")` for RGB twice,
             `("gray", "hog", "plgf")`, M2A2E's best.
         lbp_method: See `lbp`.
@@ -284,12 +284,12 @@ def savp(
         (H, W, 3) uint8.
 
     Raises:
-        ValueError: Not an (H, W, 3) uint8 array, or an unknown channel.
+        ValueError: Not an (H, W, 3) uint8 array, an unknown channel or LBP method, or an invalid HOG option.
     """
     if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
         raise ValueError(f"picture {rgb.dtype} {rgb.shape} — expected uint8 (H, W, 3) RGB — use .convert('RGB')")
     check_channels(channels)
-    # Paper is silent: on which picture descriptors are computed; here the crop itself, before resampling.
+    # Paper is silent: which picture the descriptors are computed on; here the crop itself, before resampling.
     level = gray(rgb)
     made: dict[str, Picture] = {"gray": level}
     result = np.empty(rgb.shape, np.uint8)

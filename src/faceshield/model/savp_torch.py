@@ -1,6 +1,6 @@
-"""SAVP of a batch (paper §4.1), on the device where the pictures are: the same descriptors as `savp`, in torch.
+"""SAVP of a batch (paper §4.1) on the pictures' device: the same descriptors as `savp`, in torch.
 
-On a GPU every step runs there. On a CPU pictures go through the numpy code side by side, one a thread: measured faster
+On a GPU every step runs there. On a CPU the pictures go through the numpy code in parallel, one per thread: measured faster
 than torch's own operations (benchmarks/savp.py), and bit-identical by construction.
 Use: `second = savp_batch(torch.from_numpy(pictures).cuda())`.
 B = pictures, H, W = their size.
@@ -51,8 +51,8 @@ def savp_batch(
         rgb: (B, H, W, 3) uint8 RGB, all of one size.
 
     Returns:
-        (B, H, W, 3) uint8 on the same device. LBP and gray equal `savp`'s exactly; on a GPU single pixels of the HOG
-        and PLGF pictures may differ by one level, their sums are taken in another order.
+        (B, H, W, 3) uint8 on the same device. LBP and gray equal `savp`'s exactly; on a GPU, single pixels of the HOG and PLGF
+        pictures may differ by one level, because sums are computed in another order.
 
     Raises:
         ValueError: not (B, H, W, 3) uint8, or an unknown channel or method.
@@ -76,7 +76,7 @@ def savp_tensor(
     hog_cell: int,
     hog_block: int | None = None,
 ) -> Tensor:
-    """`savp_batch` in torch's operations alone, on any device."""
+    """`savp_batch` with torch operations only, on any device."""
     check_channels(channels)
     weighted = (rgb.to(torch.int32) * torch.tensor([19595, 38470, 7471], device=rgb.device, dtype=torch.int32)).sum(-1)
     level = (weighted + 32768 >> 16).to(torch.uint8)
@@ -127,7 +127,7 @@ def _hog_picture(level: Tensor, orientations: int, cell: int, block: int | None)
         first = torch.from_numpy(cell_index(rows, columns, orientations, cell)).to(level.device)
         count = rows * columns * orientations
         slots = bins[index] + first + torch.arange(batch, device=level.device).view(-1, 1, 1) * count
-        # Whole numbers, so that the order in which a GPU adds them does not matter.
+        # Integers, so that the order in which a GPU adds them does not matter.
         sums = torch.zeros(batch * count, dtype=torch.long, device=level.device)
         sums.scatter_add_(0, slots.flatten(), (magnitudes * 2**20).round().long()[index].flatten())
         histograms = (sums.double() * 2**-20).view(batch, rows, columns, orientations)
@@ -145,7 +145,7 @@ def _block_factors(histograms: Tensor, block: int) -> Tensor:
     window = histograms.new_ones(1, 1, *(min(block, side) for side in histograms.shape[1:3]))
     energy = functional.conv2d((histograms**2).sum(-1).unsqueeze(1), window)
     total, count = (
-        functional.conv_transpose2d(of_block, window)  # each cell gets what the blocks have that it lies in
+        functional.conv_transpose2d(of_block, window)  # for each cell, the sum over the blocks that contain it
         for of_block in ((energy + NO_ENERGY**2).rsqrt(), torch.ones_like(energy))
     )
     return (total / count).squeeze(1)

@@ -1,6 +1,6 @@
-"""Reading published weights: a folder's safetensors, one file or many shards, tensor by tensor, renamed.
+"""Read published weights: a folder's safetensors, one file or several shards, tensor by tensor, with new names.
 
-Use: `used, strange = folder.named({"model.": "language_model."})` of a `folder = TensorFolder("Phi-3-mini-4k-instruct")`, then
+Use: `folder = TensorFolder("Phi-3-mini-4k-instruct")`, `used, strange = folder.named({"model.": "language_model."})`, then
 `for name, tensor in folder.read(used): …`.
 Pickled weights (`*.bin`, `*.pt`) are refused: opening one can run code.
 """
@@ -21,19 +21,19 @@ from torch import Tensor
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 Renames = Mapping[str, str | None]
-"""Beginning of a tensor's name -> what stands there in the model; None: known, and not used."""
+"""Prefix of a tensor's name in the file -> its prefix in the model; None: known but not used."""
 
 
 class WeightsError(ValueError):
-    """Weights that cannot be used; the message lists every fault."""
+    """Unusable weights; the message lists every fault."""
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    """A settings file of a model's folder.
+    """Reads a settings file of a model's folder.
 
     Raises:
-        WeightsError: cut off, or no object.
-        FileNotFoundError: not there.
+        WeightsError: truncated, not JSON, or not an object.
+        FileNotFoundError: no such file.
     """
     if not file.is_file():
         raise FileNotFoundError(f"no {file} — expected it in a model's folder — copy or download it")
@@ -48,11 +48,11 @@ def read_json(file: Path) -> dict[str, Any]:
 
 @contextmanager
 def opened(file: Path) -> Iterator[Any]:
-    """A safetensors file; a broken one is named with its size.
+    """Opens a safetensors file; the error for a broken one names it and its size.
 
     Raises:
-        WeightsError: truncated, or no safetensors file.
-        FileNotFoundError: not there.
+        WeightsError: truncated, or not a safetensors file.
+        FileNotFoundError: no such file.
     """
     if not file.is_file():
         raise FileNotFoundError(f"no {file} — expected the weights that the folder's index names — copy or download it")
@@ -67,7 +67,7 @@ def opened(file: Path) -> Iterator[Any]:
 
 
 def refuse_pickles(folder: Path, stem: str = "") -> None:
-    """Raises `WeightsError` where weights named `stem*` are there as pickles; tells how to convert them."""
+    """Raises `WeightsError` if there are pickled weights named `stem*`; the message tells how to convert them."""
     pickles = sorted(path.name for path in folder.iterdir() if path.suffix in PICKLES and path.name.startswith(stem))
     if pickles:
         target = Path(pickles[0]).with_suffix(".safetensors").name
@@ -80,7 +80,7 @@ def refuse_pickles(folder: Path, stem: str = "") -> None:
 
 
 class TensorFolder:
-    """The tensors of a folder, listed now and read later.
+    """The tensors of a folder, listed at once and read later.
 
     Args:
         folder: holds `<stem>.safetensors`, or `<stem>.safetensors.index.json` and the shards that it names.
@@ -91,7 +91,7 @@ class TensorFolder:
 
     Raises:
         FileNotFoundError: no such file, or a shard is missing.
-        WeightsError: pickles, a broken file, or a shard without a tensor that the index names.
+        WeightsError: pickled weights, a broken file, or a tensor of the index that is in no shard.
     """
 
     def __init__(self, folder: str | Path, stem: str = "model") -> None:
@@ -120,10 +120,10 @@ class TensorFolder:
             raise WeightsError(f"{index}: tensors that no shard holds: {', '.join(absent)} — download the folder again")
 
     def named(self, renames: Renames) -> tuple[dict[str, str], list[str]]:
-        """The longest beginning in `renames` decides.
+        """Maps the tensors' names to the model's; the longest matching prefix in `renames` decides.
 
         Returns:
-            File's name -> model's name of what is used, and the names that no beginning fits.
+            File's name -> model's name for the tensors to use, and the names that no prefix matches.
         """
         used: dict[str, str] = {}
         strange: list[str] = []
@@ -139,7 +139,7 @@ class TensorFolder:
         return used, strange
 
     def beginning(self, name: str, count: int) -> Tensor:
-        """The first `count` values of a tensor, as stored; no more of it is read than the rows that hold them."""
+        """The first `count` values of a tensor, as stored; only the rows that hold them are read."""
         shape = self.shapes[name]
         with opened(self._file[name]) as tensors:
             if not shape:
@@ -148,7 +148,7 @@ class TensorFolder:
             return torch.as_tensor(tensors.get_slice(name)[:rows]).flatten()[:count]
 
     def read(self, names: Mapping[str, str], dtype: torch.dtype | None = None) -> Iterator[tuple[str, Tensor]]:
-        """(model's name, tensor) for every file's name in `names`, as `dtype` (None: as stored)."""
+        """Yields (model's name, tensor) for every file's name in `names`; floating-point ones as `dtype` (None: as stored)."""
         for file in sorted({self._file[name] for name in names}):
             with opened(file) as tensors:
                 for name in tensors.keys():  # noqa: SIM118 (no mapping)

@@ -1,8 +1,7 @@
-"""Several continuations of one beginning in one row: a tree of tokens, each of which sees its ancestors and itself.
+"""Several continuations of one prefix in one row: a tree of tokens, each attending to its ancestors and itself.
 
-Questions about a picture begin alike, and so do the fixed answers to one, and guesses of how an answer goes on; what is
-alike is a node once. One forward pass over the nodes, with `visible` as its mask, gives every continuation the logits that it
-has alone.
+Questions about a picture start alike, as do the fixed answers to a question and the drafts of an answer; shared tokens become
+one node. One forward pass over the nodes, with `visible` as its mask, gives every continuation the same logits as on its own.
 N = nodes. Use: `tree = TokenTree.of([[5, 6, 7], [5, 6, 8]])` has the nodes 5, 6, 7, 8; `tree.paths[1]` is (0, 1, 3).
 """
 
@@ -17,14 +16,14 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class TokenTree:
-    """Token sequences with what they have in common shared.
+    """Token sequences with shared prefixes stored once.
 
     Attributes:
         tokens: (N,) ids, int64; a parent comes before its children.
-        depth: (N,) tokens before each node on its path, so its position after the beginning, int64.
+        depth: (N,) number of tokens before each node on its path, that is, its position after the prefix, int64.
         visible: (N, N) bool, [i, j] = node i attends to node j.
         paths: the nodes of each sequence, in order.
-        children: (node, token) -> the node that follows; -1 is the parent of those that begin a sequence.
+        children: (node, token) -> the next node; the first node of a sequence follows -1.
     """
 
     tokens: NDArray[np.int64]
@@ -35,7 +34,7 @@ class TokenTree:
 
     @classmethod
     def of(cls, sequences: Sequence[Sequence[int]]) -> TokenTree:
-        """The tree of some sequences; equal ones share all their nodes."""
+        """Builds the tree of these sequences; equal ones share all their nodes."""
         children: dict[tuple[int, int], int] = {}
         paths = []
         for sequence in sequences:

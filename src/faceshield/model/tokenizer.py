@@ -1,4 +1,4 @@
-"""The tiny model's tokenizer, a byte-level BPE trained on its instruction corpus; the paper's is Phi-3's.
+"""The tiny model's tokenizer, a byte-level BPE trained on its instruction corpus (the paper uses Phi-3's).
 
 Use: `tokenizer = train_tokenizer(texts, vocab_size=512)`.
 """
@@ -14,19 +14,19 @@ END, PAD, IMAGE = "<|endoftext|>", "<|pad|>", "<image>"
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int = 512) -> PreTrainedTokenizerFast:
-    """Train a byte-level BPE: any text can be encoded, digits are single, a word has its space in front.
+    """Train a byte-level BPE: any text can be encoded, digits are separate pieces, a word's piece includes the space before it.
 
     Args:
-        texts: Corpus; questions and answers, and the system sentence.
-        vocab_size: Pieces in all, the 3 special ones and 256 bytes included.
+        texts: Corpus: questions, answers, and the system sentence.
+        vocab_size: Total number of pieces, including the 3 special ones and 256 bytes.
 
     Raises:
-        ValueError: A vocabulary too small for the bytes.
+        ValueError: The vocabulary is too small for the bytes.
     """
     if vocab_size < 260:
         raise ValueError(f"vocab_size {vocab_size} — expected at least 260, 256 bytes and 3 special pieces — raise it")
     tokenizer = Tokenizer(models.BPE())
-    # Coordinates are read digit by digit: a number then costs as many pieces as it has digits, and near numbers share.
+    # Coordinates are split into digits: a number has as many pieces as digits, and nearby numbers share pieces.
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
     )
@@ -37,7 +37,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int = 512) -> PreTrainedTo
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    # In a conversation nearly every text follows a space; trained without it, each first word would cost a piece more.
+    # In a conversation nearly every text follows a space; trained without it, each first word would cost an extra piece.
     tokenizer.train_from_iterator((f" {text}" for text in texts), trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,

@@ -1,7 +1,7 @@
-"""FaceShield's small vision tower: SigLIP's, but for a convolution stem as patch embedding.
+"""FaceShield's small vision tower: SigLIP's with a convolutional stem as patch embedding.
 
-The paper's size uses SigLIP itself; trained from nothing on a few ten thousand pictures, one 16x16
-convolution learns no texture, a few 3x3 ones do.
+The paper's size uses SigLIP itself; trained from scratch on a few tens of thousands of pictures, a single 16x16 convolution
+learns no texture, but a few 3x3 ones do.
 Use: `FaceShieldVisionModel(FaceShieldVisionConfig())(pixel_values).pooler_output`.
 B = batch, C = channels, S = image size, D = hidden size.
 """
@@ -22,9 +22,8 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, channels: int, groups: int) -> None:
         super().__init__()
-        # Independent of the batch, so a picture's tokens never depend on its neighbours, in training or
-        # after. One group is as fast as BatchNorm; with more, torch's channels-last backward on CPUs is
-        # fifteen times slower.
+        # Independent of the batch, so a picture's tokens never depend on other pictures, in training or later. One group is
+        # as fast as BatchNorm; with more, torch's channels-last backward on CPUs is fifteen times slower.
         self.norm = nn.GroupNorm(groups, channels)
         self.conv_1 = nn.Conv2d(channels, channels, 3, padding=1)
         self.act = nn.ReLU()
@@ -58,15 +57,15 @@ class ResidualStem(nn.Module):
         return first.weight
 
     def forward(self, pixel_values: Tensor) -> Tensor:
-        # Convolutions on CPUs and tensor cores are fastest with the channels last, and stay so to the end.
+        # Convolutions on CPUs and tensor cores are fastest in channels-last layout, which all layers then keep.
         return self.layers(pixel_values.contiguous(memory_format=torch.channels_last))
 
 
 class ResNetStem(nn.Module):
     """transformers' ResNet of basic blocks up to its third stage: (B, 3, S, S) -> (B, D, S/patch, S/patch).
 
-    Batch normalisation learns from nothing several times as fast as `ResidualStem` does. A picture's tokens depend on the
-    others of its batch only while the stem itself is trained: once its weights are frozen, so are its statistics.
+    Trained from scratch, it learns several times as fast as `ResidualStem` thanks to batch normalisation. A picture's tokens
+    depend on others in its batch only while the stem itself is trained: once its weights are frozen, so are its statistics.
     """
 
     def __init__(self, config: FaceShieldVisionConfig) -> None:
@@ -79,13 +78,13 @@ class ResNetStem(nn.Module):
             depths=config.stem_blocks[1:],
             layer_type="basic",
         )
-        # Its parts and not the whole: a model within the tower would be asked for attention that it does not have.
+        # Parts instead of the whole: transformers would look for attention in a model inside the tower, and it has none.
         self.embedder = ResNetEmbeddings(resnet)
         self.encoder = ResNetEncoder(resnet)
 
     @property
     def weight(self) -> Tensor:
-        """As of `ResidualStem`."""
+        """As in `ResidualStem`."""
         return next(self.parameters())
 
     def forward(self, pixel_values: Tensor) -> Tensor:
@@ -115,7 +114,7 @@ class FaceShieldVisionModel(SiglipVisionModel):
             module.reset_parameters()
         elif isinstance(module, nn.Conv2d):
             if getattr(module, "closes_block", False):
-                # Every block starts as almost the identity, which is what keeps so few normalisations stable.
+                # Every block starts close to the identity, which keeps training stable with so few normalisations.
                 init.normal_(module.weight, std=1e-3)
             else:
                 init.kaiming_normal_(module.weight, nonlinearity="relu")

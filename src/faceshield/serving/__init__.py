@@ -1,6 +1,6 @@
-"""The HTTP service: one model behind a queue that fills its batches from whoever asks.
+"""The HTTP service: one model behind a queue that batches photos across requests.
 
-Use: `faceshield serve`, or `create_app(FaceShieldPredictor.from_pretrained("tiny"))` in an ASGI server of your own.
+Use: `faceshield serve`, or `create_app(FaceShieldPredictor.from_pretrained("tiny"))` in your own ASGI server.
 """
 
 from __future__ import annotations

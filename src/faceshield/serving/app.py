@@ -1,4 +1,4 @@
-"""The HTTP application: routes, and nothing of the model.
+"""The HTTP application: only routes; `Service` runs the model.
 
 Use: `app = create_app(FaceShieldPredictor.from_pretrained("tiny"))`, in any ASGI server with one worker.
 """
@@ -49,14 +49,14 @@ def create_app(
     *,
     exposition: Callable[[], Awaitable[bytes]] | None = None,
 ) -> FastAPI:
-    """The application; its `state.service` is the `Service` behind it.
+    """Create the application; its `state.service` is the `Service` behind it.
 
-    No page of documentation comes with it, for those load scripts from other hosts; `/openapi.json` does.
+    It serves `/openapi.json` but no documentation pages, because those load scripts from other hosts.
 
     Args:
-        predictor: a model, used by the application's own thread alone from here on.
+        predictor: the model; from now on only the application's own thread may use it.
         settings: limits and keys.
-        exposition: what /metrics answers, in Prometheus' text format; None: this application's own numbers.
+        exposition: gives the answer to /metrics, in Prometheus text format; None: this application's own metrics.
     """
     service = Service(predictor, settings or Settings())
 
@@ -98,7 +98,7 @@ def create_app(
 
 
 def _add_health(app: FastAPI, service: Service, exposition: Callable[[], Awaitable[bytes]] | None) -> None:
-    @app.head("/healthz", include_in_schema=False)  # some load balancers ask so
+    @app.head("/healthz", include_in_schema=False)  # some load balancers check with HEAD
     @app.get("/healthz", response_model=Health, summary="The process is alive", tags=["operation"])
     async def healthz() -> Response:
         return JSONResponse({"status": "ok"})
@@ -145,7 +145,8 @@ def _add_inspect(app: FastAPI, service: Service) -> None:
         tags=["inspection"],
     )
     async def inspect(request: Request) -> Response:
-        """A photo that cannot be used is a report with status "error", the others go on; if none can, the answer is 422."""
+        """A photo that cannot be used gets a report with status "error"; the others are still judged. If none can be used, the
+        answer is 422."""
         async with admitted(request, service) as data:
             photos, face, tasks = await anyio.to_thread.run_sync(_read_inspect, request, data, service.settings)
             request.state.log = {"photos": len(photos), "bytes": len(data)}
@@ -170,8 +171,8 @@ def _add_chat(app: FastAPI, service: Service) -> None:
         tags=["inspection"],
     )
     async def chat(request: Request) -> Response:
-        """The model's words, which are no verdict: ask /v1/inspect for that. The last user message is asked about the
-        newest photo; system messages and earlier answers are not read."""
+        """The model's words, which are not a verdict: for that, use /v1/inspect. The last user message is asked about the
+        newest photo; system messages and earlier answers are ignored."""
         async with admitted(request, service) as data:
             if uploads.media_type(request) != "application/json":
                 raise Refusal(415, "bad_media_type", "a body of another type — expected application/json — set Content-Type")
@@ -190,7 +191,7 @@ def _add_chat(app: FastAPI, service: Service) -> None:
 
 @asynccontextmanager
 async def admitted(request: Request, service: Service) -> AsyncIterator[bytes]:
-    """The body of a request that there is room for."""
+    """Check that there is room for a request, and yield its body."""
     with ExitStack() as held:
         try:
             service.check_open()
@@ -202,7 +203,7 @@ async def admitted(request: Request, service: Service) -> AsyncIterator[bytes]:
 
 
 def _read_inspect(request: Request, body: bytes, settings: Settings) -> tuple[list[bytes], FaceMode, tuple[Task, ...]]:
-    """The photos and what is asked of them; nothing else of the body stays in memory."""
+    """The photos, the face mode and the tasks of a request; nothing else of the body stays in memory."""
     kind = uploads.media_type(request)
     if kind == "multipart/form-data":
         photos, fields = uploads.read_form(request.headers["content-type"], body, settings)
@@ -220,7 +221,7 @@ def _read_inspect(request: Request, body: bytes, settings: Settings) -> tuple[li
 
 
 def _inline(schema: dict[str, Any]) -> dict[str, Any]:
-    """A schema without `$defs`, which OpenAPI would look for elsewhere."""
+    """Inline a schema's `$defs`, which OpenAPI would look for elsewhere."""
     parts = schema.pop("$defs", {})
 
     def put(node: Any) -> Any:
@@ -236,7 +237,7 @@ def _inline(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def parse(model: type[Any], given: bytes | dict[str, str]) -> Any:
-    """JSON, or the fields of a form, as `model`; the faults without the values, which may be photos."""
+    """Validate JSON or form fields as `model`; errors are reported without the values, which may be photos."""
     try:
         return model.model_validate(given) if isinstance(given, dict) else model.model_validate_json(given)
     except ValidationError as error:

@@ -1,6 +1,6 @@
-"""Micro-batching: items of many requests wait in one bounded queue; one thread takes as many as go together.
+"""Micro-batching: items of many requests wait in one bounded queue, and one thread takes as many as can share a batch.
 
-The thread is the only one that touches the model. Whoever stops waiting takes its items out of the queue.
+Only that thread touches the model. A request that stops waiting withdraws its items from the queue.
 Use: `batcher.start()`, `futures = batcher.submit(key, items)`, `await futures[0]`.
 """
 
@@ -15,13 +15,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 Work = Callable[[Any, Sequence[Any]], Sequence[Any]]
-"""(key, items) -> one result an item; runs in the batcher's thread."""
+"""(key, items) -> one result per item; runs in the batcher's thread."""
 
-_MEMORY = 0.8  # share of the past in the running mean of the time an item takes
+_MEMORY = 0.8  # weight of the past in the running mean of the seconds per item
 
 
 class QueueFull(Exception):
-    """No room, or no hope of an answer in time; `retry_after_s` says when to come again."""
+    """No room in the queue, or no prospect of an answer in time; retry after `retry_after_s` seconds."""
 
     def __init__(self, waiting: int, retry_after_s: float) -> None:
         super().__init__(waiting, retry_after_s)
@@ -42,15 +42,15 @@ class _Job:
 
 
 class Batcher:
-    """Items in, futures out; first come, first served, except that those with the oldest's key go with it.
+    """Turns items into futures; first come, first served, except that a batch also takes later items with the oldest one's key.
 
     Args:
-        work: what the thread does with up to `batch_size` items of one key.
-        batch_size: at most so many together.
+        work: processes up to `batch_size` items with one key, in the thread.
+        batch_size: most items in a batch.
         wait_s: seconds that an item waits for others while the thread is idle.
-        capacity: items that may wait.
-        patience_s: items whose turn would come later than this are refused as if there were no room.
-        on_batch: told (items, seconds) of every batch, in the thread.
+        capacity: most items in the queue.
+        patience_s: items that would wait longer than this for their turn are refused as if the queue were full.
+        on_batch: called in the thread with (items, seconds) after every batch.
     """
 
     def __init__(
@@ -82,12 +82,12 @@ class Batcher:
         self._thread.start()
 
     def is_alive(self) -> bool:
-        """Whether the thread runs and takes items."""
+        """Whether the thread is running and accepts items."""
         return self._thread is not None and self._thread.is_alive() and not self._closed
 
     @property
     def waiting(self) -> int:
-        """Items in the queue, without those in the model."""
+        """Items in the queue, not counting those in the model."""
         return len(self._waiting)
 
     @property
@@ -96,15 +96,15 @@ class Batcher:
         return bool(self._running) and time.monotonic() - self._since > self._patience_s
 
     def check_room(self) -> None:
-        """Raises `QueueFull` if not even one item would be taken now."""
+        """Raise `QueueFull` if not even one more item would be accepted now."""
         with self._changed:
             self._check_room(1)
 
     def submit(self, key: Hashable, items: Sequence[Any]) -> list[asyncio.Future[Any]]:
-        """All items into the queue, or none.
+        """Queue all of the items, or none.
 
         Raises:
-            QueueFull: too many are waiting.
+            QueueFull: too many are waiting, or the wait would be too long.
             Abandoned: the service is stopping.
         """
         loop = asyncio.get_running_loop()
@@ -118,17 +118,17 @@ class Batcher:
         return [job.future for job in jobs]
 
     def withdraw(self, futures: Sequence[asyncio.Future[Any]]) -> None:
-        """Nobody waits for these any more: those not yet in the model leave the queue."""
+        """Cancel futures that nobody waits for any more; items that are not yet in the model leave the queue."""
         for future in futures:
             future.cancel()
             if future.done() and not future.cancelled():
-                future.exception()  # seen: an unread exception would be logged, with what it says
+                future.exception()  # an exception that is never retrieved would be logged, message and all
         with self._changed:
             self._waiting = deque(job for job in self._waiting if not job.future.done())
             self._changed.notify()
 
     def abandon(self) -> None:
-        """Everything that waits or runs ends with `Abandoned` now; nothing new is taken."""
+        """End everything that waits or runs with `Abandoned` now, and accept nothing new."""
         with self._changed:
             self._closed = True
             left = [*self._waiting, *self._running]
@@ -167,7 +167,7 @@ class Batcher:
                 _hand_over(job, result)
 
     def _take(self) -> list[_Job] | None:
-        """The oldest item and those that go with it; empty if all were withdrawn meanwhile, None at the end."""
+        """The next batch: the oldest item and others with its key; empty if all were withdrawn meanwhile, None once closed."""
         with self._changed:
             while not self._waiting and not self._closed:
                 self._changed.wait()
@@ -184,13 +184,13 @@ class Batcher:
             return None if self._closed else []
 
     def _results(self, batch: list[_Job]) -> Sequence[Any]:
-        """One a job; an exception of a whole batch is looked for in each alone, so that it fails only its own."""
+        """One result per job; if a batch raises, its jobs are run one by one, so that only the faulty ones fail."""
         try:
             results = self._work(batch[0].key, [job.item for job in batch])
             if len(results) != len(batch):
                 raise RuntimeError(f"{len(results)} results of {len(batch)} items")
             return results
-        except Exception as error:  # whatever it is, the thread must live on
+        except Exception as error:  # whatever it is, the thread must survive
             if len(batch) == 1:
                 return [error]
             return [self._results([job])[0] for job in batch]
@@ -200,7 +200,7 @@ def _hand_over(job: _Job, result: Any) -> None:
     try:
         job.loop.call_soon_threadsafe(_deliver, job, result)
     except RuntimeError:
-        if not job.loop.is_closed():  # closed: nobody is there to hear it
+        if not job.loop.is_closed():  # a closed loop has nobody waiting
             raise
 
 

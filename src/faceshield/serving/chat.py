@@ -1,7 +1,7 @@
-"""OpenAI's chat completions on the model's free questions: one question, one photo; words, never a verdict.
+"""OpenAI's chat completions for free questions to the model: one question, one photo; words, never a verdict.
 
-The model has no memory and no system sentence but its own: of a conversation the last user message is asked,
-about the newest photo. Use: `question = read_question(parse(ChatRequest, body), "tiny")`.
+The model has no memory and no system prompt but its own, so only a conversation's last user message is asked, about its newest
+photo. Use: `question = read_question(parse(ChatRequest, body), "tiny")`.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ _EXAMPLE: dict[str, Any] = {
 
 
 class ImageURL(BaseModel):
-    """Where a photo is: in the URL itself."""
+    """A photo, inside the URL itself."""
 
     url: str = Field(description="a data URL; nothing is ever fetched")
 
 
 class Part(BaseModel):
-    """Words or a photo of a message."""
+    """A piece of a message: text or a photo."""
 
     type: Literal["text", "image_url"]
     text: str | None = None
@@ -53,20 +53,20 @@ class Message(BaseModel):
     content: str | list[Part] | None = None
 
     def parts(self) -> list[Part]:
-        """The content, whichever way it was written."""
+        """The content as parts, whether it was given as a string or as parts."""
         return [Part(type="text", text=self.content)] if isinstance(self.content, str) else self.content or []
 
 
 class StreamOptions(BaseModel):
-    """What a stream tells besides the words."""
+    """What a stream carries besides the words."""
 
     include_usage: bool = False
 
 
 class ChatRequest(BaseModel):
-    """The part of OpenAI's request that this model can follow; sampling options are taken and change nothing.
+    """The part of OpenAI's request that this model supports; sampling options are accepted and ignored.
 
-    Of `max_tokens` and its newer name `max_completion_tokens` the smaller counts.
+    If both `max_tokens` and its newer name `max_completion_tokens` are given, the smaller applies.
     """
 
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
@@ -92,10 +92,10 @@ class Question:
 
 
 def read_question(asked: ChatRequest, served: str) -> Question:
-    """The last user message's words, and the newest photo of the conversation.
+    """Read the text of the last user message and the newest photo of the conversation.
 
     Raises:
-        Refusal: 404 for another model, 422 for no words, no photo or two photos in one message.
+        Refusal: 404 for a model that is not served here; 422 for no text, no photo, or several photos in one message.
     """
     if asked.model is not None and asked.model != "faceshield" and asked.model.rpartition("/")[2] != served:
         raise Refusal(404, "no_model", f"another model than is served here — expected {served!r} — correct model")
@@ -117,14 +117,14 @@ def read_question(asked: ChatRequest, served: str) -> Question:
 
 @dataclass(frozen=True)
 class Answer:
-    """The model's words, on their way to the client.
+    """The model's words in the shape of OpenAI's answers.
 
     Attributes:
-        request_id: of the request.
-        model: its name.
+        request_id: the request's id.
+        model: the model's name.
         text: the words.
-        usage: tokens of question and answer.
-        finish_reason: "length" for words that were cut.
+        usage: numbers of tokens in the question and in the answer.
+        finish_reason: "length" if the words were cut off.
     """
 
     request_id: str
@@ -140,7 +140,7 @@ class Answer:
         return {**self._frame("chat.completion"), "choices": [choice], "usage": self._usage()}
 
     def stream(self, *, include_usage: bool) -> Iterator[str]:
-        """Server-sent events, word by word; the words are all known when the first is sent."""
+        """The answer as server-sent events, one per word; all words are known before the first is sent."""
         frame = self._frame("chat.completion.chunk")
         words = self.text.split(" ")
         deltas: list[dict[str, str]] = [{"role": "assistant", "content": ""}]

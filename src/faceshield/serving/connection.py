@@ -1,5 +1,6 @@
-"""What a connection may take before it has asked anything: uvicorn's protocol, with a limit to the time of a request's head and
-to the number of connections. Who opens many and sends nothing would else use up the process's file descriptors.
+"""uvicorn's protocol with limits on the time to send a request's head and on the number of connections.
+
+Without them, a client that opens many connections and sends nothing would use up the process's file descriptors.
 
 Use: `uvicorn.Config(app, http=Connection)`.
 """
@@ -18,13 +19,13 @@ from faceshield.serving.observe import LOG
 from faceshield.serving.refusals import Refusal
 
 HEAD_S = 10.0
-"""Seconds in which a connection, new or used before, must have sent a whole head once it has sent a part."""
-_OTHER_FILES = 64  # descriptors that are left to everything else
+"""Seconds to send a whole request head: for a new connection since it was opened, for a reused one since the head began."""
+_OTHER_FILES = 64  # file descriptors reserved for everything else
 _SAY_EVERY_S = 60.0
 
 
 def most_connections() -> int:
-    """As many as the process may have files open, less some for everything else."""
+    """The process's limit on open files, less some for everything else."""
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return max(1, files - _OTHER_FILES) if files != resource.RLIM_INFINITY else 2**20
 
@@ -55,9 +56,9 @@ class Connection(H11Protocol):
         self._watch()
 
     def send_400_response(self, msg: str) -> None:
-        """What is no HTTP, in the shape of every refusal."""
+        """Answer input that is not HTTP, in the JSON shape of every refusal."""
         if self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete:
-            self.transport.close()  # in the middle of an answer there is no place for another
+            self.transport.close()  # a second answer cannot go into the middle of the first
             return
         refusal = Refusal(400, "bad_http", "the request is no HTTP/1.1 — expected a valid head and body — correct it")
         body = bytes(refusal.response("-").body)
@@ -66,7 +67,7 @@ class Connection(H11Protocol):
         self.transport.close()
 
     def _watch(self) -> None:
-        begun = self.conn.their_state is not h11.IDLE  # a head is there, of which the body may still be coming
+        begun = self.conn.their_state is not h11.IDLE  # the head has arrived; its body may still be on the way
         if begun or (self.cycle is not None and not self.cycle.response_complete):
             self._unwatch()
         elif self._head is None:

@@ -1,7 +1,7 @@
-"""Before a service whose processes may die: limits at the entrance, and JSON also where nobody of the service answers.
+"""The entrance to a service whose processes may die: enforces limits, and answers in JSON even when no process does.
 
-With Ray Serve it stands in the HTTP proxy, which knows neither limits nor our refusals, and which logs a client's own request
-id. Ray's proxy asks `middlewares` for it, by the name in RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH.
+With Ray Serve it runs inside the HTTP proxy, which has no such limits, does not know our refusals, and logs whatever request id
+a client sends. The proxy gets it from `middlewares`, which RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH names.
 Use: `app = Door(app, Settings())`.
 """
 
@@ -23,11 +23,11 @@ from faceshield.serving.settings import Settings
 from faceshield.serving.uploads import BodyBudget, too_large
 
 LIMITS_VARIABLE = "FACESHIELD_DOOR_LIMITS"
-"""Bytes of one body, and of all, separated by a comma."""
+"""Limits in bytes for one body and for all bodies together, separated by a comma."""
 
-_OURS = "x-content-type-options"  # every answer of the service's guard has it
-_RAYS_OWN = "/-/"  # health and routes of Ray's proxy
-# What Ray would take from any client: other time limits, other routing.
+_OURS = "x-content-type-options"  # set by the service's guard on every answer
+_RAYS_OWN = "/-/"  # health and routes pages of Ray's proxy
+# Headers by which any client could change Ray's time limits or routing.
 _NOT_FROM_CLIENTS = {
     "x-request-timeout-seconds",
     "x-request-disconnect-disabled",
@@ -37,11 +37,11 @@ _NOT_FROM_CLIENTS = {
 
 
 class Door:
-    """Pure ASGI, around everything.
+    """Pure ASGI middleware, outside of everything else.
 
     Args:
-        app: what routes requests to the service's processes.
-        settings: of whose limits `max_body` and `max_bodies` are kept here.
+        app: routes requests to the service's processes.
+        settings: only `max_body` and `max_bodies` are enforced here.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
@@ -49,10 +49,10 @@ class Door:
         self.bodies = BodyBudget(settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
+        """Handle one request."""
         if scope["type"] != "http":
             if scope["type"] == "websocket":
-                await send({"type": "websocket.close"})  # before it was accepted: 403
+                await send({"type": "websocket.close"})  # closing before accepting answers 403
             return
         headers = MutableHeaders(scope=scope)
         for name in {name for name in headers if name.replace("_", "-") in _NOT_FROM_CLIENTS}:
@@ -70,7 +70,7 @@ class Door:
             await refusal.response(request_id)(scope, receive, send)
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> Refusal | None:
-        """Passes a request on; what to answer where the service did not."""
+        """Pass a request on; returns what to answer if the service did not."""
         size, status, started = 0, 0, False
 
         async def counted() -> Message:
@@ -87,7 +87,7 @@ class Door:
                 out = MutableHeaders(raw=list(message.get("headers", ())))
                 status = message["status"]
                 started = _OURS in out or scope["path"].startswith(_RAYS_OWN)
-                out["X-Request-ID"] = request_id  # once
+                out["X-Request-ID"] = request_id  # replaces one from the service
                 message = {**message, "headers": out.raw}
             if started:
                 await send(message)
@@ -96,7 +96,7 @@ class Door:
             await self.app(scope, counted, answer)
         except Exception:
             if started:
-                raise  # half an answer: the connection is closed
+                raise  # the answer has begun: the connection is closed
             LOG.error("failed", exc_info=True, extra={"fields": {"request_id": request_id}})
         if started:
             return None
@@ -104,7 +104,7 @@ class Door:
 
 
 def _instead_of(status: int) -> Refusal:
-    """What to say where Ray would say `status` in words of its own; 0: where it says nothing."""
+    """The refusal to send instead of Ray's own answer with this `status`; 0: Ray gave none."""
     if status == 429:
         return busy("queue_full", "every replica is busy — expected room", 5)
     if status == 408:
@@ -115,7 +115,7 @@ def _instead_of(status: int) -> Refusal:
 
 
 def middlewares() -> list[Any]:
-    """For Ray's proxy, with the limits of FACESHIELD_DOOR_LIMITS."""
+    """The middleware for Ray's proxy, with the limits from FACESHIELD_DOOR_LIMITS."""
     log_json_lines()
     max_body, max_bodies = map(int, os.environ[LIMITS_VARIABLE].split(","))
     return [Middleware(Door, settings=Settings(max_body=max_body, max_bodies=max_bodies))]

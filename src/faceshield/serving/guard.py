@@ -1,4 +1,4 @@
-"""Around every request: its id, its key, its line in the log, its place in the counters, and a last JSON answer.
+"""Middleware around every request: id, API key, log line, metrics, and a JSON answer to unexpected errors.
 
 Use: `app.add_middleware(Guard, service=service)`.
 """
@@ -22,25 +22,25 @@ from faceshield.serving.uploads import discard_body
 
 OPEN_PATHS = ("/", "/ui", "/healthz", "/readyz")
 OPEN_BELOW = "/ui/"
-"""What may be asked without a key; the page asks for it itself."""
+"""Paths that need no key (`OPEN_PATHS`), and the prefix of such paths; the page has a login of its own."""
 
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 class Guard:
-    """Pure ASGI, for it must see the first and the last byte.
+    """Pure ASGI middleware, since it must see the first and the last byte.
 
     Args:
-        app: what it guards.
-        service: whose keys and counters.
+        app: the application to guard.
+        service: has the API keys and the metrics.
     """
 
     def __init__(self, app: ASGIApp, service: Service) -> None:
         self.app, self.service = app, service
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
+        """Handle one request."""
         if scope["type"] != "http":
             if scope["type"] == "lifespan":
                 await self.app(scope, receive, send)
@@ -68,9 +68,9 @@ class Guard:
             else:
                 await self.app(scope, receive, answer)
         except (ClientDisconnect, asyncio.CancelledError) as gone:
-            status = status or 499  # nobody hears it; the log's word for a client that went
+            status = status or 499  # for the log only: the client has disconnected
             self.service.meters.abandoned.inc()
-            if isinstance(gone, asyncio.CancelledError):  # so tell servers that watch the connection themselves
+            if isinstance(gone, asyncio.CancelledError):  # from servers that watch the connection themselves
                 raise
         except Exception:
             LOG.error("failed", exc_info=True, extra={"fields": {"request_id": request_id}})
@@ -94,8 +94,8 @@ class Guard:
         self.service.meters.seconds.labels(route).observe(seconds)
         fields: dict[str, Any] = {
             "request_id": request_id,
-            "method": scope["method"] if scope["method"] in _METHODS else "?",  # anybody may make one up, of any word
-            "route": route,  # the template: a path that was typed may hold a name
+            "method": scope["method"] if scope["method"] in _METHODS else "?",  # a client may make up any word
+            "route": route,  # the template: the path itself may hold a name
             "status": status,
             "ms": round(seconds * 1000, 1),
             **scope.get("state", {}).get("log", {}),
@@ -104,7 +104,7 @@ class Guard:
 
 
 def request_id_of(headers: Headers) -> str:
-    """The client's own id where it is a plain word, which may stand in a log; else a new one."""
+    """The client's own id if it is a plain word that is safe to log, else a new one."""
     given = headers.get("x-request-id", "")
     return given if _ID.fullmatch(given) else secrets.token_hex(12)
 

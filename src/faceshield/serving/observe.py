@@ -1,6 +1,6 @@
-"""What an operator sees: counters for Prometheus and one JSON line a request; never a picture, a name or a word of it.
+"""What an operator sees: Prometheus metrics and one JSON log line per request, never its pictures, names or words.
 
-Use: `meters = Meters(waiting=lambda: 0)`, `meters.exposition()`; `log_json_lines()` once in a process.
+Use: `meters = Meters(waiting=lambda: 0)`, `meters.exposition()`; `log_json_lines()` once per process.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _SECONDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 20, 30, 60, 120)
 
 
 class Meters:
-    """The numbers of one application, in a registry of its own.
+    """The metrics of one application, in a registry of their own.
 
     Args:
-        waiting: photos in the queue.
+        waiting: returns the number of photos in the queue.
     """
 
     def __init__(self, waiting: Callable[[], int]) -> None:
@@ -50,20 +50,20 @@ class Meters:
         queue.set_function(lambda: float(waiting()))
 
     def batch(self, photos: int, seconds: float) -> None:
-        """One batch is done."""
+        """Record a finished batch."""
         self.batch_photos.observe(photos)
         self.batch_seconds.observe(seconds)
 
     def exposition(self) -> bytes:
-        """Prometheus' text format, of media type `EXPOSITION`."""
+        """All metrics in Prometheus text format; the media type is `EXPOSITION`."""
         return generate_latest(self.registry)
 
 
 class JsonLines(logging.Formatter):
-    """A record as one JSON object; its own fields come from `extra={"fields": {…}}`."""
+    """Formats a record as one JSON object; pass further fields as `extra={"fields": {…}}`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Of an exception its type and lines are told; not its message, which may repeat what a client sent."""
+        """Logs an exception's type and source lines, but not its message, which may repeat what a client sent."""
         entry = {
             "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
             "level": record.levelname.lower(),
@@ -78,7 +78,7 @@ class JsonLines(logging.Formatter):
 
 
 def log_json_lines() -> None:
-    """All of the service's logging, and uvicorn's, to standard error as JSON lines."""
+    """Send the logs of the service and of uvicorn to standard error as JSON lines."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines())
     for name in ("faceshield.serving", "uvicorn", "uvicorn.error"):

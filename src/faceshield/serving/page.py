@@ -1,7 +1,7 @@
-"""The page of the service: a Gradio app on the same model and queue, for people (`faceshield serve --ui`).
+"""The service's web page: a Gradio app on the same model and queue as the API (`faceshield serve --ui`).
 
-It loads nothing from other hosts. Photos go to the model through the service's own queue; what the browser uploads is
-deleted as soon as it is read and lives on in the visitor's session only, until the tab is closed.
+It loads nothing from other hosts. Photos reach the model through the service's own queue. An uploaded file is deleted as soon
+as it is read; its bytes stay in the visitor's session alone, until the tab is closed.
 Use: `add_page(create_app(predictor), examples=[("print attack", rgb)])`; the page is at `/ui/`.
 """
 
@@ -38,7 +38,7 @@ from faceshield.inspection import FaceMode, InspectionReport
 from faceshield.serving.refusals import Refusal
 from faceshield.serving.service import Service
 
-# Read when gradio is imported, and where it puts what is uploaded: a folder of our own, gone with the process.
+# Gradio reads both variables at import. Uploads go to a temporary folder of our own, removed when the process ends.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 _UPLOADS = tempfile.TemporaryDirectory(prefix="faceshield-ui-")
 os.environ["GRADIO_TEMP_DIR"] = _UPLOADS.name
@@ -49,10 +49,10 @@ except ImportError as error:
 
 PATH = "/ui"
 Example = tuple[str, NDArray[np.uint8]]
-"""What a picture shows, and the picture, (H, W, 3) uint8 RGB."""
+"""A label of what the picture shows, and the picture as (H, W, 3) uint8 RGB."""
 
 _MOST_PHOTOS = 200
-_FORGOTTEN_S = 60  # an upload that no handler took, because its visitor went
+_FORGOTTEN_S = 60  # how often, and from what age, Gradio deletes uploads that no handler read because the visitor left
 _DEFAULT_QUESTION = "Is this face bona fide or an attack?"
 _FONT = ["system-ui", "sans-serif"]
 _COLUMNS = ("photo", "verdict", "bonafide_score", "threshold", "presentation_type", "boxes_xyxy", "problem")
@@ -85,16 +85,16 @@ _HEAD = f"<style>{_STYLE}</style><script>document.documentElement.lang = 'en'</s
 
 
 def add_page(app: FastAPI, *, examples: Sequence[Example] = ()) -> FastAPI:
-    """The application with the page at `/ui/`, to which `/` leads.
+    """Add the page to an application at `/ui/`, and redirect `/` to it; return the application.
 
-    With API keys the page asks for one: any name, and the key as the password.
+    If API keys are configured, the page asks for a login: any name, with a key as the password.
 
     Args:
-        app: of `create_app`.
-        examples: pictures to try.
+        app: the application from `create_app`.
+        examples: pictures for visitors to try.
 
     Raises:
-        ValueError: gradio is not installed (when this module is imported).
+        ImportError: Gradio is not installed (raised when this module is imported).
     """
     service: Service = app.state.service
     settings = service.settings
@@ -120,14 +120,14 @@ def add_page(app: FastAPI, *, examples: Sequence[Example] = ()) -> FastAPI:
     )
     mounted: Any = next(route for route in app.routes if isinstance(route, Mount) and route.path == PATH)
     page = mounted.app
-    service.at_drain = page.stop_event.set  # every open page holds a connection, for which the server would wait
+    service.at_drain = page.stop_event.set  # otherwise the server would wait for the connection of every open page
     if settings.keys:
         mounted.app = _Heartbeats(page)
     return app
 
 
 class _Heartbeats:
-    """Gradio's application, whose endless answers are for those alone who have signed in: it asks nobody who they are there."""
+    """Wraps Gradio's application: its endless heartbeat streams, which Gradio serves to anybody, require a login here."""
 
     def __init__(self, page: Any) -> None:
         self.page = page
@@ -142,19 +142,19 @@ class _Heartbeats:
 
 
 def build(service: Service, examples: Sequence[Example]) -> gr.Blocks:
-    """The page of a service."""
+    """The Gradio page for a service."""
     with gr.Blocks(title="FaceShield", analytics_enabled=False, delete_cache=(_FORGOTTEN_S, _FORGOTTEN_S)) as page:
         gr.HTML(_head(service), elem_id="head")
         with gr.Tab("One photo"):
-            photo = gr.State(None)  # the bytes of the file that is being looked at
+            photo = gr.State(None)  # bytes of the current photo's file
             with gr.Row():
                 with gr.Column(scale=5, min_width=300):
                     drop = gr.Image(
                         label="A face picture: drop a file, or use the camera", sources=["upload", "webcam", "clipboard"],
                         type="filepath", image_mode=None, height=260, elem_id="drop",
                     )  # fmt: skip
-                    # The file as it came (a subclass would write a .pyi beside this file): the service looks at its header
-                    # before anything is decoded, and says what is wrong.
+                    # Pass the file on as uploaded: the service checks its header before decoding anything, and reports what is
+                    # wrong. Patched on the instance, because for a subclass Gradio would write a .pyi beside this file.
                     drop.preprocess = lambda payload: None if payload is None else payload.path  # type: ignore[method-assign]
                     whole = gr.Checkbox(label="The picture is a face crop already: do not look for the face", elem_id="whole")
                     if examples:
@@ -184,7 +184,7 @@ def build(service: Service, examples: Sequence[Example]) -> gr.Blocks:
             return "whole" if is_crop else "detect"
 
         async def look(data: bytes | None, is_crop: bool) -> list[Any]:
-            """[said, result, photo, more, answer, streams]"""
+            """Values for [said, result, photo, more, answer, streams]."""
             if data is None:
                 return ["", "", None, gr.update(visible=False), "", ""]
             try:
@@ -201,7 +201,7 @@ def build(service: Service, examples: Sequence[Example]) -> gr.Blocks:
             return await look(_png(examples[event.index][1]), is_crop)
 
         async def asked(data: bytes | None, text: str, is_crop: bool) -> list[Any]:
-            """[said, answer]"""
+            """Values for [said, answer]."""
             if data is None:
                 return [_told("No photo is open: give one first."), ""]
             try:
@@ -211,7 +211,7 @@ def build(service: Service, examples: Sequence[Example]) -> gr.Blocks:
             return ["", f'<div class="shield"><h3>Answer</h3><blockquote>{escape(words)}</blockquote></div>']
 
         async def mapped(data: bytes | None, text: str, is_crop: bool) -> list[Any]:
-            """[said, streams]"""
+            """Values for [said, streams]."""
             if data is None:
                 return [_told("No photo is open: give one first."), ""]
             try:
@@ -220,7 +220,7 @@ def build(service: Service, examples: Sequence[Example]) -> gr.Blocks:
                 return [_told(refusal.message), ""]
 
         async def all_of(paths: list[str] | None, is_crop: bool) -> AsyncIterator[list[Any]]:
-            """[table, files], growing."""
+            """Values for [table, files], after each batch."""
             names = [Path(path).name for path in paths or []]
             rows: list[tuple[str, InspectionReport]] = []
             step = min(service.settings.batch_size, service.settings.max_photos)
@@ -256,7 +256,7 @@ def build(service: Service, examples: Sequence[Example]) -> gr.Blocks:
 
 
 async def _patiently(ask: Callable[[], Awaitable[list[InspectionReport]]], patience_s: float) -> list[InspectionReport]:
-    """What `ask` comes to; where the queue is full it is asked again when told, for as long as a request may wait."""
+    """Call `ask`; while the queue is full, retry after the delay it names, for at most `patience_s` seconds."""
     until = time.monotonic() + patience_s
     while True:
         try:
@@ -269,7 +269,7 @@ async def _patiently(ask: Callable[[], Awaitable[list[InspectionReport]]], patie
 
 
 def _take(path: str | None) -> bytes | None:
-    """The bytes of an uploaded file, which is deleted."""
+    """Read an uploaded file and delete it."""
     if path is None:
         return None
     file = Path(path)
@@ -285,14 +285,17 @@ def _forget(file: Path) -> None:
 
 @contextmanager
 def _held(paths: Sequence[str]) -> Iterator[list[str]]:
-    """Uploaded files in a folder of our own, one each: gradio clears its own away while the model is still busy with the first
-    ones, and gives two uploads of the same picture one path. What nobody took is gone at the end."""
+    """Move uploaded files to a folder of our own, one file each; what is left there is deleted on exit.
+
+    Gradio clears its own files while the model is still busy with the first ones, and gives two uploads of the same picture a
+    single path.
+    """
     with tempfile.TemporaryDirectory(dir=_UPLOADS.name, prefix="held-") as folder:
         held = [str(Path(folder, str(number))) for number in range(len(paths))]
         for path, own in zip(paths, held, strict=True):
             try:
                 os.link(path, own)
-            except OSError:  # a file system without links, or another one
+            except OSError:  # a file system without hard links, or a different one
                 shutil.copyfile(path, own)
         for path in set(paths):
             _forget(Path(path))
@@ -348,7 +351,7 @@ def _png(rgb: NDArray[np.uint8]) -> bytes:
 
 
 def _table(rows: Sequence[tuple[str, InspectionReport]], total: int) -> str:
-    """The reports as a table and, when all are there, as a file to save; nothing of it is written here."""
+    """The reports as an HTML table and, once complete, a CSV download link; nothing is written to disk."""
     lines = [_cells(name, report) for name, report in rows]
     body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in line) + "</tr>" for line in lines)
     head = "".join(f"<th>{escape(column)}</th>" for column in _COLUMNS)
@@ -368,5 +371,5 @@ def _cells(name: str, report: InspectionReport) -> list[str]:
 
 
 def _harmless(cell: str) -> str:
-    """A cell that no spreadsheet takes for a formula."""
+    """Quote a cell that a spreadsheet would take for a formula."""
     return f"'{cell}" if cell[:1] in ("=", "+", "-", "@", "\t", "\r") else cell

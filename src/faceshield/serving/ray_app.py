@@ -1,7 +1,7 @@
 """The service on Ray Serve: replicas of the same application behind Ray's HTTP proxies.
 
-Each replica has its own model, queue, batches and limits; Ray sends a request to the less busy of two replicas, starts
-another where one dies, and more of them under load. /metrics asks all.
+Each replica has its own model, queue, batches and limits. Ray sends each request to the less busy of two replicas, replaces
+replicas that die, and starts more under load. /metrics collects from all of them.
 Use: `run("tiny", Settings(), Scale(replicas=2), host="127.0.0.1", port=8000)`; returns after SIGTERM or SIGINT.
 """
 
@@ -40,7 +40,7 @@ except ImportError as error:
     raise missing("replicas", "serve,ray") from error
 
 NAME = "faceshield"
-_PATIENCE_S = 5  # that a proxy waits longer than its replicas
+_PATIENCE_S = 5  # how much longer a proxy waits than its replicas
 _WATCH_S = 5
 _SLOW_START_S = 120
 _NUMBERS_S = 10
@@ -51,13 +51,13 @@ class Scale:
     """How many replicas there are, and what each gets.
 
     Attributes:
-        replicas: at the start, and at least.
-        max_replicas: at most, as load asks for it; None: always `replicas`.
-        target_requests: in a replica's hands or waiting for it, which scaling aims at; None: the photos of one batch.
-        upscale_delay_s: seconds of more load before there are more replicas.
-        downscale_delay_s: seconds of less load before there are fewer.
-        cpus: cores of a replica; its torch uses so many threads.
-        gpus: of a replica; parts share one.
+        replicas: number at the start, and the least at any time.
+        max_replicas: most replicas under load; None: always `replicas`.
+        target_requests: requests per replica, running and queued, that scaling aims for; None: the photos of one batch.
+        upscale_delay_s: seconds of higher load before replicas are added.
+        downscale_delay_s: seconds of lower load before replicas are removed.
+        cpus: cores of each replica; its torch uses that many threads.
+        gpus: GPUs of each replica; with a fraction, replicas share one.
     """
 
     replicas: int = 1
@@ -77,23 +77,23 @@ class Scale:
 
     @property
     def most(self) -> int:
-        """Replicas at once."""
+        """Most replicas at any time."""
         return self.replicas if self.max_replicas is None else self.max_replicas
 
 
 class _Replica:
-    """What Ray and other replicas ask of one, beside requests."""
+    """What Ray and other replicas call on a replica, apart from requests."""
 
     app: FastAPI  # from `serve.ingress`
 
     async def check_health(self) -> None:
-        """Before the first request, and again and again; a replica that raises is replaced."""
+        """Called before the first request and then periodically; a replica that raises is replaced."""
         service: Service = self.app.state.service
         await service.ready()
         keep_what_is_loaded()
 
     async def numbers(self) -> tuple[str, str]:
-        """Its id, and its own numbers in Prometheus' text format."""
+        """The replica's id, and its own metrics in Prometheus text format."""
         service: Service = self.app.state.service
         return serve.get_replica_context().replica_id.unique_id, service.meters.exposition().decode()
 
@@ -106,14 +106,14 @@ def application(
     keep_tokens: int | None = None,
     add_page: Callable[[FastAPI], FastAPI] | None = None,
 ) -> serve.Application:
-    """What `serve.run` takes.
+    """The application to pass to `serve.run`.
 
     Args:
         model: "tiny", a checkpoint folder (under this path on every machine), or a hub id.
-        settings: limits, of each replica, and keys.
+        settings: API keys, and the limits of each replica.
         scale: how many replicas.
-        keep_tokens: of `FaceShieldPredictor`.
-        add_page: called with each replica's application.
+        keep_tokens: see `FaceShieldPredictor`.
+        add_page: called with each replica's application; returns it with the page.
     """
 
     def build() -> FastAPI:
@@ -135,11 +135,11 @@ def application(
                 "downscale_delay_s": scale.downscale_delay_s,
             }
         }
-    room = settings.queue + settings.batch_size  # photos, and so requests; a replica refuses by its own count before
+    room = settings.queue + settings.batch_size  # photos, and so requests at most; a replica's own limit refuses before
     deployment = serve.deployment(
         serve.ingress(build)(_Replica),
         name=NAME,
-        max_ongoing_requests=2 * room,  # with those whose body is still coming
+        max_ongoing_requests=2 * room,  # includes requests whose body is still arriving
         max_queued_requests=room,
         backpressure_config={"status_code": 429},
         graceful_shutdown_timeout_s=settings.drain_s,
@@ -160,7 +160,7 @@ async def _all_numbers() -> bytes:
 
 
 def merge_expositions(texts: Mapping[str, str]) -> bytes:
-    """Prometheus' text of several replicas as one, each line with the label `replica`."""
+    """Merge the Prometheus texts of several replicas; every sample gets the label `replica`."""
     families: dict[str, Metric] = {}
     for replica, text in texts.items():
         for family in text_string_to_metric_families(text):
@@ -187,20 +187,20 @@ def run(
     add_page: Callable[[FastAPI], FastAPI] | None = None,
     offline: bool = False,
 ) -> None:
-    """Serve until SIGTERM or SIGINT; then nothing new is taken and each replica has `drain_s` for what it has accepted.
+    """Serve until SIGTERM or SIGINT; then accept nothing new and give each replica `drain_s` to finish what it accepted.
 
-    On the cluster of RAY_ADDRESS, where replicas outlive a killed command, or on one of its own.
+    Runs on the cluster of RAY_ADDRESS, where replicas outlive a killed command, or else on a cluster of its own.
 
     Raises:
-        ValueError: no replica starts, or no such GPU.
-        OSError: the port is taken; no cluster answers.
+        ValueError: no replica starts, there is no such GPU, or the address or port cannot be used.
+        OSError: no cluster answers.
     """
     log_json_lines()
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     if Path(model).is_dir():
         model = str(Path(model).resolve())  # workers may have another working directory
     ours = not os.environ.get("RAY_ADDRESS")
-    if ours:  # Ray's own proxies would share a taken port with whoever has it
+    if ours:  # Ray's own proxies would share a port that is taken already
         check_free(host, port)
         port = port or _any_port(host)
     with join_ray(cores=math.ceil(scale.most * scale.cpus), gpus=scale.gpus, variables=_variables(settings, scale, offline)):
@@ -232,18 +232,18 @@ def run(
 
 
 def _variables(settings: Settings, scale: Scale, offline: bool) -> dict[str, str]:
-    """Of the environment of proxies and replicas."""
+    """Environment variables for proxies and replicas."""
     bodies = settings.max_bodies * scale.most
     return {
         "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "faceshield.serving.door:middlewares",
         LIMITS_VARIABLE: f"{settings.max_body},{bodies}",
-        # Photos go from process to process in messages: what is larger goes through Ray's object store, which spills to disk.
+        # Keep photos in messages between processes: larger ones would go through Ray's object store, which spills to disk.
         "RAY_max_direct_call_object_size": str(2 * settings.max_body),
         "RAY_task_rpc_inlined_bytes_limit": str(2 * settings.max_body),
-        # On a busy machine a proxy needs longer to load Python than the few seconds after which Ray would kill it.
+        # On a busy machine a proxy takes longer to load Python than the few seconds after which Ray would kill it.
         "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": str(_SLOW_START_S),
         "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": str(_SLOW_START_S),
-        # How long a proxy waits to hear how busy a replica is, whose Python is busy with the model.
+        # Time for a replica to report its queue length to a proxy while its Python process is busy with the model.
         "RAY_SERVE_QUEUE_LENGTH_RESPONSE_DEADLINE_S": "1",
         **({"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"} if offline else {}),
     }
@@ -256,7 +256,7 @@ def _any_port(host: str) -> int:
 
 @contextmanager
 def _signals() -> Iterator[threading.Event]:
-    """An event that SIGTERM and SIGINT set."""
+    """Yield an event that SIGTERM and SIGINT set."""
     stop = threading.Event()
     before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
@@ -267,12 +267,12 @@ def _signals() -> Iterator[threading.Event]:
 
 
 def _watch(stop: threading.Event) -> None:
-    """Tells how the application fares, until it is to stop or somebody else has deleted it."""
+    """Log changes of the application's status, until `stop` is set or somebody else has deleted the application."""
     told = "RUNNING"
     while not stop.wait(_WATCH_S):
         try:
             found = serve.status().applications.get(NAME)
-        except ray.exceptions.RayError:  # Ray starts its controller again
+        except ray.exceptions.RayError:  # Ray is restarting its controller
             continue
         status = "DELETED" if found is None else str(found.status.value)
         if status != told:
@@ -283,6 +283,6 @@ def _watch(stop: threading.Event) -> None:
 
 
 def _cause(words: str) -> str:
-    """Of Ray's report with a traceback in it, the last error's own line."""
+    """The line of the last error in a report from Ray that contains tracebacks."""
     lines = re.findall(r"^[ ]*((?:\w+\.)*\w*(?:Error|Exception): .+)$", words, re.MULTILINE)
     return str(lines[-1]) if lines else words.strip().splitlines()[-1]

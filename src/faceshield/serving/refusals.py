@@ -1,4 +1,4 @@
-"""How the service says no: one JSON shape, OpenAI's, for every status: what, what was expected, what to do.
+"""How the service refuses a request: OpenAI's JSON error for every status, saying what is wrong, expected, and to be done.
 
 Use: `raise Refusal(413, "body_too_large", "… — expected … — do this")`.
 """
@@ -14,13 +14,13 @@ _KINDS = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_
 
 
 class Refusal(Exception):
-    """A request that gets no answer.
+    """A request is refused.
 
     Attributes:
-        status: of HTTP.
-        code: one word for programs.
-        message: for people: what — expected — do this.
-        headers: to send along.
+        status: HTTP status.
+        code: one word, for programs.
+        message: for people: what is wrong — what was expected — what to do.
+        headers: sent with the response.
         details: further fields of the body.
     """
 
@@ -32,13 +32,13 @@ class Refusal(Exception):
         self.headers, self.details = dict(headers or {}), details
 
     def response(self, request_id: str) -> JSONResponse:
-        """As it goes over the wire."""
+        """The HTTP response."""
         kind = _KINDS.get(self.status, "invalid_request_error" if self.status < 500 else "server_error")
         error = {"message": self.message, "type": kind, "code": self.code, "request_id": request_id}
         return JSONResponse({"error": error, **self.details}, self.status, headers=self.headers)
 
 
 def busy(code: str, message: str, retry_after_s: float, status: int = 429) -> Refusal:
-    """Come again later: `Retry-After` in whole seconds, 1..60."""
+    """A refusal that asks the client to retry later; `Retry-After` is in whole seconds, 1..60."""
     wait = max(1, min(60, round(retry_after_s)))
     return Refusal(status, code, f"{message} — try again in {wait} s", headers={"Retry-After": str(wait)})

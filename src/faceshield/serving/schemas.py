@@ -1,4 +1,4 @@
-"""The service's JSON: what it takes, what it gives, and the examples in its OpenAPI.
+"""The service's JSON: requests, responses, and the examples in its OpenAPI document.
 
 Use: `InspectRequest.model_validate_json(body)`.
 """
@@ -30,13 +30,13 @@ class InspectRequest(BaseModel):
     @field_validator("tasks", mode="before")
     @classmethod
     def _read_tasks(cls, value: Any) -> Any:
-        if isinstance(value, str):  # a form's field
+        if isinstance(value, str):  # from a form field
             value = value.split(",")
         return check_tasks(value) if isinstance(value, list) and all(isinstance(name, str) for name in value) else value
 
 
 class Report(BaseModel):
-    """What the model says of one photo: `faceshield inspect --json`, with its place in the request as its name."""
+    """What the model says of one photo, as in `faceshield inspect --json`; `image` is the photo's place in the request."""
 
     image: str = Field(examples=["images[0]"])
     status: Literal["ok", "no_face", "error"]
@@ -73,7 +73,7 @@ _REPORT: dict[str, Any] = {
 
 
 class InspectResponse(BaseModel):
-    """A report of each photo, in the order of the request."""
+    """One report per photo, in the order of the request."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"request_id": "4f1c…", "reports": [_REPORT]}]})
 
@@ -82,7 +82,7 @@ class InspectResponse(BaseModel):
 
 
 class ErrorDetail(BaseModel):
-    """Why a request got no answer."""
+    """Why a request was refused."""
 
     message: str = Field(description="what — what was expected — what to do")
     type: str
@@ -91,7 +91,7 @@ class ErrorDetail(BaseModel):
 
 
 class ErrorResponse(BaseModel):
-    """Every refusal."""
+    """The body of every refusal."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -113,7 +113,7 @@ class ErrorResponse(BaseModel):
 
 
 class Health(BaseModel):
-    """Of the process (`/healthz`) or of its readiness (`/readyz`)."""
+    """State of the process (`/healthz`), or its readiness (`/readyz`)."""
 
     status: str
 

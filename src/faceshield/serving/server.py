@@ -1,4 +1,4 @@
-"""uvicorn around the application: one process, one worker, and a graceful end.
+"""Run the application in uvicorn: one process, one worker, and a graceful shutdown.
 
 Use: `run(create_app(predictor), host="127.0.0.1", port=8000)`; returns after SIGTERM or SIGINT.
 """
@@ -20,7 +20,7 @@ from faceshield.serving.service import Service, keep_what_is_loaded
 
 
 class _Server(uvicorn.Server):
-    """Tells the service of the end before uvicorn closes its sockets, and keeps what is loaded once it is warm."""
+    """Starts the service's drain before uvicorn closes its sockets, and calls `keep_what_is_loaded` after warm-up."""
 
     service: Service
     loop: asyncio.AbstractEventLoop
@@ -34,18 +34,18 @@ class _Server(uvicorn.Server):
         self._settling = asyncio.create_task(self._settle())
 
     async def _settle(self) -> None:
-        with suppress(RuntimeError):  # it says of itself what is wrong with it
+        with suppress(RuntimeError):  # `/readyz` reports what is wrong
             await self.service.ready()
             keep_what_is_loaded()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self.loop.call_soon_threadsafe(self.service.drain)
         super().handle_exit(sig, frame)
-        self._captured_signals.clear()  # an asked-for end is exit code 0
+        self._captured_signals.clear()  # so that a requested shutdown ends with exit code 0
 
 
 def check_free(host: str, port: int) -> None:
-    """Raises ValueError where nobody could listen there, for a server finds out only once its model is loaded."""
+    """Raise ValueError if the address cannot be listened on; the server itself would notice only after loading the model."""
     where = f"--host {host} --port {port}"
     try:
         places = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -54,7 +54,7 @@ def check_free(host: str, port: int) -> None:
     for family, kind, protocol, _, address in places:
         try:
             tried = socket.socket(family, kind, protocol)
-        except OSError:  # a kind of address that this machine has not; the server passes over it too
+        except OSError:  # an address family that this machine lacks; the server skips it too
             continue
         with tried:
             tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -68,7 +68,7 @@ def check_free(host: str, port: int) -> None:
 
 
 def run(app: FastAPI, *, host: str, port: int) -> None:
-    """Serve until SIGTERM or SIGINT; then accepted requests are answered, for at most `drain_s`."""
+    """Serve until SIGTERM or SIGINT; then finish accepted requests, for at most `drain_s` seconds."""
     log_json_lines()
     service: Service = app.state.service
     config = uvicorn.Config(

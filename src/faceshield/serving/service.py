@@ -1,4 +1,4 @@
-"""The service without HTTP: a predictor behind a batcher, with patience, and an end.
+"""The service without HTTP: a predictor behind a batcher, with time limits and an orderly shutdown.
 
 Use: `service = Service(predictor, Settings())`, `service.start()`, `await service.inspect(request, photos, "detect")`.
 """
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
     from faceshield.model.reading import Words
     from faceshield.predictor import FaceShieldPredictor
 
-_BEFORE_THE_END = 1.0  # seconds left of the drain time for sending the last answers
-_GREY = np.full((64, 64, 3), 128, np.uint8)  # which every model that works can judge
+_BEFORE_THE_END = 1.0  # seconds of the drain time kept for sending the last answers
+_GREY = np.full((64, 64, 3), 128, np.uint8)  # any working model can judge it
 
 
 def keep_what_is_loaded() -> None:
-    """Takes all that is there out of the garbage collector's sight, once; for a process that does nothing but serve.
+    """Exempt all existing objects from garbage collection, once; for a process that does nothing but serve.
 
-    Looking through what torch and transformers bring, 0.4 million objects, it would hold up every answer for 0.15 s.
+    A full collection over the 0.4 million objects of torch and transformers would delay every answer by 0.15 s.
     """
     if not gc.get_freeze_count():
         gc.collect()
@@ -46,25 +46,25 @@ def keep_what_is_loaded() -> None:
 
 @dataclass(frozen=True, eq=False)
 class _Question:
-    """A key of its own, so that each free question goes through the model alone; `put` asks the predictor about a photo."""
+    """A unique batch key, so that each free question goes through the model alone; `put` asks the predictor about a photo."""
 
     put: Callable[[FaceShieldPredictor, bytes], Any]
 
 
 class Service:
-    """One model, its queue and its numbers.
+    """One model with its queue and metrics.
 
     Args:
         predictor: used by the batcher's thread alone.
         settings: limits.
 
     Attributes:
-        at_drain: called once when nothing new is taken any more.
+        at_drain: called once, when the service stops accepting requests.
     """
 
     def __init__(self, predictor: FaceShieldPredictor, settings: Settings) -> None:
         self.predictor, self.settings = predictor, settings
-        self.model_name = Path(predictor.model_info.get("name") or "faceshield").resolve().name  # of "." too
+        self.model_name = Path(predictor.model_info.get("name") or "faceshield").resolve().name  # for "." too
         self.bodies = BodyBudget(settings)
         self.batcher = Batcher(
             self._work,
@@ -83,7 +83,7 @@ class Service:
     # -- life ----------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start the model's thread and warm it up on a grey picture; called in the event loop."""
+        """Start the model's thread and warm it up on a grey picture; call this in the event loop."""
         self.batcher.start()
         self._warm = self.batcher.submit(("whole", ALL_TASKS), [_GREY])[0]
         LOG.info("started", extra={"fields": {"model": self.model_name, "hash": self.predictor.model_info.get("hash", "")}})
@@ -106,8 +106,8 @@ class Service:
         return None
 
     def _try_again(self) -> None:
-        """Puts the grey picture to a failing model once more: where nobody is sent any longer, nothing else would show that it
-        has recovered."""
+        """Try the grey picture on a failing model again: once no requests are sent here, nothing else would show that it has
+        recovered."""
         if self._again is None or self._again.done():
             with suppress(QueueFull):
                 self._again = self.batcher.submit(("whole", ALL_TASKS), [_GREY])[0]
@@ -117,7 +117,7 @@ class Service:
         """Waits until the first picture has gone through the model.
 
         Raises:
-            RuntimeError: no request should be sent here.
+            RuntimeError: no request should be sent here; the message says why.
         """
         if self._warm is not None:
             await asyncio.wait({self._warm})
@@ -125,7 +125,7 @@ class Service:
             raise RuntimeError(trouble)
 
     def drain(self) -> None:
-        """Take nothing new; what was accepted has `drain_s` to be answered, then it ends with an error."""
+        """Stop accepting requests; accepted ones have `drain_s` to be answered, then end with an error."""
         if self.draining:
             return
         self.draining = True
@@ -135,13 +135,13 @@ class Service:
         asyncio.get_running_loop().call_later(left, self.batcher.abandon)
 
     async def stop(self) -> None:
-        """The end: what still waits is abandoned, the running batch is finished."""
+        """Shut down: what still waits is abandoned, the running batch is finished."""
         await anyio.to_thread.run_sync(self.batcher.close, self.settings.timeout_s)
 
     # -- requests ------------------------------------------------------------------------------------------
 
     def check_open(self) -> None:
-        """Refuses before a body is read: while stopping, and while the queue is full."""
+        """Refuse a request before its body is read: while stopping, and while the queue is full."""
         if self.draining:
             raise self._stopping()
         try:
@@ -152,14 +152,14 @@ class Service:
     async def inspect(
         self, request: Request | None, photos: Sequence[bytes], face: FaceMode, tasks: tuple[Task, ...] = ALL_TASKS
     ) -> list[InspectionReport]:
-        """One report a photo, in order; what is wrong with one is in its report.
+        """One report per photo, in order; a problem with a photo is in its report.
 
         Args:
-            request: whose client may go; None: whoever asks stays.
+            request: watched for its client disconnecting; None: there is no client to watch.
 
         Raises:
-            Refusal: no room, too late, stopping.
-            ClientDisconnect: nobody waits for it any more.
+            Refusal: the queue is full, the time limit was exceeded, or the service is stopping.
+            ClientDisconnect: the client closed its connection.
         """
         problems = [await anyio.to_thread.run_sync(problem_of, photo, self.settings) for photo in photos]
         good = [photo for photo, problem in zip(photos, problems, strict=True) if problem is None]
@@ -175,18 +175,18 @@ class Service:
     async def ask(
         self, request: Request | None, photo: bytes, prompt: str, face: FaceMode, max_tokens: int | None = None
     ) -> tuple[Words, int]:
-        """The model's words to a free question, and the tokens of the question with its photo; raises as `inspect`, and 422 for
-        the photo or the question."""
+        """The model's answer to a free question, and the number of tokens in the question with its photo; raises as `inspect`,
+        and 422 for an unusable photo or question."""
 
         def put(predictor: FaceShieldPredictor, data: bytes) -> tuple[Words, int]:
             words = predictor.ask(data, prompt, face=face, max_new_tokens=max_tokens)
-            return words, len(predictor.processor.encode_question(prompt))  # here: the tokenizer is the model's thread's
+            return words, len(predictor.processor.encode_question(prompt))  # only this thread may use the tokenizer
 
         answer: tuple[Words, int] = await self._ask(request, photo, _Question(put))
         return answer
 
     async def importance(self, request: Request | None, photo: bytes, prompt: str, face: FaceMode) -> ImportanceMaps:
-        """Where PVTM finds a photo important for a question; raises as `ask`."""
+        """Which parts of a photo PVTM finds important for a question; raises as `ask`."""
         question = _Question(lambda predictor, data: predictor.importance(data, prompt, face=face))
         maps: ImportanceMaps = await self._ask(request, photo, question)
         return maps
@@ -206,7 +206,7 @@ class Service:
         except Abandoned:
             raise self._stopping() from None
         answer = asyncio.ensure_future(asyncio.gather(*futures))
-        answer.add_done_callback(lambda done: done.cancelled() or done.exception())  # seen, also when nobody waits any more
+        answer.add_done_callback(lambda done: done.cancelled() or done.exception())  # retrieved even if nobody waits any more
         gone = asyncio.ensure_future(_gone(request))
         try:
             await asyncio.wait({answer, gone}, timeout=self.settings.timeout_s, return_when=asyncio.FIRST_COMPLETED)
@@ -239,7 +239,7 @@ class Service:
             answers = self._answers(key, items)
             failed = any(getattr(answer, "error", None) == NOT_A_NUMBER for answer in answers)
         finally:
-            self.failing = failed and self._fails_on_grey()  # is it the photo, or the model?
+            self.failing = failed and self._fails_on_grey()  # tells a bad photo from a broken model
         return answers
 
     def _fails_on_grey(self) -> bool:
@@ -264,7 +264,7 @@ class Service:
 
 
 async def _gone(request: Request | None) -> None:
-    """Ends when the client closes its connection; the body must have been read."""
+    """Return when the client closes its connection; the body must have been read already."""
     if request is None:
         await asyncio.Event().wait()
         return

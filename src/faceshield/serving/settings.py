@@ -1,4 +1,4 @@
-"""What the operator of a service decides: limits, patience, keys.
+"""What the operator of a service decides: limits, timeouts, API keys.
 
 Use: `Settings(queue=64, keys=read_keys(Path("keys.txt"), os.environ))`.
 """
@@ -26,15 +26,15 @@ class Settings:
     Attributes:
         batch_size: photos that go through the model together.
         batch_wait_s: seconds that an idle model waits for more photos to fill a batch.
-        queue: photos that may wait; more are refused with 429.
-        timeout_s: seconds from a request's body to its answer.
-        body_timeout_s: seconds in which a client must have sent its body.
-        drain_s: seconds that accepted requests have after SIGTERM.
-        max_body: bytes of one request.
-        max_bodies: bytes of all requests that are being read or wait; more are refused with 429.
-        max_photos: of one request.
-        max_pixels: of one photo, looked up in its header before anything is decoded.
-        keys: SHA-256 of the API keys; empty: everybody may ask.
+        queue: most photos waiting; further ones are refused with 429.
+        timeout_s: most seconds from the end of a request's body to its answer.
+        body_timeout_s: most seconds for a client to send its body.
+        drain_s: seconds for accepted requests to finish after SIGTERM.
+        max_body: most bytes in one request.
+        max_bodies: most bytes in all requests being read or waiting; beyond that, requests are refused with 429.
+        max_photos: most photos in one request.
+        max_pixels: most pixels in one photo, read from its header before anything is decoded.
+        keys: SHA-256 of the API keys; if empty, no key is needed.
     """
 
     batch_size: int = 8
@@ -72,7 +72,7 @@ class Settings:
             raise ValueError("; ".join(faults))
 
     def admits(self, key: str | None) -> bool:
-        """Whether a request with this key may ask; takes as long for a wrong key as for any of the right ones."""
+        """Whether a request with this key is admitted; the check takes equally long for wrong keys and right ones."""
         if not self.keys:
             return True
         given = hash_key(key or "")
@@ -80,17 +80,18 @@ class Settings:
 
 
 def hash_key(key: str) -> bytes:
-    """What is kept of a key: its SHA-256, of one length for all."""
+    """The SHA-256 of a key, which is all that is kept of it; always of the same length."""
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
 
 
 def read_keys(file: Path | None, environment: Mapping[str, str]) -> tuple[bytes, ...]:
-    """API keys from a file (one a line) and from FACESHIELD_API_KEYS (separated by commas).
+    """Read API keys from a file (one per line) and from FACESHIELD_API_KEYS (separated by commas); return their hashes.
 
-    In the file `#` begins a comment, at a line's beginning or after a space: a key may have one inside.
+    In the file, `#` begins a comment only at the start of a line or after a space, so a key may contain one.
 
     Raises:
-        ValueError: a key that is too short or has spaces inside, or a file without any; the key is not repeated.
+        ValueError: a key that is too short, not ASCII or has spaces inside, or a file that is not UTF-8 or has no key; the
+            message does not repeat the key.
         OSError: the file cannot be read.
     """
     found: list[tuple[str, str]] = []

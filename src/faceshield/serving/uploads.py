@@ -1,6 +1,6 @@
-"""From a request's bytes to photos' bytes: limits first, memory alone (never a temporary file), names forgotten.
+"""Extract photos from a request: limits are checked first, nothing touches the disk, file names are dropped.
 
-Photos come as files of a form or as data URLs; nothing is ever fetched.
+Photos come as form files or as data URLs; nothing is ever fetched.
 Use: `body = await read_body(request, settings)`, then `read_form(content_type, body, settings)`.
 """
 
@@ -23,11 +23,11 @@ from faceshield.serving.refusals import Refusal, busy
 from faceshield.serving.settings import Settings
 
 _PHOTO_FIELDS = ("image", "images", "photo", "photos", "file", "files", "image[]", "images[]", "file[]", "files[]")
-_FORGOTTEN = 4  # times the largest body: what of one that is larger is still read, so that its client hears why it is refused
+_FORGOTTEN = 4  # times the largest body: how much of a refused body is read, so that the client receives the refusal
 
 
 class BodyBudget:
-    """Bytes that all requests together may hold; a request of unknown length counts as the longest."""
+    """Limits the bytes that all requests hold together; a request of unknown length counts as the longest allowed."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -35,10 +35,10 @@ class BodyBudget:
 
     @contextmanager
     def hold(self, request: Request) -> Iterator[None]:
-        """Bytes for one request, until it is answered.
+        """Reserve the bytes of one request while it is being answered.
 
         Raises:
-            Refusal: 413 for a length over the limit, 429 while others hold too much.
+            Refusal: 400 for a bad Content-Length, 413 for a length over the limit, 429 while other requests hold too much.
         """
         size = _announced(request, self._settings.max_body)
         if self.held + size > self._settings.max_bodies:
@@ -52,7 +52,7 @@ class BodyBudget:
 
 def _announced(request: Request, max_body: int) -> int:
     length = request.headers.get("content-length")
-    if length is None or "transfer-encoding" in request.headers:  # which decides, whatever length stands beside it
+    if length is None or "transfer-encoding" in request.headers:  # takes precedence over any length
         return max_body
     if not (length.isascii() and length.isdigit()):
         raise Refusal(400, "bad_length", "Content-Length is no number — expected the bytes of the body — correct it")
@@ -62,17 +62,17 @@ def _announced(request: Request, max_body: int) -> int:
 
 
 def too_large(max_body: int) -> Refusal:
-    """413; the connection is closed, for what the body goes on with is not waited for."""
+    """A 413 refusal; it closes the connection, since the rest of the body is not read."""
     message = f"the body is too large — expected at most {max_body:,} bytes — send fewer or smaller photos"
     return Refusal(413, "body_too_large", message, headers={"Connection": "close"})
 
 
 async def read_body(request: Request, settings: Settings) -> bytes:
-    """The whole body.
+    """Read the whole body.
 
     Raises:
-        Refusal: 413 as soon as it is too long, 408 when it comes too slowly.
-        ClientDisconnect: the client went.
+        Refusal: 413 as soon as it is too long, 408 if it arrives too slowly.
+        ClientDisconnect: the client closed its connection.
     """
 
     parts: list[bytes] = []
@@ -97,11 +97,12 @@ async def _receive(request: Request, settings: Settings, take: Callable[[bytes],
 
 
 async def discard_body(request: Request, settings: Settings) -> None:
-    """Read and forget what a refused client is still sending, or its answer would be lost in a reset connection.
+    """Read and discard what a refused client is still sending; otherwise a connection reset could lose the answer.
 
-    Nothing of it is kept: it may have no key, and counts against no budget. What is many times too large is not waited for.
+    Nothing is kept, as the client may have no key and its body counts against no budget. A body several times too large is not
+    read to its end.
     """
-    if "expect" in request.headers:  # it has sent nothing yet, and waits to be told to
+    if "expect" in request.headers:  # the client has sent nothing yet and waits for permission
         return
     most = _FORGOTTEN * settings.max_body
     try:
@@ -112,7 +113,7 @@ async def discard_body(request: Request, settings: Settings) -> None:
 
 
 def media_type(request: Request) -> str:
-    """The Content-Type without parameters, in small letters."""
+    """The Content-Type without parameters, in lower case."""
     return request.headers.get("content-type", "").split(";")[0].strip().lower()
 
 
@@ -120,7 +121,7 @@ def read_form(content_type: str, body: bytes, settings: Settings) -> tuple[list[
     """The photos and the other fields of a multipart form.
 
     Raises:
-        Refusal: 400, 413 or 422: not such a form, too many photos, unknown fields.
+        Refusal: 400 for an unreadable form, 413 for too many photos, 422 for unusable fields.
     """
     photos: list[bytes] = []
     fields: dict[str, str] = {}
@@ -173,7 +174,7 @@ def _check_name(name: bytes | None) -> None:
 
 
 def check_count(count: int, settings: Settings) -> None:
-    """Refuses no photo (422) and too many (413)."""
+    """Refuse a request with no photo (422) or too many (413)."""
     if count < 1:
         raise Refusal(422, "no_photo", "no photo in the request — expected at least one — send one")
     if count > settings.max_photos:
@@ -182,10 +183,10 @@ def check_count(count: int, settings: Settings) -> None:
 
 
 def read_data_url(url: str) -> bytes:
-    """The bytes inside a data URL.
+    """Decode the bytes inside a data URL.
 
     Raises:
-        Refusal: 422; other URLs are never fetched.
+        Refusal: 422 for a bad data URL or any other URL; nothing is ever fetched.
     """
     head, comma, rest = url.partition(",")
     scheme, _, kind = head.partition(":")
@@ -204,7 +205,7 @@ def read_data_url(url: str) -> bytes:
 
 
 def problem_of(photo: bytes, settings: Settings) -> str | None:
-    """What is wrong with a photo by its header alone; None if it may go on."""
+    """What is wrong with a photo, judging by its header alone; None if nothing is."""
     try:
         check_picture(photo, max_pixels=settings.max_pixels)
     except ImageError as error:

@@ -1,9 +1,9 @@
-"""The shortcut audit: can the type of a simulated picture be told from what has nothing to do with the attack?
+"""The shortcut audit: can the type of a simulated picture be predicted from what has nothing to do with the attack?
 
-A classifier sees nuisance statistics alone: the picture's size and file, its JPEG grid, and sharpness, noise and colours
-of the surroundings: two side bands of the picture, without the attack's true boxes. Whatever it gets right across people
-is a shortcut that a model trained on the same pictures may take. A print or a screen that fills the view leaves no
-surroundings: such pictures are counted and left out, for there the statistics would be the attack itself.
+A classifier sees only nuisance statistics: the picture's size and file, its JPEG grid, and sharpness, noise and colours of the
+surroundings, which are two side bands of the picture without the attack's true boxes. Whatever it gets right on people it was
+not trained on is a shortcut that a model trained on the same pictures may take. A print or a screen that fills the view leaves
+no surroundings: such pictures are counted and left out, because there the statistics would describe the attack itself.
 
     print("\\n".join(audit(Path("sim/samples.jsonl"), np.random.default_rng(0)).lines()))
 """
@@ -23,27 +23,27 @@ from faceshield.images import load_rgb
 from faceshield.records import Sample, image_path, read_jsonl
 
 GOAL = 1.3
-"""Times chance that a classifier of nuisances may reach."""
+"""Highest accuracy that a classifier of nuisances may reach, as a multiple of chance."""
 FOLDS = 5
 _TREES = 100
-_BAND, _DEPTH = 0.15, 0.7  # of the picture: width of a side band, and how far down it goes (below are shoulders)
-_LEAST = 0.3  # of the bands' pixels must be free of the attack
+_BAND, _DEPTH = 0.15, 0.7  # shares of the picture: width of a side band, and how far down it goes (shoulders are below)
+_LEAST = 0.3  # least share of the bands' pixels that must be free of the attack
 _DRAWS = 500
 _GROUPS = ("size", "JPEG", "sharpness", "noise", "colour")
 
 
 @dataclass(frozen=True)
 class Audit:
-    """What the nuisances tell.
+    """What the nuisances reveal.
 
     Attributes:
-        n, n_left_out: pictures that were judged; by type, those without surroundings.
-        types: how many presentation types are among them; chance is 1 / types.
-        accuracy: mean recall of the types, 0..1; ci95: over people.
-        by_group: the same of a classifier that sees one group of statistics alone.
-        recalls: of each type.
-        leaks: (statistic, share of its variance that the type explains), most first; by chance (types - 1) / (n - 1).
-        colourless: of bona fide pictures, and of attacks, the share whose middle half has no colour but a tint.
+        n, n_left_out: number of pictures judged; number left out for lack of surroundings, by type.
+        types: number of presentation types among those judged; chance is 1 / types.
+        accuracy: mean recall over the types, 0..1; ci95: its 95% interval over people.
+        by_group: the accuracy of a classifier that sees only one group of statistics.
+        recalls: recall of each type.
+        leaks: (statistic, share of its variance explained by the type), largest first; (types - 1) / (n - 1) by chance.
+        colourless: shares of bona fide pictures and of attacks whose middle half has no colour but a tint.
     """
 
     n: int
@@ -62,7 +62,7 @@ class Audit:
         return self.accuracy * self.types
 
     def lines(self) -> Iterator[str]:
-        """For people."""
+        """The result in words."""
         low, high = self.ci95
         chance = 1 / self.types
         yield f"nuisances alone, {self.types} types, {self.n} pictures, {FOLDS} folds over people (mean recall):"
@@ -84,14 +84,14 @@ class Audit:
 
 
 def audit(samples: Path, rng: np.random.Generator) -> Audit:
-    """Cross-validates a forest on the nuisances of a data set's pictures, people apart.
+    """Cross-validates a random forest on the nuisances of a data set's pictures, with nobody in two folds.
 
     Args:
         samples: a `samples.jsonl` with subjects, as `simulate` writes it.
-        rng: of the folds, the forests and the interval.
+        rng: for the folds, the forests and the interval.
 
     Raises:
-        ValueError: fewer than two types, or fewer people than folds, with surroundings.
+        ValueError: the pictures with surroundings are of fewer than two types, or of fewer people than folds.
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
@@ -135,7 +135,7 @@ def _share(grey: list[tuple[bool, bool]], is_attack: bool) -> float:
 
 
 def colourless(path: Path) -> bool:
-    """Whether the middle half of a picture is shades of one tint; noise is averaged out."""
+    """Whether the middle half of a picture, with noise averaged out, has only shades of one tint."""
     with Image.open(path) as picture:
         width, height = picture.size
         middle = picture.convert("RGB").crop((width // 4, height // 4, 3 * width // 4, 3 * height // 4))
@@ -190,7 +190,7 @@ def nuisances(path: Path, sample: Sample) -> dict[str, float] | None:
 
 
 def _grid(steps: NDArray[np.float32], free: NDArray[np.bool_]) -> float:
-    """How much stronger steps are where JPEG's blocks of 8 meet than elsewhere, as a logarithm."""
+    """Logarithm of how much stronger steps are where JPEG's blocks of 8 meet than elsewhere."""
     column = np.arange(steps.shape[1]) % 8 == 7
     on, off = steps[:, column][free[:, column]], steps[:, ~column][free[:, ~column]]
     return _log(on.mean()) - _log(off.mean()) if on.size and off.size else 0.0
@@ -208,7 +208,7 @@ def _told(
     table: NDArray[np.float64], kinds: NDArray[np.str_], folds: list[tuple[NDArray[np.intp], NDArray[np.intp]]],
     rng: np.random.Generator,
 ) -> NDArray[np.str_]:  # fmt: skip
-    """The type that a forest, trained on other people, sees in each row."""
+    """The type that a forest trained on other people predicts for each row."""
     from sklearn.ensemble import RandomForestClassifier
 
     told = np.empty_like(kinds)
@@ -219,7 +219,7 @@ def _told(
 
 
 def _mean_recall(right: NDArray[np.bool_], kinds: NDArray[np.str_], weights: NDArray[np.float64] | None = None) -> float:
-    """Mean over the types of the share told rightly: chance is 1 / types, however unequal they are in number."""
+    """Mean recall over the types, so that chance is 1 / types however unbalanced they are."""
     rows = np.ones(len(kinds)) if weights is None else weights
     recalls = []
     for kind in np.unique(kinds):
@@ -232,7 +232,7 @@ def _mean_recall(right: NDArray[np.bool_], kinds: NDArray[np.str_], weights: NDA
 def _interval(
     right: NDArray[np.bool_], kinds: NDArray[np.str_], people: NDArray[np.str_], rng: np.random.Generator
 ) -> tuple[float, float]:
-    """95% percentile interval of the mean recall, people drawn with replacement."""
+    """95% percentile interval of the mean recall, with people drawn with replacement."""
     names, numbers = np.unique(people, return_inverse=True)
     share = np.full(len(names), 1 / len(names))
     drawn = [_mean_recall(right, kinds, rng.multinomial(len(names), share)[numbers].astype(float)) for _ in range(_DRAWS)]

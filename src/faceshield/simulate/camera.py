@@ -1,7 +1,7 @@
-"""One camera for every class: the last thing that happens to a picture, bona fide or not.
+"""One camera model for every class: the last step in making a picture, bona fide or not.
 
-Its settings are drawn from one wide distribution that reaches from a studio camera to a cheap webcam; no class has its own,
-so that no global nuisance (sharpness, noise, colour, compression) tells classes apart.
+All classes share one wide distribution of settings, from a studio camera to a cheap webcam, so that no global nuisance
+(sharpness, noise, colour, compression) tells them apart.
 
     picture = capture(scene.image, rng, size=224)
 """
@@ -20,7 +20,7 @@ from faceshield.simulate.portrait import LUMA, FloatImage
 
 @dataclass(frozen=True)
 class CameraSettings:
-    """What one exposure is like. Lengths in pixels of the finished picture.
+    """Settings of one exposure; lengths are in pixels of the finished picture.
 
     Attributes:
         resolution: sensor pixels per finished pixel, 0.4..1; below 1 the picture is enlarged from fewer pixels.
@@ -29,13 +29,14 @@ class CameraSettings:
         gain: exposure as a factor; above 1 highlights clip.
         balance: white balance, three factors.
         gamma: tone curve exponent; contrast: slope of an S-curve around mid-grey.
-        saturation: 0 grey, 1 as it is.
+        saturation: 0 grey, 1 unchanged.
         vignette: darkening of the corners, 0..1.
-        noise: standard deviation at mid-grey, 0..1; chroma: share of it that is colour; grain: its correlation, in pixels.
+        noise: standard deviation at mid-grey, 0..1; chroma: share of it that is colour; grain: its correlation length, in
+            pixels.
         sharpen: unsharp masking in per cent.
-        quality: JPEG quality; quality_before: of an earlier compression, or None.
+        quality: JPEG quality; quality_before: that of an earlier compression, or None.
         lift: black level, 0..1.
-        smoothing: share of fine, faint detail that a denoiser or a beauty filter takes away, 0..1.
+        smoothing: share of fine, faint detail removed by a denoiser or a beauty filter, 0..1.
     """
 
     resolution: float
@@ -59,16 +60,16 @@ class CameraSettings:
 
 
 Range = tuple[float, float]
-"""Least and most."""
+"""(minimum, maximum)."""
 
 
 @dataclass(frozen=True)
 class Camera:
-    """One make of camera: what its exposures are like, each setting evenly within a range; see `CameraSettings`.
+    """One camera model, whose exposures have each setting uniform within a range; see `CameraSettings`.
 
     Attributes:
-        name: kept beside the pictures.
-        warmth: of the white balance, red against blue; 0 is neutral.
+        name: recorded in each sample's `meta`.
+        warmth: white balance, red against blue; 0 is neutral.
     """
 
     name: str
@@ -109,16 +110,16 @@ _GOOD_CAMERAS = 0.4
 
 
 def draw_severity(rng: np.random.Generator) -> float:
-    """How hard a picture's camera is on it, for `draw_settings`: the full range, or in four of ten pictures a good camera's."""
+    """Severity for `draw_settings`: 1 (the full range), or in four of ten pictures that of a good camera, 0.2 to 0.6."""
     return float(rng.uniform(0.2, 0.6)) if rng.random() < _GOOD_CAMERAS else 1.0
 
 
 def draw_settings(rng: np.random.Generator, severity: float = 1.0) -> CameraSettings:
     """Draws the settings of one exposure; `severity` 0 is a nearly perfect camera, 1 the full range.
 
-    Most are ordinary; each of the rarer faults below has its own share of all pictures, so that none of them is a novelty:
-    colourless (black-and-white, infrared), a missed white balance, over- and under-exposure, a small face enlarged, strong
-    JPEG, and the smoothing of phones and beauty filters.
+    Most are ordinary; each rarer fault has its own share of the pictures, so that none is new to a model: no colour
+    (black-and-white, infrared), a missed white balance, over- and under-exposure, a small face enlarged, strong JPEG
+    compression, and the smoothing of phones and beauty filters.
     """
 
     def rare(share: float) -> bool:
@@ -127,14 +128,14 @@ def draw_settings(rng: np.random.Generator, severity: float = 1.0) -> CameraSett
     warm = rng.normal(0, 0.07) * severity
     green = rng.normal(0, 0.025) * severity
     colourless = rare(0.12)
-    if rare(0.15):  # lamps taken for daylight, or the other way round, and tubes that are green or purple
+    if rare(0.15):  # balanced for lamps in daylight or vice versa; green or purple fluorescent tubes
         warm = rng.choice([-1.0, 1.0]) * rng.uniform(0.12, 0.38) * severity
         green += rng.normal(0, 0.07) * severity
-    elif colourless and rng.random() < 0.7:  # else it is toned
+    elif colourless and rng.random() < 0.7:  # otherwise the picture is toned
         warm = green = 0.0
     poor = rare(0.35)  # a webcam or an old phone: its faults come together
     resolution = 1 - severity * (rng.uniform(0.2, 0.55) if poor else rng.uniform(0.0, 0.3))
-    if rare(0.06):  # cut out of a group photograph, or seen by a camera on the ceiling
+    if rare(0.06):  # cropped from a group photograph, or seen by a ceiling camera
         resolution = rng.uniform(0.2, 0.42)
     gain, noise = np.exp(rng.normal(0.02, 0.22) * severity), severity * rng.gamma(1.3, 0.018 if poor else 0.009)
     if rare(0.06):
@@ -177,7 +178,7 @@ def capture(
         settings: drawn from `rng` if None; `rng` also makes the noise.
 
     Returns:
-        (h, w, 3) uint8 RGB of the canvas' shape, as decoded from the camera's JPEG.
+        (h, w, 3) uint8 RGB with the canvas' aspect ratio, as decoded from the camera's JPEG.
     """
     camera = settings or draw_settings(rng)
     lens = Image.fromarray((image.clip(0, 1) * 255 + 0.5).astype(np.uint8))
@@ -235,7 +236,7 @@ def _add_noise(image: FloatImage, camera: CameraSettings, rng: np.random.Generat
 
 
 def _smooth(image: FloatImage, strength: float) -> FloatImage:
-    """Takes away what is both fine and faint (pores, noise, wrinkles) and leaves edges."""
+    """Removes detail that is both fine and faint (pores, noise, wrinkles) and keeps edges."""
     from scipy.ndimage import gaussian_filter
 
     radius = 0.012 * max(image.shape)
@@ -255,7 +256,7 @@ def _motion_blur(image: FloatImage, length: float, angle: float) -> FloatImage:
 
 
 def jpeg(picture: Image.Image, quality: int) -> Image.Image:
-    """An RGB picture as it comes back from a JPEG of this quality (1..100)."""
+    """The picture as RGB after JPEG compression at this quality (1..100)."""
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=quality)
     buffer.seek(0)

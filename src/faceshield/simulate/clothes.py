@@ -16,7 +16,7 @@ _ROWS, _COLUMNS = np.mgrid[0:CANVAS, 0:CANVAS].astype(np.float32)
 
 
 def draw_cloth(rng: np.random.Generator) -> tuple[FloatImage, NDArray[np.float32]]:
-    """A canvas of cloth with its folds, and its plain colour, pale in four of ten; some striped, checked or flowered."""
+    """A canvas of cloth with folds, some striped, checked or flowered, and its plain colour, pale in four of ten."""
 
     def dye() -> NDArray[np.float32]:
         level = rng.uniform(0.03, 0.85)
@@ -48,7 +48,7 @@ Plane = NDArray[np.float32]
 
 
 def below_the_face(x: Plane, y: Plane, points: Points) -> tuple[Plane, Plane]:
-    """Where pixels lie below the chin: along the face's axis and across it, in heights of the face."""
+    """Pixel positions relative to the chin, along the face's axis and across it, in face heights."""
     outline = points[OUTLINE]
     chin, brow = points[18], outline[:11].mean(axis=0)
     axis = chin - brow
@@ -58,14 +58,14 @@ def below_the_face(x: Plane, y: Plane, points: Points) -> tuple[Plane, Plane]:
 
 
 def shoulders(along: Plane, across: Plane) -> Mask:
-    """Where a body may be, by `below_the_face`: shoulders that fall away from the neck, 2.5 faces wide, and arms."""
+    """Where a body may be, in `below_the_face` coordinates: sloping shoulders 2.5 face heights wide, and arms."""
     out = np.abs(across)
     rise = along - (0.05 + 0.42 * ((out - 0.3) / 0.95).clip(0, 2) ** 2)
     return ((rise * 20 + 0.5).clip(0, 1) * ((1.25 + 0.12 * along - out) * 20 + 0.5).clip(0, 1)).astype(np.float32)
 
 
 def dress(image: FloatImage, matte: Mask, points: Points, rng: np.random.Generator) -> FloatImage:
-    """The person in another shirt, whose neckline is round or deep, shaded as the clothes were."""
+    """The person in another shirt with a round or deep neckline, shaded like the clothes it replaces."""
     along, across = below_the_face(_COLUMNS, _ROWS, points)
     deep, wide = rng.uniform(0.02, 0.14), rng.uniform(0.18, 0.32)
     neckline = 0.1 + deep * np.exp(-((across / wide) ** 2))

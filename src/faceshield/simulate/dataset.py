@@ -1,8 +1,8 @@
 """Writes a simulated data set: pictures, and a `samples.jsonl` with true types, boxes and cues.
 
-Picture i of a data set depends on its settings and on i alone: the number of workers, an interruption and a second run change
-nothing. The same portraits serve every class; the camera is one for all. A domain of FaceShield-Sim (`domains`) narrows what
-is drawn from, and divides its people into splits.
+Picture i depends only on the settings and on i: the number of workers, an interruption or a second run changes nothing. All
+classes share the same portraits and the same camera model. A domain of FaceShield-Sim (`domains`) narrows the distributions and
+divides its people into splits.
 
     simulate(Path("out"), SimulateConfig(faces="drawn", count=1000, seed=1))
 """
@@ -40,8 +40,8 @@ REJECTS_FILE = "rejects.jsonl"
 SHOTS_PER_DRAWN_SUBJECT = 4
 SPLITS = tuple(SPLIT_SHARES)
 _GREY_BESIDES = 0.05
-"""Bona fide pictures without colour besides the camera's: as many as grey prints and paper add to the attacks, or grey would
-speak for an attack."""
+"""Share of bona fide pictures made colourless in addition to the camera's own: as many as grey prints and paper add to the
+attacks; otherwise grey would indicate an attack."""
 
 
 @dataclass(frozen=True)
@@ -49,20 +49,22 @@ class SimulateConfig:
     """What to simulate.
 
     Attributes:
-        faces: "drawn", a folder of bona fide photographs, or a samples file, whose bona fide pictures and people are taken and
-            whose split the pictures get.
+        faces: "drawn", a folder of bona fide photographs, or a samples file, which supplies bona fide pictures, their people
+            and the split.
         count: number of pictures.
-        seed: everything random comes from it.
-        types: presentation types in equal shares; empty: all twelve, a quarter of them bona fide.
-        split: written into every sample. People are of one split alone: of a folder of photographs only its own are used, and
-            drawn ones come from the seed and the split (without one, as for "train").
+        seed: source of all randomness.
+        types: presentation types in equal shares; empty: all twelve, with a quarter of the pictures bona fide.
+        split: written into every sample. Nobody is in two splits: of a folder of photographs only the people of this split are
+            used, and drawn people depend on the seed and the split (without one, as for "train").
         landmarks: CSV of landmarks for the photographs (default: `landmarks.csv` beside their `faces.csv`).
         size: longer side of the pictures in pixels.
-        without_variants: of the attacks' renderers, "print/laser": never drawn, the others of the type in equal shares.
-        domain: of FaceShield-Sim, "W", "S", "P" or "D": faces are drawn, and types and splits are the domain's.
+        without_variants: variants of the attack renderers that are left out, such as "print/laser"; each type's remaining ones
+            are then drawn in equal shares.
+        domain: domain of FaceShield-Sim, "W", "S", "P" or "D": faces are drawn, and types and splits are the domain's own.
 
     Raises:
-        ValueError: an unknown domain, or one together with faces, types or a split of one's own.
+        ValueError: an unknown domain or variant, no variant left of a type, landmarks with drawn faces, or a domain together
+            with faces, types, a split or `without_variants`.
     """
 
     faces: str
@@ -94,10 +96,10 @@ class SimulateConfig:
 
 
 def left_variants(without: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Of each attack type, the variants that are left; empty where nothing is taken away.
+    """The variants left of each attack type; empty if none are taken away.
 
     Raises:
-        ValueError: an unknown variant, or all of a type.
+        ValueError: an unknown variant, or all variants of a type.
     """
     known = [name for names in VARIANTS.values() for name in names]
     unknown = [name for name in without if name not in known]
@@ -123,9 +125,9 @@ def schedule(config: SimulateConfig) -> list[str]:
 def simulate(
     out: Path, config: SimulateConfig, *, workers: int = 2, progress: Callable[[int, int], None] | None = None
 ) -> Path:
-    """Writes `out/samples.jsonl` and `out/images/`; continues an interrupted run of the same configuration.
+    """Writes `out/samples.jsonl` and `out/images/`; resumes an interrupted run of the same configuration.
 
-    Photographs without a face that is found are listed in `out/rejects.jsonl`.
+    Photographs in which no face is found are listed in `out/rejects.jsonl`.
 
     Args:
         progress: called with (done, total) after every picture.
@@ -134,9 +136,10 @@ def simulate(
         Path of the finished `samples.jsonl`.
 
     Raises:
-        ValueError: `out` holds a set of another configuration, or something else; or an unknown type.
-        FileNotFoundError: the folder of photographs is missing or empty.
-        ChildProcessError: one of the processes died; the same call goes on.
+        ValueError: `out` holds a set of another configuration, or something else; an unknown type; or a split other than the
+            samples file's.
+        FileNotFoundError: the folder of photographs is missing or empty, or no face is found in it.
+        ChildProcessError: a worker process died; the same call resumes the run.
     """
     if config.faces != "drawn" and Path(config.faces).is_file():
         own = split_of_samples(Path(config.faces))
@@ -150,7 +153,7 @@ def simulate(
         del described["without_variants"]
     if config.domain is None:
         del described["domain"]
-    described["version"] = VERSION  # what another version has begun goes on as other pictures
+    described["version"] = VERSION  # a run begun by another version is refused: its pictures differ
     if config.faces != "drawn":
         described |= {"faces": str(Path(config.faces).resolve()), "photos": _photos_hash(config)}
     begun(out, "simulate", described, note=False, results=(finished.name, "images"))
@@ -158,7 +161,7 @@ def simulate(
         return finished
     portraits, faceless = _portraits(config, workers)
     render = _Render(config, portraits, out)
-    begun(out, "simulate", described)  # not before: a folder of photographs that is the wrong one leaves nothing behind
+    begun(out, "simulate", described)  # only now: a wrong folder of photographs leaves nothing behind
     if faceless:
         write_jsonl(out / REJECTS_FILE, [{"path": str(path), "reason": "no face"} for path in faceless])
     write_rows(out, render, config.count, workers, progress)
@@ -167,7 +170,7 @@ def simulate(
 
 
 def attack_photo(rgb: NDArray[np.uint8], presentation_type: str, seed: int) -> tuple[NDArray[np.uint8], list[Box]]:
-    """One attack on one photograph, for demonstrations: its face is found, attacked and photographed again.
+    """Attacks one photograph, for demonstrations: its face is found, attacked and photographed again.
 
     Args:
         rgb: (H, W, 3) uint8 RGB with a frontal face.
@@ -204,10 +207,10 @@ def attack_photo(rgb: NDArray[np.uint8], presentation_type: str, seed: int) -> t
 
 
 def drawn_person(subject: str) -> np.random.Generator:
-    """What makes a drawn person, "drawn-SEED-PERSON" or "drawn-SEED-SPLIT-PERSON": the identity of `draw_portrait`.
+    """Generator of the drawn person "drawn-SEED-PERSON" or "drawn-SEED-SPLIT-PERSON": the identity for `draw_portrait`.
 
     Raises:
-        ValueError: no such name.
+        ValueError: the name has neither form.
     """
     named = re.fullmatch(r"drawn-(\d+)-(?:(.+)-)?(\d+)", subject)
     if named is None:
@@ -220,12 +223,12 @@ def _named(split: str | None) -> list[str]:
 
 
 def _number_of(split: str | None) -> int:
-    """Of training pictures and those of no split 0; the people and scenes of every other split are its own."""
+    """Seed component of a split: 0 for "train" or none, so that every other split has people and scenes of its own."""
     return int.from_bytes("".join(_named(split)).encode(), "big")
 
 
 def _photos_hash(config: SimulateConfig) -> str:
-    """Of names, people and sizes: with photographs added or taken away, pictures would be of two sets of people."""
+    """Hash of the photographs' names, people and file sizes: a run is not resumed with another set of people."""
     digest = hashlib.sha256()
     for photo in list_photos(Path(config.faces), Path(config.landmarks) if config.landmarks else None):
         digest.update(f"{os.path.relpath(photo.path, config.faces)}\0{photo.subject}\0{photo.path.stat().st_size}\n".encode())
@@ -243,7 +246,7 @@ def _portraits(config: SimulateConfig, workers: int) -> tuple[list[Portrait], li
 
 
 class _Render:
-    """Makes and saves picture i; a class because worker processes inherit it."""
+    """Makes and saves picture i; a class, not a closure, because it is passed to worker processes."""
 
     def __init__(self, config: SimulateConfig, portraits: list[Portrait], out: Path) -> None:
         self.config, self.portraits, self.out = config, portraits, out
@@ -292,7 +295,7 @@ class _Render:
     def _portrait(self, index: int, rng: np.random.Generator) -> Portrait:
         if self.portraits:
             return self.portraits[int(rng.integers(len(self.portraits)))]
-        # Which person is drawn is independent of the type: identity must not tell the class.
+        # The person is drawn independently of the type: identity must not reveal the class.
         if self.domain is None:
             people = max(1, self.config.count // SHOTS_PER_DRAWN_SUBJECT)
             person = int(rng.integers(people))
@@ -347,12 +350,12 @@ _COLOUR_CUES = {
 
 
 def without_colour(cues: tuple[str, ...]) -> tuple[str, ...]:
-    """What of the cues a picture without colour still shows; all where nothing else is there."""
+    """The cues that a picture without colour still shows; all of them if none would be left."""
     return tuple(cue for cue in cues if cue not in _COLOUR_CUES) or cues
 
 
 def _seen(scene: Scene, attacked: Attacked) -> Box:
-    """The part of the canvas that is photographed: the scene's window, or all where it would hide most of an attack."""
+    """The part of the canvas that is photographed: the scene's window, or all of it if that would hide most of an attack."""
     window = scene.window
     for x0, y0, x1, y1 in attacked.boxes:
         width, height = min(x1, window[2]) - max(x0, window[0]), min(y1, window[3]) - max(y0, window[1])
@@ -362,7 +365,7 @@ def _seen(scene: Scene, attacked: Attacked) -> Box:
 
 
 def _scaled(box: Box, picture: NDArray[np.uint8]) -> Box:
-    """A box of the canvas' pixels, counted from the picture's corner, in the picture's, clipped to it."""
+    """A box in canvas pixels relative to the picture's corner, converted to the picture's pixels and clipped to it."""
     height, width = picture.shape[:2]
     factor = max(width, height) / CANVAS
     x0, y0, x1, y1 = (
@@ -372,13 +375,16 @@ def _scaled(box: Box, picture: NDArray[np.uint8]) -> Box:
 
 
 def _dataset_name(config: SimulateConfig) -> str:
-    """Of sets that differ the names differ: samples of both may be in one file. (Not of photographs that differ in their length
-    alone: the shorter is the beginning of the longer. A domain's is known by version and seed: it has one length and size.)"""
+    """Name of the data set: different sets have different ones, since samples of both may be in one file.
+
+    Sets of photographs that differ only in length share a name: the shorter is the beginning of the longer. A domain's name
+    holds only version and seed, since the domain has one length and size.
+    """
     if config.domain is not None:
         return f"sim{VERSION}-{config.domain}-{config.seed}"
     source = "drawn" if config.faces == "drawn" else "photo"
     own: list[Any] = [config.types, config.split, config.size]
-    own += [_photos_hash(config)] if source == "photo" else [config.count]  # by which drawn people are shared out
+    own += [_photos_hash(config)] if source == "photo" else [config.count]  # which decides how many people are drawn
     own += [config.without_variants] if config.without_variants else []
     tag = hashlib.sha256(json.dumps(own).encode()).hexdigest()[:4]
     return f"sim-{source}-{config.seed}-{tag}"

@@ -1,12 +1,12 @@
-"""FaceShield-Sim: three simulated domains in the place of WMCA, SiW-Mv2 and PADISI-Face, and a fourth to learn to see on.
+"""FaceShield-Sim: three simulated domains in place of WMCA, SiW-Mv2 and PADISI-Face, and a fourth to train the foundation.
 
-W, S and P have the mix of presentation types of the data set that they stand for, missing types too (paper §3.1; our
-mapping of the published labels, docs/datasets.md). No two domains share a person, a camera, a background or a variant of an
-attack's renderer: what is learnt on two of them is tested on the third as on another laboratory's recordings. D has all
-twelve types, by all the variants that the three have not, and is for the foundation alone: what was trained on it has seen
-much, and nothing of the domain that it is tested on.
+W, S and P have the mix of presentation types of the data set that they stand for, including its missing types (paper §3.1; our
+mapping of the published labels, docs/datasets.md). No two domains share a person, a camera, a background or a renderer variant:
+testing on one a model trained on the two others is like testing on another laboratory's recordings. D has all twelve types, in
+all the variants that the three lack, and serves the foundation alone: a model trained on it has seen much, but nothing of the
+domain that it is tested on.
 
-A domain is data: change a number here and `VERSION` with it. Card: docs/faceshield_sim.md.
+A domain is data: if you change a number here, change `VERSION` too. Card: docs/faceshield_sim.md.
 Use: `faceshield simulate --domain W --count 5037 --seed 1 --out sim/W`.
 """
 
@@ -23,21 +23,21 @@ from faceshield.simulate.scene import Setting
 from faceshield.taxonomy import ATTACK_TYPES, BONAFIDE
 
 VERSION = 3
-"""Of the benchmark, and of all that the simulator draws: the same version, seed and count make the same pictures."""
+"""Version of the benchmark and of all that the simulator draws: the same version, seed and count give the same pictures."""
 LEAST_INK = 0.19
-"""Of the tattoos: smaller ones no camera here resolves, see `Setting`."""
+"""Minimum width of tattoos: no camera here resolves smaller ones, see `Setting.least_ink`."""
 
 
 @dataclass(frozen=True)
 class Domain:
-    """One laboratory.
+    """One simulated laboratory.
 
     Attributes:
         name: one letter. stands_for: the data set whose mix of types it has.
-        number: its own randomness comes from it.
-        pictures: how many the full benchmark has.
-        counts: parts of each presentation type; a type that is not there is missing.
-        variants: of each attack type, which variants of the renderer, in equal shares.
+        number: part of its seed, so that its randomness is its own.
+        pictures: number of pictures in the full benchmark.
+        counts: relative frequency of each presentation type; a type not listed is missing.
+        variants: renderer variants of each attack type, in equal shares.
         cameras: each picture is taken with one of them.
         setting: backgrounds, framing, light.
     """
@@ -59,7 +59,7 @@ class Domain:
         return own[int(rng.integers(len(own)))]
 
     def draw_camera(self, rng: np.random.Generator) -> Camera:
-        """One of the cameras, whatever the type."""
+        """One of the cameras, independent of the type."""
         return self.cameras[int(rng.integers(len(self.cameras)))]
 
 
@@ -67,7 +67,7 @@ DOMAINS: dict[str, Domain] = {
     domain.name: domain
     for domain in (
         Domain(
-            "W", "WMCA", 1, 3 * 1679,  # three frames a video, as the paper's 12,091 pictures suggest
+            "W", "WMCA", 1, 3 * 1679,  # three frames per video, as the paper's 12,091 pictures suggest
             counts={
                 BONAFIDE: 347, "Fakehead": 122, "Print": 200, "Glasses": 75, "Replay": 348, "Paper mask": 71,
                 "Flexible mask": 379, "Rigid mask": 137,
@@ -139,7 +139,7 @@ DOMAINS: dict[str, Domain] = {
         Domain(
             "D", "nothing: the foundation's", 4, 24_000,
             counts={BONAFIDE: 11, **dict.fromkeys(ATTACK_TYPES, 3)},
-            variants={  # all that the other three do not have
+            variants={  # all that the other three lack
                 "Fakehead": ("fakehead/dark-resin", "fakehead/foam", "fakehead/wax", "fakehead/bronze", "fakehead/cloth"),
                 "Print": ("print/newsprint-bw", "print/magazine", "print/instant", "print/card", "print/canvas",
                           "print/photocopy"),
@@ -192,14 +192,14 @@ DOMAINS: dict[str, Domain] = {
 
 
 def domain_named(name: str) -> Domain:
-    """The domain of a name; raises ValueError for an unknown one."""
+    """The domain with this name; raises ValueError for an unknown one."""
     if name not in DOMAINS:
         raise ValueError(f"domain {name!r} — expected one of {', '.join(DOMAINS)} — use one of them")
     return DOMAINS[name]
 
 
 def domain_schedule(domain: Domain, count: int, seed: int) -> list[tuple[str, str]]:
-    """(split, presentation type) of every picture, shuffled; every split has the domain's mix as nearly as numbers allow."""
+    """(split, presentation type) of every picture, shuffled; each split has the domain's mix up to rounding."""
     rows = [
         (split, kind)
         for split, pictures in _shared_out(SPLIT_SHARES, count).items()
@@ -211,7 +211,7 @@ def domain_schedule(domain: Domain, count: int, seed: int) -> list[tuple[str, st
 
 
 def _shared_out(shares: Mapping[str, float], total: int) -> dict[str, int]:
-    """Whole numbers in proportion to the shares that sum to `total`: largest remainders, the first of equal ones."""
+    """Divides `total` into whole numbers in proportion to the shares, by largest remainder (the first wins ties)."""
     exact = {name: total * share / sum(shares.values()) for name, share in shares.items()}
     whole = {name: int(value) for name, value in exact.items()}
     left = sorted(shares, key=lambda name: whole[name] - exact[name])[: total - sum(whole.values())]

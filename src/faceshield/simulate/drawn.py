@@ -1,4 +1,4 @@
-"""Drawn bona fide faces: people that nobody is, as photograph-like as plain numpy gets in a few milliseconds.
+"""Drawn bona fide faces: people who do not exist, as photorealistic as plain NumPy gets in a few milliseconds.
 
 A head is a relief on an ellipsoid. It is painted and lit in its own coordinates (`drawn_skin`, `drawn_paint`), turned by a
 depth-dependent shift ("2.5-D"), and surrounded by layers in picture coordinates (`drawn_wear`).
@@ -45,7 +45,7 @@ STYLES: tuple[Style, ...] = ("skin", "mannequin", "resin")
 
 
 class View:
-    """Where points of the face fall in the picture, and back."""
+    """Maps points of the face to the picture, and back."""
 
     def __init__(self, who: Identity, shot: Shot) -> None:
         self.who, self.shot = who, shot
@@ -58,7 +58,7 @@ class View:
         self.spin = np.array([[c, -s], [s, c]])
 
     def depth(self, u: Plane, v: Plane) -> Plane:
-        """Gentle relief by which the pose shifts points; of bounded slopes, so that it can be undone."""
+        """Gentle relief by which the pose shifts points; its slopes are bounded, so that the shift can be inverted."""
         n = self.who.nose_length
         nose = 0.26 * self.who.nose_height * np.exp(-((u / 0.20) ** 2)) * np.exp(-(((v - n + 0.12) / 0.33) ** 2))
         return np.asarray(0.85 * np.exp(-0.9 * u * u - 0.12 * (v - 0.2) ** 2) + nose - 0.45, dtype=np.float32)
@@ -82,7 +82,7 @@ class View:
         return (c * x + s * y).astype(np.float32), (c * y - s * x).astype(np.float32)
 
     def to_face(self) -> tuple[Plane, Plane]:
-        """Face coordinates of every pixel, two (SIZE, SIZE) planes; a fixed point solved on a coarse grid."""
+        """Face coordinates of every pixel, two (SIZE, SIZE) planes, by fixed-point iteration on a coarse grid."""
         x, y = self._unspun(4)
         r = self.rotation
         u, v = x, y
@@ -226,7 +226,7 @@ def _face_points(who: Identity, shot: Shot) -> Points:
 
 
 def _not_beyond(who: Identity, points: NDArray[Any]) -> Points:
-    """Points that lie outside the head, brought onto its outline."""
+    """Moves points that lie outside the head onto its outline."""
     limit = on_outline(who, points.astype(np.float32))
     beyond = np.hypot(points[:, 0], points[:, 1] - 0.1) > np.hypot(limit[:, 0], limit[:, 1] - 0.1)
     return np.where(beyond[:, None], limit, points).astype(np.float32)
@@ -236,17 +236,17 @@ def draw_portrait(identity: np.random.Generator, shot: np.random.Generator, subj
     """Draws one picture of one person.
 
     Args:
-        identity: source of everything two pictures of the person share; the same seed is the same person.
+        identity: source of everything two pictures of the person share; the same seed gives the same person.
         shot: source of pose, light, expression and clothes.
-        subject: name of the identity, handed through.
-        style: "skin" for a living person; "mannequin" (glossy painted plastic) or "resin" (one cast material)
-            for the same head as a thing.
+        subject: name of the identity, stored in the portrait.
+        style: "skin" for a living person; "mannequin" (glossy painted plastic) or "resin" (one cast material) for the same head
+            as an object.
 
     Returns:
         A portrait of `SIZE` x `SIZE` pixels: the face about 165 pixels high, grey outside its matte.
 
     Raises:
-        ValueError: on an unknown style.
+        ValueError: an unknown style.
     """
     if style not in STYLES:
         raise ValueError(f"drawing style {style!r} is unknown — expected one of {', '.join(STYLES)}")
@@ -301,7 +301,7 @@ def draw_portrait(identity: np.random.Generator, shot: np.random.Generator, subj
 
 
 def _lay_body(canvas: _Canvas, who: Identity, shot: Shot, view: View) -> None:
-    """Neck, chest and clothes; they follow the head only in part."""
+    """Lays neck, chest and clothes, which follow the head only in part."""
     chin = 1.68 + who.chin
     foot = view.to_picture(np.array([[0.0, chin]]), depth=np.zeros(1, dtype=np.float32))[0]
     middle = 0.55 * foot[0] + 0.45 * shot.centre[0]

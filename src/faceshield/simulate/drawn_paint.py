@@ -1,4 +1,4 @@
-"""Colours of a drawn head and their light: albedo, shading, then what is wet or lies deep (eyes, teeth)."""
+"""Colours and lighting of a drawn head: albedo, shading, then what is wet or recessed (eyes, teeth)."""
 
 from __future__ import annotations
 
@@ -194,7 +194,7 @@ def _opening(shot: Shot, mouth: Mouth, lit: Texture, glow: Plane) -> None:
 
 
 def _shadow(height: Plane, light: Plane) -> Plane:
-    """Self shadow of the relief, 1 in the light: marched over every fourth texel."""
+    """Self-shadow of the relief, 1 where it is lit, marched over every fourth texel."""
     small = height[::4, ::4]
     slope = float(light[2]) / max(float(np.hypot(light[0], light[1])), 1e-3)
     direction = light[:2] / max(float(np.hypot(light[0], light[1])), 1e-3)
@@ -208,7 +208,7 @@ def _shadow(height: Plane, light: Plane) -> Plane:
 
 
 def paint_head(who: Identity, shot: Shot, light: Plane, view: Plane, style: str) -> tuple[Texture, Plane]:
-    """The lit head on its texture.
+    """Paints and lights the head on its texture.
 
     Args:
         light: (3,) unit vector to the key light in the frame of the face.

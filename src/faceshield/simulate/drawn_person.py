@@ -1,4 +1,4 @@
-"""Who a drawn face is (identity) and how it was met (shot): every free parameter, sampled here.
+"""Who a drawn face is (identity) and how it is seen (shot): every free parameter, sampled here.
 
 Lengths are in face units: 1 is half the width of the face, (0, 0) the point between the eyes, u right, v down, z to the viewer.
 Colours are sRGB in 0..1.
@@ -269,7 +269,7 @@ def sample_shot(rng: np.random.Generator) -> Shot:
 
 
 def traits(who: Identity, shot: Shot, style: str) -> tuple[str, ...]:
-    """Noun phrases of what the drawing shows, without a verdict about it."""
+    """Noun phrases for what the drawing shows, without a verdict."""
     found: list[str] = []
     covered = who.headscarf or bool(shot.hat)
     if who.headscarf:

@@ -59,7 +59,7 @@ def _strands(who: Identity, around: Around, rng: np.random.Generator) -> Plane:
 
 
 def hair(who: Identity, shot: Shot, around: Around, style: str) -> tuple[Layer, Layer] | None:
-    """(behind, before): the hair behind neck and head, and the hair in front; None for a bald head."""
+    """(behind, in front): the hair behind neck and head, and the hair in front of them; None for a bald head."""
     if who.hair_style == "bald":
         return None
     rng = np.random.default_rng(who.seed ^ 0x3A)
@@ -184,7 +184,7 @@ def hat(shot: Shot, around: Around) -> Layer:
 
 
 def headscarf(who: Identity, shot: Shot, around: Around) -> tuple[Layer, Layer]:
-    """(behind, before): a scarf around the face and over the shoulders, with an oval opening."""
+    """(behind, in front): a scarf around the face and over the shoulders, with an oval opening."""
     u, v = around.u, around.v
     rng = np.random.default_rng(shot.seed ^ 0x2B)
     a = np.abs(u)

@@ -1,7 +1,7 @@
-"""What people wear or hold before their face, bona fide or not: a health mask, a hand, a headset.
+"""What people wear or hold in front of their face, bona fide or not: a health mask, a hand, a headset.
 
-A front is drawn with the scene and laid over it last: over a bona fide face, before the first capture of a print or a
-replay, and over whatever is worn or painted on, so that none of it tells a class.
+A front is drawn with the scene and laid over it last: over a bona fide face, over whatever is worn or painted on, and before
+the first capture of a print or a replay, so that it does not reveal the class.
 
     front = draw_front(image, points, rng)        # None for most people
     image = front.over(image)
@@ -26,12 +26,12 @@ _Y, _X = np.mgrid[0:CANVAS, 0:CANVAS].astype(np.float32)
 def draw_front(
     image: FloatImage, points: Points, light_xy: tuple[float, float], rng: np.random.Generator, share: float = 1.0
 ) -> Front | None:
-    """One of the three, or nothing, which is what most people have before their face.
+    """Draws one of the three or, for most people, nothing.
 
     Args:
-        image: (CANVAS, CANVAS, 3), whose light and skin it takes.
+        image: (CANVAS, CANVAS, 3); the front takes its light and skin colour.
         points: (79, 2) landmarks.
-        share: of the usual rates.
+        share: factor on the usual rates.
     """
     drawn = rng.random() / share
     for phrase, rate in _RATES.items():
@@ -42,7 +42,7 @@ def draw_front(
 
 
 def _light_of(image: FloatImage, points: Points) -> tuple[Mask, float]:
-    """How light falls on the face: a smooth field of mean 1 over it, and the level that white has there."""
+    """How light falls on the face: a smooth field with mean 1 over it, and the brightness of white there."""
     face = fill_polygon(points[OUTLINE]) > 0.5
     grey = image @ LUMA
     if not face.any():
@@ -54,7 +54,7 @@ def _light_of(image: FloatImage, points: Points) -> tuple[Mask, float]:
 
 
 def _health_mask(image: FloatImage, points: Points, light_xy: tuple[float, float], rng: np.random.Generator) -> Front:
-    """Surgical (three pleats), moulded (a seam down the middle) or of cloth; loops to the ears."""
+    """Surgical (three pleats), moulded (a seam down the middle) or cloth, with ear loops."""
     jaw, nose = points[LANDMARKS["jaw"]], points[LANDMARKS["nose"]]
     ears = points[[12, 24]]  # at the height of the nose, right and left
     bridge = (nose[2] + nose[8]) / 2 + (nose[1] - nose[3]) * rng.uniform(-0.4, 0.5)
@@ -99,7 +99,7 @@ def _health_mask(image: FloatImage, points: Points, light_xy: tuple[float, float
 
 
 def _hand(image: FloatImage, points: Points, light_xy: tuple[float, float], rng: np.random.Generator) -> Front:
-    """A cheek or the chin leant on the person's own hand; the forearm comes from below."""
+    """The person's cheek or chin rests on their own hand; the forearm comes from below."""
     jaw, nose = points[LANDMARKS["jaw"]], points[LANDMARKS["nose"]]
     span = float(np.hypot(*(jaw[0] - jaw[8])))
     side = 1 if rng.random() < 0.5 else -1  # the viewer's right or left
@@ -134,7 +134,7 @@ def _hand(image: FloatImage, points: Points, light_xy: tuple[float, float], rng:
 
 
 def _headset(image: FloatImage, points: Points, light_xy: tuple[float, float], rng: np.random.Generator) -> Front:
-    """A band over the hair, a cup on each ear, half the time a microphone before the mouth."""
+    """A band over the hair, a cup on each ear and, half the time, a microphone at the mouth."""
     outline = points[OUTLINE]
     left, right = outline[:, 0].min(), outline[:, 0].max()
     top, span = outline[:, 1].min(), float(right - left)
@@ -177,7 +177,7 @@ def _skin(image: FloatImage, points: Points) -> tuple[float, float, float]:
 
 
 def _laid_by(paint: Callable[[FloatImage], FloatImage], phrase: str) -> Front:
-    """A front from a painter: what it leaves of a picture, and what it adds, found on black and on white."""
+    """A front from a painter: painting on black shows what it adds to a picture, painting on white what it keeps of it."""
     add = paint(np.zeros((CANVAS, CANVAS, 3), np.float32))
     return Front(phrase, paint(np.ones((CANVAS, CANVAS, 3), np.float32)) - add, add)
 

@@ -1,6 +1,6 @@
-"""Framed pictures, lit screens, other people and disorder behind a person: what looks like an attack's medium and is none.
+"""Framed pictures, lit screens, other people and disorder behind a person: things that resemble an attack medium but are none.
 
-A frame's edge, a face in a frame, a glowing panel: bona fide pictures hold them too, and so must every class, or a model
+A frame's edge, a face in a frame or a glowing panel may be in a bona fide picture too, and must be in every class, or a model
 learns that an edge or a second face is an attack.
 
     image = gallery(rng)            # a wall with framed pictures, (CANVAS, CANVAS, 3)
@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from faceshield.simulate.limbs import SKINS
 from faceshield.simulate.portrait import CANVAS, FloatImage
 
-_SIDE = 96  # pixels of a picture within the picture
+_SIDE = 96  # pixels; of a picture within the picture
 _Y, _X = np.mgrid[0:CANVAS, 0:CANVAS].astype(np.float32) / CANVAS
 
 
@@ -27,7 +27,7 @@ def _tone(rng: np.random.Generator, low: float = 0.05, high: float = 0.95) -> tu
 
 
 def _somebody(rng: np.random.Generator, before: Image.Image | None = None) -> Image.Image:
-    """A head and shoulders in a few strokes, as a small portrait looks from across the room; before one colour, or `before`."""
+    """Head and shoulders in a few strokes, like a small portrait across the room, on one colour or on `before`."""
     picture = Image.new("RGB", (_SIDE, _SIDE), _tone(rng)) if before is None else before.copy()
     pen = ImageDraw.Draw(picture)
     skin = np.asarray(SKINS[int(rng.integers(len(SKINS)))]) * rng.uniform(0.8, 1.05)
@@ -100,7 +100,7 @@ def _set_in(image: FloatImage, picture: Image.Image, box: NDArray[np.float64], b
 
 
 def gallery(rng: np.random.Generator) -> FloatImage:
-    """A wall with one to six framed pictures, half of them of people; glass that mirrors on some."""
+    """A wall with one to six framed pictures, half of them of people, some behind reflecting glass."""
     ramp = 1 + rng.uniform(-0.4, 0.4) * (_X - 0.5) + rng.uniform(-0.4, 0.4) * (_Y - 0.5)
     image = (np.asarray(_tone(rng, 0.25, 0.95), np.float32) / 255.0 * ramp[..., None]).astype(np.float32)
     for _ in range(int(rng.integers(1, 7))):
@@ -130,7 +130,7 @@ def _matted(picture: Image.Image, share: float) -> Image.Image:
 
 
 def company(image: FloatImage, rng: np.random.Generator) -> FloatImage:
-    """`image` with one to three people in it: who stands or sits further back than the one whom the camera is for."""
+    """`image` with one to three people in it, who stand or sit further back than the subject."""
     room = Image.fromarray((image.clip(0, 1) * 255).astype(np.uint8))
     for _ in range(int(rng.integers(1, 4))):
         side = round(CANVAS * rng.uniform(0.25, 0.7))
@@ -139,20 +139,20 @@ def company(image: FloatImage, rng: np.random.Generator) -> FloatImage:
         box = (x, y, x + side, y + side)
         figure = _somebody(rng, before=room.crop(box).resize((_SIDE, _SIDE), Image.Resampling.BILINEAR))
         room.paste(figure.resize((side, side), Image.Resampling.BICUBIC), box)
-        if y + side < CANVAS:  # the body goes on to the floor
+        if y + side < CANVAS:  # the body continues to the floor
             below = room.crop((x, y + side - 2, x + side, y + side - 1)).resize((side, CANVAS - y - side))
             room.paste(below, (x, y + side))
     return np.asarray(room, np.float32) / 255.0
 
 
 def disorder(rng: np.random.Generator) -> FloatImage:
-    """Things of all sizes before one another, few large and many small: edges and fine detail everywhere, as photographs have.
+    """Overlapping things of all sizes, few large and many small: edges and fine detail everywhere, as in photographs.
 
     The dead leaves model (Lee, Mumford and Huang, 2001): radii r with a density of r^-3 give the scale invariance of natural
-    images. Some leaves carry stripes, lines of text or foliage.
+    images. Some leaves carry stripes or lines of text.
     """
     colours = np.asarray([_tone(rng) for _ in range(int(rng.integers(3, 7)))], np.float32)
-    palette = colours + (colours.mean(axis=1, keepdims=True) - colours) * np.float32(rng.uniform(0.0, 0.9))  # rooms are pale
+    palette = colours + (colours.mean(axis=1, keepdims=True) - colours) * np.float32(rng.uniform(0.0, 0.9))  # rooms are muted
     picture = Image.new("RGB", (CANVAS, CANVAS), tuple(int(v) for v in palette[0].clip(0, 255)))  # type: ignore[arg-type]
     pen = ImageDraw.Draw(picture)
     smallest, largest, square = CANVAS * rng.uniform(0.008, 0.03), CANVAS * rng.uniform(0.2, 0.6), rng.uniform(0.1, 0.9)
@@ -183,7 +183,7 @@ def disorder(rng: np.random.Generator) -> FloatImage:
 
 
 def desk(rng: np.random.Generator) -> FloatImage:
-    """One to three lit screens before a wall, brighter than the room or off; a table below."""
+    """One to three screens in front of a wall, brighter than the room or off, above a table."""
     image = np.empty((CANVAS, CANVAS, 3), np.float32)
     image[:] = np.asarray(_tone(rng, 0.08, 0.8), np.float32) / 255.0
     image[round(CANVAS * rng.uniform(0.65, 1.0)) :] = np.asarray(_tone(rng, 0.1, 0.7), np.float32) / 255.0

@@ -1,6 +1,6 @@
-"""Who stands close behind what the camera is for: a body in clothes, and the skin and sleeves of hands that may hold it.
+"""A person close behind the subject or the medium: a clothed body, and the colours of hands that may hold the medium.
 
-Seen by a webcam, most prints lie before their holder's chest: a shirt runs on where paper ends, and there is no room in view.
+Most prints that a webcam sees are held in front of the chest: where the paper ends there is a shirt, and no room is in view.
 
     holder = draw_holder(behind, rng)       # holder.image is what lies behind the medium
 """
@@ -34,8 +34,8 @@ class Holder:
     """A body without its head, which is out of view or behind the medium.
 
     Attributes:
-        image: (CANVAS, CANVAS, 3), the body before its background.
-        skin, sleeve: colours of hands and forearms; one colour where the arms are bare.
+        image: (CANVAS, CANVAS, 3), the body in front of its background.
+        skin, sleeve: colours of hands and forearms; the same if the arms are bare.
     """
 
     image: FloatImage
@@ -44,7 +44,7 @@ class Holder:
 
 
 def draw_holder(background: FloatImage, rng: np.random.Generator, window: Box = WHOLE_CANVAS) -> Holder:
-    """A body in clothes before `background`, its shoulders near the upper edge of `window`, which the camera sees."""
+    """Draws a clothed body on `background`, its shoulders near the upper edge of `window`, which the camera sees."""
     tone = np.array(SKINS[int(rng.integers(len(SKINS)))]) * rng.uniform(0.92, 1.06, 3)
     exposure = rng.uniform(0.65, 1.1)
     cloth, plain = draw_cloth(rng)
@@ -62,7 +62,7 @@ def draw_holder(background: FloatImage, rng: np.random.Generator, window: Box = 
     image = blend(image, cloth * np.float32(exposure) * round_shade[..., None], body)
     if rng.random() < 0.3:
         _long_hair(image, middle, shoulders, neck, light, rng)
-    if (blur := float(rng.choice([0.0, 0.7, 1.4, 2.5]))) > 0:  # behind what is in focus
+    if (blur := float(rng.choice([0.0, 0.7, 1.4, 2.5]))) > 0:  # it is out of focus
         picture = Image.fromarray((image.clip(0, 1) * 255 + 0.5).astype(np.uint8)).filter(ImageFilter.GaussianBlur(blur))
         image = np.asarray(picture, np.float32) / 255.0
     return Holder(image.clip(0, 1).astype(np.float32), skin, skin if rng.random() < 0.5 else _colour(plain))

@@ -1,4 +1,4 @@
-"""Fingers, palms and forearms as tapered capsules: of the one who holds a medium, and of the one who is seen."""
+"""Fingers, palms and forearms as tapered capsules, of whoever holds a medium or of the person in view."""
 
 from __future__ import annotations
 

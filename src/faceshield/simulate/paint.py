@@ -40,7 +40,7 @@ def shapes(polygons: Iterable[ArrayLike], holes: Iterable[ArrayLike] = ()) -> Ma
 
 
 def strokes(lines: Iterable[ArrayLike], width: float | Sequence[float], *, taper: bool = False) -> Mask:
-    """Mask of open lines (pixels) of one width, or one each, in pixels; `taper`: thin at both ends, like a brush."""
+    """Mask of open lines (pixels), with one width or one for each, in pixels; `taper`: thin at both ends, like a brush."""
     picture, draw = _canvas()
     rows = list(lines)
     widths = [float(width)] * len(rows) if isinstance(width, (int, float)) else [float(w) for w in width]
@@ -60,7 +60,7 @@ def strokes(lines: Iterable[ArrayLike], width: float | Sequence[float], *, taper
 
 
 def resample(points: ArrayLike, count: int, *, closed: bool = False) -> Points:
-    """`count` points evenly along a line."""
+    """`count` evenly spaced points along a line."""
     rows = np.asarray(points, dtype=np.float64)
     if closed:
         rows = np.vstack([rows, rows[:1]])
@@ -119,7 +119,7 @@ def blur(mask: Mask, radius: float) -> Mask:
     if radius < 0.2 or at is None:
         return mask
     part = Image.fromarray((mask[at].clip(0, 1) * 255).astype(np.uint8))
-    # A wide blur has no detail: make it on fewer pixels.
+    # A wide blur has no detail: compute it on fewer pixels.
     fewer = 4 if radius > 10 else 2 if radius > 4 else 1
     small = part.reduce(fewer).filter(ImageFilter.GaussianBlur(radius / fewer))
     out = np.zeros_like(mask)
@@ -128,7 +128,7 @@ def blur(mask: Mask, radius: float) -> Mask:
 
 
 def over(base: FloatImage, tone: NDArray[np.float32], mask: Mask) -> FloatImage:
-    """`tone`, a colour (3,) or a picture, over `base` where `mask` says so; like `blend`, but only there."""
+    """`tone`, a colour (3,) or a picture, over `base` where `mask` says so; like `blend`, but computed only there."""
     at = _reach(mask, 0)
     if at is None:
         return base
@@ -159,14 +159,14 @@ def shifted(mask: Mask, dx: float, dy: float) -> Mask:
 def cast_shadow(
     image: FloatImage, mask: Mask, light_xy: tuple[float, float], distance: float, strength: float = 0.5
 ) -> FloatImage:
-    """`image` darkened where a thing `mask` that lies `distance` pixels above it keeps the light off."""
+    """`image` darkened by the shadow of an object `mask` that lies `distance` pixels above it."""
     fallen = shifted(mask, -light_xy[0] * distance, -light_xy[1] * distance + 0.35 * distance)
     shadow = blur(np.maximum(fallen, mask), 0.5 + 0.55 * distance)
     return (image * (1 - strength * shadow)[..., None]).astype(np.float32)
 
 
 def printed(image: FloatImage, rng: np.random.Generator, *, grey: bool = False, white: float = 0.95) -> FloatImage:
-    """What ink on paper can show of a picture: fewer colours, lifted blacks, a cast, and some grain."""
+    """A picture as ink on paper can show it: fewer colours, lifted blacks, a colour cast and some grain."""
     luma = (image @ LUMA)[..., None]
     colour = 0.0 if grey else rng.uniform(0.45, 1.0)
     toned = (luma + (image - luma) * np.float32(colour)).clip(0, 1) ** np.float32(rng.uniform(0.75, 1.25))
@@ -188,7 +188,7 @@ def paper_grain(rng: np.random.Generator, amount: float = 0.02) -> NDArray[np.fl
 def colour(
     rng: np.random.Generator, choices: Sequence[tuple[float, float, float]], spread: float = 0.05
 ) -> NDArray[np.float32]:
-    """One of `choices`, a little off, (3,) in 0.02..1."""
+    """One of `choices`, slightly varied, (3,) in 0.02..1."""
     base = np.asarray(choices[int(rng.integers(len(choices)))], dtype=np.float32)
     return (base + rng.normal(0, spread, 3).astype(np.float32)).clip(0.02, 1.0)
 
@@ -197,7 +197,7 @@ def pick(rng: np.random.Generator, names: Sequence[str], given: str | None, weig
     """`given`, or a random one of `names`.
 
     Raises:
-        ValueError: `given` is none of `names`.
+        ValueError: `given` is not in `names`.
     """
     if given is None:
         share = None if weights is None else np.asarray(weights) / sum(weights)

@@ -1,8 +1,8 @@
-"""Bona fide portraits from photographs, a folder or a samples file: landmarks given or found, a matte from a plain ground.
+"""Bona fide portraits from photographs (a folder or a samples file): landmarks given or found, a matte on plain grounds.
 
-Faces are found with scikit-image's bundled cascade. Where a photograph has no landmarks, the mean shape is laid on the
-found face; where at least 40 others of the folder do have landmarks (`landmarks.csv` in the 189-point template of the
-Face Research Lab), a ridge regression learnt from those moves the mean shape to this face.
+Faces are found with scikit-image's bundled cascade. A photograph without landmarks gets the mean shape, placed on the detected
+face. If at least 40 photographs of the folder's train split have landmarks (`landmarks.csv` in the 189-point template of the
+Face Research Lab), a ridge regression fitted to those adapts the mean shape to the face.
 
     portraits = load_portraits(Path("faces"), split="train")
 """
@@ -31,7 +31,7 @@ from faceshield.simulate.portrait import N_LANDMARKS, OUTLINE, Points, Portrait
 from faceshield.simulate.processes import in_order
 
 WORKING_HEIGHT = 400
-"""Photographs are shrunk to this height at most, in pixels; the canvas of a scene is smaller still."""
+"""Taller photographs are shrunk to this height in pixels; the canvas of a scene is smaller still."""
 SPLIT_SHARES = {"train": 0.70, "dev": 0.10, "test": 0.20}
 FRL_TEMPLATE: tuple[int, ...] = (
     *range(134, 145), 112, 113, 114, *range(133, 124, -1), 111, 110, 109,  # closed outline
@@ -42,12 +42,12 @@ FRL_TEMPLATE: tuple[int, ...] = (
     *range(87, 94), *range(108, 103, -1),  # mouth
     0, 1,  # pupils
 )  # fmt: skip
-"""Which of the 189 template points stands at each of our 79 places."""
+"""The template point (of 189) at each of our 79 places."""
 
 
 @dataclass(frozen=True)
 class Photo:
-    """One photograph of a list: where the picture is, whose it is, and its landmarks if they are known."""
+    """One listed photograph: its path, its subject and, if known, its landmarks."""
 
     path: Path
     subject: str
@@ -55,7 +55,7 @@ class Photo:
 
 
 def split_of(subject: str) -> str:
-    """Split of a person, from a hash of the name alone: the same in every run and for every file of that person."""
+    """Split of a person, from a hash of the name alone: the same in every run and for all files of that person."""
     share = int.from_bytes(hashlib.sha256(subject.encode()).digest()[:4], "big") / 2**32
     for name, size in SPLIT_SHARES.items():
         if share < size:
@@ -65,25 +65,26 @@ def split_of(subject: str) -> str:
 
 
 def list_photos(folder: Path, landmarks_csv: Path | None = None) -> list[Photo]:
-    """Lists a folder's photographs, with the subjects of its `faces.csv`; or, without one, every picture below it but hidden
-    ones: of pictures in one folder of it the subject is that folder's name, of one that lies in it loose its own.
+    """Lists a folder's photographs with their subjects, or the bona fide pictures of a samples file.
 
-    The table (columns file, subject; file relative to the table) lies in the folder or beside it; its rows elsewhere do
-    not count. In the place of a folder a samples file: its bona fide pictures, each its subject's,
-    else its recording's, else of a person of its own.
+    Subjects come from the folder's `faces.csv` (columns file, subject; file relative to the table), in the folder or beside it;
+    rows for files elsewhere are ignored. Without a table, every picture below the folder is listed except hidden ones: the
+    subject is the path of the subfolder that holds the picture, or the picture's own name if it lies loose in the folder. In a
+    samples file, a picture belongs to its subject, else to its recording, else to a person of its own.
 
     Raises:
-        FileNotFoundError: the folder is not there or holds no picture.
-        ValueError: a table without its columns.
+        FileNotFoundError: the folder is missing or holds no picture, or `landmarks_csv` is missing.
+        ValueError: a table lacks a column or has an incomplete row, the landmarks are of no photograph in the folder or come
+            with a samples file, or a samples file has no bona fide picture.
     """
     if folder.is_file():
         if landmarks_csv is not None:
             raise ValueError(f"landmarks {landmarks_csv} with {folder} — expected them with a folder alone — leave them out")
         bona_fides = _bona_fides(folder)
-        several = len({row.dataset for row in bona_fides}) > 1  # whose namesakes are others
+        several = len({row.dataset for row in bona_fides}) > 1  # in which the same name means different people
         people = [(f"{row.dataset}/" if several else "") + (row.subject or row.video or row.id) for row in bona_fides]
         return [Photo(image_path(row, folder), who, None) for row, who in zip(bona_fides, people, strict=True)]
-    if folder.name in ("", ".."):  # "." has no parent's name to look for the table under
+    if folder.name in ("", ".."):  # their `parent` is not the real one, where the table may lie
         folder = Path(os.path.abspath(folder))
     if not folder.is_dir():
         raise FileNotFoundError(
@@ -93,7 +94,7 @@ def list_photos(folder: Path, landmarks_csv: Path | None = None) -> list[Photo]:
     own, beside = folder / "faces.csv", folder.parent / "faces.csv"
     table: Path | None = own if own.is_file() else beside
     rows = _listed(table, folder)
-    if not rows and table is beside:  # it is another folder's, or there is none
+    if not rows and table is beside:  # there is none beside it, or it belongs to another folder
         table = None
         below = (Path(path) for path in files_below(folder) if path.suffix.lower() in SUFFIXES)
         rows = [(folder / path, _person(path)) for path in below]
@@ -113,10 +114,10 @@ def list_photos(folder: Path, landmarks_csv: Path | None = None) -> list[Photo]:
 
 
 def split_of_samples(file: Path) -> str | None:
-    """The split that a samples file's bona fide pictures are of, None of none.
+    """The split of a samples file's bona fide pictures; None if they have none.
 
     Raises:
-        ValueError: of more than one: whoever is tested would be trained on.
+        ValueError: they are from several splits, so that test people would be trained on; or there are none.
     """
     splits = {row.split for row in _bona_fides(file)}
     if len(splits) > 1:
@@ -135,13 +136,13 @@ def _bona_fides(file: Path) -> list[Sample]:
 
 
 def _person(inside: Path) -> str:
-    """Whose a picture is by where it lies; a letter with an accent is one, however the file system spells it."""
+    """Subject of a picture from its path, normalised so that file systems' different spellings of an accent are one name."""
     name = inside.with_suffix("") if inside.parent == Path() else inside.parent
     return unicodedata.normalize("NFC", name.as_posix())
 
 
 def _listed(table: Path, folder: Path) -> list[tuple[Path, str]]:
-    """A table's pictures that are there, below the folder, each with its subject."""
+    """The pictures of a table that exist below the folder, each with its subject."""
     if not table.is_file():
         return []
     with table.open(newline="", encoding="utf-8-sig") as handle:
@@ -159,18 +160,18 @@ def _listed(table: Path, folder: Path) -> list[tuple[Path, str]]:
 def load_portraits(
     folder: Path, *, split: str | None = None, landmarks_csv: Path | None = None, workers: int = 1
 ) -> tuple[list[Portrait], list[Path]]:
-    """Loads a folder's photographs as portraits; returns them, and the photographs in which no face is found.
+    """Loads a folder's photographs as portraits; returns them, and the paths of photographs in which no face is found.
 
     Args:
-        folder: as `list_photos` takes it.
-        split: only people of this split ("train", "dev" or "test", see `split_of`); None: everybody. A samples file's people
-            are divided already, and all taken.
-        landmarks_csv: file, point, x, y in the 189-point template; default: the one beside `faces.csv`.
+        folder: as for `list_photos`.
+        split: only people of this split ("train", "dev" or "test", see `split_of`); None: everybody. The people of a samples
+            file are already split, and all of them are taken.
+        landmarks_csv: columns file, point, x, y in the 189-point template; default: the one beside `faces.csv`.
 
     Raises:
-        FileNotFoundError: no picture, or nobody of this split.
-        ImageError: a picture that cannot be read, with its name.
-        ChildProcessError: one of the processes died.
+        FileNotFoundError: no picture, or nobody in this split.
+        ImageError: a picture cannot be read; it is named.
+        ChildProcessError: a worker process died.
     """
     photos = list_photos(folder, landmarks_csv)
     chosen = [photo for photo in photos if split is None or folder.is_file() or split_of(photo.subject) == split]
@@ -180,7 +181,7 @@ def load_portraits(
             f"{folder}: of its {people} people none is of the split {split!r} — expected some, a hash of the name "
             "decides — add people, or leave the split out"
         )
-    # The regression may learn shapes from any split's landmarks but the test's: shapes are no labels, yet be strict.
+    # Shapes are no labels, but to be strict the regression is fitted to the train split's landmarks alone.
     teachers = [p for p in photos if p.landmarks is not None and split_of(p.subject) == "train"]
     regression = _fit_regression([e for found in in_order(_shape_examples, teachers, workers) for e in found])
     loaded = list(in_order(_Load(regression), chosen, workers))
@@ -246,7 +247,7 @@ def _shape_examples(photo: Photo) -> list[tuple[NDArray[np.float32], NDArray[np.
     truth = photo.landmarks * scale
     rng = np.random.default_rng(len(photo.subject))
     examples = []
-    for _ in range(6):  # the detector's box is never quite the same: neither are these
+    for _ in range(6):  # jittered like the detector's box, which is never quite the same
         x0, y0, side = face
         jitter = rng.normal(0, 0.04, 3)
         box = (x0 + jitter[0] * side, y0 + jitter[1] * side, side * (1 + jitter[2]))
@@ -272,7 +273,7 @@ def _fit_regression(examples: Sequence[tuple[NDArray[np.float32], NDArray[np.flo
 
 
 class _Load:
-    """Reads one photograph as a portrait; a class and not a closure because workers receive it."""
+    """Reads one photograph as a portrait; a class, not a closure, because it is sent to worker processes."""
 
     def __init__(self, regression: _Regression | None) -> None:
         self.regression = regression
@@ -302,7 +303,7 @@ def _portrait(
             weights, mean = regression
             offset = (_appearance(rgb, face) - mean) @ weights[:-1] + weights[-1]
             landmarks = landmarks + offset.reshape(N_LANDMARKS, 2) * face[2]
-    trim = max(rgb.shape[:2]) // 40  # printed frames and rounded corners of official portraits
+    trim = max(rgb.shape[:2]) // 40  # cuts off printed frames and rounded corners of official portraits
     image = rgb[trim : rgb.shape[0] - trim, trim : rgb.shape[1] - trim].astype(np.float32) / 255.0
     landmarks = (landmarks - trim).astype(np.float32)
     portrait = Portrait(image, landmarks, np.ones(image.shape[:2], np.float32), subject, "photo")
@@ -310,10 +311,10 @@ def _portrait(
 
 
 def plain_background_matte(portrait: Portrait) -> NDArray[np.float32]:
-    """Matte of a person before a plain background, (H, W) in 0..1; all ones where the background is not plain.
+    """Matte of a person in front of a plain background, (H, W) in 0..1; all ones if the background is not plain.
 
-    The background's colour is fitted as a smooth surface over the picture's border; what differs from it and hangs
-    together with the face is the person.
+    The background's colour is fitted as a smooth surface to the picture's border; what differs from it and is connected to the
+    face is the person.
     """
     image, points = portrait.image, portrait.landmarks
     height, width = image.shape[:2]
@@ -324,7 +325,7 @@ def plain_background_matte(portrait: Portrait) -> NDArray[np.float32]:
     u, v = xx / width, yy / height
     basis = np.stack([np.ones_like(u), u, v, u * u, v * v], axis=-1)
     samples, colours = basis[border], image[border]
-    for _ in range(4):  # refit without what does not fit: hair and shoulders that touch the border
+    for _ in range(4):  # refit without outliers: hair and shoulders that touch the border
         surface, *_ = np.linalg.lstsq(samples, colours, rcond=None)
         residual = np.abs(samples @ surface - colours).max(axis=1)
         keep = residual < max(0.06, float(np.quantile(residual, 0.8)))
@@ -332,7 +333,7 @@ def plain_background_matte(portrait: Portrait) -> NDArray[np.float32]:
     spread = float(np.abs(samples @ surface - colours).mean())
     distance = np.abs(image - basis @ surface).max(axis=2)
     threshold = 0.07 + 2.5 * spread
-    # morphology takes what lies outside for background: work on a padded copy, or the shoulders end at the edge
+    # morphology treats the outside as background: unpadded, shoulders would end at the picture's edge
     person = np.pad(distance > threshold, 6, mode="edge")
     person = ndimage.binary_opening(ndimage.binary_closing(person, iterations=2), iterations=2)[6:-6, 6:-6]
     outline = Image.new("L", (width, height))
@@ -344,7 +345,7 @@ def plain_background_matte(portrait: Portrait) -> NDArray[np.float32]:
     middle = points[54:65].mean(axis=0).round().astype(int)
     x, y = int(middle[0].clip(0, width - 1)), int(middle[1].clip(0, height - 1))
     person = labels == labels[y, x]
-    below = yy > chin  # clothes the colour of the wall: a row of the body has no holes
+    below = yy > chin  # clothes may have the wall's colour, but a row of the body has no holes
     from_left = np.logical_or.accumulate(person, axis=1)
     from_right = np.logical_or.accumulate(person[:, ::-1], axis=1)[:, ::-1]
     person |= below & from_left & from_right

@@ -1,7 +1,7 @@
-"""The simulator's shared vocabulary: a landmark layout and the three things that are passed along.
+"""The simulator's shared vocabulary: a landmark layout and the three objects that its steps pass on.
 
-A `Portrait` is a bona fide face on its own canvas (drawn, or a photograph); a `Scene` is a person before a background under a
-light, the state of the world that a camera could photograph; an `Attacked` is a scene after a presentation attack.
+A `Portrait` is a bona fide face on its own canvas (drawn, or a photograph); a `Scene` is a lit person in front of a background,
+the state of the world that a camera could photograph; an `Attacked` is a scene after a presentation attack.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Points = NDArray[np.float32]
 """(N, 2) float32, x then y, in pixels; pixel centres lie at whole numbers."""
 
 LUMA: NDArray[np.float32] = np.asarray([0.299, 0.587, 0.114], np.float32)
-"""(3,) weights of red, green, blue in how light a colour looks (BT.601)."""
+"""(3,) weights of red, green and blue in the luma of a colour (BT.601)."""
 CANVAS = 288
 """Side of the square on which scenes are composed, in pixels."""
 WHOLE_CANVAS: Box = (0.0, 0.0, float(CANVAS), float(CANVAS))
@@ -68,7 +68,7 @@ class Portrait:
 
 @dataclass(frozen=True)
 class Front:
-    """What is before a person's face, as what it leaves of a picture and what it adds to it.
+    """What is in front of a person's face: how much it keeps of a picture, and what it adds to it.
 
     Attributes:
         phrase: noun phrase, "a health mask".
@@ -81,7 +81,7 @@ class Front:
 
     @property
     def covers(self) -> NDArray[np.bool_]:
-        """(CANVAS, CANVAS), where nothing behind it can be seen; its shadow is not counted."""
+        """(CANVAS, CANVAS), where it hides everything behind it; its shadow does not count."""
         return self.keep.max(axis=2) < 0.35
 
     def over(self, image: FloatImage) -> FloatImage:
@@ -91,7 +91,7 @@ class Front:
 
 @dataclass(frozen=True)
 class Scene:
-    """A person before a background under a light: what a camera could photograph.
+    """A lit person in front of a background: what a camera could photograph.
 
     Attributes:
         image: (CANVAS, CANVAS, 3) float32 sRGB in 0..1.
@@ -100,8 +100,8 @@ class Scene:
         portrait: where the person came from.
         light_xy: unit-free direction towards the main light in the image plane, each in -1..1 (x right, y down).
         phrases: noun phrases that describe the scene without a verdict ("a plain grey wall").
-        front: what the person wears or holds before the face; not in `image` yet, for an attack may lie beneath it.
-        window: what the camera sees of the canvas, whole pixels; its longer side is the canvas'.
+        front: what the person wears or holds in front of the face; not in `image` yet, since an attack may lie beneath it.
+        window: the part of the canvas that the camera sees, in whole pixels; its longer side is the canvas' side.
     """
 
     image: FloatImage
@@ -121,12 +121,12 @@ class Attacked:
     Attributes:
         image: (CANVAS, CANVAS, 3) float32 sRGB in 0..1.
         boxes: true regions of the attack in pixels of `image`, clipped to it; empty for bona fide.
-        cues: noun phrases of the traces that were really rendered ("a visible paper edge"); the reasoning's ground truth.
+        cues: noun phrases for the traces that were actually rendered ("a visible paper edge"); ground truth for reasoning.
         variant: name of the renderer's variant, e.g. "print/photo-paper".
         landmarks: (79, 2) where the face is now.
-        phrases: what `attack` laid over it, without a verdict: the scene's front.
+        phrases: what `attack` laid over it (the scene's front), without a verdict.
         view: how much of a print or a screen is seen, see `recapture.draw_view`.
-        marks: of a cue with a place of its own, the boxes where it was drawn: "tape on the paper".
+        marks: boxes where a cue with a place of its own was drawn, such as "tape on the paper".
     """
 
     image: FloatImage
@@ -140,7 +140,7 @@ class Attacked:
 
 
 def room_for_a_face(window: Box) -> float:
-    """The height in pixels that a face may take to fill `window`: of a narrow one, what its width allows."""
+    """Height in pixels of a face that fills `window`; in a narrow window, its width sets the limit."""
     return min(window[3] - window[1], (window[2] - window[0]) / 0.75)
 
 
@@ -151,7 +151,7 @@ def box_around(points: Points) -> Box:
 
 
 def bounding_box(mask: Mask, threshold: float = 0.5) -> Box | None:
-    """Smallest box around `mask > threshold`, or None where nothing is."""
+    """Smallest box around `mask > threshold`, or None if nothing is."""
     ys = np.flatnonzero((mask > threshold).any(axis=1))
     xs = np.flatnonzero((mask > threshold).any(axis=0))
     if not len(ys) or not len(xs):

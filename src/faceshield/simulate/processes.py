@@ -1,6 +1,6 @@
-"""The same work on many items by several processes, in the items' order; a process that dies is told, not waited for.
+"""Runs a function on many items in several processes, in order; a process that dies raises an error and is not waited for.
 
-Use: `for row in in_order(make, range(1000), workers=2): …`; `write_rows` makes a samples file so.
+Use: `for row in in_order(make, range(1000), workers=2): …`; `write_rows` writes a samples file this way.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ _MAKE: Callable[[Any], Any] | None = None
 def write_rows(
     out: Path, make: Callable[[int], Record], total: int, workers: int, progress: Callable[[int, int], None] | None = None
 ) -> Path:
-    """`out/samples.jsonl` of the rows that `make` makes of 0, 1, … and draws into `out/images`; goes on where it was stopped.
+    """Writes `out/samples.jsonl` from the rows `make(0)`, `make(1)`, …; resumes an interrupted run.
 
     Args:
+        make: returns row i, after saving its picture in `out/images`.
         progress: called with (done, total) after every row.
     """
     finished, partial = out / "samples.jsonl", out / "samples.partial.jsonl"
@@ -42,10 +43,10 @@ def write_rows(
 
 
 def in_order(make: Callable[[Item], Made], items: Sequence[Item], workers: int) -> Iterator[Made]:
-    """What `make` makes of each item, in order, by so many processes; `make` travels to each once, not with every item.
+    """Yields `make(item)` in the items' order; `make` is sent to each process once, not with every item.
 
     Raises:
-        ChildProcessError: one of them died, most often for want of memory.
+        ChildProcessError: a process died, most often for lack of memory.
     """
     if workers <= 1 or len(items) < 4:
         yield from map(make, items)
@@ -67,7 +68,7 @@ def _adopt(make: Callable[[Any], Any]) -> None:
 
 
 def _leave_with(parent: int) -> None:
-    """Ends this process once its parent is gone: one that was killed tells its workers nothing, and they would go on."""
+    """Ends this process once its parent is gone: a killed parent cannot stop its workers, which would run on."""
     while os.getppid() == parent:
         time.sleep(1)
     os._exit(1)

@@ -1,9 +1,10 @@
-"""Takes the pictures of a samples file again with a careless camera: turned, cut narrower, lit, grained and blurred otherwise.
+"""Takes the pictures of a samples file again with a careless camera: rotated, cropped, with other light, noise and blur.
 
-What a picture is does not change by that, so its type, person and split stay (of cues, those of colour go), and its boxes move
-along. Training on both keeps a model from taking an unusual exposure for an attack. An attack must stay in view, and a bona
-fide picture is framed as if it had one too: else a narrow framing would speak for bona fide. Copy j of picture i depends on the
-samples, the seed, i and j alone, so the number of workers, an interruption and a second run change nothing.
+This does not change what a picture shows, so its type, person and split stay and its boxes move along; cues of colour or of a
+sheet's edges go if the new picture no longer shows them. Training on both sets keeps a model from taking an unusual exposure
+for an attack. An attack must stay in view, and a bona fide picture is framed as if it had one too; otherwise a narrow framing
+would indicate bona fide. Copy j of picture i depends only on the samples, the seed, i and j: the number of workers, an
+interruption or a second run changes nothing.
 
     retake(Path("samples.jsonl"), Path("retaken"), RetakeConfig(seed=1))
 """
@@ -29,28 +30,29 @@ from faceshield.simulate.portrait import LUMA, Box
 from faceshield.simulate.processes import write_rows
 
 _KEPT, _PLENTY = 0.6, 0.3
-"""An attack is in view where so much of its box is, or where it fills so much of the new picture; else it is framed anew."""
+"""An attack is in view if at least the first share of its box is, or if it fills at least the second share of the new picture;
+otherwise another framing is drawn."""
 _DRAWS = 8
 _SIDE = 224
-"""The longer side that blur is counted for: the simulator's, and that of the crops the tiny model looks at."""
+"""Longer side in pixels to which `Retake.blur` refers: that of simulated pictures and of the tiny model's crops."""
 
 
 @dataclass(frozen=True)
 class Retake:
-    """One careless exposure of a picture; the defaults change nothing.
+    """One careless exposure of a picture; the defaults only compress it again.
 
     Attributes:
-        turn: degrees, counter-clockwise about the middle.
-        seen: share of each side that is seen, 0..1; enlarged to the old size.
-        shift: where its middle lies, as shares of what is cut away, -0.5..0.5 across and down.
-        beyond: what lies outside the picture where a turn shows it: "edge" (the border's pixels go on), "mean" (colour), or
+        turn: rotation about the middle in degrees, counter-clockwise.
+        seen: share of each side that stays in view, 0..1; it is enlarged to the old size.
+        shift: offset of its middle as shares of what is cut away, -0.5..0.5 across and down.
+        beyond: fill for what a rotation exposes outside the picture: "edge" (border pixels repeated), "mean" (mean colour) or
             "black".
-        blur: Gaussian, standard deviation in pixels of a picture with a longer side of 224.
+        blur: standard deviation of a Gaussian, in pixels of a picture with a longer side of 224.
         gamma: tone curve exponent on 0..1; gain: exposure as a factor.
         balance: white balance, three factors.
         grey: how far colours are pulled to grey, 0..1.
-        noise: standard deviation of white noise, of 255 levels; chroma: share of it that is colour.
-        quality: of the JPEG.
+        noise: standard deviation of white noise in levels of 255; chroma: share of its variance that is colour.
+        quality: JPEG quality.
     """
 
     turn: float = 0.0
@@ -72,8 +74,8 @@ class RetakeConfig:
     """What to make.
 
     Attributes:
-        seed: everything random comes from it.
-        copies: exposures of each picture.
+        seed: source of all randomness.
+        copies: exposures per picture.
     """
 
     seed: int = 0
@@ -81,7 +83,7 @@ class RetakeConfig:
 
 
 def draw_retake(rng: np.random.Generator) -> Retake:
-    """Draws one exposure. Each fault has its own chance, so that most pictures have two or three of them and some have none."""
+    """Draws one exposure; each fault has its own chance, so that most pictures have two or three of them and some have none."""
 
     def perhaps(share: float) -> bool:
         return bool(rng.random() < share)
@@ -109,13 +111,13 @@ def draw_retake(rng: np.random.Generator) -> Retake:
 def expose(
     rgb: NDArray[np.uint8], boxes: Sequence[Box], how: Retake, rng: np.random.Generator, *, filled: bool = False
 ) -> tuple[NDArray[np.uint8], list[Box]]:
-    """One picture taken again.
+    """Takes one picture again.
 
     Args:
         rgb: (H, W, 3) uint8 RGB.
         boxes: xyxy in its pixels.
         how: what is changed; `rng` makes the noise.
-        filled: whether what is in the boxes fills their corners, as a sheet or a screen does.
+        filled: whether the contents of the boxes fill their corners, as a sheet or a screen does.
 
     Returns:
         (H, W, 3) uint8 RGB as decoded from a JPEG, and the boxes in its pixels, clipped to it.
@@ -137,10 +139,10 @@ def expose(
 
 
 def moved(box: Box, how: Retake, size_wh: tuple[int, int], *, filled: bool = False) -> tuple[Box, float]:
-    """An xyxy box of a picture of `size_wh` pixels in the new one, to a tenth of a pixel, and the share of it that is seen.
+    """Where an xyxy box of a picture of `size_wh` pixels lies in the new one, to a tenth of a pixel, and its share in view.
 
-    The box around what was turned is that of the turned ellipse in the old one, whose corners mostly held nothing; of the
-    turned rectangle where they were `filled`.
+    The new box encloses the rotated ellipse inscribed in the old box, whose corners are mostly empty, or, if they are `filled`,
+    the rotated rectangle.
     """
     width, height = size_wh
     (across, down), (x, y) = _axes(how), _middle(how, size_wh)
@@ -176,7 +178,7 @@ def _framed(rgb: NDArray[np.uint8], how: Retake) -> Image.Image:
     if how.turn == 0 and how.seen == 1:
         return Image.fromarray(rgb)
     height, width = rgb.shape[:2]
-    border = max(width, height) // 2  # no turn shows more
+    border = max(width, height) // 2  # no rotation exposes more
     if how.beyond == "edge":
         wide = np.pad(rgb, ((border, border), (border, border), (0, 0)), mode="edge")
     else:
@@ -195,22 +197,22 @@ def _framed(rgb: NDArray[np.uint8], how: Retake) -> Image.Image:
 def retake(
     samples: Path, out: Path, config: RetakeConfig, *, workers: int = 2, progress: Callable[[int, int], None] | None = None
 ) -> Path:
-    """Writes `out/samples.jsonl` and `out/images/`; continues an interrupted run of the same configuration.
+    """Writes `out/samples.jsonl` and `out/images/`; resumes an interrupted run of the same configuration.
 
     Args:
-        samples: whose pictures; crops as `prepare` and `simulate` write them.
+        samples: file whose pictures are taken again; crops, as written by `prepare` and `simulate`.
         out: another folder.
         config: seed and copies.
-        workers: processes.
+        workers: number of processes.
         progress: called with (done, total) after every picture.
 
     Returns:
-        Path of the finished `samples.jsonl`; its rows are those of `samples`, copy after copy, with "-r0", "-r1", … behind
+        Path of the finished `samples.jsonl`; its rows are those of `samples`, copy after copy, with "-r0", "-r1", … appended to
         their ids and the exposure under meta.retake.
 
     Raises:
-        ValueError: `out` is the samples' own folder, or holds something else.
-        ImageError: a picture cannot be read; nearly all that was made before it stays.
+        ValueError: there are no samples, or `out` is the samples' own folder or holds something else.
+        ImageError: a picture cannot be read; nearly everything made before it stays.
     """
     finished = out / "samples.jsonl"
     rows = read_jsonl(samples, Sample)
@@ -230,16 +232,16 @@ _AT_THE_EDGE = {
     "a visible paper edge", "a white paper border", "tape or pins", "fingers holding paper", "a screen bezel",
     "fingers holding screen",
 }  # fmt: skip
-"""Traces of a sheet or a screen that a picture without its edges does not show."""
+"""Cues that a picture does not show when the edges of the sheet or screen are out of view."""
 
 
 def _fills(box: Box, size_wh: tuple[int, int]) -> bool:
-    """Whether a sheet runs out of the picture on all sides."""
+    """Whether a sheet extends beyond the picture on all sides."""
     return box[0] <= 1 and box[1] <= 1 and box[2] >= size_wh[0] - 1 and box[3] >= size_wh[1] - 1
 
 
 class _Retaker:
-    """Makes and saves picture i of the new set; a class because worker processes inherit it."""
+    """Makes and saves picture i of the new set; a class, not a closure, because it is passed to worker processes."""
 
     def __init__(self, rows: Sequence[Sample], samples: Path, out: Path, config: RetakeConfig) -> None:
         self.rows, self.samples, self.out, self.config = rows, samples, out, config
@@ -255,7 +257,7 @@ class _Retaker:
         name = f"images/{index:06d}.jpg"
         Image.fromarray(picture).save(self.out / name, quality=95, subsampling=0)
         meta = {**row.meta, "retake": asdict(how)}
-        meta.pop("sha256", None)  # another picture's
+        meta.pop("sha256", None)  # the old picture's
         if how.grey == 1 and "cues" in row.meta:
             meta["cues"] = list(without_colour(tuple(row.meta["cues"])))
         size = (rgb.shape[1], rgb.shape[0])
@@ -267,7 +269,7 @@ class _Retaker:
 
     def _draw(self, row: Sample, rng: np.random.Generator) -> Retake:
         shown = row
-        if self.attacks and not row.boxes:  # in another's place, so that framings tell nothing
+        if self.attacks and not row.boxes:  # framed for some attack, so that framing reveals nothing
             shown = self.attacks[int(rng.integers(len(self.attacks)))]
         how = draw_retake(rng)
         for _ in range(_DRAWS):

@@ -1,7 +1,7 @@
-"""A person before a background under a light: what every class, bona fide included, starts from.
+"""A lit person in front of a background: what every class, bona fide included, starts from.
 
-All that is drawn here (framing, background, light, spectacles, what is before the face) is drawn alike for every class, so
-that none of it tells one class from another.
+Everything drawn here (framing, background, light, spectacles, what is in front of the face) is drawn alike for every class, so
+that none of it reveals the class.
 
     scene = compose_scene(portrait, rng)
 """
@@ -156,7 +156,7 @@ def _disorder(rng: np.random.Generator) -> tuple[FloatImage, str]:
 
 
 def _close_by(rng: np.random.Generator) -> tuple[FloatImage, str]:
-    """Whoever holds a print is seen at its sides; so are people in a queue, a parent, a crowd at the sides of a face."""
+    """Somebody at the sides of the face (a queue, a parent, a crowd), as the holder of a print is seen at its sides."""
     room, _ = (_room, _wall, _disorder)[int(rng.integers(3))](rng)
     return draw_holder(room, rng).image, "somebody close behind"
 
@@ -170,29 +170,29 @@ _BACKGROUNDS: dict[str, Callable[[np.random.Generator], tuple[FloatImage, str]]]
 
 @dataclass(frozen=True)
 class Setting:
-    """What scenes are drawn from; `ANYWHERE` is the widest there is, and a rate that is 0 draws nothing at all.
+    """What scenes are drawn from; `ANYWHERE` is the widest. A rate of 0 consumes no random numbers, except for `back_light`.
 
     Attributes:
-        backgrounds: names out of `_BACKGROUNDS`, in equal shares; one that stands twice is twice as likely.
-        face_height: of the picture's height, 0..1 (of a narrow picture, of 4/3 of its width).
-        dressed: share in which the person wears another shirt than in the portrait.
-        blown: of the scenes with back light, the share in which what is behind burns out.
-        other_shapes: share of the pictures that are wider or higher than square.
-        light_x, light_y: direction towards the main light, -1..1 (x right, y down).
-        shade: how much darker the far side is, 0..1.
-        back_light: share of the scenes in which the person is darker than what is behind.
-        half_body, close_up: shares in which the face is smaller or larger than `face_height` says: 0.28 to 0.40, 0.80 to 1.25.
-        hard_light: share with one lamp from a side, the other half of the face in its shadow.
-        coloured_light: share in which the person's light is plainly coloured: a screen, a shop, a sunset.
-        veil: share with a bright haze over all, as a low sun or a window makes in a lens.
-        fronts: share of `fronts.draw_front`'s own rates at which something is before the face.
-        holder: of prints and of what is shown on phones and tablets, the share held before a person's chest.
-        good_copy: of prints and screens, the share whose maker knew the craft: no trace but where the medium ends, who holds
-            it, and a little less contrast. Newsprint has none.
-        marks: share of the people with `skin_marks` on their face.
+        backgrounds: names from `_BACKGROUNDS`, in equal shares; a name listed twice is twice as likely.
+        face_height: range of the face's share of the picture's height, 0..1 (in a narrow picture, of 4/3 of its width).
+        dressed: share in which the person wears a different shirt than in the portrait.
+        blown: share of the back-lit scenes in which the background burns out.
+        other_shapes: share of pictures that are wider or taller than square.
+        light_x, light_y: range of the direction towards the main light, -1..1 (x right, y down).
+        shade: range of how much darker the far side is, 0..1.
+        back_light: share of scenes in which the person is darker than the background.
+        half_body, close_up: shares in which the face is smaller or larger than `face_height`: 0.28 to 0.40, 0.80 to 1.25.
+        hard_light: share with a single lamp from one side, the other half of the face in shadow.
+        coloured_light: share in which the light on the person is clearly coloured, as by a screen, a shop or a sunset.
+        veil: share with a bright haze over everything, as from a low sun or a window shining into the lens.
+        fronts: factor on the rates of `fronts.draw_front` at which something is in front of the face.
+        holder: share of prints and hand-held screens that a person holds in front of the chest.
+        good_copy: share of prints and screens that are well made: they show the medium's edges, its holder, a little less
+            contrast, and few and faint traces besides. Not for kinds that cannot be made so well, such as newsprint.
+        marks: share of people with `skin_marks` on their face.
         dappled: share on whom the light falls through leaves, a blind or a fence.
-        least_ink: a tattoo's design is as wide at least, in parts of the canvas, for what no camera resolves is no attack; its
-            ink fills a part of the design.
+        least_ink: minimum width of a tattoo's design as a share of the canvas (its ink fills part of the design), since what no
+            camera resolves is no attack.
     """
 
     backgrounds: tuple[str, ...] = ("wall", "wall", "curtain", "room", "room", "window", "outdoors", "clutter")
@@ -229,7 +229,7 @@ ANYWHERE = Setting(
 
 
 def draw_background(rng: np.random.Generator, setting: Setting = ANYWHERE) -> tuple[FloatImage, str]:
-    """A background of the canvas' size, (CANVAS, CANVAS, 3) in 0..1, and what it is called."""
+    """A background of the canvas' size, (CANVAS, CANVAS, 3) in 0..1, and the phrase that describes it."""
     image, phrase = _BACKGROUNDS[setting.backgrounds[int(rng.integers(len(setting.backgrounds)))]](rng)
     blur = float(rng.choice([0.0, 0.6, 1.5, 3.0, 6.0]))
     picture = Image.fromarray((image.clip(0, 1) * 255).astype(np.uint8))
@@ -242,15 +242,15 @@ def draw_background(rng: np.random.Generator, setting: Setting = ANYWHERE) -> tu
 
 
 def _place(portrait: Portrait, matrix: NDArray[np.float64]) -> tuple[FloatImage, Mask, Points]:
-    """Portrait on the canvas under an affine `matrix` (2, 3) from portrait to canvas pixels.
+    """Places a portrait on the canvas by an affine `matrix` (2, 3) from portrait to canvas pixels.
 
-    The portrait's edges repeat outwards, so that shoulders go on to the canvas' edge and no bust ends in mid-air.
+    The portrait's edge pixels are repeated outwards, so that shoulders reach the canvas' edge and no bust ends in mid-air.
     """
     height, width = portrait.matte.shape
     pad = max(height, width) // 2
     rgb = np.pad((portrait.image.clip(0, 1) * 255).astype(np.uint8), ((pad, pad), (pad, pad), (0, 0)), mode="edge")
     matte = np.pad((portrait.matte * 255).astype(np.uint8), ((0, pad), (pad, pad)), mode="edge")
-    matte = np.pad(matte, ((pad, 0), (0, 0)))  # hair cut off above is cut off: it does not grow
+    matte = np.pad(matte, ((pad, 0), (0, 0)))  # not upwards: hair cut off at the top stays cut off
     if portrait.source == "photo" and portrait.matte.min() < 0.5:
         matte = _within_shoulders(matte, portrait, pad)
     back = np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))[:2]
@@ -268,7 +268,7 @@ def _place(portrait: Portrait, matrix: NDArray[np.float64]) -> tuple[FloatImage,
 
 
 def _within_shoulders(matte: NDArray[np.uint8], portrait: Portrait, pad: int) -> NDArray[np.uint8]:
-    """A padded matte whose added part is the body's: shoulders that the photograph cuts off end, and do not run on."""
+    """Limits the padding of a matte to where a body can be, so that shoulders cut off by the photograph do not run on."""
     height, width = portrait.matte.shape
     y, x = np.mgrid[-pad : height + pad, -pad : width + pad].astype(np.float32)
     body = shoulders(*below_the_face(x, y, portrait.landmarks))
@@ -281,11 +281,11 @@ def _happens(rng: np.random.Generator, rate: float) -> bool:
 
 
 _SHAPES = (4 / 3, 4 / 3, 3 / 4, 3 / 4, 3 / 2, 2 / 3, 16 / 9, 9 / 16)
-"""Width by height: webcams and cameras, phones held upright, and the same turned."""
+"""Width over height: webcams and cameras, phones held upright, and the same turned."""
 
 
 def _draw_window(rng: np.random.Generator, setting: Setting) -> Box:
-    """What the camera sees of the canvas: all, a usual shape in its middle, or any, as crops have it."""
+    """The part of the canvas that the camera sees: all, or a centred window of a usual or, as in crops, any shape."""
     if not setting.other_shapes or not _happens(rng, setting.other_shapes):
         return WHOLE_CANVAS
     shape = float(np.exp(rng.uniform(-0.6, 0.6))) if _happens(rng, 0.35) else float(rng.choice(_SHAPES))
@@ -294,7 +294,7 @@ def _draw_window(rng: np.random.Generator, setting: Setting) -> Box:
 
 
 def _framing(portrait: Portrait, rng: np.random.Generator, setting: Setting, window: Box) -> NDArray[np.float64]:
-    """Affine map that shows the face as high as the setting says, turned a little, mirrored half the time."""
+    """Affine map that scales the face to the setting's height, distorts it a little and mirrors it half the time."""
     outline = portrait.landmarks[OUTLINE]
     middle = (outline.min(axis=0) + outline.max(axis=0)) / 2
     face_height = float(np.ptp(outline[:, 1]))
@@ -334,7 +334,7 @@ def _mirror_landmarks(points: Points) -> Points:
 
 
 def _dapples(rng: np.random.Generator) -> Mask:
-    """(CANVAS, CANVAS) factor of what falls through leaves (patches), or through a blind or a fence (stripes)."""
+    """(CANVAS, CANVAS) factor of light that falls through leaves (patches), or through a blind or a fence (stripes)."""
     if _happens(rng, 0.5):
         falls = smooth_noise(rng, cells=int(rng.integers(4, 12)))[..., 0] * 2 + rng.uniform(-0.5, 0.5)
     else:
@@ -347,7 +347,7 @@ def _dapples(rng: np.random.Generator) -> Mask:
 def _light(
     image: FloatImage, matte: Mask, points: Points, rng: np.random.Generator, setting: Setting
 ) -> tuple[FloatImage, tuple[float, float]]:
-    """Shades the person as a rounded thing lit from a side, and the whole with a mixed, coloured, uneven light."""
+    """Shades the person as a rounded object in tinted light from one side, and the whole scene unevenly."""
     light_x, light_y = float(rng.uniform(*setting.light_x)), float(rng.uniform(*setting.light_y))
     outline = points[OUTLINE] / CANVAS
     centre, radius = outline.mean(axis=0), np.maximum(np.ptp(outline, axis=0) / 2, 0.05)
@@ -356,12 +356,12 @@ def _light(
     least, most = setting.shade
     strength = least + rng.beta(1.2, 3.0) * (most - least)
     shade = 1 + strength * (nx * light_x + 0.6 * ny * light_y)
-    if rng.random() < setting.back_light:  # back light: the person darker than the wall
+    if rng.random() < setting.back_light:  # back light: the person is darker than the background
         shade *= rng.uniform(0.45, 0.8)
         if setting.blown and _happens(rng, setting.blown):
             image = image * (1 + rng.uniform(0.3, 1.6) * (1 - matte))[..., None]
     if setting.hard_light and _happens(rng, setting.hard_light):
-        # The terminator of a rounded thing: from full light to what the room gives back, within a nose's breadth.
+        # The terminator on a rounded object: from full light to the room's reflected light, within a nose's breadth.
         across = nx * np.sign(light_x) + rng.uniform(-0.3, 0.4) * ny + rng.uniform(-0.15, 0.35)
         dark = rng.uniform(0.2, 0.55)
         shade = shade * (dark + (1 - dark) / (1 + np.exp(-across * rng.uniform(5, 14))))
@@ -383,7 +383,7 @@ def _light(
 
 
 def _spectacles(image: FloatImage, points: Points, rng: np.random.Generator) -> FloatImage:
-    """Ordinary spectacles with clear lenses: bona fide, and on attacks as often as on anyone."""
+    """Ordinary spectacles with clear lenses, which are no attack and as frequent on attacks as on bona fide faces."""
     left, right = points[77], points[78]
     span = float(np.linalg.norm(right - left))
     angle = float(np.arctan2(right[1] - left[1], right[0] - left[0]))
@@ -415,7 +415,7 @@ def _spectacles(image: FloatImage, points: Points, rng: np.random.Generator) -> 
 
 
 def compose_scene(portrait: Portrait, rng: np.random.Generator, setting: Setting = ANYWHERE) -> Scene:
-    """Puts a portrait before a random background, framed, lit and now and then bespectacled."""
+    """Frames a portrait in front of a random background and lights it, sometimes with spectacles, another shirt or marks."""
     window = _draw_window(rng, setting)
     matrix = _framing(portrait, rng, setting, window)
     image, matte, points = _place(portrait, matrix)
@@ -424,7 +424,7 @@ def compose_scene(portrait: Portrait, rng: np.random.Generator, setting: Setting
     background, phrase = draw_background(rng, setting)
     traits = list(portrait.traits)
     if portrait.matte.min() > 0.5 or (portrait.source == "photo" and rng.random() < 0.2):
-        phrase, matte = "a studio background", np.ones_like(matte)  # the photograph's own, which has no matte or keeps it
+        phrase, matte = "a studio background", np.ones_like(matte)  # the photograph's own: no matte, or kept by chance
     if setting.dressed and _happens(rng, setting.dressed):
         image = dress(image, matte, points, rng)
     image = blend(background, image, matte)

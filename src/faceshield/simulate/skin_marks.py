@@ -1,6 +1,6 @@
-"""What many bona fide faces bear that is no attack: moles, spots, a scar, a plaster, strands of hair across the forehead.
+"""Marks of many bona fide faces that are no attack: moles, spots, a scar, a plaster, strands of hair across the forehead.
 
-Drawn with the scene, so on whoever is then attacked too: a small dark thing on a cheek tells no class.
+They are drawn with the scene, hence on attacked faces too: a small dark thing on a cheek does not reveal the class.
 
     image = draw_marks(image, points, rng)
 """
@@ -17,12 +17,12 @@ from faceshield.simulate.portrait import LANDMARKS, OUTLINE, FloatImage, Mask, P
 
 
 class _Skin:
-    """A face's skin, without eyes and mouth, and what marks are drawn with.
+    """A face's skin, without eyes and mouth, and the measures by which marks are drawn on it.
 
     Attributes:
-        span: distance between the pupils in pixels, at least 8; sizes are parts of it.
+        span: distance between the pupils in pixels, at least 8; sizes are fractions of it.
         places: (N, 2) pixels x, y of the skin.
-        tone: (3,) its middle colour, with the light that falls there.
+        tone: (3,) its median colour, as lit.
     """
 
     def __init__(self, image: FloatImage, points: Points) -> None:
@@ -109,11 +109,11 @@ def _strands(image: FloatImage, skin: _Skin, rng: np.random.Generator) -> FloatI
 _KINDS: tuple[Callable[[FloatImage, _Skin, np.random.Generator], FloatImage], ...] = (
     _moles, _moles, _spots, _patch, _scar, _plaster, _strands, _strands,
 )  # fmt: skip
-"""In equal shares; what stands twice is twice as common."""
+"""In equal shares; what is listed twice is twice as common."""
 
 
 def draw_marks(image: FloatImage, points: Points, rng: np.random.Generator) -> FloatImage:
-    """One kind of mark, now and then two, on a face; nothing where no skin is in view.
+    """Draws one kind of mark, sometimes two, on a face; nothing if no skin is in view.
 
     Args:
         image: (CANVAS, CANVAS, 3) float32 RGB in 0..1, whose light the marks take.

@@ -1,4 +1,4 @@
-"""The four tasks of the paper (§3.2), each of which asks a question, writes the true answer and reads any answer.
+"""The four tasks of the paper (§3.2); each one asks a question, writes the true answer and parses any answer.
 
 Use: `COARSE.read(text).is_attack`, `TASKS["localization"].answer(sample)`.
 """
@@ -16,12 +16,15 @@ from faceshield.tasks.reasoning import MAX_CUES, REASONING, observations
 
 TASKS: dict[str, Task] = {task.name: task for task in (COARSE, FINE, REASONING, LOCALIZATION)}
 QUESTIONS = {name: task.question for name, task in TASKS.items()}
-"""The fixed question of each task, by which models are trained, scored and asked."""
+"""The fixed question of each task, used in training, scoring and inference."""
 
 
 def learnable_tasks(samples: Sequence[Sample]) -> tuple[str, ...]:
-    """The tasks, without those that bona fide pictures have a true answer to and most attacks do not, as where no attack has
-    a box: whoever learns from such pictures learns to give the one answer to all."""
+    """The tasks that these samples can teach: those with a true answer for more than half of the attacks.
+
+    If, for instance, no attack had a box, a model would learn to give the bona fide answer to every picture. All tasks, if
+    there are no attacks or only attacks.
+    """
     attacks = [sample for sample in samples if sample.is_attack]
     if not attacks or len(attacks) == len(samples):
         return tuple(TASKS)

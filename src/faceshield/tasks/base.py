@@ -1,4 +1,4 @@
-"""What a task is: it asks a question, writes the true answer, and reads anybody's answer back (paper §3.2, four tasks).
+"""The base of tasks: a task asks a question, writes the true answer, and parses any system's answer (paper §3.2, four tasks).
 
 Use: `TASKS["coarse"].read("This is a presentation attack.").is_attack is True`.
 """
@@ -17,19 +17,19 @@ import numpy as np
 from faceshield.records import Box, Sample
 
 FIXED_QUESTION_RATE = 0.5
-"""How often `ask` with a generator uses the fixed question: the one used for scoring and inference, so it is practised most."""
+"""How often `ask` with a generator uses the fixed question; it is used for scoring and inference, so it is trained most."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a text says.
+    """The parsed content of an answer's text.
 
     Attributes:
-        status: "parsed", or "unparsed" where the text does not answer the task's question or contradicts itself.
-        is_attack: the verdict, None where the text gives none.
-        presentation_type: canonical name, None where the text names none.
-        boxes: attack regions (x0, y0, x1, y1), pixels of the picture; of the 0-999 square if no size was given.
-        text: the text as it was.
+        status: "parsed", or "unparsed" if the text does not answer the task's question or contradicts itself.
+        is_attack: the verdict, None if the text gives none.
+        presentation_type: canonical name, None if the text names none.
+        boxes: attack regions (x0, y0, x1, y1), in pixels of the picture, or on the 0-999 square if no size was given.
+        text: the original text.
     """
 
     status: Literal["parsed", "unparsed"]
@@ -45,34 +45,34 @@ class Task(ABC):
     name: str
     questions: tuple[str, ...]
     templates: dict[str, str]
-    """Fixed answers to the fixed question that are scored as a whole; empty for tasks that are only generated."""
+    """Fixed answers to the fixed question, scored as a whole; empty for tasks whose answers are only generated."""
     needs: str = ""
-    """What an attack must have noted for a true answer; empty where any will do."""
+    """What an attack's sample must record for a true answer; empty if nothing is needed."""
 
     @property
     def question(self) -> str:
-        """The one fixed question, used for scores and inference."""
+        """The fixed question, used for scores and inference."""
         return self.questions[0]
 
     @property
     def version(self) -> str:
-        """Changes when the fixed question or a fixed answer does: a checkpoint's threshold holds for one version."""
+        """A hash of the fixed question and answers; a checkpoint's threshold holds for one version only."""
         content = json.dumps([self.question, self.templates], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:12]
 
     def ask(self, rng: np.random.Generator | None = None) -> str:
-        """A question; the fixed one without a generator, with one often a paraphrase."""
+        """A question: without a generator the fixed one, with one often a paraphrase."""
         if rng is None or rng.random() < FIXED_QUESTION_RATE:
             return self.question
         return choose(rng, self.questions[1:])
 
     def applies(self, sample: Sample) -> bool:
-        """Whether the sample's ground truth suffices to answer."""
+        """Whether the sample's ground truth is sufficient for an answer."""
         return True
 
     @abstractmethod
     def answer(self, sample: Sample, rng: np.random.Generator | None = None) -> str:
-        """The true answer; the fixed wording without a generator, with one any of its wordings."""
+        """The true answer: without a generator in the fixed wording, with one in any of its wordings."""
 
     def pair(self, sample: Sample, rng: np.random.Generator) -> tuple[str, str]:
         """A question and its true answer for training; the fixed question always gets the fixed answer."""
@@ -81,21 +81,21 @@ class Task(ABC):
 
     @abstractmethod
     def read(self, text: str, size_wh: tuple[int, int] | None = None) -> Answer:
-        """What `text` answers; never raises.
+        """Parses an answer; never raises.
 
         Args:
-            text: anybody's answer to one of the task's questions.
+            text: any system's answer to one of the task's questions.
             size_wh: size of the picture in pixels, needed for boxes in pixels.
         """
 
 
 def choose(rng: np.random.Generator, options: Sequence[str]) -> str:
-    """One of the options, drawn evenly."""
+    """One of the options, drawn uniformly."""
     return options[int(rng.integers(len(options)))]
 
 
 def noun_phrases(sample: Sample, key: str) -> tuple[str, ...]:
-    """The phrases of a sample's `meta[key]` ("cues", "scene"), without blanks, full stops and repeats; none where it has none.
+    """The phrases in a sample's `meta[key]` ("cues", "scene"), without outer blanks, full stops and repeats; may be empty.
 
     Raises:
         ValueError: it is not a list of phrases.
@@ -115,5 +115,5 @@ def join_phrases(phrases: Sequence[str]) -> str:
 
 
 def sentence_case(text: str) -> str:
-    """First letter large, the rest as it is."""
+    """Capitalises the first letter and leaves the rest unchanged."""
     return text[:1].upper() + text[1:]

@@ -1,6 +1,6 @@
 """Coarse-grained classification (paper §3.2): bona fide or presentation attack.
 
-The two templates are the fixed answers whose probabilities under the fixed question make `bonafide_score`.
+The two templates are the fixed answers; their probabilities given the fixed question yield `bonafide_score`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Fine-grained classification (paper §3.2): which of the twelve presentation types.
 
-The twelve templates are the fixed answers whose probabilities under the fixed question make `type_scores`.
+The twelve templates are the fixed answers; their probabilities given the fixed question yield `type_scores`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class FineTask(Task):
     templates = {name: _wordings(name)[0] for name in PRESENTATION_TYPES}
 
     def applies(self, sample: Sample) -> bool:
-        """Not to an attack whose type nobody noted."""
+        """Whether the presentation type is known."""
         return sample.presentation_type is not None
 
     def answer(self, sample: Sample, rng: np.random.Generator | None = None) -> str:

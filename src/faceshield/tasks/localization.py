@@ -1,8 +1,8 @@
 """Attack localization (paper §3.2): where the attack is, as boxes in words.
 
-Boxes are written as integers 0-999 of the square that the processor makes by centre-padding the picture, and
-read back into pixels of the picture. Paper is silent: it prints pixel numbers and does not say of which
-frame; a fixed frame needs no size.
+Boxes are written as integers 0-999 on the square that the processor makes by centre-padding the picture, and converted back
+into pixels of the picture. Paper is silent: it prints pixel coordinates without saying of which frame; a fixed frame needs no
+size.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ _TWO_PAIRS = re.compile(rf"{_PAIR}\s*(?:[,;-]|to|and)?\s*{_PAIR}")
 _ONE = re.compile(_VALUE)
 _RUN = re.compile(rf"{_VALUE}(?:{_GAP}{_VALUE})*")
 _OPEN = re.compile(r"[\[(<{]\s*$")
-_EMPTY = re.compile(r"(?:no|\[\s*\])[.\s]*")  # the whole answer
+_EMPTY = re.compile(r"(?:no|\[\s*\])[.\s]*")  # must match the whole answer
 _NONE = re.compile(r"(?<![a-z])(?:none|nowhere|nothing|no (?:\w+ )?(?:region|area|box|location)s?)(?![a-z])")
 
 
 def _padding(size_wh: tuple[int, int]) -> tuple[int, int, int]:
-    """Side of the square and where the picture's left top corner lies in it, as the processor pads."""
+    """Side of the square, and left and top offset of the picture in it, as the processor pads."""
     width, height = size_wh
     if width < 1 or height < 1:
         raise ValueError(f"size_wh = {list(size_wh)} — expected two positive integers — give width and height")
@@ -53,7 +53,7 @@ def _padding(size_wh: tuple[int, int]) -> tuple[int, int, int]:
 
 
 def square_from_pixels(box: Box, size_wh: tuple[int, int]) -> SquareBox:
-    """Pixels of the picture -> integers 0-999 of the centre-padded square; never empty, rounded to the nearest.
+    """Pixels of the picture -> integers 0-999 on the centre-padded square, rounded to the nearest; the box is never empty.
 
     Raises:
         ValueError: the picture has no size.
@@ -76,9 +76,9 @@ def _widen(low: int, high: int) -> tuple[int, int]:
 
 
 def pixels_from_square(box: tuple[float, float, float, float], size_wh: tuple[int, int]) -> Box:
-    """Numbers 0-999 of the centre-padded square -> pixels of the picture, clipped to it.
+    """Numbers 0-999 on the centre-padded square -> pixels of the picture, clipped to it.
 
-    A box in the padding comes back empty (x0 == x1 or y0 == y1).
+    A box that lies in the padding becomes empty (x0 == x1 or y0 == y1).
 
     Raises:
         ValueError: the picture has no size.
@@ -94,7 +94,7 @@ def pixels_from_square(box: tuple[float, float, float, float], size_wh: tuple[in
 
 
 def boxes_in_words(boxes: Iterable[Box], size_wh: tuple[int, int]) -> str:
-    """Boxes in pixels as answers write them, from left to right: "[10, 20, 30, 40] and [50, 60, 70, 80]"."""
+    """Boxes in pixels, written as in answers, from left to right: "[10, 20, 30, 40] and [50, 60, 70, 80]"."""
     squares = sorted(square_from_pixels(box, size_wh) for box in boxes)
     return " and ".join(f"[{x0}, {y0}, {x1}, {y1}]" for x0, y0, x1, y1 in squares)
 
@@ -116,7 +116,7 @@ class LocalizationTask(Task):
     templates: dict[str, str] = {}
 
     def applies(self, sample: Sample) -> bool:
-        """Bona fide pictures and attacks with boxes; an attack that nobody annotated has no true answer."""
+        """Whether the picture is bona fide or has boxes; an attack without annotation has no true answer."""
         return bool(sample.boxes) or not sample.is_attack
 
     def answer(self, sample: Sample, rng: np.random.Generator | None = None) -> str:
@@ -131,7 +131,7 @@ class LocalizationTask(Task):
         plain = " ".join(normalise(text).split())
         numbers = _quadruples(plain)
         denied = bool(_NONE.search(plain) or _EMPTY.fullmatch(plain)) or find_verdict(plain) is False
-        if denied == bool(numbers):  # a region and a denial, or neither: nothing that can be believed
+        if denied == bool(numbers):  # both a region and a denial, or neither: not credible
             return Answer("unparsed", text=text)
         if denied:
             return Answer("parsed", False, BONAFIDE, text=text)
@@ -146,10 +146,10 @@ class LocalizationTask(Task):
 
 
 def _quadruples(text: str) -> list[Box]:
-    """All groups of exactly four numbers, corners in order, clipped to 0-999.
+    """All groups of four numbers, with corners in order, clipped to 0-999; longer runs count if divisible by four.
 
-    Four numbers of 0..1 with a decimal point are taken as fractions of the square, as some models write them. A group whose
-    bracket was opened and cut off at the text's end is not complete: its last number may have lost digits.
+    Four numbers in 0..1, one of them with a decimal point, are read as fractions of the square, as some models write them. A
+    group whose bracket is left open at the end of the text was cut off and is dropped: its last number may have lost digits.
     """
     found = [list(match.groups()) for match in _TWO_PAIRS.finditer(text)]
     rest = _TWO_PAIRS.sub(" ; ", text)

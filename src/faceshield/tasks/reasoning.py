@@ -1,6 +1,7 @@
-"""Reasoning (paper §3.2): what can be seen, and the verdict that follows from it, in at most three short sentences.
+"""Reasoning (paper §3.2): what can be seen, and the verdict that follows from it, in at most two short sentences.
 
-The cues come from the sample's `meta["cues"]` (noun phrases of what was really rendered or annotated), else from the taxonomy.
+The cues come from the sample's `meta["cues"]` (noun phrases for what was actually rendered or annotated), else from the
+taxonomy.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _CONCLUSION = re.compile(r"(?:^|[\s,.;])(?:so|therefore|thus|hence|in conclusion
 
 
 def sample_cues(sample: Sample) -> tuple[str, ...]:
-    """The sample's own cues without blanks and repeats, or the taxonomy's for its type."""
+    """The sample's own cues, cleaned of blanks and repeats, or the taxonomy's cues for its type."""
     return noun_phrases(sample, "cues") or describe(sample.presentation_type).cues
 
 
@@ -52,14 +53,14 @@ class ReasoningTask(Task):
     templates: dict[str, str] = {}
 
     def applies(self, sample: Sample) -> bool:
-        """Not to an attack whose type nobody noted, and so no signs of it either."""
+        """Whether the presentation type is known, and so its signs."""
         return sample.presentation_type is not None
 
     def answer(self, sample: Sample, rng: np.random.Generator | None = None) -> str:
         if sample.presentation_type is None:
             raise ValueError(f"sample {sample.id!r} has no presentation type — expected one — ask applies() first")
-        # Always the first ones in the sample's own order: of answers with any number of cues in any order, the
-        # likeliest names a single one, and that is what a model then says.
+        # Always the first ones in the sample's own order: if answers had any number of cues in any order, the likeliest answer
+        # would name a single one, and that is what a model would learn to say.
         cues = list(sample_cues(sample)[:MAX_CUES])
         if sample.is_attack:
             verdict = f"so this is a presentation attack of type {sample.presentation_type}."
@@ -100,13 +101,13 @@ def _fill(pattern: str, cues: list[str], verdict: str) -> str:
 
 
 def observations(text: str) -> str:
-    """What an answer says to have seen: all of it before its conclusion."""
+    """The observations in an answer: everything before its conclusion."""
     starts = [match.start() for match in _CONCLUSION.finditer(text)]
     return text[: starts[-1]] if starts else text
 
 
 def _conclusion(text: str) -> str:
-    """What follows the last "so" or its like; empty where there is none."""
+    """The text after the last "so" or similar word; empty if there is none."""
     ends = [match.end() for match in _CONCLUSION.finditer(text)]
     return text[ends[-1] :] if ends else ""
 

@@ -1,4 +1,4 @@
-"""Finds verdicts and presentation types in free text, with their negations; shared by the tasks' readers.
+"""Find verdicts and presentation types in free text, taking negations into account; shared by the tasks' parsers.
 
 Use: `find_verdict("This is not an attack.") is False`.
 """
@@ -22,7 +22,7 @@ def _name_pattern(name: str) -> str:
 _TYPE = "|".join(f"(?P<t{i}>{_name_pattern(name)})" for i, name in enumerate(PRESENTATION_TYPES))
 _TYPE_MENTION = re.compile(rf"(?<![a-z])(?:{_TYPE})(?![a-z])")
 ATTACK_NAMES = "|".join(_name_pattern(name) for name in ATTACK_TYPES)
-"""Regular expression of the attacks' names in a normalised text."""
+"""Regular expression for the attack types' names in normalised text."""
 
 _VERDICT = re.compile(
     r"(?<![a-z])(?:"
@@ -33,7 +33,7 @@ _VERDICT = re.compile(
 )
 _NEGATION = re.compile(
     r"(?<![a-z])(?:"
-    # What is missing, or is so elsewhere: where a verb goes on to say what follows from that, it denies no more.
+    # What is missing, or the case elsewhere: if a verb then states what that implies, the denial goes no further.
     r"(?P<missing>without|with no|free of|lack(?:s|ed|ing)?|absence of|far from(?! the)|rather than|instead of|"
     r"inconsistent with|doubtful)|"
     r"not|no|non|none(?! other)|never|neither|nor|cannot|\w+n't|nothing|unlikely|hardly|scarcely|hard to (?:believe|imagine)|"
@@ -48,9 +48,9 @@ _FOLLOWS = re.compile(
     r"(?<!that )(?<!which )(?<!to )(?<!would )(?<![a-z])"
     r"(?:(?:indicat|suggest|show|mean|point|prov|impl|reveal)(?:s|es|ies|ing)|is)(?![a-z])"
 )
-_NEGATION_REACH = 4  # words between a negation and what it denies, whatever they are: "no sign of an attack"
-_NEGATION_WINDOW = 200  # characters looked back, and on; keeps long texts linear
-# Words that hand a negation on however many they are: "there is no evidence to suggest that this picture shows an attack".
+_NEGATION_REACH = 4  # with fewer words in between, a negation always counts: "no sign of an attack"
+_NEGATION_WINDOW = 200  # characters searched before and after; keeps the cost linear in the text
+# Words that carry a negation over any distance: "there is no evidence to suggest that this picture shows an attack".
 _HANDS_ON = re.compile(
     r"an?|the|this|that|these|those|its?|s?he|they|there|here|i|we|one|any|anything|all|some|of|in|on|to|at|from|with|for|by|as|"
     r"if|whether|which|what|is|are|was|were|be|been|being|do|does|did|has|have|had|would|will|can|could|should|may|might|must|"
@@ -60,7 +60,7 @@ _HANDS_ON = re.compile(
     r"consistent|clear|clearly|obvious|visible|apparent|convincing|whatsoever|actual|actually|really|truly|such|kind|type|sort|"
     r"form|part|person|human|individual|subject|face|picture|image|photo|photograph|presentation|seen|shown|present|taken"
 )
-# A denial that comes after: "an attack can be ruled out", "attack: no".
+# A denial after the phrase: "an attack can be ruled out", "attack: no".
 _DENIED_AFTER = re.compile(
     r" ?(?:attacks?|attempts?|faces?|persons?)?(?: (?:is|are|was|were|can be|could be|seems?|appears?))? "
     r"(?:(?:very|highly|rather|quite) )?(?:unlikely|ruled out|excluded|(?:not|nowhere) (?:visible|present|seen|apparent|"
@@ -73,7 +73,7 @@ _HEDGE = re.compile(
     r"(?:\w+ly )?(?:tell|say|determine|decide|judge|assess|verify|confirm|identify|assist|comment|know|answer|"
     r"see (?:if|whether)|help(?! but)))(?![a-z])"
 )
-# A doubt about one thing: it counts in the clause of the verdict alone.
+# A doubt about one thing: it counts only in a clause with a verdict or a type.
 _MAYBE = re.compile(
     r"(?<![a-z])(?:uncertain|unclear|unknown|(?:might|may|could)(?: (?:also|well|still|either|just|not))* be(?! more))(?![a-z])"
 )
@@ -86,20 +86,20 @@ _AFTER_ALTHOUGH = re.compile(
 )
 _NAMED_ATTACK = re.compile(rf"{_SEPARATOR}(?:presentation{_SEPARATOR})?attack")
 _OF_TYPE = re.compile(r"\b(?:type|class|category|kind)(?: is| of attack is|\s?[:=])?(?: an?)? ?'?$")
-_OF_TYPE_WINDOW = 40  # characters looked back, more than the longest of these
+_OF_TYPE_WINDOW = 40  # characters searched before, more than the longest match
 
 
 def normalise(text: str) -> str:
-    """Lower case, plain apostrophes and dashes, single spaces (line ends stay)."""
+    """Lower case, plain apostrophes and dashes, no asterisks or double quotes, single spaces (line ends stay)."""
     text = text.lower().replace("’", "'").replace("–", "-").replace("—", ", ").replace("*", "").replace('"', "")
     return re.sub(r"[^\S\n]+", " ", text).strip()
 
 
 def is_negated(text: str, start: int, end: int | None = None) -> bool:
-    """Whether what stands from `start` (to `end`) in a normalised text is denied by its clause; two negations cancel.
+    """Whether the phrase from `start` (to `end`) in a normalised text is denied by its clause; two negations cancel.
 
-    Before it: within three words any negation counts, farther off only through words that hand it on. With `end`, denials after
-    it count too ("an attack can be ruled out").
+    A negation counts if at most three words separate it from the phrase, or if all the words between carry it on. With `end`,
+    denials after the phrase count too ("an attack can be ruled out").
     """
     clause = _CLAUSE_END.split(text[max(start - _NEGATION_WINDOW, 0) : start])[-1]
     clause = _NO_DENIAL.sub("", _AFTER_ALTHOUGH.sub("", clause))
@@ -127,7 +127,7 @@ def _verdicts(text: str) -> set[bool]:
 
 
 def _in_doubt(text: str) -> bool:
-    """Whether a normalised text refuses or doubts, or a clause of it that has a verdict or a type does."""
+    """Whether a normalised text refuses to answer or is in doubt, or a clause with a verdict or a type expresses doubt."""
     if _HEDGE.search(text):
         return True
     clauses = _CLAUSE_END.split(text)
@@ -135,9 +135,9 @@ def _in_doubt(text: str) -> bool:
 
 
 def find_verdict(text: str) -> bool | None:
-    """True: an attack; False: bona fide; None: not said, both said, or in doubt.
+    """True: an attack; False: bona fide; None: neither, both, or in doubt.
 
-    A denied attack of a named type ("not a Print attack") says nothing of other types and is no verdict.
+    The denial of an attack of a named type ("not a Print attack") says nothing about other types and is no verdict.
     """
     text = normalise(text)
     verdicts = _verdicts(text)
@@ -154,10 +154,10 @@ def _mentions(text: str) -> list[tuple[str, int, int]]:
 
 
 def find_type(text: str) -> str | None:
-    """The one presentation type that a text affirms, or None where it names none, several, or is in doubt.
+    """The one presentation type that a text affirms, or None if it names none or several, or is in doubt.
 
-    "X attack", "of type X" and a bona fide verdict weigh more than a bare noun: a print attack on a person
-    with glasses is a print attack.
+    "X attack", "of type X" and a bona fide verdict take precedence over a bare noun: a print attack on a person with glasses
+    is a print attack.
     """
     stated, mentioned = _types(text)
     named = stated or mentioned
@@ -165,8 +165,11 @@ def find_type(text: str) -> str | None:
 
 
 def find_verdict_or_type(text: str) -> bool | None:
-    """`find_verdict`, or else what the one type that a text affirms means. Glasses, make-up and tattoos mean nothing where they
-    are only mentioned, for live people wear them: "a man with glasses" is no verdict; "glasses" alone, as an answer, is one."""
+    """`find_verdict`, or else the verdict implied by the one type that a text affirms.
+
+    Merely mentioning glasses, make-up or tattoos implies nothing, because live people wear them: "a man with glasses" is no
+    verdict, but "glasses" as the whole answer is one.
+    """
     verdict, name = find_verdict(text), find_type(text)
     if verdict is not None or name is None:
         return verdict
@@ -176,8 +179,8 @@ def find_verdict_or_type(text: str) -> bool | None:
 
 
 def _types(text: str) -> tuple[set[str], set[str]]:
-    """Types that a text affirms as the attack's ("X attack", "of type X", bona fide), and all that it mentions; of one in doubt
-    none."""
+    """The types that a text states as its verdict ("X attack", "of type X", bona fide), and all that it mentions; none if it is
+    in doubt or contradicts itself."""
     text = normalise(text)
     verdicts = _verdicts(text)
     if len(verdicts) == 2 or _in_doubt(text):

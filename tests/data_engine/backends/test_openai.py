@@ -1,4 +1,4 @@
-"""The `openai` backend against a server that misbehaves: nothing lost or doubled, bounded, cached, and no key anywhere."""
+"""The `openai` backend against a misbehaving server: nothing lost or duplicated, bounded, cached, and no key leaks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from faceshield.data_engine.stage import AssistantDown, rejects_path
 from faceshield.records import Dialogue, Sample, read_jsonl, write_jsonl
 from faceshield.taxonomy import ATTACK_TYPES
 
-FOUR, FEW = 4 * 24, 4 * 5  # calls: four tasks a sample
+FOUR, FEW = 4 * 24, 4 * 5  # calls: four tasks per sample
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_every_sample_ends_as_dialogues_or_a_named_reject(samples_jsonl: Path, t
         assert len(asked) == FOUR and len(rows) + 2 * len(rejects) == 2 * FOUR
         assert all(row["filter"] in ("no-call", "no-answer") and row["reason"] for row in rejects)
         assert {row.source for row in rows} == {"m"} and rows[0].meta["generator"] == "openai"
-        # The same again into another folder: all from the cache.
+        # The same run into another folder: all answers come from the cache.
         again, second = run(server, samples_jsonl, tmp_path / "b", cache=tmp_path / "a" / "answers.sqlite")
         assert len(server.requests) == made + len([r for r in rejects if r["filter"] == "no-call"])
         assert second.calls == 0 or rejects
@@ -124,7 +124,7 @@ def test_an_assistant_that_only_answers(few: Path, tmp_path: Path) -> None:
 
 
 def test_thoughts_and_answers_that_were_cut_off_are_no_answers(few: Path, tmp_path: Path) -> None:
-    """Also where the template has begun the thought, and its end alone is told."""
+    """Also if the chat template opens the thought, so that the answer contains only its closing tag."""
 
     def said(answer: str, finish: str = "stop", **changes):
         with OpenAIServer(answer=lambda body: answer, finish=finish) as server:
@@ -150,7 +150,7 @@ def test_half_an_envelope_is_repeated_and_never_taken_for_words(few: Path, tmp_p
 
 
 def test_a_filter_of_contents_refuses_single_pictures(few: Path, tmp_path: Path) -> None:
-    """The first ones too: the endpoint is well."""
+    """Even if the very first pictures are refused: the endpoint itself works."""
     with OpenAIServer(refusal=lambda body: "rejected by the content filter") as server:
         result, _ = run(server, few, tmp_path, retries=0, concurrency=1)
     assert (result.rows, result.rejects) == (0, FEW) and "content filter" in rejects_path(result.out).read_text()
@@ -177,7 +177,7 @@ def test_an_endpoint_that_is_not_there_stops_the_run(few: Path, tmp_path: Path) 
         pass
     with pytest.raises(AssistantDown, match="the connection fails"):
         run(server, few, tmp_path, retries=0)
-    with OpenAIServer() as server:  # the address is another, the words are the same
+    with OpenAIServer() as server:  # the address differs, the dialogues are the same
         result, _ = run(server, few, tmp_path)
     assert (result.rows, result.rejects) == (2 * FEW, 0)
 
@@ -223,7 +223,7 @@ def test_an_endpoint_that_is_not_configured_is_refused(values, message: str) -> 
 
 
 def test_redirects_are_not_followed(few: Path, tmp_path: Path) -> None:
-    """Pictures go to the named address and to no other that it names."""
+    """Pictures go only to the configured address, never to one that it redirects to."""
     with OpenAIServer(status=307) as server, pytest.raises(AssistantDown):
         run(server, few, tmp_path, retries=0)
 

@@ -1,4 +1,4 @@
-"""Our own service as the assistant behind the `openai` backend, end to end: answers, then the filter."""
+"""FaceShield's own service as the assistant behind the `openai` backend, end to end: answers, then the filter."""
 
 from __future__ import annotations
 

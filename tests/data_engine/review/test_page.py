@@ -1,4 +1,4 @@
-"""The review page in a real browser: two reviewers at once, the keyboard alone, a reload and a killed server; nothing lost."""
+"""The review page in a real browser: two reviewers, keyboard only, a reload and a killed server; nothing is lost."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ pytestmark = [
 
 
 class Server:
-    """`faceshield review` as a user starts it."""
+    """`faceshield review`, started as a user starts it."""
 
     def __init__(self, dialogues: Path, out: Path) -> None:
         self.dialogues, self.out = dialogues, out
@@ -80,7 +80,7 @@ def browser() -> Iterator[Any]:
 
 
 def shown(page: Any, number: int) -> None:
-    """Waits until a person has decided so many."""
+    """Waits until the page shows that this reviewer has decided `number` dialogues."""
     page.wait_for_function(f"document.querySelector('#top')?.innerText.includes('· {number} by you')", timeout=30_000)
 
 
@@ -107,7 +107,7 @@ def test_two_reviewers_a_reload_and_a_killed_server(server: Server, browser: Any
     ann.locator("#name input, #name textarea").fill("Ann")
     ann.keyboard.press("Enter")
     ben.goto(f"{server.url}?reviewer=Ben")
-    assert current(ann) == rows[0].id and current(ben) == rows[1].id  # two at once, never the same
+    assert current(ann) == rows[0].id and current(ben) == rows[1].id  # two reviewers never get the same one
     ann.screenshot(path=shots / "review-desktop.png")
     ben.screenshot(path=shots / "review-phone.png")
     assert ben.locator("#accept").evaluate("e => e.getBoundingClientRect().bottom <= innerHeight")  # no scrolling to decide
@@ -120,14 +120,14 @@ def test_two_reviewers_a_reload_and_a_killed_server(server: Server, browser: Any
     shown(ann, 1)
     assert current(ann) == rows[2].id
     ann.keyboard.press("n")
-    ann.keyboard.type("out of focus r a")  # letters in a text are no commands
+    ann.keyboard.type("out of focus r a")  # letters typed into a text field are not commands
     ann.keyboard.press("Escape")
     ann.keyboard.press("r")  # reject by key
     shown(ann, 2)
     ben.locator("#accept").tap()
     shown(ben, 1)
 
-    ann.reload()  # in the middle: the same reviewer, the same dialogue
+    ann.reload()  # midway: the same reviewer, the same dialogue
     assert current(ann) == rows[3].id and "reviewer=Ann" in ann.url
     shown(ann, 2)
     assert rows[3].task == "localization"
@@ -145,7 +145,7 @@ def test_two_reviewers_a_reload_and_a_killed_server(server: Server, browser: Any
     ann.keyboard.press("Control+Enter")  # edit
     shown(ann, 3)
     edited_id, last = rows[3].id, current(ann)
-    ann.keyboard.press("u")  # back, and forth again
+    ann.keyboard.press("u")  # back, then forward again
     ann.wait_for_function(f"[...document.querySelectorAll('.facts li')].at(-1)?.innerText === {edited_id!r}")
     ann.keyboard.press("a")
     ann.wait_for_function(f"[...document.querySelectorAll('.facts li')].at(-1)?.innerText === {last!r}")
@@ -160,7 +160,7 @@ def test_two_reviewers_a_reload_and_a_killed_server(server: Server, browser: Any
     shown(ben, 1)
     assert current(ann) == last
     done = 3
-    while ann.locator("#accept").is_visible():  # to the end, with Tab and Enter alone
+    while ann.locator("#accept").is_visible():  # to the last dialogue but one, by focus and Enter only
         if done + 1 + 1 == len(rows):
             break
         ann.locator("#accept").focus()

@@ -1,4 +1,4 @@
-"""The review queue: no dialogue to two people, no decision lost, and what comes out of it."""
+"""The review queue: no dialogue goes to two people, no decision is lost, and the export is correct."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ def leased(queue: ReviewQueue, reviewer: str) -> int:
 def test_a_dialogue_is_with_one_reviewer_until_the_lease_runs_out(few: Path, tmp_path: Path) -> None:
     clock = Clock()
     queue = ReviewQueue(few, tmp_path / "q.sqlite", lease_s=60, clock=clock)
-    assert [leased(queue, name) for name in ("ann", "ben", "ann", "ben")] == [0, 1, 0, 1]  # a reload shows the same
+    assert [leased(queue, name) for name in ("ann", "ben", "ann", "ben")] == [0, 1, 0, 1]  # a reload shows the same one
     clock.now += 50
     queue.renew(0, "ann")
     clock.now += 20
-    assert [leased(queue, name) for name in ("cleo", "ann")] == [1, 0]  # ben's ran out, ann's was renewed
-    queue.decide(1, "ben", "accept")  # late, and kept
+    assert [leased(queue, name) for name in ("cleo", "ann")] == [1, 0]  # ben's lease ran out, ann's was renewed
+    queue.decide(1, "ben", "accept")  # late, but kept
     queue.decide(1, "cleo", "reject", note="blurred")
     assert [(vote.reviewer, vote.verdict) for vote in queue.decisions()[1]] == [("ben", "accept"), ("cleo", "reject")]
     assert leased(queue, "cleo") == 2 and queue.progress("cleo").own == 1 and queue.progress().finished == 1
@@ -114,7 +114,7 @@ def test_processes_share_a_queue_and_a_killed_one_loses_nothing(dialogues: Path,
     decided = ReviewQueue(dialogues, path).decisions()
     assert set(told) <= {place for place, votes in decided.items() if votes[0].reviewer == "victim"}
     assert all(len(votes) == 1 for votes in decided.values())
-    # The one that the victim had when it died is leased to it still, if it had leased another.
+    # If the victim held another dialogue when it died, that one is still leased to it.
     assert total - 1 <= len(decided) <= total
     held = ReviewQueue(dialogues, path).lease("victim")
     assert (held is None) == (len(decided) == total)
@@ -162,7 +162,7 @@ def test_a_sample_is_seeded_and_part_of_it_goes_to_two(dialogues: Path, tmp_path
 
 
 def test_agreement_is_cohens_kappa(tmp_path: Path) -> None:
-    # 20 accepted by both, 5 by ann alone, 10 by ben alone, 15 by nobody: Cohen's textbook case, kappa 0.4.
+    # 20 accepted by both, 5 only by ann, 10 only by ben, 15 by neither: the textbook example of Cohen's kappa, 0.4.
     pairs = [("accept", "accept")] * 20 + [("accept", "reject")] * 5 + [("reject", "accept")] * 10 + [("reject", "reject")] * 15
     decided = {
         place: [Decision(place, name, verdict, None, "", 0.0) for name, verdict in zip(("ann", "ben"), pair, strict=True)]
@@ -178,9 +178,9 @@ def test_export_keeps_the_order_and_rechecks_edits(few: Path, tmp_path: Path) ->
     rows = read_jsonl(few, Dialogue)
     queue = ReviewQueue(few, tmp_path / "q.sqlite")
     queue.decide(4, "ann", "accept")
-    queue.decide(0, "ann", "accept", ["Is it real?", "This is a presentation attack."])  # it is bona fide
+    queue.decide(0, "ann", "accept", ["Is it real?", "This is a presentation attack."])  # the sample is bona fide
     queue.decide(3, "ben", "reject", note="dark")
-    queue.decide(1, "ben", "accept", rows[1].texts)  # unchanged: no edit
+    queue.decide(1, "ben", "accept", rows[1].texts)  # unchanged, so not an edit
     out = tmp_path / "made" / "accepted.jsonl"
     assert export(queue, out).contradicting == 1
     kept = read_jsonl(out, Dialogue)
@@ -263,7 +263,7 @@ def test_label_studio_there_and_back(few: Path, tmp_path: Path) -> None:
 
 
 def test_an_attack_whose_type_nobody_noted_is_called_one(few: Path, tmp_path: Path) -> None:
-    """A box named "None" is none of the labelling config's, and Label Studio refuses it."""
+    """A box named "None" is not in the labelling config, so Label Studio would reject it."""
     rows = read_jsonl(few, Dialogue)
     attack = next(row for row in rows if row.meta["boxes"])
     write_jsonl(few, [attack.model_copy(update={"meta": {**attack.meta, "presentation_type": None}})])

@@ -1,4 +1,4 @@
-"""Who writes the text: the grammar, an endpoint that speaks OpenAI's protocol, or a local model; one small protocol.
+"""What writes the text: the grammar, an endpoint that speaks OpenAI's protocol, or a local model, behind one protocol.
 
 Use: `backend = make_backend(BackendConfig(kind="openai", base_url="http://127.0.0.1:8000/v1", model="m"))`, then
 `backend.write(sample, "fine", 2, seed=0, image=path)`.
@@ -28,11 +28,12 @@ __all__ = ["Backend", "BackendConfig", "Judgement", "NoAnswer", "NoCall", "Pair"
 def lent_backend(
     config: BackendConfig, engine: Engine, *, cache: str | Path | None = None, given: Backend | None = None
 ) -> Iterator[tuple[Backend, Engine]]:
-    """A backend for the time of a stage, and the engine that may run it: all its processes together make no more calls at a
-    time than the configuration allows.
+    """A backend for the duration of a stage, and the engine to run it.
+
+    All of the engine's processes together make no more calls at a time than the configuration allows.
 
     Args:
-        given: a backend in the place of the configured one; it stays open.
+        given: a backend to use instead of the configured one; it is not closed.
         cache: as in `make_backend`.
     """
     if given is not None:
@@ -49,10 +50,11 @@ def make_backend(config: BackendConfig, *, cache: str | Path | None = None) -> B
     """The backend of a configuration; nothing is called yet.
 
     Args:
-        cache: SQLite file of answers; None keeps none. The grammar needs none.
+        cache: SQLite file of answers; None: no cache. The grammar needs none.
 
     Raises:
-        ValueError: a missing extra (the message has the line to type), or a named API key that is not in the environment.
+        ValueError: a missing extra (the message has the command to install it), or a named API key that is not in the
+            environment.
     """
     if config.kind == "grammar":
         from faceshield.data_engine.backends.grammar import GrammarBackend

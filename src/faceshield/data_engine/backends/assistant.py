@@ -1,7 +1,7 @@
 """A language model behind the backend protocol: prompts, the cache, and the check of what came back.
 
-A `Chat` makes one call; `Assistant` makes it worth something: valid JSON or asked again within a bound, an answer in the
-cache never asked for twice. Use: `Assistant(make_chat(config), config, cache).write(sample, "fine", 2, seed=0, image=path)`.
+A `Chat` makes one call; `Assistant` makes it dependable: invalid JSON is asked for again up to a limit, a cached answer is
+never asked for twice. Use: `Assistant(make_chat(config), config, cache).write(sample, "fine", 2, seed=0, image=path)`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Assistant:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What decides its words; how fast or how often it is asked does not, nor where it stands."""
+        """What determines its words; concurrency, timeouts, retries and address do not."""
         kept = ("kind", "model", "style", "structured", "asks", "temperature", "max_tokens", "image_side", "extra_body")
         return {"prompts": prompts.VERSION, **{key: getattr(self.config, key) for key in kept}}
 
@@ -101,7 +101,7 @@ class Assistant:
             self.cache.close()
 
     def _answers(self, sample: Sample, task: str, count: int, seed: int, image: Path) -> list[Pair]:
-        """Our questions, the assistant's words."""
+        """Our questions with the assistant's answers."""
         pairs = []
         for index, pair in enumerate(GrammarBackend(self.config.wording).write(sample, task, count, seed=seed)):
             words: list[str] = []
@@ -115,10 +115,10 @@ class Assistant:
         return pairs
 
     def _ask(self, prompt: Prompt, image: Path | None, seed: int, check: Any) -> None:
-        """Asks until `check` takes the answer (returns None), within the bound.
+        """Asks until `check` accepts the answer (returns None), at most `config.asks` times.
 
         Raises:
-            NoAnswer: it never did; the last fault is the reason.
+            NoAnswer: it accepted none; the last fault is the reason.
         """
         picture = file_sha256(image) if image is not None and prompt.with_picture else None
         kept = ("structured", "temperature", "max_tokens", "image_side", "extra_body")
@@ -159,10 +159,10 @@ class Assistant:
 
 
 def _parse(text: str, schema: type[SchemaT]) -> SchemaT:
-    """The JSON in an answer, whatever stands around it: a code fence, thoughts, a polite word.
+    """Parses the JSON in an answer, whatever surrounds it: a code fence, thoughts, a polite phrase.
 
     Raises:
-        ValidationError: broken, or not of the schema.
+        ValidationError: malformed, or not of the schema.
     """
     said = _said(text)
     begin, end = said.find("{"), said.rfind("}")
@@ -170,13 +170,13 @@ def _parse(text: str, schema: type[SchemaT]) -> SchemaT:
 
 
 def _said(text: str) -> str:
-    """An answer without what was thought before it; some templates begin a thought themselves, and only its end is told."""
+    """An answer without the thoughts before it; some templates open a thought themselves, so that only its end is returned."""
     return text.rpartition("</think>")[2].split("<think>")[0].strip()
 
 
 def _clean(text: str) -> str:
-    """Without the picture's mark and special tokens, which no user's text may bring in."""
-    while (without := _MARKS.sub("", text)) != text:  # what is left may join to one
+    """Removes the picture's mark and special tokens, which must not come in through text."""
+    while (without := _MARKS.sub("", text)) != text:  # what is left may join into another mark
         text = without
     return text.strip()
 

@@ -31,16 +31,16 @@ class Judgement:
 
 
 class BackendConfig(ChatConfig):
-    """Who writes, and how; what `ChatConfig` has is the assistant's.
+    """Who writes, and how; the fields of `ChatConfig` are for assistants.
 
     Attributes:
         kind: "grammar" (no model), "openai" (any endpoint of that protocol: vLLM, Ollama, llama.cpp, a hosted one) or
             "transformers" (a local image-text-to-text model).
-        wording: of the grammar: "rich", or "plain" for the few words of faceshield-tiny.
+        wording: wording of the grammar: "rich", or "plain" for the small vocabulary of faceshield-tiny.
         style: "pairs" asks for questions and answers as JSON; "answers" puts our questions to the assistant and takes its
-            words, for models that only answer (such as our own).
+            answers, for models that can only answer (such as our own).
         structured: how the endpoint is told to write JSON: by "schema", by "object" (JSON mode), or not at all ("text").
-        asks: times one thing is asked until its JSON is valid.
+        asks: maximum number of times that one thing is asked for until its answer is valid.
     """
 
     kind: Literal["grammar", "openai", "transformers"] = "grammar"
@@ -64,16 +64,16 @@ class Backend(Protocol):
     """Writes, rewrites and judges; raises `NoAnswer` or `NoCall`, whose text says why."""
 
     name: str
-    """Goes into every dialogue as its source."""
+    """Stored in every dialogue as its source."""
     kind: str
     workers: int
-    """Items worth working on at once; how many calls are in flight is the backend's own affair."""
+    """Items worth working on at once; the backend itself limits the calls in flight."""
     calls: int
-    """Calls made so far; answers from the cache are none."""
+    """Calls made so far; answers from the cache do not count."""
 
     @property
     def settings(self) -> dict[str, Any]:
-        """All that decides its words, for `run.json`; no keys."""
+        """All that determines its words, for `run.json`; no API keys."""
 
     def write(self, sample: Sample, task: str, count: int, *, seed: int, image: Path) -> list[Pair]:
         """`count` different pairs of a task about one picture."""
@@ -85,4 +85,4 @@ class Backend(Protocol):
         """Whether the dialogue's answers answer its questions."""
 
     def close(self) -> None:
-        """Ends connections and files."""
+        """Closes connections and files."""

@@ -15,12 +15,12 @@ from typing import Any
 
 
 def cache_key(**parts: Any) -> str:
-    """The key of a call: model, prompt version and words, parameters and the picture's hash, whatever their order."""
+    """The key of a call: model, prompt version and words, parameters, the picture's hash and so on, in any order."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
 class AnswerCache:
-    """One table of answers by key; pictures and keys of APIs are not in it."""
+    """One table of answers by key; it holds no pictures and no API keys."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -42,13 +42,13 @@ class AnswerCache:
         return _on_this_machine, (self.path.absolute(), platform.node())
 
     def get(self, key: str) -> str | None:
-        """The answer of a call made before."""
+        """The answer of an earlier call, or None."""
         with self._lock:
             row = self._connection.execute("SELECT answer FROM answers WHERE key = ?", (key,)).fetchone()
         return None if row is None else str(row[0])
 
     def put(self, key: str, model: str, answer: str) -> None:
-        """Keeps an answer at once."""
+        """Stores an answer at once."""
         with self._lock:
             self._connection.execute(
                 "INSERT OR REPLACE INTO answers (key, model, answer) VALUES (?, ?, ?)", (key, model, answer)
@@ -60,6 +60,6 @@ class AnswerCache:
 
 
 def _on_this_machine(path: Path, home: str) -> AnswerCache:
-    """The cache for a worker: each machine has its own file, for SQLite's log is not safe across a network's folders."""
+    """The cache for a worker: each machine has its own file, since SQLite's log is not safe on network folders."""
     here = platform.node()
     return AnswerCache(path if here == home else path.with_name(f"{path.stem}-{here}{path.suffix}"))

@@ -1,4 +1,4 @@
-"""The embedded backend: text by rules and a seed, true by construction; no model, no network.
+"""The embedded backend: text from rules and a seed, true by construction; no model, no network.
 
 Use: `GrammarBackend("rich").write(sample, "reasoning", 2, seed=0, image=path)`.
 """
@@ -20,7 +20,7 @@ from faceshield.records import Dialogue, Sample
 from faceshield.tasks import TASKS
 from faceshield.taxonomy import BONAFIDE
 
-_RETRIES = 8  # draws for a second dialogue of one task that repeats no earlier one word for word
+_RETRIES = 8  # further draws for a pair that repeats no earlier one word for word
 
 
 class GrammarBackend:
@@ -80,10 +80,10 @@ class GrammarBackend:
 
 
 def sample_of(dialogue: Dialogue) -> Sample:
-    """The sample a dialogue was written about, as far as its `meta` tells; a size and a label at least.
+    """The sample that a dialogue was written about, as far as its `meta` says, with at least a size and a label.
 
     Raises:
-        NoAnswer: they are missing, or are no sample's.
+        NoAnswer: these are missing, or `meta` makes no valid sample.
     """
     meta = dialogue.meta
     try:

@@ -1,7 +1,7 @@
-"""People look at dialogues before anybody is trained on them (paper §3.2: human review of both sets).
+"""People review dialogues before any model is trained on them (paper §3.2: human review of both sets).
 
 `queue` keeps what is to be reviewed, who has it and what was decided, in one SQLite file; `page` shows it in a browser;
-`export` writes what was accepted; `label_studio` takes the queue to that tool and its decisions back.
+`export` writes what was accepted; `label_studio` exports the queue to that tool and imports its decisions.
 Use: `faceshield review dialogues.jsonl --out accepted.jsonl`.
 """
 

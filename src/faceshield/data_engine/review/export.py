@@ -1,4 +1,4 @@
-"""What a review comes to: the accepted dialogues, the rejected ones with who and why, and how far reviewers agree.
+"""The outcome of a review: the accepted dialogues, the rejected ones with reviewer and reason, and how far reviewers agree.
 
 Use: `export(queue, "accepted.jsonl").lines()`.
 """
@@ -21,12 +21,12 @@ from faceshield.records import Dialogue, iter_jsonl, rebase_image, write_jsonl
 
 @dataclass(frozen=True)
 class Agreement:
-    """Two reviewers about the dialogues that both decided: keep (accepted, edited or not) or reject.
+    """Agreement of two reviewers on the dialogues that both decided: keep (accepted, edited or not) or reject.
 
     Attributes:
-        n: dialogues in common.
+        n: number of dialogues that both decided.
         agreed: share of them with the same decision, 0..1.
-        cohen_kappa: that, corrected for chance; None where both only ever said one thing, which leaves it undefined.
+        cohen_kappa: the same, corrected for chance; None if both only ever made one decision, which leaves it undefined.
     """
 
     reviewers: tuple[str, str]
@@ -37,9 +37,9 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Summary:
-    """Counts of a review; `unseen` passed because they were not in the sample, `open` are in no output yet.
+    """Counts of a review; `unseen` dialogues passed because they were not in the sample, `open` ones are in no output yet.
 
-    `contradicting` edits were stored although their reviewer was told that they deny the label or the box.
+    `contradicting` counts edits that were kept although they contradict the label or the box.
     """
 
     accepted: int
@@ -53,7 +53,7 @@ class Summary:
     agreement: list[Agreement]
 
     def lines(self) -> Iterator[str]:
-        """The summary for people."""
+        """The summary in words."""
         yield f"accepted {self.accepted:,} ({self.edited:,} of them edited), rejected {self.rejected:,}, open {self.open:,}"
         if self.unseen:
             yield f"not in the sample, passed unseen: {self.unseen:,}"
@@ -67,10 +67,10 @@ class Summary:
 
 
 def export(queue: ReviewQueue, out: str | Path) -> Summary:
-    """Writes the accepted dialogues in their file's order, `OUT.rejects.jsonl`, `OUT.review.json` and run.json.
+    """Writes the accepted and unseen dialogues in their file's order, `OUT.rejects.jsonl`, `OUT.review.json` and run.json.
 
-    A dialogue that anybody rejected is rejected. Of several edits the last counts. `meta.review` of a reviewed dialogue holds
-    the verdict and how many reviewers; names stay in the queue and in the rejects.
+    A dialogue that anybody rejected is rejected. Of several edits the last counts. `meta.review` of an accepted dialogue holds
+    the verdict and the number of reviewers; their names are only in the queue, the rejects and `OUT.review.json`.
     """
     out = Path(out)
     decided, places = queue.decisions(), queue.positions()
@@ -127,7 +127,7 @@ def _reject(dialogue: Dialogue, votes: Sequence[Decision]) -> dict[str, Any]:
 
 
 def agreement(decided: dict[int, list[Decision]]) -> list[Agreement]:
-    """Every pair of reviewers with dialogues in common, by name."""
+    """Agreement of every pair of reviewers with dialogues in common, sorted by name."""
     kept: dict[str, dict[int, bool]] = {}
     for place, votes in decided.items():
         for vote in votes:

@@ -1,4 +1,4 @@
-"""The queue to Label Studio and its decisions back: for teams that review there.
+"""Exports the queue to Label Studio and imports its decisions, for teams that review there.
 
 Use: `write_tasks(queue, "tasks.json")` (import it and the labelling config beside it into a project), then
 `read_decisions(queue, "export.json")` of that project's JSON export.
@@ -29,7 +29,7 @@ def write_tasks(queue: ReviewQueue, out: str | Path, *, image_prefix: str = "") 
         image_prefix: put before each picture's path, e.g. "/data/local-files/?d=photos/" for Label Studio's local storage.
 
     Returns:
-        How many tasks.
+        Number of tasks.
     """
     out, tasks = Path(out), []
     for position in queue.positions().values():
@@ -70,14 +70,15 @@ def _config(pairs: int) -> str:
 
 
 def read_decisions(queue: ReviewQueue, source: str | Path) -> tuple[int, list[str]]:
-    """Stores the decisions of a Label Studio JSON export in the queue, each under the name of who made it.
+    """Stores the decisions of a Label Studio JSON export in the queue, each under its reviewer's name.
 
     Returns:
-        How many were stored; and, one sentence each, annotations that were not (unknown id, no verdict, a box that was moved:
-        the label is then wrong, which no edit of the text mends) or that were but contradict the label or the box.
+        Number of decisions stored; and one sentence for each annotation that was not (unknown id, no verdict, an invalid edit,
+        or a moved box, where the label is wrong and no edit of the text can repair it) or that was stored but contradicts the
+        label or the box.
 
     Raises:
-        ValueError: no JSON export of Label Studio.
+        ValueError: not a JSON export of Label Studio.
     """
     source = Path(source)
     try:

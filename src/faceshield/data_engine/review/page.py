@@ -1,7 +1,7 @@
-"""The review page: a Gradio app over the queue, for the keyboard, for a phone's width, and for nobody but this machine.
+"""The review page: a Gradio app on the queue that works by keyboard and on a phone, and is served to this machine by default.
 
-It loads nothing from other hosts: system fonts, no analytics. What is clicked carries the place of the dialogue that was on
-the screen, so a late click can never decide the next one. Use: `build(queue, load).launch(**LAUNCH, server_port=7861)`.
+It loads nothing from other hosts: system fonts, no analytics. A click carries the position of the dialogue that was on the
+screen, so a late click can never decide the next one. Use: `build(queue, load).launch(**LAUNCH, server_port=7861)`.
 """
 
 from __future__ import annotations
@@ -120,15 +120,15 @@ LAUNCH: dict[str, Any] = {
     "ssr_mode": False,
     "show_error": True,
 }
-"""What `launch` must be given with the page."""
+"""Arguments that the page's `launch` must be given."""
 
 
 def build(queue: ReviewQueue, load: Load, *, reviewer: str = "") -> gr.Blocks:
-    """The page of a queue.
+    """Builds the page of a queue.
 
     Args:
         load: reads a picture.
-        reviewer: who sits before it where the address says no `?reviewer=NAME` and nobody logged in; asked for where empty.
+        reviewer: name used if nobody is logged in and the address has no `?reviewer=NAME`; if empty, the page asks for one.
     """
     pairs = queue.most_pairs()
     with gr.Blocks(title="FaceShield review", analytics_enabled=False) as page:
@@ -202,7 +202,7 @@ def build(queue: ReviewQueue, load: Load, *, reviewer: str = "") -> gr.Blocks:
                 changed = edited(item.dialogue, given)
             except ValueError as error:
                 return stay(person, warned, str(error))
-            # An untouched dialogue is shown with its faults already; only an edit is questioned.
+            # The faults of an untouched dialogue are shown already; only an edit is questioned.
             faults = contradictions(changed) if changed.texts != [text.strip() for text in item.dialogue.texts] else []
             if faults and warned != "\0".join(given):
                 ask = "; ".join(faults)

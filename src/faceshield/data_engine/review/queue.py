@@ -1,8 +1,8 @@
 """The review queue: one SQLite file that several reviewers, pages and processes work on at once.
 
-A dialogue is leased to a reviewer for some minutes, so that nobody else is shown it meanwhile; a decision is one row, on disk
-before `decide` returns; rows are only ever added, the last one of a reviewer counts. The dialogues themselves stay in their
-file, of which the queue knows the hash. Use: `item = queue.lease("ann")`, `queue.decide(item.position, "ann", "accept")`.
+A dialogue is leased to a reviewer for some minutes, so that nobody else is shown it meanwhile. A decision is one row, on disk
+before `decide` returns; rows are only ever added, and each reviewer's last one counts. The dialogues themselves stay in their
+file, whose hash the queue stores. Use: `item = queue.lease("ann")`, `queue.decide(item.position, "ann", "accept")`.
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ _WAIT = 60.0  # seconds that one writer waits for another
 
 
 class ReviewConfig(Config):
-    """What is reviewed, by how many.
+    """What is reviewed, and by how many.
 
     Attributes:
-        sample: share of the dialogues that are put to reviewers, 0..1; the others pass unseen.
-        overlap: share of those, 0..1, that go to two reviewers, for the agreement between them.
-        seed: another seed, another sample.
+        sample: share of the dialogues that are reviewed, 0..1; the others pass unseen.
+        overlap: share of those, 0..1, that go to two reviewers, to measure their agreement.
+        seed: decides which dialogues are sampled.
     """
 
     sample: float = Field(default=1.0, gt=0.0, le=1.0)
@@ -66,7 +66,7 @@ class ReviewConfig(Config):
 
 @dataclass(frozen=True)
 class Decision:
-    """What a reviewer said of a dialogue; `turns` are the texts of the conversation where they were changed, else None."""
+    """A reviewer's decision on a dialogue; `turns` are the texts of the conversation if they were changed, else None."""
 
     position: int
     reviewer: str
@@ -78,7 +78,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class Item:
-    """A dialogue of the queue, and what the reviewer who asked has decided of it before (None: nothing)."""
+    """A dialogue of the queue, and the earlier decision on it by the reviewer who asked (None: none)."""
 
     position: int
     dialogue: Dialogue
@@ -87,7 +87,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Progress:
-    """Counts of dialogues: in the queue, finished, waiting for a second reviewer; and decided by the one who asked."""
+    """Counts of dialogues: in the queue, finished, waiting for a second reviewer, and decided by the reviewer who asked."""
 
     total: int
     finished: int
@@ -100,14 +100,14 @@ class ReviewQueue:
 
     Args:
         dialogues: dialogues.jsonl.
-        path: the SQLite file; made where there is none, else gone on with.
-        config: must be the one that the file was made with.
-        lease_s: seconds for which a dialogue is kept for a reviewer who does nothing.
-        clock: seconds since the epoch; leases run by it.
+        path: the SQLite file; created if it does not exist, otherwise continued.
+        config: must be the one that the file was created with.
+        lease_s: seconds for which a dialogue stays reserved for an inactive reviewer.
+        clock: seconds since the epoch, for the leases.
 
     Raises:
-        RecordError: dialogues that cannot be read.
-        ValueError: `path` is of another file or config, or nothing to review.
+        RecordError: the dialogues cannot be read.
+        ValueError: `path` is no review queue or belongs to other dialogues or another config, or there is nothing to review.
     """
 
     def __init__(
@@ -156,9 +156,9 @@ class ReviewQueue:
     # -- work --------------------------------------------------------------------------------------------------------------
 
     def lease(self, reviewer: str) -> Item | None:
-        """The next dialogue for a reviewer: the one they already hold, else the first free one, those that they skipped last.
+        """The next dialogue for a reviewer: the one they already hold, else the first free one; those they skipped come last.
 
-        None: nothing is left for this reviewer now; what others hold may come back.
+        None: nothing is left for this reviewer now; what others hold may become free again.
         """
         reviewer = _named(reviewer)
         with self._write() as db:
@@ -187,7 +187,7 @@ class ReviewQueue:
         return None
 
     def renew(self, position: int, reviewer: str) -> None:
-        """Keeps a dialogue for a reviewer who is still looking at it, unless somebody else has it by now."""
+        """Extends the lease of a reviewer who is still looking at a dialogue, unless it has run out."""
         with self._write() as db:
             now = self._clock()
             db.execute(
@@ -198,13 +198,13 @@ class ReviewQueue:
     def decide(
         self, position: int, reviewer: str, verdict: Verdict, turns: Sequence[str] | None = None, note: str = ""
     ) -> None:
-        """Stores a decision; it is on disk when this returns. The lease ends; one that ran out loses nothing.
+        """Stores a decision, which is on disk when this returns, and ends the lease; if that ran out, nothing is lost.
 
         Args:
-            turns: the conversation's texts where the reviewer changed them, "<image>" left as it is; None: as they were.
+            turns: the conversation's texts if the reviewer changed them, without "<image>"; None: unchanged.
 
         Raises:
-            ValueError: no such dialogue, or `turns` that make no conversation.
+            ValueError: no such dialogue, or `turns` do not make a conversation.
         """
         reviewer = _named(reviewer)
         with self._write() as db:
@@ -223,14 +223,14 @@ class ReviewQueue:
                 db.execute(f"DELETE FROM {table} WHERE position = ? AND reviewer = ?", (position, reviewer))
 
     def skip(self, position: int, reviewer: str) -> None:
-        """Puts a dialogue off: its reviewer is shown it again after all others, and others may have it."""
+        """Postpones a dialogue: this reviewer is shown it again after all others, and others may be given it."""
         reviewer = _named(reviewer)
         with self._write() as db:
             db.execute("DELETE FROM leases WHERE position = ? AND reviewer = ?", (position, reviewer))
             db.execute("INSERT OR REPLACE INTO skips VALUES (?, ?, ?)", (position, reviewer, self._clock()))
 
     def back(self, reviewer: str, before: int | None = None) -> Item | None:
-        """The dialogue that a reviewer decided last (before the one at `before`), to decide it again; None: there is none.
+        """The dialogue that a reviewer decided last (or before the one at `before`), to decide it again; None: there is none.
 
         Its decision stands until a new one is stored.
         """
@@ -248,7 +248,7 @@ class ReviewQueue:
     # -- state -------------------------------------------------------------------------------------------------------------
 
     def item(self, position: int, reviewer: str) -> Item:
-        """A dialogue by its place.
+        """A dialogue by its position.
 
         Raises:
             ValueError: it is not in the queue.
@@ -257,7 +257,7 @@ class ReviewQueue:
             return self._item(db, position, _named(reviewer))
 
     def progress(self, reviewer: str | None = None) -> Progress:
-        """How far the queue is."""
+        """How far the queue has been worked through."""
         own_name = None if reviewer is None else _named(reviewer)
         with self._read() as db:
             total, finished = db.execute("SELECT count(*), coalesce(sum(missing = 0), 0) FROM items").fetchone()
@@ -269,7 +269,7 @@ class ReviewQueue:
         return Progress(total, finished, waiting, own)
 
     def decisions(self) -> dict[int, list[Decision]]:
-        """The decisions that count, by dialogue: the last one of each reviewer, the earliest first."""
+        """The decisions that count, by position of the dialogue: the last one of each reviewer, earliest first."""
         found: dict[int, list[Decision]] = {}
         with self._read() as db:
             for row in db.execute(f"SELECT {_COLUMNS} FROM decisions WHERE {_LAST} ORDER BY number"):
@@ -277,12 +277,12 @@ class ReviewQueue:
         return found
 
     def positions(self) -> dict[str, int]:
-        """Ids of the queue and their places in the file."""
+        """Ids of the queue's dialogues and their positions in the file."""
         with self._read() as db:
             return dict(db.execute("SELECT id, position FROM items ORDER BY position"))
 
     def most_pairs(self) -> int:
-        """Question-answer pairs of the longest dialogue."""
+        """Number of question-answer pairs in the longest dialogue."""
         with self._read() as db:
             (longest,) = db.execute("SELECT max(pairs) FROM items").fetchone()
         return int(longest)
@@ -291,7 +291,7 @@ class ReviewQueue:
 
     @contextlib.contextmanager
     def _read(self) -> Iterator[sqlite3.Connection]:
-        # A connection a call: threads of a server and processes may share the file, never a connection.
+        # One connection per call: a server's threads and other processes may share the file, never a connection.
         try:
             db = sqlite3.connect(self.path, timeout=_WAIT, isolation_level=None)
             db.execute("PRAGMA synchronous = FULL")
@@ -305,7 +305,7 @@ class ReviewQueue:
     @contextlib.contextmanager
     def _write(self) -> Iterator[sqlite3.Connection]:
         with self._read() as db:
-            db.execute("BEGIN IMMEDIATE")  # the lock is taken before anything is read: two cannot lease one dialogue
+            db.execute("BEGIN IMMEDIATE")  # locks before anything is read: two cannot lease one dialogue
             try:
                 yield db
             except BaseException:
@@ -351,7 +351,7 @@ def edited(dialogue: Dialogue, turns: Sequence[str]) -> Dialogue:
         turns: as many as `dialogue.texts`.
 
     Raises:
-        ValueError: another number of them, or an empty one.
+        ValueError: a wrong number of texts, an empty one, or one that contains "<image>".
     """
     given = [text.strip() for text in turns]
     if len(given) != len(dialogue.conversations) or not all(given):
@@ -372,7 +372,7 @@ def _named(reviewer: str) -> str:
 
 
 def _share(ids: Mapping[int, str], share: float, seed: int, purpose: str) -> list[int]:
-    """A seeded choice of a share of the places, in their order: by hash of their ids, so it hangs on nothing else."""
+    """A seeded choice of a share of the positions, in order: by hash of their ids, so it depends on nothing else."""
     count = max(round(share * len(ids)), 1) if share > 0 else 0
 
     def rank(place: int) -> bytes:
@@ -382,7 +382,7 @@ def _share(ids: Mapping[int, str], share: float, seed: int, purpose: str) -> lis
 
 
 def _starts(path: Path) -> list[int]:
-    """Byte at which each row of a JSONL file begins; blank lines have none."""
+    """Byte offset of each row of a JSONL file; blank lines are skipped."""
     starts, at = [], 0
     with path.open("rb") as lines:
         for raw in lines:

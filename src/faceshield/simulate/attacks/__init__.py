@@ -1,4 +1,4 @@
-"""The eleven attacks, one function per type: a scene in, an attacked scene out.
+"""The eleven attacks, one renderer per type: a scene goes in, an attacked scene comes out.
 
 attacked = attack(scene, "Print", rng)
 """
@@ -43,7 +43,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "Makeup": makeup.VARIANTS,
     "Tattoo": tattoo.VARIANTS,
 }
-"""Of each attack type, its renderers' variants."""
+"""Variants that the renderer of each attack type offers."""
 CUES: dict[str, tuple[str, ...]] = {
     "Fakehead": fakehead.CUES,
     "Print": print.CUES,
@@ -57,11 +57,11 @@ CUES: dict[str, tuple[str, ...]] = {
     "Makeup": makeup.CUES,
     "Tattoo": tattoo.CUES,
 }
-"""Of each attack type, every trace that its renderers may leave, by its phrase: the commonest and plainest first."""
+"""Phrases for every trace that the renderer of each attack type may leave, the most frequent and most obvious first."""
 
 
 def typical_first(presentation_type: str, cues: Sequence[str]) -> tuple[str, ...]:
-    """The cues of an attack in the order of `CUES`: whoever names the first few names what is surest."""
+    """The cues of an attack in the order of `CUES`, so that the first few are the most reliable ones to name."""
     return tuple(sorted(cues, key=CUES[presentation_type].index))
 
 
@@ -73,12 +73,13 @@ def attack(
     variant: str | None = None,
     setting: Setting = ANYWHERE,
 ) -> Attacked:
-    """Applies one presentation type to a scene; "Bonafide" leaves it as it is.
+    """Applies one presentation type to a scene; "Bonafide" only adds the scene's front, if it has one.
 
     Args:
-        presentation_type: one of the twelve names, in any spelling `taxonomy.resolve` takes.
-        variant: of the type's renderer, e.g. "print/laser"; drawn from `rng` if None.
-        setting: where the background behind a printed or replayed picture is drawn from.
+        presentation_type: one of the twelve names, in any spelling `taxonomy.resolve` accepts.
+        variant: variant of the type's renderer, e.g. "print/laser"; drawn from `rng` if None.
+        setting: how often a print or a screen is held by a person or well made, which backgrounds lie behind it, and the
+            smallest width of a tattoo.
 
     Raises:
         ValueError: unknown type, or a variant that the type does not have.
@@ -104,7 +105,7 @@ _MOST_HIDDEN = 0.45
 
 
 def _beneath(front: Front | None, scene: Scene, attacked: Attacked) -> Attacked:
-    """What is worn, with the scene's front before it; without, where that would hide nearly half of the attack."""
+    """The worn attack with the scene's front over it; without the front if that would hide nearly half of the attack."""
     if front is None:
         return attacked
     changed = np.abs(attacked.image - scene.image).max(axis=2) > 0.06

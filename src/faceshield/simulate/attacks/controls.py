@@ -1,4 +1,4 @@
-"""Player controls and status bars that lie over a picture on a screen."""
+"""Player controls and status bars drawn over a picture on a screen."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from faceshield.simulate.portrait import Box, FloatImage
 
 
 def draw_controls(size: tuple[int, int], content: Box, upright: bool, rng: np.random.Generator) -> FloatImage:
-    """Player controls or a status bar as (h, w, 4): colour and opacity, 0..1."""
+    """Player controls, a status bar or both as (h, w, 4): RGB and opacity, 0..1."""
     width, height = size
     layer = Image.new("RGBA", size, (0, 0, 0, 0))
     pen = ImageDraw.Draw(layer)

@@ -1,5 +1,5 @@
-"""Mannequin and model heads in the place of a person: plastic, plaster, foam, in a wig or in the clothes and hair around;
-waxworks, cast metal, sewn dolls.
+"""Mannequin and model heads in place of a person: plastic, plaster, resin, foam, with a wig or with the person's own hair and
+clothes; waxworks, cast metal, sewn dolls.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ _DARK = ((0.1, 0.1, 0.11), (0.25, 0.2, 0.17), (0.6, 0.5, 0.22), (0.5, 0.52, 0.55
 
 
 def apply(scene: Scene, rng: np.random.Generator, *, variant: str | None = None) -> Attacked:
-    """Puts a made head in the person's place.
+    """Puts an artificial head in the person's place.
 
     Args:
         variant: one of `VARIANTS`, random if None.
 
     Returns:
-        The scene with a mannequin; the box holds the whole head, hair or wig included.
+        The scene with the artificial head; the box holds the whole head, hair or wig included.
 
     Raises:
         ValueError: unknown variant.

@@ -1,4 +1,4 @@
-"""Heads that somebody worked by hand: a waxwork of the person, a bust of cast metal, a sewn doll."""
+"""Hand-made heads: a waxwork of the person, a bust of cast metal, a sewn doll."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _YARNS = ((0.45, 0.22, 0.1), (0.8, 0.6, 0.25), (0.75, 0.2, 0.12), (0.12, 0.09, 0
 
 
 def _glass_eyes(surface: FloatImage, frame: Frame, level: float, rng: np.random.Generator) -> FloatImage:
-    """Eyes of glass set in: a lit ball in the lids' shade, an iris with depth, one sharp reflection, lashes."""
+    """Sets in glass eyes: a lit ball in the lids' shade, an iris with depth, one sharp reflection, a dark lash line."""
     wide, high, gaze = rng.uniform(0.2, 0.25), rng.uniform(0.085, 0.125), rng.normal(0, 0.03)
     eyes = [moulded.almond(frame, side, wide, high) for side in (-1, 1)]
     opening = paint.shapes(eyes)
@@ -56,7 +56,7 @@ def _glass_eyes(surface: FloatImage, frame: Frame, level: float, rng: np.random.
 
 
 def _wax(scene: Scene, frame: Frame, rng: np.random.Generator) -> moulded.Made:
-    """A waxwork of the person: smooth, the light that goes in comes out warm; glass eyes, and hair set in or a wig."""
+    """A waxwork of the person: smooth, with warm subsurface scattering, glass eyes, and the person's hair or a wig."""
     level = moulded.exposure(scene, frame)
     head, neck = heads.bare_head(frame, rng), heads.neck_of(scene, frame, rng, False)
     made = np.maximum(head, neck)
@@ -107,10 +107,10 @@ def _wax(scene: Scene, frame: Frame, rng: np.random.Generator) -> moulded.Made:
 
 
 def _mirrored(scene: Scene, height: Plane, metal: moulded.Colour, rough: float, rng: np.random.Generator) -> FloatImage:
-    """What polished metal shows: the room before it, bent over the relief, the lamp, and nothing of its own but the tint."""
+    """What polished metal shows: the room in front of it, distorted by the relief, and lamps; its own tint is all it adds."""
     down, across = np.gradient(height)
     norm = 1 / np.sqrt(across * across + down * down + 1)
-    x, y = -2 * across * norm * norm, -2 * down * norm * norm  # mirrored direction in the picture's plane
+    x, y = -2 * across * norm * norm, -2 * down * norm * norm  # reflected direction in the image plane
     room = np.asarray(
         Image.fromarray((scene.image * 255).astype(np.uint8)).resize((24, 24), Image.Resampling.BOX), np.float32
     ) / np.float32(255.0)
@@ -127,7 +127,7 @@ def _mirrored(scene: Scene, height: Plane, metal: moulded.Colour, rough: float, 
 
 
 def _cast(frame: Frame, head: Mask, rng: np.random.Generator) -> tuple[Plane, bool]:
-    """Height in pixels of a sculptor's head, uneven from the clay, with modelled lids; and whether it has modelled hair."""
+    """Height in pixels of a sculpted head, uneven from the clay, with modelled lids; and whether it has modelled hair."""
     height = relief(frame, rng, strength=rng.uniform(0.9, 1.35), spread=0.25)
     height = height + paint.blur(head, 0.06 * frame.span) * np.float32(0.3 * frame.span)
     cells = int(np.clip(rng.uniform(2, 5) * CANVAS / frame.span, 4, 60))
@@ -141,14 +141,14 @@ def _cast(frame: Frame, head: Mask, rng: np.random.Generator) -> tuple[Plane, bo
         paint.curve(frame.px(np.array([(s * 0.25, -0.08), (s * 0.5, -0.17), (s * 0.8, -0.04)]))) for s in (-1, 1)
     ]
     height = height + moulded.grooves(frame, rims, 0.05, rng.uniform(0.1, 0.2))
-    if paint.chance(rng, 0.4):  # pupils bored into the balls
+    if paint.chance(rng, 0.4):  # pupils drilled into the eyeballs
         holes = [frame.px(paint.ellipse((s * 0.5, 0.01), (0.06, 0), (0, 0.06))) for s in (-1, 1)]
         height = height - paint.blur(paint.shapes(holes), 0.02 * frame.span) * np.float32(0.1 * frame.span)
     return height.astype(np.float32), stiff
 
 
 def _bronze(scene: Scene, frame: Frame, rng: np.random.Generator) -> moulded.Made:
-    """A cast bust: dark in itself, it mirrors lamps and room; polished where hands touch it, patina where they do not."""
+    """A cast bust: metal that reflects lamps and room, polished where hands touch it, with a patina where they do not."""
     level = moulded.exposure(scene, frame)
     head, bust = heads.bare_head(frame, rng), paint.chance(rng, 0.4)
     neck = heads.neck_of(scene, frame, rng, bust)
@@ -172,7 +172,7 @@ def _bronze(scene: Scene, frame: Frame, rng: np.random.Generator) -> moulded.Mad
 
 
 def _sewn(frame: Frame, line: list[tuple[float, float]], stitch: float) -> list[Points]:
-    """Short stitches across a line in face coordinates, pixels."""
+    """Short stitches, in pixels, across a line in face coordinates."""
     along = paint.resample(paint.curve(frame.px(np.array(line)), 60), max(3, int(14 * stitch)))
     way = np.gradient(along, axis=0)
     side = np.stack([-way[:, 1], way[:, 0]], axis=1) / np.maximum(np.hypot(*way.T), 1e-6)[:, None] * 0.05 * frame.span
@@ -180,7 +180,7 @@ def _sewn(frame: Frame, line: list[tuple[float, float]], stitch: float) -> list[
 
 
 def _doll_face(frame: Frame, albedo: FloatImage, rng: np.random.Generator) -> tuple[FloatImage, Plane, list[str]]:
-    """Eyes, nose and mouth as dolls have them: buttons, thread or textile paint; how far they stand out, in pixels; cues."""
+    """The cloth with a doll's eyes, nose and mouth (buttons, thread or textile paint), their height in pixels, and cues."""
     thread = paint.colour(rng, ((0.08, 0.07, 0.07), (0.08, 0.07, 0.07), (0.45, 0.12, 0.12), (0.3, 0.2, 0.14)), 0.02)
     fine, out, cues = max(1.1, rng.uniform(0.03, 0.055) * frame.span), np.zeros((CANVAS, CANVAS), np.float32), []
     kind, size = int(rng.integers(3)), rng.uniform(0.13, 0.22)
@@ -231,7 +231,7 @@ def _doll_face(frame: Frame, albedo: FloatImage, rng: np.random.Generator) -> tu
 
 
 def _yarn(scene: Scene, frame: Frame, level: float, rng: np.random.Generator) -> FloatImage:
-    """Hair of wool: thick twisted threads side by side."""
+    """Hair of yarn: thick twisted threads side by side."""
     u, v = frame.uv[..., 0], frame.uv[..., 1]
     flow = (u / (1 + 0.3 * np.abs(v + 0.2)) + 0.08 * smooth_noise(rng, cells=7)[..., 0]) * np.float32(rng.uniform(7, 14))
     ply = 0.82 + 0.18 * np.sin(2 * np.pi * (v * np.float32(rng.uniform(6, 12)) + 0.5 * flow))
@@ -242,7 +242,7 @@ def _yarn(scene: Scene, frame: Frame, level: float, rng: np.random.Generator) ->
 
 
 def _cloth(scene: Scene, frame: Frame, rng: np.random.Generator) -> moulded.Made:
-    """A stuffed doll's head: woven or felted cloth, lumpy, seams that pucker, sewn or drawn features, hair of yarn."""
+    """A stuffed doll's head: lumpy woven cloth, often with puckered seams, sewn or drawn features, often yarn hair."""
     level = moulded.exposure(scene, frame)
     wide, top, chin = rng.uniform(1.15, 1.4), rng.uniform(1.5, 1.8), rng.uniform(1.75, 2.0)
     middle, tall = (chin - top) / 2, (chin + top) / 2

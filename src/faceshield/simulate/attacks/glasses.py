@@ -1,7 +1,7 @@
 """Glasses that hide or replace the eyes: funny plastic eyes, printed or drawn eyes, paper spectacles, opaque party shapes,
-craft eyes, a sleeping mask, goggles.
+googly eyes, a sleep mask, goggles.
 
-Ordinary clear spectacles are bona fide and are not made here.
+Ordinary clear spectacles are bona fide and are not drawn here.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _IRIS = ((0.2, 0.4, 0.75), (0.25, 0.5, 0.25), (0.35, 0.2, 0.1), (0.15, 0.15, 0.1
 
 
 class _Wear:
-    """The two lenses' places and the picture that is being built."""
+    """Positions of the two lenses, and the picture under construction."""
 
     def __init__(self, scene: Scene, rng: np.random.Generator) -> None:
         self.scene, self.rng, self.frame = scene, rng, Frame(scene.landmarks)
@@ -71,25 +71,25 @@ class _Wear:
         return paint.ellipse(centre, self.x * half_w * self.gap, self.y * half_h * self.gap, power)
 
     def at(self, centre: ArrayLike, right: float, down: float) -> NDArray[np.float64]:
-        """A point off `centre`, in gaps."""
+        """A point at an offset from `centre` in gaps."""
         return np.asarray(centre) + self.x * right * self.gap + self.y * down * self.gap
 
     def lay(self, tone: NDArray[np.float32], mask: Mask, strength: float = 1.0) -> None:
-        """Opaque matter over the picture in the scene's light."""
+        """Paints opaque material in the scene's light."""
         alpha = (mask * strength)[..., None]
         self.image = self.image + (tone * self.light[..., None] - self.image) * alpha
         self.worn = np.maximum(self.worn, mask)
 
     def gleam(self, mask: Mask, strength: float) -> None:
-        """Reflected light on top."""
+        """Adds reflected light."""
         self.image = self.image + (mask * strength * self.level)[..., None]
 
     def shadow(self, mask: Mask) -> None:
-        """Contact shadow under `mask`."""
+        """Adds the contact shadow of `mask`."""
         self.image = paint.cast_shadow(self.image, mask, self.scene.light_xy, 0.06 * self.gap, self.rng.uniform(0.35, 0.65))
 
     def rims(self, lenses: list[Points], thick: float, tone: NDArray[np.float32]) -> None:
-        """Frame round the lenses, with bridge and temples, shaded as a round bar."""
+        """Paints a frame around the lenses, with bridge and temples, shaded like a round bar."""
         width = thick * self.gap
         inner = [self.centres[0] + self.x * 0.36 * self.gap, self.centres[1] - self.x * 0.36 * self.gap]
         bars = [np.vstack([lens, lens[:2]]) for lens in lenses]
@@ -105,7 +105,7 @@ class _Wear:
 
 
 def _ball(w: _Wear, centre: NDArray[np.float64], radius: float, bulge: float) -> Mask:
-    """A false eye: a white ball or disc with iris, pupil, veins and a highlight. Radius in gaps."""
+    """Paints the white ball or disc of a false eye, sometimes with veins; `radius` in gaps. Returns the disc's mask."""
     rng = w.rng
     disc = paint.shapes([w.lens(centre, radius, radius)])
     height, width = disc.shape
@@ -170,7 +170,7 @@ def _plates(w: _Wear) -> tuple[list[Points], float]:
 
 
 def _eye_print(w: _Wear, plates: list[Points]) -> None:
-    """Photographed eyes, larger than life, on the plates."""
+    """Paints photographed eyes, life-sized or larger, on the plates."""
     size = w.rng.uniform(1.0, 1.55)
     uv = [w.frame.uv[int(np.clip(c[1], 0, 287)), int(np.clip(c[0], 0, 287))] for c in w.centres]
     mirror = paint.chance(w.rng, 0.5)
@@ -205,7 +205,7 @@ def _streaks(w: _Wear, plates: list[Points]) -> None:
 
 
 def _draw_eyes(w: _Wear, size: float) -> None:
-    """Eyes as a felt pen draws them: an almond, a round iris, lashes."""
+    """Paints eyes as drawn with a felt pen: an almond, a round iris, often lashes; `size` in gaps."""
     ink = paint.colour(w.rng, ((0.05, 0.05, 0.07), (0.05, 0.05, 0.07), (0.1, 0.15, 0.5)), 0.02)
     tone = paint.colour(w.rng, _IRIS)
     lines: list[Points] = []
@@ -232,7 +232,7 @@ def _drawn(w: _Wear) -> list[str]:
 
 
 def _paper(w: _Wear, holes: bool) -> list[str]:
-    """One flat piece of card in the shape of spectacles."""
+    """One flat piece of card in the shape of spectacles, with holes cut for the eyes or with drawn or printed eyes."""
     rng = w.rng
     half_w, half_h, power = rng.uniform(0.42, 0.52), rng.uniform(0.30, 0.44), float(rng.choice([2.0, 3.0, 7.0]))
     pieces = [paint.hand_cut(w.lens(c, half_w, half_h, power), rng, 0.012 * w.gap, 22) for c in w.centres]
@@ -285,7 +285,7 @@ def _paper(w: _Wear, holes: bool) -> list[str]:
 
 
 def _party(w: _Wear) -> list[str]:
-    """Opaque novelty lenses: hearts, stars, slats, big rounds."""
+    """Opaque novelty lenses: hearts, stars, slats, large circles."""
     rng, kind = w.rng, int(w.rng.integers(4))
     turn = np.linspace(0, 2 * np.pi, 60, endpoint=False)
     size = rng.uniform(0.42, 0.56)
@@ -320,7 +320,7 @@ def _party(w: _Wear) -> list[str]:
 
 
 def _googly(w: _Wear) -> list[str]:
-    """Craft eyes: a white disc under a clear dome, in which a loose black pupil lies where it fell; with a frame or without."""
+    """Googly eyes: a white disc under a clear dome in which a loose black pupil has dropped; with or without a frame."""
     rng = w.rng
     radius, framed = rng.uniform(0.26, 0.46), paint.chance(rng, 0.4)
     discs = [w.lens(centre, radius, radius) for centre in w.centres]
@@ -345,7 +345,7 @@ def _googly(w: _Wear) -> list[str]:
 
 
 def _sleep_mask(w: _Wear) -> list[str]:
-    """A padded cloth over both eyes, hollowed for the nose, on a band round the head; eyes drawn or printed on it, or none."""
+    """A padded cloth over both eyes, notched for the nose, on a band around the head; plain or with drawn or printed eyes."""
     rng = w.rng
     middle = (np.asarray(w.centres[0]) + np.asarray(w.centres[1])) / 2
     wide, top, low, notch = rng.uniform(0.95, 1.12), rng.uniform(-0.42, -0.3), rng.uniform(0.3, 0.46), rng.uniform(0.02, 0.14)
@@ -378,7 +378,7 @@ def _sleep_mask(w: _Wear) -> list[str]:
     if style == "printed":
         _eye_print(w, [w.lens(centre, 0.34, 0.24) for centre in w.centres])
         return [PRINTED, HIDDEN]
-    if style == "closed":  # a bow with lashes, stitched
+    if style == "closed":  # closed lids: a stitched arc with lashes
         lids = [paint.curve([w.at(c, -0.26, 0), w.at(c, 0, 0.14), w.at(c, 0.26, 0)]) for c in w.centres]
         lashes = [np.vstack([lid[k], lid[k] + (lid[k] - np.asarray(c)) * 0.5]) for lid, c in zip(lids, w.centres, strict=True)
                   for k in (3, 9, 14, 20)]  # fmt: skip
@@ -391,7 +391,7 @@ def _sleep_mask(w: _Wear) -> list[str]:
 
 
 def _goggles(w: _Wear) -> list[str]:
-    """For welding, swimming, skiing: a shell round the eyes, dark glass that mirrors the room, a broad strap."""
+    """Goggles for welding, swimming or skiing: a shell around the eyes, dark reflective glass, a broad strap."""
     rng = w.rng
     one, power = paint.chance(rng, 0.4), float(rng.choice([2.0, 2.6, 4.0]))
     half_w, half_h = rng.uniform(0.36, 0.45), rng.uniform(0.26, 0.38)
@@ -413,7 +413,7 @@ def _goggles(w: _Wear) -> list[str]:
     )
     panes = paint.shapes(glass)
     w.lay(dark, panes)
-    sky = (0.5 - 0.8 * (w.frame.uv[..., 1] + 0.1)).clip(0, 1)  # above is brighter, in a mirror too
+    sky = (0.5 - 0.8 * (w.frame.uv[..., 1] + 0.1)).clip(0, 1)  # reflections are brighter at the top, too
     w.gleam(panes * paint.blur(sky, 0.05 * w.gap), rng.uniform(0.05, 0.5))
     _streaks(w, glass)
     return [OPAQUE, THICK, HIDDEN, SHINE]
@@ -435,7 +435,7 @@ VARIANTS: tuple[str, ...] = tuple(_KINDS)
 
 
 def apply(scene: Scene, rng: np.random.Generator, *, variant: str | None = None) -> Attacked:
-    """Puts glasses on that hide or replace the eyes.
+    """Puts on glasses that hide or replace the eyes.
 
     Args:
         variant: one of `VARIANTS`, random if None.

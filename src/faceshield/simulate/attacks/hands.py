@@ -1,4 +1,4 @@
-"""Hands that hold a flat medium: tapered fingers in front of its edge, palm and forearm behind it."""
+"""Hands that hold a flat medium: tapered fingers in front of it, palm and forearm behind."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Grip:
 
 
 def _edge(placement: Placement, outer: Box, side: str, share: float) -> tuple[np.ndarray, np.ndarray]:
-    """A point on one side of the medium and the unit direction out of it, in canvas pixels."""
+    """A point on one side of the medium and the outward unit direction there, in canvas pixels."""
     x0, y0, x1, y1 = outer
     inward = 0.05 * max(x1 - x0, y1 - y0)
     x, y = x0 + share * (x1 - x0), y0 + share * (y1 - y0)
@@ -53,14 +53,14 @@ def grip(
     wrap: bool = False,
     colours: tuple[Colour, Colour] | None = None,
 ) -> Grip | None:
-    """Draw one or two hands on those edges of the medium that are in view; None when no edge is.
+    """Draws one or two hands on edges of the medium that are in view; None if no edge is.
 
     Args:
         placement: the pose of the medium.
         outer: the medium in sheet pixels.
-        width_cm: true width of the medium; fingers are drawn to that measure.
+        width_cm: physical width of the medium, which sets the scale of the fingers.
         rng: source of all randomness.
-        wrap: fingertips come round the opposite side too (a hand around a phone).
+        wrap: one hand whose fingertips also reach around the opposite side, as around a phone.
         colours: skin and sleeve; None draws them.
     """
     tone = np.array(SKINS[int(rng.integers(len(SKINS)))]) * rng.uniform(0.92, 1.06, 3)
@@ -107,7 +107,7 @@ def grip(
 
 
 def grip_of_holder(placement: Placement, outer: Box, width_cm: float, holder: Holder, rng: np.random.Generator) -> Grip | None:
-    """How a holder has the medium before the chest: by both sides (three in five), or with one or two hands anywhere."""
+    """The grip of a person who holds the medium at the chest: by its sides (three in five), or one or two hands anywhere."""
     if chance(rng, 0.6):
         return grip_both_sides(placement, outer, width_cm, holder.skin, holder.sleeve, rng)
     return grip(placement, outer, width_cm, rng, colours=(holder.skin, holder.sleeve))
@@ -116,10 +116,10 @@ def grip_of_holder(placement: Placement, outer: Box, width_cm: float, holder: Ho
 def grip_both_sides(
     placement: Placement, outer: Box, width_cm: float, skin: Colour, sleeve: Colour, rng: np.random.Generator
 ) -> Grip | None:
-    """The hands of a holder left and right of the medium, or one of them; None when neither side is in view.
+    """A holder's hands at the left and right side of the medium, or only one of them; None if there is none in view.
 
-    Three or four fingers lie before the edge with the thumb behind, or the thumb before it. Arguments as in `grip`; `skin` and
-    `sleeve` are the holder's.
+    Either three or four fingers lie in front of the medium and the thumb behind, or the thumb in front. Arguments as in
+    `grip`; `skin` and `sleeve` are the holder's.
     """
     radius = float(np.clip(0.95 * (outer[2] - outer[0]) * placement.scale / width_cm, 7.0, 21.0)) * rng.uniform(0.85, 1.1)
     height, fingers_before = rng.uniform(0.3, 0.85), chance(rng, 0.6)
@@ -153,7 +153,7 @@ def grip_both_sides(
 
 
 def fingertip_from_border(rng: np.random.Generator, window: Box = WHOLE_CANVAS) -> Grip:
-    """One or two fingertips that reach into a view without edges, from the border of what the camera sees."""
+    """One or two fingertips that reach from the picture's border into a view that shows no edge of the medium."""
     tone = np.array(SKINS[int(rng.integers(len(SKINS)))]) * rng.uniform(0.92, 1.06, 3)
     skin = (float(tone[0]), float(tone[1]), float(tone[2]))
     side, radius = int(rng.integers(4)), rng.uniform(12, 24)
@@ -179,7 +179,7 @@ def in_front(
     exposures: tuple[float, float],
     rng: np.random.Generator,
 ) -> FloatImage:
-    """The picture with the fingers that lie before the medium, each as bright as drawn from `exposures`; painted in place."""
+    """Paints the fingers in front of the medium onto `image`, in place, each with a brightness drawn from `exposures`."""
     for limb in grip.front if grip else ():
         paint_limb(image, limb, light_xy, rng.uniform(*exposures))
     return image

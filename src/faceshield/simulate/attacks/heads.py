@@ -1,4 +1,4 @@
-"""A head in the place of a person, part by part: silhouette, neck, hair, wig, and the room where the person was."""
+"""Parts of a head that replaces a person's: silhouette, neck, hair, wig, and the background where the person was."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BALD, LIPS, FOAM, SEAM, BUST = "a bald smooth head", "painted lips", "white foam
 
 FLESH = ((0.88, 0.7, 0.58), (0.93, 0.8, 0.7), (0.8, 0.6, 0.47), (0.6, 0.42, 0.32), (0.4, 0.27, 0.2))
 _COARSE = 8
-"""Canvas pixels a cell, a side, where the background behind the person is guessed."""
+"""Side in canvas pixels of the cells on which the background behind the person is estimated."""
 _HAIR = (
     (0.07, 0.05, 0.05),
     (0.3, 0.18, 0.1),
@@ -51,7 +51,7 @@ def bare_head(frame: Frame, rng: np.random.Generator) -> Mask:
 
 
 def neck_of(scene: Scene, frame: Frame, rng: np.random.Generator, bust: bool) -> Mask:
-    """Neck of the same stuff: down into the collar, or on to a moulded bust."""
+    """Neck of the same material: down into the collar, or onto a moulded bust."""
     if bust:
         shape = [
             (-0.68, 1.1),
@@ -75,7 +75,7 @@ def neck_of(scene: Scene, frame: Frame, rng: np.random.Generator, bust: bool) ->
             )
         ]
     )
-    # A collar lies over the neck: leave what is plainly not skin below the chin.
+    # A collar lies over the neck: below the chin, leave out what is clearly not skin.
     skin = skin_colour(scene, frame)
     off = np.abs(scene.image - skin).sum(axis=2) / max(float(skin.sum()), 0.2)
     bare = paint.blur(((0.75 - off) * 5).clip(0, 1), 1.0)
@@ -83,12 +83,12 @@ def neck_of(scene: Scene, frame: Frame, rng: np.random.Generator, bust: bool) ->
 
 
 def without_person(scene: Scene, frame: Frame, head: Mask) -> FloatImage:
-    """The scene with the person's own hair round the head gone: the background runs on behind it, blurred."""
+    """The scene without the person's own hair around the head; a blurred continuation of the background replaces it."""
     u, v = frame.uv[..., 0], frame.uv[..., 1]
     near = ((u / 2.1) ** 2 + ((v + 0.15) / 2.4) ** 2 < 1) & (v < 2.1)
     matted = scene.matte.mean() < 0.97
     hair = scene.matte * near if matted else near.astype(np.float32)
-    # The background's own colours, spread inwards from around; shoulders do not count as background.
+    # The background's own colours, spread inwards from the surroundings; shoulders do not count as background.
     person = np.maximum(paint.blur(hair, 3.0), scene.matte if matted else 0.0)
     known = ((person < 0.05) & (v < 1.9)).astype(np.float32)
     if known.mean() < 0.02:
@@ -104,7 +104,7 @@ def without_person(scene: Scene, frame: Frame, head: Mask) -> FloatImage:
 
 
 def own_hair(scene: Scene, frame: Frame) -> Mask:
-    """Where the person's hair hangs over the head: darker or otherwise unlike skin, above the brows and beside the face."""
+    """Where the person's hair covers the head: unlike skin in colour, above the brows or beside the face."""
     skin = skin_colour(scene, frame)
     off = np.abs(scene.image - skin).sum(axis=2) / max(float(skin.sum()), 0.2)
     unlike = ((off - 0.3) * 5).clip(0, 1)
@@ -160,7 +160,7 @@ def strands(scene: Scene, frame: Frame, rng: np.random.Generator, level: float) 
 
 
 def moulded_hair(frame: Frame, rng: np.random.Generator) -> tuple[Mask, Plane]:
-    """Hair cut into the material: where it is, and its grooves in pixels."""
+    """Hair carved into the material: its mask, and the height of its grooves in pixels."""
     u, v = frame.uv[..., 0], frame.uv[..., 1]
     line = -0.75 - rng.uniform(0.0, 0.25) + 0.55 * np.abs(u) ** 2
     where = ((line - v) * 12).clip(0, 1)
@@ -173,14 +173,14 @@ def ears_of(frame: Frame) -> list[np.ndarray]:
 
 
 def under_chin(surface: FloatImage, scene: Scene, frame: Frame, head: Mask, neck: Mask, rng: np.random.Generator) -> FloatImage:
-    """Under the chin it is dark, on plaster as on people."""
+    """Adds the shadow under the chin, which plaster shows as people do."""
     chin = paint.blur(head, 0.04 * frame.span)
     below = paint.shifted(chin, -scene.light_xy[0] * 0.1 * frame.span, 0.28 * frame.span) * neck * (1 - chin)
     return surface * (1 - rng.uniform(0.3, 0.55) * below[..., None])
 
 
 def dressed(scene: Scene, frame: Frame, surface: FloatImage, neck: Mask, hair: Mask) -> tuple[FloatImage, Mask]:
-    """Face and neck of `surface` amid the person's own `hair` and clothes; and where the head is."""
+    """Face and neck of `surface` among the person's own `hair` and clothes; and the mask of the head."""
     face = paint.shapes([paint.rounded(frame.outline(1.04)), *ears_of(frame)])
     shown = np.maximum(face, neck * (1 - face)) * (1 - hair)
     image = paint.over(scene.image, surface, shown)
@@ -190,6 +190,6 @@ def dressed(scene: Scene, frame: Frame, surface: FloatImage, neck: Mask, hair: M
 
 
 def wigged(image: FloatImage, frame: Frame, made: Mask, wig: Mask, strands: FloatImage) -> FloatImage:
-    """A wig put on, with its shadow on the head."""
+    """The picture with a wig on the head, including the wig's shadow."""
     image = paint.over(image, image * np.float32(0.55), paint.blur(wig, 0.07 * frame.span) * made * (1 - wig))
     return paint.over(image, strands, paint.blur(wig, 0.7))

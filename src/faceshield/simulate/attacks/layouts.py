@@ -1,4 +1,4 @@
-"""What is around the picture on a printed sheet: the words of a page, an identity card, the frame of instant film.
+"""What surrounds the picture on a printed sheet: the text of a page, an identity card, the frame of instant film.
 
 around = page(width, height, white, rng)
 """
@@ -20,10 +20,12 @@ Margins = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class Around:
-    """Attributes:
-    margins: left, top, right, bottom of the picture, in sheet pixels.
-    picture: (h, w, 3), the whole sheet; what lies under the picture itself is not seen.
-    bordered: whether the picture stands in a white frame.
+    """A whole sheet, with room for the picture.
+
+    Attributes:
+        margins: left, top, right and bottom margin around the picture, in sheet pixels.
+        picture: (h, w, 3), the whole sheet; the part under the picture itself is not visible.
+        bordered: whether the picture has a white frame.
     """
 
     margins: Margins
@@ -32,7 +34,7 @@ class Around:
 
 
 Layout = Callable[[int, int, FloatImage, np.random.Generator], Around]
-"""Takes the picture's width and height on the sheet, the paper's white (3,), and the source of randomness."""
+"""Takes the picture's width and height on the sheet, the paper's white (3,), and the random generator."""
 
 
 def _sheet(width: int, height: int, margins: Margins, tone: NDArray[np.floating]) -> FloatImage:
@@ -43,7 +45,7 @@ def _sheet(width: int, height: int, margins: Margins, tone: NDArray[np.floating]
 def _set_in_type(
     sheet: FloatImage, area: tuple[float, float, float, float], line: float, ink: NDArray[np.floating], rng: np.random.Generator
 ) -> FloatImage:
-    """Lines of words, too small to be read, in an area x0, y0, x1, y1 of a sheet; `line` is their distance in pixels."""
+    """Lines of illegible text in an area x0, y0, x1, y1 of a sheet; `line` is the line spacing in pixels."""
     layer = Image.new("L", (sheet.shape[1], sheet.shape[0]), 0)
     pen = ImageDraw.Draw(layer)
     x0, y0, x1, y1 = area
@@ -51,7 +53,7 @@ def _set_in_type(
         x, end = x0, x1 if chance(rng, 0.85) else x0 + (x1 - x0) * rng.uniform(0.3, 0.8)
         while x < end:
             letters = int(rng.integers(2, 10))
-            for _ in range(letters):  # a stem each, of an x-height, an ascender or a descender
+            for _ in range(letters):  # one stem per letter, with or without ascender and descender
                 rise, fall = line * rng.choice([0.0, 0.0, 0.22]), line * rng.choice([0.0, 0.0, 0.0, 0.18])
                 wide = 0.2 * line
                 if x + wide < end:
@@ -63,7 +65,7 @@ def _set_in_type(
 
 
 def page(width: int, height: int, white: FloatImage, rng: np.random.Generator) -> Around:
-    """A page of a magazine: columns of words beside or below, now and then a headline or a coloured field."""
+    """A magazine page: text below the picture, often a column beside it, sometimes a headline or a tinted page."""
     beside = chance(rng, 0.6)
     gutter = max(2, round(0.05 * width))
     column = round(width * rng.uniform(0.4, 0.9)) if beside else 0
@@ -86,7 +88,7 @@ def page(width: int, height: int, white: FloatImage, rng: np.random.Generator) -
 
 
 def instant(width: int, height: int, white: FloatImage, rng: np.random.Generator) -> Around:
-    """Instant film: a white frame, three times as wide below, where somebody may have written."""
+    """Instant film: a white frame, about three times as wide below, sometimes with handwriting there."""
     side = max(3, round(width * rng.uniform(0.06, 0.1)))
     margins = (side, side, side, round(side * rng.uniform(2.6, 4.0)))
     sheet = _sheet(width, height, margins, white)
@@ -100,7 +102,7 @@ def instant(width: int, height: int, white: FloatImage, rng: np.random.Generator
 
 
 def card(width: int, height: int, white: FloatImage, rng: np.random.Generator) -> Around:
-    """An identity card, a badge or a passport's page: a tinted ground of fine waves, a band with a title, lines of data."""
+    """An identity card, a badge or a passport page: a tinted background of fine waves, a title band, lines of data."""
     margin = max(2, round(0.08 * width))
     upright = chance(rng, 0.35)
     band = round(height * rng.uniform(0.15, 0.35))

@@ -1,4 +1,4 @@
-"""Heavy make-up: theatre, white face, old age, drag, corpse, dazzle blocks, another person, a clown, an animal, a skull, metal.
+"""Heavy make-up: theatre, white face, old age, drag, corpse, dazzle, impersonation, clown, animal, skull, metallic paint.
 
 The live skin still shows through it.
 """
@@ -74,7 +74,7 @@ def wrinkles(frame: Frame, rng: np.random.Generator, share: float, jitter: float
 
 @dataclass
 class _Canvas:
-    """The picture being painted, and what has been painted; `lips` and `shadow` are this person's colours for them."""
+    """The picture being painted, and the mask of what has been painted; `lips` and `shadow` are this person's colours."""
 
     scene: Scene
     frame: Frame
@@ -87,7 +87,7 @@ class _Canvas:
     cues: list[str] = field(default_factory=list)
 
     def lay(self, colour: NDArray[np.float32] | FloatImage, mask: Mask, strength: float, cue: str | None = None) -> None:
-        """Paints `colour` (in the scene's light) where `mask` says; the skin's own texture stays in part."""
+        """Paints `colour`, in the scene's light, within `mask`; the skin's own texture remains in part."""
         alpha = (mask * strength)[..., None]
         self.image = self.image + (colour * self.light[..., None] - self.image) * alpha
         self.painted = np.maximum(self.painted, mask * strength)
@@ -95,7 +95,7 @@ class _Canvas:
             self.cues.append(cue)
 
     def area(self, outlines: Iterable[ArrayLike], soft: float) -> Mask:
-        """What closed outlines in face coordinates hold, its edge softened; `soft` in face units too."""
+        """Mask of closed outlines in face coordinates, its edge softened by `soft` face units."""
         return paint.blur(paint.shapes([self.frame.px(outline) for outline in outlines]), soft * self.frame.span)
 
 
@@ -283,7 +283,7 @@ def _impersonation(c: _Canvas, rng: np.random.Generator) -> None:
 
 
 def _clown(c: _Canvas, rng: np.random.Generator) -> None:
-    """White around mouth and eyes or all over, a mouth twice as large, coloured patches over the eyes, a red nose."""
+    """White around the mouth and often all over, an enlarged mouth, coloured patches over the eyes, mostly a red nose."""
     white = np.array([0.97, 0.96, 0.95], np.float32)
     if paint.chance(rng, 0.6):
         _foundation(c, rng, white, rng.uniform(0.75, 0.95), WHITE)
@@ -292,7 +292,7 @@ def _clown(c: _Canvas, rng: np.random.Generator) -> None:
     _lips(c, rng, rng.uniform(1.4, 2.1), paint.colour(rng, ((0.8, 0.05, 0.08), (0.05, 0.05, 0.06), (0.7, 0.05, 0.3)), 0.02))
     tone, tall = paint.colour(rng, _BLOCKS), rng.uniform(0.35, 0.6)
     eyes = paint.shapes([c.frame.part("left_eye"), c.frame.part("right_eye")])
-    power = float(rng.choice([1.2, 2.0]))  # a lozenge or an oval
+    power = float(rng.choice([1.2, 2.0]))  # a diamond or an oval
     over = [paint.ellipse((s * 0.5, -0.02), (rng.uniform(0.18, 0.32), 0), (0, tall), power) for s in (-1, 1)]
     c.lay(tone, c.area(over, 0.02) * (1 - eyes), 0.9, SHADOW)
     if paint.chance(rng, 0.75):
@@ -303,7 +303,7 @@ def _clown(c: _Canvas, rng: np.random.Generator) -> None:
 
 
 def _animal(c: _Canvas, rng: np.random.Generator) -> None:
-    """A cat, a tiger, a dog: a ground of fur's colour, white muzzle, black nose and split lip, stripes or spots, whiskers."""
+    """A cat, tiger or dog: mostly fur-coloured skin, white muzzle, dark nose and split lip, stripes or spots, whiskers."""
     furs = (0.92, 0.5, 0.1), (0.95, 0.8, 0.3), (0.6, 0.6, 0.62), (0.5, 0.3, 0.15), (0.9, 0.88, 0.85)
     ground, face = paint.colour(rng, furs, 0.04), paint.shapes([c.frame.outline()])
     dark = paint.colour(rng, ((0.05, 0.04, 0.04), (0.2, 0.1, 0.05)), 0.02)
@@ -321,7 +321,7 @@ def _animal(c: _Canvas, rng: np.random.Generator) -> None:
         dark, np.maximum(paint.shapes([paint.rounded(c.frame.px(nose), 1)]), paint.strokes([split], 0.05 * c.frame.span)), 0.93
     )
     lines = []
-    if paint.chance(rng, 0.65):  # stripes come from the sides and the hairline, and end in a point
+    if paint.chance(rng, 0.65):  # tapering stripes from the sides and the hairline
         for side in (-1, 1):
             for v in np.linspace(0.25, 1.4, int(rng.integers(2, 5))) + rng.normal(0, 0.05):
                 tip = 1.05 - rng.uniform(0.3, 0.5)
@@ -344,7 +344,7 @@ def _animal(c: _Canvas, rng: np.random.Generator) -> None:
 
 
 def _skull(c: _Canvas, rng: np.random.Generator) -> None:
-    """Bone white, black sockets, a black hollow for the nose, teeth drawn over the lips and out to the cheeks."""
+    """Bone white, with black sockets, a black hollow for the nose, and teeth drawn over the lips towards the cheeks."""
     black = np.array([0.04, 0.04, 0.05], np.float32)
     _foundation(c, rng, np.array([0.95, 0.94, 0.9], np.float32), rng.uniform(0.7, 0.93), WHITE)
     eyes = paint.shapes([c.frame.part("left_eye"), c.frame.part("right_eye")])
@@ -368,7 +368,7 @@ def _skull(c: _Canvas, rng: np.random.Generator) -> None:
 
 
 def _metallic(c: _Canvas, rng: np.random.Generator) -> None:
-    """Gold, silver or bronze all over: its light is harder than skin's, for the pigment are small mirrors."""
+    """Metallic paint all over, with mostly harder highlights than skin because its pigment particles act as small mirrors."""
     metal = paint.colour(rng, ((0.85, 0.65, 0.2), (0.75, 0.76, 0.8), (0.6, 0.35, 0.15), (0.2, 0.45, 0.5)), 0.03)
     mask = _face_mask(c, rng)
     luma = c.scene.image @ paint.LUMA
@@ -400,13 +400,13 @@ VARIANTS: tuple[str, ...] = tuple(_LOOKS)
 
 
 def apply(scene: Scene, rng: np.random.Generator, *, variant: str | None = None) -> Attacked:
-    """Makes the face up.
+    """Puts heavy make-up on the face.
 
     Args:
         variant: one of `VARIANTS`, random if None.
 
     Returns:
-        The scene with a painted face; the box holds the face outline, or what was painted if that is only a part.
+        The scene with a painted face; the box holds the face's outline, or for "makeup/dazzle" only what was painted.
 
     Raises:
         ValueError: unknown variant.
@@ -417,7 +417,7 @@ def apply(scene: Scene, rng: np.random.Generator, *, variant: str | None = None)
     _LOOKS[name](c, rng)
     outline = bounding_box(fill_polygon(frame.landmarks[OUTLINE], soften=0.0))
     local = bounding_box(c.painted, 0.35)
-    # Paper is silent: painted skin counts as the region; whole-face make-up gets the outline of the face.
+    # The paper leaves this open: here colour blocks get a box around the paint, whole-face make-up one around the face.
     box = local if name == "makeup/dazzle" and local else outline or local
     boxes: tuple[Box, ...] = (box,) if box else ()
     image = c.image.clip(0, 1).astype(np.float32)

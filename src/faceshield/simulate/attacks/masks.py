@@ -1,4 +1,4 @@
-"""Masks over the whole face: `apply_paper`, `apply_flexible` (silicone, latex) and `apply_rigid` (plastic, resin).
+"""Masks: `apply_paper`, `apply_flexible` (silicone, latex, cloth) and `apply_rigid` (plastic, resin, wood).
 
 attacked = apply_rigid(scene, rng)
 """

@@ -1,5 +1,5 @@
-"""Paper masks: a cut-out photograph, a crumpled one, a folded papercraft face, a card with a drawn face, a bag over the head, a
-larger face on a stick, a cast of glued strips.
+"""Paper masks: a cut-out photograph (colour, grey or crumpled), a papercraft face, a card with a drawn face, a bag over the
+head, a larger face on a stick, papier-mache.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def _triangles() -> NDArray[np.int32]:
 
 
 def _facets(frame: Frame, height: Plane, light_xy: tuple[float, float], rng: np.random.Generator) -> tuple[Plane, Plane]:
-    """Light on a papercraft face, one value a facet, about 1; and the creases between the facets, 0..1."""
+    """Light on a papercraft face, one value per facet, about 1; and the creases between the facets, 0..1."""
     knots = np.asarray(_KNOTS) + rng.normal(0, 0.03, (len(_KNOTS), 2))
     xy = frame.px(knots)
     at = xy.clip(0, CANVAS - 1).astype(int)
@@ -84,7 +84,7 @@ def _facets(frame: Frame, height: Plane, light_xy: tuple[float, float], rng: np.
 
 
 def _sheet(frame: Frame, rng: np.random.Generator, folds: int, crumples: int) -> Plane:
-    """Height of a paper bent round the face, in pixels, folded along the nose and creased here and there."""
+    """Height in pixels of a paper bent around the face, often folded along the nose, with random folds and creases."""
     u, v = frame.uv[..., 0], frame.uv[..., 1]
     height = -rng.uniform(0.12, 0.3) * u * u
     if paint.chance(rng, 0.6):
@@ -101,14 +101,14 @@ def _sheet(frame: Frame, rng: np.random.Generator, folds: int, crumples: int) ->
 
 def _outline(frame: Frame, rng: np.random.Generator) -> Points:
     edge = frame.outline(rng.uniform(0.98, 1.14), rng.uniform(0.82, 1.15))
-    if paint.chance(rng, 0.15):  # an oval, whatever the face's shape
+    if paint.chance(rng, 0.15):  # an oval, regardless of the face's shape
         edge = frame.px(paint.ellipse((0, 0.3), (rng.uniform(1.1, 1.3), 0), (0, rng.uniform(1.5, 1.8)), 2.3))
     cuts = int(rng.choice([14, 22, 50]))
     return paint.hand_cut(edge, rng, rng.uniform(0.005, 0.025) * frame.span, cuts)
 
 
 def _marker_face(frame: Frame, albedo: FloatImage, rng: np.random.Generator, open_eyes: bool) -> FloatImage:
-    """A face drawn with a felt pen."""
+    """Adds a face drawn with a felt pen; its eyes are left out if `open_eyes`."""
     if not open_eyes:
         albedo = moulded.painted_eyes(frame, albedo, rng)
     albedo = moulded.painted_brows(frame, albedo, rng, rng.uniform(0.06, 0.14))
@@ -120,13 +120,13 @@ def _marker_face(frame: Frame, albedo: FloatImage, rng: np.random.Generator, ope
 
 
 def apply(scene: Scene, rng: np.random.Generator, *, variant: str | None = None) -> Attacked:
-    """Puts a paper mask on.
+    """Puts on a paper mask.
 
     Args:
         variant: one of `VARIANTS`, random if None.
 
     Returns:
-        The scene with the mask; the box holds the mask, the string not counted.
+        The scene with the mask; the box holds the mask without its string.
 
     Raises:
         ValueError: unknown variant.
@@ -187,7 +187,7 @@ def apply(scene: Scene, rng: np.random.Generator, *, variant: str | None = None)
 
 
 def _laid(image: FloatImage, surface: FloatImage, mask: Mask, rim: moulded.Colour, strength: float) -> FloatImage:
-    """A sheet over the picture; its cut edges, seen end on, are as bright as its core."""
+    """The picture with a sheet on it; the cut edges, seen end on, show the colour `rim` of the sheet's core."""
     image = image + (surface - image) * mask[..., None]
     lit_rim = (mask - paint.shifted(mask, 1, 1)).clip(0, 1) + (mask - paint.shifted(mask, -1, -1)).clip(0, 1)
     return image + (rim - image) * (lit_rim * strength).clip(0, 1)[..., None]
@@ -203,7 +203,7 @@ def _string(image: FloatImage, frame: Frame, level: float, rng: np.random.Genera
 def _tape(
     image: FloatImage, edge: Points, span: float, level: float, rng: np.random.Generator
 ) -> tuple[FloatImage, tuple[Box, ...]]:
-    """Three strips of tape over the mask's edge, and where they are."""
+    """The picture with three strips of tape over the mask's edge, and the strips' boxes."""
     pieces = []
     for middle in edge[rng.choice(len(edge), 3, replace=False)]:
         angle = rng.uniform(0, np.pi)
@@ -216,7 +216,7 @@ def _tape(
 
 
 def _squeezed(frame: Frame, rng: np.random.Generator, steep: float, dents: int) -> Plane:
-    """Height in pixels of paper that was pressed together and opened again: short sharp dents on a soft unrest; their slope."""
+    """Height in pixels of crumpled paper: `dents` short sharp dents on soft unevenness, both scaled by the slope `steep`."""
     cells = int(np.clip(round(1.5 * CANVAS / frame.span), 3, 60))
     height = np.abs(smooth_noise(rng, cells=cells)[..., 0]) * np.float32(0.35 * steep)
     u, v = frame.uv[..., 0], frame.uv[..., 1]
@@ -231,7 +231,7 @@ def _squeezed(frame: Frame, rng: np.random.Generator, steep: float, dents: int) 
 
 
 def _cut_face(frame: Frame, rng: np.random.Generator) -> list[Points]:
-    """Eyes, and mostly a mouth, cut by hand into something that lies before the face."""
+    """Outlines of eyes, and often a mouth, cut by hand into something that covers the face."""
     cut = [paint.hand_cut(hole, rng, 0.02 * frame.span, 14) for hole in moulded.holes(frame, rng, low=0.8, high=1.6)]
     if paint.chance(rng, 0.6):
         mouth = paint.ellipse((0, 1.12), (rng.uniform(0.2, 0.5), 0), (0, rng.uniform(0.05, 0.16)), rng.uniform(1.6, 6))
@@ -240,7 +240,7 @@ def _cut_face(frame: Frame, rng: np.random.Generator) -> list[Points]:
 
 
 def _bag(scene: Scene, frame: Frame, rng: np.random.Generator) -> moulded.Made:
-    """A paper bag over the head: a box gone soft, folded where it lay flat in the shop, open below."""
+    """A paper bag over the head: a softened box, sometimes creased from lying flat, open below."""
     u, v = frame.uv[..., 0], frame.uv[..., 1]
     wide, top, low = rng.uniform(1.4, 1.75), -rng.uniform(1.8, 2.3), rng.uniform(2.0, 2.9)
     hem = np.linspace(1, -1, 23) * wide * rng.uniform(0.9, 1.1)
@@ -281,7 +281,7 @@ def _bag(scene: Scene, frame: Frame, rng: np.random.Generator) -> moulded.Made:
 
 
 def _held_up(frame: Frame, rng: np.random.Generator) -> Frame:
-    """Where a face lies that is held before this one: larger, rolled, turned about its stick, a little off."""
+    """Frame of a face held in front of this one: larger, rolled, turned about its stick, slightly off centre."""
     size, roll = rng.uniform(1.15, 1.65), rng.normal(0, 0.1)
     turn = np.array([[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]]) * size * (rng.uniform(0.85, 1.0), 1.0)
     middle = frame.px((0.0, 0.4))
@@ -290,7 +290,7 @@ def _held_up(frame: Frame, rng: np.random.Generator) -> Frame:
 
 
 def _die_cut(scene: Scene, held: Frame, mirror: bool) -> tuple[FloatImage, Mask]:
-    """The photograph held up, and the head in it without its neck, hair included, as far as its matte tells."""
+    """The photograph in its held-up pose, and the mask of its head: hair included as far as the matte shows it, no neck."""
     egg = paint.shapes([held.outline(1.02), held.px(paint.ellipse((0, -0.15), (1.5, 0), (0, 1.8)))])
     near = paint.blur(egg, 0.12 * held.span) + (egg > 0)
     picture = portrait_texture(scene, held, mirror=mirror, within=near)
@@ -300,7 +300,7 @@ def _die_cut(scene: Scene, held: Frame, mirror: bool) -> tuple[FloatImage, Mask]
 
 
 def _stick(image: FloatImage, scene: Scene, held: Frame, level: float, rng: np.random.Generator) -> FloatImage:
-    """A round or flat stick down from the chin, and the fist that holds it where that is in view."""
+    """The picture with a stick down from the chin, and often the fist that holds it."""
     foot = rng.normal(0, 0.25)
     line = held.px(np.array([(foot * 0.15, 1.2), (foot, 4.5)])).astype(np.float64)
     wide = rng.uniform(0.08, 0.2) * held.span
@@ -324,7 +324,7 @@ def _stick(image: FloatImage, scene: Scene, held: Frame, level: float, rng: np.r
 
 
 def _fan(scene: Scene, frame: Frame, rng: np.random.Generator) -> moulded.Made:
-    """A face printed larger than life on stiff card, cut round the hair, held up on a stick."""
+    """A face printed larger than life on stiff card, cut out around the hair and held up on a stick."""
     held, mirror = _held_up(frame, rng), paint.chance(rng, 0.5)
     picture, head = _die_cut(scene, held, mirror)
     border = rng.uniform(0.03, 0.12) if paint.chance(rng, 0.65) else 0.0
@@ -351,7 +351,7 @@ def _fan(scene: Scene, frame: Frame, rng: np.random.Generator) -> moulded.Made:
 
 
 def _strips(frame: Frame, rng: np.random.Generator, printed: bool) -> tuple[FloatImage, Plane]:
-    """Torn strips pasted crosswise: their paper and print, and their height in pixels."""
+    """Torn strips pasted across each other: their paper and print, and their height in pixels."""
     count = int(rng.integers(80, 130))
     order = Image.new("L", (CANVAS, CANVAS), 0)
     pen, turns = ImageDraw.Draw(order), rng.uniform(0, np.pi, count)
@@ -378,7 +378,7 @@ def _strips(frame: Frame, rng: np.random.Generator, printed: bool) -> tuple[Floa
 
 
 def _papier_mache(scene: Scene, frame: Frame, rng: np.random.Generator) -> moulded.Made:
-    """A face of pasted newspaper, cast over a mould; left raw, or painted so that the strips show in relief alone."""
+    """A face of pasted newspaper, cast over a mould; left raw, or painted so that the strips show mostly as relief."""
     edge = paint.hand_cut(
         frame.outline(rng.uniform(1.04, 1.2), rng.uniform(0.85, 1.1)), rng, rng.uniform(0.01, 0.035) * frame.span, 45
     )

@@ -1,5 +1,5 @@
-"""Rigid masks: glossy one-coloured plastic, clear plastic, halloween shells, painted resin faces, half masks, carved wood,
-goalies' shells, faces from a 3D printer.
+"""Rigid masks: one-coloured or painted plastic, clear plastic, Halloween masks, printed resin faces, half masks, carved wood,
+ice-hockey goalie masks, 3D-printed faces.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _BLACK = np.array([0.03, 0.03, 0.035], np.float32)
 def _edge(frame: Frame, rng: np.random.Generator, half: bool) -> Points:
     if not half:
         return paint.rounded(frame.outline(rng.uniform(0.98, 1.12), rng.uniform(0.85, 1.15)))
-    if paint.chance(rng, 0.6):  # upper half, cut out round the nose
+    if paint.chance(rng, 0.6):  # upper half, cut out around the nose
         top, low = rng.uniform(-1.1, -0.65), rng.uniform(0.55, 0.9)
         side = np.array([(-1.08, -0.3), (-0.8, top), (0, top - 0.08), (0.8, top), (1.08, -0.3), (1.02, low - 0.15),
                          (0.55, low), (0.26, low - 0.1), (0, 0.82), (-0.26, low - 0.1), (-0.55, low),
@@ -70,7 +70,7 @@ def _openings(frame: Frame, rng: np.random.Generator, mouth: float) -> tuple[lis
 
 
 def _halloween(frame: Frame, rng: np.random.Generator) -> tuple[FloatImage, list[str]]:
-    """Paint of a shop-bought character: skull, clown, ice-hockey shell or beast."""
+    """Paint of a shop-bought character: skull, clown, ice-hockey mask or beast."""
     kind = int(rng.integers(4))
     base = paint.colour(
         rng, ((0.93, 0.92, 0.86), (0.95, 0.95, 0.95), (0.9, 0.88, 0.82), (0.35, 0.55, 0.3))[kind : kind + 1], 0.03
@@ -130,7 +130,7 @@ def _albedo(name: str, scene: Scene, frame: Frame, mask: Mask, rng: np.random.Ge
         texture = paint.blur_image(texture, rng.uniform(0.015, 0.04) * frame.span)
         inside = texture[mask > 0.5]
         mean = inside.mean(axis=0) if len(inside) else np.array([0.5, 0.5, 0.5], np.float32)
-        # Colour printed into the material: the photograph's detail about the resin's own tone.
+        # Colour printed into the material: the photograph's detail modulates the resin's own tone.
         detail = (texture / np.maximum(mean, 0.05)).clip(0.15, 1.5) ** np.float32(rng.uniform(0.6, 1.0))
         return (tone * detail).astype(np.float32), [RESIN]
     if name.endswith("half") and paint.chance(rng, 0.3):
@@ -146,14 +146,14 @@ def _albedo(name: str, scene: Scene, frame: Frame, mask: Mask, rng: np.random.Ge
 
 
 def _clear(scene: Scene, frame: Frame, height: Plane, rng: np.random.Generator) -> FloatImage:
-    """The face through clear plastic: milky, a little soft, with hard highlights and reflections of the room."""
+    """The face seen through clear plastic: milky, slightly soft, with hard highlights and reflections of the room."""
     finish = moulded.Finish(gloss=rng.uniform(0.75, 1.2), shininess=rng.uniform(20, 60), hard=0.6, ambient=0.5, speckle=0.0)
     milk = paint.colour(rng, ((0.85, 0.9, 0.95), (0.9, 0.9, 0.9), (0.9, 0.86, 0.8)), 0.02)
     sheet, _ = moulded.render(scene, frame, milk, height, finish, rng)
     fog = rng.uniform(0.12, 0.32)
     across = smooth_noise(rng, cells=int(rng.integers(5, 9)))[..., 0]
     slope = np.abs(np.gradient(height, axis=1)) + np.abs(np.gradient(height, axis=0))
-    # Steep walls send light of the room to the eye: the shape of the shell shows as bright bands.
+    # Steep walls reflect the room's light towards the viewer: the shape of the shell shows as bright bands.
     bands = (1 - np.exp(-1.2 * slope)) * rng.uniform(0.15, 0.4) + ((across - 0.45) * 5).clip(0, 1) * rng.uniform(0.15, 0.5)
     level = exposure(scene, frame)
     seen = paint.blur_image(scene.image, rng.uniform(0.3, 0.9))
@@ -163,13 +163,13 @@ def _clear(scene: Scene, frame: Frame, height: Plane, rng: np.random.Generator) 
 
 
 def apply(scene: Scene, rng: np.random.Generator, *, variant: str | None = None) -> Attacked:
-    """Puts a hard mask on.
+    """Puts on a rigid mask.
 
     Args:
         variant: one of `VARIANTS`, random if None.
 
     Returns:
-        The scene with the mask; the box holds the mask, the strap not counted.
+        The scene with the mask; the box holds the mask without its strap.
 
     Raises:
         ValueError: unknown variant.
@@ -188,7 +188,7 @@ def apply(scene: Scene, rng: np.random.Generator, *, variant: str | None = None)
     gap = paint.shapes(openings) * solid
     mask = solid * (1 - gap)
     height = relief(frame, rng, strength=rng.uniform(0.8, 1.35), spread=0.3)
-    # The rim stands off the face and turns back to it.
+    # The rim stands off the face and curves back towards it.
     height = height + paint.blur(solid, 0.07 * frame.span) * np.float32(0.25 * frame.span)
     level = exposure(scene, frame)
     strap = paint.chance(rng, 0.35)
@@ -221,7 +221,7 @@ def apply(scene: Scene, rng: np.random.Generator, *, variant: str | None = None)
 def _rimmed(
     image: FloatImage, scene: Scene, frame: Frame, edge: Points, solid: Mask, gap: Mask, level: float, rng: np.random.Generator
 ) -> FloatImage:
-    """The shell's thickness: light on the lower walls of its openings and along its edge."""
+    """Adds the shell's thickness: light on the walls of its openings and along its edge."""
     thick = max(1, round(rng.uniform(0.02, 0.04) * frame.span))
     inner = (gap - paint.shifted(gap, 0, -thick)).clip(0, 1)
     image = image + (inner * 0.25 * level)[..., None]
@@ -241,7 +241,7 @@ def _strap(image: FloatImage, frame: Frame, level: float, rng: np.random.Generat
 def _worn(
     scene: Scene, frame: Frame, surface: FloatImage, edge: Points, gap: Mask, strap: bool, rng: np.random.Generator
 ) -> tuple[FloatImage, Mask]:
-    """A shell before the face, with its shadow, its openings in the dark, its rim, and mostly a strap behind it."""
+    """The picture with a shell worn over the face (shadow, dark openings, rim, a strap if asked for), and its mask."""
     solid, level = paint.shapes([edge]), exposure(scene, frame)
     gap = gap * solid
     image = paint.cast_shadow(scene.image, solid, scene.light_xy, frame.span * rng.uniform(0.05, 0.14), rng.uniform(0.4, 0.7))
@@ -253,7 +253,7 @@ def _worn(
 
 
 def _grain(frame: Frame, height: Plane, rng: np.random.Generator) -> Plane:
-    """How dark the wood is, 0..1: year rings of a trunk, cut by the carved surface, and fine fibres along it."""
+    """Darkness of the wood, 0..1: a trunk's growth rings, cut by the carved surface, and fine fibres along the grain."""
     u, v = frame.uv[..., 0], frame.uv[..., 1]
     wander = 0.25 * smooth_noise(rng, cells=4)[..., 0]
     x = u - np.float32(rng.uniform(-1.2, 1.2)) + wander + np.float32(rng.normal(0, 0.12)) * v
@@ -266,7 +266,7 @@ def _grain(frame: Frame, height: Plane, rng: np.random.Generator) -> Plane:
 
 
 def _wooden(scene: Scene, frame: Frame, rng: np.random.Generator) -> moulded.Made:
-    """A carved face: rings that follow the relief, furrows and facets of the gouge, oil or varnish, colour rubbed into it."""
+    """A carved face: rings that follow the relief, furrows and gouge marks, oiled or varnished, often with rubbed-in paint."""
     edge = _edge(frame, rng, False)
     if paint.chance(rng, 0.4):  # a plank-like oval, longer than the face
         edge = frame.px(paint.ellipse((0, 0.25), (rng.uniform(1.05, 1.25), 0), (0, rng.uniform(1.6, 2.0)), rng.uniform(2, 2.6)))
@@ -320,7 +320,7 @@ def _wooden(scene: Scene, frame: Frame, rng: np.random.Generator) -> moulded.Mad
 
 
 def _goalie_holes(rng: np.random.Generator) -> list[Points]:
-    """Round holes to breathe through, in the rows or rosettes that makers drill, in face coordinates."""
+    """Outlines of the round breathing holes, drilled in rows and small clusters, in face coordinates."""
     size, across = rng.uniform(0.03, 0.06), int(rng.integers(3, 6))
     rows = [(x, y) for y in np.arange(0.75, 1.75, rng.uniform(0.17, 0.26)) for x in np.linspace(0.12, 0.8, across)]
     if paint.chance(rng, 0.6):
@@ -332,7 +332,7 @@ def _goalie_holes(rng: np.random.Generator) -> list[Points]:
 
 
 def _harness(image: FloatImage, scene: Scene, solid: Mask, frame: Frame, wide: float, rng: np.random.Generator) -> FloatImage:
-    """Straps of leather or elastic from the shell's edge round the head, riveted to it."""
+    """The picture with straps of leather or elastic, riveted to the shell's edge, around the head."""
     ends = [
         ((s * (wide - 0.1), y), (s * (wide + 0.4), y - 0.12)) for s in (-1, 1) for y in (-0.25, 0.6)[: int(rng.integers(1, 3))]
     ]
@@ -346,7 +346,7 @@ def _harness(image: FloatImage, scene: Scene, solid: Mask, frame: Frame, wide: f
 
 
 def _goalie_paint(frame: Frame, rng: np.random.Generator) -> tuple[FloatImage, bool]:
-    """The shell's colour with a team's wedges or bars, scuffs and dirt; and whether it has any wedges or bars."""
+    """The shell's colour with a team's wedges or bars, scuffs and dirt; and whether wedges or bars are painted."""
     tone = paint.colour(rng, _SHELLS[:4] if paint.chance(rng, 0.6) else _SHELLS, 0.025)
     albedo = np.broadcast_to(tone, (CANVAS, CANVAS, 3)).astype(np.float32)
     painted = paint.chance(rng, 0.6)
@@ -374,7 +374,7 @@ def _goalie_paint(frame: Frame, rng: np.random.Generator) -> tuple[FloatImage, b
 
 
 def _hockey(scene: Scene, frame: Frame, rng: np.random.Generator) -> moulded.Made:
-    """A goalie's moulded shell: drilled all over, strapped round the head, scuffed, in white or a team's colours."""
+    """A goalie's moulded mask: drilled all over, strapped around the head, scuffed, often with a team's colours."""
     wide, long = rng.uniform(1.05, 1.2), rng.uniform(1.6, 1.85)
     half = np.array([(0, -1.35), (0.55, -1.28), (0.95, -0.95), (wide, -0.3), (wide * 0.98, 0.35), (wide * 0.86, 0.95),
                      (0.6, 1.5), (0.3, long), (0, long + 0.03)])  # fmt: skip
@@ -411,14 +411,14 @@ def _hockey(scene: Scene, frame: Frame, rng: np.random.Generator) -> moulded.Mad
 
 
 def _printed_3d(scene: Scene, frame: Frame, rng: np.random.Generator) -> moulded.Made:
-    """The person's own face out of a 3D printer: layers seen as fine steps, of one filament or in a powder's washed-out ink."""
+    """The person's own face, 3D-printed in visible fine layers: one-coloured filament, or powder with washed-out colours."""
     edge = _edge(frame, rng, False)
     gap = paint.shapes(moulded.holes(frame, rng)) if (open_eyes := paint.chance(rng, 0.5)) else np.zeros_like(scene.matte)
     solid = paint.shapes([edge])
     texture = portrait_texture(scene, frame, mirror=paint.chance(rng, 0.3), within=solid)
     height = relief(frame, rng, strength=rng.uniform(0.9, 1.25), spread=0.12)
     height = height + paint.blur(solid, 0.06 * frame.span) * np.float32(0.2 * frame.span)
-    # A scan takes brows, lids and stubble for relief.
+    # A 3D scan mistakes brows, lids and stubble for relief.
     luma = paint.blur_image(texture, 0.02 * frame.span + 0.3) @ paint.LUMA
     height = height + (luma - paint.blur(luma, 0.2 * frame.span)) * np.float32(rng.uniform(0.1, 0.3) * frame.span)
     v = frame.uv[..., 1]
@@ -426,7 +426,7 @@ def _printed_3d(scene: Scene, frame: Frame, rng: np.random.Generator) -> moulded
     level = v + np.float32(rng.normal(0, 0.1)) * frame.uv[..., 0] if upright else height / np.float32(frame.span)
     phase = level * np.float32(2 * np.pi / pitch)
     slope = np.hypot(*np.gradient(phase))
-    layers = np.sin(phase) * ((2.6 - slope) / 1.2).clip(0, 1)  # finer than the picture can show, they are gone
+    layers = np.sin(phase) * ((2.6 - slope) / 1.2).clip(0, 1)  # layers too fine for the picture to resolve vanish
 
     powder = paint.chance(rng, 0.4)
     if powder:

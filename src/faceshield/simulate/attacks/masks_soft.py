@@ -1,5 +1,5 @@
-"""Flexible masks: silicone and latex over face, scalp and neck; waxy, evenly coloured, folded, with seams at the openings;
-hoods of printed cloth, creatures of rubber, thin skins that let the face through.
+"""Flexible masks: silicone and latex over face, scalp and neck, waxy, evenly coloured, folded, with seams at the openings;
+hoods of printed fabric, rubber creatures, thin skins through which the face shows.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _HAIR = ((0.08, 0.06, 0.05), (0.3, 0.2, 0.12), (0.65, 0.62, 0.58), (0.85, 0.84, 
 
 
 def _region(scene: Scene, frame: Frame, hooded: bool, neck: bool, rng: np.random.Generator) -> Mask:
-    """Where the rubber is, its openings not yet cut."""
+    """Area that the flexible mask covers, before its openings are cut."""
     pieces: list[Points] = [paint.rounded(frame.outline(rng.uniform(1.02, 1.12), rng.uniform(1.0, 1.2)))]
     if hooded:
         top = rng.uniform(1.5, 1.8)
@@ -58,14 +58,14 @@ def _region(scene: Scene, frame: Frame, hooded: bool, neck: bool, rng: np.random
         wave = np.linspace(-0.74, 0.74, 14)
         hem = np.stack([wave[::-1], low + 0.28 * np.cos(wave * 1.9) + rng.normal(0, 0.03, 14)], axis=1)
         throat = paint.shapes([frame.px(np.vstack([[(-0.7, 1.1), (0.7, 1.1)], hem]))])
-        # Without a matte the neck's own width is unknown: stay narrow.
+        # Without a matte the neck's width is unknown: stay narrow.
         person = scene.matte if scene.matte.mean() < 0.97 else (np.abs(frame.uv[..., 0]) < 0.68).astype(np.float32)
         mask = np.maximum(mask, throat * person)
     return mask
 
 
 def _hair(frame: Frame, surface: FloatImage, rng: np.random.Generator, level: float, *, beard: bool) -> FloatImage:
-    """Single hairs punched into the rubber: brows, and a beard if asked for."""
+    """Adds single hairs punched into the rubber: brows, and a beard if asked for."""
     roots = [np.stack([s * rng.uniform(0.2, 0.85, 70), rng.normal(-0.33, 0.035, 70)], axis=1) for s in (-1, 1)]
     if beard:
         chin = np.stack([rng.uniform(-0.9, 0.9, 420), rng.uniform(0.8, 1.9, 420)], axis=1)
@@ -81,13 +81,13 @@ def _hair(frame: Frame, surface: FloatImage, rng: np.random.Generator, level: fl
 
 
 def apply(scene: Scene, rng: np.random.Generator, *, variant: str | None = None) -> Attacked:
-    """Puts a soft mask on.
+    """Puts on a flexible mask.
 
     Args:
         variant: one of `VARIANTS`, random if None.
 
     Returns:
-        The scene with the mask; the box holds all rubber, neck and scalp included.
+        The scene with the mask; the box holds the whole mask, neck and scalp included.
 
     Raises:
         ValueError: unknown variant.
@@ -111,7 +111,7 @@ def apply(scene: Scene, rng: np.random.Generator, *, variant: str | None = None)
     height = relief(frame, rng, strength=rng.uniform(1.0, 1.5), spread=0.35)
     share = 1.0 if old else rng.uniform(0.5, 0.9) if latex else rng.uniform(0.0, 0.35)
     lines = wrinkles(frame, rng, share, 0.05) + (wrinkles(frame, rng, 0.6, 0.09) if old or latex else [])
-    if neck:  # the skin of the neck is too wide and hangs in rings
+    if neck:  # the neck is too wide and hangs in ring-shaped folds
         for v in rng.uniform(1.9, 2.4, int(rng.integers(1, 4))):
             lines.append(paint.curve(frame.px(np.array([(-0.6, v), (0, v + rng.uniform(0, 0.15)), (0.6, v)]))))
     depth = rng.uniform(0.1, 0.2) if old or latex else rng.uniform(0.05, 0.11)
@@ -126,7 +126,7 @@ def apply(scene: Scene, rng: np.random.Generator, *, variant: str | None = None)
         own = skin_colour(scene, frame) / np.float32(max(level, 0.3))
         tone = (paint.colour(rng, _FLESH, 0.03) * 0.75 + own * 0.25).clip(0, 1).astype(np.float32)
     albedo = tone * moulded.mottle(rng, rng.uniform(0.015, 0.06))
-    # Painted from inside: lips, lids and cheeks a little redder.
+    # Painted from inside: lips and cheeks are slightly redder.
     lips = tone * np.array([0.85, 0.55, 0.55], np.float32)
     albedo = moulded.painted_lips(frame, albedo, lips, 0.06 * frame.span, rng.uniform(0.4, 0.95))
     spots = [frame.px(paint.ellipse((s * 0.6, 0.55), (0.3, 0), (0, 0.22))) for s in (-1, 1)]
@@ -136,7 +136,7 @@ def apply(scene: Scene, rng: np.random.Generator, *, variant: str | None = None)
         gloss=rng.uniform(0.08, 0.3), shininess=rng.uniform(5, 14), ambient=rng.uniform(0.35, 0.55), wrap=0.45, speckle=0.006
     )
     surface, _ = moulded.render(scene, frame, albedo, height, finish, rng)
-    # Light that goes through: the shade is never grey but warm.
+    # Subsurface scattering: shaded parts turn warm instead of grey.
     shade = (1 - (surface @ paint.LUMA / max(float(tone @ paint.LUMA) * level, 0.05))).clip(0, 0.6)
     surface = surface * (1 + shade[..., None] * np.array([0.28, -0.02, -0.1], np.float32))
     cues = [WAXY, SEAMS, ODD if latex else EVEN]
@@ -172,7 +172,7 @@ def _loops(openings: list[Points]) -> list[Points]:
 def _edged(
     image: FloatImage, frame: Frame, loops: list[Points], mask: Mask, solid: Mask, level: float, rng: np.random.Generator
 ) -> FloatImage:
-    """The step where an opening is cut, dark with a bright lip below it, and the outer edge."""
+    """Adds the step where an opening is cut, dark with a bright lip below it, and the outer edge."""
     seam = paint.blur(paint.strokes(loops, max(1.3, rng.uniform(0.03, 0.05) * frame.span)), 0.4)
     image = image * (1 - rng.uniform(0.4, 0.75) * seam[..., None])
     lip = paint.shifted(seam, 0, max(1, round(0.035 * frame.span))) * mask
@@ -188,7 +188,7 @@ def _soft_brows(frame: Frame, surface: FloatImage, tone: moulded.Colour) -> Floa
 
 
 def _tension(frame: Frame, rng: np.random.Generator, count: int, depth: float) -> Plane:
-    """Height in pixels of the folds of a stretched skin: from nose, chin and brow to where it is pulled."""
+    """Height in pixels of the folds of a stretched skin, which run outwards from nose, mouth, chin and brow."""
     lines = []
     anchors = ((0.0, 0.6), (0.0, 1.75), (0.0, -0.4), (0.0, 1.1))
     for _ in range(count):
@@ -202,7 +202,7 @@ def _tension(frame: Frame, rng: np.random.Generator, count: int, depth: float) -
 
 
 def _printed_fabric(scene: Scene, frame: Frame, rng: np.random.Generator) -> moulded.Made:
-    """A hood of stretch cloth with a photographed face on it: its light is printed, and the real face under it bridged flat."""
+    """A hood of stretch fabric with a photographed face on it: the photograph's light is printed, the real relief flattened."""
     neck, open_eyes = paint.chance(rng, 0.8), paint.chance(rng, 0.55)
     solid = _region(scene, frame, True, neck, rng)
     openings = moulded.holes(frame, rng, low=0.7, high=1.1) if open_eyes else []
@@ -219,7 +219,7 @@ def _printed_fabric(scene: Scene, frame: Frame, rng: np.random.Generator) -> mou
     shown = paint.blur(paint.shapes([middle]), rng.uniform(0.02, 0.2) * frame.span)
     albedo = paint.over(np.broadcast_to(cloth, picture.shape), picture, shown)
 
-    # Where cloth is drawn wide, its own white ground comes through the ink.
+    # Where the fabric is stretched, its white ground shows through the ink.
     u, v = frame.uv[..., 0], frame.uv[..., 1]
     pulled = np.exp(-((u / 0.3) ** 2) - ((v - 0.55) / 0.4) ** 2) + 0.6 * np.exp(-((u / 0.5) ** 2) - ((v - 1.7) / 0.3) ** 2)
     albedo = albedo + (0.9 - albedo) * (pulled * np.float32(rng.uniform(0.05, 0.3)))[..., None]
@@ -246,7 +246,7 @@ def _printed_fabric(scene: Scene, frame: Frame, rng: np.random.Generator) -> mou
 
 
 def _skull(frame: Frame, wide: float, top: float, chin: float, rng: np.random.Generator) -> Mask:
-    """Silhouette of a creature's head: swollen above, narrow below, some with ears to a point."""
+    """Silhouette of a creature's head: swollen above, narrow below, sometimes with pointed ears."""
     turn = np.linspace(0, 2 * np.pi, 72, endpoint=False)
     narrow = 1 - rng.uniform(0.3, 0.62) * np.sin(turn).clip(0) ** rng.uniform(0.7, 1.3)
     bulge = 1 + rng.uniform(0, 0.12) * np.cos(2 * int(rng.integers(1, 4)) * turn)
@@ -260,7 +260,7 @@ def _skull(frame: Frame, wide: float, top: float, chin: float, rng: np.random.Ge
 
 
 def _creature(frame: Frame, wide: float, top: float, chin: float, eyes: list[Points], rng: np.random.Generator) -> Plane:
-    """Height in pixels of a creature's head without its folds: dome, sockets, brow, cheeks, hardly a nose, some with warts."""
+    """Height in pixels of a creature's head without its folds: dome, sockets, brow, cheeks, a flat nose, sometimes warts."""
     u, v = frame.uv[..., 0], frame.uv[..., 1]
     dome = 0.8 * np.sqrt((1 - (u / wide) ** 2 - ((v + 0.1) / np.where(v > -0.1, chin + 0.15, top)) ** 2).clip(0.02))
     sockets = rng.uniform(0.05, 0.18) * paint.blur(paint.shapes(eyes), 0.1 * frame.span)
@@ -276,7 +276,7 @@ def _creature(frame: Frame, wide: float, top: float, chin: float, eyes: list[Poi
 
 
 def _alien(scene: Scene, frame: Frame, rng: np.random.Generator) -> moulded.Made:
-    """A creature of thick rubber: a skull far too large, black glass for eyes, hardly a nose, folds everywhere."""
+    """A creature of thick rubber: an oversized skull, glassy dark or coloured eyes, hardly any nose, folds."""
     wide, top, chin = rng.uniform(1.45, 2.0), rng.uniform(1.9, 2.6), rng.uniform(1.75, 2.15)
     neck = paint.chance(rng, 0.7)
     solid = _skull(frame, wide, top, chin, rng)
@@ -321,7 +321,7 @@ def _alien(scene: Scene, frame: Frame, rng: np.random.Generator) -> moulded.Made
 
 
 def _clear_skin(scene: Scene, frame: Frame, rng: np.random.Generator) -> moulded.Made:
-    """Thin latex or silicone drawn over the head: the face shows through it, pale, blurred and pressed flat."""
+    """Thin latex or silicone pulled over the face: the face shows through it, pale, blurred and flattened."""
     hooded, neck = paint.chance(rng, 0.6), paint.chance(rng, 0.6)
     solid = _region(scene, frame, hooded, neck, rng)
     openings = moulded.holes(frame, rng, low=0.8, high=1.3)

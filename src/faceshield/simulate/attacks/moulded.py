@@ -1,4 +1,4 @@
-"""Made faces: the painted features and the materials that masks and mannequins have in common."""
+"""Artificial faces: painted features and materials that masks and mannequins share."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from faceshield.simulate.portrait import Attacked, Box, FloatImage, Mask, Points
 
 Colour = NDArray[np.float32]
 Made = tuple[FloatImage, Mask, list[str]]
-"""A picture with the attack in it, where that is, and its cues."""
+"""A picture with the attack in it, the attack's mask, and its cues."""
 IRIS = ((0.2, 0.4, 0.7), (0.3, 0.18, 0.1), (0.2, 0.42, 0.25), (0.12, 0.1, 0.1), (0.45, 0.5, 0.55))
 
 
 def attacked(image: FloatImage, region: Mask, cues: list[str], name: str, scene: Scene) -> Attacked:
-    """The end of every renderer of masks and heads: one box around what was put there, none where nothing is in view."""
+    """Last step of every mask and head renderer: one box around what was added, or none if nothing of it is in view."""
     box = bounding_box(region)
     boxes: tuple[Box, ...] = (box,) if box else ()
     return Attacked(image.clip(0, 1).astype(np.float32), boxes, paint.unique(cues), name, scene.landmarks)
@@ -26,12 +26,12 @@ def attacked(image: FloatImage, region: Mask, cues: list[str], name: str, scene:
 
 @dataclass(frozen=True)
 class Finish:
-    """How a material takes the light.
+    """How a material reflects light.
 
     Attributes:
-        gloss: strength of the highlight, 0..1; shininess: its narrowness.
+        gloss: strength of the highlight, 0 to about 1.2. shininess: its narrowness.
         hard: share of the highlight that has a sharp border, as on plastic.
-        ambient, wrap: light in the shade, and how far light creeps round (silicone, wax).
+        ambient, wrap: light in the shade, and how far light wraps around the form (silicone, wax).
         speckle: fine unevenness of the colour.
     """
 
@@ -46,7 +46,7 @@ class Finish:
 def render(
     scene: Scene, frame: Frame, albedo: FloatImage | Colour, height: Plane, finish: Finish, rng: np.random.Generator
 ) -> tuple[FloatImage, Plane]:
-    """Colour of a made surface in the scene's light, (CANVAS, CANVAS, 3), and its highlight, (CANVAS, CANVAS)."""
+    """Colour of an artificial surface in the scene's light, (CANVAS, CANVAS, 3), and its highlight, (CANVAS, CANVAS)."""
     diffuse, specular = shade(height, scene.light_xy, ambient=finish.ambient, wrap=finish.wrap, shininess=finish.shininess)
     level = exposure(scene, frame)
     light = diffuse * ambient_light(scene, frame) * np.float32(0.93 * level)
@@ -58,14 +58,14 @@ def render(
 
 
 def almond(frame: Frame, side: float, width: float, height: float, tilt: float = 0.0) -> Points:
-    """Outline of an opening for an eye, pixels; half sizes in face units."""
+    """Outline of an eye opening in pixels; `width` and `height` are half sizes in face units."""
     t = np.linspace(0, 2 * np.pi, 36, endpoint=False)
     x, y = np.cos(t), np.sin(t) * (0.55 + 0.45 * np.abs(np.sin(t)))
     return frame.px(np.stack([side * 0.5 + width * x, 0.02 + height * y + side * tilt * x], axis=1))
 
 
 def holes(frame: Frame, rng: np.random.Generator, *, low: float = 0.8, high: float = 1.4) -> list[Points]:
-    """Two openings before the eyes, round or almond-shaped, pixels."""
+    """Outlines of two eye openings in pixels, elliptical or almond-shaped; `low` and `high` bound their size factor."""
     size, wide = rng.uniform(low, high), rng.uniform(0.9, 1.15)
     if paint.chance(rng, 0.4):
         axes = (0.22 * size * wide, 0), (0, rng.uniform(0.12, 0.19) * size)
@@ -75,7 +75,7 @@ def holes(frame: Frame, rng: np.random.Generator, *, low: float = 0.8, high: flo
 
 
 def painted_eyes(frame: Frame, albedo: FloatImage, rng: np.random.Generator) -> FloatImage:
-    """Eyes as a mannequin painter sets them: flat white, an even iris, a hard lid line, a dot of white."""
+    """Eyes as painted on mannequins: flat white, an even iris, a hard lid line, often a white dot."""
     wide, high = rng.uniform(0.2, 0.27), rng.uniform(0.09, 0.14)
     eyes = [almond(frame, side, wide, high) for side in (-1, 1)]
     opening = paint.shapes(eyes)
@@ -109,7 +109,7 @@ def painted_brows(frame: Frame, albedo: FloatImage, rng: np.random.Generator, th
 
 
 def painted_lips(frame: Frame, albedo: FloatImage, tone: Colour, soft: float = 0.6, strength: float = 0.9) -> FloatImage:
-    """Lips of one colour, with the line between them."""
+    """Lips of one colour, with a line between them."""
     lips = frame.px(np.array([
         (-0.36, 1.12), (-0.2, 1.03), (-0.08, 0.98), (0, 1.0), (0.08, 0.98), (0.2, 1.03), (0.36, 1.12), (0.2, 1.23), (0, 1.27),
         (-0.2, 1.23),
@@ -120,7 +120,7 @@ def painted_lips(frame: Frame, albedo: FloatImage, tone: Colour, soft: float = 0
 
 
 def deepen(image: FloatImage, scene: Scene, frame: Frame, openings: Mask, depth: float) -> FloatImage:
-    """Darkens what lies behind openings: the far side of the shell keeps the light off it."""
+    """Darkens what lies behind openings, because the shell around them blocks the light."""
     fallen = paint.shifted(
         openings, -scene.light_xy[0] * 0.05 * frame.span, (0.04 + 0.05 * max(-scene.light_xy[1], 0)) * frame.span
     )
@@ -129,7 +129,7 @@ def deepen(image: FloatImage, scene: Scene, frame: Frame, openings: Mask, depth:
 
 
 def grooves(frame: Frame, lines: list[Points], width: float, depth: float) -> Plane:
-    """Height of folds along `lines`: a furrow with a swelling on both sides. Width and depth in face units."""
+    """Height in pixels of folds along `lines`: a furrow with a swelling on both sides; `width` and `depth` in face units."""
     if not lines:
         return np.zeros(frame.uv.shape[:2], np.float32)
     furrow = paint.blur(paint.strokes(lines, max(1.0, width * frame.span), taper=True), 0.4 * width * frame.span + 0.4)
@@ -138,5 +138,5 @@ def grooves(frame: Frame, lines: list[Points], width: float, depth: float) -> Pl
 
 
 def mottle(rng: np.random.Generator, amount: float) -> FloatImage:
-    """Broad unevenness of a painted or cast skin, a factor about 1."""
+    """Broad unevenness of a painted or cast skin, as a factor per channel about 1."""
     return (1 + amount * smooth_noise(rng, cells=int(rng.integers(4, 9)), channels=3)).astype(np.float32)

@@ -1,5 +1,5 @@
-"""What a screen's own pixels do to the picture, as a second camera sees it: beats, grids, bands, and the kinds that are
-no panel of today: a tube, a reader's grey ink, a wall of lamps, light thrown on a wall.
+"""What a screen's own pixels do to the picture when a second camera captures it: moire, pixel grids, flicker bands; also
+displays other than LCD panels: a cathode ray tube, e-paper, an LED wall, a projector.
 
 picture = picture * moire(u, v, rng); u, v: (CANVAS, CANVAS), canvas pixels measured on the screen
 """
@@ -17,11 +17,11 @@ from faceshield.simulate.portrait import CANVAS, FloatImage, smooth_noise
 
 _ROWS, _COLUMNS = np.mgrid[0:CANVAS, 0:CANVAS].astype(np.float32)
 _BAYER = np.array([[0, 8, 2, 10], [12, 4, 14, 6], [3, 11, 1, 9], [15, 7, 13, 5]], np.float32) / 16 - np.float32(0.47)
-"""Thresholds of an ordered dither."""
+"""Thresholds for ordered dithering."""
 
 
 def moire(u: rc.Plane, v: rc.Plane, rng: np.random.Generator) -> FloatImage:
-    """Beat between the panel's and the sensor's grid: a factor per channel, curved and coloured; u, v in canvas pixels."""
+    """Moire between the panel's and the sensor's grid: a factor per channel, curved, often coloured; u, v in canvas pixels."""
     factor = np.ones((CANVAS, CANVAS, 3), np.float32)
     warp = smooth_noise(rng, cells=2)[..., 0] * np.float32(rng.uniform(0.0, 1.2))
     coloured = rng.uniform(0.0, 1.0) if paint.chance(rng, 0.7) else 0.0
@@ -38,7 +38,7 @@ def moire(u: rc.Plane, v: rc.Plane, rng: np.random.Generator) -> FloatImage:
 
 
 def pixel_grid(u: rc.Plane, v: rc.Plane, rng: np.random.Generator) -> FloatImage:
-    """The panel's own pixels: dark gaps in both directions and, on some, the three stripes; u, v in canvas pixels."""
+    """The panel's own pixels: dark gaps in both directions and RGB stripes of varying strength; u, v in canvas pixels."""
     wave = np.float32(2 * np.pi / rng.uniform(2.5, 4.6))
     depth, stripes = np.float32(rng.uniform(0.12, 0.34)), np.float32(rng.uniform(0.0, 0.3))
     gaps = 1 - depth * (0.5 + 0.5 * np.cos(v * wave))
@@ -49,11 +49,11 @@ def pixel_grid(u: rc.Plane, v: rc.Plane, rng: np.random.Generator) -> FloatImage
 
 
 def subpixels(u: rc.Plane, v: rc.Plane, rng: np.random.Generator) -> tuple[FloatImage, bool]:
-    """A panel's stripes of red, green and blue as a sensor with a Bayer pattern samples them: a factor per channel, and
-    whether its beats can be seen; u, v in canvas pixels.
+    """A panel's red, green and blue stripes as a sensor with a Bayer pattern samples them: a factor per channel, and
+    whether the resulting moire is visible; u, v in canvas pixels.
 
-    Lens and pixel aperture take away most of the stripes; what is left is sampled more coarsely than it varies, each colour
-    at its own places, and comes back as coloured bands that follow the perspective.
+    Lens and pixel aperture suppress most of the stripes; what is left is undersampled, each colour at its own positions, and
+    aliases into coloured bands that follow the perspective.
     """
     pitch, spread = np.float32(rng.uniform(0.9, 2.4)), rng.uniform(0.28, 0.5)
     factor = np.empty((CANVAS, CANVAS, 3), np.float32)
@@ -79,7 +79,7 @@ def subpixels(u: rc.Plane, v: rc.Plane, rng: np.random.Generator) -> tuple[Float
 
 
 def flicker(rng: np.random.Generator) -> rc.Plane:
-    """Bands of a rolling shutter before a pulsed backlight: a factor, constant along each row of the canvas."""
+    """Bands that a rolling shutter records from a pulsed backlight: a factor, horizontal but for a slight slant."""
     rows = np.arange(CANVAS) / rng.uniform(26, 150) + rng.uniform(0, 1)
     wave = np.cos(2 * np.pi * rows)
     if paint.chance(rng, 0.5):
@@ -90,12 +90,12 @@ def flicker(rng: np.random.Generator) -> rc.Plane:
 
 
 def tube(picture: FloatImage, u: rc.Plane, v: rc.Plane, rng: np.random.Generator) -> FloatImage:
-    """A cathode ray tube: lines of the beam with dark between them, three phosphors side by side, dimmer to its edges."""
+    """A cathode ray tube: scan lines with dark gaps, three phosphors side by side, dimmer towards its edges."""
     line, pitch = rng.uniform(2.4, 5.0), rng.uniform(1.5, 3.2)
     depth, stripes = np.float32(rng.uniform(0.2, 0.6)), np.float32(rng.uniform(0.05, 0.3))
     beam = 1 - depth * (0.5 + 0.5 * np.cos(np.float32(2 * np.pi / line) * v)) * (
         1.2 - rc.luma(picture)
-    )  # bright beams are wider
+    )  # a bright beam is wider
     wave = np.float32(2 * np.pi / pitch)
     phosphor = np.stack([1 + stripes * np.cos(wave * u + np.float32(2.094 * channel)) for channel in range(3)], axis=-1)
     far = (u**2 + v**2) / np.float32((0.5 * CANVAS) ** 2)
@@ -104,7 +104,7 @@ def tube(picture: FloatImage, u: rc.Plane, v: rc.Plane, rng: np.random.Generator
 
 
 def grey_ink(picture: FloatImage, u: rc.Plane, v: rc.Plane, rng: np.random.Generator) -> FloatImage:
-    """An electronic reader: black and white under a matt film, few greys, the rest made of dots, no light of its own."""
+    """An e-paper reader: black and white under a matt film, few true greys, the rest dithered, no light of its own."""
     grain, levels = rng.uniform(0.9, 2.6), np.float32(rng.choice([1, 3, 3, 15]))
     place = (np.mod(v / np.float32(grain), 4).astype(np.int32) % 4, np.mod(u / np.float32(grain), 4).astype(np.int32) % 4)
     dithered = np.round(rc.luma(picture).clip(0, 1) * levels + _BAYER[place] * np.float32(rng.uniform(0.6, 1.0)))
@@ -115,7 +115,7 @@ def grey_ink(picture: FloatImage, u: rc.Plane, v: rc.Plane, rng: np.random.Gener
 
 
 def lamps(picture: FloatImage, u: rc.Plane, v: rc.Plane, rng: np.random.Generator) -> FloatImage:
-    """A wall of light diodes: round lamps with black between them, and the picture as coarse as they stand."""
+    """An LED wall: round lamps with black between them, and a picture as coarse as their pitch."""
     pitch, radius = np.float32(rng.uniform(2.8, 6.0)), rng.uniform(0.28, 0.5)
     coarse = rc.blurred(picture.clip(0, 1), float(pitch) * 0.45)
     x, y = np.mod(u / pitch, 1) - 0.5, np.mod(v / pitch, 1) - 0.5
@@ -125,11 +125,11 @@ def lamps(picture: FloatImage, u: rc.Plane, v: rc.Plane, rng: np.random.Generato
 
 
 def thrown(picture: FloatImage, u: rc.Plane, v: rc.Plane, rng: np.random.Generator) -> FloatImage:
-    """A projector's picture on a wall: brightest near its middle, black no darker than the room, the wall's own grain in it."""
+    """A projected picture on a wall: brightest near its middle, black no darker than the room, textured by the wall's grain."""
     at = rng.normal(0, 0.2 * CANVAS, 2).astype(np.float32)
     fall = np.exp(-((u - at[0]) ** 2 + (v - at[1]) ** 2) / np.float32((rng.uniform(0.5, 1.1) * CANVAS) ** 2))
     wall = paint.paper_grain(rng, rng.uniform(0.01, 0.06))
-    fringe = round(rng.uniform(0, 2))  # three pictures that do not quite meet
+    fringe = round(rng.uniform(0, 2))  # the three colour images are slightly misaligned
     columns = np.arange(picture.shape[1])
     split = np.stack([picture[:, (columns - (c - 1) * fringe).clip(0, columns[-1]), c] for c in range(3)], axis=-1)
     room = np.float32(rng.uniform(0.08, 0.35))

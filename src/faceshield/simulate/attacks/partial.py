@@ -1,4 +1,4 @@
-"""Pieces of printed paper, cut or torn, held or taped over the eyes or over the mouth."""
+"""Pieces of printed paper, cut or torn, held or taped over the eyes or the mouth."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CUES: tuple[str, ...] = (EYES, MOUTH, SHADOW, FLAT, STRAIGHT, TONE, BORDER, FING
 
 @dataclass
 class _Piece:
-    """One piece of paper: its corners or outline in face coordinates, and whether it was cut round."""
+    """One piece of paper: its corners or outline in face coordinates, and whether it has a rounded cut."""
 
     outline: NDArray[np.float64]
     round_cut: bool
@@ -58,7 +58,7 @@ def _eye_pieces(name: str, rng: np.random.Generator) -> list[_Piece]:
         wide, low = rng.uniform(0.95, 1.3), rng.uniform(0.35, 0.75)
         return [_Piece(_quad(rng, -wide, rng.uniform(-1.35, -0.9), wide, low), False)]
     width, top, bottom = rng.uniform(0.88, 1.3), rng.uniform(-0.62, -0.22), rng.uniform(0.2, 0.5)
-    if paint.chance(rng, 0.15):  # cut out along the shape of a domino mask
+    if paint.chance(rng, 0.15):  # cut out in the shape of a domino mask
         left = paint.ellipse((-0.5, 0.0), (width - 0.5, 0), (0, bottom))
         right = left * (-1, 1)
         both = np.vstack([left, right])
@@ -98,13 +98,13 @@ def _mouth_pieces(name: str, rng: np.random.Generator) -> list[_Piece]:
 
 
 def _bend(piece: Points, rng: np.random.Generator, span: float) -> Points:
-    """Straight cuts with a hint of the hand that led the scissors."""
+    """The outline in pixels, cut slightly unevenly as if by hand."""
     rows = paint.resample(piece, 64, closed=True)
     return rows + np.float32(rng.normal(0, 0.004 * span, rows.shape))
 
 
 def _tear(piece: Points, rng: np.random.Generator, span: float) -> tuple[Points, Points]:
-    """Torn instead of cut: where the print ends, and where the sheet does, whose white fibres reach a little further."""
+    """Torn outlines in pixels: the edge of the print, and the edge of the sheet, whose white fibres reach slightly further."""
     rows = paint.resample(piece, 96, closed=True)
     middle = rows.mean(axis=0)
     out = (rows - middle) / np.maximum(np.linalg.norm(rows - middle, axis=1, keepdims=True), 1.0)
@@ -115,7 +115,7 @@ def _tear(piece: Points, rng: np.random.Generator, span: float) -> tuple[Points,
 
 
 def _gleam(frame: Frame, rng: np.random.Generator) -> NDArray[np.float32]:
-    """The band of light that bent photo paper mirrors, (CANVAS, CANVAS) in 0..1."""
+    """The band of light that bent photo paper reflects, (CANVAS, CANVAS) in 0..1."""
     angle, at, width = rng.normal(0, 0.5), rng.uniform(-0.8, 0.8), rng.uniform(0.08, 0.35)
     along = frame.uv[..., 0] * np.cos(angle) + (frame.uv[..., 1] - 0.4) * np.sin(angle)
     return (np.exp(-(((along - at) / width) ** 2)) * rng.uniform(0.3, 0.8)).astype(np.float32)
@@ -124,7 +124,7 @@ def _gleam(frame: Frame, rng: np.random.Generator) -> NDArray[np.float32]:
 def _fingers(
     image: FloatImage, frame: Frame, box: Box, skin: NDArray[np.float32], scene: Scene, rng: np.random.Generator
 ) -> Box:
-    """A hand from one side whose one to three fingers press the paper; painted in place. Where their ends are."""
+    """Paints, in place, a hand from one side whose one to three fingers press the paper; returns the fingertips' box."""
     side = rng.choice([-1.0, 1.0])
     edge = box[2] if side > 0 else box[0]
     radius = frame.span * rng.uniform(0.11, 0.15)
@@ -156,14 +156,14 @@ def _apply(name: str, pieces: list[_Piece], subject: str, scene: Scene, rng: np.
 
     scale = rng.uniform(0.85, 1.25, 2) if other else rng.uniform(0.94, 1.12, 2)
     shift = rng.normal(0, 0.06 if other else 0.03, 2)
-    if subject == MOUTH:  # sizes change about the middle of what is shown
+    if subject == MOUTH:  # scale about the middle of the mouth
         shift += (0.0, 1.12 * (1 - scale[1]))
     torn = [_tear(frame.px(piece.outline), rng, frame.span) for piece in pieces] if name.endswith("torn") else []
     outlines = [inner for inner, _ in torn] or [_bend(frame.px(piece.outline), rng, frame.span) for piece in pieces]
     mask = paint.shapes(outlines)
     picture = portrait_texture(scene, frame, mirror=other, scale=scale, shift=shift, within=mask)
     if other:
-        # Another person: the strip brings another complexion with it, and now and then other colours of the iris.
+        # Another person: the strip has another complexion.
         factor = rng.uniform(0.55, 1.35) * (1 + rng.normal(0, 0.08, 3))
         picture = (picture * factor.astype(np.float32)).clip(0, 1)
         if not grey and abs(factor - 1).max() > 0.12:
@@ -186,7 +186,7 @@ def _apply(name: str, pieces: list[_Piece], subject: str, scene: Scene, rng: np.
         sheet = np.maximum(paint.shapes(grown), mask)
         cues.append(BORDER)
     white = np.array([0.96, 0.95, 0.93], np.float32) * np.float32(level)
-    # Bent over the head: the ends of the paper turn away from the viewer, and from the light on one side.
+    # Bent around the head: the ends of the paper turn away from the viewer, and one of them from the light.
     u = frame.uv[..., 0]
     curl = rng.uniform(0.0, 0.22)
     shade = (1 - curl * u**2 + 0.15 * scene.light_xy[0] * u).clip(0.5, 1.25)
@@ -226,7 +226,7 @@ def _apply(name: str, pieces: list[_Piece], subject: str, scene: Scene, rng: np.
 
 
 def _tape(image: FloatImage, outlines: list[Points], span: float, level: float, rng: np.random.Generator) -> tuple[Box, ...]:
-    """Two strips of tape over the ends of the paper; painted in place. Where they are."""
+    """Paints, in place, two strips of tape over the ends of the paper; returns their boxes."""
     rows = np.concatenate(outlines)
     tone = np.float32(level) * paint.colour(rng, ((0.9, 0.88, 0.8), (0.85, 0.8, 0.6), (0.9, 0.9, 0.92)), 0.03)
     mask: Mask = np.zeros(image.shape[:2], np.float32)
@@ -243,13 +243,13 @@ def _tape(image: FloatImage, outlines: list[Points], span: float, level: float, 
 
 
 def apply_eye(scene: Scene, rng: np.random.Generator, *, variant: str | None = None) -> Attacked:
-    """Holds printed eyes over the eyes.
+    """Covers one or both eyes with printed paper eyes.
 
     Args:
         variant: one of `EYE_VARIANTS`, random if None.
 
     Returns:
-        The scene with the paper; the box holds the paper, fingers and tape not counted.
+        The scene with the paper; the box holds the paper without fingers and tape.
 
     Raises:
         ValueError: unknown variant.
@@ -259,13 +259,13 @@ def apply_eye(scene: Scene, rng: np.random.Generator, *, variant: str | None = N
 
 
 def apply_mouth(scene: Scene, rng: np.random.Generator, *, variant: str | None = None) -> Attacked:
-    """Holds a printed mouth or lower face over the mouth.
+    """Covers the mouth with a printed mouth or lower face.
 
     Args:
         variant: one of `MOUTH_VARIANTS`, random if None.
 
     Returns:
-        The scene with the paper; the box holds the paper, fingers and tape not counted.
+        The scene with the paper; the box holds the paper without fingers and tape.
 
     Raises:
         ValueError: unknown variant.

@@ -1,4 +1,4 @@
-"""Where the traces of what is worn lie on a head: one that the picture does not show, or that something hides, is not told.
+"""Where the traces of worn attacks lie on a head, so that those out of the picture or hidden are not listed as cues.
 
 Use: `cues = seen_cues(attacked, visible)`.
 """
@@ -14,7 +14,7 @@ from faceshield.simulate.attacks.surface import Frame
 from faceshield.simulate.portrait import CANVAS, Attacked, Box, box_around
 
 LEAST_SEEN = 0.35
-"""Share of a trace's place that must be in view."""
+"""Smallest share of a trace's area that must be visible."""
 EDGE_BELOW = "a mask edge below"
 # Face coordinates (the pupils lie at -0.5 and 0.5, the mouth at 1.1, the chin at 1.85): x0, y0, x1, y1.
 _CROWN, _FOREHEAD, _BROWS = (-0.9, -1.9, 0.9, -1.1), (-0.7, -1.1, 0.7, -0.45), (-0.95, -0.45, 0.95, -0.1)
@@ -31,31 +31,31 @@ PLACES: dict[str, Box] = {
     "a bald smooth head": _CROWN, "stiff moulded hair": _CROWN, "a wig": _HEAD, "a plastic neck": _NECK,
     **dict.fromkeys(_STRAPS, _SIDES),
 }  # fmt: skip
-"""Of a trace with a place of its own, where it lies; the others are wherever the attack is."""
+"""Areas of the traces with a fixed place; all other traces are wherever the attack is."""
 
 
 def seen_cues(attacked: Attacked, visible: NDArray[np.bool_]) -> tuple[str, ...]:
-    """The traces of an attack that can be seen, in their order; all of them where none could.
+    """The visible cues of an attack, in their original order; all of them if none is visible.
 
     Args:
-        visible: (CANVAS, CANVAS), where the picture shows what was drawn.
+        visible: (CANVAS, CANVAS), true where the canvas is in view and nothing lies in front of it.
     """
     frame = Frame(attacked.landmarks)
     return tuple(cue for cue in attacked.cues if _share(cue, attacked, frame, visible) >= LEAST_SEEN) or attacked.cues
 
 
 def _share(cue: str, attacked: Attacked, frame: Frame, visible: NDArray[np.bool_]) -> float:
-    """Of the trace's place, how much is in view, 0..1; 1 where it has none of its own."""
+    """Visible share of the trace's area, 0..1; 1 for a trace without a fixed place."""
     if cue in attacked.marks:
         return max(_in_view(box, visible) for box in attacked.marks[cue])
     if cue == EDGE_BELOW:
         row = int(max((box[3] for box in attacked.boxes), default=float(CANVAS)))
-        return float(visible[row - 1].mean()) if 0 < row < CANVAS else 0.0  # on the border it runs out
+        return float(visible[row - 1].mean()) if 0 < row < CANVAS else 0.0  # no edge shows if it runs out of the canvas
     if cue not in PLACES:
         return 1.0
     x0, y0, x1, y1 = PLACES[cue]
     left, top, right, bottom = box_around(frame.px([(x0, y0), (x1, y0), (x1, y1), (x0, y1)]))
-    if cue in _STRAPS:  # beside the face, on one side at least
+    if cue in _STRAPS:  # beside the face, at least on one side
         wide = 0.3 * frame.span
         return max(_in_view(side, visible) for side in ((left, top, left + wide, bottom), (right - wide, top, right, bottom)))
     return _in_view((left, top, right, bottom), visible)

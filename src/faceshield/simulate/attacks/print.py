@@ -1,5 +1,5 @@
-"""Printed photographs held before the camera: on photo paper, by laser and inkjet, in newspapers and magazines, on instant
-film, cards and cloth, photocopied.
+"""Printed photographs held in front of the camera: photo paper, laser and inkjet prints, newspapers, magazines, instant film,
+cards, canvas, photocopies.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ class _Stock:
     """A kind of print.
 
     Attributes:
-        black, light, colour: ranges of what its inks show: the darkest, the lightest, the share of the colours.
-        paper: range of how bright the bare sheet is. tint: its colour.
-        dotted, streaked, creased, glossy: how often it is.
-        plain: of these, what a view without an edge is given if nothing else tells.
-        fine: whether it can be made so well that its traces are not seen.
-        grey: whether it has no colours. stiff: whether it never bends.
-        at: where its draws lie among those for all inks, so that what is added moves no older picture.
-        share: parts in which it is drawn, for some are seldom met.
-        layout: what is around the picture on the sheet; None: nothing, or a white border.
+        black, light, colour: ranges of its darkest tone, its lightest tone and its saturation factor.
+        paper: range of the bare sheet's brightness. tint: its colour.
+        dotted, streaked, creased, glossy: probability of each trace.
+        plain: which of these is forced when a view without edges would otherwise show no trace.
+        fine: whether it can be made so well that its printing traces do not show.
+        grey: whether it is black and white. stiff: whether it never bends.
+        at: offset of its draws in the draws shared by all stocks, so that adding a stock leaves existing pictures unchanged.
+        share: weight with which it is drawn; some stocks are rare.
+        layout: what surrounds the picture on the sheet; None: nothing, or a white border.
     """
 
     black: Range
@@ -95,11 +95,11 @@ _GROUNDS = (
     (0.25, 0.45, 0.75),
     (0.75, 0.12, 0.12),
 )
-"""What stands behind people on pictures for papers."""
+"""Background colours of identity photographs."""
 
 
 def _well_inked(image: FloatImage, rng: np.random.Generator) -> FloatImage:
-    """A print as a shop makes it: inks that show almost everything, blacks that the room's light lifts a little."""
+    """A professional print: inks that reproduce almost everything, blacks slightly lifted by the room's light."""
     shading = rc.blurred(image, 24.0)
     image = image - np.float32(rng.uniform(0.0, 0.15)) * (shading - shading.mean(axis=(0, 1)))
     toned = rc.saturate(image.clip(0, 1) ** np.float32(rng.uniform(0.85, 1.15)), rng.uniform(0.8, 1.08))
@@ -108,21 +108,21 @@ def _well_inked(image: FloatImage, rng: np.random.Generator) -> FloatImage:
 
 
 def _before_a_plain_ground(scene: Scene, rng: np.random.Generator) -> FloatImage:
-    """The person as a photographer's studio shows people for papers: before white, grey, blue or red, evenly lit."""
+    """The person as in a studio's identity photograph: against evenly lit white, grey, blue or red."""
     tone = np.array(_GROUNDS[int(rng.integers(len(_GROUNDS)))], np.float32) * np.float32(rng.uniform(0.85, 1.05))
     ground = tone * rc.ramp(rng, rng.uniform(0.85, 1.0), 1.0)[..., None]
     return blend(ground, scene.image, scene.matte)
 
 
 def _inked(image: FloatImage, stock: _Stock, rng: np.random.Generator) -> tuple[FloatImage, bool]:
-    """What the printer's inks can show of `image`: less contrast, less colour, lifted blacks. Also says
-    whether that is plain.
+    """What the printer's inks can reproduce of `image`: less contrast, less colour, lifted blacks; and whether the loss is
+    obvious.
     """
     if stock.grey:
         image = np.repeat(rc.luma(image)[..., None], 3, axis=2)
     draws = np.append(rng.random(11), 0.0)[stock.at :]
     low, high, colour = (a + (b - a) * draws[i] for i, (a, b) in enumerate((stock.black, stock.light, stock.colour)))
-    # A photograph has its light fixed in it: take some of the broad shading away.
+    # A photograph keeps the light under which it was taken: remove some of the broad shading.
     shading = rc.blurred(image, 24.0)
     image = image - np.float32(rng.uniform(0.0, 0.3)) * (shading - shading.mean(axis=(0, 1)))
     toned = image.clip(0, 1) ** np.float32(rng.uniform(0.75, 1.3))
@@ -135,7 +135,7 @@ def _inked(image: FloatImage, stock: _Stock, rng: np.random.Generator) -> tuple[
 
 
 def _developed(ink: FloatImage, rng: np.random.Generator) -> FloatImage:
-    """What instant film makes of it: soft, darker to the edges, each colour with a haze of its own over the shadows."""
+    """The picture on instant film: soft, darker towards the edges, shadows hazed differently in each channel."""
     rows, columns = np.mgrid[-1 : 1 : CANVAS * 1j, -1 : 1 : CANVAS * 1j].astype(np.float32)
     fall = 1 - np.float32(rng.uniform(0.05, 0.35)) * (rows**2 + columns**2)
     haze = rng.uniform(0.0, 0.14, 3).astype(np.float32) * rng.permutation(3).astype(np.float32) / 2
@@ -144,7 +144,7 @@ def _developed(ink: FloatImage, rng: np.random.Generator) -> FloatImage:
 
 
 def _toner(ink: FloatImage, rng: np.random.Generator) -> FloatImage:
-    """A photocopy of a copy: middle tones go to black or to paper, large black areas are washed out inside, toner is spilt."""
+    """A photocopy of a copy: midtones turn black or white, large black areas wash out inside, stray toner adds specks."""
     level, steep = rng.uniform(0.3, 0.55), rng.uniform(2.0, 6.0)
     hard = 0.5 + 0.5 * np.tanh(steep * (ink - np.float32(level))) / np.tanh(steep * 0.5)
     dark = rc.blurred((1 - hard).clip(0, 1), rng.uniform(6, 14))
@@ -154,12 +154,12 @@ def _toner(ink: FloatImage, rng: np.random.Generator) -> FloatImage:
 
 
 def _woven(ink: FloatImage, u: rc.Plane, v: rc.Plane, finest: float, rng: np.random.Generator) -> tuple[FloatImage, bool]:
-    """Ink on threads, `finest` canvas pixels wide or more: each catches it on its back only; and whether the weave breaks it
-    into dots that can be seen. u, v as for `_halftone`.
+    """Ink on woven threads at least `finest` canvas pixels wide, each inked only on its ridge; and whether the weave breaks
+    the ink into visible dots. u, v as for `_halftone`.
     """
     period, depth = rng.uniform(finest, 5.5), np.float32(rng.uniform(0.15, 0.5))
     wave = np.float32(np.pi / period)
-    over = np.sign(np.sin(u * wave) * np.sin(v * wave))  # warp and weft lie on top by turns
+    over = np.sign(np.sin(u * wave) * np.sin(v * wave))  # warp and weft alternate on top
     thread = np.where(over > 0, np.abs(np.sin(u * wave)), np.abs(np.sin(v * wave)))
     uneven = 1 + np.float32(0.3) * smooth_noise(rng, cells=40)[..., 0]
     folds = 1 + np.float32(rng.uniform(0.03, 0.22)) * smooth_noise(rng, cells=int(rng.integers(3, 7)))[..., 0]
@@ -175,7 +175,7 @@ def _halftone(
     grey: bool,
     rng: np.random.Generator,
 ) -> FloatImage:
-    """Screen `ink` with dots or lines of `period` canvas pixels; u, v are canvas pixels measured on the paper."""
+    """Halftones `ink` with dots or lines of `period` canvas pixels; u, v are canvas pixels measured on the paper."""
     angles = np.deg2rad([45.0] if grey else [15.0, 75.0, 0.0]) + rng.uniform(-0.3, 0.3)
     softness = np.float32(rng.uniform(0.12, 0.3))
     wave = np.float32(2 * np.pi / period)
@@ -184,18 +184,18 @@ def _halftone(
         c, s = np.float32(np.cos(angle) * wave), np.float32(np.sin(angle) * wave)
         cell = 0.5 + 0.25 * np.cos(u * c + v * s)
         cell = 2 * cell - 0.5 if lines else cell + 0.25 * np.cos(v * c - u * s)
-        # Ink lies where the coverage exceeds the cell; the ramp's width is the ink's spread.
+        # Ink is deposited where the coverage exceeds the cell's threshold; the ramp's width models ink spread.
         planes.append((0.5 - (1 - ink[..., channel] - cell) / softness).clip(0, 1))
     return np.stack(planes * 3 if grey else planes, axis=-1).astype(np.float32)
 
 
 def _rows(profile: np.ndarray, position: rc.Plane) -> rc.Plane:
-    """Look a 1-D profile up by `position` (wraps round)."""
+    """Looks up a 1-D profile at `position` (wraps around)."""
     return profile.astype(np.float32)[np.mod(position, len(profile)).astype(np.int32) % len(profile)]
 
 
 def _streaks(position: rc.Plane, kind: str, strength: float, rng: np.random.Generator) -> rc.Plane:
-    """Brightness factor of banding (laser) or of nozzle streaks (inkjet) across `position` in canvas pixels."""
+    """Brightness factor of laser banding, or of streaks (inkjet, photocopy), across `position` in canvas pixels."""
     noise = rng.normal(0, 1, 512)
     if kind == "laser":
         period = rng.uniform(9, 40)
@@ -207,7 +207,7 @@ def _streaks(position: rc.Plane, kind: str, strength: float, rng: np.random.Gene
 
 
 def _creases(u: rc.Plane, v: rc.Plane, mild: bool, rng: np.random.Generator) -> tuple[rc.Plane, rc.Plane]:
-    """Folds of the paper: a shading factor and the share of ink that has cracked off along the lines."""
+    """Folds of the paper: a shading factor, and the share of ink that has cracked off along the folds."""
     shade, cracked = np.ones_like(u), np.zeros_like(u)
     for _ in range(int(rng.integers(1, 3) if mild else rng.integers(4, 9))):
         angle = rng.choice([0.0, np.pi / 2]) + rng.normal(0, 0.06) if mild else rng.uniform(0, np.pi)
@@ -221,7 +221,7 @@ def _creases(u: rc.Plane, v: rc.Plane, mild: bool, rng: np.random.Generator) -> 
 
 
 def _fastenings(image: FloatImage, placement: rc.Placement, outer: Box, rng: np.random.Generator) -> bool:
-    """Tape strips or pins at those corners that are in view, painted in place; says whether there was one."""
+    """Paints tape strips or pins at most of the corners in view, in place; returns whether any was painted."""
     x0, y0, x1, y1 = outer
     corners = np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], np.float32)
     middle = placement.to_canvas(corners.mean(axis=0, keepdims=True))[0]
@@ -251,7 +251,7 @@ def _fastenings(image: FloatImage, placement: rc.Placement, outer: Box, rng: np.
 def _paper(
     scene: Scene, inked: FloatImage, view: str, white: FloatImage, layout: layouts.Layout | None, rng: np.random.Generator
 ) -> tuple[rc.Sheet, bool]:
-    """The sheet and whether a white border was left around the picture."""
+    """The sheet, and whether the picture has a white border."""
     aspect, bordered = float(rng.choice(_ASPECTS)), paint.chance(rng, 0.55)
     thin, thick = rng.uniform(0.025, 0.08), rng.uniform(0.04, 0.3, 4)
     if view == rc.TIGHT:
@@ -265,7 +265,7 @@ def _paper(
         return rc.make_sheet(inked, crop, (width, height), around.margins, around.picture), around.bordered
     margins = (0, 0, 0, 0)
     if bordered:
-        # Photo borders are even; a picture on office paper sits anywhere on the sheet.
+        # Photo borders are even; on office paper the picture may lie anywhere on the sheet.
         shares = thick if paint.chance(rng, 0.35) else np.full(4, thin)
         left, top, right, bottom = (int(max(3, round(float(share) * width))) for share in shares)
         margins = (left, top, right, bottom)
@@ -273,7 +273,7 @@ def _paper(
 
 
 def _cut_out(scene: Scene, sheet: rc.Sheet, s: rc.Plane, t: rc.Plane, rng: np.random.Generator) -> Mask:
-    """The person's outline with a rim of paper, as it lies in the canvas."""
+    """The person's outline plus a rim of paper, in the canvas."""
     rim = rc.blurred(scene.matte, rng.uniform(3, 6))
     low, size = np.array(sheet.crop[:2]), np.array(sheet.crop[2:]) - np.array(sheet.crop[:2])
     zoom = size / (np.array(sheet.content[2:]) - np.array(sheet.content[:2]))
@@ -291,18 +291,18 @@ def apply(
     *,
     good: bool = False,
 ) -> Attacked:
-    """A print of `scene` held before `background`.
+    """A print of `scene` in front of `background`.
 
     Args:
         scene: what was photographed first.
         rng: source of all randomness.
         background: (CANVAS, CANVAS, 3), what lies behind the paper.
         variant: one of `VARIANTS`; None draws one.
-        holder: who holds it before the chest; None: held from somewhere, taped, or lying there.
-        good: made well, so that ink, streaks and folds are not seen; not every kind can be.
+        holder: the person who holds it at the chest; None: held by hands from outside the picture, taped, pinned or loose.
+        good: made so well that dots and streaks do not show and folds are rare; ignored for stocks that cannot be.
 
     Raises:
-        ValueError: for an unknown variant.
+        ValueError: unknown variant.
     """
     variant = paint.pick(rng, VARIANTS, variant, [stock.share for stock in _STOCKS.values()])
     kind, light = variant.split("/")[1], rc.scene_light(scene, rng)
@@ -321,7 +321,7 @@ def apply(
     held = _Held(scene, sheet, placement, outer, view, white, bordered, light, holder)
 
     ink, cues, worn = _traced(held, kind, good, traces, rng)
-    if view == rc.TIGHT and not (cues or faded or worn or traces.curled):  # or nothing of it could be told
+    if view == rc.TIGHT and not (cues or faded or worn or traces.curled):  # otherwise no trace would be left
         traces = replace(traces, glossy=True)
     paper, lit = _lit(ink, held, traces, on_canvas[OUTLINE].mean(axis=0), rng)
     image, mask, shown = _held_up(paper, background, held, rng)
@@ -339,7 +339,7 @@ def apply(
 
 
 def _printed(scene: Scene, kind: str, good: bool, rng: np.random.Generator) -> tuple[FloatImage, bool]:
-    """What is on the paper before it is held up, and whether its colours are plainly not the scene's."""
+    """The printed picture before it is presented, and whether its colours differ obviously from the scene's."""
     stock = _STOCKS[kind]
     if good:
         taken = _before_a_plain_ground(scene, rng) if paint.chance(rng, 0.35) else scene.image
@@ -361,7 +361,7 @@ _FINGERS_LIT = (0.8, 1.0)
 
 @dataclass(frozen=True)
 class _Traces:
-    """Which traces of its making, its surface and its handling a sheet bears."""
+    """Which traces of printing, surface and handling a sheet bears."""
 
     dotted: bool
     streaked: bool
@@ -371,7 +371,7 @@ class _Traces:
 
 
 def _draw_traces(stock: _Stock, good: bool, view: str, placement: rc.Placement, rng: np.random.Generator) -> _Traces:
-    """Drawn before any is painted, so that a view without edges can be given one that is plain."""
+    """Decides on all traces before any is painted, so that a view without edges can be given an obvious one."""
     dotted = bool(stock.dotted) and paint.chance(rng, stock.dotted)
     streaked = bool(stock.streaked) and paint.chance(rng, stock.streaked)
     creased = paint.chance(rng, stock.creased)
@@ -386,13 +386,13 @@ def _draw_traces(stock: _Stock, good: bool, view: str, placement: rc.Placement, 
 
 @dataclass(frozen=True)
 class _Held:
-    """A sheet where it is held.
+    """A sheet in its pose.
 
     Attributes:
-        scene: what is printed on it. sheet, placement: the paper, and how it lies in the view.
-        outer: the whole paper in its own pixels. view: how much of it is seen.
-        white: colour of the bare paper. bordered: whether it has a border of that.
-        light: where the room's light comes from. holder: who holds it before the chest, if anybody does.
+        scene: what is printed on it. sheet, placement: the paper, and its pose in the canvas.
+        outer: the whole paper in sheet pixels. view: how much of it is visible.
+        white: colour of the bare paper. bordered: whether it has a border of that colour.
+        light: direction of the room's light. holder: the person who holds it at the chest, or None.
     """
 
     scene: Scene
@@ -409,7 +409,7 @@ class _Held:
 def _traced(
     held: _Held, kind: str, good: bool, traces: _Traces, rng: np.random.Generator
 ) -> tuple[FloatImage, list[str], bool]:
-    """The sheet in the canvas with the traces of printing and folding, their cues, and whether dots too fine to see grey it."""
+    """The sheet in the canvas with its traces of printing and folding, their cues, and whether invisibly fine dots fade it."""
     stock, white = _STOCKS[kind], held.white
     ink = rc.sample(held.sheet.picture, *held.placement.planes)
     u, v = held.placement.from_middle(held.sheet.size)
@@ -426,7 +426,7 @@ def _traced(
         ink = ink + (dots * (white - 0.1) + 0.08 - ink) * strength * np.float32(min(1.0, 1.25 - 0.1 * period))
         if period > 2.7:
             cues.append(DOTS)
-        else:  # too fine to be told from grain
+        else:  # too fine to be distinguished from grain
             worn = True
     if not good and (kind == "inkjet" or (kind == "laser" and not dotted)):
         grain = rng.normal(0, 1, (CANVAS, CANVAS, 3)).astype(np.float32)
@@ -447,7 +447,7 @@ def _traced(
 def _lit(
     ink: FloatImage, held: _Held, traces: _Traces, face: NDArray[np.floating], rng: np.random.Generator
 ) -> tuple[FloatImage, list[str]]:
-    """The room's light on the paper, and its cues: a bend that shades it, a sheen near the face."""
+    """The paper in the room's light, and the cues of that: shading by a bend, a sheen near the face."""
     cues = []
     gain = rc.ramp(rng, rng.uniform(0.62, 0.95), rng.uniform(0.92, 1.1))
     if traces.curled:
@@ -458,7 +458,7 @@ def _lit(
         )
         gain = gain * (1 + np.float32(rng.uniform(0.12, 0.34) * rng.choice([-1, 1])) * np.sin(np.float32(np.pi / 2) * along))
         cues.append(BENT)
-    warmth = rng.normal(0, 0.045)  # lamps differ along warm to cold, hardly towards green or purple
+    warmth = rng.normal(0, 0.045)  # lamps vary between warm and cold, hardly between green and magenta
     lamp = np.array([1 + warmth, 1 + rng.normal(0, 0.012), 1 - warmth], np.float32)
     paper = ink * gain[..., None] * lamp
     if traces.glossy:
@@ -475,7 +475,7 @@ def _lit(
 def _held_up(
     paper: FloatImage, background: FloatImage, held: _Held, rng: np.random.Generator
 ) -> tuple[FloatImage, Mask | None, list[str]]:
-    """The paper before the camera, with whatever holds it; its mask, None where it fills the view; and the cues of both."""
+    """The paper in front of the camera with whatever holds it, the paper's mask (None if it fills the view), and its cues."""
     if held.view == rc.TIGHT:
         grip = hands.fingertip_from_border(rng, held.scene.window) if paint.chance(rng, 0.1) else None
         return hands.in_front(paper, grip, held.light, _FINGERS_LIT, rng), None, [FINGERS] if grip else []
@@ -495,7 +495,7 @@ def _held_up(
     image = rc.cast_shadow(background if holder is None else holder.image, mask, rng, held.light)
     for limb in grip.behind if grip else ():
         hands.paint_limb(image, limb, held.light, exposure)
-    # The sheet's own thickness shows as a thin bright or dark line.
+    # The sheet's thickness shows as a thin bright or dark line.
     rim = (mask * (1 - paint.shifted(mask, 1, 1))) * np.float32(rng.uniform(-0.3, 0.3))
     image = blend(image, paper + rim[..., None], mask)
     cues = [EDGE, *([BORDER] if held.bordered else [])]

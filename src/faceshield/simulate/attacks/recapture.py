@@ -1,7 +1,7 @@
-"""What a print and a replay share: a first capture, a flat sheet, and the pose in which it is seen.
+"""What prints and replays share: a first capture, a flat sheet, and the pose in which it is captured again.
 
-A `Sheet` is the flat picture (paper with its print, or a lit screen); a `Placement` maps it into the canvas
-by a perspective and an optional bend, exactly in both directions, so landmarks follow the picture.
+A `Sheet` is the flat picture (a printed paper or a lit screen); a `Placement` maps it into the canvas by a perspective and
+an optional bend, exactly in both directions, so that landmarks follow the picture.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ _ROWS, _COLUMNS = np.mgrid[0:CANVAS, 0:CANVAS].astype(np.float32)
 def draw_view(rng: np.random.Generator, whole: float = 0.22, good: bool = False) -> str:
     """How much of the medium the second camera sees: TIGHT (no edge, 45%), WHOLE (all of it) or PARTIAL (some edges).
 
-    Of a good copy half as many are TIGHT: there, hardly anything is left to tell.
+    Half as many good copies are TIGHT, because without an edge they show hardly any trace.
     """
     view = str(rng.choice([TIGHT, WHOLE, PARTIAL], p=[0.45, whole, 0.55 - whole]))
     return PARTIAL if good and view == TIGHT and chance(rng, 0.5) else view
 
 
 def to_bytes(image: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """0..1 float picture -> uint8, rounded."""
+    """Float picture in 0..1 -> uint8, rounded."""
     return (image.clip(0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
 
 
@@ -57,19 +57,19 @@ def blurred(image: NDArray[np.float32], radius: float) -> NDArray[np.float32]:
     soft = Image.fromarray(to_bytes(image))
     if radius < 4:
         soft = soft.filter(ImageFilter.GaussianBlur(radius))
-    else:  # nothing fine is left: fewer pixels do
+    else:  # no fine detail is left, so a smaller picture suffices
         size, factor = soft.size, 2 if radius < 8 else 4
         soft = soft.reduce(factor).filter(ImageFilter.GaussianBlur(radius / factor)).resize(size, Image.Resampling.BILINEAR)
     return np.asarray(soft, dtype=np.float32) / 255.0
 
 
 def luma(image: FloatImage) -> NDArray[np.float32]:
-    """(H, W) weighted grey of an RGB picture."""
+    """(H, W) luma of an RGB picture."""
     return image[..., 0] * np.float32(0.299) + image[..., 1] * np.float32(0.587) + image[..., 2] * np.float32(0.114)
 
 
 def saturate(image: FloatImage, amount: float) -> FloatImage:
-    """Colours pulled to (amount < 1) or pushed from (amount > 1) grey."""
+    """Colours pulled towards (amount < 1) or pushed away from (amount > 1) grey."""
     grey = luma(image) * np.float32(1 - amount)
     toned = image * np.float32(amount)
     toned += grey[..., None]
@@ -82,7 +82,7 @@ def inner_capture(image: FloatImage, rng: np.random.Generator, softest: float = 
     Args:
         image: (H, W, 3) in 0..1.
         rng: source of all randomness.
-        softest: the least resolution that survives, as a share of the side.
+        softest: the lowest resolution that may survive, as a share of the side.
     """
     height, width = image.shape[:2]
     gain = np.float32(rng.uniform(0.88, 1.15)) * rng.uniform(0.94, 1.06, 3).astype(np.float32)
@@ -115,7 +115,7 @@ def face_box(landmarks: Points) -> Box:
 
 
 def crop_around_face(landmarks: Points, aspect: float, rng: np.random.Generator) -> Box:
-    """A crop of the scene that has `aspect` (width / height), lies in the canvas and holds the face where that is possible."""
+    """A crop of the scene with `aspect` (width / height), inside the canvas, that contains the face where possible."""
     x0, y0, x1, y1 = face_box(landmarks)
     largest = float(min(CANVAS, CANVAS / aspect))
     smallest = min(max(y1 - y0, (x1 - x0) / aspect), largest)
@@ -136,8 +136,8 @@ class Sheet:
 
     Attributes:
         picture: (h, w, 3) float32 in 0..1, any size.
-        content: where the scene's crop lies, pixels of `picture`.
-        crop: the crop, pixels of the scene.
+        content: where the scene's crop lies, in pixels of `picture`.
+        crop: the crop, in pixels of the scene.
     """
 
     picture: FloatImage
@@ -163,12 +163,12 @@ def make_sheet(
     margins: tuple[int, int, int, int],
     fill: FloatImage | Sequence[float],
 ) -> Sheet:
-    """Resize a crop of `image` and set it on a larger sheet.
+    """Resizes a crop of `image` and places it on a larger sheet.
 
     Args:
         image: (H, W, 3) in 0..1.
-        crop: pixels of `image`.
-        content_wh: size of the crop on the sheet, in sheet pixels.
+        crop: in pixels of `image`.
+        content_wh: width and height of the crop on the sheet, in sheet pixels.
         margins: left, top, right, bottom around it, in sheet pixels.
         fill: one colour, or a picture of the sheet's size.
     """
@@ -183,15 +183,15 @@ def make_sheet(
 
 @dataclass(frozen=True)
 class Placement:
-    """How a sheet lies in the canvas: a perspective, after which points move by a bow along `normal`.
+    """How a sheet lies in the canvas: a perspective, after which a bow shifts points at right angles to `angle`.
 
     Attributes:
         matrix: (3, 3), sheet pixels -> canvas pixels (homogeneous), before the bow.
         scale: canvas pixels per sheet pixel near the anchor.
-        bow: largest sideways move in canvas pixels; 0 for a flat medium.
-        angle: direction (radians) along which the bow varies; points move at right angles to it.
+        bow: largest shift in canvas pixels; 0 for a flat medium.
+        angle: direction (radians) along which the shift varies.
         reach: distance in canvas pixels from the bow's crest to where it is zero.
-        window: what the camera sees of the canvas.
+        window: the part of the canvas that the camera sees.
     """
 
     matrix: NDArray[np.float64]
@@ -202,7 +202,7 @@ class Placement:
     window: Box = WHOLE_CANVAS
 
     def in_view(self, point: NDArray[np.floating], inset: float) -> bool:
-        """Whether the camera sees a canvas pixel, `inset` pixels or more from the picture's edge."""
+        """Whether the camera sees a canvas pixel more than `inset` pixels inside the picture's edge."""
         return bool(np.all((point > np.add(self.window[:2], inset)) & (point < np.subtract(self.window[2:], inset))))
 
     def _bow(self, x: NDArray[np.floating], y: NDArray[np.floating]) -> NDArray[np.floating]:
@@ -214,13 +214,13 @@ class Placement:
         homogeneous = np.column_stack([points, np.ones(len(points))]) @ self.matrix.T
         x, y = homogeneous[:, 0] / homogeneous[:, 2], homogeneous[:, 1] / homogeneous[:, 2]
         if self.bow:
-            # The bow moves points at right angles to the axis it varies along, so one subtraction inverts it exactly.
+            # The shift is at right angles to the axis along which it varies, so one subtraction inverts it exactly.
             move = self._bow(x, y)
             x, y = x + np.sin(self.angle) * move, y - np.cos(self.angle) * move
         return np.column_stack([x, y]).astype(np.float32)
 
     def to_sheet(self, x: NDArray[np.floating], y: NDArray[np.floating]) -> tuple[Plane, Plane]:
-        """Canvas pixels (any one shape) -> sheet pixels of the same shape, float32."""
+        """Canvas pixels (x and y of one shape) -> sheet pixels of the same shape, float32."""
         if self.bow:
             move = self._bow(x, y)
             x, y = x - np.sin(self.angle) * move, y + np.cos(self.angle) * move
@@ -235,7 +235,7 @@ class Placement:
         return self.to_sheet(_COLUMNS, _ROWS)
 
     def from_middle(self, size: tuple[int, int]) -> tuple[Plane, Plane]:
-        """The same from the middle of a sheet of this size, in canvas pixels: for patterns that lie on it."""
+        """`planes` measured in canvas pixels from the middle of a sheet of `size`, for patterns on the sheet."""
         (s, t), scale = self.planes, np.float32(self.scale)
         return (s - size[0] / 2) * scale, (t - size[1] / 2) * scale
 
@@ -247,7 +247,7 @@ def _pose(
     turn: tuple[float, float, float],
     distance: float,
 ) -> NDArray[np.float64]:
-    """Homography that shows the sheet, turned by (yaw, pitch, roll) about `anchor`, with the anchor at `target`."""
+    """Homography of the sheet turned by (yaw, pitch, roll) about `anchor`, which lands on `target`."""
     (cy, cp, cr), (sy, sp, sr) = np.cos(turn), np.sin(turn)
     yaw = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
     pitch = np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])
@@ -268,17 +268,17 @@ def place(
     bow: float = 0.0,
     window: Box = WHOLE_CANVAS,
 ) -> Placement:
-    """Draw a pose for `sheet` that gives the wanted view.
+    """Draws a pose for `sheet` that gives the requested view.
 
     Args:
-        sheet: what is placed.
+        sheet: the sheet to place.
         outer: the whole medium (paper, or screen with bezel) in sheet pixels.
         landmarks: (79, 2) in sheet pixels.
         view: TIGHT, PARTIAL or WHOLE.
         rng: source of all randomness.
         tilt: largest turn about the vertical axis, radians.
         bow: largest bend in canvas pixels.
-        window: what the camera sees of the canvas.
+        window: the part of the canvas that the camera sees.
     """
     x0, y0, x1, y1 = (float(v) for v in (*landmarks[OUTLINE].min(axis=0), *landmarks[OUTLINE].max(axis=0)))
     face = np.clip(((x0 + x1) / 2, (y0 + y1) / 2), sheet.content[:2], sheet.content[2:])
@@ -327,7 +327,7 @@ def place(
 
 
 def sample(picture: FloatImage, s: Plane, t: Plane) -> FloatImage:
-    """Bilinear samples of (h, w, C) `picture` at (s, t), which are clamped to it; (H, W, C) float32."""
+    """Bilinear samples of (h, w, C) `picture` at (s, t), clamped to the picture; (H, W, C) float32."""
     height, width = picture.shape[:2]
     s, t = s.clip(0, width - 1.001), t.clip(0, height - 1.001)
     column, row = s.astype(np.int32), t.astype(np.int32)
@@ -352,7 +352,7 @@ def rounded_rectangle(s: Plane, t: Plane, box: Box, radius: float, scale: float)
 
 
 def cast_shadow(image: FloatImage, mask: Mask, rng: np.random.Generator, light_xy: tuple[float, float]) -> FloatImage:
-    """Darken `image` where a medium with `mask` keeps the light away."""
+    """Darkens `image` where a medium with `mask` blocks the light."""
     reach, softness, strength = rng.uniform(2, 16), rng.uniform(2, 11), rng.uniform(0.1, 0.55)
     shift = (-light_xy[0] * reach, -light_xy[1] * reach)
     shadow = blurred(shifted(mask, *shift), softness)
@@ -364,12 +364,12 @@ def highlight(
     broad: tuple[float, float] = (40.0, 120.0),
     near: NDArray[np.floating] | None = None,
 ) -> Plane:
-    """A soft elongated spot of light over the canvas, 0..1.
+    """A soft elongated spot of light on the canvas, 0..1.
 
     Args:
         rng: source of all randomness.
-        broad: range of the spot's shorter deviation, pixels.
-        near: (2,) pixel to lie near to; None: anywhere. On a white wall a spot cannot be seen.
+        broad: range of the spot's smaller standard deviation, in pixels.
+        near: (2,) pixel near which it lies, such as the face, because a spot on a white wall is invisible; None: anywhere.
     """
     x, y = rng.uniform(0.05, 0.95, 2) * CANVAS
     if near is not None:
@@ -381,18 +381,18 @@ def highlight(
 
 
 def ramp(rng: np.random.Generator, low: float, high: float) -> Plane:
-    """A brightness that falls off over the canvas, in a random direction, from `high` to `low`."""
+    """Brightness that falls from `high` to `low` across the canvas in a random direction."""
     angle = rng.uniform(0, 2 * np.pi)
     position = (_COLUMNS / CANVAS - 0.5) * np.float32(np.cos(angle)) + (_ROWS / CANVAS - 0.5) * np.float32(np.sin(angle))
     return (np.float32(low) + np.float32(high - low) * (0.5 + position / 1.42)).astype(np.float32)
 
 
 def visible_box(mask: Mask | None) -> Box:
-    """Box of the medium in view; the whole canvas when it fills the view (`mask` None)."""
+    """Box of the visible medium; the whole canvas if it fills the view (`mask` is None)."""
     return WHOLE_CANVAS if mask is None else bounding_box(mask) or WHOLE_CANVAS
 
 
 def scene_light(scene: Scene, rng: np.random.Generator) -> tuple[float, float]:
-    """Light of the second capture: near the scene's, as both are mostly above."""
+    """Light direction of the second capture: close to the scene's, as light mostly comes from above."""
     x, y = scene.light_xy
     return float(np.clip(x + rng.normal(0, 0.5), -1, 1)), float(np.clip(y + rng.normal(0, 0.3), -1, 0.3))

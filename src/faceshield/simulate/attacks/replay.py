@@ -1,4 +1,4 @@
-"""Pictures and videos shown on a screen: phone, tablet, monitor, television, laptop, and those of another kind."""
+"""Pictures and videos shown on a screen: phone, tablet, monitor, television, laptop, CRT, e-reader, LED wall, projector."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ CUES: tuple[str, ...] = (BEZEL, BUTTONS, MOIRE, GLARE, FINGERS, UNEVEN, BLUISH, 
 
 @dataclass(frozen=True)
 class _Device:
-    """Kind of screen.
+    """A kind of screen.
 
     Attributes:
-        aspects: width / height, one of them. bezel: range, share of the shorter side. width_cm: how wide it is.
-        pale: how often its body is. rounding: of its corners, share of the shorter side.
-        structure: what its pixels do, if it is not a panel of liquid crystals. cue: the trace of that.
-        share: parts in which it is drawn, for some are seldom met.
-        stands: whether nobody holds it. bow: how much it bulges, canvas pixels.
+        aspects: possible width / height ratios. bezel: range of its width, share of the shorter side.
+        width_cm: physical width. pale: probability of a light body. rounding: corner radius, share of the shorter side.
+        structure: renderer of its pixels if it is not an LCD panel. cue: the trace that this leaves.
+        share: weight with which it is drawn; some screens are rare.
+        stands: whether it stands by itself, so that nobody holds it. bow: largest bulge in canvas pixels.
     """
 
     aspects: tuple[float, ...]
@@ -71,7 +71,7 @@ VARIANTS: tuple[str, ...] = tuple(f"replay/{kind}" for kind in _DEVICES)
 
 
 def _good_panel(image: FloatImage, rng: np.random.Generator) -> FloatImage:
-    """A panel of today, rightly exposed: nearly the picture itself, a little bluer, its black not quite black."""
+    """A modern panel, correctly exposed: nearly the picture itself, slightly bluer, with blacks that are not quite black."""
     blue = rng.uniform(0.0, 0.11)
     cast = np.array([1 - 0.9 * blue, 1 - rng.uniform(0.1, 0.4) * blue, 1 + 0.7 * blue], np.float32)
     lit = image.clip(0, 1) ** np.float32(rng.uniform(0.9, 1.25)) * (np.float32(rng.uniform(0.85, 1.12)) * cast)
@@ -81,8 +81,8 @@ def _good_panel(image: FloatImage, rng: np.random.Generator) -> FloatImage:
 
 
 def _panel(image: FloatImage, rng: np.random.Generator) -> tuple[FloatImage, list[str]]:
-    """Response of the panel and of the camera's exposure for it: contrast, blue cast, clipping, bloom; and
-    what of it is plain.
+    """The picture after the panel's response and the camera's exposure (contrast, blue cast, clipping, bloom), and the cues of
+    what is obvious.
     """
     gamma, gain = rng.uniform(0.85, 1.6), rng.uniform(0.6, 1.3)
     blue = rng.uniform(0.02, 0.3) if paint.chance(rng, 0.6) else rng.uniform(-0.06, 0.04)
@@ -92,7 +92,7 @@ def _panel(image: FloatImage, rng: np.random.Generator) -> tuple[FloatImage, lis
     lit = rc.saturate(lit, rng.uniform(0.75, 1.45))
     if paint.chance(rng, 0.5):
         lit = lit + np.float32(rng.uniform(0.15, 0.55)) * rc.blurred((lit - 0.7).clip(0, 1), rng.uniform(4, 14))
-    if paint.chance(rng, 0.2):  # few bits: bands in what should be smooth
+    if paint.chance(rng, 0.2):  # low bit depth: banding in smooth gradients
         steps = np.float32(rng.integers(10, 28))
         lit = np.round(lit * steps) / steps
     cues = [BLUISH] if blue > 0.12 else []
@@ -102,7 +102,7 @@ def _panel(image: FloatImage, rng: np.random.Generator) -> tuple[FloatImage, lis
 
 
 def _screen(scene: Scene, shown: FloatImage, view: str, device: _Device, rng: np.random.Generator) -> tuple[rc.Sheet, Points]:
-    """The lit picture on the screen and (N, 2) sheet pixels where controls lie over it; N is 0 without controls."""
+    """The lit screen, and (N, 2) sheet pixels covered by controls; N is 0 without controls."""
     aspect, cover, shrink = float(rng.choice(device.aspects)), paint.chance(rng, 0.45), 1.0
     controls = paint.chance(rng, 0.28 if view == rc.TIGHT else 0.38)
     dark = rng.uniform(0.0, 0.05) if paint.chance(rng, 0.75) else rng.uniform(0.75, 0.95)
@@ -117,7 +117,7 @@ def _screen(scene: Scene, shown: FloatImage, view: str, device: _Device, rng: np
         crop = rc.crop_around_face(scene.landmarks, inside, rng)
         shrink = 1.0 if view == rc.PARTIAL else 0.7
         width, height = round((crop[2] - crop[0]) * shrink), round((crop[3] - crop[1]) * shrink)
-        # What does not fit is filled by bars; the picture then need not be in the middle.
+        # Bars fill what the picture leaves free; the picture need not be centred.
         across, down = max(0, round(height * aspect) - width), max(0, round(width / aspect) - height)
         lean = rng.uniform(0.2, 0.8) if paint.chance(rng, 0.3) else 0.5
         margins = (
@@ -129,7 +129,7 @@ def _screen(scene: Scene, shown: FloatImage, view: str, device: _Device, rng: np
         sheet = rc.make_sheet(shown, crop, (width, height), margins, fill)
     covered: Points = np.zeros((0, 2), np.float32)
     if controls:
-        # A tight view shows a part of the screen, so its controls lie nearer to the middle.
+        # A tight view shows only part of the screen, so its controls lie closer to the middle.
         inset = 26.0 if view == rc.TIGHT else 0.0
         box = sheet.content
         inner = (box[0] + inset, box[1] + inset, box[2] - inset, box[3] - inset)
@@ -140,12 +140,12 @@ def _screen(scene: Scene, shown: FloatImage, view: str, device: _Device, rng: np
 
 
 def _faint(factor: FloatImage, share: np.float32) -> FloatImage:
-    """A share of what a factor changes; all of it bit for bit."""
+    """`factor` weakened to a `share` of its effect; unchanged, bit for bit, for a share of 1."""
     return factor if share == 1 else 1 + share * (factor - 1)
 
 
 def _deck(image: FloatImage, placement: rc.Placement, outer: Box, rng: np.random.Generator) -> None:
-    """The keyboard below a laptop's screen, seen flat from the front, where it is in view, painted in place."""
+    """Paints the keyboard below a laptop's screen, foreshortened from the front, in place."""
     x0, x1, y, wide = outer[0], outer[2], outer[3], outer[2] - outer[0]
     depth, flare = wide * rng.uniform(0.12, 0.3), wide * rng.uniform(0.02, 0.12)
     tone = np.full((1, 1, 3), rng.choice([rng.uniform(0.05, 0.2), rng.uniform(0.5, 0.8)]), np.float32)
@@ -158,7 +158,7 @@ def _deck(image: FloatImage, placement: rc.Placement, outer: Box, rng: np.random
 
 
 def _glare(background: FloatImage, face: np.ndarray, rng: np.random.Generator) -> tuple[FloatImage, bool]:
-    """Light that the glass mirrors, to be added, and whether it is plain: windows, lamps, a dim room."""
+    """Reflections in the glass (windows, lamps, haze, a dim room) as light to add, and whether they are obvious."""
     light = np.zeros((CANVAS, CANVAS, 3), np.float32)
     warm = np.array([1.0, 1.0, 1.0], np.float32) + rng.normal(0, 0.05) * np.array([1, 0, -1], np.float32)
     strength = rng.uniform(0.2, 0.62)
@@ -201,7 +201,7 @@ def _body(
     device: _Device,
     rng: np.random.Generator,
 ) -> tuple[FloatImage, rc.Plane, rc.Plane]:
-    """The device around the screen: its picture, its mask, and the mask of the lit part."""
+    """The device around the screen: its picture, its mask, and the mask of the lit area."""
     mask = rc.rounded_rectangle(s, t, outer, radius, scale)
     lit = rc.rounded_rectangle(s, t, screen, radius * rng.choice([0.0, 0.6]), scale)
     pale = paint.chance(rng, device.pale)
@@ -214,14 +214,14 @@ def _body(
 
 
 def _on_the_wall(picture: FloatImage, mask: rc.Plane, rng: np.random.Generator) -> FloatImage:
-    """Thrown light where `mask` is, its edge as soft as the lens is set, on a plain wall of a dim room."""
+    """Projected light within `mask` on a plain wall of a dim room, its edge as soft as the lens's focus leaves it."""
     tone = np.float32(rng.uniform(0.5, 0.95) * (1 + rng.normal(0, 0.04, 3)))
     wall = tone * (rc.ramp(rng, 0.75, 1.1) * np.float32(rng.uniform(0.2, 0.7)))[..., None]
     return blend(wall, wall + (1 - wall) * picture * tone, rc.blurred(mask, rng.uniform(0.5, 2.5)))
 
 
 def _stand(image: FloatImage, placement: rc.Placement, outer: Box, rng: np.random.Generator) -> None:
-    """The foot of a monitor or television, where it is in view, painted in place."""
+    """Paints the stand of a monitor or television, in place."""
     middle, low, half = (outer[0] + outer[2]) / 2, outer[3], (outer[2] - outer[0]) * rng.uniform(0.04, 0.1)
     drop, reach = (outer[3] - outer[1]) * rng.uniform(0.1, 0.25), half * rng.uniform(2, 4)
     neck = [
@@ -251,18 +251,18 @@ def apply(
     *,
     good: bool = False,
 ) -> Attacked:
-    """A picture of `scene` shown on a screen before `background`.
+    """A picture of `scene` shown on a screen in front of `background`.
 
     Args:
         scene: what was captured first.
         rng: source of all randomness.
-        background: (CANVAS, CANVAS, 3), what lies behind the device and, faintly, in its glass.
+        background: (CANVAS, CANVAS, 3), what lies behind the device and is sometimes reflected faintly in its glass.
         variant: one of `VARIANTS`; None draws one.
-        holder: who holds a phone or a tablet before the chest; of no use to the others, which stand.
-        good: a bright, fine panel, exposed rightly: stripes, pixels and bands are seldom seen, and weak.
+        holder: the person who holds a phone, tablet or e-reader at the chest; ignored for the other devices, which stand.
+        good: a bright, fine panel, correctly exposed: no pixel grid or flicker, moire is rare and weak; LCD panels only.
 
     Raises:
-        ValueError: for an unknown variant.
+        ValueError: unknown variant.
     """
     variant = paint.pick(rng, VARIANTS, variant, [device.share for device in _DEVICES.values()])
     kind = variant.split("/")[1]
@@ -301,7 +301,7 @@ def apply(
 
 
 def _casing(kind: str, size: tuple[int, int], rng: np.random.Generator) -> Box:
-    """The whole device around a screen of this size, in the screen's pixels: its bezel, the longer ends of a phone, a chin."""
+    """The whole device around a screen of `size`, in screen pixels: bezel, longer ends of phones and tablets, a chin."""
     width, height = size
     device, held, stood = _DEVICES[kind], kind in ("phone", "tablet"), kind in ("monitor", "tv")
     edge = rng.uniform(*device.bezel) * min(width, height)
@@ -311,12 +311,12 @@ def _casing(kind: str, size: tuple[int, int], rng: np.random.Generator) -> Box:
     return -sides, -tops, width + sides, height + (chin if stood else tops)
 
 
-_FINGERS_LIT = (0.6, 0.95)  # before a bright panel a camera exposes less
+_FINGERS_LIT = (0.6, 0.95)  # a camera exposes less for a bright panel
 
 
 @dataclass(frozen=True)
 class _Traces:
-    """Which traces of the panel and of the light on its glass are seen, and how strongly: 1, of good panels less."""
+    """Which traces of the panel and of reflections in its glass show, and how strongly: 1, or less for good panels."""
 
     striped: bool
     gridded: bool
@@ -327,7 +327,7 @@ class _Traces:
 
 
 def _draw_traces(kind: str, good: bool, view: str, buttons: bool, rng: np.random.Generator) -> _Traces:
-    """Drawn before any is painted, so that a view without bezel can be given one that is plain. Moire is no must."""
+    """Decides on all traces before any is painted, so that a view without bezel can get an obvious one; moire is optional."""
     striped, gridded = paint.chance(rng, 0.36), paint.chance(rng, 0.2)
     flickering, uneven = paint.chance(rng, 0.2), paint.chance(rng, 0.4)
     glaring = paint.chance(rng, 0.5)
@@ -346,12 +346,13 @@ def _draw_traces(kind: str, good: bool, view: str, buttons: bool, rng: np.random
 
 @dataclass(frozen=True)
 class _Shown:
-    """A screen where it is held or stands.
+    """A screen in its pose.
 
     Attributes:
-        kind: of device. sheet, placement: what is on it, and how it lies in the view.
-        outer: the whole device in the screen's pixels. view: how much of it is seen. window: what the camera sees at all.
-        light: where the room's light comes from. holder: who holds it before the chest, if anybody does.
+        kind: key of `_DEVICES`. sheet, placement: the lit screen, and its pose in the canvas.
+        outer: the whole device in screen pixels. view: how much of it is visible.
+        window: the part of the canvas that the camera sees.
+        light: direction of the room's light. holder: the person who holds it at the chest, or None.
     """
 
     kind: str
@@ -365,7 +366,7 @@ class _Shown:
 
 
 def _traced(shown: _Shown, traces: _Traces, cues: list[str], rng: np.random.Generator) -> tuple[FloatImage, list[str]]:
-    """The screen in the canvas with what its panel and the camera make of each other, and the cues with those of that."""
+    """The screen in the canvas with the traces of panel and camera, and `cues` with those of these traces added."""
     picture = rc.sample(shown.sheet.picture, *shown.placement.planes)
     u, v = shown.placement.from_middle(shown.sheet.size)
     kind, device, weak = shown.kind, _DEVICES[shown.kind], traces.strength
@@ -391,7 +392,7 @@ def _traced(shown: _Shown, traces: _Traces, cues: list[str], rng: np.random.Gene
         picture = picture * panels.flicker(rng)[..., None]
         cues.append(FLICKER)
     if traces.uneven:
-        # Seen at an angle a panel dims and its colours turn.
+        # Seen at an angle, a panel dims and its colours shift.
         fall = rc.ramp(rng, rng.uniform(0.25, 0.6), rng.uniform(1.0, 1.15))
         turn = rng.uniform(0.0, 0.25, 3).astype(np.float32)
         picture = picture * fall[..., None] ** (weak * (1 + turn))
@@ -407,7 +408,7 @@ def _mirrored(
     face: NDArray[np.floating],
     rng: np.random.Generator,
 ) -> tuple[FloatImage, list[str]]:
-    """Light that the glass adds, and its cue where it is plain: where nothing else of `cues` tells, it is."""
+    """Light reflected by the glass, and its cue if obvious; it is made obvious if a view without bezel has no other trace."""
     if not traces.glaring:
         return np.zeros((1, 1, 3), np.float32), []
     glare, plain = _glare(background, face, rng)
@@ -420,7 +421,7 @@ def _mirrored(
 def _held_up(
     picture: FloatImage, glare: FloatImage, background: FloatImage, shown: _Shown, rng: np.random.Generator
 ) -> tuple[FloatImage, Mask | None, list[str]]:
-    """The device before the camera, with whatever holds it; its mask, None where it fills the view; and the cues of both."""
+    """The device in front of the camera with whatever holds it, its mask (None if it fills the view), and the cues of both."""
     kind, placement, outer, holder = shown.kind, shown.placement, shown.outer, shown.holder
     width, height = shown.sheet.size
     screen: Box = (0.0, 0.0, float(width), float(height))
@@ -434,7 +435,7 @@ def _held_up(
     radius = device.rounding * rng.uniform(0.2, 1.4) * min(width, height)
     body, mask, lit = _body(*placement.planes, outer, screen, radius, placement.scale, device, rng)
     seen = background if holder is None else holder.image
-    room = seen * np.float32(rng.uniform(0.65, 1.35))  # as bright as other classes' rooms, or it tells
+    room = seen * np.float32(rng.uniform(0.65, 1.35))  # as bright as in other classes, or it would reveal this one
     image = rc.cast_shadow(room, mask, rng, shown.light)
     if kind in ("monitor", "tv") and paint.chance(rng, 0.6):
         _stand(image, placement, outer, rng)
@@ -452,7 +453,7 @@ def _held_up(
     body = body + glare * np.float32(0.25)
     image = blend(image, blend(body, picture, lit), mask)
     if paint.chance(rng, 0.4):
-        # A bright panel lights what is near it.
+        # A bright panel lights its surroundings.
         halo = rc.blurred(lit, 14) * (1 - mask) * np.float32(rng.uniform(0.08, 0.3))
         image = image + halo[..., None] * picture.mean(axis=(0, 1))
     return hands.in_front(image, grip, shown.light, _FINGERS_LIT, rng), mask, [BEZEL, *([FINGERS] if grip else [])]

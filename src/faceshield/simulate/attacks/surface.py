@@ -1,7 +1,7 @@
-"""Geometry of what is worn on a face: where things lie on it, how it bulges, and how a material takes the light.
+"""Geometry of what is worn on a face: where things lie on it, its relief, and how a surface is lit.
 
-Face coordinates (u, v) have their origin between the pupils; one unit is the distance between the pupils, u runs to the
-viewer's right along the line of the eyes and v down to the chin (about 1.9); the hairline lies near v = -1.2.
+Face coordinates (u, v) have their origin midway between the pupils, and their unit is the distance between the pupils. u runs
+to the viewer's right along the line of the eyes, v down to the chin (about 1.9); the hairline lies near v = -1.2.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def _terms(points: NDArray[np.floating]) -> NDArray[np.floating]:
 
 
 def _fit(source: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(6, 2) quadratic map from source to target; the bent terms are held down, so that it stays sane off the face."""
+    """(6, 2) quadratic map from source to target, its second-order terms regularised so that it stays sane off the face."""
     terms = _terms(source)
     return np.linalg.solve(terms.T @ terms + np.diag([0, 0, 0, 12.0, 12.0, 12.0]), terms.T @ target)
 
@@ -98,7 +98,7 @@ class Frame:
         return self.landmarks[LANDMARKS[name]]
 
     def outline(self, grow: float = 1.0, top: float = 1.0) -> Points:
-        """Closed outline of the face in pixels, grown about its middle; `top` scales the part above the eyes once more."""
+        """Closed outline of the face in pixels, scaled by `grow` about its middle; `top` also scales the part above that."""
         points = self.landmarks[OUTLINE].astype(np.float64)
         middle = points.mean(axis=0)
         down = self.px((0.0, 1.0)) - self.px((0.0, 0.0))
@@ -146,16 +146,16 @@ _RELIEF_PARTS = 9
 
 
 def relief(frame: Frame, rng: np.random.Generator, *, strength: float = 1.0, spread: float = 0.25) -> Plane:
-    """Height towards the viewer, in pixels, of a made face: rounded head, nose, brows, sockets, lips, chin.
+    """Height towards the viewer, in pixels, of an artificial face: rounded head, nose, brows, sockets, lips, chin.
 
     Args:
         strength: factor on the features (not on the head).
-        spread: how much the single features differ from one made face to the next.
+        spread: standard deviation of each feature's factor from one artificial face to the next.
     """
     weights = rng.normal(1.0, spread, _RELIEF_PARTS).clip(0.3, 1.8) * strength
     weights[0] = rng.uniform(0.75, 1.0)
     table = np.tensordot(weights.astype(np.float32), _bumps(), axes=1)
-    # Nothing on a made face is narrower than two pixels: every second one is enough.
+    # Nothing on an artificial face is narrower than two pixels: half the resolution is enough.
     half = 0.25 * (frame.uv[::2, ::2] + frame.uv[1::2, ::2] + frame.uv[::2, 1::2] + frame.uv[1::2, 1::2])
     heights = bilinear(table, (half - np.array([_U[0], _V[0]], np.float32)) / np.float32(_STEP)) * np.float32(frame.span)
     picture = Image.fromarray(heights).resize((CANVAS, CANVAS), Image.Resampling.BICUBIC)
@@ -186,7 +186,7 @@ def shade(
 
 
 def exposure(scene: Scene, frame: Frame) -> float:
-    """How bright a white thing is in the light of this scene: 0.45..1.05, from the brighter tones of face and picture."""
+    """Brightness of a white object in the light of this scene, 0.45..1.05, from the brighter tones of face and picture."""
     luma = scene.image @ np.array([0.299, 0.587, 0.114], np.float32)
     near = np.percentile(luma[::4, ::4], 92)
     x, y = frame.px((0.0, 0.35))
@@ -197,7 +197,7 @@ def exposure(scene: Scene, frame: Frame) -> float:
 
 
 def ambient_light(scene: Scene, frame: Frame) -> Plane:
-    """The scene's own broad light and shade around the face, about 1, so that what is worn shares it."""
+    """The scene's own broad light and shade around the face, about 1, so that whatever is worn shares it."""
     picture = Image.fromarray((scene.image.mean(axis=2).clip(0, 1) * 255).astype(np.uint8))
     small = picture.reduce(8).filter(ImageFilter.GaussianBlur(max(1.0, frame.span / 24)))
     broad = np.asarray(small.resize((CANVAS, CANVAS), Image.Resampling.BICUBIC), np.float32) / 255.0
@@ -206,7 +206,7 @@ def ambient_light(scene: Scene, frame: Frame) -> Plane:
 
 
 def skin_colour(scene: Scene, frame: Frame) -> NDArray[np.float32]:
-    """Median colour of the cheeks, (3,)."""
+    """Median colour of cheeks and nose, (3,)."""
     spots = []
     for uv in ((-0.58, 0.5), (0.58, 0.5), (0.0, 0.4)):
         x, y = frame.px(uv).clip(3, CANVAS - 4).astype(int)
@@ -223,12 +223,13 @@ def portrait_texture(
     shift: ArrayLike = (0.0, 0.0),
     within: Mask | None = None,
 ) -> FloatImage:
-    """The person's own photograph laid onto the canvas along the face, as a printer would see it.
+    """The person's own portrait warped onto the face in the canvas, as the picture to be printed.
 
     Args:
-        scale: size of the printed face against the real one, across and down.
-        shift: where it lies off its place, in face units.
-        within: only the box around this mask is filled, the rest is black.
+        mirror: flip it left to right.
+        scale: size of the printed face relative to the real one, across and down.
+        shift: its offset from the real face, in face units.
+        within: only the box around this mask is filled; the rest is black.
     """
     rows, columns = _extent(within)
     uv = (frame.uv[rows, columns] - np.asarray(shift, np.float32)) / np.asarray(scale, np.float32)
@@ -254,7 +255,7 @@ def _extent(mask: Mask | None) -> tuple[slice, slice]:
 
 
 def skin_mask(scene: Scene, frame: Frame, polygon: Mask) -> Mask:
-    """`polygon` less the hair that hangs into it: on the forehead, what is much darker than the cheeks is taken as hair."""
+    """`polygon` without the hair that hangs into it: on the forehead, whatever is much darker than the skin counts as hair."""
     luma = scene.image @ np.array([0.299, 0.587, 0.114], np.float32)
     level = float(skin_colour(scene, frame).mean())
     bare = ((luma / max(level, 0.05) - 0.35) * 4).clip(0, 1)

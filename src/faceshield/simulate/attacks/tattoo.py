@@ -1,4 +1,4 @@
-"""Ink on the skin: blades, letters, stars, webs, symbols, bars, spirals, flowers, flames, mandalas, at several places."""
+"""Tattoos: blades, letters, stars, webs, symbols, bars, spirals, flowers, flames and mandalas in various places on the face."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CUES: tuple[str, ...] = (
 )  # fmt: skip
 
 Marks = tuple[list[NDArray[np.float64]], list[tuple[NDArray[np.float64], float]]]
-"""Filled outlines, and lines with their widths; all in -1..1 of the design."""
+"""Filled outlines, and lines with their widths, in design coordinates (about -1..1)."""
 
 
 def _tribal(rng: np.random.Generator) -> Marks:
@@ -145,7 +145,7 @@ def _moko(rng: np.random.Generator) -> Marks:
 
 
 def _flowers(rng: np.random.Generator) -> Marks:
-    """Blossoms of outlined petals on a bent stem with filled leaves."""
+    """Blossoms with outlined petals on a bent stem with filled leaves."""
     lines: list[tuple[NDArray[np.float64], float]] = []
     leaves, width = [], rng.uniform(0.07, 0.12)
     stem = np.asarray(paint.curve(rng.uniform(-0.25, 0.25, (4, 2)) + [(-0.8, 0.7), (-0.2, 0.1), (0.3, 0.2), (0.8, -0.5)], 20))
@@ -165,7 +165,7 @@ def _flowers(rng: np.random.Generator) -> Marks:
 
 
 def _flames(rng: np.random.Generator) -> Marks:
-    """Tongues of fire that rise side by side from one edge, each with a bend of its own."""
+    """Tongues of fire rising side by side from one edge, each bent differently."""
     count, lean = int(rng.integers(3, 6)), rng.uniform(-0.5, 0.5)
     tongues = []
     for x in np.linspace(-0.75, 0.75, count):
@@ -179,7 +179,7 @@ def _flames(rng: np.random.Generator) -> Marks:
 
 
 def _mandala(rng: np.random.Generator) -> Marks:
-    """Rings of one kind of small thing each, dots, points or bows, all about one middle; whole, or the half of it."""
+    """Concentric rings, each of small dots, triangles or arcs; a full circle or half of it."""
     fold, whole = int(rng.choice([6, 8, 10, 12])), paint.chance(rng, 0.6)
     turns = np.arange(fold if whole else fold // 2 + 1) * 2 * np.pi / fold
     filled = [_star(np.zeros(2), rng.uniform(0.12, 0.2), 8, 0.0, 0.6)]
@@ -199,7 +199,7 @@ def _mandala(rng: np.random.Generator) -> Marks:
 
 
 def _turned(turn: float) -> NDArray[np.float64]:
-    """The matrix that turns rows of points by `turn` radians."""
+    """The matrix that rotates points, given as rows, by `turn` radians when multiplied from the right."""
     c, s = np.cos(turn), np.sin(turn)
     return np.array([[c, s], [-s, c]])
 
@@ -223,7 +223,7 @@ _PLACES: tuple[tuple[float, float, str, float], ...] = (
     (0.0, -0.72, ON_FOREHEAD, 1.0), (-0.5, -0.68, ON_FOREHEAD, 0.8), (0.5, -0.68, ON_FOREHEAD, 0.8), (0.0, 0.38, ON_NOSE, 0.55),
     (0.0, 1.6, ON_CHIN, 0.75), (-0.86, -0.12, ON_CHEEK, 0.6), (0.86, -0.12, ON_CHEEK, 0.6),
 )  # fmt: skip
-"""u, v, what it is called, and how much room there is."""
+"""u, v, the cue that names the place, and how much room there is (factor on the design's size)."""
 
 
 def _lay(frame: Frame, shape: NDArray[np.float64], at: tuple[float, float], size: float, turn: float, flip: float) -> Points:
@@ -236,7 +236,7 @@ def apply(scene: Scene, rng: np.random.Generator, *, variant: str | None = None,
 
     Args:
         variant: one of `VARIANTS`, random if None.
-        least: a design is as wide at least, in parts of the canvas; its ink fills a part of it.
+        least: smallest width of a design as a share of the canvas; its ink may fill only part of that.
 
     Returns:
         The scene with ink on the skin and one box around all of it.
@@ -247,7 +247,7 @@ def apply(scene: Scene, rng: np.random.Generator, *, variant: str | None = None,
     name = paint.pick(rng, VARIANTS, variant)
     design, cue = _DESIGNS[name]
     frame = Frame(scene.landmarks)
-    # Mostly one large mark; several small ones are kept near each other, or the box would say nothing.
+    # Mostly one large mark; several smaller ones stay close together, or the box around them would tell little.
     count = int(rng.choice([1, 2, 3], p=[0.6, 0.27, 0.13]))
     first = _PLACES[int(rng.integers(len(_PLACES)))]
     near = sorted(_PLACES, key=lambda place: (place[0] - first[0]) ** 2 + (place[1] - first[1]) ** 2)[:count]
@@ -280,12 +280,12 @@ def apply(scene: Scene, rng: np.random.Generator, *, variant: str | None = None,
     skin = skin_colour(scene, frame)
     uneven = (1 + 0.25 * smooth_noise(rng, cells=20)[..., 0]).clip(0.6, 1.1)
     alpha = mask * uneven * np.float32(rng.uniform(0.78, 0.98))
-    # The ink takes the skin's light: the picture over the mean skin is the light that falls there.
+    # The ink is lit as the skin is: the picture divided by the mean skin tone gives the light.
     light = (scene.image @ paint.LUMA / max(float(skin @ paint.LUMA), 0.12)).clip(0.3, 1.5)
     inked = ink * light[..., None] * np.float32(0.9) + scene.image * np.float32(0.08)
     image = scene.image + (inked - scene.image) * alpha[..., None]
     cues = [COLOURED if coloured else DARK, cue, *(place[2] for place, _ in places)]
-    if paint.chance(rng, 0.2):  # a glued tattoo lies in a film that shines a little
+    if paint.chance(rng, 0.2):  # a temporary tattoo lies in a slightly shiny film
         film = paint.blur((paint.blur(mask, 0.07 * frame.span) > 0.12).astype(np.float32), 0.6)
         image = image + (film * rng.uniform(0.05, 0.10))[..., None]
         cues.append(SHEEN)
