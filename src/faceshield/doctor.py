@@ -139,7 +139,7 @@ def _torch() -> str:
     build = f"CUDA {torch.version.cuda}" if torch.version.cuda else "CPU"
     text = f"torch {torch.__version__}, build for {build}, {torch.get_num_threads()} threads"
     if torch.version.cuda is None and (Path("/proc/driver/nvidia/version").exists() or Path("/dev/nvidia0").exists()):
-        raise Trouble(f"{text}, beside an NVIDIA GPU", "install torch's CUDA build", "warning")
+        raise Trouble(f"{text}, but there is an NVIDIA GPU", "install torch's CUDA build", "warning")
     if torch.version.cuda is not None and not torch.cuda.is_available():
         raise Trouble(f"{text}, and no GPU that it can use", "nvidia-smi shows whether the driver works", "warning")
     return text
@@ -252,7 +252,7 @@ def _tokens(case: Case) -> str:
     if plain.count(processor.image_token_id) != processor.image_seq_length:
         faults.append(f"{plain.count(processor.image_token_id)} placeholders, expected {processor.image_seq_length}")
     if hostile.count(processor.image_token_id) != processor.image_seq_length or processor.eos_token_id in hostile:
-        faults.append("special tokens written in a question are taken for what they name")
+        faults.append("special tokens typed in a question are taken for real ones")
     if faults:
         raise Trouble("; ".join(faults), "use the tokenizer's files that were saved with this checkpoint")
     return (

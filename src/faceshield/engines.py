@@ -100,7 +100,9 @@ def start_engine(name: str = "local", *, workers: int | None = None, gpus: float
         raise ValueError(f"engine {name!r} — expected one of {', '.join(ENGINES)} — use one of them")
     if name == "local":
         if workers is not None or gpus:
-            raise ValueError("workers and GPUs of a cluster without one — expected the engine ray — give --engine ray")
+            raise ValueError(
+                "workers and gpus without a cluster — expected the engine ray — give --engine ray, or leave them out"
+            )
         yield LOCAL
         return
     with join_ray(cores=workers, gpus=gpus):
@@ -203,8 +205,8 @@ class RayEngine:
 
 def _lost(error: Exception) -> ConnectionError:
     return ConnectionError(
-        f"a worker died {_DEATHS + 1} times over the same items ({type(error).__name__}) — expected it to live — see to its "
-        "machine's memory and start the same command again: it goes on where it stopped"
+        f"a worker died {_DEATHS + 1} times over the same items ({type(error).__name__}), perhaps out of memory — expected it "
+        "to live — free some and start the same command again: it resumes where it stopped"
     )
 
 

@@ -58,5 +58,5 @@ class Findings:
             found.append("the model also named an attack region, left out because the verdict is bona fide")
         if self.located is not None and not self.located.boxes and self.is_attack:
             found.append("the model named no attack region")
-        found += [f"the words of {task} were cut at the model's limit" for task in self.cut]
+        found += [f"the answer to {task} was cut off at the model's length limit" for task in self.cut]
         return found

@@ -224,7 +224,7 @@ def _open_file(path: Path) -> IO[bytes]:
         raise
     except FileNotFoundError as error:
         if re.match(r"https?:/", str(path)):
-            raise ImageError(str(path), "an address — expected a file, for nothing is fetched — download it first") from error
+            raise ImageError(str(path), "an address — expected a file: nothing is fetched — download it first") from error
         raise ImageError(str(path), "no such file — expected a picture — check the path") from error
     except IsADirectoryError as error:
         raise ImageError(str(path), "is a folder — expected one picture — give the pictures inside it") from error

@@ -24,8 +24,8 @@ ALL_TASKS: tuple[Task, ...] = get_args(Task)
 
 
 NOT_A_NUMBER = (
-    "the model computed something that is no number — expected scores in 0..1 — its weights are damaged, or too large for this "
-    "precision: faceshield doctor --model …, or another dtype"
+    "the model's scores are no number (NaN) — expected 0..1 — its weights are damaged, or overflow in this precision: "
+    "try faceshield doctor --model …, or another dtype"
 )
 """The only report error caused by the model and not by the picture."""
 
@@ -99,9 +99,8 @@ class InspectionReport:
     def advice(self) -> str | None:
         """For people: what to do if no face was found or the quality is poor; None if all is well."""
         if self.status == "no_face":
-            return (
-                "no face was found, nothing was judged: take another picture, frontal and nearer (of a face crop: face=whole)"
-            )
+            return "no face was found, nothing was judged: take another picture, frontal and nearer, or use face=whole if it is a "
+                "face crop already"
         if not self.quality_reasons:
             return None
         bad = ", ".join(reason.replace("_", " ") for reason in self.quality_reasons)

@@ -23,7 +23,7 @@ HOW_SCORED = ("face", "looks", "keep_tokens", "pvtm", "pvtm_seed", "score_map")
 
 _USUAL = {"face": "whole", "keep_tokens": "all", "pvtm": "off", "pvtm_seed": "0", "score_map": "none"}
 
-NO_FACE = "no face was found — expected a frontal face — of a face crop: face=whole"
+NO_FACE = "no face was found — expected a frontal face — if the picture is a face crop, use face=whole"
 
 Part = tuple[int, int, int, int]
 """x0, y0, x1, y1 in whole pixels of a picture, x1 and y1 exclusive."""

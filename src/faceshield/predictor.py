@@ -206,7 +206,7 @@ class FaceShieldPredictor(WholePictures):
             raise ValueError(f"batch_size {batch_size} — expected at least 1 — raise it")
         check_face(face)
         if isinstance(images, str | bytes | Path):
-            raise TypeError(f"images {images!r} — expected several — use inspect for one")
+            raise TypeError(f"images {images!r} is one picture — expected a list — use inspect() for one")
         tasks = check_tasks(tasks)
         return itertools.chain.from_iterable(self._reports(batch, face, tasks) for batch in batches(images, batch_size))
 
@@ -275,8 +275,8 @@ class FaceShieldPredictor(WholePictures):
         if others:
             chosen = ", ".join(f"{name} {wanted}" for name, (_, wanted) in others.items())
             raise ValueError(
-                f"the threshold was chosen with {chosen} — expected one of the graph's scores, of every token, unmasked — "
-                "choose one (faceshield calibrate, or train threshold), or load with threshold=…"
+                f"the threshold was chosen with {chosen}, but the graph scores every token, unmasked — "
+                "expected one of its scores — choose one (faceshield calibrate, or train threshold), or load with threshold=…"
             )
         metadata = {
             "threshold": repr(self.threshold),
@@ -354,7 +354,11 @@ class FaceShieldPredictor(WholePictures):
         now, then = {**self.settings, "face": face}, self.chosen_with
         others = made_otherwise(now, then, ("face", "keep_tokens", "pvtm", "pvtm_seed"))
         changed = ", ".join(f"{name} {wanted}" for name, (_, wanted) in others.items())
-        return [f"the threshold was chosen with {changed}; so used, its error rates are others"] if changed else []
+        return (
+            [f"the threshold was chosen with {changed}: with the present settings its error rates do not hold"]
+            if changed
+            else []
+        )
 
     def _judge(self, looks: Sequence[Look], tasks: Collection[str]) -> list[Findings]:
         """What the model finds in each crop; scores also use the surroundings, if this predictor looks at them."""

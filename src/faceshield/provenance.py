@@ -51,7 +51,7 @@ def write_json_atomic(path: str | Path, content: Any, *, default: Callable[[Any]
     try:
         text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False, default=default)
     except ValueError as error:
-        raise ValueError(f"{path}: {error} — expected finite numbers — correct the one that is none") from error
+        raise ValueError(f"{path}: {error} — expected finite numbers — correct the NaN or infinity") from error
     return write_text_atomic(path, text + "\n")
 
 
@@ -173,7 +173,7 @@ def check_not_read(outputs: Iterable[str | Path], inputs: Iterable[str | Path | 
     read = {Path(path).resolve() for path in inputs if path is not None}
     for output in map(Path, outputs):
         if output.resolve() in read:
-            raise ValueError(f"{output} would be written over what is read — expected another file — choose another --out")
+            raise ValueError(f"{output} is read too and would be overwritten — expected another file — choose another --out")
         if output.name in (RUN_FILE, BEGUN_FILE):
             raise ValueError(f"{output} is where a run's record is written — expected another name — choose another --out")
         if output.is_dir():
@@ -199,7 +199,7 @@ def begun(folder: str | Path, by: str, settings: Mapping[str, Any], *, note: boo
     now = json.loads(json.dumps(dict(settings), default=str))
     if not isinstance(before := notes.get(by), dict):
         if there := [name for name in results if (Path(folder) / name).exists()]:
-            raise ValueError(f"{folder} holds {there[0]} of another — expected a folder of its own — choose another --out")
+            raise ValueError(f"{folder} holds {there[0]} of another run — expected a folder of its own — choose another --out")
         if note:
             write_json_atomic(file, {**notes, by: now})
         return

@@ -189,7 +189,7 @@ class WholePictures:
         if not isinstance(prompt, str) or not prompt.strip():
             raise ValueError(f"question {prompt!r} — expected some words — ask something")
         if any("\ud800" <= letter <= "\udfff" for letter in prompt):
-            raise ValueError(f"question {prompt!r} — expected text, and there are bytes in it that are none — pass it as UTF-8")
+            raise ValueError(f"question {prompt!r} — expected text, it has bytes that are none — pass it as UTF-8")
         room = self.model.config.text_config.max_position_embeddings - self._answer_tokens
         if len(prompt) > room * _TOKEN_CHARACTERS:  # not even tokenised: megabytes would take a minute
             raise ValueError(f"question of {len(prompt)} characters — expected at most {room * _TOKEN_CHARACTERS} — shorten it")

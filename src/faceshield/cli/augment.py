@@ -36,4 +36,4 @@ def augment(
         typer.echo(f"{result.rejects} new wordings left out: {result.rejects_path}", err=True)
     if result.note:
         typer.echo(result.note, err=True)
-    typer.echo(f"{result.rows} dialogues: {out}{' (there before)' if result.reused else ''}")
+    typer.echo(f"{result.rows} dialogues: {out}{' (reused)' if result.reused else ''}")

@@ -28,7 +28,7 @@ def build_dataset(
     with engine.start() as crew:
         built = build(recipe, engine=crew, progress=lambda name: progress(name, "step"))
     for name, result in built.steps.items():
-        state = "there before" if result.reused else f"{result.rejects} left out"
+        state = "reused" if result.reused else f"{result.rejects} left out"
         typer.echo(f"{name}: {result.rows} dialogues ({state}): {result.out}")
         if result.note:
             typer.echo(result.note, err=True)

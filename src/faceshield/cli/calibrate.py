@@ -16,9 +16,7 @@ def calibrate(
         Path,
         typer.Argument(help="Folder with real/… and, if there are any, attack/<type>/…; or a samples.jsonl.", metavar="FOLDER"),
     ],
-    out: Annotated[
-        Path, typer.Option(help="The new checkpoint; scores go to OUT.calibration beside it, and are not made twice.")
-    ],
+    out: Annotated[Path, typer.Option(help="The new checkpoint; scores are kept in OUT.calibration beside it, and reused.")],
     model: Annotated[str, typer.Option(help="'tiny', a checkpoint folder, or a hub id.")] = "tiny",
     criterion: Annotated[
         str, typer.Option(help="bpcerX: at most X percent of bona fide refused; apcerX: of attacks let in; or eer.")

@@ -30,4 +30,4 @@ def doctor(
     if failed:
         raise typer.Exit(2)
     if not as_json:
-        typer.echo(f"nothing failed; {warned} to read again above" if warned else "all well")
+        typer.echo(f"nothing failed; {warned} warning{'s' if warned > 1 else ''} above" if warned else "all well")

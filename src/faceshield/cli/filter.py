@@ -20,7 +20,7 @@ def filter(
     similarity_threshold: Annotated[float | None, typer.Option(help="Least cosine. Default: of the model's family.")] = None,
     keyword: Annotated[list[str] | None, typer.Option(help="A further phrase that drops; repeat for several.")] = None,
     duplicates: Annotated[str, typer.Option(help="picture, file or off: where near-duplicates are looked for.")] = "picture",
-    judge: Annotated[str, typer.Option(help="off, grammar, openai or transformers: does the answer answer?")] = "off",
+    judge: Annotated[str, typer.Option(help="off, grammar, openai or transformers: does the answer fit the question?")] = "off",
     *,
     assistant: Assistant,
     engine: Engine,
@@ -46,4 +46,4 @@ def filter(
         typer.echo(f"{result.rejects} dropped: {result.rejects_path}", err=True)
     if result.note:
         typer.echo(result.note, err=True)
-    typer.echo(f"{result.rows} dialogues kept: {out}{' (there before)' if result.reused else ''}")
+    typer.echo(f"{result.rows} dialogues kept: {out}{' (reused)' if result.reused else ''}")

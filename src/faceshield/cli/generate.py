@@ -45,4 +45,4 @@ def generate(
     if config.backend.kind != "grammar" and result.calls is not None:
         typer.echo(f"{result.calls} calls", err=True)
     of = "" if result.reused else f" of {result.items} samples"
-    typer.echo(f"{result.rows} dialogues{of}: {out}{' (there before)' if result.reused else ''}")
+    typer.echo(f"{result.rows} dialogues{of}: {out}{' (reused)' if result.reused else ''}")

@@ -19,7 +19,9 @@ import typer
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 """Addresses that other machines cannot reach."""
 
-Kind = Annotated[str, typer.Option("--backend", help="Who writes: grammar, openai (any such endpoint) or transformers.")]
+Kind = Annotated[
+    str, typer.Option("--backend", help="What writes the text: grammar, openai (any such endpoint) or transformers.")
+]
 Wording = Annotated[str, typer.Option(help="The grammar's wording: plain (few words, for faceshield-tiny) or rich.")]
 KeyEnv = Annotated[str | None, typer.Option(help="Environment variable that holds the API key; none is sent without.")]
 
@@ -107,7 +109,9 @@ class Replicas:
             raise ValueError(f"engine {self.engine!r} — expected local or ray — use one of them")
         if self.engine == "local":
             if self != Replicas():
-                raise ValueError("--replicas, or another like it, without Ray — expected the engine ray — give --engine ray")
+                raise ValueError(
+                    "--replicas, or another option of Ray, without it — expected --engine ray — add it, or leave the option out"
+                )
             return None
         from faceshield.serving.ray_app import Scale
 

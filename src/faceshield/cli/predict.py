@@ -38,7 +38,7 @@ def predict(
         typer.Option(help="off, or paper: tokens are masked at inference too. Default: as the checkpoint says."),
     ] = None,
     pvtm_seed: Annotated[
-        int | None, typer.Option(min=0, help="Of that masking; over several of them the paper's figures have their ±.")
+        int | None, typer.Option(min=0, help="Seed of that masking; the paper's ± may be over several.")
     ] = None,
     keep_tokens: Annotated[
         int | None, typer.Option(min=1, help="Vision tokens that our language model reads, as inspect's: docs/speed.md.")
@@ -66,7 +66,7 @@ def predict(
     fresh: Annotated[bool, typer.Option("--fresh", help="Start again instead of continuing the file.")] = False,
     retry_errors: Annotated[bool, typer.Option("--retry-errors", help="Ask again what ended as an error in the file.")] = False,
     renew: Annotated[
-        bool, typer.Option("--renew", help="Ask again about pictures that are others now, or labelled anew; forget those gone.")
+        bool, typer.Option("--renew", help="Ask again about pictures or labels that changed; drop those that are gone.")
     ] = False,
     *,
     engine: Engine,

@@ -26,7 +26,9 @@ def reproduce(
         typer.Option(help="sim: FaceShield-Sim; or samples of WMCA, SiW-Mv2 and PADISI-Face, repeatable. Default: sim."),
     ] = None,
     repeat: Annotated[int, typer.Option(min=1, help="Trainings of every row, with the seeds seed, seed + 1, ….")] = 1,
-    scale: Annotated[str, typer.Option(help="How much: toy (minutes, shows nothing), mini, small, full.")] = "small",
+    scale: Annotated[
+        str, typer.Option(help="How much is trained: toy (minutes, its numbers mean nothing), mini, small, full.")
+    ] = "small",
     out: Annotated[Path | None, typer.Option(help="Folder of all steps. Default: runs/reproduce/SCALE.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the trainings.")] = 0,
     data_seed: Annotated[int, typer.Option(min=0, help="Seed of the simulated pictures.")] = 1,
@@ -38,10 +40,10 @@ def reproduce(
     ] = False,
     start: Annotated[
         list[str] | None,
-        typer.Option(help="What a baseline starts from, in the place of itself trained on D: ResNet=microsoft/resnet-50."),
+        typer.Option(help="What a baseline starts from, instead of itself trained on D: ResNet=microsoft/resnet-50."),
     ] = None,
     meteor: Annotated[
-        bool, typer.Option("--meteor", help="Table 4's METEOR, of what is scored from now on; needs Java.")
+        bool, typer.Option("--meteor", help="Table 4's METEOR too, for rows scored from now on; needs Java.")
     ] = False,
     only: Annotated[list[str] | None, typer.Option(help="A system to run, e.g. FaceShield; repeatable. Default: all.")] = None,
     model: Annotated[
@@ -53,14 +55,14 @@ def reproduce(
     api_key_env: KeyEnv = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Of general models: further settings, key=value: max_tokens, timeout, retries, dtype …"),
+        typer.Option("--set", help="Further settings of general models, key=value: max_tokens, timeout, retries, dtype …"),
     ] = None,
     configs: Annotated[Path, typer.Option(help="Folder of the recipes.")] = Path("configs"),
     threads: Annotated[int, typer.Option(min=1, help="CPU threads of each training.")] = 2,
     workers: Annotated[int, typer.Option(min=1, help="Processes that draw pictures.")] = 2,
     into: Annotated[
         Path | None,
-        typer.Option(help="A Markdown file that gets the report of all in the folder, in the place of an earlier one."),
+        typer.Option(help="A Markdown file to write the report on the whole folder into; an earlier one is replaced."),
     ] = None,
 ) -> None:
     """Reproduce a table of the paper from scratch.

@@ -18,15 +18,17 @@ def review(
     out: Annotated[Path, typer.Option(help="Accepted dialogues to write; rejected ones lie beside it.")],
     queue: Annotated[Path | None, typer.Option(help="SQLite file of the decisions. [default: OUT.review.sqlite]")] = None,
     sample: Annotated[str, typer.Option(help="Share that is reviewed, as 5% or 0.05; the rest passes unseen.")] = "100%",
-    overlap: Annotated[str, typer.Option(help="Share of it for two reviewers each, whose agreement is told.")] = "0%",
+    overlap: Annotated[str, typer.Option(help="Share of it that two reviewers see; their agreement is reported.")] = "0%",
     seed: Annotated[int, typer.Option(help="Another seed, another sample.")] = 0,
     reviewer: Annotated[str, typer.Option(help="Your name; the page asks where none is given.")] = "",
     host: Annotated[str, typer.Option(help="Address to listen on; others than this machine need a password.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 7861,
-    lease_minutes: Annotated[float, typer.Option(min=0.01, help="A dialogue left alone so long goes to others.")] = 10.0,
+    lease_minutes: Annotated[
+        float, typer.Option(min=0.01, help="Minutes after which a dialogue left alone goes to another reviewer.")
+    ] = 10.0,
     page: Annotated[bool, typer.Option("--page/--no-page", help="Serve the page, or only write what is decided.")] = True,
     to_label_studio: Annotated[Path | None, typer.Option(help="Write the queue as Label Studio tasks.")] = None,
-    from_label_studio: Annotated[Path | None, typer.Option(help="Take decisions of a Label Studio JSON export.")] = None,
+    from_label_studio: Annotated[Path | None, typer.Option(help="Import the decisions of a Label Studio JSON export.")] = None,
     image_prefix: Annotated[str, typer.Option(help="Put before pictures' paths in Label Studio tasks.")] = "",
 ) -> None:
     """Review dialogues in the browser.
@@ -75,7 +77,7 @@ def _check_host(host: str) -> str:
     password = os.environ.get("FACESHIELD_REVIEW_PASSWORD", "")
     if host not in LOOPBACK and not password:
         raise ValueError(
-            f"--host {host} shows faces to the network — expected a password — set FACESHIELD_REVIEW_PASSWORD, or leave --host"
+            f"--host {host} shows faces to the network — expected a password — set FACESHIELD_REVIEW_PASSWORD, or omit --host"
         )
     return password
 

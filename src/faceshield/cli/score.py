@@ -26,7 +26,7 @@ def score(
     answer: Annotated[bool, typer.Option("--answer", help="No threshold: judge by the answers' words alone.")] = False,
     per: Annotated[
         Literal["picture", "recording"],
-        typer.Option(help="What a row of the table is: recording: frames of one video are averaged; scores alone."),
+        typer.Option(help="What is judged: a picture, or a recording (the mean score of its frames)."),
     ] = "picture",
     by: Annotated[str | None, typer.Option(help="Also score each value of a key apart: source, dataset, …")] = None,
     meteor: Annotated[bool, typer.Option("--meteor", help="METEOR 1.5 too; needs Java and the extra meteor.")] = False,

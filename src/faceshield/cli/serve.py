@@ -37,7 +37,7 @@ def serve(
     drain: Annotated[float, typer.Option(help="Seconds that accepted requests have after SIGTERM.", min=0.1)] = 30,
     max_body_mb: Annotated[
         float,
-        typer.Option(help="Largest request body, in MiB; of all that wait at once 256, or four times it.", min=0.001, max=4096),
+        typer.Option(help="Largest request body, in MiB; all that wait at once: 256, or four times this.", min=0.001, max=4096),
     ] = 16,
     max_megapixels: Annotated[
         float, typer.Option(help="Largest photo; read from its header, before anything is decoded.", min=0.002, max=120)

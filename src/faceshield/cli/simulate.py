@@ -38,7 +38,7 @@ def simulate(
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
     audit: Annotated[
         Path | None,
-        typer.Option(help="Simulate nothing; say whether nuisances alone tell the types of this folder, with --seed."),
+        typer.Option(help="Simulate nothing; test whether nuisances alone predict this folder's types (with --seed)."),
     ] = None,
 ) -> None:
     """Make attacks from photographs or drawn faces.

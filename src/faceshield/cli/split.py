@@ -23,7 +23,7 @@ def split(
     ] = None,
     test_share: Annotated[float, typer.Option(help="Share of each data set and type that goes to the test.")] = 0.1,
     dev_share: Annotated[float | None, typer.Option(help="The same; 0.1, but none for `paper`.")] = None,
-    seed: Annotated[int, typer.Option(help="Another seed, another division.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the division.")] = 0,
 ) -> None:
     """Divide samples by a protocol.
 

@@ -90,7 +90,9 @@ def _sweep(config: SweepConfig) -> None:
     from faceshield.recipes.sweep import RESULTS_FILE, run_sweep
 
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise ValueError("a sweep under torchrun — expected one process — start one a GPU, with only=[…] and a cache each")
+        raise ValueError(
+            "a sweep under torchrun — expected one process — start one process per GPU, each with its own only=[…] and cache"
+        )
 
     def show(row: Mapping[str, Any]) -> None:
         if row.get("event") != "setting":

@@ -123,7 +123,7 @@ def _check_review(reviewed: Path, current: Path) -> None:
     inputs = read_run(reviewed).get("inputs") or [{}]
     if inputs[0].get("sha256") not in (None, file_sha256(current)):
         raise ReviewOutstanding(
-            f"{reviewed} is of other dialogues than {current} has now — expected a review of these — {again}"
+            f"{reviewed} reviews other dialogues than {current} holds now — expected a review of these — {again}"
         )
     counts = reviewed.with_suffix(".review.json")
     left = read_json(counts)["open"] if counts.is_file() else 0

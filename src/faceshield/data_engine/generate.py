@@ -116,7 +116,7 @@ def generate(
 
 def _not_learnable(tasks: Sequence[str]) -> str:
     without = [f"{name} (most attacks have no {task.needs})" for name, task in TASKS.items() if name not in tasks]
-    return f"not written: {', '.join(without)}, which would teach the answer of bona fide pictures alone" if without else ""
+    return f"not written: {', '.join(without)}; only the answer for bona fide pictures would be taught" if without else ""
 
 
 def _unseen(rows: Sequence[Sample], tasks: Sequence[str]) -> str:

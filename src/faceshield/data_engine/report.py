@@ -61,7 +61,9 @@ def report(dialogues: str | Path, out: str | Path, config: ReportConfig | None =
     dialogues, out = Path(dialogues), Path(out)
     check_not_read([out, out.with_suffix(".json")], [dialogues])
     if out.is_file() and MARK not in out.read_text(encoding="utf-8", errors="replace"):
-        raise ValueError(f"{out} is no card of a data set — expected a new file — give --out, or remove it")
+        raise ValueError(
+            f"{out} was not written by `faceshield report` — expected a new file — give another --out, or remove it"
+        )
     files = sorted(dialogues.parent.glob("*rejects.jsonl"))
     counted = _Counts(config.examples)
     for row in iter_jsonl(dialogues, Dialogue):

@@ -207,7 +207,7 @@ def _set_aside(out: Path, wanted: str) -> str:
         return ""
     before = out.with_name(f"{out.name}.before")
     out.replace(before)
-    return f"{out} was there, of other settings, inputs or another version: it is {before} now"
+    return f"{out} was there, from other settings, inputs or another version: it was renamed to {before}"
 
 
 def _lines(path: Path) -> int:

@@ -124,7 +124,7 @@ def assign(boxes: Mapping[str, Sequence[Drawn]], found: Iterable[Found], dataset
     for name, drawn in boxes.items():
         _, places = best.get(name, (0, set()))
         if len(places) != 1:
-            detail = f"{len(places)} pictures end like it: give more of its path" if places else "no such picture"
+            detail = f"{len(places)} pictures match this name: give more of its path" if places else "no such picture"
             problems.append(Problem("box", name, detail, dropped=False))
             continue
         unit_id, number = places.pop()

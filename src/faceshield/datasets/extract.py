@@ -90,7 +90,7 @@ def extract(job: Job) -> Done:
         lost(error)
     else:
         for number in sorted(key for key in job.drawn if key is not None and key not in met):
-            detail = f"its box is lost: {len(made)} frames were taken, not this one; take more with frames_per_video"
+            detail = f"its box is unused: this frame is none of the {len(made)} taken; take more with frames_per_video"
             problems.append(Problem("box", f"{job.unit.path}, frame {number}", detail, dropped=False))
     return Done(tuple(made), tuple(problems))
 

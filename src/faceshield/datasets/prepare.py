@@ -362,7 +362,7 @@ class _Journal:
                 os.replace(path, part)  # stopped between the two renames of `finish`
             self._files.append(end := part.open("ab"))
             if end.seek(0, os.SEEK_END) < length:
-                raise ValueError(f"{part} is shorter than {self.file} says — expected what was written — delete both")
+                raise ValueError(f"{part} is shorter than its journal {self.file} says — delete both and start again")
             end.truncate(length)
         for row in iter_jsonl(self.parts[0], Sample):
             summary.rows[row.split or "-", row.presentation_type or taxonomy.UNTYPED] += 1

@@ -100,7 +100,7 @@ def write_adapter(adapted: PeftModel, folder: Path, base: str) -> None:
     from safetensors.torch import save_file
 
     if any(getattr(module, "merged", False) for module in adapted.modules()):
-        raise ValueError("a merged adapter — expected it beside its base's weights — unmerge_adapter() first")
+        raise ValueError("the adapter is merged into its base — expected it apart — call unmerge_adapter() first")
     state = get_peft_model_state_dict(adapted, save_embedding_layers=False)
     state = {name: value.contiguous() for name, value in state.items()}
     save_file(state, folder / f"{ADAPTER_STEM}.safetensors", metadata={"format": "pt"})
@@ -134,8 +134,8 @@ def read_adapter(model: FaceShieldForConditionalGeneration, folder: str | Path, 
     base = settings.pop("base_model_name_or_path", None)
     if expected is not None and expected != found:
         raise WeightsError(
-            f"{folder}: an adapter for the base {base!r} (fingerprint {expected}) — "
-            f"expected it on that, this one is {found} — load it with its own base"
+            f"{folder}: this adapter is for the base {base!r} (fingerprint {expected}), not for this one ({found}) — "
+            "expected its own base — load it with that"
         )
     adapted = _wrapped(model, LoraConfig.from_peft_type(**settings))
     state = get_peft_model_state_dict(adapted, save_embedding_layers=False)

@@ -139,7 +139,7 @@ def _known(what: str, values: Mapping[str, Any], names: set[str]) -> None:
     for key in sorted(set(values) - names):
         near = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}?" if near else "see docs/paper_map.md"
-        raise ValueError(f"unknown {what} option {key!r} — expected one of its class's — {hint}")
+        raise ValueError(f"unknown {what} option {key!r} — expected a parameter of its class — {hint}")
 
 
 class _Parts:

@@ -105,7 +105,7 @@ class Checkpoint:
                 )
         chosen = info.threshold_source.get("looks")
         if info.threshold_source.get("face") == "detect" and chosen != looks:
-            told = f"the looks {chosen!r}" if chosen else "looks that it does not name"
+            told = f"the looks (crop margins) {chosen!r}" if chosen else "looks (crop margins) that it does not name"
             raise ThresholdError(f"{self.path}: threshold chosen with {told} — expected {looks!r} — {again}")
         if info.threshold is None:
             raise ThresholdError(
@@ -139,7 +139,9 @@ def save(
     """
     adapted = None if isinstance(model, FaceShieldForConditionalGeneration) else model
     if adapted is not None and base is None:
-        raise ValueError(f"{type(model).__name__} without base — expected what it adapts — give base=, or merge_and_unload()")
+        raise ValueError(
+            f"{type(model).__name__} without its base — expected the model it adapts — give base=, or merge_and_unload()"
+        )
     whole: Any = model if adapted is None else adapted.get_base_model()
     _check_pair(whole.config, processor)
     directory = Path(directory)

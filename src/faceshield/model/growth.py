@@ -62,7 +62,9 @@ def grow_vision(
 def _deeper_encoder(layers: nn.ModuleList, count: int, config: Any) -> nn.ModuleList:
     *before, last = layers
     if not before or count < len(layers):
-        raise ValueError(f"num_hidden_layers {count} for {len(layers)} — expected as many or more, of two at least — raise it")
+        raise ValueError(
+            f"num_hidden_layers {count} for a tower of {len(layers)} — expected at least as many, and at least two — raise it"
+        )
     out: list[nn.Module] = []
     places = [place * len(before) // (count - 1) for place in range(count - 1)]
     for place, place_before in zip(places, [-1, *places], strict=False):

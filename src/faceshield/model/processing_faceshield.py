@@ -250,7 +250,7 @@ class FaceShieldProcessor(ProcessorMixin):
         rest = text[len(start) :]
         if rest.startswith(place) != image or not rest.endswith(end) or self.tokenizer.eos_token in rest:
             raise ValueError(
-                f"a conversation of {rest.count(end)} turns, {rest.count(place)} pictures in its text — expected one question, "
+                f"text with {rest.count(end)} turns and {rest.count(place)} pictures in it — expected one question, "
                 f"{'with' if image else 'without'} a picture as given — give the question alone"
             )
         return rest.removeprefix(place).removesuffix(end)
@@ -404,7 +404,9 @@ class FaceShieldProcessor(ProcessorMixin):
         if savp is None or isinstance(savp, bool):
             return [self.use_savp if savp is None else savp] * pictures
         if len(savp) != pictures:
-            raise ValueError(f"savp of {len(savp)} for {pictures} pictures — expected one each — match them")
+            raise ValueError(
+                f"{len(savp)} savp values for {pictures} pictures — expected one each, or a single one — match them"
+            )
         return [bool(both) for both in savp]
 
 
@@ -431,7 +433,7 @@ def _pictures(images: Any) -> list[ImageInput]:
     """Accepts one picture, several, or the lists of one picture each that transformers makes from conversations."""
     rows = [list(one) if isinstance(one, (list, tuple)) else [one] for one in _listed(images, (Image.Image, np.ndarray))]
     if not rows or any(len(row) != 1 for row in rows):
-        raise ValueError(f"pictures {[len(row) for row in rows]} — expected one for each question — ask about them one by one")
+        raise ValueError(f"pictures per question {[len(row) for row in rows]} — expected one each — ask about them one by one")
     return [row[0] for row in rows]
 
 

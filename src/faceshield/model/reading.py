@@ -251,7 +251,9 @@ class Reading:
         window = self.model.config.text_config.sliding_window
         if window is not None and start + int(depth.max()) >= window:
             if before < start:
-                raise ValueError(f"kept tokens and more than the sliding window of {window} — expected a shorter question")
+                raise ValueError(
+                    f"more tokens than the sliding window of {window}, with keep_tokens — expected fewer — shorten the question"
+                )
             columns = torch.cat([torch.arange(-start, 0).expand(len(depths), -1), depths], dim=1)
             seen &= depth.unsqueeze(2) - columns.unsqueeze(1) < window
         mask = torch.zeros(seen.shape, dtype=self.model.dtype).masked_fill(~seen, torch.finfo(self.model.dtype).min)

@@ -86,7 +86,9 @@ def create_app(
     @app.exception_handler(HTTPException)
     async def no_route(request: Request, error: HTTPException) -> Response:
         await uploads.discard_body(request, service.settings)
-        code, text = ("no_route", "no such path") if error.status_code == 404 else ("no_method", "not with this method")
+        code, text = (
+            ("no_route", "no such path") if error.status_code == 404 else ("no_method", "this path does not take that method")
+        )
         message = f"{text} — expected one of /openapi.json's — correct it"
         refusal = Refusal(error.status_code, code, message, headers=error.headers)
         return await refuse(request, refusal)

@@ -60,7 +60,7 @@ class Connection(H11Protocol):
         if self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete:
             self.transport.close()  # a second answer cannot go into the middle of the first
             return
-        refusal = Refusal(400, "bad_http", "the request is no HTTP/1.1 — expected a valid head and body — correct it")
+        refusal = Refusal(400, "bad_http", "not a valid HTTP/1.1 request — expected a well-formed head and body — correct it")
         body = bytes(refusal.response("-").body)
         head = f"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {len(body)}"
         self.transport.write(head.encode() + b"\r\n\r\n" + body)

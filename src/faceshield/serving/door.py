@@ -111,7 +111,9 @@ def _instead_of(status: int) -> Refusal:
         return busy("timeout", "no replica answered in time — expected an answer", 5, status=503)
     if status in (404, 503):
         return busy("no_replica", "no replica of the service is there — expected a running one", 5, status=503)
-    return busy("replica_lost", "the replica that had this request died — expected it to live", 1, status=503)
+    return busy(
+        "replica_lost", "the replica that handled this request died before it answered — expected it to live", 1, status=503
+    )
 
 
 def middlewares() -> list[Any]:

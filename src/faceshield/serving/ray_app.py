@@ -220,7 +220,7 @@ def run(
                 serve.run(application(model, settings, scale, keep_tokens=keep_tokens, add_page=add_page), name=NAME)
             except RuntimeError as error:
                 raise ValueError(
-                    f"no replica starts: {_cause(str(error))} — expected {scale.replicas} — mend it and start again"
+                    f"no replica could start: {_cause(str(error))} — expected {scale.replicas} — fix the cause and start again"
                 ) from error
             LOG.info("listening", extra={"fields": {"addresses": [f"{host}:{port}"], "replicas": scale.replicas}})
             _watch(stop)

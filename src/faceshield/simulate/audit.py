@@ -71,7 +71,7 @@ class Audit:
             f"{self.ratio:.2f} times [{low / chance:.2f}, {high / chance:.2f}]; goal at most {GOAL}"
         )
         yield "one group alone, times chance: " + ", ".join(f"{k} {v * self.types:.2f}" for k, v in self.by_group.items())
-        yield "told most often: " + ", ".join(
+        yield "recognised most often: " + ", ".join(
             f"{name} {100 * share:.0f}%" for name, share in sorted(self.recalls.items(), key=lambda item: -item[1])[:4]
         )
         expected = (self.types - 1) / max(1, self.n - 1)

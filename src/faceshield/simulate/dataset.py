@@ -80,7 +80,9 @@ class SimulateConfig:
     def __post_init__(self) -> None:
         left_variants(self.without_variants)
         if self.faces == "drawn" and self.landmarks is not None:
-            raise ValueError(f"landmarks {self.landmarks} of drawn faces — expected them of a folder's — leave them out")
+            raise ValueError(
+                f"landmarks {self.landmarks} given with drawn faces — expected them only with a folder — leave them out"
+            )
         if self.domain is None:
             return
         domain_named(self.domain)
@@ -90,8 +92,8 @@ class SimulateConfig:
         }  # fmt: skip
         if any(own.values()):
             raise ValueError(
-                f"domain {self.domain} with {', '.join(name for name, given in own.items() if given)} — expected neither: "
-                "a domain's faces are drawn, and its types and splits are its own — leave them out"
+                f"domain {self.domain} together with {', '.join(name for name, given in own.items() if given)} — expected it "
+                "alone: its faces are drawn, and its types and splits are its own — leave them out"
             )
 
 
@@ -108,7 +110,7 @@ def left_variants(without: Sequence[str]) -> dict[str, tuple[str, ...]]:
     left = {kind: tuple(name for name in names if name not in without) for kind, names in VARIANTS.items()}
     gone = [kind for kind, names in left.items() if not names]
     if gone:
-        raise ValueError(f"no variant of {', '.join(gone)} is left — expected one at least — take away fewer")
+        raise ValueError(f"no variant of {', '.join(gone)} is left — expected at least one — exclude fewer variants")
     return left if without else {}
 
 
@@ -145,7 +147,7 @@ def simulate(
         own = split_of_samples(Path(config.faces))
         if config.split not in (None, own):
             found = f"split {own}" if own else "no split"
-            raise ValueError(f"split {config.split} of {config.faces}, which is of {found} — expected the same — leave it out")
+            raise ValueError(f"split {config.split}, but {config.faces} has {found} — expected the same — leave the option out")
         config = replace(config, split=own)
     finished = out / "samples.jsonl"
     described = {key: list(value) if isinstance(value, tuple) else value for key, value in vars(config).items()}
@@ -184,7 +186,7 @@ def attack_photo(rgb: NDArray[np.uint8], presentation_type: str, seed: int) -> t
     portrait = portrait_of(rgb, "photo")
     if portrait is None:
         shape = f"{rgb.shape[1]}x{rgb.shape[0]}"
-        raise ValueError(f"no face found in a picture of {shape} — expected a frontal face — give another")
+        raise ValueError(f"no face found in a picture of {shape} — expected a frontal face — use another picture")
     rng = np.random.default_rng([seed, PRESENTATION_TYPES.index(resolve(presentation_type))])
     outline = portrait.landmarks[OUTLINE]
     side = float(np.ptp(outline[:, 1])) / 0.55
@@ -214,7 +216,7 @@ def drawn_person(subject: str) -> np.random.Generator:
     """
     named = re.fullmatch(r"drawn-(\d+)-(?:(.+)-)?(\d+)", subject)
     if named is None:
-        raise ValueError(f"subject {subject!r} — expected a drawn one, drawn-SEED-PERSON or drawn-SEED-SPLIT-PERSON")
+        raise ValueError(f"subject {subject!r} — expected a drawn person: drawn-SEED-PERSON or drawn-SEED-SPLIT-PERSON")
     return np.random.default_rng([int(named[1]), 3, int(named[3]), _number_of(named[2])])
 
 

@@ -203,7 +203,7 @@ def pick(rng: np.random.Generator, names: Sequence[str], given: str | None, weig
         share = None if weights is None else np.asarray(weights) / sum(weights)
         return names[int(rng.choice(len(names), p=share))]
     if given not in names:
-        raise ValueError(f"unknown variant {given!r} — expected one of {', '.join(names)} — use one of them")
+        raise ValueError(f"unknown variant {given!r} — expected one of {', '.join(names)}")
     return given
 
 

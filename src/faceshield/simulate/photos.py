@@ -79,7 +79,7 @@ def list_photos(folder: Path, landmarks_csv: Path | None = None) -> list[Photo]:
     """
     if folder.is_file():
         if landmarks_csv is not None:
-            raise ValueError(f"landmarks {landmarks_csv} with {folder} — expected them with a folder alone — leave them out")
+            raise ValueError(f"landmarks {landmarks_csv} with {folder} — expected them only with a folder — leave them out")
         bona_fides = _bona_fides(folder)
         several = len({row.dataset for row in bona_fides}) > 1  # in which the same name means different people
         people = [(f"{row.dataset}/" if several else "") + (row.subject or row.video or row.id) for row in bona_fides]
@@ -106,7 +106,7 @@ def list_photos(folder: Path, landmarks_csv: Path | None = None) -> list[Photo]:
     base = landmarks_csv.parent if landmarks_csv else folder
     if known and not any(path.is_relative_to(base) and path.relative_to(base).as_posix() in known for path, _ in rows):
         raise ValueError(
-            f"{landmarks_csv}: of no photograph in {folder} — expected names as they lie below {base} — put it beside "
+            f"{landmarks_csv} names no photograph in {folder} — expected paths relative to {base} — put it beside "
             "their faces.csv, or leave it out"
         )
     return [Photo(path, subject, known.get(path.relative_to(base).as_posix())) if path.is_relative_to(base)
@@ -122,16 +122,16 @@ def split_of_samples(file: Path) -> str | None:
     splits = {row.split for row in _bona_fides(file)}
     if len(splits) > 1:
         found = ", ".join(sorted(name or "none" for name in splits))
-        raise ValueError(f"{file}: bona fide pictures of the splits {found} — expected one — give splits/train.jsonl alone")
+        raise ValueError(f"{file}: bona fide pictures of several splits ({found}) — expected one — give splits/train.jsonl")
     return splits.pop()
 
 
 def _bona_fides(file: Path) -> list[Sample]:
     if file.suffix.lower() in SUFFIXES:
-        raise ValueError(f"{file} is a picture — expected a folder of some, or a samples.jsonl — give its folder")
+        raise ValueError(f"{file} is a picture — expected a folder of pictures, or a samples.jsonl — give its folder")
     rows = [row for row in read_jsonl(file, Sample) if not row.is_attack]
     if not rows:
-        raise ValueError(f"{file}: no bona fide picture — expected some to put attacks on — give another")
+        raise ValueError(f"{file}: no bona fide pictures — expected some to simulate attacks on — use another file")
     return rows
 
 
@@ -152,7 +152,7 @@ def _listed(table: Path, folder: Path) -> list[tuple[Path, str]]:
         rows = []
         for row in reader:
             if not row["file"] or not row["subject"]:
-                raise ValueError(f"{table}:{reader.line_num}: no file, or nobody named — expected both — complete the row")
+                raise ValueError(f"{table}:{reader.line_num}: file or subject is empty — expected both — complete the row")
             rows.append((table.parent / row["file"], row["subject"]))
     return [(path, subject) for path, subject in rows if path.is_relative_to(folder) and path.is_file()]
 
@@ -178,8 +178,8 @@ def load_portraits(
     if not chosen:
         people = len({photo.subject for photo in photos})
         raise FileNotFoundError(
-            f"{folder}: of its {people} people none is of the split {split!r} — expected some, a hash of the name "
-            "decides — add people, or leave the split out"
+            f"{folder}: none of its {people} people is in the split {split!r}, which a hash of the name decides — expected at "
+            "least one — add people, or leave the split out"
         )
     # Shapes are no labels, but to be strict the regression is fitted to the train split's landmarks alone.
     teachers = [p for p in photos if p.landmarks is not None and split_of(p.subject) == "train"]
@@ -368,7 +368,9 @@ def _read_landmarks(path: Path) -> dict[str, Points]:
             try:
                 points.setdefault(row["file"], {})[int(row["point"])] = (float(row["x"]), float(row["y"]))
             except (KeyError, TypeError, ValueError):
-                raise ValueError(f"{path}:{reader.line_num}: not a point — expected file, point, x, y — correct it") from None
+                raise ValueError(
+                    f"{path}:{reader.line_num}: not a landmark — expected file, point, x, y — correct the row"
+                ) from None
     return {
         name: np.asarray([found[i] for i in FRL_TEMPLATE], dtype=np.float32)
         for name, found in points.items()

@@ -56,8 +56,8 @@ def in_order(make: Callable[[Item], Made], items: Sequence[Item], workers: int) 
             yield from pool.map(_make, items, chunksize=8)
         except BrokenProcessPool:
             raise ChildProcessError(
-                f"one of {workers} processes died — expected all to live (memory?) — start the same command again: what is "
-                "done stays; with fewer --workers if it happens again"
+                f"one of {workers} processes died, probably out of memory — expected all to live — start the same command "
+                "again: what is done stays; use fewer --workers if it happens again"
             ) from None
 
 

@@ -36,7 +36,7 @@ class AnswerCache:
             )
         except sqlite3.DatabaseError as error:
             self._connection.close()
-            raise ValueError(f"{self.path}: {error} — expected a file of answers — give another --cache") from error
+            raise ValueError(f"{self.path}: {error} — expected a cache of answers (SQLite) — give another --cache") from error
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _on_this_machine, (self.path.absolute(), platform.node())

@@ -118,7 +118,7 @@ def _store(queue: ReviewQueue, position: int, annotation: Mapping[str, Any]) -> 
         abs(a - b) > _MOVED for one, other in zip(drawn, true, strict=False) for a, b in zip(one, other, strict=True)
     )
     if verdict == "accept" and drawn and moved:
-        return f"accepted with other boxes than the label's, {true} — correct the sample, or reject", False
+        return f"accepted, but its boxes differ from the label's, {true} — correct the sample, or reject", False
     turns = dialogue.texts
     for index, field in enumerate(_fields(len(turns))):
         written = values.get(field, {}).get("text")

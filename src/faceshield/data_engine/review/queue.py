@@ -150,7 +150,7 @@ class ReviewQueue:
             if found.get(key) != value:
                 raise ValueError(
                     f"{self.path}: holds a review with another {key.replace('_', ' ')} ({found.get(key)}) — expected {value} — "
-                    "give the same file and options again, or another --queue"
+                    "use the same file and options, or another --queue"
                 )
 
     # -- work --------------------------------------------------------------------------------------------------------------
@@ -328,7 +328,7 @@ class ReviewQueue:
             except ValueError:
                 dialogue = None
         if dialogue is None or dialogue.id != row[1]:
-            raise RecordError([f"{self.dialogues}: was changed under the review — put the old file back, or start a new queue"])
+            raise RecordError([f"{self.dialogues}: was changed during the review — restore the old file, or start a new queue"])
         earlier = db.execute(
             f"SELECT {_COLUMNS} FROM decisions WHERE position = ? AND reviewer = ? ORDER BY number DESC LIMIT 1",
             (position, reviewer),
@@ -360,7 +360,9 @@ def edited(dialogue: Dialogue, turns: Sequence[str]) -> Dialogue:
             "empty — write them, or reject the dialogue"
         )
     if any("<image>" in text for text in given):
-        raise ValueError(f"edit of {dialogue.id!r}: has '<image>' in a text — expected it once, before the first — remove it")
+        raise ValueError(
+            f"edit of {dialogue.id!r}: has '<image>' in a text — expected none, it is added before the first — remove it"
+        )
     return dialogue.model_copy(update={"conversations": conversation(given)})
 
 
