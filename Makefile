@@ -1,11 +1,11 @@
-# make demo: from nothing to a report.    make test: what every change must pass.    make slow: the rest.
-# On Linux without a GPU, PIP_ARGS takes the options that choose the CPU build of torch, which is much smaller.
+# make demo: install and inspect sample pictures.    make test: what every change must pass.    make slow: the remaining tests.
+# On Linux without a GPU, pass pip's options for the much smaller CPU build of torch in PIP_ARGS.
 
 PYTHON ?= python3
 PIP_ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
-# A stamp is newer than what it was made from, or the installation runs again.
+# Stamp files: the installation runs again if pyproject.toml or constraints.txt is newer.
 READY := $(VENV)/.installed
 READY_DEV := $(VENV)/.installed-dev
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS)

@@ -1,12 +1,12 @@
-"""A small adversarial perturbation of a picture that its maker has the weights for: how many verdicts does it turn?
+"""How many verdicts does a small white-box adversarial perturbation flip?
 
     python benchmarks/adversarial.py samples.jsonl [--model tiny] [--count 12] [--budgets 1 2 4] [--steps 5]
 
-Projected gradient descent (Madry et al., 2018) in the maximum norm, budgets in levels of 255, away from the true class on the
-difference of the two fixed answers' log-probability. The gradient goes through the RGB stream alone: descriptors (SAVP) have
-none, but are computed anew at each step. The verdict is of the picture rounded to 8 bits, through the whole pipeline. Only
-pictures that are judged rightly as they are count, half bona fide and half attacks as far as there are; beside each budget,
-noise of the same budget (a random sign at every value) as the control.
+Projected gradient descent (Madry et al., 2018) in the maximum norm, with budgets in levels of 255, moves the difference of the
+two fixed answers' log-probabilities away from the true class. The gradient flows through the RGB stream only: the descriptors
+(SAVP) have none, but are recomputed at each step. The verdict is on the picture rounded to 8 bits, through the whole pipeline.
+Only pictures that are judged correctly when unchanged count, half bona fide and half attacks as far as available. Noise of the
+same budget (a random sign at every value) is the control.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ Picture = NDArray[np.uint8]
 
 
 def margin(shield: FaceShieldPredictor, rgb: Tensor) -> Tensor:
-    """Log-probability of the bona fide answer less that of the attack answer; rgb (1, 3, H, W) in 0..255, with gradient."""
+    """Log-probability of the bona fide answer minus that of the attack answer; rgb (1, 3, H, W) in 0..255, with gradient."""
     processor, model = shield.processor, shield.model
     side, (height, width) = processor.image_size, rgb.shape[2:]
     longer = max(height, width)
     top, left = (longer - height) // 2, (longer - width) // 2
-    padded = functional.pad(rgb, (left, longer - width - left, top, longer - height - top), value=127.0)  # as the processor
+    padded = functional.pad(rgb, (left, longer - width - left, top, longer - height - top), value=127.0)  # as in the processor
     square = functional.interpolate(padded, (side, side), mode="bicubic", antialias=True, align_corners=False).clamp(0, 255)
     pixels = processor.normalize(square[0].movedim(0, -1))[None]
     as_bytes = rgb.detach().round().clamp(0, 255).to(torch.uint8)[0].movedim(0, -1).numpy()
@@ -56,7 +56,7 @@ def margin(shield: FaceShieldPredictor, rgb: Tensor) -> Tensor:
 
 
 def perturbed(shield: FaceShieldPredictor, rgb: Picture, is_attack: bool, budget: float, steps: int) -> Picture:
-    """The picture moved within the budget so that its true class becomes less likely."""
+    """The picture, changed within the budget so that its true class becomes less likely."""
     start = torch.from_numpy(rgb.astype(np.float32)).movedim(-1, 0)[None]
     moved, wanted = start.clone(), 1.0 if is_attack else -1.0
     for _ in range(steps):
@@ -68,14 +68,14 @@ def perturbed(shield: FaceShieldPredictor, rgb: Picture, is_attack: bool, budget
 
 
 def shaken(rgb: Picture, budget: float, rng: np.random.Generator) -> Picture:
-    """Noise of the same budget."""
+    """The picture with noise of the same budget."""
     return (rgb + budget * rng.choice([-1.0, 1.0], rgb.shape)).round().clip(0, 255).astype(np.uint8)
 
 
 def judged_rightly(
     shield: FaceShieldPredictor, samples: Path, count: int, rng: np.random.Generator
 ) -> list[tuple[Picture, bool]]:
-    """(picture, is_attack), half of each kind as far as there are."""
+    """(picture, is_attack) of correctly judged pictures, half of each kind as far as available."""
     rows = read_jsonl(samples, Sample)
     found: dict[bool, list[tuple[Picture, bool]]] = {False: [], True: []}
     for index in rng.permutation(len(rows)):
@@ -94,13 +94,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("samples", type=Path)
     parser.add_argument("--model", default="tiny", help="tiny, a checkpoint folder or a hub id")
-    parser.add_argument("--count", type=int, default=12, help="pictures")
-    parser.add_argument("--budgets", type=float, nargs="+", default=[1, 2, 4], help="of 255 levels")
+    parser.add_argument("--count", type=int, default=12, help="pictures to perturb")
+    parser.add_argument(
+        "--budgets", type=float, nargs="+", default=[1, 2, 4], help="largest changes of a value, in levels of 255"
+    )
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     shield = FaceShieldPredictor.from_pretrained(options.model, device="cpu")
-    shield.model.requires_grad_(True)  # without it the towers pass no gradient on, not even to the picture
+    shield.model.requires_grad_(True)  # otherwise the towers pass no gradient on, not even to the picture
     rng = np.random.default_rng(options.seed)
     pictures = judged_rightly(shield, options.samples, options.count, rng)
     print(f"{options.samples}: model {options.model}, {len(pictures)} pictures judged rightly, {options.steps} steps")

@@ -1,15 +1,15 @@
-"""Do the baselines learn? Two questions to each method, in the order in which they can fail.
+"""Do the baselines learn? Two tests of each method, in the order in which they can fail.
 
-By heart: `--heart` pictures, half bona fide, are seen often and without augmentation, and it is scored on them. Who fails here
-has a fault, or settings that do not fit; how few pictures there are is no excuse.
+By heart: the method sees `--heart` pictures, half of them bona fide, often and without augmentation, and is scored on them. A
+failure here means a bug or unsuitable settings; the small number of pictures is no excuse.
 Other people: it is trained on all of `--train` and scored on `--test`, with a 95% interval over people (bootstrap).
 
     faceshield simulate --faces drawn --count 600 --seed 71 --split train --out train
     faceshield simulate --faces drawn --count 200 --seed 72 --split test --out test
     python benchmarks/baselines.py --train train/samples.jsonl --test test/samples.jsonl --pictures 2000
 
-Prints a row a method as soon as it is known; one that is in `--out` already is only scored. It shows that a method learns, not
-how good it is: the tables compare trained-out systems (docs/history.md).
+Prints one row per method as soon as it is known; a method that is in `--out` already is only scored. This shows that a method
+learns, not how good it is: the tables compare fully trained systems (docs/history.md).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ STILL = ("max_shift=0", "jitter=0")
 
 @dataclass(frozen=True)
 class Figures:
-    """0..1 of a baseline on pictures; `interval` is the AUC's."""
+    """Figures (0..1) of a baseline on some pictures; `interval` is that of the AUC."""
 
     auc: float
     interval: tuple[float, float]
@@ -44,7 +44,7 @@ class Figures:
 
 
 def figures(folder: Path, file: Path, limit: int | None = None) -> Figures:
-    """AUC of bonafide_score and fine accuracy of a folder's baseline on the pictures of a samples file."""
+    """AUC of bonafide_score, and fine accuracy, of the baseline in a folder on the pictures of a samples file."""
     samples = read_jsonl(file, Sample)[:limit]
     found = load_model(folder).score_many([open_picture(image_path(sample, file)).rgb for sample in samples])
     curve = ScoreCurve([score for score, _ in found], [sample.is_attack for sample in samples])
@@ -56,7 +56,7 @@ def figures(folder: Path, file: Path, limit: int | None = None) -> Figures:
 
 
 def handful(file: Path, count: int, out: Path) -> Path:
-    """A samples file of the first `count` / 2 bona fides and as many attacks of another."""
+    """Writes a samples file with the first `count` / 2 bona fides of another and as many of its attacks."""
     samples = read_jsonl(file, Sample)
     kinds = [[sample for sample in samples if sample.is_attack == attack][: count // 2] for attack in (False, True)]
     chosen = kinds[0] + kinds[1]
@@ -65,7 +65,7 @@ def handful(file: Path, count: int, out: Path) -> Path:
 
 
 def trained(name: str, file: Path, out: Path, pictures: int, told: list[str]) -> tuple[Path, list[str]]:
-    """Trains a method, or goes on where it was stopped; its folder, and the first cells of its row."""
+    """Trains a method, or resumes its training; returns its folder and the first cells of its row."""
     told = [f"data=[{file}]", f"out={out / name}", f"pictures={pictures}", *told]
     config = BaselineConfig.load(CONFIGS / f"{name}.yaml", told)
     spent = time.process_time()
@@ -90,9 +90,11 @@ def main() -> None:
     parser.add_argument("--train", type=Path, required=True)
     parser.add_argument("--test", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("runs/baselines-check"))
-    parser.add_argument("--heart", type=int, default=96, help="pictures to learn by heart; 0: not asked")
-    parser.add_argument("--heart-pictures", type=int, default=2000, help="to see in all, a method, when learning by heart")
-    parser.add_argument("--pictures", type=int, default=2000, help="to see in all, a method; 0: not asked")
+    parser.add_argument("--heart", type=int, default=96, help="pictures to learn by heart; 0 skips this")
+    parser.add_argument(
+        "--heart-pictures", type=int, default=2000, help="pictures that each method sees when learning by heart"
+    )
+    parser.add_argument("--pictures", type=int, default=2000, help="pictures that each method sees in training; 0 skips this")
     parser.add_argument("--methods", default=",".join(METHODS))
     parser.add_argument("--towers", default="tiny", help="what CoOp starts from")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of every method's training")

@@ -1,9 +1,9 @@
-"""`predict --engine ray` on this machine: two workers against one, and one against plain `predict`; rows compared.
+"""Compares `predict --engine ray` on this machine with two workers, with one, and plain `predict`, in speed and output rows.
 
     python benchmarks/cluster.py [--model tiny] [--samples sim/samples.jsonl] [--count 100] [--repeats 3]
 
-Every process has one thread. A run's rate is that between its first and last batches, so that neither starting Ray nor loading
-the model is in it; what those cost stands beside it. The ratios are of rates measured one after the other in each repeat.
+Every process has one thread. A run's rate is measured between its first and last batches, so that it excludes starting Ray and
+loading the model; their cost is printed separately. Ratios compare rates measured one after the other within each repeat.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def pixels(path: Path) -> Any:
 
 
 def run(samples: Path, model: str, workers: int, folder: Path, tasks: list[str], batch_size: int) -> dict[str, float]:
-    """One run in a fresh file: pictures a second between batches, and seconds until the first batch and in all."""
+    """One run into a fresh file: pictures per second between batches, and seconds until the first batch and in all."""
     times: list[tuple[float, int]] = []
     started = time.perf_counter()
     name, settings = ("ray", {"workers": workers}) if workers else ("local", {})
@@ -42,7 +42,7 @@ def run(samples: Path, model: str, workers: int, folder: Path, tasks: list[str],
             load=pixels, engine=engine if workers else LOCAL,
             progress=lambda done, total: times.append((time.perf_counter(), done)),
         )  # fmt: skip
-    # The first batches of all workers come together, so they are left out with what it took to get there.
+    # The first batches of all workers arrive together, so they are left out, together with the start-up time.
     first, last = times[1 + max(workers, 1)], times[-1]
     rate = (last[1] - first[1]) / (last[0] - first[0])
     return {"rate": rate, "until_first": times[1][0] - started, "in_all": time.perf_counter() - started}
@@ -51,7 +51,7 @@ def run(samples: Path, model: str, workers: int, folder: Path, tasks: list[str],
 def main() -> None:
     parser = argparse.ArgumentParser(description="Two local workers of Ray against one.")
     parser.add_argument("--model", default="tiny")
-    parser.add_argument("--samples", type=Path, help="A samples.jsonl; default: drawn and simulated now.")
+    parser.add_argument("--samples", type=Path, help="A samples.jsonl; default: faces are drawn and simulated first.")
     parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--tasks", default="coarse,fine,reasoning,localization")
     parser.add_argument("--batch-size", type=int, default=4)

@@ -1,11 +1,11 @@
-"""The data engine's promises, printed: both instruction sets from 12,091 samples, and calls a second against an endpoint.
+"""Measures the data engine: both instruction sets from 12,091 samples, and calls per second to an endpoint.
 
-    python benchmarks/data_engine.py sets                 # one core; the pool of rendered samples comes first
+    python benchmarks/data_engine.py sets                 # one core; renders the pool of samples first
     python benchmarks/data_engine.py sets --pool samples.jsonl
-    python benchmarks/data_engine.py throughput           # a local server that takes 200 ms a call
+    python benchmarks/data_engine.py throughput           # a local server that takes 200 ms per call
 
-The samples of `sets` are records alone: what the simulator wrote about a pool of rendered pictures (types, boxes, cues,
-scenes), drawn again and again in the paper's class balance as far as it is known. No picture is opened by the grammar.
+The samples of `sets` are records only: what the simulator wrote about a pool of rendered pictures (types, boxes, cues, scenes),
+sampled with replacement in the paper's class balance as far as it is known. The grammar opens no picture.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from faceshield.taxonomy import BONAFIDE
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# Videos of WMCA and SiW-Mv2 and samples of PADISI-Face by presentation type, as the three sets publish them. One picture of
-# each PADISI sample and three frames of each video make 12,166; the paper has 12,091, so 25 videos of SiW-Mv2 are missing
-# there. Paper is silent on which: its largest class is taken, bona fide.
+# Videos of WMCA and SiW-Mv2 and samples of PADISI-Face by presentation type, as published for the three sets. One picture of
+# each PADISI sample and three frames of each video make 12,166; the paper has 12,091, so it lacks 25 videos of SiW-Mv2.
+# Paper is silent on which: we leave them out of the largest class, bona fide.
 UNITS = {
     "Bonafide": (347, 785 - 25, 1105),
     "Fakehead": (122, 40, 71),
@@ -46,16 +46,16 @@ UNITS = {
     "Makeup": (0, 135, 206),
     "Tattoo": (0, 0, 93),
 }
-BOXES = 3139  # pictures of attacks with boxes
+BOXES = 3139  # attack pictures with boxes
 
 
 def paper_samples(pool: list[Sample], out: Path, seed: int = 0) -> int:
-    """Writes 12,091 samples in the paper's balance, each a copy of a pool's sample of its type, and returns how many."""
+    """Writes 12,091 samples in the paper's balance, each a copy of a pool sample of its type, and returns their number."""
     by_type = defaultdict(list)
     for sample in pool:
         by_type[sample.presentation_type].append(sample)
     rng = np.random.default_rng(seed)
-    rows = []
+    rows: list[Sample] = []
     for kind, (wmca, siw, padisi) in UNITS.items():
         for source, count in (("wmca", 3 * wmca), ("siw-mv2", 3 * siw), ("padisi", padisi)):
             for _ in range(count):
@@ -111,7 +111,7 @@ def throughput(concurrencies: list[int], seconds: float, latency: float) -> None
         assert server.stdout is not None
         url = server.stdout.readline().strip()
         with tempfile.TemporaryDirectory() as folder:
-            # A file for every sample, so that each call has a picture to decode and to send.
+            # One file per sample, so that every call has a picture to decode and send.
             face = Image.fromarray(skimage.data.astronaut())
             for index in range(round(max(concurrencies) * seconds / latency)):
                 face.save(Path(folder) / f"{index}.jpg")

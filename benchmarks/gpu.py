@@ -1,11 +1,11 @@
-"""The paper-size model with random weights, on a GPU, beside the same weights in transformers' own Llava class.
+"""Times the paper-size model with random weights on a GPU, against the same weights in transformers' own Llava class.
 
     python benchmarks/gpu.py                                     everything, on the GPU; --out FILE keeps the figures
     python benchmarks/gpu.py --device cpu --steps photo          one photo on a CPU: time and peak memory
 
-Steps: `card` (matrix rate and memory bandwidth, which the others are shares of), `parity` (logits against Llava's),
-`towers`, `photo` (one photo, four tasks), `batch` (photos a second against Llava, batch 1, one `generate` a question),
-`decode`, `train` (one step of the paper's stage 2).
+Steps: `card` (matrix-multiplication rate and memory bandwidth, as references for the other steps), `parity` (logits against
+Llava's), `towers`, `photo` (one photo, four tasks), `batch` (photos per second against Llava, batch 1, one `generate` per
+question), `decode`, `train` (one step of the paper's stage 2).
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ TOY: dict[str, Any] = {
 }  # fmt: skip
 PAPER: dict[str, Any] = {"text_config": {"vocab_size": 32064}}
 NEW_TOKENS = {"coarse": 10, "fine": 10, "reasoning": 100, "localization": 30}
-"""What Llava is given to answer each question with: random weights never end by themselves. Ours scores the first two without a
-word, and answers the other two together, each with the reasoning's number: more than Llava is asked for."""
+"""Tokens that Llava generates per question, as random weights never produce an end token. Our model scores the first two
+questions without generating and answers the other two together, each with the reasoning's number: more than Llava does."""
 
 Figures = dict[str, Any]
 
 
 class Bench:
-    """The model, its twin, and a clock that waits for the device."""
+    """The model, its Llava twin, and a clock that waits for the device."""
 
     def __init__(self, size: str, device: str) -> None:
         self.device = torch.device(device)
@@ -71,7 +71,7 @@ class Bench:
             torch.cuda.synchronize()
 
     def seconds(self, work: Callable[[], Any], repeats: int = 3) -> float:
-        """Best of some runs after one to warm up (on a GPU)."""
+        """Seconds of the fastest of `repeats` runs, after a warm-up run on a GPU."""
         if self.cuda:
             work()
         taken = []
@@ -84,7 +84,7 @@ class Bench:
         return min(taken)
 
     def forget_peak(self) -> None:
-        """Peak memory from here on; a CPU process only knows its own of all time."""
+        """Resets the peak memory statistics; on a CPU only the process's all-time peak is known."""
         if self.cuda:
             torch.cuda.reset_peak_memory_stats()
 
@@ -98,8 +98,8 @@ class Bench:
         return tuple(inputs[name].to(self.device, self.dtype) for name in ("pixel_values", "savp_values"))  # type: ignore[return-value]
 
     def llava(self) -> LlavaForConditionalGeneration:
-        """transformers' own class around the very same tensors: SigLIP's RGB stream, the projector, Phi-3."""
-        config = LlavaConfig(
+        """transformers' own class on the same tensors: SigLIP (RGB stream only), the projector, Phi-3."""
+        config = LlavaConfig(  # type: ignore[call-arg]
             vision_config=self.model.config.vision_config, text_config=self.model.config.text_config,
             image_token_id=self.processor.image_token_id, projector_hidden_act="gelu",
             vision_feature_select_strategy="full", vision_feature_layer=-2,
@@ -108,7 +108,7 @@ class Bench:
             twin = LlavaForConditionalGeneration(config)
         state = {name: value for name, value in self.model.state_dict().items() if "prompt_tower" not in name}
         twin.load_state_dict(state, assign=True, strict=True)
-        # What no file holds: position numbers and rotary frequencies.
+        # Not in the state dict: position ids and rotary frequencies.
         twin.model.vision_tower.embeddings.position_ids = self.model.model.vision_tower.embeddings.position_ids
         twin.model.language_model.rotary_emb = self.model.model.language_model.rotary_emb
         return twin.eval()  # type: ignore[no-any-return]
@@ -168,7 +168,7 @@ def photo(bench: Bench, found: Figures) -> None:
 
 
 def batch(bench: Bench, found: Figures) -> None:
-    """Ours: each photo read once, two scores, two answers. Llava: one `generate` a question, one photo at a time."""
+    """Ours: each photo is read once for two scores and two answers. Llava: one `generate` per question, one photo at a time."""
     twin, questions = bench.llava(), {name: task.question for name, task in TASKS.items()}
     photos = bench.photos[: 16 if bench.cuda else 2]
 
@@ -187,7 +187,7 @@ def batch(bench: Bench, found: Figures) -> None:
         for picture in photos:
             for name, question in questions.items():
                 inputs = bench.processor(images=[picture], text=question).to(bench.device)
-                twin.generate(
+                twin.generate(  # type: ignore[misc]
                     input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"],
                     pixel_values=inputs["pixel_values"].to(bench.dtype), max_new_tokens=NEW_TOKENS[name], do_sample=False,
                 )  # fmt: skip
@@ -242,7 +242,7 @@ def train(bench: Bench, found: Figures) -> None:
         value.data = value.data.float() if value.requires_grad else value.data
     model = adapted.get_base_model()
     model.config.text_config.use_cache = False
-    # The method's name until transformers 5.20, and since.
+    # The method has two names: one until transformers 5.20, another since.
     (getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable)()
     trained = [value for value in adapted.parameters() if value.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=2e-4, fused=bench.cuda)
@@ -272,7 +272,7 @@ def train(bench: Bench, found: Figures) -> None:
 STEPS: dict[str, Callable[[Bench, Figures], None]] = {
     "card": card, "parity": parity, "towers": towers, "photo": photo, "batch": batch, "decode": decode, "train": train,
 }  # fmt: skip
-NESTED = ("towers", "decode")  # steps with a row a batch size, and a look at the card's own figures
+NESTED = ("towers", "decode")  # steps with one row per batch size, related to the card's own figures
 
 
 def main() -> None:
@@ -300,7 +300,7 @@ def main() -> None:
         STEPS[step](bench, found if step in NESTED else found["steps"][step])
         found["steps"][step]["peak_memory_gib"] = bench.memory_gib()
         print(step, json.dumps(found["steps"][step], indent=2), flush=True)
-        if options.out:  # after every step: a run that is cut off has told what it knew
+        if options.out:  # after every step, so that an interrupted run keeps its figures
             options.out.parent.mkdir(parents=True, exist_ok=True)
             options.out.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     print(f"{name}: {found['parameters'] / 1e9:.2f} B parameters, built in {found['build_seconds']:.0f} s")

@@ -1,4 +1,4 @@
-"""How long one photo takes: all four tasks after loading, the face finder alone, a cold command, and `--help`.
+"""Times one photo: all four tasks after loading, face detection alone, a cold command, and `--help`.
 
 python benchmarks/inspect_photo.py [--model tiny] [--repeats 10]
 """
@@ -23,7 +23,7 @@ from faceshield.face import BuiltInDetector
 
 
 def timed(work: Callable[[], object], repeats: int) -> str:
-    """Median and worst of some runs after one to warm up, in seconds."""
+    """Median and worst of `repeats` runs after a warm-up run, in seconds."""
     work()
     taken = []
     for _ in range(repeats):
@@ -34,7 +34,7 @@ def timed(work: Callable[[], object], repeats: int) -> str:
 
 
 def command(*arguments: str) -> Callable[[], object]:
-    """A cold run of the command line, without its `inspect` output."""
+    """A cold run of the command line, with its output discarded."""
     return lambda: subprocess.run([sys.executable, "-m", "faceshield", *arguments], check=True, capture_output=True)
 
 
@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=10)
     options = parser.parse_args()
     photo, detector = astronaut(), BuiltInDetector()
-    close = photo[:256, 96:352]  # the face is two fifths as wide; in `photo` less than a fifth
+    close = photo[:256, 96:352]  # here the face takes two fifths of the width; in `photo`, less than a fifth
     shield = FaceShieldPredictor.from_pretrained(options.model, detector=detector)
     print(f"threads: {torch.get_num_threads()}, model {shield.model_info['name']} ({shield.model_info['hash']})")
     print(f"one photo, all four tasks (target 1.5 s): {timed(lambda: shield.inspect(photo), options.repeats)}")

@@ -1,10 +1,10 @@
-"""One look, four answers, against four `generate` calls on the plain path: the same weights, the same crops, in turns.
+"""Compares `inspect` (one look, four answers) with four `generate` calls: the same weights and crops, alternating.
 
 python benchmarks/inspect_speed.py [--model tiny] [--samples DIR/samples.jsonl] [--photos 16] [--batch 8] [--out FILE]
 
-The plain path is what a user of transformers writes: processor, `generate`, decode, once a question. Plain scores are those
-of the whole conversation's logits, one forward pass a fixed answer, without any cache. Pictures are crops already (finding
-the face costs both sides the same). Without --samples they are the astronaut's head under changing light.
+The plain path is what a user of transformers would write: processor, `generate`, decode, once per question. Plain scores come
+from the logits of the whole conversation, one forward pass per fixed answer, without any cache. The pictures are crops already
+(face detection costs both sides the same). Without --samples they are the astronaut's head under varying light.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ RGB = NDArray[np.uint8]
 
 
 def crops(samples: Path | None, count: int) -> list[RGB]:
-    """Pictures of faces, evenly from a data set or the astronaut's head."""
+    """Face crops: evenly spaced samples of a data set, or the astronaut's head."""
     if samples is None:
         head = Image.fromarray(astronaut()[20:230, 110:330])
         return [np.asarray(ImageEnhance.Brightness(head).enhance(0.6 + 0.8 * i / count)) for i in range(count)]
@@ -43,7 +43,7 @@ def crops(samples: Path | None, count: int) -> list[RGB]:
 
 
 class Plain:
-    """One `generate` call a question, as anybody would write it."""
+    """The plain path: one `generate` call per question."""
 
     def __init__(self, shield: FaceShieldPredictor) -> None:
         self.shield, self.model, self.processor = shield, shield.model, shield.processor
@@ -59,13 +59,12 @@ class Plain:
     def inspect(self, crop: RGB) -> dict[str, str]:
         return {name: self.ask(crop, task.question) for name, task in TASKS.items()}
 
-    def two(self, crop: RGB) -> None:
-        self.ask(crop, COARSE.question)
-        self.ask(crop, FINE.question)
+    def two(self, crop: RGB) -> dict[str, str]:
+        return {task.name: self.ask(crop, task.question) for task in (COARSE, FINE)}
 
     @torch.inference_mode()
     def score(self, crop: RGB) -> list[list[float]]:
-        """Probabilities of the coarse and of the fine answers."""
+        """Probabilities of the coarse answers and of the fine answers."""
         found = []
         for task in (COARSE, FINE):
             totals = []
@@ -89,7 +88,7 @@ Taken = dict[str, list[float]]
 
 
 def in_turns(work: dict[str, Callable[[int], object]], rounds: int, clock: Callable[[], float]) -> Taken:
-    """Seconds of each, round by round, so that all of them meet the same moods of a shared machine."""
+    """Seconds of each, round by round, so that a shared machine's changing load affects all of them alike."""
     for one in work.values():
         one(0)
     taken: Taken = {name: [] for name in work}
@@ -102,12 +101,12 @@ def in_turns(work: dict[str, Callable[[int], object]], rounds: int, clock: Calla
 
 
 def times(taken: Taken, slow: str, fast: str) -> float:
-    """Median of the rounds' own ratios."""
+    """How many times slower `slow` is than `fast`: the median of the rounds' ratios."""
     return statistics.median(a / b for a, b in zip(taken[slow], taken[fast], strict=True))
 
 
 def same(shield: FaceShieldPredictor, plain: Plain, pictures: list[RGB]) -> dict[str, Any]:
-    """How far the two ways differ: answers that are not identical, and the largest difference of a score."""
+    """How far the two paths differ: the number of answers that are not identical, and the largest difference of a score."""
     different, worst = 0, 0.0
     for crop in pictures:
         report, words, (coarse, fine) = shield.inspect(crop, face="whole"), plain.inspect(crop), plain.score(crop)

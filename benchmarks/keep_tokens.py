@@ -1,11 +1,11 @@
-"""What it costs to show the language model fewer vision tokens: accuracy and time, by PVTM's ranking and two controls.
+"""Accuracy and time when the language model reads fewer vision tokens, chosen by PVTM's ranking and by two controls.
 
 faceshield simulate --count 300 --seed 23 --split test --out DIR
 python benchmarks/keep_tokens.py --samples DIR/samples.jsonl [--model tiny] [--keep 144 72 29] [--out FILE]
 
-The towers run once a picture; each setting then reads the picture anew and scores it. Tokens are ranked for the coarse
-question, once for both questions. "reversed" keeps the least important, "random" any; if PVTM's ranking is good for
-pruning it must beat both. Seconds are this process's own, of the language model alone.
+The towers run once per picture; each setting then reads the picture anew and scores it. Tokens are ranked once, for the coarse
+question, and the ranking is used for both questions. "reversed" keeps the least important tokens, "random" any; a ranking that
+is good for pruning must beat both. Seconds are CPU seconds of this process, for the language model alone.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from faceshield.tasks import COARSE
 
 
 def chosen(ranking: str, scores: Tensor, keep: int, generator: torch.Generator) -> Tensor:
-    """(1, keep) indices of the tokens that stay, in rising order."""
+    """(1, keep) indices of the kept tokens, in ascending order."""
     if ranking == "random":
         scores = torch.rand(scores.shape, generator=generator)
     return (-scores if ranking == "reversed" else scores).topk(keep).indices.sort().values

@@ -1,8 +1,8 @@
-"""Which looks at a face that was found tell most: one alone, or two with their log-odds averaged, the second mirrored.
+"""Which looks at a detected face work best: one alone, or two with averaged log-odds, the second mirrored?
 
-A look is the face with a margin around it, a share of its longer side on every side; "whole" is all there is. The first of two
-is a square inside the picture (`face.crop_box`), the second reaches as far as the picture goes (`face.surroundings_box`). Give
-development pictures alone: what is chosen here, `face.CROP_MARGIN` and `face.SURROUNDINGS_MARGIN`, is chosen on them.
+A look is the face with a margin on every side, given as a share of its longer side; "whole" is the whole picture. The first of
+two looks is a square inside the picture (`face.crop_box`), the second is clipped to the picture (`face.surroundings_box`). Use
+development pictures only: `face.CROP_MARGIN` and `face.SURROUNDINGS_MARGIN` are chosen on them.
 Use: `python benchmarks/looks.py drawn-dev/samples.jsonl photo-dev/samples.jsonl --limit 500`.
 """
 
@@ -27,12 +27,12 @@ WHOLE = "whole"
 BPCER = 0.05
 COLUMNS = ("AUC", "EER", "APCER@BPCER5%", "type right")
 Look = tuple[str, bool]
-"""Its margin, or "whole"; and whether it is the second, mirrored."""
+"""The margin, or "whole"; and whether it is the second, mirrored look."""
 
 
 @dataclass(frozen=True)
 class Seen:
-    """A picture's truth, and by look the log-odds of bona fide and the log-chances of the types."""
+    """A picture's truth and, for each look, the log-odds of bona fide and the log-probabilities of the types."""
 
     sample: Sample
     odds: dict[Look, float]
@@ -43,11 +43,11 @@ def cut(face: Box, size_wh: tuple[int, int], look: Look) -> tuple[int, int, int,
     margin, second = look
     if margin == WHOLE:
         return 0, 0, *size_wh
-    return (surroundings_box if second else crop_box)(face, size_wh, float(margin))
+    return surroundings_box(face, size_wh, float(margin)) if second else crop_box(face, size_wh, float(margin))
 
 
 def see(shield: FaceShieldPredictor, sample: Sample, path: Path, looks: list[Look]) -> Seen | None:
-    """None where no face is found."""
+    """Scores every look at the picture; None if no face is found."""
     rgb = open_picture(path).rgb
     found = shield.detector.detect(rgb)
     if not found:
@@ -69,7 +69,7 @@ def _log(chance: float) -> float:
 
 
 def line(seen: list[Seen], looks: list[Look]) -> str:
-    """One row of the table: what these looks together are worth, percent."""
+    """One row of the table: the figures of these looks together, in percent."""
     curve = ScoreCurve([sum(one.odds[look] for look in looks) for one in seen], [one.sample.is_attack for one in seen])
     right = 0
     for one in seen:
@@ -84,17 +84,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("samples", nargs="+", type=Path)
     parser.add_argument("--model", default="tiny")
-    parser.add_argument("--start", type=int, default=0, help="pictures of each file that are passed over")
+    parser.add_argument("--start", type=int, default=0, help="pictures to skip at the start of each file")
     parser.add_argument("--limit", type=int, default=500, help="pictures of each file")
     parser.add_argument("--first", default="0.5,0.75,1", help="margins of the first look")
-    parser.add_argument("--second", default="1,1.5,2,whole", help="of the second")
+    parser.add_argument("--second", default="1,1.5,2,whole", help="margins of the second look")
     options = parser.parse_args()
     shield = FaceShieldPredictor.from_pretrained(options.model)
     first, second = ([(name, mirrored) for name in given.split(",")] for given, mirrored in
                      ((options.first, False), (options.second, True)))  # fmt: skip
     rows = slice(options.start, options.start + options.limit)
     pictures = [(row, image_path(row, file)) for file in options.samples for row in read_jsonl(file, Sample)[rows]]
-    found = [see(shield, *picture, first + second) for picture in tqdm(pictures, file=sys.stderr, unit="picture")]
+    found = [see(shield, row, path, first + second) for row, path in tqdm(pictures, file=sys.stderr, unit="picture")]
     seen = [one for one in found if one is not None]
     print(f"{len(seen)} faces in {len(pictures)} pictures, {sum(not one.sample.is_attack for one in seen)} of them bona fide\n")
     print(f"| looks | {' | '.join(COLUMNS)} |\n|---|" + "---|" * len(COLUMNS))

@@ -1,9 +1,9 @@
-"""`faceshield prepare`: its memory at ten times the samples, and what a second core is worth.
+"""Measures `faceshield prepare`: its memory at ten times the samples, and its speed-up with a second core.
 
     python benchmarks/prepare.py [--small 10000] [--large 100000] [--videos 60] [--folder SCRATCH]
 
-Memory is the peak of the largest process of a run over single pictures of 8 x 8 pixels, in folders of a thousand. The cores are
-compared on videos, whose decoding is what takes time: the same files with one worker and with two, in one run.
+Memory is the peak of a run's largest process, over single pictures of 8 x 8 pixels in folders of a thousand. The cores are
+compared on videos, where decoding takes most of the time: the same files with one worker and with two, in one run.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ GOAL = 1.3
 
 
 def pictures(root: Path, count: int) -> None:
-    """`count` PNG files, no two alike."""
+    """Writes `count` PNG files, all different."""
     rgb = np.zeros((8, 8, 3), np.uint8)
     for number in range(count):
         folder = root / ("real" if number % 2 else "attack/Print") / f"{number // 2000:04}"
@@ -37,7 +37,7 @@ def pictures(root: Path, count: int) -> None:
 
 
 def videos(root: Path, count: int) -> None:
-    """`count` videos of 60 frames, 320 x 240."""
+    """Writes `count` videos of 60 frames, 320 x 240 pixels."""
     import av
 
     noise = np.random.default_rng(0)
@@ -54,7 +54,7 @@ def videos(root: Path, count: int) -> None:
 
 
 def prepared(root: Path, out: Path, workers: int) -> tuple[float, float]:
-    """Seconds, and MiB of the run's largest process."""
+    """Runs `faceshield prepare folder`: seconds, and peak MiB of its largest process."""
     command = [sys.executable, "-m", "faceshield", "prepare", "folder", str(root), "--out", str(out)]
     start = time.perf_counter()
     process = subprocess.Popen([*command, "--workers", str(workers)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -1,6 +1,6 @@
-"""What PVTM costs at the paper's size, in floating-point operations, beside the vision tower's two streams.
+"""The cost of PVTM at the paper's size, in floating-point operations, relative to the vision tower's two streams.
 
-No weights are needed: the model is built without memory and the operations are counted as they pass.
+No weights are needed: the model is built on the meta device, and its operations are counted as it runs.
 
     python benchmarks/pvtm.py
 """
@@ -31,7 +31,7 @@ def main() -> None:
     joint = operations(lambda: pvtm.joint_tokens(model.vision_tower, tokens, tokens, config.pvtm_space))
     text = operations(lambda: model.prompt_tower(input_ids=prompt))
     width, count = config.vision_config.hidden_size, 2 * config.tokens_per_stream
-    rank = 2 * count * width  # one dot product a token; sorting and drawing are not counted
+    rank = 2 * count * width  # one dot product per token; sorting and random draws are not counted
     print(f"vision tower, two streams   {towers / 1e12:8.4f} TFLOP")
     print(f"PVTM, per picture           {(joint + rank) / 1e12:8.4f} TFLOP   {(joint + rank) / towers:.2%} of the towers")
     print(f"PVTM, once per question     {text / 1e12:8.4f} TFLOP   {text / towers:.2%}, kept for every other picture")

@@ -1,12 +1,12 @@
-"""How often, and how rightly, a face is called too small, too dark, over-exposed, blurred or turned away.
+"""How often, and how correctly, a face is called too small, too dark, over-exposed, blurred or turned away.
 
     python benchmarks/quality.py [--count 100] [--seed 0] [--photos faces.csv --column subject --match london-]
 
-Bona fide drawn faces through the simulator's camera, and photographs of a CSV as they are (columns file, and one to choose
-rows by); then one sweep a fault, by known amounts. A drawn face's box is the true one, a photograph's is found once, before
-the change, so that no detector is measured. Of each level: how often the fault's own reason is given, with n and a 95%
-interval, and how often any other is. "As it is" is how often a reason is given for nothing, for drawn faces by skin tone
-too. Last, the measures' range on the faces as they are, beside the limits.
+The pictures are bona fide drawn faces seen by the simulator's camera, and the photographs listed in a CSV (with a column file,
+and one to choose rows by). Each fault is then applied by known amounts. The box of a drawn face is the true one, and that of a
+photograph is detected once, before the change, so that the detector is not measured. For each level it prints how often the
+fault's own reason is given, with n and a 95% interval, and how often any other is. "As it is" shows how often a reason is given
+without cause, for drawn faces also by skin tone. Last are the ranges of the measures on the unchanged faces, with the limits.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ Picture = NDArray[np.uint8]
 
 
 def drawn_faces(count: int, seed: int) -> Iterator[tuple[Picture, Box]]:
-    """Bona fide pictures as `simulate` takes them, of 224 pixels, each of another drawn person, and the square of the face from
-    brow to chin."""
+    """Bona fide pictures of 224 pixels as `simulate` takes them, each of a different drawn person, and the square of the face
+    from brow to chin."""
     for number in range(count):
         rng = np.random.default_rng([seed, number])
         portrait = draw_portrait(np.random.default_rng([seed, 1, number]), rng, f"drawn-{number}")
@@ -52,12 +52,12 @@ def drawn_faces(count: int, seed: int) -> Iterator[tuple[Picture, Box]]:
 
 
 def skin_tone(number: int, seed: int) -> float:
-    """Of a drawn person: 0 the lightest, 1 the darkest."""
+    """Skin tone of a drawn person: 0 is the lightest, 1 the darkest."""
     return sample_identity(np.random.default_rng([seed, 1, number])).skin_index / (len(SKINS) - 1)
 
 
 def photographs(table: Path, column: str, match: str, count: int) -> Iterator[tuple[Picture, Box]]:
-    """Photographs at 448 pixels, evenly drawn from the rows that match, and the largest face that is found in each."""
+    """Photographs of at most 448 pixels a side, evenly spaced among the matching rows, each with its largest face's box."""
     with table.open(newline="", encoding="utf-8") as lines:
         rows = [row for row in csv.DictReader(lines) if row[column].startswith(match)]
     detector = BuiltInDetector()
@@ -70,7 +70,7 @@ def photographs(table: Path, column: str, match: str, count: int) -> Iterator[tu
 
 
 def shrunk(rgb: Picture, box: Box, side: float) -> tuple[Picture, Box]:
-    """The whole picture so small that the face has `side` pixels."""
+    """The whole picture, reduced until the face has `side` pixels."""
     factor = side / min(box[2] - box[0], box[3] - box[1])
     size = (max(1, round(rgb.shape[1] * factor)), max(1, round(rgb.shape[0] * factor)))
     small = Image.fromarray(rgb).resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0)
@@ -78,19 +78,19 @@ def shrunk(rgb: Picture, box: Box, side: float) -> tuple[Picture, Box]:
 
 
 def exposed(rgb: Picture, box: Box, stops: float) -> tuple[Picture, Box]:
-    """Light times 2^stops, in linear light."""
+    """The picture with its linear light multiplied by 2^stops."""
     light = ((rgb / 255.0) ** 2.2 * 2.0**stops).clip(0, 1)
     return (light ** (1 / 2.2) * 255).round().astype(np.uint8), box
 
 
 def blurred(rgb: Picture, box: Box, share: float) -> tuple[Picture, Box]:
-    """Gaussian blur, its standard deviation a share of the face's width, in hundredths."""
+    """Gaussian blur with a standard deviation of `share` hundredths of the face's width."""
     radius = share / 100 * (box[2] - box[0])
     return np.asarray(Image.fromarray(rgb).filter(ImageFilter.GaussianBlur(radius))), box
 
 
 def turned(rgb: Picture, box: Box, degrees: float) -> tuple[Picture, Box]:
-    """The face wrapped on an upright cylinder a little wider than its box, turned by `degrees`."""
+    """The face wrapped around an upright cylinder a little wider than its box, turned by `degrees`."""
     columns, middle, radius = np.arange(rgb.shape[1]), (box[0] + box[2]) / 2, 0.62 * (box[2] - box[0])
     across = (columns - middle) / radius
     angle = np.arcsin(across.clip(-1, 1)) - np.deg2rad(degrees)
@@ -109,12 +109,12 @@ SWEEPS: tuple[tuple[str, str, Change, tuple[float, ...]], ...] = (
 
 
 def measure(rgb: Picture, box: Box) -> Quality:
-    """As the predictor does."""
+    """Assesses the quality as the predictor does."""
     return assess(rgb, crop_box(box, (rgb.shape[1], rgb.shape[0])), box)
 
 
 def row(title: str, reason: str | None, found: list[Quality]) -> str:
-    """A line of the table; without a reason, own is any."""
+    """A line of the table; if `reason` is None, any reason counts as its own."""
     own = sum(reason in one.reasons if reason else bool(one.reasons) for one in found)
     other = sum(bool(set(one.reasons) - {reason}) for one in found) if reason else 0
     n = len(found)
@@ -125,7 +125,7 @@ def row(title: str, reason: str | None, found: list[Quality]) -> str:
 
 
 def table(name: str, pictures: list[tuple[Picture, Box]], tones: list[float]) -> Iterator[str]:
-    """All lines about one source."""
+    """All lines of the table for one source of pictures."""
     plain = [measure(*one) for one in pictures]
     yield f"{name:34} {'n':>4} {'own%':>16} {'other%':>6}"
     yield row("as it is", None, plain)
@@ -145,7 +145,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=100, help="faces of each source")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--photos", type=Path, help="a CSV of bona fide photographs, paths relative to it")
-    parser.add_argument("--column", default="subject", help="of the CSV, to choose rows by")
+    parser.add_argument("--column", default="subject", help="column of the CSV to choose rows by")
     parser.add_argument("--match", default="", help="what that column starts with")
     options = parser.parse_args()
     tones = [skin_tone(number, options.seed) for number in range(options.count)]

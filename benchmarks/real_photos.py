@@ -1,12 +1,12 @@
-"""How a model does on real photographs: ACC, HTER at the shipped threshold, AUC, no-face rate, each with n.
+"""Evaluates a model on real photographs: ACC and HTER at the shipped threshold, AUC, no-face rate, each with n.
 
 python benchmarks/real_photos.py photos.csv [--root FOLDER] [--model tiny] [--face detect|close|tight|whole] [--out FILE]
 
 "detect" is what `inspect` does: two looks, one with three quarters of the face's side around it, one mirrored with twice its
-side. Of one look: "close", the first of those alone; "tight", a tenth of the side around it; "whole", all there is.
+side. With one look: "close", the first of these; "tight", with a tenth of the side around the face; "whole", the whole picture.
 The CSV has the columns file (relative to --root, by default the CSV's folder) and kind (bonafide or attack), and may have
-presentation_type and subject; a samples file (.jsonl) will do too. Only measure here: a threshold, an epoch or a setting
-chosen on these photographs makes them training data.
+presentation_type and subject; a samples file (.jsonl) is accepted too. Use this only to measure: a threshold, an epoch or a
+setting chosen on these photographs makes them training data.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ MARGINS = {"close": CROP_MARGIN, "tight": 0.1}  # of the face's longer side, add
 
 @dataclass(frozen=True)
 class Photo:
-    """One photograph, what it is, and what the model made of it."""
+    """One photograph, its ground truth, and the model's verdict."""
 
     file: str
     is_attack: bool
@@ -53,7 +53,7 @@ class Photo:
 
 
 def read_photos(path: Path, limit: int | None = None) -> list[Photo]:
-    """The rows of the CSV, or of a samples file; all faults at once, with file:line."""
+    """The rows of the CSV, or of a samples file; raises ValueError with all faults, each with file:line."""
     if path.suffix == ".jsonl":
         return [
             Photo(row.image, row.is_attack, row.presentation_type or "unknown", row.subject or row.id)
@@ -84,7 +84,7 @@ def read_photos(path: Path, limit: int | None = None) -> list[Photo]:
 
 
 def measure(photos: Sequence[Photo], rng: np.random.Generator) -> dict[str, Estimate]:
-    """Named estimates: of the judged photographs, and of all with "no verdict" counted as an error."""
+    """Named estimates for the judged photographs, and for all of them with "no verdict" counted as an error."""
     found: dict[str, Estimate] = {}
     for attack, name in ((False, "bona fide"), (True, "attacks")):
         kind = [photo for photo in photos if photo.is_attack == attack]
@@ -118,7 +118,7 @@ def _rates(photos: Sequence[Photo], rng: np.random.Generator) -> dict[str, Estim
 
 
 def show(found: dict[str, Estimate]) -> str:
-    """One line an estimate: percent, 95% interval, n."""
+    """One line per estimate: percent, 95% interval, n."""
     lines = []
     for name, estimate in found.items():
         low, high = estimate.ci95 or (math.nan, math.nan)
@@ -143,13 +143,13 @@ def judge(photos: Sequence[Photo], root: Path, model: str, face: Face) -> tuple[
         if face in MARGINS:
             try:
                 rgb = open_picture(root / photo.file).rgb
-            except ImageError:  # `detect` says so in its report
+            except ImageError:  # `detect` reports the error
                 rgb = np.zeros((1, 1, 3), np.uint8)
             if min(rgb.shape[:2]) > 1 and (found := detector.detect(rgb)):
                 largest = max(found, key=lambda one: one.area)
                 left, top, right, bottom = crop_box(largest.box, (rgb.shape[1], rgb.shape[0]), MARGINS[face])
                 picture = np.ascontiguousarray(rgb[top:bottom, left:right])
-        # Without a face, all but "whole" is "detect", which says so.
+        # Without a face, every mode but "whole" falls back to "detect", which reports it.
         report = shield.detect(picture, face="detect" if isinstance(picture, Path) and face != "whole" else "whole")
         judged.append(
             Photo(
@@ -166,14 +166,14 @@ def judge(photos: Sequence[Photo], root: Path, model: str, face: Face) -> tuple[
 
 
 def main() -> None:
-    """Reads the arguments, judges, prints."""
+    """Reads the arguments, judges the photographs and prints the estimates."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", type=Path, help="the CSV, or a samples file")
     parser.add_argument("--root", type=Path, help="folder that its files are relative to")
     parser.add_argument("--model", default="tiny", help="tiny, a checkpoint folder or a hub id")
     parser.add_argument("--face", choices=["detect", "close", "tight", "whole"], default="detect")
     parser.add_argument("--limit", type=int, help="only so many photographs, drawn by --seed")
-    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap and of --limit")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap and of --limit")
     parser.add_argument("--out", type=Path, help="write the verdict on each photograph here (JSON lines)")
     arguments = parser.parse_args()
     rng = np.random.default_rng(arguments.seed)

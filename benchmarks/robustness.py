@@ -1,14 +1,14 @@
-"""What ordinary and less ordinary changes of a picture do to bonafide_score, BPCER and APCER at the model's own threshold;
-the same by groups of people; and whether `quality_reasons` are given where the verdict is wrong.
+"""The effect of ordinary and less ordinary changes of a picture on bonafide_score, and on BPCER and APCER at the model's own
+threshold; the same by groups of people; and whether `quality_reasons` are given when the verdict is wrong.
 
     python benchmarks/robustness.py samples.jsonl [--model tiny] [--count 300] [--changed 96] [--only greyscale gamma]
     python benchmarks/robustness.py faces.csv --match london- --count 200 --changed 40
 
-Samples are judged as whole pictures, half bona fide and half attacks of all types as far as there are, drawn by --seed. Of a
-CSV (columns file and subject; gender, ethnicity and age where it has them) every row is bona fide, and its face is found once,
-before any change. --count pictures are judged as they are, and the first --changed of them at every level of every sweep, so
-that the levels see the same ones. Groups of drawn people are those that they were drawn as; "split" is the one that
-runs/tiny.sh puts a photographed person in. Rates are percent with 95% Wilson intervals and n; nothing is chosen here.
+Samples are judged as whole pictures, half bona fide and half attacks of all types as far as available, drawn with --seed. In a
+CSV (columns file and subject; optionally gender, ethnicity and age) every row is bona fide, and its face is detected once,
+before any change. --count pictures are judged unchanged, and the first --changed of them at every level of every sweep, so that
+all levels see the same pictures. Groups of drawn people are those that they were drawn as; "split" is the split to which
+runs/tiny.sh assigns a photographed person. Rates are percentages with 95% Wilson intervals and n; nothing is chosen here.
 """
 
 from __future__ import annotations
@@ -37,48 +37,49 @@ Change = Callable[[Image.Image, float], Image.Image]
 
 
 def blur(picture: Image.Image, radius: float) -> Image.Image:
-    """Gaussian, standard deviation in pixels."""
+    """Gaussian blur; `radius` is the standard deviation in pixels."""
     return picture.filter(ImageFilter.GaussianBlur(radius))
 
 
 def noise(picture: Image.Image, deviation: float) -> Image.Image:
-    """White, the same at every pixel and channel; of 255 levels."""
+    """White Gaussian noise, independent at every pixel and channel; standard deviation in levels of 255."""
     pixels = np.asarray(picture, dtype=np.float64)
     added = np.random.default_rng(0).normal(0, deviation, pixels.shape)
     return Image.fromarray((pixels + added).round().clip(0, 255).astype(np.uint8))
 
 
 def rescale(picture: Image.Image, factor: float) -> Image.Image:
-    """Smaller, and back to the first size."""
-    small = picture.resize(tuple(max(8, round(side * factor)) for side in picture.size), Image.Resampling.BICUBIC)
+    """Reduces the picture and enlarges it back to its size."""
+    width, height = (max(8, round(side * factor)) for side in picture.size)
+    small = picture.resize((width, height), Image.Resampling.BICUBIC)
     return small.resize(picture.size, Image.Resampling.BICUBIC)
 
 
 def gamma(picture: Image.Image, exponent: float) -> Image.Image:
-    """Darker above 1, lighter below."""
+    """Gamma curve: darker above 1, lighter below."""
     return picture.point([round(255 * (level / 255) ** exponent) for level in range(256)] * 3)
 
 
 def crop(picture: Image.Image, share: float) -> Image.Image:
-    """The middle of the picture, a share of each side."""
+    """The middle of the picture, `share` of each side."""
     width, height = picture.size
     x, y = width * (1 - share) / 2, height * (1 - share) / 2
     return picture.crop((round(x), round(y), round(width - x), round(height - y)))
 
 
 def rotation(picture: Image.Image, degrees: float) -> Image.Image:
-    """About the middle; the corners get the mean colour."""
+    """Rotation about the middle; the corners get the mean colour."""
     fill = tuple(int(value) for value in np.asarray(picture).mean(axis=(0, 1)))
     return picture.rotate(degrees, Image.Resampling.BICUBIC, fillcolor=fill)
 
 
 def greyscale(picture: Image.Image, share: float) -> Image.Image:
-    """Colours pulled to grey by a share; 1: none is left."""
+    """Removes a share of the colour; with 1 the picture is grey."""
     return Image.blend(picture, picture.convert("L").convert("RGB"), share)
 
 
 SWEEPS: dict[str, tuple[Change, tuple[float, ...]]] = {
-    "jpeg": (jpeg, (50, 20)),
+    "jpeg": (lambda picture, quality: jpeg(picture, round(quality)), (50, 20)),
     "blur": (blur, (1, 2)),
     "noise": (noise, (8, 20)),
     "rescale": (rescale, (0.5, 0.25)),
@@ -91,7 +92,7 @@ SWEEPS: dict[str, tuple[Change, tuple[float, ...]]] = {
 
 @dataclass(frozen=True)
 class Case:
-    """A picture to judge as a whole, what it is, and the groups that its person is of, a name each."""
+    """A picture to judge as a whole, its ground truth, and the groups of its person as {attribute: group}."""
 
     picture: Image.Image
     is_attack: bool
@@ -99,7 +100,7 @@ class Case:
 
 
 def simulated(samples: Path, count: int, rng: np.random.Generator) -> list[Case]:
-    """Half bona fide; of the attacks one of each type in turn; the two by turns."""
+    """Half bona fide and half attacks, alternating; the attacks take one of each type in turn."""
     rows = read_jsonl(samples, Sample)
     shuffled = [rows[index] for index in rng.permutation(len(rows))]
     seen: dict[str, int] = {}
@@ -115,7 +116,7 @@ def simulated(samples: Path, count: int, rng: np.random.Generator) -> list[Case]
 
 
 def drawn_groups(subject: str | None) -> dict[str, str]:
-    """Of a drawn person, whom the name alone makes; empty for anybody else."""
+    """Groups of a drawn person, who is determined by the name alone; empty for anybody else."""
     try:
         who = sample_identity(drawn_person(subject or ""))
     except ValueError:
@@ -125,7 +126,7 @@ def drawn_groups(subject: str | None) -> dict[str, str]:
 
 
 def photographs(table: Path, match: str, count: int) -> list[Case]:
-    """Bona fide photographs, evenly drawn from the rows whose subject starts with `match`, cut out around the face."""
+    """Bona fide photographs, evenly spaced among the rows whose subject starts with `match`, cropped around the face."""
     with table.open(newline="", encoding="utf-8") as lines:
         rows = [row for row in csv.DictReader(lines) if row["subject"].startswith(match)]
     detector, cases = BuiltInDetector(), []
@@ -147,7 +148,7 @@ def _age(years: float) -> str:
 
 @dataclass(frozen=True)
 class Verdicts:
-    """What the model says of some cases, (rows,) each."""
+    """The model's verdicts on some cases; arrays of shape (rows,)."""
 
     scores: np.ndarray
     attack: np.ndarray
@@ -175,7 +176,7 @@ def judge(shield: FaceShieldPredictor, cases: Sequence[Case], change: Callable[[
 
 
 def lines(shield: FaceShieldPredictor, cases: Sequence[Case], changed: int, only: Sequence[str]) -> Iterator[str]:
-    """The tables, a line at a time."""
+    """The tables, line by line."""
     yield f"{'':16} mean bonafide_score"
     yield f"{'':16} {'bona f.':>6}  {'attack':>6}  {'BPCER%':>24} {'APCER%':>24}  reasons given%"
     plain = judge(shield, cases, lambda picture: picture)
@@ -198,7 +199,7 @@ def lines(shield: FaceShieldPredictor, cases: Sequence[Case], changed: int, only
 
 
 def by_group(plain: Verdicts, cases: Sequence[Case]) -> Iterator[str]:
-    """Bona fide errors (and attacks' where there are any) of each group, and the widest gap of bona fide errors."""
+    """Error rates of each group, for bona fide pictures and attacks, and the widest gap between groups in BPCER."""
     for name in dict.fromkeys(name for case in cases for name in case.groups):
         of = np.array([case.groups.get(name, "") for case in cases])
         rates = {}
@@ -208,7 +209,7 @@ def by_group(plain: Verdicts, cases: Sequence[Case]) -> Iterator[str]:
             yield f"  {name + ' ' + value:28}  {_shown(rates[value])} {attacks}"
         known = {value: found for value, found in rates.items() if found.value is not None and found.ci95 is not None}
         if len(known) > 1:
-            high, low = (pick(known, key=lambda value: known[value].value) for pick in (max, min))  # type: ignore[type-var, return-value]
+            high, low = (pick(known, key=lambda value: known[value].value) for pick in (max, min))  # type: ignore[arg-type, return-value]
             gap = 100 * (known[high].value - known[low].value)  # type: ignore[operator]
             apart = known[high].ci95[0] > known[low].ci95[1]  # type: ignore[index]
             told = "intervals apart" if apart else "intervals overlap"
@@ -226,8 +227,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pictures", type=Path, help="a samples.jsonl, or a CSV of bona fide photographs")
     parser.add_argument("--model", default="tiny", help="tiny, a checkpoint folder or a hub id")
-    parser.add_argument("--count", type=int, default=300, help="pictures as they are")
-    parser.add_argument("--changed", type=int, default=96, help="of them, how many go through the sweeps; 0: none")
+    parser.add_argument("--count", type=int, default=300, help="pictures to judge as they are")
+    parser.add_argument("--changed", type=int, default=96, help="how many of them go through the sweeps too")
     parser.add_argument("--match", default="", help="what a CSV's subjects start with")
     parser.add_argument("--only", nargs="*", choices=list(SWEEPS), default=list(SWEEPS), help="these sweeps alone, or none")
     parser.add_argument("--seed", type=int, default=0)

@@ -1,8 +1,8 @@
-"""Speed of SAVP beside scikit-image on one core, and in batches: `python benchmarks/savp.py [--side 384] [--repeats 30]`.
+"""Speed of SAVP against scikit-image on one core, and in batches: `python benchmarks/savp.py [--side 384] [--repeats 30]`.
 
-Prints milliseconds (best of the repeats) of each descriptor, ours and scikit-image's, their ratio, and how far the two agree;
-then what a picture of a batch of 32 costs on two cores and, where there is one, on a GPU, against one picture on one core in
-the same run. The targets: 5 ms and 25 times for one, 4 times more in a batch, so 100 times scikit-image.
+Prints milliseconds (best of the repeats) for each descriptor, ours and scikit-image's, their ratio, and how well the two agree;
+then the time per picture in a batch of 32 on two cores and, if there is one, on a GPU, against a single picture on one core in
+the same run. Targets: 5 ms and 25 times scikit-image's speed for a single picture, 4 times that in a batch, so 100 times.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from faceshield.model.savp_torch import savp_batch, savp_tensor
 
 
 def best_ms(call: Callable[[], Any], repeats: int) -> float:
-    """Shortest of some runs after one to warm up, in milliseconds."""
+    """Shortest of `repeats` runs after a warm-up run, in milliseconds."""
     call()
     times = []
     for _ in range(repeats):

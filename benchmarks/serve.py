@@ -1,11 +1,11 @@
-"""The service against the offline batch on the same weights: saturation, half load, overload, memory, a bomb.
+"""Compares the service with the offline batch on the same weights: saturation, half load, overload, memory, a PNG bomb.
 
 python benchmarks/serve.py [--model tiny] [--photos 24] [--overload-s 60] [--out FILE]
-python benchmarks/serve.py --endurance 10000 [--model tiny]     (good requests alone, and the memory they leave behind)
+python benchmarks/serve.py --endurance 10000 [--model tiny]     (valid requests only: does memory grow?)
 python benchmarks/serve.py --replicas [--model tiny]            (two replicas on Ray against one, of one thread each)
 
-The service runs in a process of its own on 127.0.0.1; clients are threads here. Both take core time from each other, as
-they do in the offline run that feeds itself. Everything is bounded in count and in time.
+The service runs in its own process on 127.0.0.1; the clients are threads of this one. They compete for core time, just as the
+offline run competes with its own input. Everything is bounded in count and in time.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from faceshield import FaceShieldPredictor
 
 
 def photos(count: int) -> list[bytes]:
-    """JPEG files of the astronaut, each a little brighter than the one before."""
+    """JPEG files of the astronaut, each a little brighter than the previous one."""
     files, picture = [], Image.fromarray(astronaut())
     for number in range(count):
         buffer = io.BytesIO()
@@ -113,7 +113,7 @@ class Service:
 
 
 def offline_rate(shield: FaceShieldPredictor, files: list[bytes], batch: int) -> float:
-    """Photos a second of `inspect_many`."""
+    """Photos per second with `inspect_many`."""
     started = time.perf_counter()
     reports = list(shield.inspect_many(files, batch_size=batch))
     assert all(report.status == "ok" for report in reports)
@@ -121,7 +121,7 @@ def offline_rate(shield: FaceShieldPredictor, files: list[bytes], batch: int) ->
 
 
 def saturate(service: Service, files: list[bytes], clients: int) -> float:
-    """Photos a second with so many clients that always have the next photo ready."""
+    """Photos per second with `clients` clients that always have the next photo ready."""
     started = time.perf_counter()
     with ThreadPoolExecutor(clients) as pool:
         answers = list(pool.map(service.inspect, files))
@@ -130,7 +130,7 @@ def saturate(service: Service, files: list[bytes], clients: int) -> float:
 
 
 def arrive(service: Service, files: list[bytes], rate: float, seconds: float) -> list[tuple[int, float]]:
-    """(status, seconds) of photos that arrive evenly at `rate` a second, whether or not others were answered."""
+    """(status, seconds) of photos that arrive evenly at `rate` per second, whether or not earlier ones were answered."""
     count = max(1, int(rate * seconds))
     answers: list[tuple[int, float]] = []
     with ThreadPoolExecutor(min(count, 128)) as pool:
@@ -147,7 +147,7 @@ def arrive(service: Service, files: list[bytes], rate: float, seconds: float) ->
 
 @contextlib.contextmanager
 def watched(service: Service, every_s: float = 5) -> Iterator[list[float]]:
-    """Resident MiB at the beginning of the context, every so many seconds in it, and at its end."""
+    """Resident MiB of the service when the context is entered, every `every_s` seconds within it, and when it is left."""
     resident, over = [service.resident_mib()], threading.Event()
 
     def watch() -> None:
@@ -165,7 +165,7 @@ def watched(service: Service, every_s: float = 5) -> Iterator[list[float]]:
 
 
 def endure(service: Service, files: list[bytes], count: int, clients: int) -> dict[str, Any]:
-    """Resident MiB after every tenth of so many good requests; the first tenth is the warm-up."""
+    """Resident MiB after every tenth of `count` valid requests; the first tenth is the warm-up."""
     resident, started = [], time.perf_counter()
     with ThreadPoolExecutor(clients) as pool:
         for _ in range(10):
@@ -177,7 +177,7 @@ def endure(service: Service, files: list[bytes], count: int, clients: int) -> di
 
 
 def replicate(files: list[bytes], options: argparse.Namespace) -> dict[str, Any]:
-    """Photos a second of one replica and of two, each kept full, in turns; the ratio of each turn."""
+    """Photos per second of one replica and of two, alternating, each saturated; and the ratio of each round."""
     rates: dict[int, list[float]] = {1: [], 2: []}
     for _ in range(2):
         for count, found in rates.items():
@@ -192,20 +192,20 @@ def replicate(files: list[bytes], options: argparse.Namespace) -> dict[str, Any]
 
 
 def high(values: list[float], share: float) -> float:
-    """The quantile, of few values the next one above."""
+    """The quantile; for few values, the next value above it."""
     return sorted(values)[min(len(values) - 1, int(share * len(values)))]
 
 
 def measure(service: Service, files: list[bytes], options: argparse.Namespace) -> dict[str, Any]:
-    """Saturation, half load, overload and the bomb."""
+    """Measures saturation, half load, overload and the PNG bomb."""
     found: dict[str, Any] = {}
     shield = FaceShieldPredictor.from_pretrained(options.model)
     shield.inspect(files[0])
     gc.collect()
-    gc.freeze()  # the clients' own collector, with torch in its sight, would make every answer seem 0.15 s late
+    gc.freeze()  # otherwise collections over torch's objects in this process would make answers seem 0.15 s late
     found["single_s"] = statistics.median([_timed(shield, photo) for photo in files[:5]])
     saturate(service, files[: options.batch], options.batch)
-    # Twice, in turns: the machine's other work changes from minute to minute.
+    # Twice, alternating: the machine's other load changes from minute to minute.
     rates = [(offline_rate(shield, files, options.batch), saturate(service, files, 2 * options.batch)) for _ in range(2)]
     found["offline_per_s"], found["service_per_s"] = (statistics.mean(column) for column in zip(*rates, strict=True))
     found["saturation_share"] = found["service_per_s"] / found["offline_per_s"]
@@ -242,11 +242,11 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--overload-s", type=float, default=60)
     parser.add_argument("--half-load-s", type=float, default=60)
-    parser.add_argument("--endurance", type=int, help="so many good requests alone, and nothing else")
+    parser.add_argument("--endurance", type=int, help="only this many good requests, watching memory")
     parser.add_argument("--replicas", action="store_true", help="two replicas on Ray against one alone, and nothing else")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the service ends too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the service is stopped too
     files = photos(options.photos)
     found: dict[str, Any] = {"model": options.model, "photos": options.photos, "batch": options.batch, "cores": os.cpu_count()}
 

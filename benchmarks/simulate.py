@@ -1,8 +1,8 @@
-"""Pictures a second of `faceshield simulate`, both cores, for drawn faces and (given a folder) for photographs.
+"""Pictures per second of `faceshield simulate` on two cores, for drawn faces and (given a folder) for photographs.
 
     python benchmarks/simulate.py [--faces FOLDER] [--count 400] [--workers 2]
 
-Loading the portraits is timed apart: it happens once a data set.
+Loading the portraits is timed separately: it happens once per data set.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def main() -> None:
                 Path(folder), SimulateConfig(faces, options.count, 1), workers=options.workers,
                 progress=lambda done, total, first=first: first.append(time.perf_counter()),  # type: ignore[misc]
             )  # fmt: skip
-        waiting = 8 * options.workers  # as many are done when the first is told
+        waiting = 8 * options.workers  # this many are done when the first is reported
         rate = (len(first) - waiting) / (first[-1] - first[waiting - 1])
         name = "drawn faces" if faces == "drawn" else "photographs"
         print(f"{name}: {rate:.1f} pictures/s (target {TARGET:.0f}), first picture after {first[0] - start:.1f} s")

@@ -1,8 +1,8 @@
-"""What a step of the towers' training costs on a CPU: fused against eager attention, and glibc's allocator told to keep memory.
+"""Times a training step of the towers on a CPU: fused against eager attention, and with glibc's allocator set to keep memory.
 
-One forward and backward pass of faceshield-tiny's vision tower under bfloat16 autocast, as in the stage `foundation-towers`:
-seconds are CPU seconds of the process, the least of several steps, both kinds of attention in turn. The allocator is set when a
-process starts, so each setting of it is a process of its own, in turn too.
+A step is one forward and backward pass of faceshield-tiny's vision tower under bfloat16 autocast, as in the stage
+`foundation-towers`. Seconds are CPU seconds of the process, the minimum of several steps, alternating between the two kinds of
+attention. The allocator is configured when a process starts, so each setting gets its own process, again alternating.
 Use: `python benchmarks/towers.py --pictures 48`.
 """
 
@@ -21,11 +21,11 @@ import torch
 from faceshield.model import load, resolve_model
 
 KEEPING = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=8589934592:glibc.malloc.trim_threshold=17179869184"
-"""As in runs/tiny.sh."""
+"""The same settings as in runs/tiny.sh."""
 
 
 def measure(pictures: int, steps: int) -> dict[str, float]:
-    """Seconds of a step by kind of attention, in this process."""
+    """Seconds per step for each kind of attention, in this process."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
     loaded = load(resolve_model("tiny"))
@@ -52,7 +52,7 @@ def measure(pictures: int, steps: int) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pictures", type=int, default=48, help="a step; twice as many squares, for there are two streams")
+    parser.add_argument("--pictures", type=int, default=48, help="pictures a step; two squares each, one a stream")
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=2, help="processes of each allocator, in turn")
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)

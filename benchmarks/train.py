@@ -1,11 +1,11 @@
-"""What stage 1 gains from cached features and stage 2 from those and packing, and where a step's time goes.
+"""How much stage 1 gains from cached features, and stage 2 from these and packing; and where a step's time goes.
 
-`shares`: CPU seconds of the parts of a step of stage 1: pictures from the files, the tower, the language model. `stage1`:
-features read from disk against the tower in every step. `stage2`: packed rows and cached features against one dialogue a row
-and the tower in every step, to the same number of dialogues seen. faceshield-tiny, float32, one thread; seconds are CPU seconds
-of this process, so that other work on the machine does not count; both sides run in turn, and medians of their steps are
-compared. Final loss of stage 2: the trained models' mean loss on dialogues about pictures that neither side has seen, each
-dialogue by itself.
+`shares`: CPU seconds of the parts of a stage 1 step: reading pictures, the tower, the language model. `stage1`: features read
+from disk against running the tower in every step. `stage2`: packed rows and cached features against one dialogue per row and
+the tower in every step, up to the same number of dialogues. faceshield-tiny, float32, one thread; seconds are CPU seconds of
+this process, so that other work on the machine does not count; the sides alternate, and medians of their steps are compared.
+The final loss of stage 2 is the trained models' mean loss on dialogues about pictures that neither side has seen, each dialogue
+by itself.
 Use: `python benchmarks/train.py --pictures 96`.
 """
 
@@ -36,11 +36,11 @@ from faceshield.training.vision_cache import LivePictures, VisionCache
 
 Figures = dict[str, Any]
 WARM = 2
-"""Steps at the beginning of a run that do not count."""
+"""Warm-up steps of a run, which do not count."""
 
 
 def trained(folder: Path, name: str, init: str, dialogues: Path, **settings: Any) -> Figures:
-    """One run: its losses, and what each step after the first saw and took."""
+    """One run: its losses, and the loss, CPU seconds and number of dialogues of each step after the warm-up."""
     config = StageConfig(
         init=init, dialogues=[dialogues], out=folder / name, cache=folder / "cache", threads=1,
         log_every=1, save_steps=100_000, bf16=False, lora_dropout=0.0, report_to=[], **settings,
@@ -60,12 +60,12 @@ def trained(folder: Path, name: str, init: str, dialogues: Path, **settings: Any
 
 
 def per_second(runs: list[Figures]) -> float:
-    """Dialogues a CPU second, of the median step."""
+    """Dialogues per CPU second, in the median step."""
     return statistics.median(step["dialogues"] / step["seconds"] for run in runs for step in run["steps"])
 
 
 def loss_on(dialogues: Path, checkpoint: Path, rows: int = 16) -> float:
-    """Mean loss of a supervised token of these dialogues, one a row, no token masked."""
+    """Mean loss per supervised token on these dialogues, one per row, with no vision token masked."""
     loaded = load(checkpoint)
     model, processor = loaded.model.eval(), loaded.processor
     data = DialogueRows.read([dialogues], processor, pack=False)
@@ -82,7 +82,7 @@ def loss_on(dialogues: Path, checkpoint: Path, rows: int = 16) -> float:
 
 
 def shares(dialogues: Path, folder: Path, rows: int, repeats: int) -> Figures:
-    """CPU seconds of the parts of one step of stage 1, medians."""
+    """Median CPU seconds of the parts of one stage 1 step."""
     checkpoint = load(resolve_model("tiny"))
     model, processor = checkpoint.model.train(), checkpoint.processor
     model.requires_grad_(False)
@@ -128,7 +128,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pictures", type=int, default=96)
     parser.add_argument("--steps", type=int, default=12, help="of each run of stage 1")
-    parser.add_argument("--rows", type=int, default=16, help="a step; packed: a quarter of them, with four dialogues each")
+    parser.add_argument("--rows", type=int, default=16, help="rows a step; packed: a quarter of them, with four dialogues each")
     parser.add_argument("--rounds", type=int, default=2, help="runs of each side, in turn, each with its own seed")
     parser.add_argument("--held", type=int, default=64, help="pictures nobody is trained on, for the final loss of stage 2")
     parser.add_argument("--epochs", type=float, default=1.0, help="of stage 2")

@@ -1,11 +1,11 @@
-"""Instructions written into the picture itself: how many verdicts they change, beside neutral words in the same place.
+"""How many verdicts do instructions written into the picture change, compared with neutral words in the same place?
 
 faceshield simulate --count 300 --seed 23 --split test --out DIR
 python benchmarks/words.py --samples DIR/samples.jsonl [--model tiny] [--pictures 60] [--out FILE]
 
-In the question, the file's name and EXIF words cannot move a score (tests/predictor/test_predictor.py); in the picture they
-are pixels like any other. A strip with the words is laid over the lower edge; "blank" is the strip without words, so that
-what the strip does is told from what the words do.
+Words in the question, the file name or EXIF cannot change a score (tests/predictor/test_predictor.py); in the picture they are
+pixels like any others. A strip with the words is laid over the lower edge; "blank" is the strip without words, to separate
+the effect of the strip from that of the words.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ TEXTS = {
 
 
 def written(rgb: NDArray[np.uint8], text: str) -> NDArray[np.uint8]:
-    """The picture with a white strip, an eighth of its height, and black words in it."""
+    """The picture with black words on a white strip, an eighth of its height, along the lower edge."""
     picture = Image.fromarray(rgb)
     width, height = picture.size
     strip = max(12, height // 8)

@@ -1,4 +1,4 @@
-"""A program that asks a running service about photos, with nothing but the standard library.
+"""A client that asks a running service about photos, using only the standard library.
 
 faceshield serve                                  # on another machine: give FACESHIELD_URL and FACESHIELD_API_KEY
 python examples/client.py photo.jpg more.png      # once /readyz says so
@@ -6,7 +6,7 @@ python examples/client.py photo.jpg more.png      # once /readyz says so
 The same with curl:
 curl -H "Authorization: Bearer $FACESHIELD_API_KEY" -F image=@photo.jpg -F tasks=coarse,fine http://127.0.0.1:8000/v1/inspect
 
-A refusal with Retry-After (429, 503) is waited out a few times; other refusals say what to do.
+After a refusal with Retry-After (429, 503) it waits and tries again a few times; other refusals say what to do.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ def inspect(photo: Path, tasks: tuple[str, ...] = ("coarse", "fine"), url: str =
     """The report on one photo.
 
     Raises:
-        RuntimeError: the service refused, in its own words.
-        OSError: no service there.
+        RuntimeError: the service refused; the message is the service's own.
+        OSError: no service answers at `url`.
     """
     data = base64.b64encode(photo.read_bytes()).decode()
     body = json.dumps({"image": f"data:application/octet-stream;base64,{data}", "tasks": list(tasks)}).encode()
@@ -51,7 +51,7 @@ def inspect(photo: Path, tasks: tuple[str, ...] = ("coarse", "fine"), url: str =
 
 
 def said(refusal: urllib.error.HTTPError) -> str:
-    """The service's own words; of whatever stands before it the status."""
+    """The service's own message, or the status if something in front of it (such as a proxy) answered."""
     try:
         return str(json.load(refusal)["error"]["message"])
     except (ValueError, KeyError, TypeError):
@@ -63,7 +63,7 @@ def main() -> int:
     for name in sys.argv[1:]:
         try:
             report = inspect(Path(name))
-        except (RuntimeError, OSError, ValueError, KeyError, http.client.HTTPException) as error:  # a cut or strange answer too
+        except (RuntimeError, OSError, ValueError, KeyError, http.client.HTTPException) as error:  # or a malformed answer
             print(f"{name}\terror: {error}")
             failed = 1
             continue

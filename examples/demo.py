@@ -1,12 +1,12 @@
-"""`make demo`: scikit-image's astronaut as she is, and attacked by the simulator as a print, a replay and with false eyes.
+"""`make demo`: inspects scikit-image's astronaut and three simulated attacks of her: a print, a replay and false eyes.
 
 Writes the four pictures, their annotated copies and `report.html` into out/demo and prints the table.
-Everything runs here; nothing is downloaded. The astronaut (Eileen Collins, NASA) is in the public domain.
+Everything runs locally; nothing is downloaded. The astronaut (Eileen Collins, NASA) is in the public domain.
 
 python examples/demo.py [--out out/demo] [--model tiny] [--seed 0]
 
-Another seed attacks her otherwise: of the 27 attacks of the seeds 0 to 8 faceshield-tiny calls 23 attacks, 22 by their
-type, lets 3 in and finds no face in one; 0, 1, 2, 5, 6 and 7 have all three.
+Other seeds give other attacks: of the 27 attacks of seeds 0 to 8, faceshield-tiny detects 23 (22 with the right type), lets 3
+in and finds no face in one; with seeds 0, 1, 2, 5, 6 and 7 it detects all three.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Makes docs/report.png: four drawn faces, one bona fide and three attacked, inspected and annotated by the shipped model.
 
-Use: `python examples/readme_picture.py [--model tiny] [--out docs/report.png] [--seed 4]`. Of 1 to 6
-all have all verdicts right; in 1 and 6 the mask is called make-up and a paper mask.
+Use: `python examples/readme_picture.py [--model tiny] [--out docs/report.png] [--seed 4]`. With seeds 1 to 6
+all verdicts are right; with 1 and 6 the mask is called make-up and a paper mask.
 """
 
 from __future__ import annotations

@@ -152,7 +152,7 @@ def store(out: Path, weights: NDArray[np.float64], bias: float, least: float) ->
     """Write the template."""
     shaped = weights.reshape(TEMPLATE_CELLS, TEMPLATE_CELLS, ORIENTATIONS).astype(np.float32)
     out.parent.mkdir(parents=True, exist_ok=True)
-    scalars = {"bias": np.float32([bias]), "least": np.float32([least])}
+    scalars = {"bias": np.array([bias], np.float32), "least": np.array([least], np.float32)}
     save_file({"weights": np.ascontiguousarray(shaped), **scalars}, out)
     return TemplateDetector(out)
 

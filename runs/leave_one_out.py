@@ -28,7 +28,7 @@ from pathlib import Path
 
 import numpy as np
 
-from faceshield.evaluation.metrics.intervals import bootstrap_intervals
+from faceshield.evaluation.metrics.intervals import FloatArray, bootstrap_intervals
 from faceshield.evaluation.metrics.pad import ScoreCurve
 from faceshield.provenance import begun, file_sha256, write_text_atomic
 from faceshield.records import Prediction, Sample, iter_jsonl, read_jsonl
@@ -47,7 +47,7 @@ def folds(samples: Iterable[Sample]) -> list[tuple[str, ...]]:
     variants: dict[str, set[str]] = {}
     for sample in samples:
         if sample.is_attack:
-            variants.setdefault(sample.presentation_type, set()).add(sample.original_label)
+            variants.setdefault(str(sample.presentation_type), set()).add(str(sample.original_label))
     several = [sorted(names) for _, names in sorted(variants.items()) if len(names) > 1]
     if not several:
         raise ValueError("no presentation type has two variants — expected several — simulate more pictures")
@@ -86,7 +86,11 @@ def variant_aucs(predictions: Iterable[Prediction], rng: np.random.Generator) ->
         scores = [np.nan if row.bonafide_score is None else row.bonafide_score for row in used]
         curve = ScoreCurve(scores, attack)
         people = [str(row.truth.subject or row.sample_id) for row in used]
-        interval = bootstrap_intervals(people, lambda weights, curve=curve: {"auc": curve.auc(weights)}, rng).get("auc")
+
+        def ranked(weights: FloatArray | None = None, curve: ScoreCurve = curve) -> dict[str, float]:
+            return {"auc": curve.auc(weights)}
+
+        interval = bootstrap_intervals(people, ranked, rng).get("auc")
         kind = next(str(row.truth.presentation_type) for row in used if row.truth.is_attack)
         found[variant] = {
             "type": kind, "n_attack": int(attack.sum()), "n_bonafide": int((~attack).sum()), "auc": curve.auc(),

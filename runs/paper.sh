@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# The paper's two stages on published weights and your own prepared data: one GPU, or all that torchrun is given.
+# The paper's two stages on published weights and your own prepared data: on one GPU, or on several with torchrun.
 #
-#   runs/paper.sh PRE.jsonl SFT.jsonl          one GPU: batch 256 and 128 by accumulation, as configs/train/*.yaml have it
+#   runs/paper.sh PRE.jsonl SFT.jsonl          one GPU: batches of 256 and 128 by accumulation, as in configs/train/*.yaml
 #   GPUS=8 runs/paper.sh PRE.jsonl SFT.jsonl   eight GPUs, DDP; the same global batches, an eighth of the accumulation
-#   GPUS=8 FSDP=1 runs/paper.sh …              the same with sharded parameters (FSDP2), for cards that the model does not fit
+#   GPUS=8 FSDP=1 runs/paper.sh …              the same with sharded parameters (FSDP2), if the model does not fit on one card
 #
-# Stops and goes on with the same command, exactly. Environment: OUT (runs/paper), BASE (checkpoints/bunny-4b), PYTHON.
+# A stopped run resumes exactly with the same command. Environment: OUT (runs/paper), BASE (checkpoints/bunny-4b), PYTHON.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 [ $# -eq 2 ] || { sed -n '2,9p' "$0" >&2; exit 2; }

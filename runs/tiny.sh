@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
-# faceshield-tiny from nothing to its scores: simulate, towers, language model, the paper's two stages, threshold, tests.
+# faceshield-tiny from scratch to its scores: simulation, towers, language model, the paper's two stages, threshold, tests.
 #
 #   runs/tiny.sh                      drawn faces only
-#   runs/tiny.sh PATH/TO/PORTRAITS    and a folder of bona fide portraits (and its faces.csv, landmarks.csv: docs/simulator.md)
+#   runs/tiny.sh PATH/TO/PORTRAITS    also a folder of bona fide portraits (with faces.csv and landmarks.csv: docs/simulator.md)
 #
-# Every step is skipped once its output is complete and goes on where it was stopped; times are in $OUT/times.log.
-# With INIT=CHECKPOINT its towers and language model go on instead (a further cycle): no language stage, no stage 1; with GROW its
-# vision tower becomes deeper first, or sees larger squares, e.g. GROW='{num_hidden_layers: 6, image_size: 224}'; with HALF=1
-# what is scored is the average of the weights that it went on from and those that it came to, as shipped.
-# Environment: OUT (runs/tiny), SIZE=full|short|cycle|toy, SEED (0, added to those of the pictures), THREADS (2), WORKERS (2),
-# RETAKE (1: learn beside each training picture from one more exposure of it, `faceshield retake`; 0: not), ALSO=OUT of an
-# earlier cycle, whose training pictures are learnt from once more, PICTURES="9000 8000 3000 3000" for other numbers of training
-# pictures (drawn and photographs for the towers, then for the language model), TOWER_MINUTES, SFT_MINUTES, ABLATIONS=1 for the two
-# trainings without SAVP and without PVTM, PYTHON.
+# A step is skipped once its output is complete, and a stopped one resumes where it was; times are in $OUT/times.log.
+# INIT=CHECKPOINT continues training that checkpoint's towers and language model (a further cycle), without language stage and
+# stage 1. GROW first makes its vision tower deeper or its input larger, e.g. GROW='{num_hidden_layers: 6, image_size: 224}'.
+# With HALF=1 the average of the weights before and after the cycle is scored, as was done for the shipped model.
+# Environment: OUT (runs/tiny), SIZE=full|short|cycle|toy, SEED (0, added to the seeds of the pictures), THREADS (2), WORKERS (2),
+# RETAKE (1: also train on one more exposure of each training picture, see `faceshield retake`; 0: do not), ALSO (OUT of an
+# earlier cycle, to train on its pictures once more), PICTURES="9000 8000 3000 3000" (other numbers of training pictures: drawn
+# and photographs for the towers, then for the language model), TOWER_MINUTES, SFT_MINUTES, ABLATIONS=1 (two more trainings,
+# without SAVP and without PVTM), PYTHON.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -27,34 +27,34 @@ SEED=${SEED:-0}
 THREADS=${THREADS:-2}
 WORKERS=${WORKERS:-2}
 PYTHON=${PYTHON:-$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python3)}
-# Pictures, drawn and photographs: for the towers, for the language model alone, and of the other two splits.
+# Numbers of pictures (drawn, photographs): for the towers, for the language model alone, and for the other two splits.
 case $SIZE in
   full) TRAIN=(6500 7500) LATER=(3000 3000) DEV=(2000 2000) TEST=(2000 2000); TOWER_MINUTES=${TOWER_MINUTES:-65}; LM_MINUTES=3; SFT_MINUTES=${SFT_MINUTES:-22}
         TOWER=() STAGE=() ;;
   short) TRAIN=(4500 6500) LATER=(2500 2500) DEV=(600 600) TEST=(400 400); TOWER_MINUTES=${TOWER_MINUTES:-59}; LM_MINUTES=3; SFT_MINUTES=${SFT_MINUTES:-30}
         TOWER=() STAGE=(cache_features=false) ;;  # a third of an epoch: a cache would never be read twice
   cycle) TRAIN=(16000 14000) LATER=(5000 5000) DEV=(2000 2000) TEST=(2000 2000); TOWER_MINUTES=${TOWER_MINUTES:-50}; SFT_MINUTES=${SFT_MINUTES:-20}
-        TOWER=() STAGE=(cache_features=false) ;;  # one more, from what was learnt before: give INIT
+        TOWER=() STAGE=(cache_features=false) ;;  # a further cycle on a trained checkpoint: give INIT
   toy)  TRAIN=(96 96) LATER=(48 48) DEV=(48 48) TEST=(36 36); TOWER_MINUTES=${TOWER_MINUTES:-0.3}; LM_MINUTES=0.2; SFT_MINUTES=${SFT_MINUTES:-0.3}
-        TOWER=(batch_size=16 eval_pictures=48) STAGE=(batch_size=4) CALIBRATE=false ;;  # its scores tell nothing yet
+        TOWER=(batch_size=16 eval_pictures=48) STAGE=(batch_size=4) CALIBRATE=false ;;  # its scores are not meaningful
   *) echo "SIZE=$SIZE: expected full, short, cycle or toy" >&2; exit 2 ;;
 esac
 [ -z "${PICTURES:-}" ] || { read -ra numbers <<< "$PICTURES"; TRAIN=("${numbers[@]::2}"); LATER=("${numbers[@]:2}"); }
 [ "$SIZE" != cycle ] || [ -n "$INIT" ] || { echo "SIZE=cycle goes on from a checkpoint: give it as INIT" >&2; exit 2; }
 [ "$HALF" = 0 ] || [ -n "$INIT" ] || { echo "HALF=1 is half-way from a checkpoint: give it as INIT" >&2; exit 2; }
 [ "$HALF" = 0 ] || [ -z "${ABLATIONS:-}" ] || { echo "HALF=1 with ABLATIONS: averaged weights beside others — take one" >&2; exit 2; }
-# A further cycle starts from features that are good: no small pictures, a longer warm-up, and adapters of a quarter of the size.
+# A further cycle starts from good features: no small pictures, a longer warm-up, and adapters a quarter of the size.
 [ -n "${GROW:-}" ] && TOWER+=(grow="$GROW")
 [ -n "$INIT" ] && TOWER+=(init="$INIT" low_share=0 warmup=0.05) && STAGE+=(lora_r=32 lora_alpha=64)
-# Waiting threads must not burn the cores that simulation and decoding use.
+# Waiting threads must not spin on the cores that simulation and decoding use.
 export OMP_NUM_THREADS=$THREADS OMP_WAIT_POLICY=PASSIVE
-# glibc gives large blocks back at once and asks for them again in the next layer; kept, steps are shorter (benchmarks/towers.py).
+# glibc returns large blocks at once and requests them again in the next layer; keeping them makes steps faster (benchmarks/towers.py).
 export GLIBC_TUNABLES=glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=8589934592:glibc.malloc.trim_threshold=17179869184
 mkdir -p "$OUT"
 
 faceshield() { "$PYTHON" -m faceshield "$@"; }
 
-# step NAME OUTPUT COMMAND…: runs the command unless OUTPUT is there, and notes the seconds.
+# step NAME OUTPUT COMMAND…: runs the command unless OUTPUT exists, and logs the seconds.
 step() {
   local name=$1 output=$2 start=$SECONDS
   shift 2
@@ -68,14 +68,14 @@ step() {
 # yaml_list A B…: [A, B]
 yaml_list() { local IFS=,; echo "[$*]"; }
 
-# -- data: the splits have their own seeds, and of portraits their own people ---------------------------------------------
+# -- data: each split has its own seed and, for portraits, its own people --------------------------------------------------
 SOURCES=(drawn)
 [ -n "$FACES" ] && SOURCES+=(photo)
 for i in "${!SOURCES[@]}"; do
   source=${SOURCES[$i]}
   from=drawn
   [ "$source" = photo ] && from=$FACES
-  # Drawn sets have the seeds 21 to 24, photographs 11 to 14, more by SEED.
+  # Seeds are 21 to 24 for drawn sets and 11 to 14 for photographs, plus SEED.
   seed=$((SEED + 21 - 10 * i))
   for set in "train train ${TRAIN[$i]}" "dev dev ${DEV[$i]}" "test test ${TEST[$i]}" "later train ${LATER[$i]}"; do
     read -r name split count <<< "$set"
@@ -90,7 +90,7 @@ for i in "${!SOURCES[@]}"; do
   done
 done
 
-# The language model learns from pictures that the towers have not seen: of those they have, their features are surer than of others.
+# The language model trains on pictures that the towers have not seen: on those they have, their features are over-confident.
 samples=() dialogues=() captions=()
 for source in "${SOURCES[@]}"; do
   exposures=("")
@@ -116,7 +116,7 @@ step towers "$OUT/towers/run.json" \
 [ -n "$INIT" ] || step language "$OUT/lm/run.json" faceshield train configs/train/tiny-lm.yaml threads="$THREADS" \
   init="$OUT/towers" dialogues="$(yaml_list "${dialogues[@]}" "${captions[@]}")" out="$OUT/lm" minutes=$LM_MINUTES
 
-# both_stages NAME OPTION…: the paper's two stages into $OUT/NAME (the second alone, with INIT), options for both.
+# both_stages NAME OPTION…: trains the paper's two stages into $OUT/NAME (with INIT only the second), with these options.
 both_stages() {
   local name=$1 begin=$OUT/towers
   shift
@@ -130,7 +130,7 @@ both_stages() {
 }
 
 # -- evaluation: the threshold comes from the development sets, the scores from the test sets ------------------------------
-# Calibrated on whole pictures; the threshold is for faces that are looked for, and looked at as `inspect` does.
+# Calibration uses whole pictures; the threshold is chosen on detected faces, looked at as `inspect` does.
 evaluate() {
   local name=$1 model=$OUT/$1 source
   local dev=("${SOURCES[@]/#/$model/dev/}") found=("${SOURCES[@]/#/$model/dev-detect/}")
@@ -146,7 +146,7 @@ evaluate() {
   done
 }
 
-# predict_split NAME SPLIT TASKS [detect]: all sources side by side, a core each, for answers are made of small steps.
+# predict_split NAME SPLIT TASKS [detect]: all sources in parallel, one core each, because answers are generated in small steps.
 predict_split() {
   local source folder=$OUT/$1/$2${4:+-$4} jobs=()
   for source in "${SOURCES[@]}"; do
@@ -155,7 +155,7 @@ predict_split() {
     jobs+=($!)
   done
   for source in "${jobs[@]}"; do
-    wait "$source" || [ $? -eq 2 -a -n "${4:-}" ]  # 2: not every picture has a face that is found
+    wait "$source" || [ $? -eq 2 -a -n "${4:-}" ]  # 2: no face was found in some pictures
   done
   touch "$folder/done"
 }

@@ -79,6 +79,14 @@ def test_pruning_is_measured_for_every_ranking(simulated: Path, checkpoint: Path
     assert all(0 <= row["auc"] <= 1 for row in found["rows"])
 
 
+def test_looks_are_judged_alone_and_in_pairs(simulated: Path, checkpoint: Path) -> None:
+    looks = ("--first", "0.75", "--second", "2,whole")
+    rows = re.findall(
+        r"^\| ([^|]*\d[^|]*|whole[^|]*) \|", run("looks.py", str(simulated), "--model", str(checkpoint), *looks), re.M
+    )
+    assert rows == ["0.75", "2, mirrored", "whole, mirrored", "0.75 and 2, mirrored", "0.75 and whole, mirrored"]
+
+
 @pytest.mark.parametrize("face", ["detect", "close", "tight", "whole"])
 def test_a_samples_file_is_judged_in_every_framing(simulated: Path, checkpoint: Path, tmp_path: Path, face: str) -> None:
     out = tmp_path / "verdicts.jsonl"

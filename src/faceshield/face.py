@@ -233,12 +233,12 @@ def crop_box(face: Box, size_wh: tuple[int, int], margin: float = CROP_MARGIN) -
     return x0, y0, x0 + side, y0 + side
 
 
-def surroundings_box(face: Box, size_wh: tuple[int, int]) -> tuple[int, int, int, int]:
-    """The face with `SURROUNDINGS_MARGIN` times its longer side added on every side, clipped to the picture.
+def surroundings_box(face: Box, size_wh: tuple[int, int], margin: float = SURROUNDINGS_MARGIN) -> tuple[int, int, int, int]:
+    """The face with `margin` times its longer side added on every side, clipped to the picture.
 
     In whole pixels; it always contains `crop_box`.
     """
-    reach = max(face[2] - face[0], face[3] - face[1]) * (0.5 + SURROUNDINGS_MARGIN)
+    reach = max(face[2] - face[0], face[3] - face[1]) * (0.5 + margin)
     x, y = (face[0] + face[2]) / 2, (face[1] + face[3]) / 2
     left, top, right, bottom = crop_box(face, size_wh)
     return (

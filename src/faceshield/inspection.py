@@ -99,8 +99,10 @@ class InspectionReport:
     def advice(self) -> str | None:
         """For people: what to do if no face was found or the quality is poor; None if all is well."""
         if self.status == "no_face":
-            return "no face was found, nothing was judged: take another picture, frontal and nearer, or use face=whole if it is a "
+            return (
+                "no face was found, nothing was judged: take another picture, frontal and nearer, or use face=whole if it is a "
                 "face crop already"
+            )
         if not self.quality_reasons:
             return None
         bad = ", ".join(reason.replace("_", " ") for reason in self.quality_reasons)

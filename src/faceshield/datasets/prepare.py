@@ -234,8 +234,8 @@ def _check_apart(config: PrepareConfig, data: DataSet) -> None:
         with other.open(encoding="utf-8") as rows:
             if any(f'"images/{name}/' in row for row in rows):
                 raise ValueError(
-                    f"{out}: {other.name} beside it has its pictures in {pictures_folder(out, name)}, and others would take "
-                    "their place — expected a folder of its own — choose another --out"
+                    f"{out}: {other.name} beside it has its pictures in {pictures_folder(out, name)}, and this run would "
+                    "overwrite them — expected a folder of its own — choose another --out"
                 )
 
 

@@ -261,7 +261,7 @@ def _leave_one_attack_out(rows: Sequence[Row], config: SplitConfig) -> Splits:
         raise ValueError(f"no sample of {', '.join(sorted(missing))} — expected some of {', '.join(sorted(there))}")
     left_out = {row.id for row in rows if row.kind in unknown or row.label in unknown}
     if BONAFIDE in {row.kind for row in rows if row.id in left_out}:
-        raise ValueError(f"attack {', '.join(config.attack)} is bona fide, or so is a part of it — expected attacks alone")
+        raise ValueError(f"attack {', '.join(config.attack)} includes bona fide pictures — expected attacks alone")
     splits = _by_subject([row for row in rows if row.id not in left_out], config)
     people = {row.person: splits[row.id] for row in rows if row.id in splits}
     # Of the unknown attack, test everybody who is not in train or dev, also people seen only in it; of the rest, bona fide.

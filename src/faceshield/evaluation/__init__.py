@@ -1,6 +1,6 @@
 """Predictions and metrics: ``predict`` asks, ``score`` measures, ``table`` shows (paper §5). Never imports a model.
 
-Anything with ``.ask(image, prompt)`` or ``.score(image)`` can be evaluated; the border is ``predictions.jsonl``.
+Anything with ``.ask(image, prompt)`` or ``.score(image)`` can be evaluated; ``predictions.jsonl`` is the interface to scoring.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Pictures nobody has labelled: a folder, a list of paths, a Parquet table, for `faceshield predict` over an archive.
+"""Unlabelled pictures for `faceshield predict` over an archive: a folder, a list of paths, or a Parquet table.
 
-Use: ``predict("archive/", asker, "predictions.jsonl")``; ids are the paths as they are given.
+Use: ``predict("archive/", asker, "predictions.jsonl")``; ids are the paths as given.
 """
 
 from __future__ import annotations
@@ -18,16 +18,17 @@ COLUMNS = ("image", "path")
 
 
 def read_inputs(source: Path) -> Sequence[Photo]:
-    """What there is to predict, in the order of the source; a path that is listed twice is there once.
+    """The pictures to predict, in the order of the source; a path that is listed twice is taken once.
 
     Args:
-        source: a ``samples.jsonl``; a folder, whose pictures below it are taken in the order of their names, in linked folders
-            too, in hidden ones not, and such as cannot be read (`images.UNREAD`) as well, so that they are counted; a ``.txt``
-            file, a path a line; or a ``.parquet`` file with a column image or path. Relative paths start at its folder.
+        source: a ``samples.jsonl``; a folder, all of whose pictures are taken, at any depth, sorted by name, in linked folders
+            too but not in hidden ones, including kinds that cannot be read (`images.UNREAD`), so that they are counted; a
+            ``.txt`` file with a path per line; or a ``.parquet`` file with a column image or path. Relative paths start at
+            the folder, or at the file's folder.
 
     Raises:
         RecordError: samples that cannot be read, or a list that is not UTF-8.
-        ValueError: no pictures, or a table without such a column.
+        ValueError: no pictures, a single picture instead of a list, or a table without such a column.
         ImportError: pyarrow is not installed.
         FileNotFoundError: no such file.
     """
@@ -41,7 +42,7 @@ def read_inputs(source: Path) -> Sequence[Photo]:
         raise ValueError(f"{source}: a picture — expected samples, a folder or a list of them — for one: faceshield inspect")
     else:
         return read_jsonl(source, Sample)
-    # A name that is no text keeps its bytes as escapes: no file is called so, and its row will say that it cannot be opened.
+    # A name that is not valid text keeps its bytes as escapes: no file has that name, and its row will say so.
     told = (os.fsencode(path).decode("utf-8", "backslashreplace") for path in paths if path.strip())
     photos = [Photo(id=path, image=path) for path in dict.fromkeys(told)]
     if not photos:
@@ -62,7 +63,7 @@ def _lines(text: Path) -> Iterator[str]:
 
 
 def _column(table: Path) -> Iterator[str]:
-    table.stat()  # a file that is not there is that, whatever is installed
+    table.stat()  # a missing file is reported as missing, whatever is installed
     try:
         from pyarrow import parquet
     except ImportError:

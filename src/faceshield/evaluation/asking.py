@@ -14,24 +14,24 @@ from faceshield.tasks import TASKS
 Scores = tuple[float, Mapping[str, float] | None]
 """bonafide_score (0..1, high = bona fide) and, if known, the probability of each presentation type."""
 Said = tuple[str, float | None]
-"""An answer, and bonafide_score where it came with one."""
+"""An answer, and the bonafide_score if it came with one."""
 SCORED = ("coarse", "fine")
-"""The tasks that scores alone answer."""
+"""The tasks that scores alone can answer."""
 T = TypeVar("T")
 
 
 class Asker(Protocol):
-    """What ``predict`` can put a question to. In its place may stand any object with at least one of
+    """A system that ``predict`` can put questions to; any object will do that has at least one of the methods below.
 
     ``ask_many(images, prompt) -> list[str]`` or ``ask(image, prompt) -> str`` for words, and
     ``score_many(images) -> list of (bonafide_score, type_scores | None)`` or ``score(image) ->
-    bonafide_score``. Images are what ``load`` makes of a path: by default a PIL image, upright RGB. One that scores but
-    knows no types has ``tasks``, the names of what it can answer. An answer may also be (words, bonafide_score | None),
-    where both come of one call.
+    bonafide_score``. Images are what ``load`` makes of a path: by default a PIL image, upright RGB. A system that scores
+    but knows no types has ``tasks``, the names of the tasks it can answer. An answer may also be
+    (words, bonafide_score | None), if one call gives both.
 
-    It may have ``question(task) -> str``, what it is asked in the place of a task's fixed question; and ``workers``,
-    the pictures to work on at once, each alone and in a thread of its own, for a system that answers from elsewhere.
-    Such a one raises `chat.NoCall` where no call got through, and `chat.AssistantDown` where none ever will.
+    It may also have ``question(task) -> str``, asked instead of a task's fixed question; and ``workers``, the number of
+    pictures to work on at once, each alone and in its own thread, for a system that answers remotely. Such a system
+    raises `chat.NoCall` if no call got through, and `chat.AssistantDown` if none ever will.
     """
 
     def ask(self, image: Any, prompt: str) -> str: ...
@@ -53,19 +53,19 @@ def can_score(asker: Any) -> bool:
 
 
 def bonafide_scores(asker: Any, images: list[Any]) -> list[float | None]:
-    """bonafide_score of each image, of the system's scores or of its coarse answers; raises what the system raises."""
+    """bonafide_score of each image, from the system's scores, else its coarse answers; raises what the system raises."""
     if can_score(asker):
         return [value for value, _ in score(asker, images)]
     return [value for _, value in ask(asker, question_of(asker, "coarse"), images)]
 
 
 def question_of(asker: Any, task: str) -> str:
-    """What it is asked for a task."""
+    """The question it is asked for a task."""
     return asker.question(task) if hasattr(asker, "question") else TASKS[task].question
 
 
 def ask(asker: Any, question: str, images: list[Any]) -> list[Said]:
-    """Its answers to one question; raises what it raises, and TypeError or ValueError for what is no answer."""
+    """Its answers to one question; raises what it raises, and TypeError or ValueError for invalid answers."""
     many = hasattr(asker, "ask_many")
     found = list(asker.ask_many(images, question)) if many else [asker.ask(image, question) for image in images]
     return [_checked_answer(item) for item in found]
@@ -75,12 +75,12 @@ def _checked_answer(item: Any) -> Said:
     text, score = item if isinstance(item, tuple | list) and len(item) == 2 else (item, None)
     if not isinstance(text, str):
         raise TypeError(f"answer is a {type(text).__name__} — expected str")
-    text = text.encode("utf-8", "replace").decode()  # half of a letter, where an answer was cut inside it, is no UTF-8
+    text = text.encode("utf-8", "replace").decode()  # an answer cut inside a character may not be valid UTF-8
     return text, None if score is None else _checked_score(score)[0]
 
 
 def score(asker: Any, images: list[Any]) -> list[Scores]:
-    """Its scores; raises as `ask`."""
+    """Its scores; raises as `ask` does."""
     many = hasattr(asker, "score_many")
     found = list(asker.score_many(images)) if many else [asker.score(image) for image in images]
     return [_checked_score(item) for item in found]
@@ -100,7 +100,7 @@ def _checked_score(item: Any) -> Scores:
 
 
 def each(work: Callable[[list[Any]], list[T]], items: list[Any]) -> list[tuple[T | None, Exception | None]]:
-    """Work on all items at once; should that fail, one by one, so that one bad picture spoils only itself."""
+    """Works on all items at once or, if that fails, one by one, so that a bad picture spoils only its own result."""
     if not items:
         return []
     results, fault = attempt(lambda: work(items))
@@ -112,8 +112,8 @@ def each(work: Callable[[list[Any]], list[T]], items: list[Any]) -> list[tuple[T
 
 
 def attempt(work: Callable[[], T]) -> tuple[T | None, Exception | None]:
-    """What the work gives, or what it raises."""
+    """The work's result, or the exception it raised."""
     try:
         return work(), None
-    except Exception as error:  # the asker is anybody's code: what it raises is a row's error, never the run's end
+    except Exception as error:  # the asker may be anyone's code: its exceptions become a row's error and never end the run
         return None, error

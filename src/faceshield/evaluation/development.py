@@ -1,6 +1,6 @@
-"""Predictions of a development set: what a threshold may be chosen on, and for which other predictions it holds.
+"""Predictions of a development set: choosing a threshold on them, and checking which other predictions it holds for.
 
-Use: ``chosen_on([Path("dev.jsonl")], "eer")``, then ``check_made_alike`` and ``check_apart`` with the test's.
+Use: ``chosen_on([Path("dev.jsonl")], "eer")``, then ``check_made_alike`` and ``check_apart`` with the test set's.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ from faceshield.tasks import COARSE
 
 
 def judged(predictions: Sequence[Path], *, unjudged: bool | None = None, per: Per = "picture") -> tuple[list[Prediction], int]:
-    """The coarse rows (of pictures or recordings) of a development set that have a score and a truth, and how many with a
-    truth have no score.
+    """The coarse rows of a development set with a score and a truth, and the number of rows with a truth but no score.
 
     Raises:
         ValueError: no such rows; or some have no score and are not to be left out (`unjudged`; None: the caller has no such
@@ -50,8 +49,10 @@ def chosen_on(
     per: Per = "picture",
     shared: Mapping[str, int] | None = None,
 ) -> Threshold:
-    """The threshold of these predictions by `choose_threshold`, of their pictures or recordings; `dataset` names them, by
-    default their paths do. What they share with the test set (`check_apart`) is kept with it."""
+    """Chooses a threshold on these predictions, per picture or recording, with `choose_threshold`.
+
+    `dataset` names them (default: their paths); `shared`, from `check_apart`, is stored with the threshold.
+    """
     rows, _ = judged(predictions, per=per)
     name = (dataset or named(predictions)) + (", per recording" if per == "recording" else "")
     scores, truth = [float(row.bonafide_score or 0.0) for row in rows], [bool(row.truth.is_attack) for row in rows]
@@ -60,22 +61,21 @@ def chosen_on(
 
 
 def options_of(predictions: Sequence[Path]) -> dict[str, Any]:
-    """What decided the scores of these predictions (weights, how faces were looked at, …), as their `run.json` says; empty
-    where none says anything.
+    """What decided these predictions' scores (weights, how faces were looked at, …), by their `run.json`; empty without any.
 
     Raises:
-        ValueError: they were not all made alike, or some do not say how.
+        ValueError: they were not all made alike, or some have no such record while others do.
     """
     told = {file: options for file in predictions if (options := _options(file))}
     if silent := [file for file in predictions if told and file not in told]:
-        raise ValueError(f"{silent[0]}: no run.json says how it was made, as the others' do — expected one — predict again")
+        raise ValueError(f"{silent[0]}: no run.json says how it was made, unlike the others' — expected one — predict again")
     for one, other in pairwise(told):
         check_made_alike(one, other)
     return next(iter(told.values()), {})
 
 
 def check_made_alike(one: Path, other: Path) -> None:
-    """Raises ValueError where both files say what decided their scores and it differs: no threshold holds for both."""
+    """Raises ValueError if both files record what decided their scores and it differs: no threshold holds for both."""
     first, second = ({"face": "whole", **options} if (options := _options(file)) else {} for file in (one, other))
     differs = [name for name in {**first, **second} if first.get(name) != second.get(name)]
     if first and second and differs:
@@ -84,7 +84,7 @@ def check_made_alike(one: Path, other: Path) -> None:
 
 
 def _options(file: Path) -> dict[str, Any]:
-    """Of how predictions were made, what decides a score; which texts they are to be compared with does not."""
+    """The recorded options that decide a score; the texts that answers are compared with (`references`) do not."""
     told = read_run(file).get("config", {}).get("options") or {}
     return {name: value for name, value in told.items() if name != "references"}
 
@@ -92,22 +92,22 @@ def _options(file: Path) -> dict[str, Any]:
 def check_apart(
     dev: Iterable[Photo | Prediction], dev_file: Path, test: Iterable[Photo | Prediction], test_file: Path
 ) -> dict[str, int]:
-    """That a threshold chosen on one set may be measured on the other.
+    """Checks that a threshold chosen on one set may be measured on the other.
 
     Returns:
-        How many of the test's people and recordings are in the development set with other pictures, where any are: some
-        protocols divide data sets so, and a threshold from there flatters.
+        How many of the test set's people and recordings are also in the development set, with other pictures, if any are:
+        some protocols divide data sets so, and a threshold chosen there flatters.
 
     Raises:
-        ValueError: a picture is in both sets, by its path, for two simulated sets number their samples alike; or a drawn
-            person is, and not because one folder of pictures was divided so.
+        ValueError: a picture is in both sets (compared by path, since two simulated sets number their samples alike); or a
+            drawn person is, unless both sets come from the same folder of pictures.
     """
     first, second = list(dev), list(test)
     ours, theirs = _drawn(first, dev_file), _drawn(second, test_file)
     if people := sorted(person for person in ours.keys() & theirs.keys() if ours[person] != theirs[person]):
         raise ValueError(
-            f"{dev_file} and {test_file}: the same {len(people)} drawn people ({people[0]}, …) — expected others in the two, "
-            "for a threshold chosen on the test set's people flatters — simulate one of them with another --split or --seed"
+            f"{dev_file} and {test_file}: the same {len(people)} drawn people ({people[0]}, …) — expected other people in "
+            "each: a threshold chosen on the test set's people flatters — simulate one of them with another --split or --seed"
         )
     tested = {image_path(row, test_file).resolve() for row in second}
     shared = {path: row for row in first if (path := image_path(row, dev_file).resolve()) in tested}
@@ -125,13 +125,13 @@ def check_apart(
 
 
 def _named(rows: Iterable[Photo | Prediction], key: str) -> set[tuple[str, str]]:
-    """The people ("subject") or recordings ("video") of a set, with the data set that calls them so."""
+    """The people ("subject") or recordings ("video") of a set, each with the data set that names it."""
     told = (row.truth if isinstance(row, Prediction) else row for row in rows)
     return {(getattr(one, "dataset", None) or "", name) for one in told if (name := getattr(one, key, None))}
 
 
 def _drawn(rows: Iterable[Photo | Prediction], file: Path) -> dict[str, set[Path]]:
-    """Drawn person -> the folders of the pictures that show them; their names say who they are, whatever set they are in."""
+    """Drawn person -> the folders of the pictures that show them; a name means the same person in every simulated set."""
     found: dict[str, set[Path]] = {}
     for row in rows:
         told = row.truth if isinstance(row, Prediction) else row
@@ -142,5 +142,5 @@ def _drawn(rows: Iterable[Photo | Prediction], file: Path) -> dict[str, set[Path
 
 
 def named(predictions: Sequence[Path]) -> str:
-    """The files of a set in a message or an origin."""
+    """The files of a set, for a message or a threshold's origin."""
     return ", ".join(map(str, predictions))

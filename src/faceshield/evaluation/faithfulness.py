@@ -1,8 +1,8 @@
-"""Deletion: does the score hang on what the system points at? (not in the paper; Samek et al. 2017, Petsiuk et al. 2018)
+"""Deletion: does the score depend on what the system points at? (not in the paper; Samek et al. 2017, Petsiuk et al. 2018)
 
-Of every picture that a system called an attack, the evidence is hidden (the boxes of its own localization answer, or the
-places that PVTM ranks first) under the picture's mean colour, and apart from that an equal random area elsewhere. An
-explanation is faithful where `bonafide_score` moves further towards bona fide for the evidence than for the random area.
+In every picture that a system called an attack, the evidence (the boxes of its own localization answer, or the places that
+PVTM ranks first) is hidden under the picture's mean colour and, separately, an equal random area elsewhere. An explanation is
+faithful if `bonafide_score` moves further towards bona fide for the evidence than for the random area.
 Use: ``delete("predictions.jsonl", shield, "deletions.jsonl", seed=0)``, then ``summarize(read_jsonl(out, Deletion), rng)``.
 """
 
@@ -27,9 +27,9 @@ from faceshield.tasks import COARSE
 
 Hide = Literal["boxes", "tokens"]
 TASK_OF = {"boxes": "localization", "tokens": "coarse"}
-"""Whose rows name the pictures: those that this task's answer called attacks."""
+"""The task whose rows select the pictures: those that its answer called attacks."""
 TOKEN_SHARE = 0.10  # the paper's keep ratio (§4.2)
-LARGEST = 0.5  # of the picture; beyond it there is no equal area elsewhere
+LARGEST = 0.5  # share of the picture; beyond it there is no equal area elsewhere
 _CLIP = 1e-6  # of scores, before their log-odds are taken
 
 Mask = NDArray[np.bool_]
@@ -40,10 +40,10 @@ class Deletion(Record):
     """One picture with its evidence hidden.
 
     Attributes:
-        share: of the picture's area that was hidden.
-        score: bonafide_score of the whole picture; None where something failed, see `left_out`.
-        hidden: with the evidence hidden. controls: with a random area of the same size hidden instead.
-        left_out: why there is nothing to compare; None where there is.
+        share: share of the picture's area that was hidden.
+        score: bonafide_score of the whole picture; None if something failed, see `left_out`.
+        hidden: score with the evidence hidden. controls: scores with random areas of the same size hidden instead.
+        left_out: why there is nothing to compare; None if there is something.
         truth: the sample's.
     """
 
@@ -71,24 +71,25 @@ def delete(
     load: Load = load_rgb,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """Hides the evidence of every picture called an attack and writes a `Deletion` each; goes on with a file begun before.
+    """Hides the evidence in every picture called an attack and writes a `Deletion` for each; continues a file begun before.
 
     Args:
-        predictions: of the same system, localization rows for "boxes", coarse rows for "tokens".
-        asker: as for ``predict``; it must give a bonafide_score. For "tokens" it has ``importance(image, question)`` with
-            `of_rgb` and perhaps `of_savp`, (G, G) maps of the picture centre-padded to a square.
-        seed: of the random areas; each picture's are its own, whatever the others are.
-        controls: random areas a picture.
-        limit: only the first so many pictures.
+        predictions: the same system's predictions: localization rows for "boxes", coarse rows for "tokens".
+        asker: as for ``predict``; it must give a bonafide_score. For "tokens" it has ``importance(image, question, face=…)``,
+            giving `of_rgb` and perhaps `of_savp`, (G, G) maps of the picture centre-padded to a square.
+        seed: seed of the random areas; those of a picture do not depend on the other pictures.
+        controls: random areas per picture.
+        limit: use only the first so many pictures.
 
     Raises:
-        ValueError: no such rows, an asker without what is needed, or a file begun with other settings.
+        ValueError: no such rows, or rows of other weights; an asker without what is needed; or a file begun with other
+            settings.
     """
     predictions, out = Path(predictions), Path(out)
     if hide not in TASK_OF or controls < 1:
         raise ValueError(f"hide {hide!r}, controls {controls} — expected {' or '.join(TASK_OF)}, and at least 1")
     if hide == "tokens" and not hasattr(asker, "importance"):
-        raise ValueError(f"tokens of a {type(asker).__name__} — expected a model with PVTM — hide its boxes instead")
+        raise ValueError(f"a {type(asker).__name__} ranks no tokens — expected a model with PVTM — hide boxes instead")
     every = [row for row in read_jsonl(predictions, Prediction) if row.task == TASK_OF[hide]]
     rows = [row for row in every if row.status == "parsed" and row.is_attack and (row.boxes or hide == "tokens")][:limit]
     if not rows:
@@ -116,13 +117,13 @@ def delete(
 
 
 def summarize(rows: Sequence[Deletion], rng: np.random.Generator, *, repeats: int = 1000) -> dict[str, Any]:
-    """How far scores move for evidence and for random areas, with 95% intervals over people.
+    """How far scores move when evidence or random areas are hidden, with 95% intervals over people.
 
     Returns:
-        pictures, compared, left_out{reason: count}, share (mean hidden area), and of those compared: score, evidence, random
-        and contrast (means; a shift is score hidden minus score, so above 0 is towards bona fide; contrast is the evidence's
-        minus the random areas'), log_odds{the same in log-odds, where a saturated score does not hide a shift}, and
-        evidence_moves_more (share of pictures).
+        pictures, compared, left_out{reason: count}, share (mean hidden area), and over those compared: score, evidence, random
+        and contrast (means; a shift is the score with the area hidden minus the score, so above 0 is towards bona fide;
+        contrast is the evidence's shift minus the random areas'), log_odds{the shifts in log-odds, where a saturated score
+        does not hide them}, and evidence_moves_more (share of pictures).
     """
     compared = sorted((row for row in rows if row.left_out is None), key=lambda row: row.id)
     reasons = [row.left_out.split(":")[0] for row in rows if row.left_out is not None]
@@ -179,7 +180,7 @@ def _deletion(
         if not areas:
             return Deletion(**common, left_out="no equal area elsewhere")
         scores = bonafide_scores(asker, [picture, *(covered(picture, mask) for mask in (evidence, *areas))])
-    except Exception as error:  # anybody's picture and anybody's model: one picture's failure is its own
+    except Exception as error:  # any picture, any model: a picture's failure concerns that picture alone
         return Deletion(**common, left_out=f"failed: {type(error).__name__}: {error}")
     if any(score is None for score in scores):
         return Deletion(**common, left_out="no bonafide_score")
@@ -188,7 +189,7 @@ def _deletion(
 
 
 def boxes_mask(boxes: Sequence[Box], size_hw: tuple[int, int]) -> Mask:
-    """(H, W): what lies inside any of the boxes, to whole pixels outwards."""
+    """(H, W) bool: pixels inside any of the boxes, whose edges are rounded outwards."""
     mask = np.zeros(size_hw, dtype=bool)
     for x0, y0, x1, y1 in boxes:
         mask[max(0, math.floor(y0)) : math.ceil(y1), max(0, math.floor(x0)) : math.ceil(x1)] = True
@@ -196,8 +197,7 @@ def boxes_mask(boxes: Sequence[Box], size_hw: tuple[int, int]) -> Mask:
 
 
 def random_area(evidence: Mask, rng: np.random.Generator) -> Mask:
-    """As many pixels as the evidence has, outside it: those that lie nearest a random place outside it, so that the area is
-    in one piece and has as little edge as it can."""
+    """As many pixels as the evidence has, outside it: those nearest to a random place, so that the area is compact."""
     ys, xs = np.nonzero(~evidence)
     place = int(rng.integers(len(ys)))
     nearest = np.argsort((ys - ys[place]) ** 2 + (xs - xs[place]) ** 2, kind="stable")[: int(evidence.sum())]
@@ -209,13 +209,13 @@ def random_area(evidence: Mask, rng: np.random.Generator) -> Mask:
 def token_masks(maps: Any, size_hw: tuple[int, int], controls: int, rng: np.random.Generator) -> tuple[Mask, list[Mask]]:
     """The places that PVTM ranks first, `TOKEN_SHARE` of those inside the picture, and as many random other places.
 
-    A place counts as its better token, where there are two streams. Places that lie in the padding with a part are neither, for
-    less of the picture is hidden with them; of a picture so narrow that all do, all count.
+    With two streams, a place ranks as the better of its two tokens. Places that lie partly in the padding are in neither set,
+    since they would hide less of the picture; if fewer than three places lie wholly inside, all count.
     """
     grid = np.maximum(maps.of_rgb, maps.of_rgb if maps.of_savp is None else maps.of_savp)
     side, (height, width) = grid.shape[0], size_hw
     longest = max(size_hw)
-    # Which token sees each pixel, of the picture in the middle of its square.
+    # The token that sees each pixel of the picture, which lies in the middle of its square.
     rows = (np.arange(height) + (longest - height) // 2) * side // longest
     columns = (np.arange(width) + (longest - width) // 2) * side // longest
     tokens = rows[:, None] * side + columns[None, :]

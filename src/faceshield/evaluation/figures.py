@@ -1,4 +1,4 @@
-"""metrics.json files -> figures: DET and ROC curves, reliability, confusion matrices (beside Tables 1-3).
+"""From metrics.json files to figures: DET and ROC curves, reliability, confusion matrices (besides Tables 1-3).
 
 Use: ``draw({"FaceShield": metrics}, "figures")``, or ``faceshield table metrics.json --figures figures``.
 
@@ -19,21 +19,21 @@ from matplotlib.figure import Figure
 
 Metrics = Mapping[str, Any]
 TICKS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6)
-LOWEST, HIGHEST = 0.0005, 0.8  # the normal deviate of 0 and 1 is infinite: rates outside are drawn on the edge
+LOWEST, HIGHEST = 0.0005, 0.8  # the normal deviates of 0 and 1 are infinite: rates outside are drawn on the edge
 
 
 def draw(systems: Mapping[str, Metrics], folder: str | Path) -> list[Path]:
-    """Draw every figure that the metrics have numbers for, as PNG.
+    """Draws every figure that the metrics have numbers for, as PNG.
 
     Args:
         systems: name -> content of a ``metrics.json``.
-        folder: where they go; made where it is missing.
+        folder: folder to write to; created if missing.
 
     Returns:
         The files written: ``det.png, roc.png, calibration.png`` of all systems, ``confusion-NAME.png`` of each.
 
     Raises:
-        ValueError: nothing in the metrics can be drawn.
+        ValueError: nothing in the metrics can be drawn, or two systems' names give the same file name.
     """
     folder = Path(folder)
     coarse = {name: metrics["overall"].get("coarse", {}) for name, metrics in systems.items()}
@@ -50,7 +50,9 @@ def draw(systems: Mapping[str, Metrics], folder: str | Path) -> list[Path]:
         plain = re.sub(r"[^\w.-]+", "_", name)
         target = folder / f"confusion-{plain}.png"
         if target in written:
-            raise ValueError(f"{target} is of two systems, {name!r} is one — expected names that differ in letters or numbers")
+            raise ValueError(
+                f"{target} would be of two systems, {name!r} is one — expected names that differ in letters or numbers"
+            )
         written.append(_save(target, lambda axes, part=part: _confusion(axes, part["confusion"])))  # type: ignore[misc]
     if not written:
         raise ValueError(
@@ -62,7 +64,7 @@ def draw(systems: Mapping[str, Metrics], folder: str | Path) -> list[Path]:
 
 def _save(path: Path, paint: Callable[[Axes], None]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    # No pyplot: a figure of its own needs neither a display nor a global state.
+    # No pyplot: a figure of its own needs neither a display nor global state.
     figure = Figure(figsize=(6.4, 6.0), layout="constrained")
     paint(figure.add_subplot())
     figure.savefig(path, dpi=150, metadata={"Software": ""})

@@ -1,10 +1,10 @@
-"""samples.jsonl -> predictions.jsonl: put the tasks' fixed questions to anything that answers (paper §5.1).
+"""From samples.jsonl to predictions.jsonl: puts the tasks' fixed questions to anything that answers (paper §5.1).
 
 Use: ``predict("samples.jsonl", asker, "predictions.jsonl", tasks=("coarse", "fine"), system="my-model")``.
 
-One row a picture and task, appended as it is known, so a run that was stopped goes on where it was. Whatever
-goes wrong with one picture becomes a row with ``status: "error"``; it counts as an error in every metric. A system
-that cannot be reached any more is no picture's fault: the run stops, and what it did not answer is asked next time.
+One row per picture and task, appended as soon as it is known, so that a stopped run can be resumed. Whatever goes wrong
+with one picture becomes a row with ``status: "error"``, which counts as an error in every metric. A system that can no longer
+be reached is not the pictures' fault: the run stops, and what was not answered is asked next time.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ from faceshield.tasks import TASKS, Answer
 Load = Callable[[Path], Any]
 T = TypeVar("T")
 MAX_UNREACHED_IN_A_ROW = 20
-"""So many pictures without any answer, and the system is taken to be down."""
+"""After so many pictures in a row without any answer, the system is taken to be down."""
 UNREACHED = (NoCall, AssistantDown)
 
 
 class Elsewhere:
-    """A system that each worker of an engine loads for itself, once; here stands only what it can do.
+    """Stands for a system that each worker of an engine loads for itself, once; it knows only what the system can do.
 
     Args:
-        load: of plain values, such as ``partial(load_model, "tiny")``; called by a worker right now to see what it makes.
+        load: built of plain values, such as ``partial(load_model, "tiny")``; a worker calls it at once to see what it makes.
         engine: the one that `predict` will run on.
     """
 
@@ -51,7 +51,7 @@ class Elsewhere:
             self.__dict__.update(found)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return self._load, ()  # where it arrives it is the system itself
+        return self._load, ()  # unpickled in a worker, it is the system itself
 
 
 def _traits(load: Callable[[], Any]) -> dict[str, Any]:
@@ -62,7 +62,7 @@ def _traits(load: Callable[[], Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class PredictSummary:
-    """What a run did: rows written now, rows kept from before, and the new ones that are no answers."""
+    """What a run did: rows written now, rows kept from before, and how many new rows failed or could not be read."""
 
     written: int
     kept: int
@@ -72,12 +72,12 @@ class PredictSummary:
 
 @dataclass
 class _Outcome:
-    """What became of a batch.
+    """The outcome of a batch.
 
     Attributes:
-        rows: of all its pictures and tasks but those that a system that is down left unanswered.
-        answered: anything was. unreached: nothing was, for a call did not get through.
-        down: why the run is to stop.
+        rows: the rows of all its pictures and tasks, except those left unanswered because the system is down.
+        answered: whether anything was answered. unreached: whether nothing was, because a call did not get through.
+        down: why the run is to stop, if it is.
     """
 
     rows: list[Prediction] = field(default_factory=list)
@@ -104,29 +104,30 @@ def predict(
     engine: Engine = LOCAL,
     progress: Callable[[int, int], None] | None = None,
 ) -> PredictSummary:
-    """Ask every task of every sample and write the answers, read by the task's own reader.
+    """Asks every task about every sample and writes the answers, parsed by the task's own reader.
 
     Args:
         samples: a ``samples.jsonl``, or an archive without labels, see `archive.read_inputs`.
         asker: see `Asker`.
-        out: the ``predictions.jsonl`` to write; with ``resume`` the rows that are there stay and are not
-            asked again, and a last line that was cut off is removed and asked again.
-        tasks: names out of ``TASKS``; None: all four, of a system that only scores coarse and fine.
-        system: who answers; kept in ``run.json``, and a file begun by another system is not continued.
-        options: further settings of the asker to keep and compare likewise (JSON-able).
+        out: the ``predictions.jsonl`` to write; with ``resume``, rows that are there are kept and not asked again, and a
+            truncated last line is removed and asked again.
+        tasks: names from ``TASKS``; None: all that the asker can answer (of a system that only scores, coarse and fine).
+        system: name of the system; recorded in ``run.json``, and a file begun by another system is not continued.
+        options: further settings of the asker, recorded and compared likewise (JSON-able).
         batch_size: pictures put to ``ask_many`` and ``score_many`` at once.
-        limit: only the first so many samples.
-        retry_errors: with ``resume``, rows that carry an error are taken out and asked again.
-        renew: with ``resume``, so are those whose sample is gone, or is another picture or has another truth now.
-        references: dialogues files with the answers that texts are scored against, in the place of the tasks' plain ones: those
-            of the set that a system has learnt the words of. Of a task that is in them, a picture without a dialogue has none.
-        load: makes of a path what the asker takes.
-        engine: who asks; on a cluster the asker is an `Elsewhere`. The rows do not depend on it.
+        limit: use only the first so many samples.
+        retry_errors: with ``resume``, rows that carry an error are removed and asked again.
+        renew: with ``resume``, so are those whose sample is gone, or now is another picture or has another truth.
+        references: dialogues files with the answers that texts are scored against, instead of the tasks' plain ones: those
+            of the set whose wording the system has learnt. In a task that occurs in them, a picture without a dialogue has
+            no reference.
+        load: turns a path into what the asker takes.
+        engine: what the asker runs on; on a cluster the asker is an `Elsewhere`. The rows do not depend on it.
         progress: called with (pictures done, pictures in all).
 
     Raises:
-        ValueError: unknown task, batch size or limit below 1, an asker that can do nothing of what is asked, a file that
-            another system began, or one with answers to samples that are gone or are others now (but with ``renew``).
+        ValueError: an unknown task, a batch size or limit below 1, an asker that cannot do what is asked, a file begun by
+            another system, or (without ``renew``) one with answers to samples that are gone or have changed.
         RecordError, FileNotFoundError: ``samples`` or the rows to continue cannot be read.
         AssistantDown: the system cannot be reached; all that it answered is kept.
     """
@@ -164,7 +165,7 @@ def predict(
     with JsonlWriter(out, resume=resume) as writer:
         if writer.ids:
             _check_same_samples(out, samples, strange)
-        # Written first: a run that is stopped has its record too.
+        # Written first, so that a stopped run has its record too.
         write_run(out, config=config, seed=None, inputs=[samples, *references])
         wanted = [(row, [name for name in tasks if _row_id(row, name) not in writer.ids]) for row in rows]
         todo = [(row, names) for row, names in wanted if names]
@@ -186,7 +187,7 @@ def predict(
 
 
 def dialogues_of(files: Sequence[str | Path]) -> dict[tuple[str, str], str]:
-    """(sample, task) -> the first answer that a dialogue gives; joined by `meta.sample_id`."""
+    """(sample id, task) -> the first answer of the first such dialogue; joined by `meta.sample_id`."""
     found: dict[tuple[str, str], str] = {}
     for file in files:
         for row in iter_jsonl(Path(file), Dialogue):
@@ -200,7 +201,7 @@ def _against(row: Prediction, answers: Mapping[tuple[str, str], str]) -> Predict
 
 
 def _work_on(batches: Iterable[T], work: Callable[[T], _Outcome], workers: int, halt: threading.Event) -> Iterator[_Outcome]:
-    """The outcomes as they come, at most `workers` batches being worked on; once told to halt, of those begun alone."""
+    """Yields outcomes as they come, with at most `workers` batches in progress; after a halt, only of those begun before."""
     going = itertools.takewhile(lambda _: not halt.is_set(), batches)
     if workers == 1:
         yield from map(work, going)
@@ -218,7 +219,7 @@ def _work_on(batches: Iterable[T], work: Callable[[T], _Outcome], workers: int, 
 
 
 def _reachable(outcomes: Iterator[_Outcome], halt: threading.Event) -> Iterator[_Outcome]:
-    """Outcomes whose pictures the system could have answered; those that it could not are held until it answers another.
+    """Yields outcomes whose pictures reached the system; the others are held back until it answers another picture.
 
     Raises:
         AssistantDown: after the last outcome; what is still held then is asked in the next run.
@@ -255,19 +256,19 @@ def _unreached(held: Sequence[_Outcome]) -> AssistantDown:
 
 
 def _take_out(out: Path, unwanted: Callable[[Prediction], bool]) -> None:
-    """Rows leave the file, so that they are missing and asked again; so does a torn last line."""
+    """Removes unwanted rows from the file, so that they are asked again, and with them a truncated last line."""
 
     def leaves(line: bytes) -> bool:
         try:
             return unwanted(Prediction.model_validate_json(line))
         except ValueError:
-            return False  # whoever reads the file says what is wrong with it
+            return False  # left to the reader of the file to report
 
     if not out.exists():
         return
     with out.open("rb") as rows:
         lock(rows, out)
-        whole = (line for line in rows if line.endswith(b"\n"))  # read twice: the rows of an archive are many
+        whole = (line for line in rows if line.endswith(b"\n"))  # read twice, not kept: an archive has many rows
         leaving = [leaves(line) for line in whole]
         if any(leaving):
             rows.seek(0)
@@ -284,22 +285,22 @@ def _check(asker: Any, tasks: Sequence[str], batch_size: int, limit: int | None)
         faults.append(f"limit {limit} — expected at least 1")
     if not can_ask(asker):
         if not can_score(asker):
-            faults.append(f"a {type(asker).__name__} to ask — expected ask_many, ask, score_many or score — write one")
+            faults.append(f"a {type(asker).__name__} — expected a method ask_many, ask, score_many or score — add one")
         words = sorted(set(tasks) & set(TASKS) - set(SCORED))
         if words:
             faults.append(f"{', '.join(words)} of a system that only scores — expected ask or ask_many — leave them out")
     beyond = sorted(set(tasks) & set(SCORED) - set(answerable(asker)))
     if beyond:
-        faults.append(f"{', '.join(beyond)} of a system that was told only bona fide or attack — leave it out")
+        faults.append(f"{', '.join(beyond)} of a system that tells only bona fide from attack — leave it out")
     if faults:
         raise ValueError("\n".join(faults))
 
 
 def check_same_system(out: Path, config: Mapping[str, Any]) -> None:
-    """A file must not mix two systems: its metrics would be nobody's.
+    """Checks that a file will not mix two systems, since its metrics would describe neither.
 
     Raises:
-        ValueError: its ``run.json`` says that it was begun with another ``system`` or other ``options``, or is not there.
+        ValueError: its ``run.json`` says that it was begun with another ``system`` or other ``options``, or is missing.
     """
     if not out.exists() or not out.stat().st_size:
         return
@@ -310,7 +311,7 @@ def check_same_system(out: Path, config: Mapping[str, Any]) -> None:
             "file, or remove this one"
         )
     before, now = ({"system": told.get("system"), **(told.get("options") or {})} for told in (earlier, config))
-    if "weights" in before and "weights" in now:  # which system it is, they say; a folder may be named in many ways
+    if "weights" in before and "weights" in now:  # weights identify a system; a folder has many names
         before["system"] = now["system"]
     if differs := [name for name in {**before, **now} if before.get(name) != now.get(name)]:
         shown = ", ".join(f"{name} {before.get(name)!r}, now {now.get(name)!r}" for name in differs)
@@ -318,18 +319,21 @@ def check_same_system(out: Path, config: Mapping[str, Any]) -> None:
 
 
 def _check_same_samples(out: Path, samples: Path, strange: Callable[[Prediction], bool]) -> None:
-    """Samples may be added to a file that goes on; an answer whose sample is gone, or was labelled anew, would be scored."""
+    """Refuses answers that would be scored although their sample is gone or relabelled; samples may have been added."""
     if other := [kept.sample_id for kept in iter_jsonl(out, Prediction) if strange(kept)]:
         raise ValueError(
             f"{out}: {len(other)} answers to samples that are not in {samples} any more, or are others there "
-            f"({other[0]}, …) — expected those that it was begun with, and more — renew them (--renew), start afresh, or write "
+            f"({other[0]}, …) — expected those that it was begun with, or more — renew them (--renew), start afresh, or write "
             "to another file"
         )
 
 
 def _stranger(rows: Sequence[Photo], listed_in: Path, out: Path) -> Callable[[Prediction], bool]:
-    """Tells of a kept answer whether it is to something else than these rows: to a sample that is gone, has another truth or is
-    another picture as far as it says; to a photo of an archive that lies elsewhere or was replaced."""
+    """Returns a test of whether a kept answer is about something other than these rows.
+
+    That is a sample that is gone, or as far as recorded has another truth or picture now; or a photo of an archive that has
+    moved or was replaced.
+    """
     now = {row.id: row for row in rows}
     labelled = any(isinstance(row, Sample) for row in rows)
 
@@ -348,7 +352,7 @@ def _stranger(rows: Sequence[Photo], listed_in: Path, out: Path) -> Callable[[Pr
 
 
 def _file(photo: Photo, listed_in: Path) -> str | None:
-    """Size and time of change of a photo's file, by which it is known again."""
+    """Size and modification time of a photo's file, by which it is recognised; None if it cannot be found."""
     try:
         stat = image_path(photo, listed_in).stat()
     except (OSError, ValueError):
@@ -357,7 +361,7 @@ def _file(photo: Photo, listed_in: Path) -> str | None:
 
 
 def _told(truth: Sample | Truth) -> dict[str, Any]:
-    """What an answer was to: all that is known of the picture, but for what is written along."""
+    """What is known about an answer's picture: all fields but `answer` and `meta`, and the SHA-256."""
     own = {name: getattr(truth, name) for name in Truth.model_fields if name not in ("answer", "meta")}
     return {**own, "sha256": truth.meta.get("sha256")}
 
@@ -419,7 +423,7 @@ def _row(
     bonafide_score = with_words if bonafide_score is None else bonafide_score
     fields: dict[str, Any] = {"status": "error" if told else "parsed"}
     if text is not None and size_wh is not None:
-        # A score that failed beside a readable answer leaves the answer as it is; the missing score counts by itself.
+        # If the score failed but the answer is readable, the answer stands; the missing score is counted separately.
         read: Answer = task.read(text, size_wh)
         fields = {
             "status": read.status,
@@ -445,7 +449,7 @@ def _row(
 
 
 def _size_wh(image: Any) -> tuple[int, int] | None:
-    """Of a loaded picture, a PIL image or an (H, W, 3) array; None of one that could not be loaded."""
+    """Size of a loaded picture, a PIL image or an (H, W, 3) array; None if it could not be loaded."""
     if isinstance(image, Image.Image):
         return image.size
     return None if image is None else (int(image.shape[1]), int(image.shape[0]))

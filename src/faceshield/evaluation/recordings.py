@@ -1,4 +1,4 @@
-"""Predictions of frames made one of each recording, as results on video data sets are often reported.
+"""Merges the predictions of frames into one per recording, as results on video data sets are often reported.
 
 Use: ``score(per_recording(rows), threshold=...)``.
 """
@@ -14,17 +14,17 @@ from faceshield.records import Prediction
 from faceshield.tasks import COARSE, FINE
 
 Per = Literal["picture", "recording"]
-"""What one row of a table is."""
+"""What one row stands for."""
 
 
 def per_recording(rows: Sequence[Prediction]) -> list[Prediction]:
-    """One coarse and one fine row of each recording: the mean of its frames' scores, the type that is likeliest by that mean.
+    """One coarse and one fine row per recording: the mean of its frames' scores, and the likeliest type by that mean.
 
-    A picture of no recording is one by itself. Frames without a score (no face was found, say) are left out; where no frame
-    has one, the recording has none either and counts as an error. Words cannot be averaged: there is no answer in these rows.
+    A picture of no recording counts as one by itself. Frames without a score (no face found, say) are left out; if no frame
+    has one, the recording has none either and counts as an error. Words cannot be averaged: these rows have no answer.
 
     Raises:
-        ValueError: frames of one recording that are bona fide and attack, or of two types.
+        ValueError: frames of one recording differ in truth (bona fide or attack, or type), or score different types.
     """
     frames: dict[tuple[str, ...], list[Prediction]] = defaultdict(list)
     for row in rows:

@@ -1,7 +1,7 @@
-"""Metrics of several trainings to one: mean and standard deviation of every number (paper §5.2: ten repeats, mean ± std).
+"""Merges metrics of several trainings: mean and standard deviation of every number (paper §5.2: ten repeats, mean ± std).
 
-Use: `collected([json.loads(file.read_text()) for file in Path("out").glob("seed-*/metrics.json")])`; `table` shows it as any
-other, "99.41 ± 0.06". The deviation is over trainings; how sure one training's number is says that run's own interval.
+Use: `collected([json.loads(file.read_text()) for file in Path("out").glob("seed-*/metrics.json")])`; `table` shows the result
+like any other, "99.41 ± 0.06". The deviation is over trainings; the uncertainty of one training is in that run's intervals.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 ONE_RUNS = ("curve", "bins")
-"""What has no mean: curves and bins, each of one run's own scores; and intervals."""
+"""What has no mean, since it belongs to one run's scores: curves and bins; and intervals, see `_of_one_run`."""
 
 
 def collected(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """One `metrics.json` of several, of trainings (or of draws at inference) that differ in their seed alone.
+    """Merges the `metrics.json` of several trainings (or draws at inference) that differ in their seed alone into one.
 
-    Every estimate becomes {"value": mean, "std": sample standard deviation, None of one run, "n", "runs"}; confusion matrices
+    Every estimate becomes {"value": mean, "std": sample standard deviation, None for one run, "n", "runs"}; confusion matrices
     are summed; curves are left out.
 
     Raises:
-        ValueError: no runs.
+        ValueError: no runs, or some are merged already.
     """
     if not runs:
         raise ValueError("no metrics to collect — expected those of at least one run — score one")

@@ -1,13 +1,13 @@
-"""predictions.jsonl -> metrics.json: every number with its n and 95% interval (paper §5.1, Tables 1-5).
+"""From predictions.jsonl to metrics.json: every number with its n and 95% interval (paper §5.1, Tables 1-5).
 
 Use: ``score(read_jsonl("predictions.jsonl", Prediction), threshold=threshold, rng=np.random.default_rng(0))``.
 
-An answer that cannot be read, and a picture that got none, count as errors in every metric and have rates of
-their own. Rates are in 0..1. Counted rates carry Wilson intervals; AUC, AP, F1, BLEU and the like a
-bootstrap over people (where nobody is named over recordings, else over pictures), and none where all draws give the same;
-HTER, ACER, EER and the operating points the wider of the two kinds, as the bootstrap of few errors is too narrow; the
-calibration error has none, for to draw again only adds to it. EER, AUC and APCER@BPCER describe the ranking of the
-scores on the scored set itself: no threshold of theirs is used for anything else.
+An answer that cannot be read, and a picture without an answer, count as errors in every metric and have rates of their own.
+Rates are in 0..1. Counted rates carry Wilson intervals. AUC, AP, F1, BLEU and the like carry bootstrap intervals over people
+(over recordings where people are not known, else over pictures), or none if all draws agree (AUC then Wilson's). HTER, ACER,
+EER and the operating points carry an interval that holds both kinds, as the bootstrap is too narrow for few errors. The
+calibration error carries none, since resampling only adds to it. EER, AUC and APCER@BPCER describe the ranking of the scores
+on the scored set itself: their thresholds are used for nothing else.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ REPEATS = 1000
 LIMITS = (1, 5, 10)  # percent; of APCER@BPCER and BPCER@APCER
 IOUS = (40, 50)  # percent
 HALF = 0.5
-"""Where a classifier's likelier class changes: its counterpart of other systems' words, a threshold chosen on nothing."""
-_KNOWN = ("dataset", "presentation_type", "original_label", "subject", "video")  # of a truth, by which rows can be grouped
+"""Threshold of a system without words, chosen on nothing: where a classifier's likelier class changes."""
+_KNOWN = ("dataset", "presentation_type", "original_label", "subject", "video")  # fields of a truth that rows can be grouped by
 
 Rows = Sequence[Prediction]
 Section = dict[str, Any]
@@ -71,7 +71,7 @@ def score(
     repeats: int = REPEATS,
     meteor: bool = False,
 ) -> Section:
-    """All metrics of a file of predictions, over all rows and, with ``by``, for each value of a key apart.
+    """All metrics of a file of predictions, over all rows and, with ``by``, also for each value of a key.
 
     Args:
         predictions: rows of one system; those whose truth is unknown are counted and left out.
@@ -79,20 +79,20 @@ def score(
         rng: for the bootstrap.
         by: ``meta.KEY`` or KEY (a key of the samples' meta, "source" say), ``dataset``, ``subject``, ``video``,
             ``original_label`` or ``presentation_type``.
-        repeats: draws of the bootstrap.
-        meteor: METEOR 1.5 of the reasoning too; needs Java and the extra ``meteor``.
+        repeats: number of bootstrap draws.
+        meteor: whether to score the reasoning by METEOR 1.5 too, which needs Java and the extra ``meteor``.
 
     Returns:
         What ``metrics.json`` holds: format, threshold, overall{coarse, fine, reasoning, localization, cues, …}, by, notes.
 
     Raises:
         ValueError: no rows with a truth, or none of them has the key ``by``.
-        FileNotFoundError, ImportError: METEOR is wanted and cannot be had.
+        FileNotFoundError, ImportError: METEOR is wanted but not available.
     """
     known = [row for row in predictions if row.truth.is_attack is not None]
     if not known:
         raise ValueError(f"{len(predictions)} predictions, none with a truth — expected some — predict samples that have one")
-    # Of the whole file, so that a cue counts as one in every group: what the samples bring, and the taxonomy's.
+    # From the whole file, so that every group has the same vocabulary: the samples' cues and the taxonomy's.
     cues = CueReader([cue for row in known for cue in own_cues(row)] + [cue for kind in TAXONOMY for cue in kind.cues])
     draws = _Bootstrap(rng, repeats)
     result: Section = {
@@ -121,7 +121,7 @@ def score(
 
 
 def group_of(row: Prediction, by: str) -> str:
-    """The value of a breakdown's key for one row, "(none)" where it has none; KEY may mean ``meta.KEY``."""
+    """The value of a breakdown's key for one row, "(none)" if it has none; KEY may mean ``meta.KEY``."""
     value = getattr(row.truth, by) if by in _KNOWN else None
     value = row.truth.meta.get(by.removeprefix("meta.")) if value is None else value
     return "(none)" if value is None else str(value)
@@ -129,7 +129,7 @@ def group_of(row: Prediction, by: str) -> str:
 
 @dataclass(frozen=True)
 class _Bootstrap:
-    """Draws of whole people (`Truth.resampling_unit`) from one generator, `repeats` of them for each group of numbers."""
+    """Resamples whole people (`Truth.resampling_unit`) with one generator, `repeats` times for each group of numbers."""
 
     rng: np.random.Generator
     repeats: int
@@ -142,7 +142,7 @@ class _Bootstrap:
     def __call__(
         self, statistic: Callable[..., Mapping[str, float]], rows: Rows, n: Mapping[str, int] | None = None
     ) -> Section:
-        """The statistic's numbers, each with its n (the rows', where it is not told) and interval."""
+        """The statistic's numbers, each with its n (by default the number of rows) and interval."""
         drawn, counts = self.intervals(statistic, rows), n or {}
         return {name: _estimate(value, counts.get(name, len(rows)), drawn.get(name)) for name, value in statistic().items()}
 
@@ -207,7 +207,7 @@ def _coarse(rows: Rows, threshold: Threshold | None, draws: _Bootstrap) -> Secti
 
 
 def _by_answer(rows: Rows, draws: _Bootstrap) -> Section | None:
-    """The rates of the answers' own decisions; None for a system that has no words, unless every call failed."""
+    """The rates of the answers' own decisions; None for a system without words, unless every call failed."""
     spoken = any(row.answer is not None or row.is_attack is not None for row in rows)
     if not spoken and any(row.status != "error" for row in rows):
         return None
@@ -235,7 +235,7 @@ def _errors(correct: BoolArray, rows: Rows, draws: _Bootstrap) -> Section:
 
 
 def _by_species(correct: BoolArray, rows: Rows) -> Section:
-    """APCER of each species and of the worst; nothing where no data set's own label is known."""
+    """APCER of each species and of the worst; empty if no data set's own label is known."""
     if not any(row.truth.is_attack and row.truth.original_label for row in rows):
         return {}
     found = error_rates(correct, _attacks(rows), _species(rows))
@@ -246,9 +246,10 @@ def _by_species(correct: BoolArray, rows: Rows) -> Section:
 
 
 def _ranking(curve: ScoreCurve, rows: Rows, draws: _Bootstrap) -> Section:
-    """The bootstrap alone would say of few errors, and of none at all, that they are certain; a count of that size is not.
+    """AUC, EER and operating points, with intervals that allow for few errors.
 
-    Of the worst type n is that of the rarest, for which type is the worst may change from draw to draw.
+    By the bootstrap alone, few errors or none would look certain; a count of that size is not. For the worst type, n is that
+    of the rarest type, since which type is the worst may change from draw to draw.
     """
     found = draws(lambda weights=None: curve.summary(LIMITS, weights), rows)
     attacks, bonafides = (int(counts.sum()) for counts in curve.counts())
@@ -269,8 +270,11 @@ def _ranking(curve: ScoreCurve, rows: Rows, draws: _Bootstrap) -> Section:
 
 
 def _calibration(calibration: Calibration, rows: Rows, draws: _Bootstrap) -> Section:
-    """The error has no interval: drawn again, bins are uneven by chance, so that of scores that are perfectly calibrated every
-    draw has an error, and most have a larger one than the rows themselves."""
+    """Calibration error, Brier score and bins; the error has no interval.
+
+    In a resample, bins are uneven by chance: even perfectly calibrated scores have an error in every draw, and in most draws
+    a larger one than in the rows themselves.
+    """
     scored = len(rows) - sum(row.bonafide_score is None for row in rows)
     count, score, share = calibration.bins()
     bins = {"n": count.astype(int).tolist(), "mean_score": score.tolist(), "share_bonafide": share.tolist()}
@@ -309,7 +313,7 @@ def _reasoning(rows: Rows, draws: _Bootstrap, with_meteor: bool) -> Section:
 
 
 def _localization(rows: Rows, coarse_scores: Mapping[str, float | None], draws: _Bootstrap) -> Section:
-    """An attack that nobody annotated is left out (and counted): any box in it may be right.
+    """Localization metrics; attacks that nobody annotated are left out (and counted), since any box in them may be right.
 
     Boxes of equal confidence are ranked by a hash of their ids: by the ids themselves "attack/…" would come before "real/…".
     """
@@ -322,7 +326,7 @@ def _localization(rows: Rows, coarse_scores: Mapping[str, float | None], draws: 
     scored = any(value is not None for value in own)
     confidences = [-1.0 if value is None else 1.0 - value for value in own]
     curves = {f"ap{iou}": AveragePrecision(found, confidences, true, iou=iou / 100) for iou in IOUS}
-    # What a model of words alone could reach with these boxes: it has nothing to rank them by.
+    # What a model that only answers in words could reach with these boxes: it has nothing to rank them by.
     unranked = {f"ap{iou}_unranked": AveragePrecision(found, [0.0] * len(found), true, iou=iou / 100) for iou in IOUS}
     overlap = np.array([region_iou(boxes, true_boxes) for boxes, true_boxes in zip(found, true, strict=True)])
     attacked = [row for row in annotated if row.truth.is_attack]
@@ -335,7 +339,7 @@ def _localization(rows: Rows, coarse_scores: Mapping[str, float | None], draws: 
         recalls = {f"recall{iou}": curves[f"ap{iou}"].recall(weights) for iou in IOUS}
         return {**{name: curve(weights) for name, curve in {**curves, **unranked}.items()}, **recalls}
 
-    # No box is right on a bona fide face only where the answer says so: an unread one is an error too.
+    # On a bona fide face, "no box" is right only if the answer says so: an unreadable answer is an error too.
     false_boxes = np.array([row.status != "parsed" or bool(row.boxes) for row in annotated], dtype=bool)[~attack]
     types = np.array(_types(attacked), dtype=object)
     return {
@@ -351,8 +355,7 @@ def _localization(rows: Rows, coarse_scores: Mapping[str, float | None], draws: 
 
 
 def _cues(rows: Rows, reader: CueReader, draws: _Bootstrap) -> Section:
-    """What the reasoning names against what was really rendered, on attacks whose cues are known; on bona fide faces none
-    of an attack's is there."""
+    """The cues that the reasoning names against those rendered, on attacks with known cues; false cues on bona fide faces."""
     attacks = [row for row in rows if row.truth.is_attack and own_cues(row)]
     named = CueScores(reader, [row.answer or "" for row in attacks], [own_cues(row) for row in attacks])
     told = CueScores(reader, [row.truth.answer or "" for row in attacks], [own_cues(row) for row in attacks])
@@ -363,7 +366,7 @@ def _cues(rows: Rows, reader: CueReader, draws: _Bootstrap) -> Section:
     kinds = sorted(set(types))
     counts = {"precision": int(named.named.sum()), "recall": int(named.true.sum())}
     counts["precision_strict"] = counts["precision"] + int(named.unrecognised.sum())
-    # A cue of another type is nearly never there: how much of the error is that, and how much is the cue's own?
+    # Cues of a wrong type are hardly ever there: this separates errors of the type from errors of the cues themselves.
     typed = np.array([row.presentation_type == row.truth.presentation_type for row in attacks], dtype=bool)
     return {
         **draws(named.summary, attacks, counts),
@@ -397,8 +400,10 @@ def _types(rows: Rows) -> list[str]:
 
 
 def _species(rows: Rows) -> list[str]:
-    """Of each row the presentation attack instrument species (ISO/IEC 30107-3), as far as the data set's own label tells it;
-    of several data sets each apart, for two may call different things "2"."""
+    """The presentation attack instrument species (ISO/IEC 30107-3) of each row, as far as the data set's own label tells.
+
+    Several data sets are kept apart, since two may call different things "2".
+    """
     several = len({row.truth.dataset for row in rows}) > 1
     own = [f"{kind}/{row.truth.original_label or 'unknown'}" for kind, row in zip(_types(rows), rows, strict=True)]
     return [f"{row.truth.dataset}: {name}" for name, row in zip(own, rows, strict=True)] if several else own
@@ -416,7 +421,7 @@ def _notes(result: Section) -> list[str]:
         every, bonafide = coarse["missing_scores"], coarse["missing_scores_bonafide"]
         notes.append(
             f"{every} rows have no bonafide_score ({bonafide} bona fide, {every - bonafide} attacks; no face, say) and count "
-            "as errors. Whoever refuses such pictures lets none of those attacks in: APCER is lower there."
+            "as errors. A system that refuses such pictures lets none of those attacks in: its APCER is lower."
         )
     if result["unlabelled_rows"]:
         notes.append(f"{result['unlabelled_rows']} rows have no truth and were left out.")

@@ -1,4 +1,4 @@
-"""metrics.json files -> tables in the paper's shape (Tables 1-5), as plain text or markdown.
+"""From metrics.json files to tables in the paper's shape (Tables 1-5), as plain text or Markdown.
 
 Use: ``print(table({"FaceShield": metrics}))``. Numbers are percentages with their 95% intervals; "–" is "not measured".
 """
@@ -20,7 +20,7 @@ FORMS = ("text", "markdown")
 
 @dataclass(frozen=True)
 class Grid:
-    """A titled table of strings; the first column is set left, the others right."""
+    """A titled table of strings; the first column is left-aligned, the others right-aligned."""
 
     title: str
     header: Sequence[str]
@@ -42,7 +42,7 @@ class Grid:
 
 
 def table(systems: Mapping[str, Metrics], *, form: Form = "text") -> str:
-    """All tables that the metrics have numbers for, one line a system (and one a group, where scored ``--by``).
+    """All tables that the metrics have numbers for, one line per system (and per group, if scored with ``--by``).
 
     Args:
         systems: name -> content of a ``metrics.json``.
@@ -76,8 +76,10 @@ def _groups(system: str, metrics: Metrics) -> Iterator[tuple[str, Metrics]]:
 
 
 def percent(estimate: Metrics | None) -> str:
-    """``{"value": .972, "ci95": [.964, .979]}`` -> "97.20 [96.4, 97.9]"; with "std", of several trainings (see `repeats`),
-    "97.20 ± 0.06"; "–" for no value."""
+    """``{"value": .972, "ci95": [.964, .979]}`` -> "97.20 [96.4, 97.9]"; "–" for no value.
+
+    With "std", from several trainings (see `repeats`): "97.20 ± 0.06".
+    """
     if estimate is None or estimate.get("value") is None:
         return NONE
     text = f"{100 * estimate['value']:.2f}"
@@ -99,7 +101,7 @@ def _decisions(section: Metrics) -> Iterator[tuple[str, Metrics]]:
 
 
 def _threshold(chosen: Metrics, digits: int = 4) -> str:
-    """Its value; of several trainings, each of which chose its own, their mean ± standard deviation."""
+    """A threshold's value; for several trainings, which each chose their own, mean ± standard deviation."""
     spread = "" if chosen.get("std") is None else f" ± {chosen['std']:.2g}"
     return f"{chosen['value']:.{digits}g}{spread}"
 
@@ -138,8 +140,7 @@ def _detection(groups: Sequence[tuple[str, Metrics]]) -> Grid:
 
 
 def _operating_points(groups: Sequence[tuple[str, Metrics]]) -> Grid:
-    """The two rates against each other on the scored set itself, APCER pooled and, in a row of its own, of
-    the worst type (ISO)."""
+    """Each rate at limits of the other, on the scored set itself; APCER pooled and, in a row below, of the worst type (ISO)."""
     rows = []
     for name, group in groups:
         ranking = group.get("coarse", {}).get("ranking")
@@ -152,7 +153,7 @@ def _operating_points(groups: Sequence[tuple[str, Metrics]]) -> Grid:
 
 
 def _confusions(groups: Sequence[tuple[str, Metrics]]) -> Iterator[Grid]:
-    """One matrix a method; a column that nobody answered is left out."""
+    """One matrix per method, without types that never occur in the answers (columns) or in the truth (rows)."""
     for name, group in groups:
         matrix = group.get("fine", {}).get("confusion")
         if matrix:
@@ -265,7 +266,7 @@ def _padded(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def _rounded(value: Any) -> str:
-    """A value of a threshold's origin, its floats to three digits."""
+    """A value of a threshold's origin, with floats to three digits."""
     if isinstance(value, list):
         return f"[{', '.join(map(_rounded, value))}]"
     return f"{value:.3g}" if isinstance(value, float) else str(value)

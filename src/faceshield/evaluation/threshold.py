@@ -1,12 +1,12 @@
-"""The threshold on ``bonafide_score``: chosen on a development set, kept with its evidence, no default.
+"""The threshold on ``bonafide_score``: chosen on a development set, stored with its evidence; there is no default.
 
-Use: ``choose_threshold(scores, is_attack, "eer", dataset="sim-dev").to_dict()``, what a checkpoint ships.
+Use: ``choose_threshold(scores, is_attack, "eer", dataset="sim-dev").to_dict()``: value and source, which a checkpoint ships.
 
 Criteria, measured on the development set with all attacks pooled:
     ``eer``: APCER and BPCER nearest to each other.
-    ``bpcerX``: BPCER at most X percent (``bpcer5``: 5%); of such thresholds the lowest APCER, then BPCER. It needs no
-        attacks: without, it is the highest such threshold.
-    ``apcerX``: APCER at most X percent; of such thresholds the lowest BPCER, then APCER.
+    ``bpcerX``: BPCER at most X percent (``bpcer5``: 5%); of such thresholds, the one of lowest APCER, then lowest BPCER. It
+        needs no attacks: without any, it is the highest such threshold.
+    ``apcerX``: APCER at most X percent; of such thresholds, the one of lowest BPCER, then lowest APCER.
 Beware of other tools: bob's "bpcer20" is the BPCER where APCER is 1/20.
 """
 
@@ -46,7 +46,7 @@ class Threshold:
 
 
 def choose_threshold(scores: ArrayLike, is_attack: ArrayLike, criterion: str, *, dataset: str) -> Threshold:
-    """Choose the threshold by a criterion on a development set.
+    """Chooses the threshold by a criterion on a development set.
 
     Args:
         scores: (rows,) bonafide_score, high = bona fide.
@@ -57,7 +57,7 @@ def choose_threshold(scores: ArrayLike, is_attack: ArrayLike, criterion: str, *,
     Returns:
         The threshold; it lies midway between the two neighbouring scores, which makes the same decisions as
         any other point between them. ``source`` holds dataset, criterion, n, n_bonafide, n_attack, apcer,
-        bpcer, and their Wilson 95% intervals apcer_ci95, bpcer_ci95; those of the attacks are None where there are none.
+        bpcer, and their Wilson 95% intervals apcer_ci95, bpcer_ci95; those of the attacks are None if there are none.
 
     Raises:
         ValueError: for an unknown criterion, a missing or non-finite score, a set without bona fide rows, or, but
@@ -105,7 +105,7 @@ def bona_fides_needed(bpcer: float, confidence: float = 0.95) -> int:
     tolerance limit, 1 - (1 - bpcer)^n >= confidence. 59 for 5%, 299 for 1%.
 
     Raises:
-        ValueError: for a rate that no number of pictures can show, 0 or less, or of 1 or more.
+        ValueError: for a rate of 0 or less, or of 1 or more, which no number of pictures can show.
     """
     if not 0 < bpcer < 1:
         raise ValueError(f"BPCER {bpcer} — expected more than 0 and less than 1 — choose another")
@@ -135,5 +135,5 @@ def _between(curve: ScoreCurve, index: int) -> float:
     if math.isinf(upper):
         return math.nextafter(lower, math.inf)
     middle = lower + (upper - lower) / 2
-    # Between two neighbouring floats there is no middle, and on the lower one the decisions would be others.
+    # Adjacent floats have no midpoint, and on the lower one the decisions would differ.
     return middle if middle > lower else upper

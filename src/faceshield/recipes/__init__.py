@@ -1,5 +1,5 @@
 """Several stages one after another: what `faceshield train --repeat`, sweeps and `faceshield finetune` do.
 
-A recipe knows all stages, and adds nothing to them but their order, their folders and going on where it was stopped.
+A recipe adds nothing to the stages but their order, their folders, and resumption after a stop.
 Use: `run_sweep(SweepConfig.load("configs/ablation/components.yaml", ["out=runs/components", …]))`.
 """

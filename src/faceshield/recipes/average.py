@@ -1,9 +1,9 @@
-"""One model of several that began as one: the average of their weights, tensor by tensor.
+"""Averages the weights of several models that share an origin, tensor by tensor.
 
-Where models were trained on from the same weights, what lies between them often errs less than either, on pictures unlike the
-training's most of all, and costs no training (WiSE-FT: Wortsman et al., CVPR 2022; model soups: the same, ICML 2022). Running
-statistics of batch normalisation (`stem: resnet`) are averaged too, which is not what the averaged weights would have seen:
-compare such an average with its parts before it is used.
+Between models trained further from the same weights there is often one that errs less than either, above all on pictures
+unlike the training data, and it costs no training (WiSE-FT: Wortsman et al., CVPR 2022; model soups: the same, ICML 2022).
+Running statistics of batch normalisation (`stem: resnet`) are averaged too, which are not those that the averaged weights
+would have produced: compare such an average with its parts before using it.
 Use: `faceshield train average 'models=[tiny, runs/more/sft]' out=runs/more/half`.
 """
 
@@ -37,25 +37,25 @@ from faceshield.provenance import begun, read_run, write_run
 from faceshield.training.card import write_card
 
 _SAYS_NOTHING = {
-    "dtype", "transformers_version", "_name_or_path", "architectures", "use_cache",  # of how a file was written
-    "answer_tokens", "pvtm_inference", "pvtm_seed",  # of how a model is used
-    "pvtm_mask_ratio", "pvtm_draw", "attention_dropout", "embd_pdrop", "resid_pdrop",  # of training's noise
-    "num_hidden_layers of vision_config", "stem_blocks of vision_config", "image_size of vision_config",  # grown
+    "dtype", "transformers_version", "_name_or_path", "architectures", "use_cache",  # how a file was written
+    "answer_tokens", "pvtm_inference", "pvtm_seed",  # how a model is used
+    "pvtm_mask_ratio", "pvtm_draw", "attention_dropout", "embd_pdrop", "resid_pdrop",  # noise in training
+    "num_hidden_layers of vision_config", "stem_blocks of vision_config", "image_size of vision_config",  # grown first
 }  # fmt: skip
-"""Settings of a config.json that may differ: no weight means anything else for them."""
+"""Settings of a config.json that may differ, since they do not change what the weights mean."""
 
 
 class AverageConfig(Config):
     """Settings of the step `average`.
 
     Attributes:
-        models: two or more, as `resolve_model` takes them; an adapter counts merged into its base. They differ in weights alone
-            and in the depth and squares of their vision towers, which are grown first (`model.grow_vision`; in one step, so
-            that the layers belong to those of a model grown so, not in two). Everything but weights is the last one's: the
-            processor, the tokens that are guessed ahead (`drafts`), what `faceshield.json` says.
-        shares: of each model, above 0, adding up to 1; None = equal ones.
-        out: the checkpoint to write. It has neither threshold nor calibration: its scores are new.
-        save_dtype: of the stored weights; None = float32 for a small model, bfloat16 for a large one.
+        models: two or more, as `resolve_model` takes them; an adapter is merged into its base first. They may differ in their
+            weights and in the depth and input size of their vision towers, which are grown first (`model.grow_vision`, in one
+            step: layers correspond only to those of a model that was grown in one step too). All else is the last model's: the
+            processor, the draft tokens (`drafts`), the contents of `faceshield.json`.
+        shares: weight of each model, above 0, adding up to 1; None = equal shares.
+        out: the checkpoint to write. It has neither threshold nor calibration, since its scores are new.
+        save_dtype: data type of the stored weights; None = float32 for a small model, bfloat16 for a large one.
     """
 
     stage: Literal["average"] = "average"
@@ -79,17 +79,17 @@ class AverageConfig(Config):
 
 @torch.no_grad()
 def average(config: AverageConfig) -> Path:
-    """Writes the average of `config.models` and returns its folder; where it is done already, leaves it as it is.
+    """Writes the average of `config.models` and returns its folder; an average that is already there is left as it is.
 
     Raises:
-        FileNotFoundError: a model that is not there.
-        ValueError: models of different kinds, words or pictures, whose weights mean different things; `out` among them, or
-            begun by another run.
+        FileNotFoundError: a model does not exist.
+        ValueError: the models differ in kind, words or pictures, so that their weights mean different things; or `out` is one
+            of them, or was begun by another run.
     """
     folders = [resolve_model(name) for name in config.models]
     read = list(dict.fromkeys(part for folder in folders for part in (folder, weights_folder(folder))))
     if config.out.resolve() in [part.resolve() for part in read]:
-        raise ValueError(f"{config.out}: the average would replace a model that it is made of — expected another folder")
+        raise ValueError(f"{config.out}: the average would overwrite one of its models — expected another folder")
     _check_alike(folders)
     growth = _largest(folders)
     shares = config.shares or [1 / len(folders)] * len(folders)
@@ -121,13 +121,13 @@ def average(config: AverageConfig) -> Path:
 
 
 def _values(model: torch.nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Every number of a model, tied weights once."""
+    """Every parameter and floating-point buffer of a model, tied weights once."""
     yield from model.named_parameters()
     yield from ((name, value) for name, value in model.named_buffers() if value.is_floating_point())
 
 
 def _largest(folders: list[Path]) -> dict[str, Any]:
-    """What `grow_vision` makes all vision towers alike with; empty where they are."""
+    """The arguments with which `grow_vision` makes all vision towers alike; empty if they are."""
     towers = [read_config(folder).vision_config for folder in folders]
     growth: dict[str, Any] = {}
     for name in ("num_hidden_layers", "image_size"):
@@ -154,10 +154,10 @@ def _check_alike(folders: list[Path]) -> None:
 
 
 def _told(folder: Path) -> dict[str, Any]:
-    """All that says what a checkpoint's weights mean: its settings, its processor's, its words and its fixed questions."""
+    """All that decides what a checkpoint's weights mean: settings of model and processor, vocabularies, fixed questions."""
     processor, info = FaceShieldProcessor.from_pretrained(folder, local_files_only=True), read_info(folder)
     of_processor = processor.to_dict()
-    del of_processor["image_size"]  # the tower's, which is grown
+    del of_processor["image_size"]  # that of the tower, which is grown
     return {
         **_settings(read_config(folder).to_dict()),
         **{f"{name} of the processor": value for name, value in of_processor.items() if not name.endswith("tokenizer")},

@@ -1,4 +1,4 @@
-"""A threshold chosen on one's own photographs, in a copy of the checkpoint, with its evidence; the model is never touched.
+"""Chooses a threshold on one's own photographs and stores it, with its evidence, in a copy of the checkpoint.
 
 Use: `found = calibrate("my-photos", "calibrated", criterion="bpcer5")`, then `found.rates["BPCER"]`.
 """
@@ -35,14 +35,14 @@ from faceshield.taxonomy import UNTYPED
 
 @dataclass(frozen=True)
 class Calibrated:
-    """What came of it.
+    """The result of a calibration.
 
     Attributes:
         model: the new checkpoint.
-        threshold: what was chosen, with its origin. before: the model's own, None where it had none.
-        rates: "BPCER", "APCER" and the APCER of each type of attack, at the threshold, on the photographs that chose it.
-        predictions: the scores.
-        warnings: what to beware of: too few photographs for the rate asked for, people with several, no attacks, unjudged ones.
+        threshold: the threshold chosen, with its origin. before: the model's own, None if it had none.
+        rates: "BPCER", "APCER" and the APCER of each attack type, at the threshold, on the photographs it was chosen on.
+        predictions: the file of the scores.
+        warnings: caveats: too few photographs for the rate asked for, several of one person, no attacks, some not judged.
     """
 
     model: Path
@@ -65,21 +65,21 @@ def calibrate(
     tell: Callable[[str], None] = lambda text: None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Calibrated:
-    """Chooses the threshold on photographs.
+    """Chooses a threshold on photographs; the model itself is never changed.
 
     Args:
         photos: folder with `real/…` and, if there are any, `attack/<type>/…`; or a samples file.
-        out: the new checkpoint; scores go to `OUT.calibration` beside it, and are not made twice.
+        out: the new checkpoint; scores go to `OUT.calibration` beside it, and a repeated call reuses them.
         model: "tiny", a checkpoint folder, or a hub id.
         criterion: "bpcerX" or "apcerX", X in percent, or "eer".
-        face, keep_tokens: how the model looks, as it will be used.
-        name: of the photographs, for the evidence; None = the folder's.
-        tell: told what is left out.
-        progress: called with photographs done, and in all.
+        face, keep_tokens: as the model will be used.
+        name: name of the photographs, for the evidence; None = the folder's.
+        tell: called with a line on what is left out.
+        progress: called with (photographs done, photographs in all).
 
     Raises:
-        ValueError: `out` is there or lies in the model; photographs that cannot be used, or none that is bona fide and can be
-            judged; an unknown criterion, or one that only a threshold above every score meets.
+        ValueError: `out` exists or lies in the model; no photograph can be used, or no bona fide one can be judged; the
+            criterion is unknown, or only a threshold above every score meets it.
         FileNotFoundError: no such photographs or model.
     """
     photos, out = Path(photos), Path(out)
@@ -103,7 +103,7 @@ def calibrate(
     if not any(row.truth.is_attack is False for row in judged):
         failed = next((row.error for row in rows if row.error and NO_FACE not in row.error), None)
         crops = ", or judge them as they are (--face whole) if they are face crops" if face == "detect" else ""
-        why = f"no bona fide one could be judged ({failed})" if failed else "a face found in no bona fide one"
+        why = f"no bona fide one could be judged ({failed})" if failed else "no face was found in any bona fide one"
         raise ValueError(
             f"{photos}: {len(rows)} photographs, and {why} — expected bona fide photographs in real/… — add some{crops}"
         )
@@ -123,7 +123,7 @@ def _check_out(out: Path, source: Path) -> None:
 
 
 def _prepared(photos: Path, work: Path, tell: Callable[[str], None]) -> Path:
-    """The samples of a folder; what an earlier run has read is kept."""
+    """The samples of a folder; what an earlier call has read is reused."""
     samples = work / "samples.jsonl"
     summary = prepare(DATASETS["folder"](photos), PrepareConfig(out=samples, inspectable=True, workers=1))
     if not summary.rows:
@@ -140,9 +140,9 @@ def _prepared(photos: Path, work: Path, tell: Callable[[str], None]) -> Path:
 
 @contextmanager
 def _copied(source: Path, out: Path) -> Iterator[Path]:
-    """A copy of the checkpoint that is there whole or not at all: made beside `out`, renamed at the end.
+    """A copy of the checkpoint that appears at `out` complete or not at all: made beside it, renamed at the end.
 
-    What only a training that goes on needs stays behind; what is written protected becomes writable.
+    Files needed only to resume training are not copied; write-protected files and folders become writable.
     """
     fresh = out.with_name(f".{out.name}.part")
 

@@ -1,8 +1,8 @@
-"""A checkpoint made to know somebody's own pictures: from their folder to an adapter and a report on people it has not seen.
+"""Fine-tunes a checkpoint on one's own pictures: from their folder to an adapter and a report on people it has not seen.
 
-Prepare, split (no person in two parts), generate, train (stage `sft` of the paper, §4.3, as an adapter), choose on the
-development part how much of what was learnt to keep, and the threshold; score on the test part, beside the checkpoint as it was
-with a threshold chosen the same way. Each step is kept once it is done.
+The steps: prepare, split (no person in two parts), generate, train (stage `sft` of the paper, §4.3, as an adapter), choose on
+the development part how much of what was learnt to keep, and the threshold; score on the test part, next to the checkpoint as
+it was, with a threshold chosen the same way. A finished step is not repeated.
 Use: `result = finetune(FinetuneConfig(folder="mine", out="my-model"))`.
 """
 
@@ -40,26 +40,27 @@ from faceshield.training.settings import MACHINE, StageConfig
 from faceshield.training.stages import train_stage
 from faceshield.training.watch import Report
 
-LEAST_PICTURES = 12  # of each class: below, a held-out part of two pictures says nothing
+LEAST_PICTURES = 12  # of each class: with fewer, a held-out part of two pictures says nothing
 LEAST_HELD_OUT = 2  # of each class, in each part
 SMALL = 100_000_000  # parameters
-MOST_OFTEN = 4.0  # how many times the rarer class is seen to even the two out
+MOST_OFTEN = 4.0  # limit on how many times the rarer class is seen to balance the two
 REPORT_FILE = "report.md"
 
 
 class FinetuneConfig(Config):
-    """What is told; everything else follows from the pictures and the checkpoint.
+    """Settings of a fine-tuning; all else follows from the pictures and the checkpoint.
 
     Attributes:
         folder: pictures as `prepare folder` reads them: `real/…` and `attack/<type>/…`, or a list; or a samples file.
-        out: folder of all; the adapter is `out/model`, all that was learnt `out/trained`.
+        out: folder of all results; `out/model` is the adapter, `out/trained` the one that holds all that was learnt.
         init: checkpoint to adapt: "tiny", a folder, or a hub id.
         face: "detect": cut out the largest face, as `inspect` does; "whole": the pictures are face crops.
-        tasks: to learn and to score; None = those that both the bona fide pictures and the attacks have true answers for.
-        criterion: of the threshold, see `choose_threshold`.
-        dev_share, test_share: of the people of each kind.
-        settings: of stage `sft`, in the place of what `defaults` gives.
-        seed: of the division, the words, the training.
+        tasks: tasks to learn and to score; None = those for which most attacks have a true answer (`learnable_tasks`). The
+            coarse task is always among them.
+        criterion: criterion of the threshold, see `choose_threshold`.
+        dev_share, test_share: shares of the people of each kind.
+        settings: settings of stage `sft` that replace those of `defaults`.
+        seed: seed of the split, the wordings and the training.
     """
 
     folder: Path
@@ -76,13 +77,14 @@ class FinetuneConfig(Config):
 
 @dataclass(frozen=True)
 class Finetuned:
-    """What came of it.
+    """The result of a fine-tuning.
 
     Attributes:
         model: the adapter's folder, with its threshold.
-        kept: share of what was learnt that the adapter holds, and what was seen of each share, see `keep_best`.
-        metrics: of the test part: "before" (the checkpoint as it was, with a threshold of the same development part), "after".
-        report: a page of markdown with both.
+        kept: share of what was learnt that the adapter holds, and the figures of each share tried, see `keep_best`.
+        metrics: metrics of the test part: "before" (the checkpoint as it was, its threshold chosen on the same development
+            part) and "after".
+        report: a Markdown page with both.
     """
 
     model: Path
@@ -94,7 +96,7 @@ class Finetuned:
 def defaults(init: str, pictures: int) -> dict[str, Any]:
     """Settings of stage `sft` that suit a checkpoint and a number of pictures.
 
-    A small model takes larger steps, as in its own training (configs/train/tiny-sft.yaml); the rank is that of few pictures.
+    A small model takes larger steps, as in its own training (configs/train/tiny-sft.yaml); the low rank suits few pictures.
     """
     folder = weights_folder(resolve_model(init))
     small = count_parameters(folder) < SMALL
@@ -116,19 +118,19 @@ def defaults(init: str, pictures: int) -> dict[str, Any]:
 
 
 def finetune(config: FinetuneConfig, *, report: Report | None = None) -> Finetuned:
-    """Does what the module says; the same call goes on where it was stopped.
+    """Fine-tunes as this module describes; the same call resumes a run that was stopped.
 
     Args:
-        config: what is told.
-        report: told what is done, and every row of the training's log.
+        config: the settings.
+        report: called with a row for each step, and with every row of the training log.
 
     Raises:
-        ValueError: too few pictures, people or classes; `out` was begun with something else, or lies in `folder`.
+        ValueError: too few pictures, people or classes; `out` was begun with other settings or pictures, or lies in `folder`.
         FileNotFoundError: no such folder or checkpoint.
     """
     tell = report or (lambda row: None)
     _check(config)
-    # What is cut out here is what the model will look at, once; of a samples file nobody knows.
+    # The model looks once, at what is cut out here; how the pictures of a samples file were cut is unknown.
     looked = {} if config.folder.is_file() else how_looked(config.face, twice=False)
     told = {key: value for key, value in config.settings.items() if key not in MACHINE}
     own = config.model_dump(mode="json", exclude={"out", "settings"}) | {"folder": str(config.folder.resolve())}
@@ -141,18 +143,18 @@ def finetune(config: FinetuneConfig, *, report: Report | None = None) -> Finetun
     if warning := unnamed_people(parts):
         tell({"event": "warning", "": warning})
     wanted = config.tasks or learnable_tasks(read_jsonl(parts["train"], Sample))
-    tasks = tuple(dict.fromkeys((COARSE.name, *wanted)))  # what the threshold is for is always asked
+    tasks = tuple(dict.fromkeys((COARSE.name, *wanted)))  # the task that the threshold is for is always asked
     tell({"event": "tasks", "learnt and scored": ", ".join(tasks)})
     dialogues = data / "dialogues.jsonl"
-    # In the tasks' own words: the fixed questions, by which a model is scored and asked, are learnt with their fixed answers.
+    # Plain wording: the model learns the fixed questions, with which it is scored and used, and their fixed answers.
     plain = GenerateConfig(tasks=tasks, backend=BackendConfig(kind="grammar", wording="plain"))
     generate(parts["train"], dialogues, plain, seed=config.seed)
     stage = _stage(config, dialogues, read_jsonl(parts["train"], Sample))
     if not (stage.out / "run.json").is_file():
         train_stage(stage, questions=QUESTIONS, report=tell)
-    shutil.rmtree(config.out / "cache", ignore_errors=True)  # features of faces are biometric data as the faces are
+    shutil.rmtree(config.out / "cache", ignore_errors=True)  # features of faces are biometric data, as faces are
     model = config.out / "model"
-    # Where an adapter was trained on, the way back from it leads to its base, not to what it was.
+    # If `init` is an adapter, scaling back would lead to its base, not to the adapter as it was.
     shares = (1.0,) if is_adapter(resolve_model(config.init)) else SHARES
     kept = keep_best(stage.out, model, dev=parts["dev"], shares=shares)
     tell({"event": "kept", "share of what was learnt": kept["share"]})
@@ -193,14 +195,14 @@ def _check(config: FinetuneConfig) -> None:
         raise ValueError(f"setting {told} — expected settings of the training alone — leave it out")
     bpcer_limit(config.criterion)
     resolve_model(config.init)
-    _stage(config, Path("dialogues.jsonl"), [])  # a setting that does not exist is told before anything is written
+    _stage(config, Path("dialogues.jsonl"), [])  # unknown settings are reported before anything is written
 
 
 # -- the pictures ----------------------------------------------------------------------------------------------------------
 
 
 def _prepared(config: FinetuneConfig, data: Path, tell: Report) -> Path:
-    """The samples of the folder, with faces cut out; or the samples file as it is."""
+    """The samples of the folder, with faces cut out where they are to be; a samples file is used as it is."""
     if config.folder.is_file():
         return config.folder
     target = data / "samples.jsonl"
@@ -221,7 +223,7 @@ def _prepared(config: FinetuneConfig, data: Path, tell: Report) -> Path:
 
 def _hint(config: FinetuneConfig, rows: list[Sample], where: str) -> str:
     rejects = rejects_path(config.out / "data" / "samples.jsonl")
-    with rejects.open(encoding="utf-8") as lines:  # not splitlines(): a name may hold what only that takes for a line's end
+    with rejects.open(encoding="utf-8") as lines:  # not splitlines(), which also breaks at characters that a name may hold
         reasons = Counter(json.loads(line)["reason"] for line in lines)
     again = f"then remove {config.out} and repeat the command"
     if reasons["no face"] >= max(1, len(rows)):
@@ -299,7 +301,7 @@ def _stage(config: FinetuneConfig, dialogues: Path, rows: list[Sample]) -> Stage
 
 
 def _evened(rows: list[Sample]) -> dict[str, float]:
-    """The rarer class more often, so that neither answer is right by habit; of no rows nothing."""
+    """How often to see the rarer class, so that neither answer is right by habit; empty without rows."""
     kinds = Counter(row.presentation_type or UNTYPED for row in rows)
     bonafide, attacks = kinds[BONAFIDE], len(rows) - kinds[BONAFIDE]
     rarer = [BONAFIDE] if bonafide < attacks else [kind for kind in kinds if kind != BONAFIDE]

@@ -1,4 +1,4 @@
-"""What fine-tuning was worth, as a page of Markdown: the parts, the scores before and after, and what is still judged wrongly.
+"""The report on a fine-tuning, a Markdown page: the parts, the scores before and after, and what is still judged wrongly.
 
 Use: `write_text_atomic(out / "report.md", "\\n".join(report_lines(config, parts, kept, metrics)) + "\\n")`.
 """
@@ -27,10 +27,10 @@ def report_lines(
     """The page's lines.
 
     Args:
-        config: what was told.
-        parts: the samples of "train", "dev" and "test".
-        kept: what `keep_best` says of the shares that were tried.
-        metrics: of the test part, "before" and "after", see `Finetuned`.
+        config: the settings.
+        parts: the samples files of "train", "dev" and "test".
+        kept: what `keep_best` returned on the shares tried.
+        metrics: metrics of the test part, "before" and "after", see `Finetuned`.
     """
     model, trained = config.out / "model", config.out / "trained"
     named = {f"{config.init} as it was" if name == "before" else "fine-tuned": found for name, found in metrics.items()}
@@ -70,7 +70,7 @@ def report_lines(
 
 
 def _share(kept: Mapping[str, Any], init: str) -> str:
-    """What part of the training is in the adapter, and why."""
+    """Says what share of the training the adapter holds, and why."""
     seen = ", ".join(f"{100 * one['share']:g}%: {100 * one['auc']:.1f}" for one in kept["tried"])
     if kept["share"] == 0:
         return (
@@ -84,7 +84,7 @@ def _share(kept: Mapping[str, Any], init: str) -> str:
 
 
 def verdict(metrics: Mapping[str, dict[str, Any]]) -> str:
-    """Whether training has helped on the test part, by the half total error rate at both thresholds."""
+    """Says whether training has helped on the test part, by the half total error rate (HTER) at each model's threshold."""
     before, after = (metrics[name]["overall"]["coarse"]["by_score"]["hter"]["value"] for name in ("before", "after"))
     told = f"HTER {100 * before:.1f}% as it was, {100 * after:.1f}% fine-tuned"
     if after < before:
@@ -93,7 +93,7 @@ def verdict(metrics: Mapping[str, dict[str, Any]]) -> str:
 
 
 def _apart(data: Path) -> str:
-    """Whether somebody, or a picture, of the part test is in another part too, as far as names and contents tell."""
+    """Says whether people or pictures of the test part are in another part too, as far as names and contents show."""
     shared = read_json(data / "splits.json")["shared"]
     touched = {pair.split("+")[0]: found["affected"] for pair, found in shared.items() if pair.endswith("+test")}
     told = [f"{count} of its pictures show somebody, or are pictures, of {name}" for name, count in touched.items() if count]
@@ -101,7 +101,7 @@ def _apart(data: Path) -> str:
 
 
 def unnamed_people(parts: Mapping[str, Path]) -> str | None:
-    """What to beware of where nobody is named."""
+    """A warning for pictures whose person is unknown; None if all are known."""
     rows = [row for file in parts.values() for row in iter_jsonl(file, Sample)]
     unnamed = sum(row.subject is None for row in rows)
     if not unnamed:

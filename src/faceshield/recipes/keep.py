@@ -1,8 +1,8 @@
-"""How much of what an adapter has learnt to keep: the best point between its base and it, on a development set.
+"""How much of what an adapter has learnt to keep: the best point between its base and the adapter, on a development set.
 
-Weights between a model and its fine-tuned self are often better than either (WiSE-FT, Wortsman et al. 2022); of few pictures an
-adapter learns more than is true. Nothing is trained here: each share is one look at the development set, and 0, the base as it
-was, is among them. Use: `shares = keep_best("trained", "model", dev="dev.jsonl")`.
+Weights between a model and its fine-tuned version are often better than either (WiSE-FT, Wortsman et al. 2022), and on few
+pictures an adapter overfits. Nothing is trained here: each share costs one evaluation on the development set, and 0, the base
+as it was, is among them. Use: `shares = keep_best("trained", "model", dev="dev.jsonl")`.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from faceshield.training.precision import device
 from faceshield.whole import WholePictures
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
-ADAPTER = "default"  # PEFT's name of the only one
+ADAPTER = "default"  # PEFT's name for the only adapter
 
 
 def keep_best(trained: str | Path, out: str | Path, *, dev: str | Path, shares: Sequence[float] = SHARES) -> dict[str, Any]:
-    """Writes the adapter at the share that ranks the development pictures best, and says what was seen.
+    """Writes the adapter at the share that ranks the development pictures best, and returns what was found.
 
     Args:
         trained: an adapter's folder.
-        out: folder of the adapter to write; done before, it is left as it is.
-        dev: samples with bona fides and attacks, nobody of those trained on.
-        shares: to try, 0..1 of the way from the base to the adapter.
+        out: folder of the adapter to write; if it was written before, it is left as it is.
+        dev: samples with bona fides and attacks, of none of the people trained on.
+        shares: shares to try, 0..1 of the way from the base to the adapter.
 
     Returns:
         `share`, and `tried`: share, AUC and log loss (each class counts half) of each. The best AUC wins, then the lowest
@@ -71,7 +71,7 @@ def keep_best(trained: str | Path, out: str | Path, *, dev: str | Path, shares: 
 
 
 class _Scaled:
-    """An adapter beside its base, at any share of the way: LoRA is linear, and of the projector both ends are there."""
+    """A model at any share of the way from base to adapter: LoRA scales linearly, and both ends of the projector are kept."""
 
     def __init__(self, adapted: Any) -> None:
         self.layers = [module for module in adapted.modules() if ADAPTER in getattr(module, "lora_B", {})]
@@ -92,7 +92,7 @@ class _Scaled:
 
     @torch.no_grad()
     def settle(self) -> None:
-        """The share goes from LoRA's scale, which an adapter's file does not have, into its second factor."""
+        """Moves the share from LoRA's scale, which an adapter file does not store, into its second factor."""
         for layer, whole in zip(self.layers, self.whole, strict=True):
             layer.lora_B[ADAPTER].weight.mul_(self.share)
             layer.scaling[ADAPTER] = whole

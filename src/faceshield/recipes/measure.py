@@ -1,4 +1,4 @@
-"""A checkpoint to its metrics (paper §5.1): the threshold from a development set, everything else from a test set.
+"""From a checkpoint to its metrics (paper §5.1): the threshold from a development set, everything else from a test set.
 
 Use: `metrics = measure("sft", "scores", test="test.jsonl", dev="dev.jsonl", system="sft")`.
 """
@@ -26,7 +26,7 @@ from faceshield.tasks import COARSE, TASKS
 
 METRICS_FILE = "metrics.json"
 Progress = Callable[[str, int, int], None]
-"""Called with what is predicted ("dev" or "test"), pictures done and pictures in all."""
+"""Called with the set being predicted ("dev" or "test"), pictures done and pictures in all."""
 
 
 def measure(
@@ -46,27 +46,27 @@ def measure(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Predictions, threshold and metrics of a checkpoint; what an earlier call has done is kept.
+    """Predictions, threshold and metrics of a checkpoint; predictions of an earlier call are kept.
 
     Args:
         model: a checkpoint's folder, or as `load_model` takes it.
         out: folder for `dev.jsonl`, `test.jsonl` and `metrics.json`.
         test: samples to score.
-        dev: samples to choose the threshold on; None = the checkpoint's own threshold, or the answers' words where it has none.
-        tasks: to ask of the test samples.
-        criterion: of the threshold, see `choose_threshold`.
-        system: name of the checkpoint in the predictions' record; another system's predictions are not gone on with.
-        asked: how a model that nobody trained here is asked, further arguments of `load_model`; then words alone decide.
-        store: whether a threshold that was chosen is written into the checkpoint, then a folder; told: what is kept with it.
+        dev: samples to choose the threshold on; None = the checkpoint's own threshold, or the answers' words if it has none.
+        tasks: tasks to ask of the test samples.
+        criterion: criterion of the threshold, see `choose_threshold`.
+        system: name of the checkpoint in the predictions' record; another system's predictions are not continued.
+        asked: further arguments of `load_model`, for a model not trained here; without `dev`, words alone decide then.
+        store: whether to write the chosen threshold into the checkpoint, which must be a folder; told: stored along with it.
         references: dialogues of the test pictures, see `predict`; meteor: see `score`.
-        seed: of the bootstrap.
+        seed: seed of the bootstrap.
         progress: see `Progress`.
 
     Returns:
         The content of `metrics.json`.
 
     Raises:
-        ValueError: a picture in both sets, or a development set without bona fide pictures or attacks.
+        ValueError: a picture is in both sets, or the development set lacks bona fide pictures or attacks.
     """
     out, test = Path(out), Path(test)
     sets = {"test": test} if dev is None else {"dev": Path(dev), "test": test}
@@ -97,10 +97,10 @@ def measure(
 
 
 def shipped(model: str | Path, predictions: Path) -> Threshold | None:
-    """The threshold that a model stores, for predictions of its own; None where it stores none.
+    """The threshold stored with a model, for its own predictions; None if it stores none.
 
     Raises:
-        ValueError: the predictions are of other weights, or their scores were made otherwise than those it was chosen on.
+        ValueError: the predictions are of other weights, or scored otherwise than those that the threshold was chosen on.
     """
     folder = resolve_model(model)
     info = read_info(folder)
@@ -114,7 +114,7 @@ def shipped(model: str | Path, predictions: Path) -> Threshold | None:
             "model that made them, or choose a threshold for them with --threshold-from"
         )
     chosen = {**info.threshold_source, **how_calibrated(info.score_map)}
-    # Not "face": how well a threshold of found faces does on whole pictures may be asked.
+    # Not "face": measuring a threshold of detected faces on whole pictures is a legitimate question.
     names = [name for name in HOW_SCORED if name != "face" and (weights or name == "looks")]
     for name, (made, wanted) in made_otherwise(options, chosen, names).items():
         raise ValueError(

@@ -1,8 +1,8 @@
-"""The same stages with several seeds and several settings: repeats and ablations (paper §5.2, §5.4), as data.
+"""The same stages with several seeds and settings: repeats and ablations (paper §5.2, §5.4), as data.
 
 A sweep names the stages, each with its base config, and what varies: a grid of values, or variants by name. Every run has a
-folder; the same command goes on where it was stopped. Per variant the metrics of its seeds become one `metrics.json`, mean and
-standard deviation, which `faceshield table` reads.
+folder, and the same command resumes a sweep that was stopped. The metrics of a variant's seeds become one `metrics.json`, mean
+and standard deviation, which `faceshield table` reads.
 Use: `run_sweep(SweepConfig.load("configs/ablation/components.yaml", ["out=runs/components", "repeat=3"]))`.
 """
 
@@ -36,24 +36,24 @@ RESULTS_FILE, TABLE_FILE = "results.json", "results.md"
 
 
 class SweepConfig(Config):
-    """What varies, and what every run is.
+    """What varies between runs, and what they have in common.
 
     Attributes:
-        init: checkpoint that every run's first stage starts from, `{seed}` in it stands for the run's seed; the next stage
-            starts from the stage before it.
-        out: folder of all; a run's is `out/VARIANT/seed-S`, its stages' below it.
-        stages: name -> settings of a stage in the order of training; `config` is its YAML file, all else goes before that.
-        settings: of every stage, before both.
+        init: checkpoint that every run's first stage starts from, with `{seed}` replaced by the run's seed; each further
+            stage starts from the one before it.
+        out: folder of all results; a run's is `out/VARIANT/seed-S`, with a folder for each stage below it.
+        stages: name -> settings of a stage, in the order of training; `config` is its YAML file, which all else overrides.
+        settings: settings of every stage, which override both.
         grid: setting ("model.pvtm_mask_ratio") -> values; every combination is a variant, named "pvtm_mask_ratio=0.1".
-        variants: name -> settings, beside those of the grid. Neither: one variant without a name.
-        only: variants to run, None = all; for several machines, each with a `settings.cache` of its own.
+        variants: name -> settings, besides those of the grid. Neither: one variant without a name.
+        only: variants to run, None = all; for several machines, each with its own `settings.cache`.
         repeat: trainings of every variant, with the seeds seed, seed + 1, ….
         test: samples to score every run on; None = no metrics, the losses alone.
-        dev: samples that choose its threshold; None = judged by its words.
+        dev: samples to choose each run's threshold on; None = a run is judged by its words.
         references: dialogues of the test samples that texts are scored against, see `predict`; none: the tasks' plain answers.
-        meteor: whether texts are scored by METEOR too, which needs Java.
-        tasks: to ask of the test samples.
-        criterion: of the threshold, see `choose_threshold`.
+        meteor: whether to score texts by METEOR too, which needs Java.
+        tasks: tasks to ask of the test samples.
+        criterion: criterion of the threshold, see `choose_threshold`.
     """
 
     stage: Literal["sweep"] = "sweep"
@@ -87,7 +87,7 @@ class SweepConfig(Config):
         told = [*self.stages.values(), self.settings, self.grid, *self.variants.values()]
         if own := sorted({key for changes in told for key in changes} & {"init", "out", "seed"}):
             raise ValueError(
-                f"{', '.join(own)} of a stage or a variant — expected none: every run has its own folder, its seed and "
+                f"{', '.join(own)} set in a stage or a variant — expected none: every run has its own folder, its seed and "
                 "the stage before it — use the sweep's own init, out, seed and repeat"
             )
         if self.dev is not None and self.test is None:
@@ -95,7 +95,7 @@ class SweepConfig(Config):
         return self
 
     def all_variants(self) -> dict[str, dict[str, Any]]:
-        """Name -> settings, of the grid and by name; `{"": {}}` where nothing varies."""
+        """Name -> settings of the grid's variants and the named ones; `{"": {}}` if nothing varies."""
         points = itertools.product(*([(key, value) for value in values] for key, values in self.grid.items()))
         found = {",".join(f"{key.rsplit('.', 1)[-1]}={_said(value)}" for key, value in point): dict(point) for point in points}
         if not self.grid:
@@ -119,11 +119,11 @@ class Run:
 
 @dataclass
 class Results:
-    """What came of a sweep.
+    """The results of a sweep.
 
     Attributes:
-        runs: a row a run: variant, seed, checkpoint, loss (mean of the last tenth of its log), or error.
-        variants: name -> collected metrics, where a test set was given.
+        runs: one row per run: variant, seed, checkpoint, and loss (mean of the last tenth of its log) or error.
+        variants: name -> collected metrics, if a test set was given.
         failed: how many runs ended in an error.
     """
 
@@ -160,22 +160,22 @@ def _said(value: Any) -> str:
 
 
 def run_sweep(config: SweepConfig, *, report: Report | None = None) -> Results:
-    """Trains and scores every run that is not done, and collects all.
+    """Trains and scores every run that is not done, and collects the results of all.
 
-    A run whose loss is not finite is noted as failed, and the others go on.
+    A run whose loss is not finite is recorded as failed, and the sweep continues.
 
     Args:
         config: the sweep.
-        report: told every row of the stages' logs, and a row with the event "run" before each run.
+        report: called with every row of the stages' logs, and with a row with the event "run" before each run.
 
     Raises:
         ValueError: a run's folder was begun with other settings, or a picture is in both sets.
-        RecordError, FileNotFoundError: the sets cannot be read.
+        RecordError, FileNotFoundError: a set cannot be read.
     """
     tell = report or (lambda row: None)
     if config.meteor:
         meteor_is_there()
-    if config.test is not None:  # faults in the sets are told now, not after the first training
+    if config.test is not None:  # report faults in the sets now, not after the first training
         dialogues_of(config.references)
         tested = read_jsonl(config.test, Sample)
         if config.dev is not None:
@@ -207,7 +207,7 @@ def run_sweep(config: SweepConfig, *, report: Report | None = None) -> Results:
 def _train(run: Run, tell: Report) -> None:
     for number, stage in enumerate(run.stages.values()):
         content: dict[str, Any] = {"content": [file_sha256(file) for file in (*stage.dialogues, *stage.samples)]}
-        if number == 0:  # the others start from the one before
+        if number == 0:  # later stages start from the one before
             content["weights"] = checkpoint_hash(resolve_model(stage.init))
         begun(stage.out, "sweep", stage.model_dump(mode="json", exclude=MACHINE) | content)
         if not (stage.out / "run.json").is_file():  # written after the weights
@@ -225,7 +225,7 @@ def _metrics(config: SweepConfig, run: Run, tell: Report) -> dict[str, Any]:
     if file.is_file():
         found: dict[str, Any] = read_json(file)
         if not config.meteor or "meteor" in found["overall"].get(REASONING.name, {}):
-            return found  # else it is scored anew, from the same predictions
+            return found  # otherwise scored again, from the same predictions
 
     def progress(name: str, done: int, total: int) -> None:
         if done == total:
@@ -240,7 +240,7 @@ def _metrics(config: SweepConfig, run: Run, tell: Report) -> dict[str, Any]:
 
 def _last_loss(checkpoint: Path) -> float | None:
     log = checkpoint / LOG_FILE
-    if not log.is_file():  # an older version's, of fewer steps than `log_every`
+    if not log.is_file():  # written by an older version, with fewer steps than `log_every`
         return None
     losses = [row["loss"] for row in read_log(log) if "loss" in row]
     last = losses[-max(1, len(losses) // 10) :]

@@ -28,14 +28,14 @@ class ThresholdConfig(Config):
     """Settings of the step `threshold`.
 
     Attributes:
-        predictions: of the development sets, by this very checkpoint; rows of the task "coarse" are read.
+        predictions: this checkpoint's own predictions of the development sets; rows of the task "coarse" are used.
         out: the checkpoint folder whose `faceshield.json` gets the threshold.
-        calibrate: whether the scores shall become probabilities too: scale and offset of their log-odds are fitted on the same
-            rows, stored, and the threshold is in the new scores.
+        calibrate: whether to turn the scores into probabilities too: scale and offset of their log-odds are fitted on the same
+            rows and stored, and the threshold applies to the new scores.
         criterion: "eer", "bpcerX" or "apcerX" with X in percent, see `choose_threshold`.
         dataset: name of the development set, None = the predictions' paths.
-        unjudged: whether pictures without a score (no face was found in them) are left out and counted, as `n_not_judged`; else
-            they are an error, for a threshold of the rest would flatter a system that fails on what is hard.
+        unjudged: whether pictures without a score (no face found, say) are left out and counted, as `n_not_judged`; otherwise
+            they are an error, since a threshold chosen on the rest would flatter a system that fails on hard pictures.
     """
 
     stage: Literal["threshold"] = "threshold"
@@ -48,27 +48,29 @@ class ThresholdConfig(Config):
 
 
 def store_threshold(config: ThresholdConfig, told: Mapping[str, Any] | None = None) -> Threshold:
-    """Chooses and stores the threshold and returns it, with all that is stored about its origin.
+    """Chooses and stores the threshold; returns it, with all that is stored about its origin.
+
+    The question that the scores answer and how faces were looked at (from the predictions' `run.json`) are stored too, since
+    with another question, or looking otherwise, the model gives other scores. Whether predictions were made before the
+    checkpoint's calibration or with it is read from their `run.json`; of predictions without one, a calibrated checkpoint
+    accepts only those that its calibration was fitted on, recognised by their hash.
 
     Args:
         config: the settings.
-        told: what else is kept with the threshold about its origin.
-
-    The question that the scores answer and, as the predictions' `run.json` has it, how faces were looked at are stored with it:
-    asked another one, or looking otherwise, the model gives other scores. Whether predictions were made before the calibration
-    that the checkpoint has or with it, their `run.json` says; of those without one that it was fitted on, their hash.
+        told: what else to store about the threshold's origin.
 
     Raises:
         FileNotFoundError: no such checkpoint.
         ValueError: no coarse predictions with a score and a truth, some without a score that are not to be left out, or
-            predictions of more than one question; of other weights than `out`'s; made with another calibration than it has, or
-            nobody knows with which; looked at in two ways; or a criterion that only a threshold above every score meets.
+            predictions of several questions; of weights other than `out`'s; made with another calibration than `out` has, or
+            with an unknown one; made by looking at faces in several ways; or only a threshold above every score meets the
+            criterion.
     """
     names = named(config.predictions)
     rows, unjudged = judged(config.predictions, unjudged=config.unjudged)
     questions = sorted({row.question for row in rows})
     if len(questions) > 1:
-        raise ValueError(f"{names}: scores of the questions {questions} — expected one — predict again with one version")
+        raise ValueError(f"{names}: scores of different questions {questions} — expected one — predict again with one version")
     if not config.out.is_dir():
         raise FileNotFoundError(f"{config.out}: no such folder — expected the checkpoint that was scored — check the path")
     if config.calibrate and (config.out / BASELINE_FILE).is_file():
@@ -87,7 +89,7 @@ def store_threshold(config: ThresholdConfig, told: Mapping[str, Any] | None = No
     value = float(chosen.value)
     if value > 1:
         raise ValueError(
-            f"{names}: {config.criterion} is met only by refusing every picture, for attacks score 1 — expected a threshold "
+            f"{names}: {config.criterion} is met only by refusing every picture, as attacks score 1 — expected a threshold "
             "of at most 1 — choose another criterion"
         )
     looked = {name: value for name, value in options.items() if name in HOW_SCORED and name != "score_map"}
@@ -122,7 +124,7 @@ def _calibrated(
 def _made_with(
     config: ThresholdConfig, info: CheckpointInfo, options: Mapping[str, Any], hashes: list[str]
 ) -> tuple[float, float]:
-    """The score map that the predictions were made with: the checkpoint's, or, before it had one, none."""
+    """The score map that the predictions were made with: the checkpoint's or, if made before it had one, none."""
     none = (1.0, 0.0)
     if options.get("weights"):
         told = how_calibrated(info.score_map)
@@ -134,8 +136,8 @@ def _made_with(
         return info.score_map if "score_map" in options else none
     if info.score_map != none and not set(hashes) <= set(info.calibration.get("predictions", ())):
         raise ValueError(
-            f"{named(config.predictions)}: nothing says whether they were made before the calibration in {config.out} or with "
-            "it — expected the run.json that faceshield predict writes beside them — predict again"
+            f"{named(config.predictions)}: nothing says whether they were made before or after the calibration in {config.out} "
+            "— expected the run.json that faceshield predict writes beside them — predict again"
         )
     return none
 

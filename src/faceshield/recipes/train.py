@@ -1,6 +1,6 @@
-"""One stage of training, found by its name or in its config: what `faceshield train` runs, and `reproduce` for each step.
+"""One stage of training, chosen by its name or by a config: what `faceshield train` runs, and `reproduce` for each step.
 
-Use: `train("configs/train/tiny-sft.yaml", ["init=one", "dialogues=[dialogues.jsonl]", "out=two"])`, a checkpoint's folder.
+Use: `folder = train("configs/train/tiny-sft.yaml", ["init=one", "dialogues=[dialogues.jsonl]", "out=two"])`.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ _CORPUS_SAMPLES = 4000
 
 
 def train(config: str | Path, overrides: Sequence[str] = (), *, report: Report = lambda row: None) -> Path:
-    """Trains what a config says; the same call goes on where it was stopped.
+    """Runs the stage that a config describes; the same call resumes a run that was stopped.
 
     Args:
         config: a YAML file with a `stage`, or a stage's name (then all values come from the overrides).
-        overrides: "key=value" in the place of the file's.
-        report: told every row of the log.
+        overrides: "key=value", each replacing the file's value.
+        report: called with every row of the log.
 
     Returns:
         The checkpoint's folder.
 
     Raises:
-        ValueError: no such stage, or a sweep, which is more than one; settings that do not fit (`ConfigError`, all at once).
+        ValueError: no such stage, or a sweep, which has several; or settings that do not fit (`ConfigError`, all at once).
     """
     stage, source, given = stage_of(config, overrides)
     if stage == SWEEP:
@@ -39,7 +39,7 @@ def train(config: str | Path, overrides: Sequence[str] = (), *, report: Report =
 
 
 def stage_of(config: str | Path, overrides: Sequence[str] = ()) -> tuple[str, Path | None, list[str]]:
-    """The stage that a config or a name means, the file to read (None: only a name), and the overrides for it.
+    """The stage that a config or a name denotes, the file to read (None for a name), and the overrides for it.
 
     Raises:
         ValueError: neither a stage's name nor a file that names one.
@@ -49,7 +49,7 @@ def stage_of(config: str | Path, overrides: Sequence[str] = ()) -> tuple[str, Pa
         return str(config), None, [*overrides, f"stage={config}"]
     stage = read_yaml(config).get("stage")
     for override in overrides:
-        key, _, value = override.partition("=")  # whether it is one at all is told with all other faults
+        key, _, value = override.partition("=")  # a malformed override is reported later, with all other faults
         stage = value.strip() if key.strip() == "stage" else stage
     if stage not in STAGES:
         hint = near(str(stage), STAGES, "add the line `stage: …`")
@@ -57,7 +57,7 @@ def stage_of(config: str | Path, overrides: Sequence[str] = ()) -> tuple[str, Pa
     return str(stage), Path(config), list(overrides)
 
 
-# -- the stages: each imports what it needs, for a training is one of them -------------------------------------------------
+# -- the stages: each imports only what it needs, since one run is one stage -----------------------------------------------
 
 
 def _towers(source: Path | None, given: list[str], report: Report) -> Path:
@@ -122,7 +122,7 @@ STAGES = (*_RUN, SWEEP)
 """What a config's `stage` may be."""
 
 
-# -- what the towers read beside pictures ----------------------------------------------------------------------------------
+# -- the texts that the towers and the tokenizer learn from ----------------------------------------------------------------
 
 
 def tower_texts() -> TowerTexts:
@@ -137,7 +137,7 @@ def tower_texts() -> TowerTexts:
         captions += [(row.sentence, only), (FINE.templates[row.name], only), (row.name, only)]
         captions.append((f"A face with {', '.join(row.cues)}.", only))
     captions += [(text, ATTACK_TYPES) for text in (COARSE.templates["attack"], "A presentation attack.")]
-    # The coarse wording of bona fide may be the fine one's too; the same caption twice is harmless.
+    # The coarse wording of bona fide may equal the fine one; a repeated caption is harmless.
     captions += [(COARSE.templates["bonafide"], (BONAFIDE,)), ("A bona fide face.", (BONAFIDE,))]
     return TowerTexts(PRESENTATION_TYPES, tuple(captions), tuple(QUESTIONS.values()))
 

@@ -1,4 +1,4 @@
-"""The checkpoint that the two stages start from at the paper's size (§4.3): published weights, put together.
+"""Assembles published weights into the checkpoint from which the two stages start at the paper's size (§4.3).
 
 Use: `faceshield assemble configs/model/paper.yaml out=checkpoints/base`.
 """
@@ -17,17 +17,17 @@ from faceshield.model.assemble import PHI3, SIGLIP, assemble
 
 
 class AssembleConfig(Config):
-    """What FaceShield is put together from; see `faceshield.model.assemble.assemble`.
+    """The parts that FaceShield is assembled from; see `faceshield.model.assemble.assemble`.
 
     Attributes:
         siglip, language: hub ids or folders; the paper's by default.
-        bunny: a merged Bunny checkpoint, or a Bunny LoRA folder on `language`; None = SigLIP and Phi-3 apart.
-        tower: whose vision tower, if Bunny's file holds one.
+        bunny: a merged Bunny checkpoint, or the folder of a Bunny LoRA for `language`; None = SigLIP and Phi-3 as published.
+        tower: whose vision tower to use, if Bunny's checkpoint holds one.
         model: values of `FaceShieldConfig`: PVTM's options, use_savp.
         processor: values of `FaceShieldProcessor`: SAVP's options.
-        dtype: of the stored weights.
+        dtype: data type of the stored weights.
         out: checkpoint folder to write.
-        seed: of the projector, if it starts from nothing.
+        seed: seed of the projector, if it starts from scratch.
     """
 
     siglip: str = SIGLIP
@@ -42,7 +42,7 @@ class AssembleConfig(Config):
 
 
 def assemble_checkpoint(config: AssembleConfig) -> int:
-    """Writes the checkpoint and returns its number of parameters; raises as `assemble`."""
+    """Writes the assembled checkpoint and returns its number of parameters; raises what `assemble` raises."""
     model, processor, source = assemble(
         siglip=config.siglip,
         language=config.language,

@@ -1,7 +1,7 @@
-"""Light augmentation of processed squares: flips and shifts by indexing, colour by arithmetic; boxes move along.
+"""Light augmentation of processed squares: flips and shifts by indexing, colour by arithmetic; boxes follow.
 
-The simulator's camera already randomises what a camera does; here only the framing and the colour balance
-vary. B = batch, K = streams, S = side.
+The simulator already randomises the effects of a camera; here only the framing and the colours vary.
+B = batch, K = streams, S = side.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from torch import Tensor
 def flip_and_shift(
     pixels: NDArray[np.uint8], boxes: Sequence[NDArray[np.float32]], max_shift: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.uint8], list[NDArray[np.float32]]]:
-    """Mirrors half of the pictures and shifts each by up to `max_shift` pixels, repeating the edge.
+    """Mirrors each picture with probability 1/2 and shifts it by up to `max_shift` pixels, repeating the edge.
 
     Args:
         pixels: (B, K, S, S, 3) bytes. A flipped SAVP picture is not exactly the SAVP of the flipped picture
             (Eq. 3 numbers the neighbours), but it is a picture of the same texture.
         boxes: per picture (k, 4) xyxy in 0..1 of the square.
-        max_shift: pixels, each axis.
+        max_shift: largest shift along each axis, in pixels.
         rng: source of the randomness.
 
     Returns:
@@ -53,11 +53,11 @@ def to_float(pixels: NDArray[np.uint8], device: torch.device | str = "cpu") -> T
 
 
 def colour_jitter(pictures: Tensor, strength: float, rng: np.random.Generator) -> Tensor:
-    """Changes contrast, brightness and white balance by up to `strength` (0..1), each picture for itself.
+    """Changes contrast, brightness and white balance, independently for each picture.
 
     Args:
         pictures: (N, 3, S, S) in -1..1.
-        strength: 0 = nothing.
+        strength: 0..1, the largest change of contrast and brightness, a third of it per colour channel; 0 = no change.
         rng: source of the randomness.
     """
     if strength <= 0:
@@ -73,9 +73,9 @@ def colour_jitter(pictures: Tensor, strength: float, rng: np.random.Generator) -
 
 
 def token_coverage(boxes: Sequence[NDArray[np.float32]], grid: int) -> NDArray[np.float32]:
-    """(B, grid * grid) share 0..1 of each token's cell that lies inside an attack box, row by row of the square.
+    """(B, grid * grid) share 0..1 of each token's cell that lies inside an attack box, in row-major order.
 
-    Where several boxes touch a cell the largest share counts.
+    Where several boxes overlap a cell, the largest share counts.
     """
     edges = np.arange(grid, dtype=np.float32) / grid
     out = np.zeros((len(boxes), grid, grid), dtype=np.float32)
@@ -88,7 +88,7 @@ def token_coverage(boxes: Sequence[NDArray[np.float32]], grid: int) -> NDArray[n
 
 
 def largest_box(boxes: Sequence[NDArray[np.float32]]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """(B, 4) the largest box of each picture, and (B,) whether there is one (zeros where not)."""
+    """(B, 4) the largest box of each picture, zeros where there is none, and (B,) whether there is one."""
     out = np.zeros((len(boxes), 4), dtype=np.float32)
     for index, picture in enumerate(boxes):
         if len(picture):

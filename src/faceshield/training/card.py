@@ -1,6 +1,6 @@
 """The model card that training leaves beside its weights: `README.md`, written from `run.json`, `faceshield.json` and the log.
 
-A card that somebody has written by hand (it lacks our first line) is left alone. Use: `write_card("runs/paper/sft")`.
+A card written by hand, recognised by the absence of `MARK`, is left alone. Use: `write_card("runs/paper/sft")`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ WHAT = {
 
 
 def write_card(out: str | Path) -> Path | None:
-    """Writes the card; None where one of somebody's own lies."""
+    """Writes the card and returns its path; None if a hand-written card is there."""
     out = Path(out)
     path = out / CARD_FILE
     if path.is_file() and MARK not in path.read_text(encoding="utf-8"):
@@ -56,7 +56,7 @@ def _lines(out: Path, run: dict[str, Any], info: dict[str, Any]) -> list[str]:
 
 
 def _origin(config: dict[str, Any], extra: dict[str, Any]) -> str:
-    if config["stage"] == "average":  # `extra` alone does not say so: what is trained from an average keeps it there
+    if config["stage"] == "average":  # not told from `extra`: a model trained from an average inherits its entry
         parts = zip(extra["average"]["models"], extra["average"]["shares"], strict=True)
         return "Made of " + ", ".join(f"{share:.4g} of `{part['model']}`" for part, share in parts)
     return f"Started from `{config['init']}`, {extra.get('steps')} updates"

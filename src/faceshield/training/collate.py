@@ -1,6 +1,6 @@
-"""Rows -> a batch, right padded, with the attention that keeps the dialogues of a packed row apart.
+"""Collates rows into a right-padded batch, with an attention mask that keeps the dialogues of a packed row apart.
 
-Use: `collate(items, vision, processor.pad_token_id)`, items of `DialogueRows`.
+Use: `collate(items, vision, processor.pad_token_id)`, with items of `DialogueRows`.
 B = rows, L = sequence length.
 """
 
@@ -20,20 +20,20 @@ ABOUT = "about"
 
 
 def collate(items: Sequence[dict[str, Any]], vision: Vision, pad_token_id: int) -> dict[str, Any]:
-    """Rows -> a batch.
+    """Collates rows into a batch.
 
     Args:
-        items: of `DialogueRows`.
-        vision: gives the pictures that the rows count.
+        items: items of `DialogueRows`.
+        vision: source of the pictures that `Row.picture` indexes.
         pad_token_id: the language model's.
 
     Returns:
         input_ids, labels, position_ids (B, L); attention_mask (B, L), or (B, 1, L, L) bool if a row holds several dialogues;
-        the pictures, see `Vision`; with PVTM prompt_input_ids (B, 64) and pvtm_seeds (B,); and `ABOUT`: rows' ids, dialogues
-        and tokens.
+        the pictures, see `Vision`; with PVTM prompt_input_ids (B, 64) and pvtm_seeds (B,); and `ABOUT`: the rows' ids and the
+        numbers of dialogues and tokens.
 
     Raises:
-        SupervisionError: a row without a supervised token; it names the row.
+        SupervisionError: a row has no supervised token; the message names it.
     """
     rows: list[Row] = [item["row"] for item in items]
     for row in rows:
@@ -67,10 +67,10 @@ def collate(items: Sequence[dict[str, Any]], vision: Vision, pad_token_id: int) 
 
 
 def apart(segments: Tensor) -> Tensor:
-    """(B, L) segments -> (B, 1, L, L) bool: a token sees earlier tokens of segment 0 and of its own."""
+    """(B, L) segments -> (B, 1, L, L) bool: a token attends, causally, to segment 0 and to its own segment."""
     length = segments.shape[1]
     causal = torch.ones(length, length, dtype=torch.bool).tril()
     same = segments[:, :, None] == segments[:, None, :]
     shared = (segments[:, None, :] == 0) & (segments[:, :, None] >= 0)
-    # Padding sees itself (same segment), for a row of nothing but -inf would turn into NaN.
+    # Padding attends to padding (the same segment): softmax over a row of nothing but -inf would give NaN.
     return ((same | shared) & causal)[:, None]

@@ -1,8 +1,8 @@
-"""Dialogues as training rows: ids, labels, positions, and which cached picture they are about.
+"""Dialogues as training rows: token ids, labels, positions, and the index of the picture they are about.
 
-With `pack` all dialogues about one picture share one row: the picture's tokens stand once at the beginning,
-the questions follow side by side and cannot see each other. Causal attention makes this the same computation
-as separate rows (to rounding), at two fifths of the cost for four short questions.
+With `pack`, all dialogues about one picture (at most `MAX_PACKED`) share a row: the picture's tokens come once, at the
+beginning, and the dialogues that follow cannot attend to each other. With causal attention this is the same computation as
+separate rows (up to rounding), at two fifths of the cost for four short questions.
 Use: `rows = DialogueRows.read(["dialogues.jsonl"], processor, pack=True)`.
 L = sequence length.
 """
@@ -29,7 +29,7 @@ MAX_PACKED = 8
 
 
 class SupervisionError(ValueError):
-    """A row without a single token to learn: its loss would be 0 / 0."""
+    """A row without a single supervised token: its loss would be 0 / 0."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,12 @@ class Row:
     """One row of a batch.
 
     Attributes:
-        id: of its first dialogue.
-        picture: index into the cached pictures.
+        id: id of its first dialogue.
+        picture: index into the list of pictures.
         input_ids, labels, position_ids: (L,) each.
-        segments: (L,) 0 for what all may see (system sentence and picture), then 1, 2, … per dialogue.
+        segments: (L,) 0 for the shared beginning (system sentence and picture), then 1, 2, … per dialogue.
         questions: the first question of each dialogue, as PVTM reads it.
-        answers: what is to be learnt, turn by turn.
+        answers: the answers to learn, turn by turn.
     """
 
     id: str
@@ -56,17 +56,17 @@ class Row:
 
 
 def seed_of(sample: str, epoch: int, seed: int) -> int:
-    """A number of 48 bits that depends on these three alone, for PVTM's draw."""
+    """A 48-bit seed that depends on these three alone, for PVTM's draw."""
     digest = hashlib.sha256(f"{seed}\0{epoch}\0{sample}".encode()).digest()
     return int.from_bytes(digest[:6], "big")
 
 
 def make_row(dialogues: Sequence[Dialogue], picture: int, processor: Any) -> Row:
-    """Dialogues about one picture -> one row.
+    """Packs dialogues about one picture into one row.
 
     Raises:
         SupervisionError: a dialogue without an answer.
-        ValueError: a dialogue without a picture, or (inside a pack) with another beginning.
+        ValueError: a dialogue without a picture, or one that does not begin like the first of its pack.
     """
     prefix: list[int] = []
     ids: list[int] = []
@@ -107,20 +107,20 @@ def make_row(dialogues: Sequence[Dialogue], picture: int, processor: Any) -> Row
 
 
 def to_train_on(dialogue: Dialogue) -> bool:
-    """False for a dialogue that says that it is of another split than "train"."""
+    """False for a dialogue whose own metadata names a split other than "train"."""
     return dialogue.meta.get("split") in (None, "train")
 
 
 class DialogueRows(Dataset[dict[str, Any]]):
-    """Rows about cached pictures; `epoch` is set by the trainer and moves PVTM's draws.
+    """Rows about pictures; the trainer sets `epoch`, which changes PVTM's draws.
 
     Args:
-        rows: what `make_row` made.
-        paths: picture files that `Row.picture` counts.
-        processor: makes prompt ids.
-        seed: of PVTM's draws.
-        pvtm: whether PVTM's inputs are given at all.
-        set_aside: how many dialogues were read and are of another split than "train".
+        rows: rows made by `make_row`.
+        paths: picture files, indexed by `Row.picture`.
+        processor: encodes PVTM's prompts.
+        seed: seed of PVTM's draws.
+        pvtm: whether items carry PVTM's inputs.
+        set_aside: how many dialogues were left out because they are of a split other than "train".
     """
 
     def __init__(
@@ -137,7 +137,7 @@ class DialogueRows(Dataset[dict[str, Any]]):
         self.seed, self.pvtm, self.set_aside = seed, pvtm, set_aside
         self.epoch = 0
         seen: Counter[str] = Counter()
-        self.names = []  # of PVTM's draws: a row that stands more often than once draws anew each time
+        self.names = []  # for PVTM's draws: every copy of an oversampled row has draws of its own
         for row in self.rows:
             self.names.append(f"{row.id} {seen[row.id]}" if seen[row.id] else row.id)
             seen[row.id] += 1
@@ -155,19 +155,19 @@ class DialogueRows(Dataset[dict[str, Any]]):
         pvtm: bool = True,
         left_out: Collection[Path] = (),
     ) -> DialogueRows:
-        """Reads dialogues files; those that say of which split they are (`meta["split"]`) only where it is "train".
+        """Reads dialogues files, leaving out dialogues whose `meta["split"]` names a split other than "train".
 
         Args:
-            files: dialogues files, their pictures relative to each.
-            processor: of the checkpoint that is trained.
-            pack: one row a picture instead of one row a dialogue.
-            oversample: presentation type -> how many times its rows stand in an epoch.
-            seed: of PVTM's draws, and of which rows stand once more.
+            files: dialogues files; picture paths are relative to the file that names them.
+            processor: processor of the checkpoint being trained.
+            pack: one row per picture instead of one row per dialogue.
+            oversample: presentation type -> how many times its rows occur in an epoch.
+            seed: seed of PVTM's draws, and of the choice of rows that occur once more.
             pvtm: whether PVTM is on.
             left_out: resolved paths of pictures not to train on.
 
         Raises:
-            ValueError: nothing to train on.
+            ValueError: no dialogue is left to train on.
         """
         by_path: dict[Path, list[Dialogue]] = {}
         set_aside = 0
@@ -187,8 +187,8 @@ class DialogueRows(Dataset[dict[str, Any]]):
                 types.append(dialogues[start].meta.get("presentation_type"))
         if not rows:
             raise ValueError(
-                f"no dialogue to train on in {', '.join(map(str, files))}, {set_aside} of other splits — expected some of "
-                "pictures of split train — give more files"
+                f"no dialogue to train on in {', '.join(map(str, files))} ({set_aside} belong to other splits) — expected some "
+                "about pictures of split train — give more files"
             )
         times = repeats(types, oversample or {}, np.random.default_rng([seed, 5]))
         rows = [row for row, count in zip(rows, times, strict=True) for _ in range(count)]
@@ -208,7 +208,7 @@ class DialogueRows(Dataset[dict[str, Any]]):
         draw = seed_of(self.names[index], self.epoch, self.seed)
         item: dict[str, Any] = {"row": row}
         if self.pvtm:
-            # Paper is silent: a packed row has one masked picture for all its questions, ranked by one drawn.
+            # Paper is silent: a packed row has one masked picture for all its questions, ranked by one of them at random.
             question = row.questions[draw % len(row.questions)]
             if question not in self._prompts:
                 self._prompts[question] = self.processor.encode_prompts(question)[0]
@@ -217,16 +217,16 @@ class DialogueRows(Dataset[dict[str, Any]]):
 
 
 class EpochOrder(Sampler[int]):
-    """Which rows follow one another: a matter of seed and epoch alone.
+    """The order of the rows in an epoch, which depends on seed and epoch alone.
 
-    The order is the same for any number of processes and for a run that goes on. What is missing to whole steps comes from the
-    beginning of the order once more. Rows are not sorted by length, which would save padding: a row's length tells its question
-    and its class, and a batch of one kind alone is a worse estimate of the gradient (docs/history.md has the loss of both).
+    It is the same for any number of processes and for a resumed run. The last step is filled up from the beginning of the
+    order. Rows are not sorted by length, which would save padding: a row's length reveals its question and its class, and a
+    batch of one kind is a worse estimate of the gradient (docs/history.md has the loss of both).
 
     Args:
-        rows: knows the epoch.
-        step: rows of all processes in a step.
-        seed: another seed, another order.
+        rows: the rows, which hold the current epoch.
+        step: rows per step, over all processes.
+        seed: seed of the order.
     """
 
     def __init__(self, rows: DialogueRows, step: int, seed: int) -> None:

@@ -1,5 +1,4 @@
-"""The foundation of faceshield-tiny: stage `foundation-towers`, then stage `foundation-lm`, from nothing or (towers)
-from a checkpoint.
+"""Stage `foundation-towers`, the first of faceshield-tiny's foundation: from scratch, or from a checkpoint.
 
 Use: `train_towers(TowersConfig.load("configs/train/tiny-towers.yaml", ["data=samples.jsonl", "out=towers"]), texts, corpus)`.
 """
@@ -23,7 +22,7 @@ TOKENIZER_FOLDER = "tokenizer"
 
 
 def tokenizer_for(folder: Path | None, out: Path, corpus: Iterable[str], vocab_size: int) -> PreTrainedTokenizerBase:
-    """The tokenizer in `folder`; without one that of an earlier start in `out`, else a new one trained on the corpus."""
+    """The tokenizer in `folder`; if None, the one an earlier start left in `out`, else a new one trained on the corpus."""
     kept = out / TOKENIZER_FOLDER
     source = folder or (kept if (kept / "tokenizer.json").is_file() else None)
     if source is not None:
@@ -38,16 +37,16 @@ def tokenizer_for(folder: Path | None, out: Path, corpus: Iterable[str], vocab_s
 def train_towers(
     config: TowersConfig, texts: TowerTexts, corpus: Iterable[str], report: Report | None = None
 ) -> dict[str, Any]:
-    """Stage `foundation-towers`: writes a whole checkpoint; its language model is still random, or that of `init`.
+    """Runs stage `foundation-towers` and writes a complete checkpoint, its language model `init`'s or still random.
 
     Args:
         config: the settings.
         texts: captions and questions.
-        corpus: texts for the tokenizer, read only where one is trained.
-        report: told every row of the log.
+        corpus: texts for the tokenizer, read only if one is trained.
+        report: called with every row of the log.
 
     Returns:
-        The figures on the dev pictures at the end.
+        The final figures on the development pictures.
     """
     torch.set_num_threads(config.threads)
     config.out.mkdir(parents=True, exist_ok=True)
@@ -58,7 +57,7 @@ def train_towers(
         config = config.model_copy(update={"crop_side": config.crop_side or begun.info.extra.get("crop_side")})
         grow_vision(model, **vars(config.grow), seed=config.seed)
         processor.image_size = model.config.vision_config.image_size
-        # A threshold belongs to the scores of the towers it was chosen with.
+        # A threshold holds only for the scores of the towers it was chosen with.
         info, inputs = replace(begun.info, threshold=None, threshold_source={}, calibration={}), [begun.path, *inputs]
     else:
         tokenizer = tokenizer_for(config.tokenizer, config.out, corpus, config.vocab_size)

@@ -1,4 +1,4 @@
-"""faceshield-tiny's language model from nothing: next token on the text of the dialogues, without pictures.
+"""Trains faceshield-tiny's language model from scratch: next-token prediction on the dialogues' text, without pictures.
 
 The paper starts from Phi-3-mini; the tiny Phi-3 only has to know the wording before the two stages teach it to look.
 Use: `faceshield train configs/train/tiny-lm.yaml init=towers dialogues=[dialogues.jsonl] out=lm`.
@@ -28,14 +28,14 @@ from faceshield.training.watch import Report
 
 
 class LanguageConfig(RunConfig):
-    """Settings of the stage `foundation-lm`, see also `RunConfig`.
+    """Settings of the stage `foundation-lm`; see also `RunConfig`.
 
     Attributes:
         init: checkpoint folder whose language model is trained (the towers' stage wrote it).
-        dialogues: dialogues files; those of another split than "train" are left out, pictures are not read.
-        steps: optimizer steps, if the clock does not end the run before.
-        block: tokens a row; dialogues follow each other across row ends.
-        held_out: share of the dialogues that is only measured on.
+        dialogues: dialogues files; dialogues of splits other than "train" are left out, and pictures are not read.
+        steps: optimizer steps, unless the clock ends the run first.
+        block: tokens per row; dialogues run on across row boundaries.
+        held_out: share of the dialogues held out to measure on.
     """
 
     stage: Literal["foundation-lm"] = "foundation-lm"
@@ -51,7 +51,7 @@ class LanguageConfig(RunConfig):
 
 
 def token_stream(dialogues: Iterable[Dialogue], processor: Any) -> NDArray[np.int64]:
-    """Ids of all dialogues one after the other, in the conversation format without picture placeholders."""
+    """Token ids of all dialogues, concatenated, in the conversation format without picture placeholders."""
     ids: list[int] = []
     for dialogue in dialogues:
         speakers = [turn.speaker for turn in dialogue.conversations]
@@ -61,7 +61,7 @@ def token_stream(dialogues: Iterable[Dialogue], processor: Any) -> NDArray[np.in
 
 
 def train_language(config: LanguageConfig, report: Report | None = None) -> dict[str, Any]:
-    """Stage `foundation-lm`: writes a checkpoint with the towers of `init` and a language model that knows the wording.
+    """Runs stage `foundation-lm` and writes a checkpoint with `init`'s towers and a language model that knows the wording.
 
     Returns:
         {"loss", "perplexity"} per token on the held-out dialogues.
@@ -85,7 +85,8 @@ def train_language(config: LanguageConfig, report: Report | None = None) -> dict
     stream = token_stream((rows[i] for i in order[kept:]), processor)
     if min(len(stream), len(held_out)) <= config.block:
         raise ValueError(
-            f"{len(stream)} + {len(held_out)} tokens — expected more than block={config.block} each — give more dialogues"
+            f"{len(stream)} tokens to train on and {len(held_out)} held out — expected more than block={config.block} of each "
+            "— give more dialogues"
         )
     begun(config.out, "stage", settings | content)
     final = LanguageRun(config, model, stream, report).run(held_out)
@@ -113,7 +114,7 @@ class LanguageRun(Run):
         return self.update({"loss": _loss(self.config, self.model, _blocks(self.stream, self.config, rng))}, {}, 1, rate)
 
     def run(self, held_out: NDArray[np.int64]) -> dict[str, Any]:
-        """Trains to the end; returns loss and perplexity a token of the ids that were held out."""
+        """Trains to the end; returns the loss and the perplexity per token on the held-out ids."""
         self.fit()
         self.set_training(False)
         rng = np.random.default_rng([self.config.seed, 3])

@@ -1,4 +1,4 @@
-"""faceshield-tiny's two towers from nothing: sigmoid contrastive loss on pictures and captions (SigLIP's), auxiliary losses.
+"""Trains faceshield-tiny's two towers from scratch, with SigLIP's sigmoid contrastive loss and auxiliary losses.
 
 The paper starts from published SigLIP weights; the tiny model has none to start from. Both streams (RGB and SAVP, paper §4.1)
 go through the same tower as one batch of twice the size.
@@ -32,14 +32,14 @@ __all__ = ["TowerTexts", "TowerTrainer", "TowersConfig"]
 
 
 class TowerTrainer(PictureRun):
-    """Trains the towers of a model; `run` goes on from the state file where there is one.
+    """Trains the towers of a model; `run` resumes from the state file if there is one.
 
     Args:
         config: the settings.
         texts: captions and questions.
         model: a `FaceShieldForConditionalGeneration`; only its two towers change.
         processor: its processor.
-        report: told every row of the log.
+        report: called with every row of the log.
     """
 
     config: TowersConfig
@@ -54,13 +54,13 @@ class TowerTrainer(PictureRun):
     ) -> None:
         if config.low_share and (config.low_size % processor.patch_size or config.low_size > processor.image_size):
             raise ValueError(
-                f"low_size {config.low_size} of a tower of {processor.image_size} pixels, patches of {processor.patch_size} — "
-                "expected at most as much, a multiple of the patch — correct it, or low_share=0"
+                f"low_size {config.low_size} — expected at most the tower's {processor.image_size} pixels, and a multiple of "
+                f"its patches' {processor.patch_size} — correct it, or low_share=0"
             )
-        if (processor.image_mean, processor.image_std) != (0.5, 0.5):  # `augment.to_float`'s
+        if (processor.image_mean, processor.image_std) != (0.5, 0.5):  # what `augment.to_float` does
             raise ValueError(
-                f"pictures normalised by {processor.image_mean} and {processor.image_std} — expected 0.5 and 0.5, in which "
-                "towers are trained here — begin from another checkpoint"
+                f"pictures normalised by {processor.image_mean} and {processor.image_std} — expected 0.5 and 0.5, the "
+                "only ones that towers are trained with here — start from another checkpoint"
             )
         self.texts, self.model = texts, model
         model.to(device())
@@ -71,7 +71,7 @@ class TowerTrainer(PictureRun):
         named = [sample.meta.get("cues", ()) for sample in pictures.samples]
         self.cues = sorted({cue for cues in named for cue in cues})
         self.bears = np.array([[cue in cues for cue in self.cues] for cues in named], dtype=bool)
-        # Only towers and heads draw weights here, so the seed fixes them whatever was built before.
+        # Seeded apart, so that the heads' initial weights do not depend on what was built before.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.heads = AuxiliaryHeads(model.config.vision_config.hidden_size, len(texts.types), len(self.cues)).to(device())
@@ -81,7 +81,7 @@ class TowerTrainer(PictureRun):
             config, texts.types, modules, pictures, processor, side=config.crop_side, betas=(0.9, 0.98), report=report
         )
         if self.device.type == "cpu":
-            # With a few hundred tokens a stream, the fused attention's backward there costs a third of the step.
+            # With a few hundred tokens per stream, fused attention's backward pass costs a third of a step on a CPU.
             self.vision.set_attn_implementation("eager")
 
     # -- data -----------------------------------------------------------------------------------------------
@@ -169,7 +169,7 @@ class TowerTrainer(PictureRun):
     # -- evaluation -----------------------------------------------------------------------------------------
 
     def evaluate(self) -> dict[str, Any]:
-        """Figures on the dev pictures: class head, zero-shot by captions, coarse at 0.5, boxes, and PVTM's direction."""
+        """Figures on the dev pictures: class head, zero-shot by captions, coarse at 0.5, boxes, cues, and PVTM's ranking."""
         captions = np.concatenate(self.bank.own)
         owners = np.repeat(np.arange(len(self.types)), [len(own) for own in self.bank.own])
         text_ids = torch.cat([self.bank.ids[captions], self.bank.questions])
@@ -184,7 +184,7 @@ class TowerTrainer(PictureRun):
         return tower_figures(found, self.texts.types)
 
     def run(self) -> dict[str, Any]:
-        """See `PictureRun.run`; then `predictions.jsonl` has what the class head says of the pictures looked at."""
+        """As `PictureRun.run`; also writes the class head's scores of the development pictures to `predictions.jsonl`."""
         figures = super().run()
         write_jsonl(self.config.out / PREDICTIONS_FILE, self._predictions())
         return figures

@@ -1,9 +1,9 @@
-"""What trains the towers from nothing: the sigmoid contrastive loss, and auxiliary losses whose heads are thrown away.
+"""The losses that train the towers from scratch: a sigmoid contrastive loss, and auxiliary losses whose heads are discarded.
 
-Contrast alone stays at chance for a small tower and a few ten thousand pictures; a class loss on the pooled vector, class and
-box losses on the tokens that the language model will read (`hidden_states[-2]`), and a patch-text loss in PVTM's space are what
-make it work. Without the last, PVTM (paper §4.2) ranks the background first. A cue loss asks the same tokens for the traces
-that reasoning will name, where they are known.
+The contrastive loss alone stays at chance for a small tower and a few tens of thousands of pictures. What makes training work
+is a class loss on the pooled vector, class and box losses on the tokens that the language model will read
+(`hidden_states[-2]`), and a patch-text loss in PVTM's space, without which PVTM (paper §4.2) ranks the background first. A cue
+loss on the same tokens teaches the cues that reasoning will name, where they are known.
 B = batch, T = tokens of all streams, D = width, C = presentation types (0 = bona fide), Q = texts, U = cues.
 """
 
@@ -18,18 +18,18 @@ from torch.nn import functional
 
 from faceshield.training.precision import exact
 
-_CUES_ARE_RARE = 3.0  # log-odds against one, before anything is learnt
-_CELL_OF_ATTACK = 0.5  # share of a cell above which its token must know the box
+_CUES_ARE_RARE = 3.0  # initial log-odds against a cue
+_CELL_OF_ATTACK = 0.5  # a token must predict the box if more than this share of its cell lies inside an attack box
 
 
 @dataclass(frozen=True)
 class TowerOutput:
-    """What the towers gave for a batch.
+    """The towers' outputs for a batch.
 
     Attributes:
         image: (B, D) pooled embedding, mean over streams.
         feature: (B, T, D) tokens that the projector reads.
-        joint: (B, T, D) tokens in PVTM's space, each alone.
+        joint: (B, T, D) tokens in PVTM's space, each projected on its own.
         text: (Q, D) pooled texts.
     """
 
@@ -47,12 +47,12 @@ class TowerTargets:
         types: (B,) long.
         coverage: (B, T) share of each token's cell inside an attack box.
         box: (B, 4) xyxy 0..1, the largest box; `has_box` (B,) says where there is one.
-        known: (B,) where the region is known: bona fide, or an attack with a box.
-        matches: (B, Q) bool, the text is true of the picture; questions are true of none.
+        known: (B,) bool, whether the attack's region is known: bona fide, or an attack with a box.
+        matches: (B, Q) bool, whether the text is true of the picture; questions are true of none.
         regional: (Q,) bool, texts that belong to the attack's region: attack captions and questions.
-        questions: (Q,) bool.
-        cues: (B, U) bool, the traces that a picture bears.
-        cued: (B,) where they are known: bona fide, or an attack with some.
+        questions: (Q,) bool, texts that are questions.
+        cues: (B, U) bool, the cues that a picture shows.
+        cued: (B,) bool, whether its cues are known: bona fide, or an attack with at least one.
     """
 
     types: Tensor
@@ -81,34 +81,34 @@ class AuxiliaryHeads(nn.Module):
         self.token_weight = nn.Linear(width, 1)
         self.token_box = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, 4))
         self.token_cue = nn.Linear(width, cues) if cues else None
-        # Starting points of the two sigmoid losses: scale 10, and a bias near the log-odds of a random pair.
+        # Initial values for the two sigmoid losses: scale 10, and a bias near the log-odds of a random pair.
         self.scale = nn.Parameter(torch.tensor(math.log(10.0)))
         self.bias = nn.Parameter(torch.tensor(-3.0))
         self.dense_scale = nn.Parameter(torch.tensor(math.log(10.0)))
         self.dense_bias = nn.Parameter(torch.tensor(0.0))
 
     def cues(self, feature: Tensor) -> Tensor | None:
-        """(B, T, D) -> (B, U) logits: a picture bears a trace where some of its tokens do; None without cues."""
+        """(B, T, D) -> (B, U) logits: a picture shows a cue if some of its tokens do; None without cues."""
         if self.token_cue is None:
             return None
         return self.token_cue(self.norm(feature)).float().logsumexp(dim=1) - math.log(feature.shape[1]) - _CUES_ARE_RARE
 
     def boxes(self, feature: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, T, D) -> one box a picture (B, 4), and each token's own opinion (B, T, 4); xyxy in 0..1."""
+        """(B, T, D) -> one box per picture (B, 4) and each token's own prediction (B, T, 4); xyxy in 0..1."""
         normed = self.norm(feature)
         token_boxes = torch.sigmoid(self.token_box(normed).float())
         weight = torch.softmax(self.token_weight(normed).float(), dim=1)
         return (weight * token_boxes).sum(dim=1), token_boxes
 
     def similarity(self, image: Tensor, text: Tensor) -> Tensor:
-        """(B, D), (Q, D) -> (B, Q) logits of "belong together"."""
+        """(B, D), (Q, D) -> (B, Q) logits that picture and text match."""
         with exact(image):
             cosine = functional.normalize(image.float(), dim=-1) @ functional.normalize(text.float(), dim=-1).T
         return cosine * self.scale.exp() + self.bias
 
 
 def type_weights(counts: Tensor) -> Tensor:
-    """(C,) weights with which bona fide counts as much as all attacks together, and every attack type the same."""
+    """(C,) class weights: bona fide counts as much as all attacks together, and every attack type the same."""
     counts = counts.float()
     present = counts > 0
     share = torch.full_like(counts, 0.5) / max(1, int(present[1:].sum()))
@@ -137,10 +137,10 @@ def tower_losses(
 
     Args:
         heads: the auxiliary heads.
-        output: what the towers gave.
+        output: the towers' outputs.
         target: the truth.
-        weights: (C,) of `type_weights`.
-        label_smoothing: of the class loss on the pooled vector.
+        weights: (C,) from `type_weights`.
+        label_smoothing: for the class loss on the pooled vector.
     """
     losses = {"contrastive": _contrastive(heads, output, target)}
     logits = heads.type_head(output.image).float()

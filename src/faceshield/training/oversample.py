@@ -1,4 +1,4 @@
-"""Seeing the rows of some presentation types more often than others.
+"""Oversampling: training on the rows of some presentation types more often than on others.
 
 Use: `rows = np.repeat(rows, repeats(types_of_rows, {"Tattoo": 2.0}, rng))`.
 """
@@ -23,19 +23,19 @@ def _known(oversample: dict[str, float]) -> dict[str, float]:
 
 
 Oversample = Annotated[dict[str, float], AfterValidator(_known)]
-"""Presentation type, or "attack" for those without one -> how many times its rows are seen per epoch; 1 where not named."""
+"""Presentation type ("attack": attacks without one) -> how many times its rows are seen per epoch; 1 for types not named."""
 
 
 def repeats(types: Sequence[str | None], oversample: Mapping[str, float], rng: np.random.Generator) -> NDArray[np.int64]:
-    """How many times each row is seen; of 1.4, six rows in ten once and four twice.
+    """How many times each row is seen: with 1.4, six rows in ten are seen once and four twice.
 
     Args:
         types: (N,) the presentation type of each row, None where unknown.
         oversample: see `Oversample`.
-        rng: draws who is seen once more.
+        rng: draws the rows that are seen once more.
 
     Returns:
-        (N,) whole numbers from 0.
+        (N,) integers, 0 or more.
     """
     times = np.array([oversample.get(name or taxonomy.UNTYPED, 1.0) for name in types])
     return np.floor(times + rng.random(len(times))).astype(np.int64)

@@ -1,6 +1,6 @@
 """A run over labelled pictures: what the stages `foundation-towers` and `baseline` have in common.
 
-Each brings its modules, one step and its figures. Use: a subclass with `train_step` and `evaluate`, then `run()`.
+Each supplies its modules, its training step and its figures. Use: a subclass with `train_step` and `evaluate`, then `run()`.
 """
 
 from __future__ import annotations
@@ -25,23 +25,24 @@ from faceshield.training.pictures import Pictures, cached_pixels
 from faceshield.training.run import Run, RunConfig
 from faceshield.training.watch import Report
 
-# Of the machine, of what is shown, and what ends a run; a run that differs in these alone goes on.
+# Settings of the machine, of the log, and of when a run ends: a run may be resumed with other values of these.
 FREE = {"out", "cache", "threads", "pictures", "minutes", "eval_every", "eval_pictures", "save_minutes", "log_every"}
 
 
 class PictureConfig(RunConfig):
-    """What every run over pictures is told, see also `RunConfig`.
+    """Settings of every run over pictures; see also `RunConfig`.
 
     Attributes:
         data: samples files; their splits "train" and `eval_split` are used.
-        init: checkpoint to start from, see the stage; None: from nothing.
+        init: checkpoint to start from, see the stage; None: from scratch.
         cache: folder of the decoded pictures; None = "cache" beside `out`.
-        pictures: pictures to see in all, if the clock does not end the run before.
-        oversample: how many times a type's pictures are seen per epoch (1 where not named); its weight in the
-            class loss stays that of its own pictures, so it counts more in all.
-        max_shift: pixels of the square by which a picture is shifted at most; jitter: strength 0..1 of colour changes.
-        eval_every: pictures between two looks at (at most `eval_pictures`) pictures of split `eval_split`. "test" is for
-            measuring alone, as when attacks are left out of training (runs/leave_one_out.py): nothing is chosen on the way.
+        pictures: pictures to train on in all, repeats included, unless the clock ends the run first.
+        oversample: how many times a type's pictures are seen per epoch (1 for types not named); its class weight
+            stays that of its distinct pictures, so it counts more in all.
+        max_shift: largest shift of a picture, in pixels of the square; jitter: strength 0..1 of colour changes.
+        eval_every: training pictures between two evaluations on (at most `eval_pictures`) pictures of split `eval_split`.
+            "test" is for measuring alone, as when attacks are left out of training (runs/leave_one_out.py): nothing is
+            chosen by these figures.
     """
 
     data: Paths = Field(min_length=1)
@@ -58,17 +59,17 @@ class PictureConfig(RunConfig):
 
 
 class PictureRun(Run):
-    """Trains modules on pictures; `run` goes on from the state file where there is one.
+    """Trains modules on pictures; `run` resumes from the state file if there is one.
 
     Args:
         config: the settings.
         types: names of the classes, bona fide first.
-        modules: what is trained and evaluated, by name; parameters that need no gradient stay as they are.
-        pictures: of `config.data`, see `pictures.load_pictures`.
+        modules: what is trained and evaluated, by name; frozen parameters stay as they are.
+        pictures: the pictures of `config.data`, see `pictures.load_pictures`.
         processor: makes their squares, see `pictures.cached_pixels`.
-        side: pixels of the longer side that pictures are brought to before anything else; None = as they are.
-        betas: of AdamW.
-        report: told every row of the log.
+        side: longer side in pixels to which pictures are resized first; None = no resizing.
+        betas: AdamW's betas.
+        report: called with every row of the log.
     """
 
     config: PictureConfig
@@ -91,7 +92,7 @@ class PictureRun(Run):
 
     @abstractmethod
     def train_step(self, rows: NDArray[np.int64], done: float, rate: float) -> dict[str, float]:
-        """One optimizer step on these pictures, at the share `done` of the run; returns what the log shall say."""
+        """Makes one optimizer step on these pictures, at share `done` of the run; returns values for the log."""
 
     @abstractmethod
     def evaluate(self) -> dict[str, Any]:
@@ -104,11 +105,11 @@ class PictureRun(Run):
         return pictures.types
 
     def dev(self) -> NDArray[np.int64]:
-        """Pictures of the split that is looked at."""
+        """Indices of the pictures of `eval_split`."""
         return self.pictures.of_split(self.config.eval_split)
 
     def load(self) -> None:
-        """Decodes the pictures (once; later runs find the cache)."""
+        """Decodes the pictures; later runs reuse the cache."""
         config = self.config
         self.train_rows = self.pictures.of_split("train")
         rng = np.random.default_rng([config.seed, 1])
@@ -122,7 +123,7 @@ class PictureRun(Run):
         self.pixels = cached_pixels(
             self.pictures.paths, self.processor, folder, side=self.side, threads=config.threads, progress=progress_row
         )
-        # Of the pictures as they are: a type that is seen more often shall also count more.
+        # From the distinct pictures: a type that is seen more often is meant to count more.
         counts = np.bincount(self.classes[self.train_rows], minlength=len(self.types))
         self.type_weights = type_weights(torch.from_numpy(counts)).to(self.device)
 
@@ -133,7 +134,7 @@ class PictureRun(Run):
         return rng.permutation(np.repeat(self.train_rows, times))
 
     def _batches(self) -> Iterator[NDArray[np.int64]]:
-        """Endless batches of rows from picture `seen` on; the order depends on the seed alone, so a resumed run goes on."""
+        """Endless batches of rows from picture `seen` on; their order depends on the seed alone, so a resumed run keeps it."""
         epoch, skip, size = 0, self.seen, self.config.batch_size
         while True:
             rows = self._epoch_rows(epoch)
@@ -149,7 +150,7 @@ class PictureRun(Run):
             epoch += 1
 
     def step_rng(self) -> np.random.Generator:
-        """Randomness of the coming step; it depends on seed and step alone."""
+        """Random generator for the next step; depends on seed and step alone."""
         return np.random.default_rng([self.config.seed, 3, self.step])
 
     # -- the run
@@ -162,7 +163,7 @@ class PictureRun(Run):
         return self.train_step(next(self._rows), done, rate)
 
     def look(self) -> bool:
-        """Looks at the development pictures whenever so many more have been seen."""
+        """Evaluates on the development pictures every `eval_every` training pictures; returns whether it did."""
         every = self.config.eval_every
         due = self.seen // every > (self.seen - self.config.batch_size) // every
         if due:
@@ -170,7 +171,7 @@ class PictureRun(Run):
         return due
 
     def run(self) -> dict[str, Any]:
-        """Trains to the end, saving on the way, and returns the last figures.
+        """Trains to the end, saving on the way, and returns the final figures.
 
         Raises:
             ValueError: no pictures of a split that is needed, or `out` was begun with other settings or data.
@@ -182,7 +183,7 @@ class PictureRun(Run):
         begun(config.out, "stage", settings, note=False)
         self.load()
         begun(config.out, "stage", settings)
-        self._rows = self._batches()  # begins with the first batch, from where the run then stands
+        self._rows = self._batches()  # lazy: reads `seen` at the first batch, once `fit` has restored it
         self.fit()
         figures = self.figures()
         self.log({"event": "end", **figures})

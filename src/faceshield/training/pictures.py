@@ -1,6 +1,7 @@
 """Pictures for training: every file decoded and pre-processed once into one memory-mapped array of bytes.
 
-The towers see each picture many times; decoding, SAVP (paper §4.1) and resizing cost more than reading 220 kB from a map.
+The towers see each picture many times, and decoding, SAVP (paper §4.1) and resizing cost more than reading 220 kB from a
+memory map.
 Use: `pixels = cached_pixels(load_pictures(["samples.jsonl"], PRESENTATION_TYPES).paths, processor, "cache")`.
 N = pictures, K = streams (RGB, SAVP), S = side of the processed square.
 """
@@ -26,7 +27,7 @@ from faceshield.provenance import written_whole
 from faceshield.records import Sample, image_path, read_jsonl
 
 BATCH = 64
-_LEFT_BEHIND = 3600.0  # seconds: a cache is written in a fraction
+_LEFT_BEHIND = 3600.0  # seconds; writing a cache file takes a fraction of that
 _FAULTS_SHOWN = 10
 
 Progress = Callable[[int, int], None]
@@ -39,12 +40,12 @@ class PictureError(ValueError):
 
 @dataclass(frozen=True)
 class Pictures:
-    """The pictures of some `samples.jsonl` files with their truth, in file order.
+    """The pictures of some `samples.jsonl` files with their ground truth, in file order.
 
     Attributes:
         ids: sample ids.
-        paths: where the files lie.
-        types: (N,) index into the list of presentation types, 0 = bona fide; its length for an attack without a type.
+        paths: the picture files.
+        types: (N,) index into the list of presentation types, 0 = bona fide; the list's length for an attack without a type.
         boxes: per picture (k, 4) xyxy in 0..1 of the centre-padded square.
         splits: per picture the split's name, "" where there is none.
         samples: per picture the row that it was read from.
@@ -61,7 +62,7 @@ class Pictures:
         return len(self.ids)
 
     def of_split(self, split: str, *, needed: bool = True) -> NDArray[np.int64]:
-        """Positions of the pictures of a split.
+        """Indices of the pictures of a split.
 
         Raises:
             ValueError: there are none, and some are needed.
@@ -77,7 +78,7 @@ class Pictures:
 
 
 def square_boxes(boxes: Sequence[Sequence[float]], size_wh: tuple[int, int]) -> NDArray[np.float32]:
-    """xyxy pixels of a picture -> (k, 4) in 0..1 of the square that the processor makes by padding its centre."""
+    """xyxy pixels of a picture -> (k, 4) in 0..1 of the square to which the processor pads it, centred."""
     width, height = size_wh
     side = max(width, height)
     offset = np.array([(side - width) // 2, (side - height) // 2] * 2, dtype=np.float32)
@@ -85,11 +86,11 @@ def square_boxes(boxes: Sequence[Sequence[float]], size_wh: tuple[int, int]) -> 
 
 
 def load_pictures(files: Sequence[str | Path], types: Sequence[str], *, untyped: bool = False) -> Pictures:
-    """Reads samples files; two files may number their samples alike. With `untyped` attacks without a type are let in.
+    """Reads samples files, whose ids may overlap; `untyped` admits attacks without a type.
 
     Raises:
         RecordError: a file with faults.
-        ValueError: no rows.
+        ValueError: no rows, or attacks without a type that are not admitted.
     """
     rows: list[tuple[Sample, Path]] = []
     for file in files:
@@ -97,8 +98,8 @@ def load_pictures(files: Sequence[str | Path], types: Sequence[str], *, untyped:
     without = [sample.id for sample, _ in rows if sample.presentation_type is None]
     if without and not untyped:
         raise ValueError(
-            f"{len(without)} attacks without a type ({without[0]}, …) — expected one for each: types are learnt — leave them "
-            "out; or fine-tune with them (faceshield finetune), or train a baseline with labels=coarse"
+            f"{len(without)} attacks without a type ({without[0]}, …) — expected one for each, as types are learnt — leave "
+            "them out; or fine-tune with them (faceshield finetune), or train a baseline with labels=coarse"
         )
     if not rows:
         raise ValueError(f"no samples in {', '.join(map(str, files))} — expected at least one row — simulate some first")
@@ -115,7 +116,7 @@ def load_pictures(files: Sequence[str | Path], types: Sequence[str], *, untyped:
 
 @dataclass(frozen=True)
 class RgbSquares:
-    """The squares of one stream, RGB, for systems without our processor; `FaceShieldProcessor`'s own, byte for byte."""
+    """RGB squares for systems without our processor, byte for byte those of `FaceShieldProcessor`."""
 
     image_size: int
     pad_level: int = 127
@@ -127,7 +128,7 @@ class RgbSquares:
 
 
 def pictures_key(paths: Sequence[Path], settings: dict[str, Any]) -> str:
-    """A short name for these files (path, size, time of change) under these settings; equal names mean equal bytes."""
+    """A short cache key for these files (path, size, modification time) and settings; equal keys mean equal bytes."""
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
     for path in paths:
         try:
@@ -139,15 +140,15 @@ def pictures_key(paths: Sequence[Path], settings: dict[str, Any]) -> str:
 
 
 def open_rgb(path: Path, side: int | None = None) -> Image.Image:
-    """A picture file as `images.load_rgb` has it; with `side` its longer side is brought to that, as the predictor does."""
+    """A picture file as read by `images.load_rgb`; with `side`, its longer side is resized to that, as in the predictor."""
     return Image.fromarray(to_side(np.asarray(load_rgb(path)), side))
 
 
 def check_pictures(paths: Sequence[Path]) -> None:
-    """Whether every file is there and begins as a picture does: what can be known before a long run, at once.
+    """Checks that every file exists and has a picture's header, a quick check before a long run.
 
     Raises:
-        PictureError: files that are none, all named at once.
+        PictureError: some files are missing or not pictures; the message counts them all and names the first ten.
     """
     faults = []
     for path in paths:
@@ -166,7 +167,7 @@ def _unreadable(faults: Sequence[str], count: int) -> PictureError:
 
 
 def pixel_settings(processor: Any) -> dict[str, Any]:
-    """What of a `FaceShieldProcessor` decides the bytes of its squares."""
+    """The settings of a `FaceShieldProcessor` that decide the bytes of its squares."""
     names = ("image_size", "use_savp", "pad_level")
     chosen = {name: getattr(processor, name) for name in names}
     chosen |= {name: value for name, value in vars(processor).items() if name.startswith("savp_")}
@@ -174,7 +175,7 @@ def pixel_settings(processor: Any) -> dict[str, Any]:
 
 
 def clean(folder: Path) -> None:
-    """Removes what a stopped run left half written in a cache; what is younger than an hour may be a run's that goes on."""
+    """Removes half-written cache files of stopped runs; files younger than an hour may belong to a run in progress."""
     for part in (*folder.glob(".*.part"), *folder.glob("*/.*.part")):
         if time.time() - part.stat().st_mtime > _LEFT_BEHIND:
             part.unlink(missing_ok=True)
@@ -189,7 +190,7 @@ def cached_pixels(
     threads: int = 1,
     progress: Progress | None = None,
 ) -> NDArray[np.uint8]:
-    """(N, K, S, S, 3) bytes of the processed squares, read-only map; built on the first call, found again later.
+    """(N, K, S, S, 3) bytes of the processed squares as a read-only memory map, built by the first call and reused later.
 
     Args:
         paths: picture files.
@@ -200,7 +201,7 @@ def cached_pixels(
         progress: called with (done, total).
 
     Raises:
-        PictureError: files that are no pictures, all named at once.
+        PictureError: some files are not readable pictures; the message counts them all and names the first ten.
     """
     folder = Path(folder)
     key = pictures_key(paths, pixel_settings(processor) | ({"side": side} if side else {}))
@@ -217,7 +218,7 @@ def cached_pixels(
             return str(error)
         return np.stack([square for square in processor.square_pixels(picture) if square is not None])
 
-    # The file gets its name once it is whole; runs that are started together each make their own, and the last one stays.
+    # The file gets its name only when complete; concurrent runs each write their own, and the last one stays.
     store: np.memmap | None = None
     faults: list[str] = []
     with written_whole(target) as part:

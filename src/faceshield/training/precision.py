@@ -1,6 +1,6 @@
-"""Where a run computes and in which precision: a GPU where there is one, bfloat16 where the hardware has it.
+"""Device and precision of a run: a GPU if there is one, bfloat16 if the hardware supports it.
 
-A processor that must emulate bfloat16 is forty times slower in it than in float32, so it is asked, not assumed.
+A CPU that has to emulate bfloat16 is forty times slower in it than in float32, so support is checked, not assumed.
 Use: `with autocast(config.bf16): loss = model(**batch).loss`.
 """
 
@@ -13,12 +13,12 @@ from torch import Tensor
 
 
 def device() -> torch.device:
-    """The first GPU, or the processor."""
+    """The first GPU, or the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def uses_bf16(wanted: bool | None) -> bool:
-    """Whether to compute in bfloat16: as told, else where the hardware does."""
+    """Whether to compute in bfloat16: as wanted; None = if the hardware supports it."""
     if wanted is not None:
         return wanted
     if torch.cuda.is_available():
@@ -28,7 +28,7 @@ def uses_bf16(wanted: bool | None) -> bool:
 
 
 def exact(like: Tensor) -> AbstractContextManager[object]:
-    """A context without autocast on a tensor's device: products of float32 are float32 there, which `.float()` alone is not."""
+    """A context without autocast on a tensor's device: float32 products stay float32, which `.float()` alone cannot ensure."""
     return torch.autocast(like.device.type, enabled=False)
 
 

@@ -1,7 +1,7 @@
-"""A run that ends by count or by clock and goes on where it was stopped, bit for bit on a CPU.
+"""A training run that ends by count or by clock and resumes where it was stopped, bit for bit on a CPU.
 
 The stages that build what the paper takes from others are such runs: towers and baselines (`picture_run`) and the tiny
-language model; the paper's own two are transformers' Trainer (`trainer`).
+language model. The paper's own two stages use transformers' Trainer (`trainer`).
 Use: a subclass with `total` and `advance`, then `fit()`.
 """
 
@@ -26,15 +26,15 @@ from faceshield.training.watch import Report, Watch
 
 
 class RunConfig(Config):
-    """What every run is told.
+    """Settings common to all runs.
 
     Attributes:
-        out: checkpoint folder to write; also holds the log and the state to go on from.
-        minutes: wall clock after which to stop, if its count has not been reached. With minutes the rate follows the clock,
-            and a run that was stopped no longer goes on exactly.
+        out: checkpoint folder to write; also holds the log and the state to resume from.
+        minutes: wall-clock limit, if the run's count is not reached first. With minutes the learning rate follows the clock,
+            and a stopped run no longer resumes exactly.
         clip: norm to which gradients are clipped.
-        save_minutes: between two states.
-        bf16: autocast to bfloat16; None = where the hardware has it.
+        save_minutes: minutes between two saved states.
+        bf16: autocast to bfloat16; None = if the hardware supports it.
     """
 
     out: Path
@@ -51,16 +51,16 @@ class RunConfig(Config):
 
 
 class Run(ABC):
-    """Trains modules; `fit` goes on from the state file where there is one.
+    """Trains modules; `fit` resumes from the state file if there is one.
 
     Args:
         config: the settings.
-        modules: what is trained, by name; parameters that need no gradient stay as they are.
-        betas: of AdamW.
-        report: told every row of the log.
+        modules: what is trained, by name; frozen parameters stay as they are.
+        betas: AdamW's betas.
+        report: called with every row of the log.
 
     Attributes:
-        seen: pictures or rows so far; step: updates of the optimizer.
+        seen: progress towards `total`, in pictures or steps; step: optimizer updates so far.
     """
 
     def __init__(
@@ -77,18 +77,18 @@ class Run(ABC):
     @property
     @abstractmethod
     def total(self) -> int:
-        """What `seen` is to reach."""
+        """The value of `seen` at which the run ends."""
 
     @abstractmethod
     def advance(self, done: float, rate: float) -> dict[str, float]:
-        """One `update`, at the share `done` of the run; returns what the log shall say."""
+        """Makes one `update`, at share `done` of the run; returns values for the log."""
 
     def look(self) -> bool:
-        """Called after every update; whether it did what is no training, which the rate in the log is not to count."""
+        """Called after every update; returns True if it did other work than training, whose time the logged rate leaves out."""
         return False
 
     def update(self, losses: Mapping[str, Tensor], weights: Mapping[str, float], rows: int, rate: float) -> dict[str, float]:
-        """Steps the optimizer down the weighted sum of the losses (weight 1 where not named); returns them and the sum.
+        """Makes one optimizer step on the weighted sum of the losses (weight 1 by default); returns the losses and the sum.
 
         Raises:
             FloatingPointError: the loss, or its gradient, is not finite; the state file still holds the last good weights.
@@ -145,7 +145,7 @@ class Run(ABC):
         self._save(state)
 
     def set_training(self, training: bool) -> None:
-        """Training or evaluation mode of all modules."""
+        """Puts all modules into training or evaluation mode."""
         for module in self.modules.values():
             module.train(training)
 
@@ -154,6 +154,6 @@ class Run(ABC):
         save_state(path, self.modules, self.optimizer, told)
 
     def log(self, row: Mapping[str, Any]) -> None:
-        """One row to the log and to `report`, with where the run is."""
+        """Sends a row, with the run's progress added, to the log and to `report`."""
         told = {"seen": self.seen, "step": self.step, "minutes": self.clock.elapsed() / 60, **row}
         self.watch.log({key: round(value, 5) if isinstance(value, float) else value for key, value in told.items()})

@@ -1,7 +1,7 @@
-"""How far a run is and what follows from it: the learning rate, and when it ends.
+"""The progress of a run, and what follows from it: the learning rate, and when the run ends.
 
 A run ends after a number of pictures or of minutes, whichever comes first; with minutes the schedule follows
-the clock, so that the rate has decayed when the time is up, however fast the machine is.
+the clock, so that the rate has decayed when time is up, however fast the machine is.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Clock:
-    """Seconds spent on a run, those before it was stopped included."""
+    """Seconds spent on a run, including those before it was stopped."""
 
     before: float = 0.0
     start: float = field(default_factory=time.monotonic)
@@ -29,7 +29,7 @@ def progress(seen: int, total: int, elapsed: float, minutes: float | None) -> fl
 
 
 def cosine_rate(done: float, warmup: float) -> float:
-    """Factor 0..1 on the learning rate: linear up during the share `warmup`, then a half cosine down to 0."""
+    """Factor 0..1 on the learning rate: linear warm-up over the share `warmup`, then a half cosine down to 0."""
     if done < warmup:
         return max(done / warmup, 1e-3)
     share = (done - warmup) / max(1e-9, 1 - warmup)

@@ -1,4 +1,4 @@
-"""What the paper's two stages are told (§4.3, §5.2), and where each value came from.
+"""Settings of the paper's two stages (§4.3, §5.2), and where each value came from.
 
 Use: `config, origins = inherited(StageConfig.load("configs/train/sft.yaml", ["out=sft"]))`.
 """
@@ -19,16 +19,16 @@ from faceshield.training.oversample import Oversample
 
 STAGES = ("pretrain", "sft")
 RATES = {"pretrain": 5e-4, "sft": 2e-4}
-# Of the data and the machine; what makes a stage that stage (rate, epochs, batch, rows) is never inherited.
+# Settings of the data and the machine; those that define a stage (rate, epochs, batch, rows) are never inherited.
 INHERITED = (
     "samples", "cache", "cache_features", "processor", "crop_side", "oversample", "activation_checkpointing", "fsdp",
     "liger", "workers", "report_to", "save_dtype", "threads", "bf16", "seed",
 )  # fmt: skip
-# Of an adapter that goes on: under PEFT's names, and ours.
+# Settings kept when an adapter is trained further: PEFT's name -> ours.
 ADAPTED = {"r": "lora_r", "lora_alpha": "lora_alpha", "lora_dropout": "lora_dropout"}
-# Of the machine and of what is shown; two runs that differ in these alone are the same run.
+# Settings of the machine and of the log; two runs that differ in these alone are the same run.
 MACHINE = {"threads", "workers", "report_to", "log_every", "save_steps", "cache", "liger"}
-# What ends a run: told to end later, it goes on to there.
+# Settings of when a run ends: given a later end, the run is continued up to it.
 ENDS = {"epochs", "max_steps", "minutes"}
 
 
@@ -36,34 +36,36 @@ class StageConfig(Config):
     """Settings of the stages `pretrain` and `sft`; the defaults are the paper's, or Bunny's where the paper is silent.
 
     Attributes:
-        init: checkpoint to start from: a folder, "tiny", or a hub id. Stage sft goes on with an adapter folder's
-            adapter, of its own rank.
-        dialogues: dialogues files; those that say that they are of another split than "train" are left out.
-        samples: samples files, for dialogues that do not say: those about their pictures of other splits are left out too.
-        out: checkpoint folder to write; `out/trainer` holds what going on needs, `out/log.jsonl` the loss.
-        cache_features: compute the frozen tower's features once and read them from disk; else in every step.
-        cache: folder of those; None = "cache" beside `out`.
-        model: `use_savp` and PVTM's values of `FaceShieldConfig` in the place of those in `init`: {use_savp: false} is
-            the ablation "without SAVP", {pvtm_mask_ratio: 0} "without PVTM".
-        processor: SAVP's values (`savp_…`) of `FaceShieldProcessor` in the place of those in `init`.
+        init: checkpoint to start from: a folder, "tiny", or a hub id. If it is an adapter folder, stage sft trains that
+            adapter further, at its own rank.
+        dialogues: dialogues files; dialogues marked with a split other than "train" are left out.
+        samples: samples files, for dialogues without such a mark: those about pictures of other splits are left out too.
+        out: checkpoint folder to write; `out/trainer` holds what resuming needs, `out/log.jsonl` the loss.
+        cache_features: compute the frozen tower's features once and read them from disk, instead of in every step.
+        cache: folder of these features; None = "cache" beside `out`.
+        model: `use_savp` and PVTM's values of `FaceShieldConfig`, replacing those of `init`: {use_savp: false} is the
+            ablation "without SAVP", {pvtm_mask_ratio: 0} "without PVTM".
+        processor: SAVP's values (`savp_…`) of `FaceShieldProcessor`, replacing those of `init`.
         learning_rate: None = 5e-4 for pretrain, 2e-4 for sft (§5.2).
-        projector_lr: of the projector in sft; None = learning_rate. Bunny's value is 2e-5.
-        epochs, max_steps, minutes: what ends the run first; max_steps -1 = epochs. With minutes the rate follows the
-            clock, and a run that was stopped no longer goes on exactly.
-        batch_size, accumulate: rows a step and process, and steps an update; times the processes = the global batch.
-        pack: one row a picture with all its dialogues, see `dataset`.
-        oversample: how many times the rows of a presentation type are seen per epoch (1 where not named).
-        activation_checkpointing: compute activations again in the backward pass instead of keeping them.
+        projector_lr: learning rate of the projector in sft; None = learning_rate. Bunny's value is 2e-5.
+        epochs, max_steps, minutes: the run ends after `epochs`, or after `max_steps` updates instead (-1 = by epochs), or
+            after `minutes` if that is earlier. With minutes the learning rate follows the clock, and a stopped run no longer
+            resumes exactly.
+        batch_size, accumulate: rows per step and process, and steps per update; their product times the number of processes
+            is the global batch size.
+        pack: pack a picture's dialogues into one row, see `dataset`.
+        oversample: how many times the rows of a presentation type are seen per epoch (1 for types not named).
+        activation_checkpointing: recompute activations in the backward pass instead of storing them.
         fsdp: with several processes, shard parameters (FSDP2) instead of copying them (DDP).
-        liger: Liger's kernels in the language model; None = where installed and on a GPU.
-        workers: processes that decode pictures without `cache_features`.
-        report_to: what else is told the log ("tensorboard", "wandb", …); None = TensorBoard where installed.
-        crop_side: side in pixels of the training pictures; the predictor brings face crops to it.
-        surroundings: whether the training pictures show faces from close and with much around them too, as the simulator's do:
+        liger: Liger's kernels in the language model; None = if installed and on a GPU.
+        workers: processes that decode pictures, without `cache_features`.
+        report_to: where else the log goes ("tensorboard", "wandb", …); None = TensorBoard if installed.
+        crop_side: longer side in pixels of the training pictures, to which the predictor resizes face crops too.
+        surroundings: whether the training pictures show faces both close and with much around them, as the simulator's do:
             the predictor then looks at a face in both ways.
-        save: sft's result as a whole model ("merged"), or as "adapter": LoRA and projector alone, on `init`.
-        save_dtype: of the weights in the final checkpoint; None = float32 for a small model, bfloat16 for a large.
-        bf16: autocast to bfloat16; None = where the hardware has it.
+        save: sft's result as a complete model ("merged"), or as "adapter": LoRA and projector alone, on `init`.
+        save_dtype: data type of the final checkpoint's weights; None = float32 for a small model, bfloat16 for a large one.
+        bf16: autocast to bfloat16; None = if the hardware supports it.
     """
 
     stage: Literal["pretrain", "sft"]
@@ -107,21 +109,22 @@ class StageConfig(Config):
 
 
 def inherited(config: StageConfig) -> tuple[StageConfig, dict[str, str]]:
-    """The settings with what was not told taken from the run of `init`, where that was one of the two stages; else
-    (its `run.json` is gone, or an average's) the pictures' side alone, from its `faceshield.json`. An adapter that goes on
-    is of its own rank, alpha and dropout.
+    """Completes the settings from the run that made `init`, if that was one of the two stages.
+
+    Settings in `INHERITED` that are not given are taken from its `run.json`; if that is missing or an average's, only
+    `crop_side` is, from its `faceshield.json`. An adapter that is trained further keeps its rank, alpha and dropout.
 
     Returns:
-        The whole settings, and per name where its value came from.
+        The complete settings, and for each name where its value came from.
 
     Raises:
-        ValueError: told another rank, alpha or dropout than those of the adapter that goes on.
+        ValueError: a rank, alpha or dropout is given that differs from that of the adapter to be trained further.
     """
     origins = {name: config.where(name) for name in type(config).model_fields}
     folder = resolve_model(config.init)
     record = folder / "run.json"
     earlier: dict[str, Any] = read_run(record.parent).get("config") or {}
-    if earlier.get("stage") not in STAGES:  # as of the shipped one: how large its pictures were it says all the same
+    if earlier.get("stage") not in STAGES:  # as with the shipped one, which still says how large its pictures were
         record = record.with_name(INFO_FILE)
         earlier = {name: value for name, value in read_info(record.parent).extra.items() if name in ("stage", "crop_side")}
     values: dict[str, Any] = {}
@@ -135,8 +138,8 @@ def inherited(config: StageConfig) -> tuple[StageConfig, dict[str, str]]:
             of_adapter = settings[name]
             if origins[ours] != "default" and getattr(config, ours) != of_adapter:
                 raise ValueError(
-                    f"{ours} {getattr(config, ours)} ({origins[ours]}), but {config.init} is an adapter of {of_adapter} that "
-                    f"goes on as it is — expected the same — give {ours}={of_adapter}, or leave it out"
+                    f"{ours} {getattr(config, ours)} ({origins[ours]}), but {config.init} is an adapter of {of_adapter}, "
+                    f"which stays — expected the same — give {ours}={of_adapter}, or leave it out"
                 )
             values[ours], origins[ours] = of_adapter, f"{folder / ADAPTER_CONFIG}, which goes on"
     if config.learning_rate is None:

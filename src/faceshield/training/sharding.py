@@ -19,5 +19,5 @@ def shard(model: Any, device: torch.device) -> Any:
     whole = model.get_base_model() if hasattr(model, "get_base_model") else model
     for block in whole.model.language_model.layers:
         fully_shard(block, mesh=mesh)
-    # PVTM reads single weights of the vision tower's head: in the root's unit they are whole during the whole step.
+    # PVTM reads single weights of the vision tower's head: in the root's unit they stay unsharded throughout the step.
     return fully_shard(model, mesh=mesh)

@@ -1,4 +1,4 @@
-"""What a stage learns from a dialogue, made visible: the row as the model reads it, its supervised words marked.
+"""Shows what a stage learns from a dialogue: the row as the model reads it, with its supervised words marked.
 
 Use: `for line in show_rows(rows, processor, count=2, mark=str.upper): …`.
 """
@@ -13,12 +13,12 @@ from faceshield.training.dataset import DialogueRows, Row
 
 
 def show_rows(rows: DialogueRows, processor: Any, *, count: int, mark: Callable[[str], str]) -> Iterator[str]:
-    """Text of the first rows: `mark` is put around what the loss is computed on.
+    """Yields the text of the first rows, with `mark` applied to what the loss is computed on.
 
     Args:
-        rows: of a stage.
-        processor: of its checkpoint.
-        count: rows to show.
+        rows: a stage's rows.
+        processor: its checkpoint's processor.
+        count: number of rows to show.
         mark: makes supervised words visible.
     """
     for row in rows.rows[:count]:
@@ -35,19 +35,19 @@ def show_rows(rows: DialogueRows, processor: Any, *, count: int, mark: Callable[
 
 
 def supervised(row: Row) -> int:
-    """Tokens that the loss is computed on."""
+    """Number of tokens that the loss is computed on."""
     return sum(label >= 0 for label in row.labels)
 
 
 def check_answers(rows: DialogueRows, processor: Any) -> list[str]:
-    """Ids of the rows whose supervised tokens do not read as the answers, word for word; and of those that have none."""
+    """Ids of the rows whose supervised tokens do not decode to their answers word for word, or that have none."""
     wrong = []
     for row in rows.rows:
         read = []
         labels = zip(row.labels, row.segments, strict=True)
         for (learnt, _), group in groupby(labels, key=lambda pair: (pair[0] >= 0, pair[1])):
             if learnt:
-                # Turns of one dialogue are apart by the next question, dialogues by their segment.
+                # The turns of a dialogue are separated by the next question, dialogues by their segments.
                 read.append(processor.decode_answer([label for label, _ in group]))
         if tuple(read) != row.answers:
             wrong.append(row.id)

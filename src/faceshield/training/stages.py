@@ -1,7 +1,7 @@
-"""The paper's two stages (§4.3) on one path: `pretrain` trains the projector, `sft` that and LoRA on the language model.
+"""The paper's two stages (§4.3): `pretrain` trains the projector, `sft` the projector and LoRA on the language model.
 
-The towers are frozen in both, so their features may be computed once. Loss: next token (§4.3), on the answers only (Bunny).
-One process or, under `torchrun`, many (DDP, or FSDP2 with `fsdp`).
+The towers are frozen in both, so their features can be computed once. Loss: next token (§4.3), on the answers only (Bunny).
+Runs in one process or, under `torchrun`, in several (DDP, or FSDP2 with `fsdp`).
 Use: `faceshield train configs/train/tiny-sft.yaml init=pretrain dialogues=[dialogues.jsonl] out=sft`.
 """
 
@@ -49,13 +49,13 @@ __all__ = ["StageConfig", "read_rows", "train_stage"]
 
 @dataclass(frozen=True)
 class Trainee:
-    """A checkpoint made ready for a stage.
+    """A checkpoint prepared for a stage.
 
     Attributes:
-        checkpoint: what it was.
+        checkpoint: the checkpoint as loaded.
         model: the whole model.
-        trained: what Trainer sees: `model`, or PEFT's model around it.
-        adapts: what an adapter that is saved says it belongs on.
+        trained: what Trainer trains: `model`, or PEFT's model around it.
+        adapts: the base that a saved adapter names as its own.
     """
 
     checkpoint: Checkpoint
@@ -69,25 +69,25 @@ class Trainee:
 
 
 def train_stage(config: StageConfig, *, questions: Mapping[str, str] | None = None, report: Report | None = None) -> Path:
-    """Trains one of the paper's stages and writes its checkpoint, whole or (`save`) as an adapter.
+    """Trains one of the paper's stages and writes its checkpoint, complete or (`save`) as an adapter.
 
-    A run that was finished is left as it is, with whatever was chosen since; where another one is to take its place, its
-    threshold and calibration are set aside in `faceshield.json.before`.
+    A finished run is left as it is, including a threshold or calibration chosen since. If other weights replace it, these
+    are moved to `faceshield.json.before`.
 
     Args:
-        config: the settings; what they do not tell comes from the run of `init`, see `settings.inherited`.
+        config: the settings; some of those not given come from the run of `init`, see `settings.inherited`.
         questions: the fixed question per task, kept in the checkpoint's `faceshield.json`.
-        report: told every row of the log.
+        report: called with every row of the log.
 
     Returns:
         The checkpoint's folder.
 
     Raises:
-        ValueError: `out` was begun with other settings, dialogues or `init`, or another number of processes, with which its
-            steps would be others; settings that do not fit.
-        SupervisionError: a dialogue without an answer, named.
-        FloatingPointError: the loss is not finite; the batch is kept.
-        OSError: a checkpoint could not be written; the last good one is there.
+        ValueError: `out` was begun with other settings, dialogues, samples or `init`, or with another number of rows per
+            update (over all processes); or settings do not fit.
+        SupervisionError: a dialogue has no answer; the message names it.
+        FloatingPointError: the loss, or its gradient, is not finite; the batch is saved.
+        OSError: a checkpoint could not be written; the last good one is kept.
     """
     config, origins = inherited(config)
     torch.set_num_threads(config.threads)
@@ -126,7 +126,7 @@ def train_stage(config: StageConfig, *, questions: Mapping[str, str] | None = No
     )
     steps = trainer.run()
     if arguments.process_index == 0:
-        if sharded:  # the whole weights are in the last state
+        if sharded:  # the last state holds the unsharded weights
             trainee = _prepared(config)
             state = trainer.folder / f"checkpoint-{steps}" / STATE_FILE
             load_weights(state, {"model": trainee.trained})
@@ -152,13 +152,13 @@ def read_rows(config: StageConfig, processor: Any, *, pvtm: bool) -> DialogueRow
 
 
 def _left_out(files: list[Path]) -> set[Path]:
-    """Pictures of other splits than "train"; by path: two files may number their samples alike."""
+    """Pictures of splits other than "train", by path, since ids may overlap between files."""
     pairs = ((sample, file) for file in files for sample in read_jsonl(file, Sample))
     return {image_path(sample, file).resolve() for sample, file in pairs if (sample.split or "train") != "train"}
 
 
 def _prepared(config: StageConfig) -> Trainee:
-    """Loads `init`, and freezes all but the projector (stage 1), or wraps the language model in LoRA as well (stage 2)."""
+    """Loads `init` with only the projector (stage 1), or the projector and LoRA on the language model (stage 2), trainable."""
     path = resolve_model(config.init)
     checkpoint = load(path, dtype=working_dtype(count_parameters(path)), merge=config.stage == "pretrain")
     goes_on = config.stage == "sft" and is_adapter(checkpoint.path)
@@ -174,12 +174,12 @@ def _prepared(config: StageConfig) -> Trainee:
     for parameter in trained.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
-    model.model.multi_modal_projector.float()  # of an adapter too: the copy that is not trained says what goes into it
+    model.model.multi_modal_projector.float()  # an adapter's untrained copy too, which decides the dtype of its input
     return Trainee(checkpoint, model, trained, base_name(checkpoint.path) if goes_on else config.init)
 
 
 def _configure(model: Any, processor: Any, config: StageConfig) -> None:
-    """Writes the ablations into the model's and the processor's own settings: a checkpoint says how it was trained."""
+    """Writes ablations into the settings of model and processor, so that the checkpoint says how it was trained."""
     of_model = {name for name in vars(model.config) if name in ("use_savp", "answer_tokens") or name.startswith("pvtm_")}
     of_processor = {name for name in vars(processor) if name.startswith("savp_")}
     for group, wanted, changeable in (("model", config.model, of_model), ("processor", config.processor, of_processor)):
@@ -193,7 +193,7 @@ def _configure(model: Any, processor: Any, config: StageConfig) -> None:
         setattr(model.config, name, getattr(checked, name))
     if checked.pvtm_ranking == "shuffled_prompt" and config.batch_size == 1:
         raise ValueError(
-            "pvtm_ranking shuffled_prompt with batch_size 1 — expected at least 2, for a row is ranked by another's "
+            "pvtm_ranking shuffled_prompt with batch_size 1 — expected at least 2, as each row is ranked by another's "
             "question — raise batch_size and lower accumulate"
         )
     if checked.pvtm_space == "llm_embed" and processor.prompt_tokenizer.get_vocab() != processor.tokenizer.get_vocab():
@@ -223,7 +223,7 @@ def _vision(config: StageConfig, arguments: TrainingArguments, rows: DialogueRow
     if arguments.process_index == 0:
         clean(config.cache)
     if arguments.world_size > 1:
-        torch.distributed.barrier()  # what another process is writing must not be cleaned away
+        torch.distributed.barrier()  # nobody may write before the clean-up is over
     cache = VisionCache.build(
         rows.paths,
         trainee.model,
@@ -243,10 +243,10 @@ def _vision(config: StageConfig, arguments: TrainingArguments, rows: DialogueRow
 
 
 def _faster(config: StageConfig, model: Any) -> None:
-    """Liger's kernels in the language model, where wanted or at hand.
+    """Applies Liger's kernels to the language model, if wanted or, on a GPU, if installed.
 
     Raises:
-        ImportError: wanted and not installed.
+        ImportError: wanted but not installed.
     """
     if config.liger is False or (config.liger is None and not torch.cuda.is_available()):
         return
@@ -261,7 +261,7 @@ def _faster(config: StageConfig, model: Any) -> None:
 
 
 def _finished(config: StageConfig, files: list[str]) -> bool:
-    """Whether `out`, however it is spelt, holds, whole, what these settings and files of this content came to."""
+    """Whether `out`, however its path is spelt, holds the complete result of these settings and files of this content."""
     try:
         run = read_run(config.out)
         told, read = run["config"], [one["sha256"] for one in run["inputs"][1:]]
@@ -274,7 +274,7 @@ def _finished(config: StageConfig, files: list[str]) -> bool:
 
 def _finish(config: StageConfig, trainee: Trainee, steps: int, questions: Mapping[str, str] | None, report: Report) -> None:
     checkpoint, processor, trained = trainee.checkpoint, trainee.processor, trainee.trained
-    vars(trainee.model.config).pop("use_cache", None)  # Trainer's own, for the length of its run
+    vars(trainee.model.config).pop("use_cache", None)  # set by Trainer for the length of its run
     info = CheckpointInfo(
         questions=dict(questions or checkpoint.info.questions),
         extra={name: value for name, value in checkpoint.info.extra.items() if name != "crop_side"}

@@ -1,7 +1,7 @@
-"""Stop and go on: one safetensors file holds weights, optimizer moments, random states, progress; it is replaced whole.
+"""Saving and resuming: one safetensors file, replaced atomically, holds weights, optimizer, random states and progress.
 
-No pickle anywhere. A file that cannot be written (a full disk) leaves the last good one where it was. Sharded parameters
-(FSDP2) are written whole, so that one process can read what several wrote.
+No pickle anywhere. If a file cannot be written (a full disk), the last good one stays. Sharded parameters (FSDP2) are
+written unsharded, so that one process can read what several wrote.
 Use: `save_state(path, modules, optimizer, {"seen": 96})`, later `load_state(path, modules, optimizer)`.
 """
 
@@ -26,7 +26,7 @@ RNG = "rng/"
 
 
 def decay_groups(parameters: Iterable[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
-    """An optimizer's groups: matrices and kernels with weight decay; biases and norms, of one dimension, without."""
+    """An optimizer's parameter groups: matrices and kernels with weight decay, one-dimensional biases and norms without."""
     values = list(parameters)
     return [
         {"params": [value for value in values if value.ndim >= 2], "weight_decay": weight_decay},
@@ -40,7 +40,7 @@ def named_parameters(modules: Mapping[str, nn.Module]) -> dict[str, nn.Parameter
 
 
 def named_buffers(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
-    """What modules keep besides parameters (running means, memories) as "module.name" -> tensor."""
+    """What modules store besides parameters (running means, memories) as "module.name" -> tensor."""
     found: dict[str, Tensor] = {}
     for prefix, module in modules.items():
         kept: dict[str, Tensor] = module.state_dict(keep_vars=True)
@@ -57,7 +57,7 @@ def save_state(
     rng: Mapping[str, Tensor] | None = None,
     write: bool = True,
 ) -> None:
-    """Writes everything that going on needs, atomically: what is trained, its moments, buffers, random states, progress.
+    """Writes, atomically, all that resuming needs: trained parameters, their moments, buffers, random states, progress.
 
     Args:
         path: the `.safetensors` file.
@@ -65,7 +65,7 @@ def save_state(
         optimizer: its per-parameter tensors are kept.
         progress: JSON values: pictures seen, seconds spent, ….
         rng: states of random generators, by name.
-        write: False on all processes but one; all must call, for sharded tensors are gathered.
+        write: False on all processes but one; all must call this, since sharded tensors are gathered.
 
     Raises:
         OSError: the file could not be written; an earlier one is untouched.
@@ -104,14 +104,14 @@ def _whole(value: Tensor) -> Tensor:
 
 
 def load_state(path: str | Path, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Puts a saved state back into the modules and the optimizer and returns its progress.
+    """Restores the modules and the optimizer from a saved state and returns its progress.
 
     Raises:
         ValueError: the file belongs to another model.
     """
     load_weights(path, modules)
     parameters = named_parameters(modules)
-    # A fused optimizer counts its steps where the parameter lies, the others on the CPU.
+    # A fused optimizer keeps its step count on the parameter's device, others on the CPU.
     fused = any(group.get("fused") or group.get("capturable") for group in optimizer.param_groups)
     with safe_open(path, framework="pt") as file:
         for full in file.keys():  # noqa: SIM118 (no mapping)
@@ -119,7 +119,7 @@ def load_state(path: str | Path, modules: Mapping[str, nn.Module], optimizer: to
                 _, key, name = full.split("/", 2)
                 value, parameter = file.get_tensor(full), parameters[name]
                 if value.shape == parameter.shape:
-                    # In the parameter's own memory order: fused optimizers walk both linearly.
+                    # In the parameter's own memory layout: fused optimizers walk both linearly.
                     value = _placed(value, torch.empty_like(parameter))
                 elif fused:
                     value = value.to(parameter.device)
@@ -128,7 +128,7 @@ def load_state(path: str | Path, modules: Mapping[str, nn.Module], optimizer: to
 
 
 def load_weights(path: str | Path, modules: Mapping[str, nn.Module]) -> None:
-    """Puts the weights and buffers of a saved state back, and nothing else; raises as `load_state`."""
+    """Restores the weights and buffers of a saved state, and nothing else; raises what `load_state` raises."""
     wanted: dict[str, Tensor] = {
         f"weight/{name}": value for name, value in named_parameters(modules).items() if value.requires_grad
     }
@@ -149,7 +149,7 @@ def load_weights(path: str | Path, modules: Mapping[str, nn.Module]) -> None:
 
 @torch.no_grad()
 def _placed(value: Tensor, target: Tensor) -> Tensor:
-    """`target` with the whole tensor `value` in it, or this process's part of it."""
+    """Copies the unsharded `value`, or this process's part of it, into `target` and returns that."""
     if isinstance(target, DTensor):
         value = value.to(target.device)
         value = distribute_tensor(value, target.device_mesh, target.placements)
@@ -164,7 +164,7 @@ def read_progress(path: str | Path) -> dict[str, Any]:
 
 
 def read_rng(path: str | Path) -> dict[str, Tensor]:
-    """The states of random generators of a saved state, by name."""
+    """The random generators' states in a saved state, by name."""
     with safe_open(path, framework="pt") as file:
         names = [name for name in file.keys() if name.startswith(RNG)]  # noqa: SIM118 (no mapping)
         return {name.removeprefix(RNG): file.get_tensor(name) for name in names}

@@ -1,4 +1,4 @@
-"""What the towers' stage is told: its settings, and the texts that pictures are compared with.
+"""Settings of the towers' stage, and the texts that pictures are compared with.
 
 Use: `config = TowersConfig.load("configs/train/tiny-towers.yaml", ["out=towers"])`.
 """
@@ -20,7 +20,7 @@ from faceshield.training.picture_run import PictureConfig
 
 
 class Growth(Config):
-    """What `growth.grow_vision` is told; None leaves it as it is."""
+    """Arguments of `growth.grow_vision`; None leaves a property as it is."""
 
     num_hidden_layers: int | None = None
     stem_blocks: tuple[int, ...] | None = None
@@ -28,18 +28,19 @@ class Growth(Config):
 
 
 class TowersConfig(PictureConfig):
-    """Settings of the stage `foundation-towers`; what every run over pictures is told is in `PictureConfig`.
+    """Settings of the stage `foundation-towers`; see also `PictureConfig`.
 
     Attributes:
-        init: checkpoint whose towers go on from where they are (a second cycle): a folder, "tiny", or a hub id. Its
-            tokenizer, language model and projector stay; heads and optimizer start anew. None: a new tiny model.
-        grow: how deep the vision tower of `init` shall be, where deeper than it is, and how large the squares that it sees.
-        crop_side: pixels of the longer side that pictures are brought to first, as the predictor brings faces to it: SAVP is
-            computed from single pixels. None = what the stages behind `init` were told, else as they are.
-        model: values of `FaceShieldConfig` in the place of the tiny model's, e.g. {use_savp: false}; not with `init`.
-        tokenizer: folder of a tokenizer; None trains one of `vocab_size` pieces on the data's own dialogues.
-        low_size, low_share: the first `low_share` (0..1) of the run sees squares of `low_size` pixels (cheaper); 0: none of it.
-        weight_*: of the losses, see `heads.tower_losses`.
+        init: checkpoint whose towers are trained further (a second cycle): a folder, "tiny", or a hub id. Its tokenizer,
+            language model and projector are kept; heads and optimizer start afresh. None: a new tiny model.
+        grow: depth and input size to which the vision tower of `init` is grown first.
+        crop_side: longer side in pixels to which pictures are resized first, as the predictor resizes faces: SAVP is
+            computed from single pixels. None = as `init` records it, else no resizing.
+        model: values of `FaceShieldConfig` that replace the tiny model's, e.g. {use_savp: false}; not with `init`.
+        tokenizer: folder of a tokenizer; None trains one of `vocab_size` pieces on dialogues about the data.
+        low_size, low_share: the first share `low_share` (0..1) of the run uses squares of `low_size` pixels, which is
+            cheaper; 0: never.
+        weight_*: weights of the losses, see `heads.tower_losses`.
     """
 
     stage: Literal["foundation-towers"] = "foundation-towers"
@@ -76,7 +77,7 @@ class TowerTexts:
     Attributes:
         types: names of the presentation types, bona fide first.
         captions: (text, names of the types it is true of).
-        questions: the fixed questions, which PVTM will rank tokens by.
+        questions: the fixed questions, by which PVTM will rank tokens.
     """
 
     types: tuple[str, ...]
@@ -86,17 +87,17 @@ class TowerTexts:
     def __post_init__(self) -> None:
         silent = [name for name in self.types if not any(names == (name,) for _, names in self.captions)]
         if silent:
-            raise ValueError(f"no caption of {', '.join(silent)} alone — expected one a type at least — add captions")
+            raise ValueError(f"no caption describes only {', '.join(silent)} — expected at least one per type — add captions")
 
 
 @dataclass(frozen=True)
 class TextBank:
-    """Captions as token ids, and what each is true of. C captions, Q questions, L tokens of the longest.
+    """Captions as token ids, and the types each is true of; C = captions, Q = questions, L = the prompt tower's length.
 
     Attributes:
         ids: (C, L) int64, padded to the prompt tower's length.
         truth: (C, types) bool.
-        own: per type the captions that are true of it alone; shared: those of several.
+        own: per type, the captions that are true of it alone; shared: those true of several.
         questions: (Q, L) int64.
     """
 
@@ -111,7 +112,7 @@ class TextBank:
 
 
 def text_bank(texts: TowerTexts, processor: Any) -> TextBank:
-    """The texts as the processor's prompt tokenizer has them."""
+    """The texts as encoded by the processor's prompt tokenizer."""
     order = {name: index for index, name in enumerate(texts.types)}
     truth = np.zeros((len(texts.captions), len(texts.types)), dtype=bool)
     for row, (_, names) in enumerate(texts.captions):

@@ -1,4 +1,4 @@
-"""Figures of the towers on development pictures: what their heads say, where PVTM's ranking points."""
+"""Figures of the towers on development pictures: what their heads predict, and where PVTM's ranking points."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def box_iou(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float3
 
 
 def tower_figures(found: Mapping[str, NDArray[Any]], names: Sequence[str]) -> dict[str, Any]:
-    """What the log says of the development pictures.
+    """The figures logged for the development pictures.
 
     Args:
-        found: by picture, (N,) or (N, C): type, head and text (indices of types, 0 bona fide), bonafide (0..1), iou, has_box,
+        found: per picture, (N,) or (N, C): type, head and text (indices of types, 0 bona fide), bonafide (0..1), iou, has_box,
             cues and cues_named, top_inside and base_inside (shares of tokens that lie in a true box).
-        names: of the types.
+        names: names of the types.
     """
     types, attack, has_box = found["type"], found["type"] > 0, found["has_box"]
     called_attack = found["bonafide"] < 0.5

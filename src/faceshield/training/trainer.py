@@ -1,4 +1,4 @@
-"""transformers' Trainer with what the two stages need: a projector's rate of its own, a clock, exact going on, and guards.
+"""transformers' Trainer with what the two stages need: a separate projector rate, a clock, exact resumption, and guards.
 
 Use: `StageTrainer(config, arguments, rows=rows, vision=vision, model=model, processor=processor, report=report).run()`.
 """
@@ -40,7 +40,7 @@ TRAINER_FOLDER = "trainer"
 
 
 def arguments_of(config: StageConfig) -> TrainingArguments:
-    """Trainer's settings; making them joins the other processes under `torchrun` or `accelerate launch`."""
+    """Trainer's arguments; making them joins the other processes under `torchrun` or `accelerate launch`."""
     cuda = torch.cuda.is_available()
     return TrainingArguments(
         output_dir=str(config.out / TRAINER_FOLDER),
@@ -70,10 +70,10 @@ def arguments_of(config: StageConfig) -> TrainingArguments:
 
 
 def reporters(wanted: list[str] | None) -> list[str]:
-    """Trainer's names of what is told the log.
+    """Trainer's names of the integrations that receive the log.
 
     Raises:
-        ValueError: one that is not installed.
+        ValueError: one is not installed.
     """
     from transformers.integrations import get_available_reporting_integrations
 
@@ -86,7 +86,7 @@ def reporters(wanted: list[str] | None) -> list[str]:
 
 
 class _Pace(TrainerCallback):
-    """Moves the epoch, ends the run when the clock says so, and shows where it is."""
+    """Advances the epoch, ends the run when its time is up, and shows its progress."""
 
     def __init__(self, trainer: StageTrainer) -> None:
         self.trainer = trainer
@@ -105,11 +105,11 @@ class _Pace(TrainerCallback):
         trainer.watch.step(state.global_step, state.max_steps)
         if trainer.share_done(state.global_step, state.max_steps) >= 1:
             control.should_training_stop = control.should_save = True
-            control.should_log = True  # of what came since the last row
+            control.should_log = True  # a row for the steps since the last one
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **_: Any) -> None:
         trainer, values = self.trainer, dict(logs or {})
-        if "loss" not in values:  # Trainer's own summary at the end counts from the last start
+        if "loss" not in values:  # Trainer's final summary, which counts from the last start
             return
         trainer.watch.log(
             {"event": "step", "step": state.global_step, "of": state.max_steps, **trainer.watch.rates()}
@@ -124,10 +124,10 @@ class StageTrainer(Trainer):
         config: settings of the stage.
         arguments: see `arguments_of`.
         rows: what to train on.
-        vision: gives their pictures.
-        model: the model, with adapters in stage 2; parameters that need no gradient stay as they are.
-        processor: of the model.
-        report: told every row of the log.
+        vision: source of their pictures.
+        model: the model, with adapters in stage 2; frozen parameters stay as they are.
+        processor: the model's processor.
+        report: called with every row of the log.
     """
 
     def __init__(
@@ -161,12 +161,12 @@ class StageTrainer(Trainer):
             processing_class=processor,
             callbacks=[_Pace(self)],
         )
-        self.remove_callback(PrinterCallback)  # its line per log would be a second one to ours
-        # A sharded model places and reduces by itself: accelerate must not wrap it once more.
+        self.remove_callback(PrinterCallback)  # it would print every log row a second time
+        # A sharded model does its own placement and reduction: accelerate must not wrap it again.
         self.is_distributed_loading_by_transformers = config.fsdp and arguments.world_size > 1
 
     def run(self) -> int:
-        """Trains to the end, from the last checkpoint where there is one; returns the steps done.
+        """Trains to the end, from the last checkpoint if there is one; returns the number of steps done.
 
         Raises:
             ValueError: another run is writing into the folder.
@@ -179,7 +179,7 @@ class StageTrainer(Trainer):
     # -- what is optimized ------------------------------------------------------------------------------------------------
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        """AdamW with two rates: the projector's (`projector_lr`, of stage sft; None = the same) and everything else's."""
+        """AdamW with two rates: the projector's (`projector_lr`, in stage sft; None = the same) and that of all else."""
         if self.optimizer is None:
             owner = model if model is not None else self.model
             assert owner is not None
@@ -198,7 +198,7 @@ class StageTrainer(Trainer):
         return self.optimizer
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
-        """Cosine over the steps, or over the minutes where those run out first."""
+        """Cosine schedule over the steps, or over the minutes if those run out first."""
         if self.lr_scheduler is None:
             stepped = optimizer or self.create_optimizer()
 
@@ -209,12 +209,12 @@ class StageTrainer(Trainer):
         return self.lr_scheduler
 
     def look_at_the_clock(self) -> None:
-        """Once a step, and all processes at the first one's: another rate, or another last step, would part their weights."""
+        """Reads the first process's clock for all, once per update: with different rates or ends the weights would diverge."""
         if self.config.minutes:
             self.seconds = broadcast_object_list([self.clock.elapsed()])[0]
 
     def share_done(self, step: int, steps: int) -> float:
-        """0..1, by steps or by the minutes, whichever is further."""
+        """Share 0..1 of the run that is done, by steps or by minutes, whichever is further."""
         return progress(step, steps, self.seconds, self.config.minutes)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
@@ -223,7 +223,7 @@ class StageTrainer(Trainer):
     # -- guards -----------------------------------------------------------------------------------------------------------
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
-        """As Trainer's, but a loss that is not finite ends the run instead of spoiling the weights, and keeps the batch."""
+        """As Trainer's, but a loss that is not finite ends the run before it spoils the weights, and the batch is saved."""
         about = inputs.pop(ABOUT)
         self.newest = dict(inputs), about
         loss = super().training_step(model, inputs, num_items_in_batch)
@@ -233,7 +233,7 @@ class StageTrainer(Trainer):
         return loss
 
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
-        """As Trainer's, just before it steps: finite losses may have a gradient that is not."""
+        """As Trainer's, but a norm that is not finite ends the run before the step; finite losses can have such a gradient."""
         norm = super()._get_grad_norm(model, grad_norm)
         self._check_finite("norm of the gradient", norm)
         return norm
@@ -250,12 +250,12 @@ class StageTrainer(Trainer):
     def _keep(self, batch: Mapping[str, Any], about: Mapping[str, Any]) -> Path:
         path = self.folder / f"not-finite-step-{self.state.global_step}-rank-{self.args.process_index}.safetensors"
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Each a copy: two names may be one tensor (features that PVTM ranks as they are), which a file refuses.
+        # Copies, since two names may share a tensor (features that PVTM ranks by themselves), which safetensors refuses.
         tensors = {name: value.cpu().contiguous().clone() for name, value in batch.items() if isinstance(value, Tensor)}
         save_file(tensors, path, metadata={"ids": json.dumps(about["ids"])})
         return path
 
-    # -- going on: one safetensors file in a folder that gets its name once it is whole --------------------------------------
+    # -- resuming: one safetensors file, in a folder that gets its name only when complete -----------------------------------
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         target = self.folder / f"checkpoint-{self.state.global_step}"
@@ -323,7 +323,7 @@ class StageTrainer(Trainer):
             torch.cuda.set_rng_state(states[f"cuda/{rank}"])
 
     def go_on_logging(self) -> None:
-        """The mean loss that is logged next counts the steps before the stop too."""
+        """Makes the next logged mean loss include the steps between the last log row and the stop."""
         if self.before:
             self._tr_loss += self.before["loss_since_log"]
             self._globalstep_last_logged = self.before["last_log"]

@@ -1,9 +1,9 @@
-"""Where a training step gets its pictures from: from the files, through the frozen tower, or from features computed once.
+"""Sources of a training step's pictures: the files, through the frozen tower, or features computed once.
 
-`LivePictures` decodes the files; the model then runs its tower in every step. `VisionCache` reads what the tower says (what the
-projector reads, and what PVTM ranks by) from memory-mapped safetensors. Both give `collate` the same thing: model inputs about
-some pictures; PVTM masks in the step in both. A feature's place is named by the content of the picture file, the tower's
-weights and the preprocessing: moved files are found again, another tower or other SAVP settings never are.
+`LivePictures` decodes the files, and the model runs its tower in every step. `VisionCache` reads the tower's outputs (what the
+projector reads, and what PVTM ranks by) from memory-mapped safetensors. Both give `collate` the model inputs for some pictures,
+and with both PVTM masks within the step. Features are keyed by the content of the picture file, the tower's weights and the
+preprocessing: moved files are found again, and features of another tower or other SAVP settings are never reused.
 Use: `vision = VisionCache.build(paths, model, processor, folder)`, then `inputs = vision.inputs([0, 5], joint=True)`.
 T = tokens of a stream, D = width of the tower.
 """
@@ -35,25 +35,25 @@ SHARD_BYTES = 256 << 20
 
 
 class Vision(Protocol):
-    """Gives a batch its pictures."""
+    """Source of a batch's pictures."""
 
     def inputs(self, pictures: Sequence[int], *, joint: bool) -> dict[str, Tensor]:
-        """Model inputs about pictures, by their place in the list of paths.
+        """Model inputs for some pictures.
 
         Args:
-            pictures: which.
+            pictures: their indices in the list of paths.
             joint: whether PVTM will rank their tokens.
         """
         ...
 
 
 class LivePictures:
-    """Pictures decoded when they are wanted.
+    """Pictures decoded on demand.
 
     Args:
         paths: picture files.
         processor: a `FaceShieldProcessor`.
-        crop_side: pixels of the longer side that pictures are brought to first; None = as they are.
+        crop_side: longer side in pixels to which pictures are resized first; None = no resizing.
     """
 
     def __init__(self, paths: Sequence[Path], processor: Any, crop_side: int | None = None) -> None:
@@ -63,7 +63,7 @@ class LivePictures:
         """One picture's streams as squares of bytes.
 
         Raises:
-            PictureError: a file that is no picture.
+            PictureError: the file is not a readable picture.
         """
         path = self.paths[picture]
         try:
@@ -80,7 +80,7 @@ class LivePictures:
 
 
 class Shards:
-    """Tensors by name in the safetensors files of a folder, read from memory maps; new ones make a new file."""
+    """Tensors by name in a folder's safetensors files, read through memory maps; new tensors go into a new file."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -96,14 +96,14 @@ class Shards:
         return self._files[name].get_tensor(name)  # type: ignore[no-any-return]
 
     def write(self, tensors: Mapping[str, Tensor], rank: int) -> None:
-        """A new file of these; it has its name once it is whole.
+        """Writes these tensors into a new file, which gets its name only when complete.
 
         Raises:
-            OSError: no room for it.
+            OSError: it cannot be written, for want of room for instance.
         """
         if not tensors:
             return
-        # Named by what is in it: two runs that compute the same pictures write the same file, others another one.
+        # Named after its tensors: runs that compute the same pictures write the same file, other runs another one.
         held = hashlib.sha256("".join(sorted(tensors)).encode()).hexdigest()[:16]
         target = self.folder / f"{held}.safetensors"
         try:
@@ -117,8 +117,8 @@ class VisionCache:
     """Features (what the projector reads) and joint vectors (what PVTM ranks by) of pictures.
 
     Args:
-        names: per picture the name of its content.
-        stores: per stream and kind where the tensors (T, D) lie.
+        names: `content_name` of each picture.
+        stores: the (T, D) tensors of each stream and kind.
     """
 
     def __init__(self, names: Sequence[str], stores: Mapping[tuple[str, str], Shards]) -> None:
@@ -160,24 +160,26 @@ class VisionCache:
         world: int = 1,
         progress: Progress | None = None,
     ) -> VisionCache:
-        """Opens the cache of these pictures under this tower; what is missing is computed first, here this process's share.
+        """Opens the cache of these pictures for this tower, computing this process's share of what is missing first.
 
         Args:
             paths: picture files.
             model: a `FaceShieldForConditionalGeneration` on the device to compute on.
             processor: its processor; with `use_savp` False only the RGB stream is made and read.
             folder: where the files are kept.
-            bf16: compute and keep bfloat16; else float32.
+            bf16: compute and store in bfloat16; else in float32.
             crop_side: see `LivePictures`.
             joint: whether PVTM's vectors are wanted too.
-            batch_size: pictures a tower pass.
+            batch_size: pictures per pass through the tower.
             threads: decoding threads.
-            rank, world: this process among all; with several, all must be done before `opened` is called.
+            rank, world: this process's rank, and the number of processes; with several, all must be done before `opened` is
+                called.
             progress: called with (done, total) while computing.
 
         Raises:
-            PictureError: a file that is no picture.
-            OSError: no room for the features.
+            PictureError: a file is not a readable picture.
+            FileNotFoundError: there is no such file.
+            OSError: the features cannot be written, for want of room for instance.
         """
         live = LivePictures(paths, processor, crop_side)
         with ThreadPoolExecutor(max_workers=max(1, threads)) as pool:
@@ -185,7 +187,7 @@ class VisionCache:
             stores = {key: Shards(place) for key, place in _places(model, live, Path(folder), bf16, joint).items()}
             first = {name: picture for picture, name in enumerate(names)}
             missing = [(name, at) for name, at in first.items() if any(name not in store for store in stores.values())]
-            # By the content, not by the place in the list: another process may have written some since it listed.
+            # Divided by content, not by position in the list: another process may already have written some of it.
             mine = [(name, at) for name, at in missing if int(name, 16) % world == rank]
             if mine:
                 _compute(mine, live, model, stores, bf16, batch_size, pool, rank, progress)
@@ -200,7 +202,7 @@ def content_name(path: Path) -> str:
     """Name of a picture file's content.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: there is no such file.
     """
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()[:32]
@@ -218,7 +220,7 @@ def tower_hash(model: Any) -> str:
 
 
 def _places(model: Any, live: LivePictures, folder: Path, bf16: bool, joint: bool) -> dict[tuple[str, str], Path]:
-    """Folder of every stream and kind, named by all that decides its values; `settings.json` in it says what that is."""
+    """Folder of every stream and kind, named by a hash of all that decides its values; its `settings.json` lists that."""
     processor, config = live.processor, model.config
     settings: dict[str, Any] = {
         "tower": tower_hash(model),

@@ -1,4 +1,4 @@
-"""Seeing a run: a line of JSON per log in `log.jsonl`, a progress bar with rates and memory, and the loss as a figure.
+"""Monitoring a run: a JSON line per row of `log.jsonl`, a progress bar with rates and memory, and a figure of the loss.
 
 Use: `watch = Watch(out, report)`; the trainer counts into it and logs through it. `loss_figure("sft")` draws `sft/loss.png`.
 """
@@ -26,17 +26,17 @@ Report = Callable[[Mapping[str, Any]], None]
 
 
 def forget_choice(out: Path, report: Report | None) -> None:
-    """Before other weights are saved in `out`: sets aside threshold and calibration of those that are there, and tells it."""
+    """Sets aside the threshold and calibration in `out` before other weights are saved there, and reports that it did."""
     if (kept := set_info_aside(out)) and report is not None:
-        report({"event": "warning", "": f"other weights: their threshold is to be chosen anew, the earlier one is in {kept}"})
+        report({"event": "warning", "": f"the weights change: choose a new threshold; the earlier one is in {kept}"})
 
 
 class Watch:
-    """Counts what a run sees, and tells.
+    """Counts what a run processes, and logs it.
 
     Args:
-        out: folder of `log.jsonl`; None on all processes but one, which then say nothing.
-        report: told every row; None: nobody is.
+        out: folder of `log.jsonl`; None on all processes but one, which then log nothing.
+        report: called with every row; None: no further reporting.
         bar: whether a terminal shows a bar.
     """
 
@@ -52,7 +52,7 @@ class Watch:
         self.counts = {"samples": 0, "dialogues": 0, "tokens": 0}
 
     def count(self, samples: int, dialogues: int, tokens: int) -> None:
-        """Rows, dialogues and tokens of one step of all processes."""
+        """Adds the rows, dialogues and tokens of one step, over all processes."""
         for name, more in zip(self.counts, (samples, dialogues, tokens), strict=True):
             self.counts[name] += more
 
@@ -62,14 +62,14 @@ class Watch:
         self.bar.update(done - self.bar.n)
 
     def rates(self) -> dict[str, float]:
-        """Per second since the last call, and the memory that is used most."""
+        """Counts per second since the last call, and peak memory."""
         seconds = max(1e-9, time.monotonic() - self.since)
         found = {f"{name}_per_second": round(value / seconds, 2) for name, value in self.counts.items()}
         self._zero()
         return {**found, "memory_gib": round(memory_gib(), 2)}
 
     def log(self, row: Mapping[str, Any]) -> None:
-        """One row to the file, to `report`, and what matters of it beside the bar."""
+        """Sends a row to the file and to `report`, and its main figures to the bar."""
         if self.file is not None:
             with self.file.open("a", encoding="utf-8") as out:
                 out.write(json.dumps(dict(row), default=str) + "\n")
@@ -78,7 +78,7 @@ class Watch:
         self.report(row)
 
     def forget_after(self, step: int) -> None:
-        """Drops rows of steps that will be done again, and a line that was cut off."""
+        """Drops rows of steps that will be repeated, and a truncated line."""
         if self.file is None or not self.file.is_file():
             return
         rows = read_log(self.file)
@@ -87,7 +87,7 @@ class Watch:
 
 
 def read_log(file: Path) -> list[dict[str, Any]]:
-    """Rows of a log; a last line that was cut off is no row."""
+    """Rows of a log; lines that are not JSON, such as a truncated last one, are skipped."""
     rows = []
     for line in file.read_text(encoding="utf-8").splitlines():
         try:
@@ -98,7 +98,7 @@ def read_log(file: Path) -> list[dict[str, Any]]:
 
 
 def memory_gib() -> float:
-    """Most memory that was used at once: of the GPU, or of this process."""
+    """Peak memory in GiB: of the GPU or, without one, of this process."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**30
     unit = 2**30 if sys.platform == "darwin" else 2**20  # bytes there, KiB elsewhere
@@ -106,7 +106,7 @@ def memory_gib() -> float:
 
 
 def loss_figure(out: Path) -> Path | None:
-    """Draws the losses of a stage's log; None where there is no loss in it."""
+    """Draws the losses of a stage's log; None if it has none."""
     from matplotlib.figure import Figure
 
     file = out / LOG_FILE

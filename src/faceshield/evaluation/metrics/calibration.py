@@ -1,8 +1,8 @@
-"""Calibration: is a bonafide_score of 0.9 right nine times in ten? (asked for beside the paper's tables)
+"""Calibration: is a bonafide_score of 0.9 right nine times in ten? (in addition to the paper's tables)
 
-Use: ``calibration = Calibration(scores, is_attack); calibration.error(), calibration.brier()``; ``fit_score_map`` mends it.
+Use: ``calibration = Calibration(scores, is_attack); calibration.error(), calibration.brier()``; ``fit_score_map`` corrects it.
 
-Both are of the set's own mix of bona fide and attack: a score that is calibrated on one mix is not on another.
+Both depend on the set's mix of bona fides and attacks: a score that is calibrated on one mix is not on another.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ BINS = 15
 
 
 class Calibration:
-    """How far scores, taken as the probability of being bona fide, are from the shares that are.
+    """How far scores, taken as probabilities of being bona fide, are from the shares that are bona fide.
 
     Args:
         scores: (rows,) bonafide_score in 0..1; rows without one (NaN) have no probability and are left out.
@@ -40,7 +40,7 @@ class Calibration:
         self._bin = np.minimum((self._scores * BINS).astype(int), BINS - 1)
 
     def bins(self, weights: FloatArray | None = None) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """(15,) each: rows, mean score, share bona fide; the last two are 0 where a bin is empty."""
+        """(15,) each: rows, mean score, share bona fide; the last two are 0 if a bin is empty."""
         rows = self._there * (np.ones(len(self._there)) if weights is None else weights)
         count = np.bincount(self._bin, rows, BINS).astype(np.float64)
         filled = np.maximum(count, np.finfo(float).tiny)
@@ -59,17 +59,17 @@ class Calibration:
 
 
 def fit_score_map(scores: ArrayLike, is_attack: ArrayLike) -> tuple[float, float]:
-    """The (scale, offset) by which the scores' log-odds become those of a probability (Platt 1999, §2.1).
+    """The (scale, offset) that turn the scores' log-odds into those of a probability (Platt 1999, §2.1).
 
-    As there, a bona fide counts as (n + 1) / (n + 2) of one, n their number, an attack as 1 / (m + 2): of scores that
-    separate the two kinds, whole ones would ask for a scale without end, and every score would become 0 or 1.
+    As there, the target is (n + 1) / (n + 2) for the n bona fides and 1 / (m + 2) for the m attacks: with targets of 1 and 0,
+    scores that separate the classes would call for an infinite scale, and every score would become 0 or 1.
 
     Args:
-        scores: (rows,) bonafide_score in 0..1; 0 and 1 are taken as 1e-9 from the end.
-        is_attack: (rows,) the truth; both must be there.
+        scores: (rows,) bonafide_score in 0..1; 0 and 1 are moved inwards by 1e-9.
+        is_attack: (rows,) the truth; both classes must occur.
 
     Raises:
-        ValueError: one class alone, or scores that do not rank bona fides above attacks, which no calibration mends.
+        ValueError: only one class, or scores that do not rank bona fides above attacks, which no calibration can correct.
     """
     from sklearn.linear_model import LogisticRegression
 
@@ -78,7 +78,7 @@ def fit_score_map(scores: ArrayLike, is_attack: ArrayLike) -> tuple[float, float
     if bonafide.all() or not bonafide.any():
         raise ValueError(f"{int(bonafide.sum())} of {bonafide.size} rows are bona fide — expected both kinds — add the others")
     odds = np.log(values) - np.log1p(-values)
-    # A target between 0 and 1 is a row of either kind, weighted by it.
+    # A fractional target is one row of each class, weighted by it.
     count, attacks = int(bonafide.sum()), int((~bonafide).sum())
     target = np.where(bonafide, (count + 1) / (count + 2), 1 / (attacks + 2))
     rows, kinds = np.concatenate([odds, odds])[:, None], np.repeat([True, False], odds.size)

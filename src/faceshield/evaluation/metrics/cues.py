@@ -1,11 +1,11 @@
-"""Which cues an answer names, and how many of them are truly there: simulated samples know theirs (``meta["cues"]``).
+"""Which cues an answer names, and how many of them are truly there: simulated samples list theirs in ``meta["cues"]``.
 
 Use: ``CueScores(CueReader(vocabulary), answers, true_cues).summary()``.
 
-A cue is named where one of the vocabulary's noun phrases stands in the answer, before its conclusion and not denied; an
-article in front does not matter, the longest phrase counts alone. What remains of the answer beside those phrases and
-the few words that every answer has ("the picture shows … and … can be seen") is unrecognised: a cue in words of its own,
-or one that does not exist. Precision leaves it out, strict precision counts each such phrase as a cue that is not there.
+A cue is named if one of the vocabulary's noun phrases occurs in the answer, before its conclusion and not negated; articles
+are ignored, and of overlapping phrases only the longest counts. What remains of the answer besides those phrases and the few
+words common to all answers ("the picture shows … and … can be seen") is unrecognised: a cue in other words, or one that
+does not exist. Precision ignores it; strict precision counts each such phrase as a cue that is not there.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _BREAK = re.compile(r"[|,.;:!?\n]|(?<![a-z])and(?![a-z])")
 
 
 def own_cues(row: Prediction) -> tuple[str, ...]:
-    """The cues that the picture of a row truly shows; empty where nobody knows."""
+    """The cues that the picture of a row truly shows; empty if they are unknown."""
     cues = row.truth.meta.get("cues")
     if not isinstance(cues, list | tuple):
         return ()
@@ -46,7 +46,7 @@ class CueReader:
         self._pattern = re.compile(rf"(?<![a-z])(?:{words})(?![a-z])") if words else None
 
     def read(self, text: str) -> tuple[set[str], int]:
-        """The cues that an answer names, without their articles, and how many phrases of it are unrecognised."""
+        """The cues that an answer names, without their articles, and the number of its unrecognised phrases."""
         seen = normalise(observations(text))
         named = set()
         if self._pattern is not None:
@@ -82,7 +82,7 @@ class CueScores:
         return float(self.unrecognised.mean()) if len(self.named) else 0.0
 
     def summary(self, weights: FloatArray | None = None) -> dict[str, float]:
-        """precision, precision_strict and recall over all cues (not means over answers), with how often each answer counts."""
+        """precision, precision_strict and recall over all cues, not averaged by answer; each answer counts `weights` times."""
         times = np.ones(len(self.named)) if weights is None else weights
         right, named, true = (float(times @ count) for count in (self.right, self.named, self.true))
         strict = named + float(times @ self.unrecognised)

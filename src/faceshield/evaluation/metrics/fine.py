@@ -23,7 +23,7 @@ class FineScores:
     """The confusion matrix of answered types and what follows from it.
 
     Args:
-        true_types: canonical names, one a row.
+        true_types: canonical names, one per row.
         answered_types: canonical names, None where the answer names none; any other name counts as None.
 
     Raises:

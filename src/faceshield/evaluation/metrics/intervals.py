@@ -74,7 +74,7 @@ def mean_of_rates_interval(first: Estimate, second: Estimate) -> Interval | None
 
 
 def wider(first: Interval | None, second: Interval | None) -> Interval | None:
-    """The smallest interval holding both; the other one where one is None."""
+    """The smallest interval holding both; if one is None, the other."""
     if first is None or second is None:
         return first or second
     return min(first[0], second[0]), max(first[1], second[1])
@@ -90,16 +90,16 @@ def bootstrap_intervals(
     """Percentile 95% intervals of one or several statistics, drawing subjects with replacement.
 
     Args:
-        subjects: one key a row; rows of one key are drawn together.
-        statistic: takes how often each row was drawn, (rows,) floats, and gives named values; NaN where a
-            draw cannot define one (it then has no say in that interval).
+        subjects: one key per row; rows of one key are drawn together.
+        statistic: takes how often each row was drawn, (rows,) floats, and returns named values, NaN for one that the
+            draw cannot define (the draw is then ignored for that interval).
         rng: the only source of randomness.
         repeats: number of draws; 0 gives no intervals.
 
     Returns:
         Name -> (low, high). Empty for fewer than two subjects, whose spread cannot be known; a name is
-        missing where fewer than half of the draws defined it, and where all draws gave the same: that five pictures
-        are all right says nothing of how sure that is.
+        missing if fewer than half of the draws defined it, or if all draws agreed: five right answers in five pictures
+        do not show how certain that rate is.
     """
     numbers: dict[Hashable, int] = {}
     rows = np.array([numbers.setdefault(subject, len(numbers)) for subject in subjects], dtype=np.int64)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from faceshield.evaluation.metrics.intervals import FloatArray, ratio
 
 Box = Sequence[float]
-MAX_BOXES = 100  # COCO's maxDets: more boxes of one picture are left out
+MAX_BOXES = 100  # COCO's maxDets: further boxes of a picture are ignored
 
 
 def box_iou(first: Box, second: Box) -> float:
@@ -32,9 +32,9 @@ def box_iou(first: Box, second: Box) -> float:
 
 
 def region_iou(found: Sequence[Box], true: Sequence[Box]) -> float:
-    """IoU of the areas that two lists of boxes cover, overlaps once; of one box each, their IoU; of none, 0.
+    """IoU of the areas that two lists of boxes cover, overlaps counted once; for one box each, their IoU; for none, 0.
 
-    One number a picture, symmetric, and lowered by a missed box as much as by one too many.
+    One number per picture, symmetric, and lowered by a missed box as much as by a superfluous one.
     """
     both = [*found, *true]
     xs = sorted({value for box in both for value in (box[0], box[2])})
@@ -56,16 +56,16 @@ def _covers(boxes: Sequence[Box], x0: float, y0: float, x1: float, y1: float) ->
 class AveragePrecision:
     """COCO's 101-point average precision of one class at one IoU, over pictures with and without true boxes.
 
-    Boxes are ranked by confidence over all pictures, equal ones in the order of the pictures and in it as written; each takes
+    Boxes are ranked by confidence over all pictures, ties in the order of the pictures and, within one, as written; each takes
     the free true box it overlaps most (of equal overlaps the last), if by at least ``iou``.
 
-    Paper is silent: what ranks the boxes of a text model. We give every box of a picture one confidence, the
-    caller's (docs/paper_map.md): with equal confidences everywhere AP depends on the order of the pictures.
+    Paper is silent: what ranks the boxes of a text model. We give all boxes of a picture one confidence, the
+    caller's (docs/paper_map.md); if all confidences are equal, AP depends on the order of the pictures.
 
     Args:
-        found: a list of boxes a picture.
-        confidences: one number a picture, for all of its boxes.
-        true: a list of boxes a picture, empty for a bona fide one.
+        found: a list of boxes per picture.
+        confidences: one number per picture, for all of its boxes.
+        true: a list of boxes per picture, empty for a bona fide one.
         iou: the overlap that counts as found, 0..1.
 
     Raises:
@@ -113,7 +113,7 @@ class AveragePrecision:
         return float(envelope[np.searchsorted(recall, np.linspace(0.0, 1.0, 101), side="left")].mean())
 
     def recall(self, weights: FloatArray | None = None) -> float:
-        """The share 0..1 of the true boxes that a box was found for, whatever its rank; NaN without one."""
+        """The share 0..1 of the true boxes that were found, at whatever rank; NaN without a true box."""
         rows = np.ones(len(self._true_counts)) if weights is None else weights
         return ratio(float((rows[self._picture] * self._hit).sum()), float(rows @ self._true_counts))
 

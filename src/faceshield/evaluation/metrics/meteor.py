@@ -4,8 +4,8 @@ Use: ``scores = MeteorScores(candidates, references); scores.score()``; needs th
 
 The program that coco-caption runs (``meteor-1.5.jar``, English, with its paraphrases) aligns each pair and
 gives 23 counts; the score of a set follows from their sums, which is why resampling needs no second run.
-The paper cites the METEOR of 2005 (Banerjee and Lavie), and its 53 beside a ROUGE-L of 83 is what 1.5 gives: that of 2005,
-which NLTK has, gives 84 where 1.5 gives 58 for the same texts. So there is no fallback to it.
+The paper cites the METEOR of 2005 (Banerjee and Lavie), but its 53 beside a ROUGE-L of 83 is what 1.5 gives: that of 2005,
+which NLTK implements, gives 84 where 1.5 gives 58 for the same texts. Hence there is no fallback to it.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class MeteorScores:
 
     Raises:
         ValueError: where the two differ in length.
-        FileNotFoundError: the extra or Java is missing; the message has the line to type.
-        RuntimeError: the program ended early or said something else; with its own words.
+        FileNotFoundError, ImportError: Java or the extra is missing; the message says what to install.
+        RuntimeError: the program failed or gave unexpected output, which the message quotes.
     """
 
     def __init__(self, candidates: Sequence[str], references: Sequence[str]) -> None:
@@ -56,8 +56,10 @@ class MeteorScores:
 
 
 def meteor(counts: FloatArray) -> float:
-    """The score of (summed) counts, (23,): lengths and function words of candidate and reference, four stages
-    of content and function matches of both, chunks, matched words of both.
+    """The score from (summed) counts.
+
+    The (23,) counts: lengths and function words of candidate and reference, four stages of content and function matches of
+    both, chunks, matched words of both.
     """
     length, true_length, function, true_function = counts[:4]
     stages = counts[4:20].reshape(4, 4)
@@ -76,7 +78,7 @@ def meteor(counts: FloatArray) -> float:
 
 
 def count_matches(candidates: Sequence[str], references: Sequence[str]) -> FloatArray:
-    """(n, 23) counts of the pairs, by one run of the program over our words of the texts."""
+    """(n, 23) counts of the pairs, from one run of the program on the texts as we tokenize them."""
     lines = [
         f"SCORE ||| {' '.join(tokenize(reference))} ||| {' '.join(tokenize(candidate))}\n"
         for candidate, reference in zip(candidates, references, strict=True)
@@ -90,17 +92,17 @@ def count_matches(candidates: Sequence[str], references: Sequence[str]) -> Float
         said = (done.stderr.strip() or done.stdout.strip() or "nothing").splitlines()[-1][:200]
         raise RuntimeError(f"meteor-1.5 gave {len(rows)} rows for {len(lines)} texts and said: {said}")
     counts = np.array(rows, dtype=np.float64)
-    # As the program does when it adds up: one chunk that holds both texts whole is no fragment at all.
+    # As the program does when it sums up: a single chunk that covers both texts counts as no fragmentation.
     whole = (counts[:, 20] == 1) & (counts[:, 21] == counts[:, 0]) & (counts[:, 22] == counts[:, 1])
     counts[whole, 20] = 0
     return counts
 
 
 def meteor_is_there() -> None:
-    """Asks for Java and the program before anything long begins.
+    """Checks for Java and the program before anything long begins.
 
     Raises:
-        FileNotFoundError, ImportError: no Java, or not the program; the message says how to get it.
+        FileNotFoundError, ImportError: Java or the program is missing; the message says how to get it.
     """
     _java()
     _jar()
@@ -117,7 +119,7 @@ def _java() -> str:
 
 
 def _jar() -> Path:
-    # Found, not imported: the package's modules start programs and load what we do not need.
+    # Located without importing the package, whose modules start programs and load what we do not need.
     spec = importlib.util.find_spec("pycocoevalcap")
     for folder in (spec.submodule_search_locations or ()) if spec is not None else ():
         jar = Path(folder) / "meteor" / "meteor-1.5.jar"

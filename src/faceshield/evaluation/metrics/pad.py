@@ -1,4 +1,4 @@
-"""Presentation-attack-detection error rates in the words of ISO/IEC 30107-3 (paper §5.1: ACC and HTER).
+"""Presentation-attack-detection error rates in the terms of ISO/IEC 30107-3 (paper §5.1: ACC and HTER).
 
 Use: ``error_rates(correct, is_attack, types)`` for decisions, ``ScoreCurve(scores, is_attack)`` for scores.
 
@@ -6,8 +6,8 @@ Polarity, once for the whole package: a high ``bonafide_score`` means bona fide,
 ``score < threshold``. A score exactly on the threshold is therefore judged bona fide: right for a bona fide row, wrong for an
 attack. A row without a decision or a score is an error of its own class, whichever that is.
 
-APCER of a type: its attacks judged bona fide. APCER: that of the worst type (ISO). BPCER: bona fide rows
-judged attacks. ACER = (worst APCER + BPCER) / 2. HTER = (pooled APCER + BPCER) / 2, the paper's and bob's.
+APCER of a type: the share of its attacks judged bona fide. APCER: that of the worst type (ISO). BPCER: the share of bona fide
+rows judged attacks. ACER = (worst APCER + BPCER) / 2. HTER = (pooled APCER + BPCER) / 2, the paper's and bob's.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ def correct_by_answer(answers: Sequence[bool | None], is_attack: ArrayLike) -> B
 def error_rates(correct: ArrayLike, is_attack: ArrayLike, types: Sequence[str]) -> ErrorRates:
     """All hard-decision rates, with Wilson intervals for the counted ones.
 
-    HTER and ACER need both classes and are None without; their intervals are the caller's (they are no single
-    count). Of several worst types the first in alphabetical order is named.
+    HTER and ACER need both classes and are None without; their intervals are left to the caller, as they are not
+    single counts. Of equally bad types, the alphabetically first is named.
 
     Raises:
         ValueError: where the three arguments differ in length.
@@ -123,13 +123,13 @@ class ScoreCurve:
 
     ``thresholds`` (m,) are the distinct scores ascending and +inf last; at ``thresholds[i]`` rows scoring
     less are judged attacks. A missing score (NaN) is an error of its class at every threshold. APCER is
-    pooled over all attacks; where a method takes ``worst=True``, it is that of the worst type at each
+    pooled over all attacks or, where a method is given ``worst=True``, that of the worst type at each
     threshold, ISO's (NaN without ``types``).
 
     Args:
         scores: (rows,) bonafide_score, high = bona fide.
         is_attack: (rows,) the truth.
-        types: (rows,) the attacks' presentation types; those of bona fide rows are not looked at.
+        types: (rows,) the attacks' presentation types; those of bona fide rows are ignored.
 
     Raises:
         ValueError: where the arguments differ in length, or a score is infinite.
@@ -194,13 +194,13 @@ class ScoreCurve:
         return worst[self._kept]
 
     def auc(self, weights: FloatArray | None = None) -> float:
-        """The chance that a bona fide row outscores an attack, ties half; NaN without both classes."""
+        """The probability that a bona fide row outscores an attack, ties counting half; NaN without both classes."""
         attacks, bonafides = self.counts(weights)
         wins = (bonafides * (_cumulated(attacks)[:-1] + attacks / 2)).sum()
         return ratio(wins, attacks.sum() * bonafides.sum())
 
     def eer(self, weights: FloatArray | None = None) -> float:
-        """(APCER + BPCER) / 2 where the two are nearest, bob's definition; of equally near ones the least."""
+        """(APCER + BPCER) / 2 where the two are nearest, bob's definition; of equally near ones, the lowest."""
         return _equal_error_rate(*self.rates(weights))
 
     def apcer_at_bpcer(self, limit: float, weights: FloatArray | None = None, *, worst: bool = False) -> float:
@@ -218,8 +218,11 @@ class ScoreCurve:
         return (self.worst_apcer(weights) if worst else apcer), bpcer
 
     def summary(self, percents: Iterable[int], weights: FloatArray | None = None) -> dict[str, float]:
-        """The curve in numbers, each rate worked out once: "auc", "eer" and, for each limit in percent, such as 5,
-        "apcer_at_bpcer5", "bpcer_at_apcer5", "apcer_worst_at_bpcer5" and "bpcer_at_apcer_worst5"."""
+        """The curve in numbers: "auc", "eer" and the operating points, each rate computed once.
+
+        For each limit in percent, such as 5: "apcer_at_bpcer5", "bpcer_at_apcer5", "apcer_worst_at_bpcer5" and
+        "bpcer_at_apcer_worst5".
+        """
         apcer, bpcer = self.rates(weights)
         worst = self.worst_apcer(weights)
         found = {"auc": self.auc(weights), "eer": _equal_error_rate(apcer, bpcer)}
@@ -258,7 +261,7 @@ def _lowest_within(rate: FloatArray, other: FloatArray, limit: float) -> float:
 
 
 def nearest_rates(apcer: FloatArray, bpcer: FloatArray) -> int:
-    """The index where the two rates are nearest; of equally near ones the smallest sum, then the first."""
+    """The index where the two rates are nearest; of equally near ones, that of the smallest sum, then the first."""
     gap = np.abs(apcer - bpcer)
     nearest = np.flatnonzero(gap <= gap.min() + TOLERANCE)
     total = (apcer + bpcer)[nearest]

@@ -1,9 +1,9 @@
-"""BLEU-1..4 and ROUGE-L as coco-caption defines them (paper §5.1, Table 4), one reference an answer.
+"""BLEU-1..4 and ROUGE-L as coco-caption defines them (paper §5.1, Table 4), with one reference per answer.
 
 Use: ``scores = TextScores(candidates, references); scores.summary()``.
 
-BLEU is of the whole corpus (clipped n-gram counts and lengths summed before dividing); ROUGE-L is the F of
-beta 1.2 of each pair, averaged. The tokenizer is ours: lower case, runs of letters or digits, inner
+BLEU is computed over the whole corpus (clipped n-gram counts and lengths summed before dividing); ROUGE-L is the
+F-measure with beta 1.2 of each pair, averaged. The tokenizer is ours: lower case, runs of letters or digits, inner
 apostrophes, hyphens and decimal points kept, punctuation dropped — which is what coco-caption's PTB tokenizer
 leaves of plain sentences. METEOR 1.5 needs Java and has a file of its own.
 """
@@ -81,7 +81,7 @@ def _bleu(totals: FloatArray) -> dict[str, float]:
 
 
 def rouge_l(words: Sequence[str], true_words: Sequence[str]) -> float:
-    """F of the longest common subsequence, beta 1.2; 0 where nothing is common or either side is empty."""
+    """F-measure of the longest common subsequence, beta 1.2; 0 if nothing is common or either side is empty."""
     common = lcs_length(words, true_words)
     if common == 0:
         return 0.0

@@ -1,7 +1,7 @@
-"""The pictures of a reproduction: FaceShield-Sim, or samples of one's own, by domain and split; protocols; scales.
+"""The pictures of a reproduction, FaceShield-Sim or one's own samples, by domain and split; its protocols and scales.
 
-A protocol "W+S>P" is trained on the train splits of W and S and tested on the test split of P (paper §5.1); its threshold,
-which the paper does not have, comes from the development splits of W and S.
+Protocol "W+S>P" trains on the train splits of W and S and tests on the test split of P (paper §5.1); its threshold, which the
+paper does not have, comes from the development splits of W and S.
 Use: `bench = simulated(Path("out/data"), SCALES["toy"], engine.step, seed=0, workers=2, foundation=True)`.
 """
 
@@ -24,22 +24,24 @@ from faceshield.tasks import REASONING
 
 FOUNDATION = "D"
 DATASETS = {"wmca": "W", "siw-mv2": "S", "padisi": "P"}
-"""Names of data sets as `prepare` gives them -> letter of the protocols."""
+"""Name of a data set, as `prepare` gives it -> its letter in the protocols."""
 Wording = Literal["plain", "rich"]
 Step = Callable[[str, Path, Callable[[], Any]], None]
-"""Called with a step's name, the file that says it is done, and the work."""
+"""Called with a step's name, the file whose existence says that it is done, and the work."""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How much of everything.
+    """How much data and training a reproduction takes.
 
     Attributes:
-        share: of each domain's pictures in the full benchmark, at least `least`; `foundation_share`: of D's, None = `share`.
-        size: of the pictures.
-        towers, adapt, language, pretrain, sft, baseline: settings in the place of those in configs/.
-        sft_on_d: of the foundation's stage 2, in the place of `sft`'s; longer: of a baseline's start on D, of `baseline`'s.
-        wording: of the dialogues that the toy language model learns, see `BackendConfig`; a published one learns the rich.
+        share: share of each domain's pictures in the full benchmark, but at least `least` pictures; `foundation_share`: that
+            of D, None = `share`.
+        size: longer side of the simulated pictures in pixels.
+        towers, adapt, language, pretrain, sft, baseline: settings that replace those in configs/.
+        sft_on_d: settings of the foundation's stage 2, on top of `sft`; longer: of a baseline's start on D, on top of
+            `baseline`.
+        wording: wording of the dialogues that a small model learns, see `BackendConfig`; a published one learns "rich".
     """
 
     share: float
@@ -84,7 +86,7 @@ SCALES: dict[str, Scale] = {
         sft={**_TOY_STAGE, "crop_side": 64},
         baseline={"pictures": 64, "batch_size": 16, "image_size": 64, "max_shift": 2, "eval_pictures": 6},
     ),
-    # A quiet core for an hour or so: small squares, few pictures; it shows that all works, and large effects alone.
+    # An hour or so of one idle core: small squares, few pictures; it shows that everything works, and large effects only.
     "mini": Scale(
         0.04, 150,
         towers={"pictures": 4_000, "eval_every": 4_000, "low_size": 64, "model": {"vision_config": {"image_size": 96}}},
@@ -94,8 +96,8 @@ SCALES: dict[str, Scale] = {
         sft={"epochs": 2},
         baseline={"pictures": 1_500, "eval_every": 1_500, "image_size": 96},
     ),
-    # Some hours of two cores. Every row stands on the foundation, so most of the time is its own; its towers have three layers,
-    # not four, and so see more pictures in that time.
+    # A few hours of two cores. Every row builds on the foundation, so most of the time goes into it; its towers have three
+    # layers, not four, and so see more pictures in that time.
     "small": Scale(
         0.5, 400, foundation_share=0.75,
         towers={
@@ -104,7 +106,7 @@ SCALES: dict[str, Scale] = {
         adapt={"pictures": 24_000, "eval_every": 12_000, "low_share": 0.0, "learning_rate": 3e-4},
         language={"steps": 400},
         pretrain={"epochs": 0.5},
-        sft={"epochs": 1, "lora_r": 32, "lora_alpha": 64},  # a quarter: what it starts from can answer already
+        sft={"epochs": 1, "lora_r": 32, "lora_alpha": 64},  # a quarter: the model it starts from can answer already
         sft_on_d={"lora_r": 128, "lora_alpha": 256},
         baseline={"pictures": 24_000, "eval_every": 12_000, "image_size": 192},  # the side that our towers see
         longer={"pictures": 160_000},  # as many as our towers
@@ -138,7 +140,7 @@ class Protocol:
 
 @dataclass(frozen=True)
 class Bench:
-    """Folders of the domains, each with `train.jsonl`, `dev.jsonl`, `test.jsonl` and the dialogues of its training pictures."""
+    """The domains' folders, each with `train.jsonl`, `dev.jsonl`, `test.jsonl` and the dialogues of its training pictures."""
 
     root: Path
     domains: tuple[str, ...]
@@ -147,11 +149,11 @@ class Bench:
         return self.root / domain / f"{name}.jsonl"
 
     def files(self, protocol: Protocol, *names: str) -> list[Path]:
-        """Those of the domains that the protocol trains on."""
+        """The named files of the domains that the protocol trains on."""
         return [self.file(domain, name) for domain in protocol.train for name in names]
 
     def references(self, protocol: Protocol) -> list[Path]:
-        """Dialogues that the texts about the protocol's test pictures are scored against; none where the wording is plain."""
+        """Dialogues that the texts about the protocol's test pictures are scored against; none if the wording is plain."""
         files = [self.file(domain, "references") for domain in protocol.test]
         return [file for file in files if file.is_file()]
 
@@ -159,7 +161,7 @@ class Bench:
         return [domain for domain in dict.fromkeys((*protocol.train, *protocol.test)) if domain not in self.domains]
 
     def joined(self, protocol: Protocol, split_name: str) -> Path:
-        """One file of the protocol's development pictures, or of its test pictures."""
+        """One file with all development pictures of the protocol, or all its test pictures."""
         target = self.root / "protocols" / protocol.folder / f"{split_name}.jsonl"
         if not target.is_file():
             domains = protocol.test if split_name == "test" else protocol.train
@@ -175,7 +177,7 @@ class Bench:
 
 
 def simulated(root: Path, scale: Scale, step: Step, *, seed: int, workers: int, wording: Wording, foundation: bool) -> Bench:
-    """FaceShield-Sim at a scale, its dialogues in this wording; D only where a foundation is to be trained on it."""
+    """Makes FaceShield-Sim at a scale, with dialogues in this wording; D only if a foundation is to be trained on it."""
     domains = tuple(name for name in DOMAINS if name != FOUNDATION or foundation)
     for name in domains:
         config = SimulateConfig("drawn", scale.pictures(name), seed, size=scale.size, domain=name)
@@ -199,10 +201,10 @@ def own(
     wording: Wording,
     report: Callable[[str], None] = lambda line: None,
 ) -> Bench:
-    """Samples of one's own, WMCA, SiW-Mv2 and PADISI-Face as `prepare` writes them; whoever has train and test keeps them.
+    """One's own samples of WMCA, SiW-Mv2 and PADISI-Face, as written by `prepare`; existing train and test splits are kept.
 
     Raises:
-        ValueError: none of these data sets among them.
+        ValueError: no sample is of these data sets.
     """
     rows: dict[str, list[Sample]] = {}
     others: Counter[str] = Counter()
@@ -241,9 +243,9 @@ def _divided(samples: Path, protocol: str, seed: int, report: Callable[[str], No
 def _written(
     folder: Path, step: Step, name: str, wording: Wording, seed: int, report: Callable[[str], None] = lambda line: None
 ) -> None:
-    """Questions and answers about the training pictures; captions for stage 1; what rich words are scored against.
+    """Writes dialogues about the training pictures, captions for stage 1, and references that rich wording is scored against.
 
-    A file that is there is taken as it is: an assistant's dialogues and captions are put where the grammar's would be.
+    An existing file is used as it is: an assistant's dialogues and captions can be put where the grammar's would be.
     """
     backend = BackendConfig(kind="grammar", wording=wording)
     files: list[tuple[str, str, tuple[str, ...] | None]] = [("dialogues", "train", None), ("captions", "train", ("caption",))]

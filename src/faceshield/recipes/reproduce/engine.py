@@ -1,8 +1,8 @@
-"""Trains and scores the rows of an entry, each step once: foundation on D, baselines from weights of the same pictures, ours.
+"""Trains and scores an entry's rows, each step once: the foundation on D, baselines pre-trained on the same pictures, ours.
 
-Nothing of a test domain leaks: the foundation (ours after both stages, and every baseline's start) has seen D alone, the
-stages the training splits of the protocol's sources, and whoever learns to see on the sources sees D's pictures beside them.
-A step is skipped once its output is complete, and a step that was stopped goes on.
+Nothing of a test domain leaks: the foundation (ours after both stages, and every baseline's start) has seen D alone, and the
+stages the training splits of the protocol's sources; towers and baselines that are trained on the sources see D's pictures
+among them. A step is skipped once its output is complete, and a stopped step is resumed.
 Use: `Reproduction(...).rows(ENTRIES["table2"], repeat=3)`.
 """
 
@@ -31,21 +31,21 @@ from faceshield.training.tower_config import TowersConfig
 
 TIMES_FILE = "times.jsonl"
 PUBLISHED = {"image_size": 224}
-"""Of a baseline that starts from weights given: the side of ResNet's, and of CLIP's."""
+"""Input size for a baseline that starts from published weights: what ResNet and CLIP expect."""
 Train = Callable[[Path, list[str]], object]
 """`faceshield train CONFIG key=value …`."""
 
 
 class NotAvailable(Exception):
-    """Why a row has no number."""
+    """A row has no number; the message says why."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A row and what came of it.
+    """A row and its results.
 
     Attributes:
-        runs: metrics of its trainings, one a seed.
+        runs: metrics of its trainings, one per seed.
         reason: why there are none.
     """
 
@@ -64,17 +64,17 @@ class Reproduction:
         scale: how much is trained.
         configs: folder of the recipes, `configs` of the repository.
         train: see `Train`.
-        seed: of the first repeat; the others follow.
-        threads: of torch.
-        init: checkpoint in the place of a foundation trained on D; one of more than `SMALL` parameters is trained by the
-            paper's recipes, whole, and not by the tiny model's.
-        adapt: whether the towers learn on from the foundation on each protocol's own training pictures, for each seed anew.
-        starts: what a baseline starts from, by its name, in the place of itself trained on D.
+        seed: seed of the first repeat; the others count up from it.
+        threads: number of torch's threads.
+        init: checkpoint to use instead of a foundation trained on D; one of `SMALL` parameters or more is trained by the
+            paper's recipes, unscaled, instead of the tiny model's.
+        adapt: whether to train the foundation's towers further on each protocol's training pictures, afresh for each seed.
+        starts: name of a baseline -> what it starts from instead of itself trained on D.
         models: general models by the row's name: a model as `predict --model` takes it, and its endpoint or None.
-        api_key_env, settings: of general models, the first of those behind an endpoint; see `load_model`.
-        meteor: whether texts are scored by METEOR too, which needs Java; of what is scored from now on.
-        only: systems to run, None = all; of the others what is done is shown.
-        report: told what begins and ends.
+        api_key_env, settings: for general models, the former only for those behind an endpoint; see `load_model`.
+        meteor: whether to score texts by METEOR too, which needs Java; applies to what is scored from now on.
+        only: systems to run, None = all; of the others, results that are there already are shown.
+        report: called with lines on the progress.
     """
 
     out: Path
@@ -93,20 +93,20 @@ class Reproduction:
     meteor: bool = False
     only: Sequence[str] | None = None
     report: Callable[[str], None] = lambda line: None
-    idle: bool = field(default=False, init=False)  # the system at hand is none of `only`: nothing is begun
+    idle: bool = field(default=False, init=False)  # the current system is not in `only`: no new work is started
 
     @property
     def small(self) -> bool:
-        """Whether ours is a toy, trained by the tiny model's recipes on few words."""
+        """Whether our model is a small one, trained by the tiny model's recipes."""
         return self.init is None or count_parameters(weights_folder(resolve_model(self.init))) < SMALL
 
     @property
     def wording(self) -> Wording:
-        """Of the dialogues."""
+        """Wording of the dialogues."""
         return self.scale.wording if self.small else "rich"
 
     def rows(self, entry: Entry, repeat: int) -> Iterator[Outcome]:
-        """Every row, trained and scored where it is not yet."""
+        """Yields every row with its results, training and scoring what is missing."""
         for row in entry.rows:
             try:
                 yield Outcome(row, tuple(self.metrics(row.system, Protocol.of(row.protocol), repeat)))
@@ -117,7 +117,7 @@ class Reproduction:
         """The metrics of a system's trainings under a protocol.
 
         Raises:
-            NotAvailable: it cannot be had; the reason.
+            NotAvailable: they cannot be had; the message says why.
         """
         system = SYSTEMS[name]
         self.idle = self.only is not None and name not in self.only
@@ -129,10 +129,10 @@ class Reproduction:
         return of(name, system, protocol, repeat)
 
     def step(self, name: str, done: Path, work: Callable[[], Any]) -> None:
-        """Does the work unless `done` is there, and notes the seconds.
+        """Does the work unless `done` exists, and records the seconds it took.
 
         Raises:
-            NotAvailable: it is not there, and the system is none of those to run.
+            NotAvailable: `done` does not exist, and the system is not among those to run.
         """
         if done.exists():
             return
@@ -149,7 +149,7 @@ class Reproduction:
             file.write(json.dumps(row) + "\n")
 
     def told(self, entry: Entry) -> list[str]:
-        """What a table's reader has to know of the trainings."""
+        """What a table's reader has to know about the trainings."""
         protocols = [Protocol.of(row.protocol) for row in entry.rows]
         found = []
         rivals = dict.fromkeys(row.system for row in entry.rows if SYSTEMS[row.system].baseline)
@@ -165,9 +165,9 @@ class Reproduction:
             found.append(f"Pictures seen on {FOUNDATION}, then on the sources{among}: {'; '.join(seen)}.")
         less = dict.fromkeys(row.system for row in entry.rows if SYSTEMS[row.system].changes)
         if less and self.init is None:
-            found.append(f"{', '.join(less)}: so from the foundation on, which was trained with SAVP and PVTM.")
+            found.append(f"{', '.join(less)}: switched off after the foundation, which was trained with SAVP and PVTM.")
         if self.init is not None and any(set(protocol.test) - set(protocol.train) for protocol in protocols):
-            found.append(f"Ours starts from {self.init}: whether that has seen the tested domain nobody here can know.")
+            found.append(f"Ours starts from {self.init}: it is not known whether that has seen the tested domain.")
         return found
 
     def _pictures(self, scale: Mapping[str, Any]) -> int:
@@ -188,9 +188,9 @@ class Reproduction:
         return str(out)
 
     def _to_see(self, protocol: Protocol) -> list[Path]:
-        """What a protocol trains eyes on: the sources' pictures, and D's training pictures among them.
+        """What a protocol trains towers and baselines on: the sources' pictures, with D's training pictures among them.
 
-        On the sources alone, who has learnt on D forgets much of it: bona fide faces before an unknown camera are refused.
+        On the sources alone, a model forgets much of what it learnt on D, and refuses bona fide faces from unknown cameras.
         """
         again = [self.bench.file(FOUNDATION, "train")] if FOUNDATION in self.bench.domains else []
         return [*self.bench.files(protocol, "train", "dev"), *again]
@@ -207,14 +207,14 @@ class Reproduction:
         self._train("towers on D", "train/tiny-towers", towers, self.scale.towers, data=data)
         texts = [dialogues, captions]
         self._train("language model on D", "train/tiny-lm", language, self.scale.language, init=towers, dialogues=texts)
-        # The paper goes on from Bunny, which has learnt to read its tower from other people's pictures; ours has, from D's.
+        # The paper starts from Bunny, which has learnt to read its tower on other pictures; ours learns that on D's.
         self._train("stage 1 on D", "train/tiny-pretrain", first, self.scale.pretrain, init=language, dialogues=[captions])
         settings = {**self.scale.sft, **self.scale.sft_on_d}
         self._train("stage 2 on D", "train/tiny-sft", both, settings, init=first, dialogues=[dialogues])
         return str(both)
 
     def _train(self, name: str, config: str, out: Path, scale: Mapping[str, Any], **values: Any) -> None:
-        """One training that is a step of its own, by its config; no clock, so that it can be repeated."""
+        """Runs one training as a step, from its config; without a clock, so that it is reproducible."""
         recipe = self.configs / f"{config}.yaml"
         values = {"minutes": None, **scale, **values}
         own = {key: value for key, value in read_yaml(recipe).items() if key not in {*values, "out", "threads"}}
@@ -225,9 +225,9 @@ class Reproduction:
         self.step(name, out / "run.json", lambda: self.train(recipe, given))
 
     def _begun(self, folder: Path, settings: Mapping[str, Any]) -> None:
-        """Notes what a step is begun with; of a system that is not run, what was begun otherwise is not shown.
+        """Records the settings that a step is begun with; if the system is not run, results of other settings are not shown.
 
-        Paths in the folder of all are noted from there: however it is spelt, it is the same.
+        Paths inside `out` are recorded relative to it, so that its spelling does not matter.
         """
         written, here = (json.dumps(value, ensure_ascii=False) for value in (_plain(settings), f"{self.out}/"))
         told = json.loads(written.replace(here.strip('"'), ""))
@@ -251,7 +251,7 @@ class Reproduction:
         variant, out = _trained_as(system), self._folder_of_ours(protocol)
         seeds = [out / variant / f"seed-{seed}" for seed in range(self.seed, self.seed + repeat)]
         wanted = [seed / "scores" / METRICS_FILE for seed in seeds]
-        if missing := [file for file in wanted if not file.is_file()]:  # else nothing that they began from is needed
+        if missing := [file for file in wanted if not file.is_file()]:  # else what they start from is not needed
             begin = [self.foundation(protocol, seed) for seed in range(self.seed, self.seed + repeat)]
             dev, test = (self.bench.joined(protocol, part) for part in ("dev", "test"))
             config = SweepConfig(
@@ -315,9 +315,9 @@ class Reproduction:
         if name not in self.models:
             if (scores / METRICS_FILE).is_file():
                 return read_json(scores / METRICS_FILE)
-            raise NotAvailable("published weights that are not here; give them as --model NAME=FOLDER, or NAME=MODEL@ENDPOINT")
+            raise NotAvailable("its published weights were not given: --model NAME=FOLDER, or NAME=MODEL@ENDPOINT")
         model, endpoint = self.models[name]
-        ours = endpoint is None and foreign_type(resolve_model(model)) is None  # Bunny, assembled: it has no settings
+        ours = endpoint is None and foreign_type(resolve_model(model)) is None  # an assembled Bunny, which takes no settings
         key = [write_override("api_key_env", self.api_key_env)] if endpoint and self.api_key_env else []
         asked = {"prompt": "zero-shot", "endpoint": endpoint, "settings": [] if ours else [*key, *self.settings]}
         told = {"model": model, "endpoint": endpoint, "settings": list(self.settings)}
@@ -349,7 +349,7 @@ class Reproduction:
 
 
 def _trained_as(system: System) -> str:
-    """The system that is trained with these settings; one asked "before" is a stage of the same training."""
+    """The system whose training has these settings; one scored "before" is an earlier stage of the same training."""
     return next(
         name for name, other in SYSTEMS.items()
         if other.changes == system.changes and other.stage == "sft" and not (other.baseline or other.general)
@@ -357,7 +357,7 @@ def _trained_as(system: System) -> str:
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings as YAML can say them: paths as text."""
+    """Settings in types that YAML can express: paths as text."""
     return {
         key: [str(one) for one in value] if isinstance(value, list) else str(value) if isinstance(value, Path) else value
         for key, value in values.items()

@@ -1,4 +1,4 @@
-"""The paper's figures that are drawn: gains (Fig. 6), sweeps (Fig. 7, 8) and importance maps (Fig. 9).
+"""Draws the paper's figures: gains (Fig. 6), sweeps (Fig. 7, 8) and importance maps (Fig. 9).
 
 Use: `draw(entry, outcomes, Path("fig7.png"))`; `importance(model, test, Path("fig9.png"))`.
 """
@@ -22,12 +22,12 @@ from faceshield.training.pictures import square_boxes
 
 CLASSIFIED, LOCATED = ("Bonafide", "Print", "Rigid mask"), ("Partial Eye", "Partial Mouth", "Glasses")
 COUNTED = 100
-"""Attacks over which the share of important tokens inside true boxes is counted, at most."""
+"""The largest number of attacks on which the share of important tokens inside true boxes is measured."""
 TOP = 0.1
 
 
 def draw(entry: Entry, outcomes: Sequence[Outcome], path: Path) -> Path | None:
-    """A sweep as curves or a gain as bars, each point the mean over trainings; None where nothing was measured."""
+    """A sweep as curves or a gain as bars, each point the mean over trainings; None if nothing was measured."""
     found = [outcome for outcome in outcomes if outcome.runs]
     if not found:
         return None
@@ -64,8 +64,8 @@ def importance(model: str | Path, test: Path, path: Path) -> list[str]:
         path: the PNG to write.
 
     Returns:
-        Lines for people: of each stream and question, the share of its tokens among the most important tenth that lie inside
-        a true box, against the share of all its tokens.
+        Readable lines: for each question and stream, the share of the most important tenth of its tokens that lies inside a
+        true box, against that of all its tokens.
     """
     from faceshield.model.importance import overlay
     from faceshield.predictor import FaceShieldPredictor
@@ -90,7 +90,7 @@ def importance(model: str | Path, test: Path, path: Path) -> list[str]:
         axes.set_axis_off()
     _save(figure, path)
     attacked = [row for row in rows if row.boxes]
-    drawn = np.sort(np.random.default_rng(0).permutation(len(attacked))[:COUNTED])  # of every domain, whichever stands first
+    drawn = np.sort(np.random.default_rng(0).permutation(len(attacked))[:COUNTED])  # from every domain, whatever the order
     return _where(shield, [attacked[place] for place in drawn], test)
 
 
@@ -122,7 +122,7 @@ def _first(rows: Sequence[Sample], kind: str) -> list[Sample]:
 
 
 def _covered(row: Sample, grid: int) -> np.ndarray:
-    """(grid, grid) bool: tokens whose middle lies inside a true box."""
+    """(grid, grid) bool: tokens whose centre lies inside a true box."""
     middle = np.arange(grid) + 0.5
     found = np.zeros((grid, grid), dtype=bool)
     for x0, y0, x1, y1 in square_boxes(row.boxes, row.size_wh) * grid:
@@ -131,7 +131,7 @@ def _covered(row: Sample, grid: int) -> np.ndarray:
 
 
 def _figure(size: tuple[float, float]) -> Figure:
-    return Figure(figsize=size, layout="constrained")  # no pyplot: neither a display nor a global state
+    return Figure(figsize=size, layout="constrained")  # no pyplot: needs neither a display nor global state
 
 
 def _save(figure: Figure, path: Path) -> Path:

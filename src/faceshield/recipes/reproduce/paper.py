@@ -1,6 +1,7 @@
 """What each table and figure of the paper holds: rows, protocol, metrics, and the numbers printed there (paper §5).
 
-A table is data: a row more is a line here. Figures whose values are only drawn have no numbers. Use: `ENTRIES["table2"].rows`.
+Tables are data: a new row is a line here. Figures whose values the paper only draws have no numbers.
+Use: `ENTRIES["table2"].rows`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Number = float | tuple[float, float] | None
-"""In per cent; with its standard deviation over ten repeats; None where the paper has none."""
+"""In per cent, alone or with its standard deviation over ten repeats; None if the paper has none."""
 Kind = Literal["table", "sweep", "gain", "maps"]
 
 INTRA = "W+S+P"
@@ -19,7 +20,7 @@ CROSS = {"W+S>P": "W & S → P", "W+P>S": "W & P → S", "S+P>W": "S & P → W"}
 
 @dataclass(frozen=True)
 class Metric:
-    """One column: its heading, and where its estimate lies in a `metrics.json` below "overall"; "*" is how a row is decided."""
+    """One column: its heading, and the path of its estimate below "overall" in a `metrics.json`; "*": how a row is decided."""
 
     heading: str
     place: tuple[str, ...]
@@ -42,14 +43,14 @@ WORDS = tuple(
 
 @dataclass(frozen=True)
 class System:
-    """Who answers: our model, a trained baseline, or a general model that is only asked.
+    """What is evaluated: our model, a trained baseline, or a general model that is only asked.
 
     Attributes:
-        changes: of ours: settings of both stages.
+        changes: for ours: settings of both stages.
         baseline: name of its config, configs/baseline/NAME.yaml.
         init: what a baseline starts from: "itself", trained on the foundation's pictures, or our "towers", trained on the same.
         general: a published model, asked without training; its weights or an endpoint have to be given.
-        stage: of ours: which stage's checkpoint is asked.
+        stage: for ours: the stage whose checkpoint is asked.
     """
 
     changes: Mapping[str, Any] = field(default_factory=dict)
@@ -83,13 +84,13 @@ class Row:
     """One line of a table.
 
     Attributes:
-        system: a name out of `SYSTEMS`.
+        system: a name in `SYSTEMS`.
         label: what the paper calls it.
         paper: its numbers there, in the order of the entry's metrics; empty: the paper has no such row.
         protocol: "W+S>P" is trained on W and S and tested on P; "W+S+P" is trained on all and tested on all.
-        decided: "words", the answer's own verdict, as in the paper; "half", a classifier's counterpart of that: its likelier
-            class; "score", the score at a threshold chosen on the development split.
-        at: of a sweep: the setting's value.
+        decided: "words", by the answer's own verdict, as in the paper; "half", by the likelier class of a classifier, which has
+            no words; "score", by the score, at a threshold from the development split.
+        at: in a sweep: the setting's value.
     """
 
     system: str
@@ -215,7 +216,7 @@ ENTRIES: dict[str, Entry] = {
                 Row("FaceShield", "SAVP and PVTM", ((99.41, 0.06), (0.53, 0.06), (95.81, 0.11), (99.29, 0.04), (0.57, 0.04),
                                                     (97.78, 0.21), (95.6, 0.19))),
             ),
-            # The header of the printed table calls the fourth column ACC twice; text and Table 4 tell which is which.
+            # The header of the printed table repeats ACC at the fourth column; text and Table 4 tell which is which.
             about="PVTM without SAVP is not in the paper.",
         ),
         Entry(

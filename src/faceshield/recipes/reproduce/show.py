@@ -1,6 +1,6 @@
-"""What came of an entry: a table with the paper's numbers beside ours, as text, Markdown and JSON; the whole as a report.
+"""The results of an entry as a table with the paper's numbers beside ours (text, Markdown, JSON), and a report on all.
 
-A cell of one training is a percentage with its 95% interval over pictures; of several, mean ± standard deviation over
+For one training, a cell is a percentage with its 95% interval over pictures; for several, mean ± standard deviation over
 trainings, and the mean of their intervals. Use: `print(grid(entry, outcomes).render("text"))`.
 """
 
@@ -24,7 +24,7 @@ BEGIN, END = "<!-- begin: faceshield reproduce -->", "<!-- end: faceshield repro
 
 
 def estimate(metrics: Mapping[str, Any], metric: Metric, decided: str) -> Mapping[str, Any] | None:
-    """A metric's {"value", "n", "ci95"} in one run's `metrics.json`, None where it was not measured."""
+    """A metric's {"value", "n", "ci95"} in one run's `metrics.json`, None if it was not measured."""
     found: Any = metrics["overall"]
     for key in metric.place:
         name = {"words": "by_answer", "half": "by_half", "score": "by_score"}[decided] if key == "*" else key
@@ -33,13 +33,13 @@ def estimate(metrics: Mapping[str, Any], metric: Metric, decided: str) -> Mappin
 
 
 def values(outcome: Outcome, metric: Metric) -> list[float]:
-    """A metric of every training, in per cent."""
+    """A metric's values in all trainings, in per cent."""
     found = [estimate(run, metric, outcome.row.decided) for run in outcome.runs]
     return [100 * one["value"] for one in found if one and one.get("value") is not None]
 
 
 def cell(outcome: Outcome, metric: Metric) -> str:
-    """What the table says: "93.1 ± 0.4 [91.0, 94.8]", "–" for nothing."""
+    """A cell of the table: "93.10 ± 0.40 [91.0, 94.8]", or "–" for nothing."""
     numbers = values(outcome, metric)
     if not numbers:
         return NONE
@@ -54,7 +54,7 @@ def cell(outcome: Outcome, metric: Metric) -> str:
 
 
 def printed(number: Number) -> str:
-    """A number of the paper as it is printed there, "–" for none."""
+    """A number of the paper as printed there, "–" for none."""
     if number is None:
         return NONE
     value, spread = number if isinstance(number, tuple) else (number, None)
@@ -62,7 +62,7 @@ def printed(number: Number) -> str:
 
 
 def tested(outcome: Outcome) -> str:
-    """How many bona fide pictures and attacks it was tested on."""
+    """How many bona fide pictures and attacks a row was tested on."""
     if not outcome.runs:
         return NONE
     section = outcome.runs[0]["overall"]["coarse"]
@@ -93,7 +93,7 @@ def grid(entry: Entry, outcomes: Sequence[Outcome]) -> Grid:
 
 
 def notes(entry: Entry, outcomes: Sequence[Outcome]) -> list[str]:
-    """What the table's reader has to know."""
+    """What a reader of the table has to know."""
     found = [entry.about] if entry.about else []
     reasons: dict[str, dict[str, str]] = {}
     for outcome in outcomes:
@@ -117,7 +117,7 @@ def notes(entry: Entry, outcomes: Sequence[Outcome]) -> list[str]:
 
 
 def write(folder: Path, entry: Entry, outcomes: Sequence[Outcome], about: Mapping[str, Any], told: Sequence[str]) -> None:
-    """`ENTRY.json` and `ENTRY.md`; `told` stands below the table."""
+    """Writes `ENTRY.json` and `ENTRY.md`, with the lines `told` below the table."""
     rows = [
         {
             "system": outcome.row.system,
@@ -137,7 +137,7 @@ def write(folder: Path, entry: Entry, outcomes: Sequence[Outcome], about: Mappin
 
 
 def seconds(out: Path) -> dict[str, float]:
-    """Seconds of every step, by its name."""
+    """Seconds spent on every step, by its name."""
     file = out / TIMES_FILE
     found: dict[str, float] = {}
     if file.is_file():
@@ -157,7 +157,7 @@ def machine() -> str:
 
 
 def report(out: Path, entries: Sequence[Entry], about: Mapping[str, Any]) -> str:
-    """Those of `entries` that are in a folder, whichever commands made them, and how they came to be, as Markdown."""
+    """The entries found in a folder, whichever commands made them, and how they were made, as Markdown."""
     times = seconds(out)
     made = [entry for entry in entries if (out / f"{entry.name}.json").is_file()]
     commands: dict[str, list[str]] = {}
@@ -174,7 +174,7 @@ def report(out: Path, entries: Sequence[Entry], about: Mapping[str, Any]) -> str
 
 
 def put_into(file: Path, text: str) -> None:
-    """Writes a report into a document, between two marks, which are appended where they are missing."""
+    """Writes a report into a document, between two marks, which are appended if missing."""
     before = file.read_text(encoding="utf-8") if file.is_file() else ""
     block = f"{BEGIN}\n{text}{END}"
     if BEGIN in before and END in before:
