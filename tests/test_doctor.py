@@ -147,7 +147,7 @@ def test_a_threshold_of_other_looks_is_not_a_broken_copy(model: Path) -> None:
     info["threshold_source"] |= {"face": "detect", "looks": "0.5"}
     (model / "faceshield.json").write_text(json.dumps(info))
     found = results(model)
-    assert found["weights"].state == "failed" and "the looks '0.5'" in found["weights"].found
+    assert found["weights"].state == "failed" and "the looks (crop margins) '0.5'" in found["weights"].found
     assert "calibrate" in str(found["weights"].remedy)
 
 
@@ -195,7 +195,7 @@ def test_rows_that_tell_another_size_than_their_pictures_have(model: Path, sampl
 def test_the_last_line_does_not_hide_a_warning(model: Path) -> None:
     (model / "faceshield.json").unlink()
     result = CliRunner().invoke(app, ["doctor", "--model", str(model)])
-    assert result.exit_code == 0 and "1 to read again above" in result.output and "all well" not in result.output
+    assert result.exit_code == 0 and "1 warning above" in result.output and "all well" not in result.output
 
 
 def test_long_dialogues_are_counted(model: Path, dialogues: Path) -> None:

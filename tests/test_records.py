@@ -274,7 +274,7 @@ def test_people_of_one_name_in_two_data_sets_are_drawn_apart() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "said"), [("run.json", "record is written"), ("folder", "is a folder"), ("read.jsonl", "over what")]
+    ("name", "said"), [("run.json", "record is written"), ("folder", "is a folder"), ("read.jsonl", "would be overwritten")]
 )
 def test_where_an_output_may_not_be_written(tmp_path: Path, name: str, said: str) -> None:
     (tmp_path / "folder").mkdir()

@@ -100,7 +100,7 @@ def test_what_it_cannot_answer_is_refused(stage_config: Make, domains_jsonl: Pat
     train_baseline(config)
     out = tmp_path / "rows.jsonl"
     refused = run("predict", domains_jsonl, "--model", config.out, "--out", out, "--tasks", "coarse,fine")
-    assert refused.exit_code != 0 and "told only bona fide or attack" in str(refused.exception) + refused.output
+    assert refused.exit_code != 0 and "tells only bona fide from attack" in str(refused.exception) + refused.output
     refused = run("predict", domains_jsonl, "--model", config.out, "--out", out, "--tasks", "reasoning")
     assert refused.exit_code != 0 and "only scores" in str(refused.exception) + refused.output
     assert not out.exists()

@@ -147,7 +147,7 @@ def test_a_photograph_that_was_replaced_is_judged_anew(checkpoint: Path, photos:
 def test_without_a_face_nothing_is_written(checkpoint: Path, tmp_path: Path) -> None:
     photograph(tmp_path / "photos/real/wall.png", 0)
     result = run(tmp_path / "photos", "--model", checkpoint, "--out", tmp_path / "mine")
-    assert "a face found in no bona fide one" in str(result.exception)
+    assert "no face was found in any bona fide one" in str(result.exception)
 
 
 def test_photographs_that_have_moved_are_not_blamed_on_faces(checkpoint: Path, samples_jsonl: Path, tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def test_reviewing_into_what_is_reviewed(name: str, dialogues: Path, tmp_path: P
     source = tmp_path / name
     source.write_bytes(dialogues.read_bytes())
     result = CliRunner().invoke(app, ["review", str(source), "--out", str(tmp_path / "f.jsonl"), "--no-page"])
-    assert "over what is read" in str(result.exception) and source.read_bytes() == dialogues.read_bytes()
+    assert "read too and would be overwritten" in str(result.exception) and source.read_bytes() == dialogues.read_bytes()
 
 
 def test_an_archive_that_has_changed_goes_on_with_renew(checkpoint: Path, samples_jsonl: Path, tmp_path: Path) -> None:

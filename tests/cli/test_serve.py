@@ -16,8 +16,8 @@ HAS_RAY = importlib.util.find_spec("ray") is not None
     ("options", "says"),
     [
         (["--engine", "slurm"], "expected local or ray"),
-        (["--replicas", "2"], "give --engine ray"),
-        (["--max-replicas", "2", "--replica-gpus", "1"], "give --engine ray"),
+        (["--replicas", "2"], "expected --engine ray"),
+        (["--max-replicas", "2", "--replica-gpus", "1"], "expected --engine ray"),
         (["--host", "0.0.0.0"], "--without-keys"),
         (["--drain", "inf"], "drain_s inf"),
     ],

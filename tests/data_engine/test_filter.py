@@ -260,7 +260,7 @@ def test_a_similarity_that_judged_nothing_says_so(dialogues_jsonl: Path, tmp_pat
     result = filter_dialogues(tmp_path / "in.jsonl", tmp_path / "out.jsonl", config)
     assert result.note == "similarity judged none: no dialogue is of caption"
     again = filter_dialogues(tmp_path / "in.jsonl", tmp_path / "out.jsonl", FilterConfig(duplicates=None))
-    assert "was there, of other settings" in again.note and (tmp_path / "out.jsonl.before").is_file()
+    assert "was there, from other settings" in again.note and (tmp_path / "out.jsonl.before").is_file()
     write_jsonl(tmp_path / "in.jsonl", [])
     with pytest.raises(ValueError, match="no dialogues — expected at least one"):
         filter_dialogues(tmp_path / "in.jsonl", tmp_path / "none.jsonl", FilterConfig())

@@ -51,7 +51,7 @@ def stage(folder: Path, work, **options):
 def test_its_own_input_is_no_output(tmp_path: Path) -> None:
     source = tmp_path / "in.jsonl"
     source.write_text("in")
-    with pytest.raises(ValueError, match="over what is read"):
+    with pytest.raises(ValueError, match="read too and would be overwritten"):
         run_stage(source, ITEMS, Work(), config={}, seed=0, inputs=[source])
     assert source.read_text() == "in"
 

@@ -216,7 +216,7 @@ def test_a_name_is_of_the_one_picture_whose_path_ends_like_it(tmp_path: Path) ->
     assert widths == {("Paper_7", None): [10], ("Paper_7", 12): [11], ("Paper_7", 3): [12], ("x/1.png", None): [13]}
     assert [assigned["Paper_7"][frame][0].on_crop for frame in (None, 12, 3)] == [False, True, False]
     assert [(problem.path, problem.detail) for problem in problems] == [
-        ("1.png", "2 pictures end like it: give more of its path"), ("Paper_8.mov", "no such picture"),
+        ("1.png", "2 pictures match this name: give more of its path"), ("Paper_8.mov", "no such picture"),
     ]  # fmt: skip
 
 

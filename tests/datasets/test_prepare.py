@@ -247,7 +247,9 @@ def test_pictures_of_two_copies_do_not_take_each_others_place(tmp_path: Path) ->
     (first,), _, _ = run("folder", tmp_path / "a", tmp_path / "out" / "a.jsonl", **made)
     stored = (tmp_path / "out" / first.image).read_bytes()
     for root, changes in (("b", {}), ("a", {"margin": 0.0})):
-        with pytest.raises(ValueError, match=r"a\.jsonl beside it has its pictures in .*images.folder, and others would take"):
+        with pytest.raises(
+            ValueError, match=r"a\.jsonl beside it has its pictures in .*images.folder, and this run would overwrite"
+        ):
             run("folder", tmp_path / root, tmp_path / "out" / "b.jsonl", **made, **changes)
     assert (tmp_path / "out" / first.image).read_bytes() == stored
     run("folder", tmp_path / "a", tmp_path / "out" / "again.jsonl", **made)  # the same pictures
@@ -575,7 +577,7 @@ def test_a_list_of_ones_own_is_not_written_over(tmp_path: Path) -> None:
     assert (root / "samples.jsonl").read_text() == words
     samples, _, _ = run("folder", root, tmp_path / "samples.jsonl")
     assert [row.subject for row in samples] == ["0"], "who is number 0 is somebody"
-    with pytest.raises(ValueError, match="over what is read"):
+    with pytest.raises(ValueError, match="read too and would be overwritten"):
         run("folder", root, tmp_path / "samples.jsonl", known=[tmp_path / "samples.jsonl"])
 
 
@@ -671,7 +673,7 @@ def test_a_box_on_a_frame_that_is_not_taken_is_told(tmp_path: Path) -> None:
     samples, problems, summary = run("siw-mv2", tmp_path / "copy", tmp_path / "samples.jsonl", boxes=boxes)
     assert {row.frame: row.boxes for row in samples if row.boxes} == {5: [(1, 1, 10, 10)]}
     assert [(p["reason"], p["path"].split(", ")[-1], p["dropped"]) for p in problems] == [("box", "frame 4", False)]
-    assert "3 frames were taken, not this one" in problems[0]["detail"] and summary.lost == 0
+    assert "none of the 3 taken" in problems[0]["detail"] and summary.lost == 0
 
 
 def test_what_inspect_would_refuse_for_its_size_is_left_out_where_asked(tmp_path: Path) -> None:

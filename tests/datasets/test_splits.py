@@ -51,7 +51,7 @@ def test_what_is_read_is_not_written_over(name: str, tmp_path: Path) -> None:
     """Once train.jsonl was written, what the other splits get of it would be gone."""
     write_jsonl(tmp_path / f"{name}.jsonl", three_sets())
     before = (tmp_path / f"{name}.jsonl").read_bytes()
-    with pytest.raises(ValueError, match="over what is read"):
+    with pytest.raises(ValueError, match="read too and would be overwritten"):
         split([tmp_path / f"{name}.jsonl"], SplitConfig(out=tmp_path))
     assert (tmp_path / f"{name}.jsonl").read_bytes() == before
 
@@ -151,7 +151,7 @@ def test_one_attack_left_out(attack: str) -> None:
 def test_an_attack_left_out_is_an_attack_in_any_spelling() -> None:
     found = assign(ROWS, config(protocol="leave-one-attack-out", attack=["partial-eye"]))
     assert found == assign(ROWS, config(protocol="leave-one-attack-out", attack=["Partial Eye"]))
-    with pytest.raises(ValueError, match="attack Bonafide is bona fide"):
+    with pytest.raises(ValueError, match="attack Bonafide includes bona fide pictures"):
         assign(ROWS, config(protocol="leave-one-attack-out", attack=[BONAFIDE]))
 
 

@@ -153,7 +153,7 @@ def test_drawn_people_are_in_one_set_alone(tmp_path: Path) -> None:
         ]  # fmt: skip
 
     dev, test = tmp_path / "dev.jsonl", tmp_path / "test.jsonl"
-    with pytest.raises(ValueError, match=r"the same 1 drawn people \(drawn-7-3, …\) — expected others in the two"):
+    with pytest.raises(ValueError, match=r"the same 1 drawn people \(drawn-7-3, …\) — expected other people in each"):
         check_apart(of("sim-drawn-7-a430", "drawn-7-3"), dev, of("sim-drawn-7-00a8", "drawn-7-3"), test)
     both = of("sim-drawn-5-a430", "drawn-5-1")
     with pytest.raises(ValueError, match="drawn-7-3"):

@@ -195,7 +195,7 @@ def test_it_loads_in_any_type(adapter: Path, dtype: torch.dtype) -> None:
 
 def test_another_base_is_refused(adapter: Path, make_pair: Any, tmp_path: Path) -> None:
     save(*make_pair(seed=1), tmp_path / "other")
-    with pytest.raises(WeightsError, match="an adapter for the base .* load it with its own base"):
+    with pytest.raises(WeightsError, match="this adapter is for the base .* expected its own base"):
         load(adapter, base=tmp_path / "other")
 
 
@@ -219,7 +219,7 @@ def test_faults_of_the_file_are_listed(adapter: Path, edit: Edit, message: str) 
 
 def test_pickles_truncation_and_merged_ones_are_refused(base: Path, tmp_path: Path) -> None:
     adapted, processor = trained(base)
-    with pytest.raises(ValueError, match="without base"):
+    with pytest.raises(ValueError, match="without its base"):
         save(adapted, processor, tmp_path / "adapter")
     adapted.merge_adapter()
     with pytest.raises(ValueError, match="unmerge_adapter"):

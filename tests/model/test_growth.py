@@ -89,7 +89,7 @@ def test_a_tower_is_never_made_shallower(pair: Any) -> None:
     for wrong in (model.config.vision_config.image_size // 2, model.config.vision_config.image_size + 1):
         with pytest.raises(ValueError, match="multiple of the patch"):
             grow_vision(model, image_size=wrong)
-    with pytest.raises(ValueError, match="as many or more"):
+    with pytest.raises(ValueError, match="at least as many"):
         grow_vision(model, num_hidden_layers=1)
     with pytest.raises(ValueError, match="in each stage"):
         grow_vision(model, stem_blocks=[0, 0, 0, 0])

@@ -104,7 +104,7 @@ def test_a_placeholder_for_a_stream_that_is_not_there_is_refused(pair, pictures)
     inputs["savp_mask"] = torch.tensor([True, True, False])
     with pytest.raises(ValueError, match=r"per row \[32, 16, 32\] — expected \[32, 32, 16\]"):
         model(**inputs)
-    with pytest.raises(ValueError, match="savp of 2 for 3 pictures"):
+    with pytest.raises(ValueError, match="2 savp values for 3 pictures"):
         processor(images=pictures, text=QUESTIONS, savp=[True, False])
 
 

@@ -128,14 +128,14 @@ def test_a_conversation_that_cannot_be_asked_about_is_refused(pair, pictures, pi
     images = pictures[:1] if picture else None
     content = [] if picture else [{"type": "image"}]
     one = [{"role": "user", "content": [*content, {"type": "text", "text": "Why?"}]}]
-    with pytest.raises(ValueError, match="pictures in its text — expected one question"):
+    with pytest.raises(ValueError, match="pictures in it — expected one question"):
         processor(images=images, text=processor.apply_chat_template(one))
     several = [*one, {"role": "assistant", "content": "So."}, *one]
-    with pytest.raises(ValueError, match="a conversation of 2 turns"):
+    with pytest.raises(ValueError, match="text with 2 turns"):
         processor(images=images, text=processor.apply_chat_template(several))
     with pytest.raises(Exception, match="a turn of system"):
         processor.apply_chat_template([{"role": "system", "content": "Be brief."}, *one])
-    with pytest.raises(ValueError, match=r"pictures \[2\] — expected one for each question"):
+    with pytest.raises(ValueError, match=r"pictures per question \[2\] — expected one each"):
         processor(images=[pictures[:2]], text="Why?")
 
 
@@ -144,7 +144,7 @@ def test_pictures_come_as_arrays_tensors_or_lists_of_one(pair, pictures):
     expected = processor(images=pictures[:2], text="Why?")
     for images in ([torch.from_numpy(one) for one in pictures[:2]], [[one] for one in pictures[:2]], tuple(pictures[:2])):
         assert torch.equal(processor(images=images, text="Why?").pixel_values, expected.pixel_values)
-    with pytest.raises(ValueError, match=r"pictures \[\] — expected one"):
+    with pytest.raises(ValueError, match=r"pictures per question \[\] — expected one"):
         processor(images=[], text="Why?")
 
 

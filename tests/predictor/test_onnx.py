@@ -108,7 +108,7 @@ def test_a_threshold_of_other_scores_is_not_exported(make_shield: Callable[..., 
     for chosen, told in ({"keep_tokens": "8"}, "keep_tokens 8"), ({"pvtm": "paper"}, "pvtm paper"):
         shield = make_shield()
         shield.chosen_with = {"dataset": "dev", **chosen}
-        with pytest.raises(ValueError, match=f"the threshold was chosen with {told} — expected one of the graph's scores"):
+        with pytest.raises(ValueError, match=f"the threshold was chosen with {told}, but the graph scores every token"):
             shield.export_onnx(tmp_path / "scorer.onnx")
 
 

@@ -378,11 +378,11 @@ def test_a_threshold_that_was_chosen_otherwise_is_noted(
     shield = FaceShieldPredictor.from_pretrained(checkpoint, keep_tokens=8)
     shield.chosen_with = {**info.threshold_source, "face": "detect", "pvtm": "off"}
     (note,) = [note for note in shield.detect(blank, face="whole").meta["notes"] if "threshold" in note]
-    assert "chosen with face detect, keep_tokens all;" in note
+    assert "chosen with face detect, keep_tokens all:" in note
     # Of whole pictures, as `predict` takes them, where it names nothing.
     shield.chosen_with = {"dataset": "dev", "keep_tokens": "8"}
     (note,) = [note for note in shield.detect(face_photo, face="detect").meta["notes"] if "threshold" in note]
-    assert "chosen with face whole;" in note
+    assert "chosen with face whole:" in note
     shield.chosen_with = {"face": "whole", "keep_tokens": "8"}
     assert not [note for note in shield.detect(blank, face="whole").meta["notes"] if "threshold" in note]
 
@@ -390,7 +390,7 @@ def test_a_threshold_that_was_chosen_otherwise_is_noted(
 def test_arguments_of_several_are_looked_at_once_and_at_once(shield: FaceShieldPredictor, blank: RGB) -> None:
     found = shield.inspect_many([blank] * 3, face="whole", tasks=(name for name in ("fine",)), batch_size=1)
     assert all(report.presentation_type for report in found)
-    with pytest.raises(TypeError, match="expected several"):
+    with pytest.raises(TypeError, match="expected a list"):
         shield.inspect_many("photo.jpg")
     with pytest.raises(ValueError, match="colour"):
         shield.inspect_many([blank], tasks=("colour",))
@@ -643,7 +643,9 @@ def test_a_type_that_is_no_number_is_no_finding() -> None:
     assert Findings(0.5, False, {"Bonafide": 0.5, "Print": 0.5}).finite
     assert not Findings(0.5, False, {"Bonafide": math.nan, "Print": 0.5}).finite
     assert not Findings(math.nan, False).finite
-    assert Findings(0.5, False, cut=["reasoning"]).notes() == ["the words of reasoning were cut at the model's limit"]
+    assert Findings(0.5, False, cut=["reasoning"]).notes() == [
+        "the answer to reasoning was cut off at the model's length limit"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -315,11 +315,11 @@ def test_a_table_says_how_many_pictures_each_has_seen(tmp_path: Path) -> None:
     assert "our towers 160,000, then frozen; ResNet" in line
     engine.starts = {"ResNet": "microsoft/resnet-50"}
     line, of_ours = engine.told(ENTRIES["table1"])
-    assert of_ours.startswith("RGB-only: so from the foundation on")
+    assert of_ours.startswith("RGB-only: switched off after the foundation")
     assert "; PatchNet 160,000, then 24,000" in line and "ResNet those of microsoft/resnet-50, then 24,000" in line
     assert "CoOp those of our towers, then 24,000" in line
     (of_ours,) = engine.told(ENTRIES["table6"])
-    assert of_ours.startswith("RGB-only, SAVP, PVTM: so from the foundation on")
+    assert of_ours.startswith("RGB-only, SAVP, PVTM: switched off after the foundation")
 
 
 def test_what_is_done_is_shown_though_another_system_is_run(tmp_path: Path) -> None:

@@ -98,10 +98,10 @@ def test_overrides_read_back() -> None:
         ({"variants": {"a/b": {}}}, "name 'a/b'"),
         ({"dev": "dev.jsonl"}, "dev without test"),
         ({"stages": {}}, "at least 1"),
-        ({"grid": {"seed": [1, 2]}}, "seed of a stage or a variant"),
-        ({"variants": {"a": {"init": "tiny"}, "b": {"init": "other"}}}, "init of a stage or a variant"),
-        ({"settings": {"seed": 7}}, "seed of a stage or a variant"),
-        ({"stages": {"one": {"stage": "sft", "out": "y"}}}, "out of a stage or a variant"),
+        ({"grid": {"seed": [1, 2]}}, "seed set in a stage or a variant"),
+        ({"variants": {"a": {"init": "tiny"}, "b": {"init": "other"}}}, "init set in a stage or a variant"),
+        ({"settings": {"seed": 7}}, "seed set in a stage or a variant"),
+        ({"stages": {"one": {"stage": "sft", "out": "y"}}}, "out set in a stage or a variant"),
     ],
 )
 def test_what_is_no_sweep(changes: dict[str, Any], said: str) -> None:

@@ -187,7 +187,7 @@ def test_a_second_calibration_is_of_the_scores_that_it_is_given(tmp_path: Path) 
     with pytest.raises(ValueError, match="were made with score_map"):
         store_threshold(ThresholdConfig(predictions=[raw, mapped], out=model))
     silent = overconfident("d/dev.jsonl", tmp_path, 3)
-    with pytest.raises(ValueError, match="nothing says whether they were made before the calibration"):
+    with pytest.raises(ValueError, match="nothing says whether they were made before or after the calibration"):
         store_threshold(ThresholdConfig(predictions=silent, out=model))
 
 

@@ -137,7 +137,7 @@ def test_a_further_cycle_may_begin_deeper_and_says_so_in_its_checkpoint(
 def test_a_size_that_the_tower_cannot_see_is_told_before_it_is_trained(
     splits_jsonl: Path, tmp_path: Path, low_size: int
 ) -> None:
-    with pytest.raises(ValueError, match=f"low_size {low_size} of a tower of 64 pixels"):
+    with pytest.raises(ValueError, match=f"low_size {low_size} — expected at most the tower's 64 pixels"):
         train_towers(config(splits_jsonl, tmp_path / "towers", low_size=low_size, low_share=0.5), tower_texts(), CORPUS)
 
 
@@ -148,7 +148,7 @@ def test_done_once_more_a_threshold_is_set_aside_and_not_lost(splits_jsonl: Path
     file.write_text(json.dumps({**json.loads(file.read_text()), "threshold": 0.4, "threshold_source": {"dataset": "dev"}}))
     rows: list[dict[str, Any]] = []
     train_towers(settings, tower_texts(), CORPUS, lambda row: rows.append(dict(row)))
-    assert any("chosen anew" in str(row.get("")) for row in rows)
+    assert any("choose a new threshold" in str(row.get("")) for row in rows)
     assert any('"threshold": 0.4' in one.read_text() for one in settings.out.glob("faceshield*") if one != file)
 
 
@@ -174,7 +174,7 @@ def test_the_clock_ends_a_run(splits_jsonl: Path, tmp_path: Path) -> None:
 
 
 def test_texts_need_a_caption_a_type() -> None:
-    with pytest.raises(ValueError, match="no caption of Print alone"):
+    with pytest.raises(ValueError, match="no caption describes only Print"):
         TowerTexts(("Bonafide", "Print"), (("Real.", ("Bonafide",)),), ("Is it?",))
 
 

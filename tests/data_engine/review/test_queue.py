@@ -131,7 +131,7 @@ def test_another_file_or_sample_is_refused_and_a_changed_file_seen(few: Path, tm
     with pytest.raises(ValueError, match="not in this queue"):
         queue.item(77, "ann")
     few.write_text(few.read_text(encoding="utf-8").replace("\n\n", "\n"), encoding="utf-8")
-    with pytest.raises(ValueError, match="changed under the review"):
+    with pytest.raises(ValueError, match="changed during the review"):
         queue.item(3, "ann")
     with pytest.raises(ValueError, match="another dialogues sha256"):
         ReviewQueue(few, tmp_path / "q.sqlite")
@@ -251,7 +251,9 @@ def test_label_studio_there_and_back(few: Path, tmp_path: Path) -> None:
     (tmp_path / "done.json").write_text(json.dumps(done))
     stored, faults = label_studio.read_decisions(queue, tmp_path / "done.json")
     assert stored == 3 and len(faults) == 4
-    assert [word in "\n".join(faults) for word in ("edited against", "other boxes", "no verdict", "not in this")] == [True] * 4
+    assert [word in "\n".join(faults) for word in ("edited against", "its boxes differ", "no verdict", "not in this")] == [
+        True
+    ] * 4
     people = {vote.reviewer for votes in queue.decisions().values() for vote in votes}
     assert people == {"ann", "label-studio 3", "label-studio 1"}
     (tmp_path / "done.json").write_text('[{"data": {"id": "x"}}]')
@@ -283,5 +285,5 @@ def test_the_verb_without_a_page(few: Path, tmp_path: Path) -> None:
     ReviewQueue(few, tmp_path / "a.review.sqlite").decide(0, "ann", "accept")
     result = run("--no-page")
     assert result.exit_code == 0 and result.stdout.splitlines()[0] == "accepted 1 (0 of them edited), rejected 0, open 5"
-    assert "over what is read" in str(run("--out", few).exception)
+    assert "read too and would be overwritten" in str(run("--out", few).exception)
     assert "5O%" in str(run("--sample", "5O%").exception) and "password" in str(run("--host", "0.0.0.0").exception)
