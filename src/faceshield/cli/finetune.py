@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from faceshield.cli.options import listed
 from faceshield.inspection import FaceMode
 
 
@@ -45,7 +46,7 @@ def finetune(
     config = FinetuneConfig.of(
         folder=photos, out=out, init=model, face=face, criterion=criterion, seed=seed,
         settings=dict(map(read_override, overrides or ())),
-        tasks=None if tasks is None else [name.strip() for name in tasks.split(",") if name.strip()],
+        tasks=None if tasks is None else listed(tasks),
     )  # fmt: skip
 
     def show(row: Mapping[str, Any]) -> None:

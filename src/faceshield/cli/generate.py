@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from faceshield.cli.options import Assistant, Engine, Kind, Wording, progress, spread
+from faceshield.cli.options import Assistant, Engine, Kind, Wording, listed, progress, spread
 
 
 @spread
@@ -34,7 +34,7 @@ def generate(
     from faceshield.data_engine.generate import GenerateConfig, resolve_tasks
     from faceshield.data_engine.generate import generate as run
 
-    chosen = resolve_tasks([name for given in tasks for name in given.split(",")]) if tasks else None
+    chosen = resolve_tasks([name for given in tasks for name in listed(given)]) if tasks else None
     config = GenerateConfig(tasks=chosen, per_task=per_task, count=count, backend=assistant.config(backend, wording))
     with engine.start() as crew, progress("generate", "sample") as advance:
         result = run(samples, out, config, seed=seed, cache=assistant.answers(out), engine=crew, progress=advance)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from faceshield.cli.options import listed
 from faceshield.inspection import ALL_TASKS, FaceMode, check_tasks
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def inspect(
     The exit code does not reflect verdicts: it is 0 for attacks and where no face was found, 2 if a picture could not be read
     or judged. Programs should read --json.
     """
-    asked = check_tasks(tasks.split(","))
+    asked = check_tasks(listed(tasks))
     if out is not None:
         ensure_writable(out)
     items = list(_expand(photos, out))

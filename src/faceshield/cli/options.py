@@ -26,6 +26,11 @@ Wording = Annotated[str, typer.Option(help="The grammar's wording: plain (few wo
 KeyEnv = Annotated[str | None, typer.Option(help="Environment variable that holds the API key; none is sent without.")]
 
 
+def listed(names: str) -> list[str]:
+    """Names in a comma-separated option."""
+    return [name.strip() for name in names.split(",") if name.strip()]
+
+
 @dataclass(frozen=True)
 class Assistant:
     """Where an assistant answers, how many calls run at once, and where its answers are cached."""

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from faceshield.cli.options import Engine, KeyEnv, progress, spread
+from faceshield.cli.options import Engine, KeyEnv, listed, progress, spread
 from faceshield.inspection import FaceMode
 
 
@@ -81,7 +81,7 @@ def predict(
     from faceshield.evaluation.predict import predict as run
     from faceshield.images import read_rgb
 
-    names = None if tasks is None else [name.strip() for name in tasks.split(",") if name.strip()]
+    names = None if tasks is None else listed(tasks)
     given = {"api_key_env": api_key_env, "concurrency": concurrency}
     options = [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
     load = functools.partial(
