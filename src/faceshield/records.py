@@ -231,6 +231,7 @@ class Prediction(Record):
     Attributes:
         id: "{sample_id}:{task}".
         answer: the system's text, None for systems that only score.
+        cut: whether the text was cut off at a length limit; None if the system does not say.
         bonafide_score: 0..1, high = bona fide; None if the system gives none.
         type_scores: probability of each presentation type, or None.
         boxes: predicted attack regions, pixels of the picture.
@@ -244,6 +245,7 @@ class Prediction(Record):
     task: str = Field(min_length=1)
     question: str
     answer: str | None = None
+    cut: StrictBool | None = None
     bonafide_score: float | None = Field(default=None, ge=0.0, le=1.0)
     type_scores: dict[str, float] | None = None
     boxes: list[Box] = Field(default_factory=list)

@@ -24,7 +24,7 @@ from faceshield.tasks import COARSE, FINE
 if TYPE_CHECKING:
     from faceshield.model import FaceShieldForConditionalGeneration, FaceShieldProcessor
     from faceshield.model.drafts import Drafts
-    from faceshield.model.reading import Reading
+    from faceshield.model.reading import Reading, Words
 
 Scores = tuple[float, dict[str, float]]
 """bonafide_score and type_scores."""
@@ -102,7 +102,7 @@ class WholePictures:
                 found += self._scores(*self._evidence(self._reading(self._encode_remembered(batch))))
         return found
 
-    def ask_many(self, images: Sequence[object], prompt: str) -> list[str]:
+    def ask_many(self, images: Sequence[object], prompt: str) -> list[Words]:
         """The answer to one question about each whole picture.
 
         Raises:
@@ -110,7 +110,7 @@ class WholePictures:
             ValueError: the question is empty, too long or not valid text.
         """
         self._check_question(prompt)
-        answers: list[str] = []
+        answers: list[Words] = []
         with torch.inference_mode():
             for batch in batches(images, _EVALUATION_BATCH):
                 reading = self._reading(self._encode_remembered(batch))

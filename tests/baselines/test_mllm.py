@@ -92,6 +92,17 @@ def test_thoughts_are_no_verdict() -> None:
     assert spoken("maybe an attack. But no.</think>\n\nReal") == "Real"  # where the prompt itself opens the thoughts
 
 
+def test_what_the_chat_cut_off_stays_known() -> None:
+    class Chatty:
+        name, workers = "chatty", 1
+
+        def complete_many(self, requests: Any) -> list[Completion]:
+            return [Completion("<think>hm</think>This face", cut=True), Completion("real")]
+
+    answers = Mllm(Chatty()).ask_many([np.zeros((4, 4, 3), np.uint8)] * 2, "Why?")  # type: ignore[arg-type]
+    assert [(text, text.cut) for text, _ in answers] == [("This face", True), ("real", False)]  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize("shape", [(40, 100, 3), (100, 41, 3), (50, 50, 3)])
 def test_boxes_are_asked_of_the_readers_square(shape: tuple[int, int, int]) -> None:
     image = np.zeros(shape, np.uint8)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from faceshield.evaluation import predict
+from faceshield.evaluation import predict, score, table
 from faceshield.records import Dialogue, JsonlWriter, Prediction, RecordError, Sample, image_path, read_jsonl, write_jsonl
 from faceshield.tasks import COARSE, FINE, TASKS
 
@@ -209,6 +209,25 @@ def test_one_bad_picture_spoils_only_itself(samples: Path, tmp_path: Path) -> No
     assert "cannot look at level 30" in (rows["s3:coarse"].error or "")
     assert rows["s3:coarse"].answer is None and rows["s3:coarse"].truth.is_attack is True
     assert "no such file" in (rows["s4:fine"].error or "")
+
+
+def test_an_answer_that_was_cut_off_is_marked_and_counted(samples: Path, tmp_path: Path) -> None:
+    class Long(str):
+        cut = True
+
+    class Talker:
+        def ask(self, image: Image.Image, prompt: str) -> str:
+            bright = np.asarray(image).mean() > 110
+            answer = "This is a bona fide face." if bright else "This is a presentation attack."
+            return answer if bright else Long(answer)
+
+    predict(samples, Talker(), tmp_path / "p.jsonl", tasks=["coarse"])
+    rows = read_jsonl(tmp_path / "p.jsonl", Prediction)
+    assert {row.cut for row in rows} == {None, True} and all(row.status == "parsed" for row in rows)
+    overall = score(rows, threshold=None, rng=np.random.default_rng(0), repeats=2)["overall"]
+    known = sum(row.cut is not None for row in rows)
+    assert overall["cut"]["value"] == 1.0 and overall["cut"]["n"] == overall["coarse"]["cut"]["n"] == known > 0
+    assert "cut off" in table({"talker": {"overall": overall}})
 
 
 def test_what_cannot_be_read_or_is_no_answer_is_a_row(samples: Path, tmp_path: Path) -> None:

@@ -62,6 +62,18 @@ _THOUGHTS = re.compile(r"<think>.*", re.DOTALL)
 _PADDING = 127  # grey, as the processors of the LLaVA family pad
 
 
+class _Words(str):
+    """An answer without the model's thoughts; `cut`: the model was stopped before its end."""
+
+    cut: bool = False
+
+    @classmethod
+    def of(cls, answer: Completion) -> _Words:
+        words = cls(spoken(answer.text))
+        words.cut = answer.cut
+        return words
+
+
 class Mllm:
     """A chat model, asked the tasks' questions in words that need no training.
 
@@ -99,7 +111,7 @@ class Mllm:
         pictures = [squared(np.asarray(image)) if boxes else image for image in images]
         wanted = ALTERNATIVES if scored else 0
         answers = self.chat.complete_many([Request(question, picture=one, alternatives=wanted) for one in pictures])
-        return [(spoken(answer.text), verdict_score(answer) if scored else None) for answer in answers]
+        return [(_Words.of(answer), verdict_score(answer) if scored else None) for answer in answers]
 
     def close(self) -> None:
         self.chat.close()
@@ -131,9 +143,9 @@ class ZeroShot:
         """What decides its answers beyond its name."""
         return {"prompt": "zero-shot", "questions": _digest(self), **self.shield.settings}
 
-    def ask_many(self, images: Sequence[Any], question: str) -> list[str]:
+    def ask_many(self, images: Sequence[Any], question: str) -> list[_Words]:
         """The answer to one question about each picture; the processor pads it to the square in which boxes are read."""
-        return [spoken(answer) for answer in self.shield.ask_many(images, question)]
+        return [_Words.of(Completion(answer, cut=answer.cut)) for answer in self.shield.ask_many(images, question)]
 
 
 def _digest(asker: Mllm | ZeroShot) -> str:

@@ -7,17 +7,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from faceshield.tasks import TASKS
 
 Scores = tuple[float, Mapping[str, float] | None]
 """bonafide_score (0..1, high = bona fide) and, if known, the probability of each presentation type."""
-Said = tuple[str, float | None]
-"""An answer, and the bonafide_score if it came with one."""
 SCORED = ("coarse", "fine")
 """The tasks that scores alone can answer."""
 T = TypeVar("T")
+
+
+class Said(NamedTuple):
+    """An answer, the bonafide_score if it came with one, and whether a length limit cut it off, if the system says so."""
+
+    text: str
+    bonafide_score: float | None = None
+    cut: bool | None = None
 
 
 class Asker(Protocol):
@@ -27,7 +33,8 @@ class Asker(Protocol):
     ``score_many(images) -> list of (bonafide_score, type_scores | None)`` or ``score(image) ->
     bonafide_score``. Images are what ``load`` makes of a path: by default a PIL image, upright RGB. A system that scores
     but knows no types has ``tasks``, the names of the tasks it can answer. An answer may also be
-    (words, bonafide_score | None), if one call gives both.
+    (words, bonafide_score | None), if one call gives both; words may have an attribute ``cut``, whether a length limit cut
+    them off.
 
     It may also have ``question(task) -> str``, asked instead of a task's fixed question; and ``workers``, the number of
     pictures to work on at once, each alone and in its own thread, for a system that answers remotely. Such a system
@@ -56,7 +63,7 @@ def bonafide_scores(asker: Any, images: list[Any]) -> list[float | None]:
     """bonafide_score of each image, from the system's scores, else its coarse answers; raises what the system raises."""
     if can_score(asker):
         return [value for value, _ in score(asker, images)]
-    return [value for _, value in ask(asker, question_of(asker, "coarse"), images)]
+    return [said.bonafide_score for said in ask(asker, question_of(asker, "coarse"), images)]
 
 
 def question_of(asker: Any, task: str) -> str:
@@ -75,8 +82,8 @@ def _checked_answer(item: Any) -> Said:
     text, score = item if isinstance(item, tuple | list) and len(item) == 2 else (item, None)
     if not isinstance(text, str):
         raise TypeError(f"answer is a {type(text).__name__} — expected str")
-    text = text.encode("utf-8", "replace").decode()  # an answer cut inside a character may not be valid UTF-8
-    return text, None if score is None else _checked_score(score)[0]
+    valid = text.encode("utf-8", "replace").decode()  # an answer cut inside a character may not be valid UTF-8
+    return Said(valid, None if score is None else _checked_score(score)[0], getattr(text, "cut", None))
 
 
 def score(asker: Any, images: list[Any]) -> list[Scores]:

@@ -419,8 +419,9 @@ def _row(
         reference, reference_fault = attempt(lambda: task.answer(sample) if task.applies(sample) else None)
     told = list(dict.fromkeys(_described(fault) for fault in faults if fault is not None))
     bonafide_score, type_scores = score if score is not None else (None, None)
-    text, with_words = said if said is not None else (None, None)
-    bonafide_score = with_words if bonafide_score is None else bonafide_score
+    text = None if said is None else said.text
+    if bonafide_score is None and said is not None:
+        bonafide_score = said.bonafide_score
     fields: dict[str, Any] = {"status": "error" if told else "parsed"}
     if text is not None and size_wh is not None:
         # If the score failed but the answer is readable, the answer stands; the missing score is counted separately.
@@ -440,6 +441,7 @@ def _row(
         task=name,
         question=question,
         answer=text,
+        cut=None if said is None else said.cut,
         bonafide_score=bonafide_score,
         type_scores=dict(type_scores) if type_scores else None,
         error="; ".join([*told, *([f"reference: {_described(reference_fault)}"] if reference_fault else [])]) or None,

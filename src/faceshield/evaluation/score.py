@@ -172,9 +172,11 @@ def _score_group(rows: Rows, threshold: Threshold | None, draws: _Bootstrap, met
 
 
 def _readability(rows: Rows) -> Section:
+    cut = [row.cut for row in rows if row.cut is not None]
     return {
         "unparsed": rate(sum(row.status == "unparsed" for row in rows), len(rows)).to_dict(),
         "error": rate(sum(row.status == "error" for row in rows), len(rows)).to_dict(),
+        "cut": rate(sum(cut), len(cut)).to_dict(),
     }
 
 

@@ -234,8 +234,12 @@ def _localization(groups: Sequence[tuple[str, Metrics]]) -> Grid:
 
 
 def _unread(groups: Sequence[tuple[str, Metrics]]) -> Grid:
-    rows = [[name, percent(group["unparsed"]), percent(group["error"]), str(group["rows"])] for name, group in groups]
-    return Grid("Answers that count as errors because", ["Method", "unparsed(%) ↓", "failed(%) ↓", "n"], rows)
+    rows = [
+        [name, percent(group["unparsed"]), percent(group["error"]), percent(group.get("cut")), str(group["rows"])]
+        for name, group in groups
+    ]
+    header = ["Method", "unparsed(%) ↓", "failed(%) ↓", "cut off, read as it is(%) ↓", "n"]
+    return Grid("Answers that count as errors, and answers that were cut off", header, rows)
 
 
 def _footnotes(systems: Mapping[str, Metrics]) -> list[str]:
