@@ -7,11 +7,13 @@ import gc
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 import uvicorn
 
 from faceshield.serving.server import _Server
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # it collects what other tests left open
 def test_once_warm_the_collector_looks_at_nothing_that_was_loaded() -> None:
     async def ready() -> None:
         pass
