@@ -19,6 +19,7 @@ from faceshield.baselines.looking import Looking
 from faceshield.cli import app
 from faceshield.evaluation import predict
 from faceshield.model import load, save
+from faceshield.model.reading import Words
 from faceshield.predictor import FaceShieldPredictor
 from faceshield.records import Prediction, read_jsonl
 from faceshield.taxonomy import ATTACK_TYPES
@@ -54,7 +55,7 @@ def test_our_own_model_is_told_the_types_where_it_was_not_taught_the_tasks(
     """As Bunny is in the paper's tables: assembled, it is of our class, and its row is a zero-shot one."""
     asker = load_model(checkpoint, prompt="zero-shot")
     assert isinstance(asker.ask_many([np.zeros((64, 64, 3), np.uint8)], asker.question("reasoning"))[0], str)  # it fits
-    asker.shield.ask_many = lambda images, question: [f"Replay. {len(question)}" for _ in images]
+    asker.shield.ask_many = lambda images, question: [Words(f"Replay. {len(question)}") for _ in images]
     predict(samples_jsonl, asker, tmp_path / "p.jsonl", tasks=["coarse", "fine"], limit=1, options=asker.settings)
     coarse, fine = read_jsonl(tmp_path / "p.jsonl", Prediction)
     assert all(name in coarse.question and name in fine.question for name in ATTACK_TYPES)

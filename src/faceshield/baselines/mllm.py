@@ -68,9 +68,9 @@ class _Words(str):
     cut: bool = False
 
     @classmethod
-    def of(cls, answer: Completion) -> _Words:
-        words = cls(spoken(answer.text))
-        words.cut = answer.cut
+    def of(cls, text: str, cut: bool) -> _Words:
+        words = cls(spoken(text))
+        words.cut = cut
         return words
 
 
@@ -111,7 +111,7 @@ class Mllm:
         pictures = [squared(np.asarray(image)) if boxes else image for image in images]
         wanted = ALTERNATIVES if scored else 0
         answers = self.chat.complete_many([Request(question, picture=one, alternatives=wanted) for one in pictures])
-        return [(_Words.of(answer), verdict_score(answer) if scored else None) for answer in answers]
+        return [(_Words.of(answer.text, answer.cut), verdict_score(answer) if scored else None) for answer in answers]
 
     def close(self) -> None:
         self.chat.close()
@@ -145,7 +145,7 @@ class ZeroShot:
 
     def ask_many(self, images: Sequence[Any], question: str) -> list[_Words]:
         """The answer to one question about each picture; the processor pads it to the square in which boxes are read."""
-        return [_Words.of(Completion(answer, cut=answer.cut)) for answer in self.shield.ask_many(images, question)]
+        return [_Words.of(answer, answer.cut) for answer in self.shield.ask_many(images, question)]
 
 
 def _digest(asker: Mllm | ZeroShot) -> str:
