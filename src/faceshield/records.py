@@ -231,7 +231,7 @@ class Prediction(Record):
     Attributes:
         id: "{sample_id}:{task}".
         answer: the system's text, None for systems that only score.
-        cut: whether the text was cut off at a length limit; None if the system does not say.
+        cut: whether the system says that a length limit cut the text off; None if it says nothing of the kind.
         bonafide_score: 0..1, high = bona fide; None if the system gives none.
         type_scores: probability of each presentation type, or None.
         boxes: predicted attack regions, pixels of the picture.

@@ -76,6 +76,8 @@ def test_only_what_is_asked_for_is_answered(run: Run, photos: Path) -> None:
     assert row["reasoning"] is None and "localization" not in row["meta"]
     code, out, err = run("inspect", photos, "--tasks", "fine,why", model="never looked at")
     assert code == 2 and not out and "tasks 'why' — expected some of coarse, fine, reasoning, localization" in err
+    code, out, err = run("inspect", photos, "--tasks", ",", model="never looked at")
+    assert code == 2 and not out and "expected some of coarse" in err
 
 
 def test_the_table_is_for_people(run: Run, photos: Path) -> None:

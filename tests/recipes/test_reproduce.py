@@ -406,6 +406,10 @@ def test_a_row_without_numbers_says_so_and_why() -> None:
         and absent[0][1:6] == ["not available", "77.18", "–", "22.87", "–"]
     )
     assert "Not available: ResNet, PatchNet, IADG, CDCN: it is not there." in notes(entry, outcomes)
+    old = run_of(0.1)
+    del old["overall"]["coarse"]["by_half"]
+    said = notes(entry, [Outcome(row, (old,)) for row in entry.rows])
+    assert any(line.startswith("Without a decision at 0.5, scored by an earlier version: ResNet, PatchNet") for line in said)
 
 
 def test_a_report_takes_the_place_of_the_earlier_one(tmp_path: Path) -> None:

@@ -346,9 +346,12 @@ def test_a_gradient_that_is_not_finite_leaves_the_weights(
 @pytest.mark.skipif(os.name == "nt", reason="no such locks")
 def test_two_runs_of_a_stage_do_not_share_a_folder(toy_folder: Path, dialogues_jsonl: Path, tmp_path: Path) -> None:
     config = stage("pretrain", toy_folder, dialogues_jsonl, tmp_path / "one", max_steps=1)
+    half_written = config.out / "trainer" / ".checkpoint-1.part"
+    half_written.mkdir(parents=True)
     with alone_in(config.out), pytest.raises(ValueError, match="another run is writing it"):
         train_stage(config)
-    assert not (config.out / LOG_FILE).exists() and train_stage(config) == config.out
+    assert half_written.exists() and not (config.out / LOG_FILE).exists()
+    assert train_stage(config) == config.out and not half_written.exists()
 
 
 def test_another_number_of_processes_does_not_go_on(

@@ -65,10 +65,10 @@ _PADDING = 127  # grey, as the processors of the LLaVA family pad
 class _Words(str):
     """An answer without the model's thoughts; `cut`: the model was stopped before its end."""
 
-    cut: bool = False
+    cut: bool | None = None
 
     @classmethod
-    def of(cls, text: str, cut: bool) -> _Words:
+    def of(cls, text: str, cut: bool | None) -> _Words:
         words = cls(spoken(text))
         words.cut = cut
         return words

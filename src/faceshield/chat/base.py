@@ -92,11 +92,11 @@ class Token:
 @dataclass(frozen=True)
 class Completion:
     """The model's answer; `tokens` is empty if no alternatives were requested or the model reports none; `cut`: the model
-    reports that `max_tokens` stopped it before its end."""
+    reports that `max_tokens` stopped it before its end, None if it reports nothing."""
 
     text: str
     tokens: tuple[Token, ...] = ()
-    cut: bool = False
+    cut: bool | None = False
 
 
 class Chat(Protocol):

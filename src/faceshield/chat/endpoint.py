@@ -197,7 +197,8 @@ def _tokens(answer: Any) -> tuple[Token, ...]:
         return ()
 
 
-def _is_cut(answer: Any) -> bool:
-    """Whether the answer was stopped by `max_tokens`."""
+def _is_cut(answer: Any) -> bool | None:
+    """Whether the answer was stopped by `max_tokens`; None if the endpoint does not say."""
     choices = getattr(answer, "choices", None)
-    return getattr(choices[0], "finish_reason", None) == "length" if choices else False
+    reason = getattr(choices[0], "finish_reason", None) if choices else None
+    return None if reason is None else reason == "length"

@@ -44,7 +44,7 @@ def inspect(
     The exit code does not reflect verdicts: it is 0 for attacks and where no face was found, 2 if a picture could not be read
     or judged. Programs should read --json.
     """
-    asked = check_tasks(listed(tasks))
+    asked = check_tasks(listed(tasks) or [tasks])
     if out is not None:
         ensure_writable(out)
     items = list(_expand(photos, out))

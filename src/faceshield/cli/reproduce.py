@@ -62,7 +62,7 @@ def reproduce(
     workers: Annotated[int, typer.Option(min=1, help="Processes that draw pictures.")] = 2,
     into: Annotated[
         Path | None,
-        typer.Option(help="A Markdown file to write the report on the whole folder into; an earlier one is replaced."),
+        typer.Option(help="A Markdown file to write the report on the whole folder into; an earlier report in it is replaced."),
     ] = None,
 ) -> None:
     """Reproduce a table of the paper from scratch.

@@ -83,7 +83,8 @@ def _checked_answer(item: Any) -> Said:
     if not isinstance(text, str):
         raise TypeError(f"answer is a {type(text).__name__} — expected str")
     valid = text.encode("utf-8", "replace").decode()  # an answer cut inside a character may not be valid UTF-8
-    return Said(valid, None if score is None else _checked_score(score)[0], getattr(text, "cut", None))
+    cut = getattr(text, "cut", None)
+    return Said(valid, None if score is None else _checked_score(score)[0], cut if isinstance(cut, bool) else None)
 
 
 def score(asker: Any, images: list[Any]) -> list[Scores]:

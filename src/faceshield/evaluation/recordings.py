@@ -56,7 +56,7 @@ def _mean(frames: Sequence[Prediction]) -> Prediction:
     judged = bool(scores) if first.task == COARSE.name else kind is not None
     return first.model_copy(
         update={
-            "answer": None, "is_attack": None, "boxes": [], "presentation_type": kind, "type_scores": mean,
+            "answer": None, "cut": None, "is_attack": None, "boxes": [], "presentation_type": kind, "type_scores": mean,
             "bonafide_score": fmean(scores) if scores else None, "status": "parsed" if judged else first.status,
             "error": None if judged else first.error,
         }

@@ -132,7 +132,7 @@ def _detection(groups: Sequence[tuple[str, Metrics]]) -> Grid:
             shown = percent(worst) + (f" {worst['type']}" if worst["type"] and worst["value"] else "")
             ranked = own if decision != "answer" else [NONE] * len(own)
             rows.append([name, decision, shown, percent(rates["bpcer"]), percent(rates["acer"]), *ranked])
-        if ranking and "by_score" not in section:
+        if ranking and not {"by_score", "by_half"} & section.keys():
             rows.append([name, "score, no threshold", NONE, NONE, NONE, *own])
     header = ["Method", "decided by", "APCER(%) worst type ↓", "BPCER(%) ↓", "ACER(%) ↓"]
     header += ["EER(%) ↓", "AUC(%) ↑", "calibration error(%) ↓"]

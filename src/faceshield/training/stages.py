@@ -8,6 +8,7 @@ Use: `faceshield train configs/train/tiny-sft.yaml init=pretrain dialogues=[dial
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from faceshield.model import (
 )
 from faceshield.model.checkpoint import count_parameters, working_dtype
 from faceshield.model.drafts import Drafts
-from faceshield.provenance import begun, file_sha256, read_run, write_run
+from faceshield.provenance import alone_in, begun, file_sha256, read_run, write_run
 from faceshield.records import Sample, image_path, read_jsonl
 from faceshield.training.card import write_card
 from faceshield.training.dataset import DialogueRows
@@ -84,7 +85,7 @@ def train_stage(config: StageConfig, *, questions: Mapping[str, str] | None = No
 
     Raises:
         ValueError: `out` was begun with other settings, dialogues, samples or `init`, or with another number of rows per
-            update (over all processes); or settings do not fit.
+            update (over all processes); settings do not fit; or another run is writing into `out`.
         SupervisionError: a dialogue has no answer; the message names it.
         FloatingPointError: the loss, or its gradient, is not finite; the batch is saved.
         OSError: a checkpoint could not be written; the last good one is kept.
@@ -112,29 +113,31 @@ def train_stage(config: StageConfig, *, questions: Mapping[str, str] | None = No
     report({"event": "data", "rows": len(rows), "pictures": len(rows.paths), "longest": max(rows.lengths), **aside})
     vision = _vision(config, arguments, rows, trainee, report)
     _faster(config, trainee.model)
-    if arguments.process_index == 0:
-        begun(config.out, "stage", settings)
-    sharded = config.fsdp and arguments.world_size > 1
-    trainer = StageTrainer(
-        config,
-        arguments,
-        rows=rows,
-        vision=vision,
-        model=shard(trainee.trained, arguments.device) if sharded else trainee.trained,
-        processor=trainee.processor,
-        report=report,
-    )
-    steps = trainer.run()
-    if arguments.process_index == 0:
-        if sharded:  # the last state holds the unsharded weights
-            trainee = _prepared(config)
-            state = trainer.folder / f"checkpoint-{steps}" / STATE_FILE
-            load_weights(state, {"model": trainee.trained})
-        if config.stage == "sft":
-            answers = (answer for row in rows.rows for answer in row.answers)
-            Drafts.learn(map(trainee.processor.encode_answer, answers)).save(config.out)
-        _finish(config, trainee, steps, questions, report)
-    trainer.accelerator.wait_for_everyone()
+    first = arguments.process_index == 0
+    with alone_in(config.out) if first else nullcontext():
+        if first:
+            begun(config.out, "stage", settings)
+        sharded = config.fsdp and arguments.world_size > 1
+        trainer = StageTrainer(
+            config,
+            arguments,
+            rows=rows,
+            vision=vision,
+            model=shard(trainee.trained, arguments.device) if sharded else trainee.trained,
+            processor=trainee.processor,
+            report=report,
+        )
+        steps = trainer.run()
+        if first:
+            if sharded:  # the last state holds the unsharded weights
+                trainee = _prepared(config)
+                state = trainer.folder / f"checkpoint-{steps}" / STATE_FILE
+                load_weights(state, {"model": trainee.trained})
+            if config.stage == "sft":
+                answers = (answer for row in rows.rows for answer in row.answers)
+                Drafts.learn(map(trainee.processor.encode_answer, answers)).save(config.out)
+            _finish(config, trainee, steps, questions, report)
+        trainer.accelerator.wait_for_everyone()
     return config.out
 
 

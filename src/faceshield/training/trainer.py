@@ -10,7 +10,6 @@ import math
 import os
 import shutil
 from collections.abc import Mapping
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,6 @@ from transformers.trainer_callback import PrinterCallback
 from transformers.trainer_utils import get_last_checkpoint
 
 from faceshield.model.adapter import PROJECTOR
-from faceshield.provenance import alone_in
 from faceshield.training.collate import ABOUT, collate
 from faceshield.training.dataset import DialogueRows, EpochOrder
 from faceshield.training.precision import uses_bf16
@@ -166,13 +164,8 @@ class StageTrainer(Trainer):
         self.is_distributed_loading_by_transformers = config.fsdp and arguments.world_size > 1
 
     def run(self) -> int:
-        """Trains to the end, from the last checkpoint if there is one; returns the number of steps done.
-
-        Raises:
-            ValueError: another run is writing into the folder.
-        """
-        with alone_in(self.config.out) if self.is_world_process_zero() else nullcontext():
-            self.train(resume_from_checkpoint=self.last)
+        """Trains to the end, from the last checkpoint if there is one; returns the number of steps done."""
+        self.train(resume_from_checkpoint=self.last)
         self.watch.bar.close()
         return self.state.global_step
 

@@ -100,6 +100,13 @@ def notes(entry: Entry, outcomes: Sequence[Outcome]) -> list[str]:
         if outcome.reason:
             reasons.setdefault(outcome.reason, {}).setdefault(outcome.row.system, outcome.row.label)
     found += [f"Not available: {', '.join(labels.values())}: {reason}." for reason, labels in reasons.items()]
+    if old := [
+        one.row.label for one in outcomes if one.runs and one.row.decided == "half" and not values(one, entry.metrics[0])
+    ]:
+        found.append(
+            f"Without a decision at 0.5, scored by an earlier version: {', '.join(dict.fromkeys(old))}. Remove metrics.json of "
+            "their scores and repeat the command."
+        )
     lost: dict[str, float] = {}
     for outcome in outcomes:
         shares = [run["overall"].get(why, {}).get("value") or 0.0 for run in outcome.runs for why in ("unparsed", "error")]
