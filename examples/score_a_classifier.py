@@ -4,12 +4,13 @@ python examples/score_a_classifier.py dev/samples.jsonl test/samples.jsonl out
 """
 
 import sys
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from faceshield.evaluation import choose_threshold, predict, score, table
-from faceshield.records import Prediction, read_jsonl
+from faceshield.evaluation import check_apart, chosen_on, predict, score, table
+from faceshield.records import Prediction, Sample, read_jsonl
 
 
 class Sharpness:
@@ -20,11 +21,10 @@ class Sharpness:
         return float(1 - np.exp(-np.abs(np.diff(grey, axis=1)).mean() / 10))
 
 
-dev, test, out = sys.argv[1:4]
+dev, test, out = map(Path, sys.argv[1:4])
+told = check_apart(read_jsonl(dev, Sample), dev, read_jsonl(test, Sample), test)
 for samples, name in ((dev, "dev"), (test, "test")):  # resume=False: a network may have changed since the last run
-    predict(samples, Sharpness(), f"{out}/{name}.jsonl", system="sharpness", resume=False)
-known = [row for row in read_jsonl(f"{out}/dev.jsonl", Prediction) if row.task == "coarse"]
-scores, truth = np.array([row.bonafide_score for row in known]), np.array([row.truth.is_attack for row in known])
-threshold = choose_threshold(scores, truth, "eer", dataset=dev)
-rows = read_jsonl(f"{out}/test.jsonl", Prediction)
+    predict(samples, Sharpness(), out / f"{name}.jsonl", system="sharpness", resume=False)
+threshold = chosen_on([out / "dev.jsonl"], "eer", told=told)
+rows = read_jsonl(out / "test.jsonl", Prediction)
 print(table({"Sharpness": score(rows, threshold=threshold, rng=np.random.default_rng(0))}))

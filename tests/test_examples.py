@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from faceshield.records import Sample, read_jsonl, write_jsonl
 from openai_server import OpenAIServer, words_of
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
@@ -30,9 +31,17 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_a_classifier_of_ones_own(run: Run, samples_jsonl: Path, tmp_path: Path) -> None:
-    shown = run("score_a_classifier.py", samples_jsonl, samples_jsonl, tmp_path / "out")
-    assert "score, t = " in shown and "Sharpness" in shown and "2 + 22" in shown
-    assert "threshold" in shown and f"from dataset {samples_jsonl}" in shown
+    rows = read_jsonl(samples_jsonl, Sample)
+    bonafides, attacks = ([row for row in rows if row.is_attack == attack] for attack in (False, True))
+    halves = [samples_jsonl.with_name(f"{name}.jsonl") for name in ("dev", "test")]
+    for start, file in enumerate(halves):
+        write_jsonl(file, [*bonafides[start::2], *attacks[start::2]])
+    shown = run("score_a_classifier.py", *halves, tmp_path / "out")
+    assert "score, t = " in shown and "Sharpness" in shown and "1 + 11" in shown
+    assert "threshold" in shown and f"from dataset {tmp_path / 'out' / 'dev.jsonl'}" in shown
+    assert "Fine-grained" not in shown, "it knows no types"
+    with pytest.raises(ValueError, match="expected a development set apart from the test set"):
+        run("score_a_classifier.py", halves[0], halves[0], tmp_path / "other")
 
 
 def test_a_model_behind_an_endpoint(run: Run, samples_jsonl: Path, tmp_path: Path) -> None:

@@ -180,7 +180,15 @@ def check_not_read(outputs: Iterable[str | Path], inputs: Iterable[str | Path | 
             raise ValueError(f"{output} is a folder — expected a file in it — choose another --out")
 
 
-def begun(folder: str | Path, by: str, settings: Mapping[str, Any], *, note: bool = True, results: Iterable[str] = ()) -> None:
+def begun(
+    folder: str | Path,
+    by: str,
+    settings: Mapping[str, Any],
+    *,
+    note: bool = True,
+    results: Iterable[str] = (),
+    newer: Iterable[str] = (),
+) -> None:
     """Records in `begun.json` the settings that a folder was started with; the same settings resume, others are refused.
 
     Args:
@@ -189,6 +197,7 @@ def begun(folder: str | Path, by: str, settings: Mapping[str, Any], *, note: boo
         settings: everything that determines the result, as JSON values.
         note: False: only check, while it is not yet certain that there will be a run.
         results: names of results; if one is in the folder, there must be an entry of this caller.
+        newer: names of settings that an earlier version did not record; an entry without them accepts any, and gets them.
 
     Raises:
         ValueError: this caller started the folder with other settings (the message names them), or there are results without
@@ -203,10 +212,14 @@ def begun(folder: str | Path, by: str, settings: Mapping[str, Any], *, note: boo
         if note:
             write_json_atomic(file, {**notes, by: now})
         return
+    added = {name: now[name] for name in newer if name in now and name not in before}
+    before = {**before, **added}
     differs = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     if differs:
         shown = ", ".join(f"{name} {before.get(name)!r}, now {now.get(name)!r}" for name in differs[:3])
         raise ValueError(f"{folder} was begun with {shown} — expected the same — choose another folder, or remove this one")
+    if added and note:
+        write_json_atomic(file, {**notes, by: before})
 
 
 def read_run(path_of_output: str | Path) -> dict[str, Any]:

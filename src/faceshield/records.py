@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Annotated, Any, Literal, TypeVar
@@ -358,6 +358,31 @@ def write_jsonl(path: str | Path, rows: Iterable[Row]) -> int:
 
     write_text_atomic(path, lines())
     return count
+
+
+def remove_rows(path: str | Path, model: type[RecordT], unwanted: Callable[[RecordT], bool]) -> None:
+    """Removes unwanted rows from a file, if there is one, and with them a truncated last line; invalid rows stay.
+
+    Raises:
+        ValueError: another run is writing the file, on systems with file locks.
+    """
+    path = Path(path)
+
+    def leaves(line: bytes) -> bool:
+        try:
+            return unwanted(model.model_validate_json(line))
+        except ValueError:
+            return False  # left to the reader of the file to report
+
+    if not path.exists():
+        return
+    with path.open("rb") as rows:
+        lock(rows, path)
+        whole = (line for line in rows if line.endswith(b"\n"))  # read twice, not kept: a file may have many rows
+        leaving = [leaves(line) for line in whole]
+        if any(leaving):
+            rows.seek(0)
+            write_text_atomic(path, (line.decode("utf-8") for line, goes in zip(rows, leaving, strict=False) if not goes))
 
 
 class JsonlWriter:

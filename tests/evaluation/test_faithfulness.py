@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from faceshield.chat import AssistantDown
 from faceshield.cli import app
 from faceshield.evaluation import predict
 from faceshield.evaluation.faithfulness import (
@@ -23,7 +24,7 @@ from faceshield.evaluation.faithfulness import (
     summarize,
     token_masks,
 )
-from faceshield.records import Sample, Truth, read_jsonl, write_jsonl
+from faceshield.records import Sample, Truth, write_jsonl
 from faceshield.tasks import boxes_in_words
 
 SIZE = (60, 40)  # width, height
@@ -72,8 +73,7 @@ def marked(tmp_path: Path, make_sample: Any) -> Path:
 def measured(marked: Path, asker: Patch, out: Path, **options: Any) -> dict[str, Any]:
     found = out.parent / f"{out.stem}.predictions.jsonl"
     predict(marked, asker, found, tasks=["localization", "coarse"])
-    delete(found, asker, out, seed=0, **options)
-    return summarize(read_jsonl(out, Deletion), np.random.default_rng(0), repeats=50)
+    return summarize(delete(found, asker, out, seed=0, **options), np.random.default_rng(0), repeats=50)
 
 
 def test_evidence_that_counts_and_evidence_that_does_not(marked: Path, tmp_path: Path) -> None:
@@ -123,14 +123,38 @@ def test_what_cannot_be_compared_is_counted(marked: Path, tmp_path: Path) -> Non
     large, found = Patch((0, 0, 60, 30)), tmp_path / "p.jsonl"
     predict(marked, large, found, tasks=["localization"])
     (tmp_path / "1.png").write_bytes(b"no picture")
-    delete(found, large, tmp_path / "d.jsonl", seed=0)
-    summary = summarize(read_jsonl(tmp_path / "d.jsonl", Deletion), np.random.default_rng(0))
+    rows = delete(found, large, tmp_path / "d.jsonl", seed=0)
+    summary = summarize(rows, np.random.default_rng(0))
+    (failure,) = summary.pop("failures")
     assert summary == {"pictures": 8, "compared": 0, "left_out": {"failed": 1, "no equal area elsewhere": 7}}
+    assert "1.png" in failure
+    assert delete(found, large, tmp_path / "d.jsonl", seed=0, limit=3) == rows[:3], "only what was asked for is summarised"
     with pytest.raises(ValueError, match="none of them an attack"):
         predict(marked, large, tmp_path / "q.jsonl", tasks=["coarse"])
         delete(tmp_path / "q.jsonl", large, tmp_path / "e.jsonl", seed=0)
     with pytest.raises(ValueError, match="expected a model with PVTM"):
         delete(found, SimpleNamespace(score=large.score), tmp_path / "e.jsonl", seed=0, hide="tokens")
+
+
+def test_a_system_that_cannot_be_reached_ends_the_run_and_failures_are_tried_again(marked: Path, tmp_path: Path) -> None:
+    asker, found, out = Patch(PLACE), tmp_path / "p.jsonl", tmp_path / "d.jsonl"
+    predict(marked, asker, found, tasks=["localization"])
+    whole = delete(found, asker, tmp_path / "whole.jsonl", seed=0)
+
+    class Failing(Patch):
+        error: Exception = AssistantDown("no such host")
+
+        def score(self, image: Any) -> float:
+            assert isinstance(image, Image.Image), "pictures are what `load` makes of a path"
+            raise self.error
+
+    failing = Failing(PLACE)
+    with pytest.raises(AssistantDown):
+        delete(found, failing, out, seed=0)
+    assert out.read_text() == ""
+    failing.error = RuntimeError("out of memory")
+    assert {row.left_out for row in delete(found, failing, out, seed=0)} == {"failed: RuntimeError: out of memory"}
+    assert delete(found, asker, out, seed=0) == whole
 
 
 @pytest.mark.parametrize("seed", range(20))

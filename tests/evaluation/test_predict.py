@@ -264,12 +264,54 @@ def test_a_system_that_only_scores(samples: Path, tmp_path: Path) -> None:
 
     out = tmp_path / "predictions.jsonl"
     summary = predict(samples, Classifier(), out)
-    assert (summary.written, summary.errors) == (2 * len(LEVELS), 0), "what scores cannot answer is not asked"
+    assert (summary.written, summary.errors) == (len(LEVELS), 0), "of a system that only scores, types may be unknown"
+    summary = predict(samples, Classifier(), out, tasks=["coarse", "fine"])
+    assert (summary.written, summary.errors) == (len(LEVELS), 0)
     rows = {row.id: row for row in read_jsonl(out, Prediction)}
     assert rows["s0:coarse"].answer is None and rows["s0:coarse"].is_attack is None
     assert rows["s0:fine"].presentation_type == "Replay"
     with pytest.raises(ValueError, match="localization, reasoning of a system that only scores"):
         predict(samples, Classifier(), out, tasks=list(TASKS))
+
+
+def test_types_in_any_spelling_and_types_that_are_none(samples: Path, tmp_path: Path) -> None:
+    given: list[object] = [(0.25, {"bonafide": 0.25, "paper-mask": 0.75}), (0.4, {"live": 0.4, "spoof": 0.6}), 0.3]
+
+    class Classifier:
+        tasks = ("coarse", "fine")
+
+        def score(self, image: Image.Image) -> object:
+            return given[int(np.asarray(image).mean()) % 3]
+
+    out = tmp_path / "predictions.jsonl"
+    predict(samples, Classifier(), out)
+    rows = {row.id: row for row in read_jsonl(out, Prediction)}
+    own = {index: f"s{position}" for position, level in enumerate(LEVELS) for index in [level % 3]}
+    named, foreign, untyped = (rows[f"{own[index]}:fine"] for index in range(3))
+    assert named.presentation_type == "Paper mask" and set(named.type_scores or ()) == {"Bonafide", "Paper mask"}
+    assert foreign.status == "error" and "unknown presentation type 'live'" in str(foreign.error)
+    assert untyped.status == "error" and "scores without type_scores" in str(untyped.error)
+    assert rows[f"{own[2]}:coarse"].bonafide_score == 0.3 and rows[f"{own[2]}:coarse"].error is None
+
+
+def test_answers_to_another_question_are_not_mixed(samples: Path, tmp_path: Path) -> None:
+    class Reworded(Oracle):
+        wording = "Is this face real?"
+
+        def question(self, task: str) -> str:
+            return self.wording
+
+        def ask_many(self, images: list[Image.Image], prompt: str) -> list[str]:
+            self.asked.append(prompt)
+            return [COARSE.templates["attack"]] * len(images)
+
+    out, asker = tmp_path / "predictions.jsonl", Reworded()
+    predict(samples, asker, out, tasks=["coarse"], limit=2)
+    asker.wording = "Is this face bona fide?"
+    with pytest.raises(ValueError, match="or to other questions"):
+        predict(samples, asker, out, tasks=["coarse"])
+    predict(samples, asker, out, tasks=["coarse"], renew=True)
+    assert {row.question for row in read_jsonl(out, Prediction)} == {"Is this face bona fide?"}
 
 
 def test_wrong_arguments_are_all_named_at_once(samples: Path, tmp_path: Path) -> None:

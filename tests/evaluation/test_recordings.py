@@ -54,6 +54,16 @@ def test_the_type_is_the_likeliest_by_the_mean(frame: Frame) -> None:
     assert found.presentation_type == "Replay" and found.type_scores == {"Print": pytest.approx(0.35), "Replay": 0.65}
 
 
+def test_types_in_words_have_no_mean(frame: Frame) -> None:
+    rows = [frame(str(n), 0.1, video="v", attack=True, task=task) for n in range(2) for task in ("coarse", "fine")]
+    assert [row.task for row in per_recording(rows)] == ["coarse"], "nothing to average is no error"
+
+
+def test_the_order_of_frames_changes_nothing(frame: Frame) -> None:
+    rows = [frame(str(n), 0.1 * n, video=f"v{n % 2}") for n in range(6)]
+    assert per_recording(rows[::-1]) == per_recording(rows)
+
+
 def test_frames_that_two_models_judged_have_no_mean(frame: Frame) -> None:
     kinds = ({"Print": 0.6, "Replay": 0.4}, {"Print": 0.6, "Tattoo": 0.4})
     rows = [frame(str(n), 0.1, video="v", attack=True, task="fine", type_scores=one) for n, one in enumerate(kinds)]
@@ -126,4 +136,34 @@ def test_what_texts_are_compared_with_decides_no_score(frame: Frame, tmp_path: P
         file = tmp_path / f"{name}.jsonl"
         write_jsonl(file, [frame(f"{name}{n}", 0.9 - 0.8 * n, attack=n == 1) for n in range(2)])
         write_run(file, config={"stage": "predict", "options": options}, seed=0, inputs=[])
-    check_made_alike(tmp_path / "dev.jsonl", tmp_path / "test.jsonl")
+    assert check_made_alike(tmp_path / "dev.jsonl", tmp_path / "test.jsonl") == {}
+
+
+@pytest.mark.parametrize(
+    ("dev", "test", "found"),
+    [
+        ({"system": "a"}, {"system": "a"}, "alike"),
+        ({"system": "a"}, {"system": "b"}, "refused"),
+        ({"system": "a", "options": {"prompt": "plain"}}, {"system": "b", "options": {"prompt": "plain"}}, "refused"),
+        ({"system": "a", "options": {"weights": "w"}}, {"system": "b", "options": {"weights": "w"}}, "alike"),
+        ({"system": "a", "options": {"weights": "w"}}, {"system": "a", "options": {"weights": "v"}}, "refused"),
+        ({"system": "a", "options": {"weights": "w"}}, {"system": "a"}, "unverified"),
+        ({"system": "a"}, None, "unverified"),
+        (None, None, "unverified"),
+    ],
+)
+def test_a_threshold_of_one_system_is_not_anothers(
+    frame: Frame, tmp_path: Path, dev: dict[str, Any] | None, test: dict[str, Any] | None, found: str
+) -> None:
+    for name, config in (("dev", dev), ("test", test)):
+        (tmp_path / name).mkdir()
+        file = tmp_path / name / "p.jsonl"
+        write_jsonl(file, [frame(f"{name}{n}", 0.9 - 0.8 * n, attack=n == 1) for n in range(2)])
+        if config is not None:
+            write_run(file, config=config, seed=0, inputs=[])
+    files = (tmp_path / "dev" / "p.jsonl", tmp_path / "test" / "p.jsonl")
+    if found == "refused":
+        with pytest.raises(ValueError, match="expected the same model, used alike"):
+            check_made_alike(*files)
+    else:
+        assert bool(check_made_alike(*files)) == (found == "unverified")

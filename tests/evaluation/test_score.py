@@ -336,3 +336,33 @@ def test_a_type_beside_an_answer_that_failed_is_an_error() -> None:
     rows = [row("a", "fine", "Print", status="error", presentation_type="Print")]
     rows += [row("b", "fine", "Print", answer="…", presentation_type="Print")]
     assert scored(rows)["overall"]["fine"]["acc"]["value"] == 0.5
+
+
+def test_a_group_in_which_every_call_failed_is_one_of_the_same_system() -> None:
+    """A classifier without words has none in any group, and its decisions by score are shown for all."""
+    rows = [
+        row(f"a{n}", "coarse", kind, bonafide_score=0.9 - 0.8 * n, source="one") for n, kind in enumerate(("Bonafide", "Print"))
+    ]
+    rows += [row(f"b{n}", "coarse", kind, status="error", source="two") for n, kind in enumerate(("Bonafide", "Print"))]
+    groups = scored(rows, by="source")["by"]["groups"]
+    for name, acc in (("one", 1.0), ("two", 0.0)):
+        coarse = groups[name]["coarse"]
+        assert coarse["by_answer"] is None
+        assert coarse["by_half"]["acc"]["value"] == coarse["by_score"]["acc"]["value"] == acc
+    assert "ranking" not in groups["two"]["coarse"]
+
+
+def test_no_interval_depends_on_what_else_is_measured() -> None:
+    fine = [
+        row(name, "fine", kind, presentation_type=kind) for name, kind in (("a", "Bonafide"), ("e", "Print"), ("g", "Replay"))
+    ]
+    assert scored([*COARSE, *fine])["overall"]["coarse"] == scored(COARSE)["overall"]["coarse"]
+
+
+def test_a_bona_fide_faces_own_cues_are_no_false_alarm() -> None:
+    told = "The picture shows pores on the skin, so this face is bona fide."
+    live = row("a", "reasoning", "Bonafide", answer=told, reference=told, is_attack=False)
+    live = live.model_copy(update={"truth": live.truth.model_copy(update={"meta": {"cues": ["pores on the skin"]}})})
+    attack = row("e", "reasoning", "Print", answer="A paper edge, so this is an attack.", is_attack=True)
+    attack = attack.model_copy(update={"truth": attack.truth.model_copy(update={"meta": {"cues": ["a paper edge"]}})})
+    assert scored([live, attack])["overall"]["cues"]["false_cues_on_bonafide"]["value"] == 0.0

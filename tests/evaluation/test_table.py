@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from faceshield.evaluation import table
+from faceshield.evaluation.repeats import collected
 from faceshield.evaluation.table import percent
 
 
@@ -68,3 +69,19 @@ def test_what_is_no_metrics_file_is_refused() -> None:
         table({"x": {"acc": 1}})
     with pytest.raises(ValueError, match="form 'html'"):
         table({"x": metrics()}, form="html")  # type: ignore[arg-type]
+
+
+def test_a_few_texts_are_not_called_as_many_as_the_verdicts() -> None:
+    content = metrics()
+    verdicts = content["overall"]["coarse"]["by_answer"]
+    content["overall"]["reasoning"] = {"by_answer": verdicts, "bleu1": number(0.7, 10)}
+    assert "10 texts, 100 verdicts" in table({"FaceShield": content})
+
+
+@pytest.mark.parametrize(("change", "what"), [({"threshold": None}, "threshold"), ({"rows": 100}, "test set")])
+def test_runs_that_differ_in_more_than_their_seed_have_no_mean(change: dict, what: str) -> None:
+    one, other = metrics(), metrics()
+    (other if "threshold" in change else other["overall"]).update(change)
+    assert collected([one, metrics()])["runs"] == 2
+    with pytest.raises(ValueError, match=f"differ in their {what}"):
+        collected([one, other])

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from faceshield.evaluation import Threshold, choose_threshold
-from faceshield.evaluation.development import check_apart
+from faceshield.evaluation.development import check_apart, chosen_on
 from faceshield.evaluation.metrics.pad import ScoreCurve, correct_by_score
 from faceshield.evaluation.threshold import bona_fides_needed
-from faceshield.records import Prediction
+from faceshield.records import Prediction, write_jsonl
 
 
 def test_separable_scores_are_parted_in_the_middle_of_the_gap() -> None:
@@ -138,6 +138,22 @@ def test_a_picture_of_both_sets_is_one_from_wherever_it_is_told(make_sample, tmp
         check_apart(shared[:1], dev, shared[1:], test)
     other = shared[1].model_copy(update={"image": "images/1.png"})
     check_apart(shared[:1], dev, [other], test)
+    copies = [row.model_copy(update={"meta": {"sha256": "c0ffee"}}) for row in (shared[0], other)]
+    with pytest.raises(ValueError, match=r"1 pictures of .* are in .* too \(a, …\)"):
+        check_apart(copies[:1], dev, copies[1:], test)
+
+
+def test_words_alone_choose_no_threshold(tmp_path: Path) -> None:
+    rows = [
+        Prediction(
+            id=f"{n}:coarse", sample_id=str(n), image="0.png", task="coarse", question="?", answer="attack", status="parsed",
+            is_attack=True, truth={"is_attack": n == 1},
+        )
+        for n in range(2)
+    ]  # fmt: skip
+    write_jsonl(tmp_path / "dev.jsonl", rows)
+    with pytest.raises(ValueError, match="answers in words, no scores .* score --answer"):
+        chosen_on([tmp_path / "dev.jsonl"], "eer")
 
 
 def test_drawn_people_are_in_one_set_alone(tmp_path: Path) -> None:

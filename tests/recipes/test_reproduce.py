@@ -16,7 +16,7 @@ from faceshield.cli.reproduce import _named
 from faceshield.recipes.reproduce.bench import SCALES, Bench, Protocol, own
 from faceshield.recipes.reproduce.engine import NotAvailable, Outcome, Reproduction
 from faceshield.recipes.reproduce.paper import ACC, AP50, CROSS, ENTRIES, HTER, SYSTEMS, Entry, Row
-from faceshield.recipes.reproduce.show import BEGIN, END, cell, grid, notes, printed, put_into, report, values, write
+from faceshield.recipes.reproduce.show import BEGIN, END, cell, grid, notes, printed, put_into, report, seconds, values, write
 from faceshield.recipes.sweep import Results, SweepConfig
 from faceshield.records import Dialogue, Sample, read_jsonl, write_jsonl
 from faceshield.simulate.domains import DOMAINS
@@ -337,14 +337,76 @@ def test_what_is_done_is_shown_though_another_system_is_run(tmp_path: Path) -> N
         scores.parent.mkdir(parents=True)
         scores.write_text('{"done": 1}')
         assert engine.metrics("ResNet", protocol, 1) == [{"done": 1}]
+        assert engine.metrics("ResNet", protocol, 3) == [{"done": 1}], "of three seeds, the one that is there"
         (scores.parent.parent / "model" / "begun.json").write_text('{"reproduce": {"seed": 7}}')
         with pytest.raises(NotAvailable, match="left out of this run, and .* was begun with"):
             engine.metrics("ResNet", protocol, 1)
 
 
+def test_what_starts_from_other_weights_is_refused(tmp_path: Path) -> None:
+    """A path is not what it holds: trained anew, the same folder is another start."""
+    out = tmp_path / "out"
+
+    def train(config: Path, given: list[str]) -> None:
+        folder = next(Path(one.removeprefix("out=")) for one in given if one.startswith("out="))
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "weights.safetensors").write_text(f"{config.name} {sorted(given)}")
+        (folder / "run.json").write_text("{}")
+
+    engine = Reproduction(out, Bench(tmp_path / "data", ("W", "S", "D")), SCALES["toy"], ROOT / "configs", train)
+    engine._train("first", "train/tiny-towers", out / "a", {})
+    engine._train("second", "train/tiny-sft", out / "b", {}, init=out / "a")
+    engine._train("second", "train/tiny-sft", out / "b", {}, init=out / "a")
+    note = json.loads((out / "b/begun.json").read_text())
+    weights = note["reproduce"].pop("weights")
+    (out / "b/begun.json").write_text(json.dumps(note))  # as an earlier version left it
+    engine._train("second", "train/tiny-sft", out / "b", {}, init=out / "a")
+    assert json.loads((out / "b/begun.json").read_text())["reproduce"]["weights"] == weights
+    (out / "a/weights.safetensors").write_text("others")
+    with pytest.raises(ValueError, match=f"begun with weights '{weights}'"):
+        engine._train("second", "train/tiny-sft", out / "b", {}, init=out / "a")
+
+
+def with_dialogues(bench: Bench) -> Bench:
+    """The bench, with something in the place of its dialogues."""
+    for name in bench.domains:
+        for part in ("captions", "dialogues"):
+            file = bench.file(name, part)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(f"{name} {part}")
+    return bench
+
+
+def test_our_finished_rows_are_of_these_recipes_and_dialogues(tmp_path: Path) -> None:
+    bench = with_dialogues(Bench(tmp_path / "data", ("W", "S", "P")))
+    engine = Reproduction(tmp_path / "out", bench, SCALES["toy"], ROOT / "configs", lambda *given: None, init="tiny")
+    scores = tmp_path / "out/runs/WS-to-P/ours/FaceShield/seed-0/scores/metrics.json"
+    scores.parent.mkdir(parents=True)
+    scores.write_text('{"done": 1}')
+    protocol = Protocol.of("W+S>P")
+    for _ in range(2):
+        assert engine.metrics("FaceShield", protocol, 1) == [{"done": 1}]
+    bench.file("S", "dialogues").write_text("an assistant's")
+    with pytest.raises(ValueError, match="begun with dialogues"):
+        engine.metrics("FaceShield", protocol, 1)
+    bench.file("S", "dialogues").write_text("S dialogues")
+    engine.scale = replace(engine.scale, sft={"epochs": 9})
+    with pytest.raises(ValueError, match="begun with stages"):
+        engine.metrics("FaceShield", protocol, 1)
+
+
+def test_the_time_of_a_resumed_training_is_that_of_its_log(tmp_path: Path) -> None:
+    engine = Reproduction(tmp_path, Bench(tmp_path, ("W",)), SCALES["toy"], tmp_path, lambda *given: None)
+    (tmp_path / "log.jsonl").write_text('{"minutes": 1.5}\n{"minutes": 2.5}\n{"event": "end"}\n{"minu')
+    for name, log in (("resumed", tmp_path / "log.jsonl"), ("whole", None)):
+        engine.step(name, tmp_path / name, (tmp_path / name).touch, log=log)
+    took = seconds(tmp_path)
+    assert took["resumed"] == 150.0 and took["whole"] < 1
+
+
 def test_a_training_that_failed_is_tried_again_though_a_later_one_is_done(tmp_path: Path, monkeypatch: Any) -> None:
-    bench = Bench(tmp_path / "data", ("W", "S", "P"))
-    engine = Reproduction(tmp_path / "out", bench, SCALES["toy"], tmp_path, lambda *given: None, init="tiny")
+    bench = with_dialogues(Bench(tmp_path / "data", ("W", "S", "P")))
+    engine = Reproduction(tmp_path / "out", bench, SCALES["toy"], ROOT / "configs", lambda *given: None, init="tiny")
     scores = [tmp_path / f"out/runs/WS-to-P/ours/FaceShield/seed-{seed}/scores/metrics.json" for seed in (0, 1)]
     scores[1].parent.mkdir(parents=True)
     scores[1].write_text("{}")

@@ -6,8 +6,9 @@ kernel generator); styles of other pictures of the same class are mixed into new
 Simplified: a ResNet's first three stages, projected to `width` channels, replace the authors' extractor; styles of the last
 `memory` pictures per class are kept, and base styles and covariance variances are updated during the run (theirs: recomputed
 every epoch); one style change replaces two residual ones; a picture and its restyled version pass through the same layers
-(theirs classify the former before the whitened layer); the target depth is a dome, as in `cdcn`. The loss is weighted so that
-all domains count equally, instead of balanced loading. Our addition: a linear layer for the attack type.
+(theirs classify the former before the whitened layer); dynamic kernels are in the layers behind (theirs: in the extractor, as
+their code runs) and normalisation is by batch (theirs: by instance); the target depth is a dome, as in `cdcn`. The loss is
+weighted so that all domains count equally, instead of balanced loading. Our addition: a linear layer for the attack type.
 Use: `faceshield train configs/baseline/iadg.yaml 'data=[a/samples.jsonl,b/samples.jsonl]' out=iadg`.
 """
 
@@ -160,11 +161,11 @@ class Iadg(BackboneBaseline):
     # -- asymmetric instance adaptive whitening
 
     def _whitening(self, views: list[Tensor], attack: Tensor) -> Tensor:
-        """Mean magnitude of the covariances that vary most with style, over views and classes."""
+        """Mean magnitude of the covariances that vary most with style: summed over views, averaged over classes."""
         spread, measured = cast(Tensor, self.spread), cast(Tensor, self.measured)
         with exact(views[0]):
             together = [covariances(view.float()) for view in views]
-        total, parts = together[0].new_zeros(()), 0
+        total, kinds = together[0].new_zeros(()), 0
         for kind, share in enumerate((self.told.whiten_bonafide, self.told.whiten_attack)):
             rows = attack == kind
             if not rows.any():
@@ -176,9 +177,8 @@ class Iadg(BackboneBaseline):
                 spread[kind] += step * (varies - spread[kind])
                 measured[kind] += 1
             mask = most_variable(spread[kind], share)
-            for one in own:
-                total, parts = total + masked_size(one, mask), parts + 1
-        return total / max(1, parts)
+            total, kinds = total + sum(masked_size(one, mask) for one in own), kinds + 1
+        return total / max(1, kinds)
 
 
 def style_of(features: Tensor) -> Tensor:

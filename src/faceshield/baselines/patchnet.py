@@ -1,11 +1,11 @@
 """PatchNet: recognise material and camera from a small patch. Wang et al., CVPR 2022 (arXiv 2203.14325).
 
-Two patches of a picture, cut without resizing, are each classified into fine classes (presentation type x domain, for the
-paper's material x camera) by an angular-margin softmax whose margin is larger for bona fide (asymmetric); a self-supervised
+Two patches of a picture, cut without resizing, are each classified into fine classes (presentation type x camera, the paper's
+material x capture device) by an angular-margin softmax whose margin is larger for bona fide (asymmetric); a self-supervised
 term draws the two patches' embeddings together. A picture's score is the mean over nine patches.
-Simplified: the domain stands for the camera, which samples do not name; margins 0.4 and 0.1 and scale 30 are those of public
-implementations; half of ResNet-18's width with random weights, unless `init` is given; patches of 160 pixels of a square of 224
-(published: 160 of the original picture).
+Simplified: where samples do not name the camera (``meta.camera``), their data set stands for it; margins 0.4 and 0.1 and scale
+30 are those of public implementations; half of ResNet-18's width with random weights, unless `init` is given; patches of 160
+pixels of a square of 224 (published: 160 of the original picture).
 Use: `faceshield train configs/baseline/patchnet.yaml 'data=[samples.jsonl]' out=patchnet`.
 """
 
@@ -44,9 +44,10 @@ class PatchNetSettings(BackboneSettings):
 
 
 class PatchNet(BackboneBaseline):
-    """A backbone and one direction per fine class; class d * C + t is type t of domain d."""
+    """A backbone and one direction per fine class; class d * C + t is type t of domain (camera) d."""
 
     Settings = PatchNetSettings
+    by_camera = True
     heads = ("directions",)
 
     def __init__(self, design: Design) -> None:

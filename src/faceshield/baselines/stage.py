@@ -1,6 +1,6 @@
 """Stage `baseline` of `faceshield train`: train one of the paper's other rows (Tables 1 and 2) on samples files.
 
-Pictures, splits, augmentation, schedule and stopping are the same as for our own towers (`training.picture_run`).
+Pictures, splits, kinds of augmentation, schedule and stopping are the same as for our own towers (`training.picture_run`).
 Use: `faceshield train configs/baseline/resnet.yaml 'data=[samples.jsonl]' out=resnet`.
 """
 
@@ -106,7 +106,8 @@ def train_baseline(config: BaselineConfig, report: Report | None = None) -> dict
             f"{', '.join(map(str, config.data))}: only {'attacks' if True in kinds else 'bona fide'} in split 'train' — "
             "expected both — add the others' samples file to data"
         )
-    domains = tuple(sorted({domain_of(pictures.samples[row]) for row in rows}))
+    by_camera = method(config.baseline).by_camera
+    domains = tuple(sorted({domain_of(pictures.samples[row], by_camera=by_camera) for row in rows}))
     init = None if config.init is None else resolve_model(config.init)
     design = Design(config.baseline, config.types, domains, config.image_size, config.model)
     model = new_baseline(design, init=init, seed=config.seed)
@@ -124,9 +125,10 @@ def _content(folder: Path) -> list[str]:
     return [file_sha256(file) for file in (folder / BASELINE_FILE, folder / WEIGHTS_FILE) if file.is_file()]
 
 
-def domain_of(sample: Sample) -> str:
-    """Where a picture comes from: its data set, followed by the simulator's source if there is one."""
-    return "/".join(filter(None, (sample.dataset, sample.meta.get("source"))))
+def domain_of(sample: Sample, *, by_camera: bool = False) -> str:
+    """Where a picture comes from: its data set, the simulator's source and, if wanted, the camera, as far as they are known."""
+    names = (sample.dataset, sample.meta.get("source"), sample.meta.get("camera") if by_camera else None)
+    return "/".join(filter(None, names))
 
 
 class BaselineRun(PictureRun):
@@ -142,7 +144,8 @@ class BaselineRun(PictureRun):
         super().__init__(config, model.design.types, {"model": self.model}, pictures, squares, report=report)
         order = {name: index for index, name in enumerate(model.design.domains)}
         # Development pictures may come from elsewhere; their domain is never used.
-        self.domains = np.array([order.get(domain_of(sample), 0) for sample in pictures.samples], dtype=np.int64)
+        came_from = (domain_of(sample, by_camera=model.by_camera) for sample in pictures.samples)
+        self.domains = np.array([order.get(name, 0) for name in came_from], dtype=np.int64)
         counts = np.bincount(self.domains[pictures.of_split("train")], minlength=len(order))
         weights = counts.sum() / (len(order) * np.maximum(counts, 1))
         self.domain_weights = torch.from_numpy(weights.astype(np.float32)).to(self.device)

@@ -33,18 +33,17 @@ def faithfulness(
     import numpy as np
 
     from faceshield.baselines import load_model
-    from faceshield.evaluation.faithfulness import Deletion, delete, summarize
+    from faceshield.evaluation.faithfulness import delete, summarize
     from faceshield.evaluation.table import percent
     from faceshield.images import read_rgb
     from faceshield.provenance import write_json_atomic
-    from faceshield.records import read_jsonl
 
     settings = [f"api_key_env={json.dumps(api_key_env)}"] if api_key_env is not None else []
     asker = load_model(model, endpoint=endpoint, settings=settings)
     with contextlib.ExitStack() as stack:
         if hasattr(asker, "close"):
             stack.callback(asker.close)
-        delete(
+        rows = delete(
             predictions,
             asker,
             out,
@@ -56,11 +55,13 @@ def faithfulness(
             load=read_rgb,
             progress=stack.enter_context(progress("faithfulness", "picture")),
         )
-    found = summarize(read_jsonl(out, Deletion), np.random.default_rng(seed))
+    found = summarize(rows, np.random.default_rng(seed))
     target = out.with_suffix(".metrics.json")
     write_json_atomic(target, found)
     left = ", ".join(f"{count} {reason}" for reason, count in found["left_out"].items())
     typer.echo(f"{found['compared']} of {found['pictures']} pictures compared{f' ({left})' if left else ''}")
+    for failure in found["failures"]:
+        typer.echo(failure, err=True)
     if found["compared"]:
         typer.echo(f"hidden {100 * found['share']:.1f}% of the picture; bonafide_score before {percent(found['score'])}")
         for name in ("evidence", "random", "contrast"):

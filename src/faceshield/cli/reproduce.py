@@ -122,7 +122,8 @@ def reproduce(
     engine.bench = _bench(engine, files, data_seed, workers)
     given = {"data": data or [SIMULATED], "scale": scale, "repeat": repeat, "out": out, "seed": seed or None}
     given |= {"data-seed": None if data_seed == 1 else data_seed, "init": init, "start": start, "only": only, "model": model}
-    given |= {"api-key-env": api_key_env, "set": settings}
+    given |= {"api-key-env": api_key_env, "set": settings, "threads": None if threads == 2 else threads}
+    given |= {"configs": None if configs == Path("configs") else configs}
     flags = [name for name, told in (("--adapt-towers", adapt_towers), ("--meteor", meteor)) if told]
     command = shlex.join(["faceshield", "reproduce", *what, *_options(given), *flags])
     of_tables = {**about, "seeds": f"{seed}..{seed + repeat - 1}" if repeat > 1 else seed, "command": command}

@@ -87,6 +87,5 @@ def _chosen(predictions: Path, rows: Sequence[Prediction], development: Path, cr
     from faceshield.evaluation.development import check_apart, check_made_alike, chosen_on
     from faceshield.records import Prediction, iter_jsonl
 
-    shared = check_apart(iter_jsonl(development, Prediction), development, rows, predictions)
-    check_made_alike(development, predictions)
-    return chosen_on([development], criterion, per=per, shared=shared)
+    told = check_apart(iter_jsonl(development, Prediction), development, rows, predictions)
+    return chosen_on([development], criterion, per=per, told={**told, **check_made_alike(development, predictions)})

@@ -6,9 +6,22 @@ Anything with ``.ask(image, prompt)`` or ``.score(image)`` can be evaluated; ``p
 from __future__ import annotations
 
 from faceshield.evaluation.asking import Asker
+from faceshield.evaluation.development import check_apart, check_made_alike, chosen_on
 from faceshield.evaluation.predict import Elsewhere, PredictSummary, predict
 from faceshield.evaluation.score import score
 from faceshield.evaluation.table import table
 from faceshield.evaluation.threshold import Threshold, choose_threshold
 
-__all__ = ["Asker", "Elsewhere", "PredictSummary", "Threshold", "choose_threshold", "predict", "score", "table"]
+__all__ = [
+    "Asker",
+    "Elsewhere",
+    "PredictSummary",
+    "Threshold",
+    "check_apart",
+    "check_made_alike",
+    "choose_threshold",
+    "chosen_on",
+    "predict",
+    "score",
+    "table",
+]

@@ -9,11 +9,12 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-from faceshield.tasks import TASKS
+from faceshield.tasks import COARSE, FINE, TASKS
+from faceshield.taxonomy import resolve
 
 Scores = tuple[float, Mapping[str, float] | None]
 """bonafide_score (0..1, high = bona fide) and, if known, the probability of each presentation type."""
-SCORED = ("coarse", "fine")
+SCORED = (COARSE.name, FINE.name)
 """The tasks that scores alone can answer."""
 T = TypeVar("T")
 
@@ -31,8 +32,8 @@ class Asker(Protocol):
 
     ``ask_many(images, prompt) -> list[str]`` or ``ask(image, prompt) -> str`` for words, and
     ``score_many(images) -> list of (bonafide_score, type_scores | None)`` or ``score(image) ->
-    bonafide_score``. Images are what ``load`` makes of a path: by default a PIL image, upright RGB. A system that scores
-    but knows no types has ``tasks``, the names of the tasks it can answer. An answer may also be
+    bonafide_score``. Images are what ``load`` makes of a path: by default a PIL image, upright RGB. A system that only scores
+    is asked the task "coarse" alone by default, unless it has ``tasks``, the names of those it can answer. An answer may be
     (words, bonafide_score | None), if one call gives both; words may have an attribute ``cut``, whether a length limit cut
     them off.
 
@@ -46,7 +47,7 @@ class Asker(Protocol):
 
 def answerable(asker: Any) -> tuple[str, ...]:
     """Names of the tasks that it can answer."""
-    return getattr(asker, "tasks", None) or (tuple(TASKS) if can_ask(asker) else SCORED)
+    return getattr(asker, "tasks", None) or (tuple(TASKS) if can_ask(asker) else (COARSE.name,))
 
 
 def can_ask(asker: Any) -> bool:
@@ -101,7 +102,7 @@ def _checked_score(item: Any) -> Scores:
         raise ValueError(f"bonafide_score {value} — expected a number in 0..1")
     if type_scores is None:
         return value, None
-    numbers = {name: float(number) for name, number in type_scores.items()}
+    numbers = {resolve(name): float(number) for name, number in type_scores.items()}
     if not all(math.isfinite(number) for number in numbers.values()):
         raise ValueError(f"type_scores {numbers} — expected finite numbers")
     return value, numbers

@@ -31,6 +31,11 @@ def judged(predictions: Sequence[Path], *, unjudged: bool | None = None, per: Pe
     scored = [row for row in asked if row.bonafide_score is not None]
     if not asked:
         raise ValueError(f"{named(predictions)}: no coarse row with a score and a truth — predict a development set first")
+    if not scored and not any(row.error for row in asked):
+        raise ValueError(
+            f"{named(predictions)}: answers in words, no scores — expected scores, to choose a threshold on — score the words "
+            "themselves (faceshield score --answer)"
+        )
     if not scored or (len(scored) < len(asked) and not unjudged):
         reason = next(row.error or row.status for row in asked if row.bonafide_score is None)
         leave = ", or leave them out with unjudged=true" if scored and unjudged is not None else ""
@@ -47,17 +52,17 @@ def chosen_on(
     *,
     dataset: str | None = None,
     per: Per = "picture",
-    shared: Mapping[str, int] | None = None,
+    told: Mapping[str, Any] | None = None,
 ) -> Threshold:
     """Chooses a threshold on these predictions, per picture or recording, with `choose_threshold`.
 
-    `dataset` names them (default: their paths); `shared`, from `check_apart`, is stored with the threshold.
+    `dataset` names them (default: their paths); `told`, from `check_apart` and `check_made_alike`, is stored with it.
     """
     rows, _ = judged(predictions, per=per)
     name = (dataset or named(predictions)) + (", per recording" if per == "recording" else "")
     scores, truth = [float(row.bonafide_score or 0.0) for row in rows], [bool(row.truth.is_attack) for row in rows]
     threshold = choose_threshold(scores, truth, criterion, dataset=name)
-    return replace(threshold, source={**threshold.source, **(shared or {})})
+    return replace(threshold, source={**threshold.source, **(told or {})})
 
 
 def options_of(predictions: Sequence[Path]) -> dict[str, Any]:
@@ -74,13 +79,33 @@ def options_of(predictions: Sequence[Path]) -> dict[str, Any]:
     return next(iter(told.values()), {})
 
 
-def check_made_alike(one: Path, other: Path) -> None:
-    """Raises ValueError if both files record what decided their scores and it differs: no threshold holds for both."""
-    first, second = ({"face": "whole", **options} if (options := _options(file)) else {} for file in (one, other))
-    differs = [name for name in {**first, **second} if first.get(name) != second.get(name)]
-    if first and second and differs:
+def check_made_alike(one: Path, other: Path) -> dict[str, str]:
+    """Checks that one threshold may hold for both files: that the same system made them, and looked at faces alike.
+
+    Weights identify a system, whatever it was called; without any, its name does.
+
+    Returns:
+        ``{"unverified": why}`` if one of the files does not record enough to tell; otherwise empty.
+
+    Raises:
+        ValueError: what decided their scores differs.
+    """
+    first, second = _made_with(one), _made_with(other)
+    for file, made, others in ((one, first, second), (other, second, first)):
+        if not made or (made.keys() == {"system"} != others.keys()):
+            return {"unverified": f"nothing says how {file} was made"}
+    identified = {"system"} if "weights" in first and "weights" in second else set()
+    differs = [name for name in {**first, **second} if name not in identified and first.get(name) != second.get(name)]
+    if differs:
         shown = ", ".join(f"{name} {first.get(name)!r} and {second.get(name)!r}" for name in differs)
         raise ValueError(f"{one} and {other} were made with {shown} — expected the same model, used alike — predict again")
+    return {}
+
+
+def _made_with(file: Path) -> dict[str, Any]:
+    """What decided a file's scores, as far as its record tells; without options, the system's name at most."""
+    options, system = _options(file), read_run(file).get("config", {}).get("system")
+    return {**({"face": "whole", **options} if options else {}), **({"system": system} if system else {})}
 
 
 def _options(file: Path) -> dict[str, Any]:
@@ -99,8 +124,8 @@ def check_apart(
         some protocols divide data sets so, and a threshold chosen there flatters.
 
     Raises:
-        ValueError: a picture is in both sets (compared by path, since two simulated sets number their samples alike); or a
-            drawn person is, unless both sets come from the same folder of pictures.
+        ValueError: a picture is in both sets (compared by path, and by SHA-256 where ``meta`` holds it; two simulated sets
+            number their samples alike); or a drawn person is, unless both sets come from the same folder of pictures.
     """
     first, second = list(dev), list(test)
     ours, theirs = _drawn(first, dev_file), _drawn(second, test_file)
@@ -109,19 +134,28 @@ def check_apart(
             f"{dev_file} and {test_file}: the same {len(people)} drawn people ({people[0]}, …) — expected other people in "
             "each: a threshold chosen on the test set's people flatters — simulate one of them with another --split or --seed"
         )
-    tested = {image_path(row, test_file).resolve() for row in second}
-    shared = {path: row for row in first if (path := image_path(row, dev_file).resolve()) in tested}
+    tested = {key for row in second for key in _picture(row, test_file)}
+    shared = {_sample_id(row) for row in first if not tested.isdisjoint(_picture(row, dev_file))}
     if shared:
-        one = next(iter(shared.values()))
-        name = one.sample_id if isinstance(one, Prediction) else one.id
         raise ValueError(
-            f"{len(shared)} pictures of {dev_file} are in {test_file} too ({name}, …) — expected a "
+            f"{len(shared)} pictures of {dev_file} are in {test_file} too ({min(shared)}, …) — expected a "
             "development set apart from the test set, for a threshold chosen on the test set measures nothing — divide them "
             "with faceshield split"
         )
     found = {"people_also_tested": _named(first, "subject") & _named(second, "subject")}
     found["recordings_also_tested"] = _named(first, "video") & _named(second, "video")
     return {name: len(both) for name, both in found.items() if both}
+
+
+def _sample_id(row: Photo | Prediction) -> str:
+    return row.sample_id if isinstance(row, Prediction) else row.id
+
+
+def _picture(row: Photo | Prediction, file: Path) -> set[Path | str]:
+    """What a row's picture is recognised by: its path and, if known, the SHA-256 of its file."""
+    told = row.truth.meta if isinstance(row, Prediction) else getattr(row, "meta", {})
+    sha256 = told.get("sha256")
+    return {image_path(row, file).resolve(), *([sha256] if isinstance(sha256, str) else [])}
 
 
 def _named(rows: Iterable[Photo | Prediction], key: str) -> set[tuple[str, str]]:

@@ -3,7 +3,7 @@
 In every picture that a system called an attack, the evidence (the boxes of its own localization answer, or the places that
 PVTM ranks first) is hidden under the picture's mean colour and, separately, an equal random area elsewhere. An explanation is
 faithful if `bonafide_score` moves further towards bona fide for the evidence than for the random area.
-Use: ``delete("predictions.jsonl", shield, "deletions.jsonl", seed=0)``, then ``summarize(read_jsonl(out, Deletion), rng)``.
+Use: ``summarize(delete("predictions.jsonl", shield, "deletions.jsonl", seed=0), np.random.default_rng(0))``.
 """
 
 from __future__ import annotations
@@ -16,19 +16,21 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from faceshield.evaluation.asking import bonafide_scores
 from faceshield.evaluation.metrics.intervals import Estimate, FloatArray, bootstrap_intervals, rate
-from faceshield.evaluation.predict import Load, check_same_system
+from faceshield.evaluation.predict import UNREACHED, Load, check_same_system
 from faceshield.images import load_rgb
 from faceshield.provenance import file_sha256, read_run, write_run
-from faceshield.records import Box, JsonlWriter, Prediction, Record, Truth, image_path, read_jsonl, rebase_image
+from faceshield.records import Box, JsonlWriter, Prediction, Record, Truth, image_path, read_jsonl, rebase_image, remove_rows
 from faceshield.tasks import COARSE
 
 Hide = Literal["boxes", "tokens"]
 TASK_OF = {"boxes": "localization", "tokens": "coarse"}
 """The task whose rows select the pictures: those that its answer called attacks."""
 TOKEN_SHARE = 0.10  # the paper's keep ratio (§4.2)
+FAILED = "failed"  # what `left_out` begins with if something went wrong, which another run may mend
 LARGEST = 0.5  # share of the picture; beyond it there is no equal area elsewhere
 _CLIP = 1e-6  # of scores, before their log-odds are taken
 
@@ -70,8 +72,10 @@ def delete(
     system: str = "unnamed",
     load: Load = load_rgb,
     progress: Callable[[int, int], None] | None = None,
-) -> Path:
+) -> list[Deletion]:
     """Hides the evidence in every picture called an attack and writes a `Deletion` for each; continues a file begun before.
+
+    Pictures on which something failed are tried again then.
 
     Args:
         predictions: the same system's predictions: localization rows for "boxes", coarse rows for "tokens".
@@ -81,9 +85,13 @@ def delete(
         controls: random areas per picture.
         limit: use only the first so many pictures.
 
+    Returns:
+        The rows of these pictures, in the order of the predictions.
+
     Raises:
         ValueError: no such rows, or rows of other weights; an asker without what is needed; or a file begun with other
             settings.
+        NoCall, AssistantDown: the system cannot be reached; what it answered is kept.
     """
     predictions, out = Path(predictions), Path(out)
     if hide not in TASK_OF or controls < 1:
@@ -103,6 +111,7 @@ def delete(
     options = {"hide": hide, "controls": controls, "seed": seed, "predictions": file_sha256(predictions), **own}
     config = {"stage": "faithfulness", "system": system, "options": options}
     check_same_system(out, config)
+    remove_rows(out, Deletion, lambda kept: (kept.left_out or "").startswith(FAILED))
     with JsonlWriter(out, resume=True) as writer:
         write_run(out, config=config, seed=seed, inputs=[predictions])
         for done, row in enumerate(rows):
@@ -113,17 +122,18 @@ def delete(
                 writer.write(_deletion(row, image, predictions, asker, hide, controls, seed, load))
     if progress is not None:
         progress(len(rows), len(rows))
-    return out
+    known = {row.id: row for row in read_jsonl(out, Deletion)}
+    return [known[row.id] for row in rows]
 
 
 def summarize(rows: Sequence[Deletion], rng: np.random.Generator, *, repeats: int = 1000) -> dict[str, Any]:
     """How far scores move when evidence or random areas are hidden, with 95% intervals over people.
 
     Returns:
-        pictures, compared, left_out{reason: count}, share (mean hidden area), and over those compared: score, evidence, random
-        and contrast (means; a shift is the score with the area hidden minus the score, so above 0 is towards bona fide;
-        contrast is the evidence's shift minus the random areas'), log_odds{the shifts in log-odds, where a saturated score
-        does not hide them}, and evidence_moves_more (share of pictures).
+        pictures, compared, left_out{reason: count}, failures (the first three different errors), share (mean hidden area), and
+        over those compared: score, evidence, random and contrast (means; a shift is the score with the area hidden minus the
+        score, so above 0 is towards bona fide; contrast is the evidence's shift minus the random areas'), log_odds{the shifts
+        in log-odds, where a saturated score does not hide them}, and evidence_moves_more (share of pictures).
     """
     compared = sorted((row for row in rows if row.left_out is None), key=lambda row: row.id)
     reasons = [row.left_out.split(":")[0] for row in rows if row.left_out is not None]
@@ -131,6 +141,7 @@ def summarize(rows: Sequence[Deletion], rng: np.random.Generator, *, repeats: in
         "pictures": len(rows),
         "compared": len(compared),
         "left_out": {reason: reasons.count(reason) for reason in sorted(set(reasons))},
+        "failures": list(dict.fromkeys(row.left_out for row in rows if (row.left_out or "").startswith(FAILED)))[:3],
     }
     if not compared:
         return result
@@ -166,7 +177,8 @@ def _deletion(
 ) -> Deletion:
     common: dict[str, Any] = {"id": row.id, "image": image, "hide": hide, "share": 0.0, "truth": row.truth}
     try:
-        picture = np.asarray(load(image_path(row, predictions)))
+        loaded = load(image_path(row, predictions))
+        picture, of_its_kind = np.asarray(loaded), Image.fromarray if isinstance(loaded, Image.Image) else np.asarray
         digest = hashlib.sha256(f"{seed}:{row.id}".encode()).digest()
         rng = np.random.default_rng(int.from_bytes(digest[:8], "big"))
         if hide == "boxes":
@@ -179,9 +191,12 @@ def _deletion(
         common["share"] = float(evidence.mean())
         if not areas:
             return Deletion(**common, left_out="no equal area elsewhere")
-        scores = bonafide_scores(asker, [picture, *(covered(picture, mask) for mask in (evidence, *areas))])
+        shown = [picture, *(covered(picture, mask) for mask in (evidence, *areas))]
+        scores = bonafide_scores(asker, [of_its_kind(one) for one in shown])
+    except UNREACHED:
+        raise
     except Exception as error:  # any picture, any model: a picture's failure concerns that picture alone
-        return Deletion(**common, left_out=f"failed: {type(error).__name__}: {error}")
+        return Deletion(**common, left_out=f"{FAILED}: {type(error).__name__}: {error}")
     if any(score is None for score in scores):
         return Deletion(**common, left_out="no bonafide_score")
     before, hidden, *others = (float(score) for score in scores if score is not None)

@@ -26,8 +26,19 @@ from faceshield.evaluation import asking
 from faceshield.evaluation.archive import read_inputs
 from faceshield.evaluation.asking import SCORED, Said, Scores, answerable, attempt, can_ask, can_score, each, question_of
 from faceshield.images import load_rgb
-from faceshield.provenance import check_not_read, file_sha256, lock, read_run, write_run, write_text_atomic
-from faceshield.records import Dialogue, JsonlWriter, Photo, Prediction, Sample, Truth, image_path, iter_jsonl, rebase_image
+from faceshield.provenance import check_not_read, file_sha256, read_run, write_run
+from faceshield.records import (
+    Dialogue,
+    JsonlWriter,
+    Photo,
+    Prediction,
+    Sample,
+    Truth,
+    image_path,
+    iter_jsonl,
+    rebase_image,
+    remove_rows,
+)
 from faceshield.tasks import TASKS, Answer
 
 Load = Callable[[Path], Any]
@@ -47,8 +58,13 @@ class Elsewhere:
 
     def __init__(self, load: Callable[[], Any], engine: Engine) -> None:
         self._load = load
+        self._questions: Mapping[str, str] = {}
         for found in engine(_traits, [load]):
             self.__dict__.update(found)
+
+    def question(self, task: str) -> str:
+        """The question that the system is asked for a task."""
+        return self._questions[task]
 
     def __reduce__(self) -> tuple[Any, ...]:
         return self._load, ()  # unpickled in a worker, it is the system itself
@@ -57,7 +73,8 @@ class Elsewhere:
 def _traits(load: Callable[[], Any]) -> dict[str, Any]:
     asker = load()
     known = {name: getattr(asker, name) for name in ("settings", "tasks", "workers") if hasattr(asker, name)}
-    return known | {name: None for name in ("ask", "ask_many", "score", "score_many") if hasattr(asker, name)}
+    questions = {"_questions": {task: question_of(asker, task) for task in TASKS}}
+    return known | questions | {name: None for name in ("ask", "ask_many", "score", "score_many") if hasattr(asker, name)}
 
 
 @dataclass(frozen=True)
@@ -111,13 +128,14 @@ def predict(
         asker: see `Asker`.
         out: the ``predictions.jsonl`` to write; with ``resume``, rows that are there are kept and not asked again, and a
             truncated last line is removed and asked again.
-        tasks: names from ``TASKS``; None: all that the asker can answer (of a system that only scores, coarse and fine).
+        tasks: names from ``TASKS``; None: all that the asker can answer, see `Asker`.
         system: name of the system; recorded in ``run.json``, and a file begun by another system is not continued.
         options: further settings of the asker, recorded and compared likewise (JSON-able).
         batch_size: pictures put to ``ask_many`` and ``score_many`` at once.
         limit: use only the first so many samples.
         retry_errors: with ``resume``, rows that carry an error are removed and asked again.
-        renew: with ``resume``, so are those whose sample is gone, or now is another picture or has another truth.
+        renew: with ``resume``, so are those whose sample is gone, or now is another picture or has another truth; and answers
+            to another question than the task's now.
         references: dialogues files with the answers that texts are scored against, instead of the tasks' plain ones: those
             of the set whose wording the system has learnt. In a task that occurs in them, a picture without a dialogue has
             no reference.
@@ -127,7 +145,7 @@ def predict(
 
     Raises:
         ValueError: an unknown task, a batch size or limit below 1, an asker that cannot do what is asked, a file begun by
-            another system, or (without ``renew``) one with answers to samples that are gone or have changed.
+            another system, or (without ``renew``) one with answers to samples or questions that are gone or have changed.
         RecordError, FileNotFoundError: ``samples`` or the rows to continue cannot be read.
         AssistantDown: the system cannot be reached; all that it answered is kept.
     """
@@ -155,13 +173,13 @@ def predict(
         raise ValueError(
             f"{told}: no dialogue whose meta.sample_id is one of {samples} — expected some — generate them from it"
         )
-    strange = _stranger(every, listed_in, out.absolute())
+    strange = _stranger(every, partial(question_of, asker), listed_in, out.absolute())
     if resume:
         check_same_system(out, config)
         if retry_errors:
-            _take_out(out, lambda row: row.error is not None)
+            remove_rows(out, Prediction, lambda row: row.error is not None)
         if renew:
-            _take_out(out, strange)
+            remove_rows(out, Prediction, strange)
     with JsonlWriter(out, resume=resume) as writer:
         if writer.ids:
             _check_same_samples(out, samples, strange)
@@ -255,26 +273,6 @@ def _unreached(held: Sequence[_Outcome]) -> AssistantDown:
     )
 
 
-def _take_out(out: Path, unwanted: Callable[[Prediction], bool]) -> None:
-    """Removes unwanted rows from the file, so that they are asked again, and with them a truncated last line."""
-
-    def leaves(line: bytes) -> bool:
-        try:
-            return unwanted(Prediction.model_validate_json(line))
-        except ValueError:
-            return False  # left to the reader of the file to report
-
-    if not out.exists():
-        return
-    with out.open("rb") as rows:
-        lock(rows, out)
-        whole = (line for line in rows if line.endswith(b"\n"))  # read twice, not kept: an archive has many rows
-        leaving = [leaves(line) for line in whole]
-        if any(leaving):
-            rows.seek(0)
-            write_text_atomic(out, (line.decode("utf-8") for line, goes in zip(rows, leaving, strict=False) if not goes))
-
-
 def _check(asker: Any, tasks: Sequence[str], batch_size: int, limit: int | None) -> None:
     faults = [f"task {name!r} — expected one of {', '.join(TASKS)}" for name in tasks if name not in TASKS]
     if not tasks:
@@ -289,7 +287,7 @@ def _check(asker: Any, tasks: Sequence[str], batch_size: int, limit: int | None)
         words = sorted(set(tasks) & set(TASKS) - set(SCORED))
         if words:
             faults.append(f"{', '.join(words)} of a system that only scores — expected ask or ask_many — leave them out")
-    beyond = sorted(set(tasks) & set(SCORED) - set(answerable(asker)))
+    beyond = sorted(set(tasks) & set(SCORED) - set(getattr(asker, "tasks", None) or SCORED))
     if beyond:
         faults.append(f"{', '.join(beyond)} of a system that tells only bona fide from attack — leave it out")
     if faults:
@@ -319,17 +317,19 @@ def check_same_system(out: Path, config: Mapping[str, Any]) -> None:
 
 
 def _check_same_samples(out: Path, samples: Path, strange: Callable[[Prediction], bool]) -> None:
-    """Refuses answers that would be scored although their sample is gone or relabelled; samples may have been added."""
+    """Refuses answers that would be scored although sample or question are others now; samples may have been added."""
     if other := [kept.sample_id for kept in iter_jsonl(out, Prediction) if strange(kept)]:
         raise ValueError(
-            f"{out}: {len(other)} answers to samples that are not in {samples} any more, or are others there "
-            f"({other[0]}, …) — expected those that it was begun with, or more — renew them (--renew), start afresh, or write "
-            "to another file"
+            f"{out}: {len(other)} answers to samples that are not in {samples} any more, or are others there, or to other "
+            f"questions ({other[0]}, …) — expected those that it was begun with, or more — renew them (--renew), start "
+            "afresh, or write to another file"
         )
 
 
-def _stranger(rows: Sequence[Photo], listed_in: Path, out: Path) -> Callable[[Prediction], bool]:
-    """Returns a test of whether a kept answer is about something other than these rows.
+def _stranger(
+    rows: Sequence[Photo], question: Callable[[str], str], listed_in: Path, out: Path
+) -> Callable[[Prediction], bool]:
+    """Returns a test of whether a kept answer is about something other than these rows, or to another question.
 
     That is a sample that is gone, or as far as recorded has another truth or picture now; or a photo of an archive that has
     moved or was replaced.
@@ -339,6 +339,8 @@ def _stranger(rows: Sequence[Photo], listed_in: Path, out: Path) -> Callable[[Pr
 
     def strange(kept: Prediction) -> bool:
         row = now.get(kept.sample_id)
+        if kept.question != question(kept.task):
+            return True
         if row is None:
             return labelled
         if isinstance(row, Sample):
@@ -417,6 +419,8 @@ def _row(
     reference, reference_fault = None, None
     if isinstance(sample, Sample):
         reference, reference_fault = attempt(lambda: task.answer(sample) if task.applies(sample) else None)
+    if said is None and score is not None and name == "fine" and not score[1]:
+        faults = [*faults, ValueError("scores without type_scores — expected the probability of each type")]
     told = list(dict.fromkeys(_described(fault) for fault in faults if fault is not None))
     bonafide_score, type_scores = score if score is not None else (None, None)
     text = None if said is None else said.text

@@ -21,14 +21,16 @@ def per_recording(rows: Sequence[Prediction]) -> list[Prediction]:
     """One coarse and one fine row per recording: the mean of its frames' scores, and the likeliest type by that mean.
 
     A picture of no recording counts as one by itself. Frames without a score (no face found, say) are left out; if no frame
-    has one, the recording has none either and counts as an error. Words cannot be averaged: these rows have no answer.
+    has one, the recording has none either and counts as an error. Words cannot be averaged: these rows have no answer, and of
+    a system that tells types in words alone there are no fine rows.
 
     Raises:
         ValueError: frames of one recording differ in truth (bona fide or attack, or type), or score different types.
     """
     frames: dict[tuple[str, ...], list[Prediction]] = defaultdict(list)
-    for row in rows:
-        if row.task in (COARSE.name, FINE.name):
+    tasks = {COARSE.name, FINE.name} if any(row.type_scores for row in rows) else {COARSE.name}
+    for row in sorted(rows, key=lambda row: row.id):
+        if row.task in tasks:
             truth = row.truth
             own = ("picture", row.sample_id) if truth.video is None else ("recording", truth.video)
             frames[row.task, truth.dataset or "", *own].append(row)

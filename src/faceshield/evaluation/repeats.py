@@ -21,13 +21,26 @@ def collected(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     are summed; curves are left out.
 
     Raises:
-        ValueError: no runs, or some are merged already.
+        ValueError: no runs, or some are merged already; or they are of different pictures or tasks, or only some have a
+            threshold.
     """
     if not runs:
         raise ValueError("no metrics to collect — expected those of at least one run — score one")
     if len(runs) > 1 and any("runs" in run for run in runs):
         raise ValueError("metrics of several runs among them — expected those of single ones — give each run's own file")
+    for what, of in (("threshold", lambda run: run.get("threshold") is not None), ("test set", _measured)):
+        if any(of(run) != of(runs[0]) for run in runs[1:]):
+            raise ValueError(
+                f"metrics that differ in their {what} — expected runs that differ in their seed alone — score alike"
+            )
     return {**_merged(list(runs)), "runs": len(runs)}
+
+
+def _measured(run: Mapping[str, Any]) -> Any:
+    """How many rows of which tasks were measured."""
+    overall = run.get("overall", {})
+    coarse = overall.get("coarse", {})
+    return overall.get("rows"), coarse.get("n_bonafide"), coarse.get("n_attack")
 
 
 def mean_std(values: Sequence[float]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import hashlib
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -48,6 +48,7 @@ from faceshield.evaluation.metrics.pad import (
 from faceshield.evaluation.metrics.text import TOKENIZER, TextScores
 from faceshield.evaluation.threshold import Threshold
 from faceshield.records import Prediction
+from faceshield.tasks import COARSE
 from faceshield.taxonomy import BONAFIDE, PRESENTATION_TYPES, TAXONOMY, UNTYPED, describe
 
 FORMAT = 1
@@ -94,13 +95,20 @@ def score(
         raise ValueError(f"{len(predictions)} predictions, none with a truth — expected some — predict samples that have one")
     # From the whole file, so that every group has the same vocabulary: the samples' cues and the taxonomy's.
     cues = CueReader([cue for row in known for cue in own_cues(row)] + [cue for kind in TAXONOMY for cue in kind.cues])
-    draws = _Bootstrap(rng, repeats)
+    how = _How(
+        threshold=threshold,
+        draws=_Bootstrap(int(rng.integers(2**63)), repeats),
+        cues=cues,
+        meteor=meteor,
+        speaks=_speaks(known),
+        scores=any(row.bonafide_score is not None for row in known if row.task == COARSE.name),
+    )
     result: Section = {
         "format": FORMAT,
         "threshold": None if threshold is None else threshold.to_dict(),
         "unlabelled_rows": len(predictions) - len(known),
         "bootstrap": {"over": "people, else recordings, else pictures", "repeats": repeats},
-        "overall": _score_group(known, threshold, draws, meteor, cues),
+        "overall": _score_group(known, how),
     }
     if by is not None:
         groups: dict[str, list[Prediction]] = defaultdict(list)
@@ -114,7 +122,7 @@ def score(
             raise ValueError(f"no prediction has {by!r} — expected one of {', '.join(keys)}")
         result["by"] = {
             "key": by,
-            "groups": {name: _score_group(groups[name], threshold, draws, meteor, cues) for name in sorted(groups)},
+            "groups": {name: _score_group(groups[name], how) for name in sorted(groups)},
         }
     result["notes"] = _notes(result)
     return result
@@ -129,15 +137,18 @@ def group_of(row: Prediction, by: str) -> str:
 
 @dataclass(frozen=True)
 class _Bootstrap:
-    """Resamples whole people (`Truth.resampling_unit`) with one generator, `repeats` times for each group of numbers."""
+    """Resamples whole people (`Truth.resampling_unit`) `repeats` times.
 
-    rng: np.random.Generator
+    Each statistic starts at the same seed, so that its interval does not depend on what else is measured.
+    """
+
+    seed: int
     repeats: int
 
     def intervals(self, statistic: Callable[..., Mapping[str, float]], rows: Rows) -> Mapping[str, Interval | None]:
         """The 95% interval of each of the statistic's numbers."""
         units = [row.truth.resampling_unit(row.sample_id) for row in rows]
-        return bootstrap_intervals(units, statistic, self.rng, repeats=self.repeats) if rows else {}
+        return bootstrap_intervals(units, statistic, np.random.default_rng(self.seed), repeats=self.repeats) if rows else {}
 
     def __call__(
         self, statistic: Callable[..., Mapping[str, float]], rows: Rows, n: Mapping[str, int] | None = None
@@ -147,7 +158,35 @@ class _Bootstrap:
         return {name: _estimate(value, counts.get(name, len(rows)), drawn.get(name)) for name, value in statistic().items()}
 
 
-def _score_group(rows: Rows, threshold: Threshold | None, draws: _Bootstrap, meteor: bool, cues: CueReader) -> Section:
+@dataclass(frozen=True)
+class _How:
+    """What all groups of a file are measured with.
+
+    Attributes:
+        threshold, meteor: see `score`.
+        draws: the bootstrap.
+        cues: the reader of the whole file's vocabulary.
+        speaks: tasks that the system answers in words. scores: whether it gives scores. Both by the whole file: in a group, all
+            calls may have failed.
+    """
+
+    threshold: Threshold | None
+    draws: _Bootstrap
+    cues: CueReader
+    meteor: bool
+    speaks: frozenset[str]
+    scores: bool
+
+
+def _speaks(rows: Rows) -> frozenset[str]:
+    """Tasks with an answer, and those in which every call failed, so that nothing says that there are no words."""
+    tasks = {row.task for row in rows}
+    silent = {row.task for row in rows if row.status != "error"}
+    return frozenset(tasks - silent | {row.task for row in rows if row.answer is not None or row.is_attack is not None})
+
+
+def _score_group(rows: Rows, how: _How) -> Section:
+    draws = how.draws
     by_task: dict[str, list[Prediction]] = defaultdict(list)
     # In the order of ids, so that no number depends on the order in which the rows were written.
     for row in sorted(rows, key=lambda row: row.id):
@@ -158,16 +197,16 @@ def _score_group(rows: Rows, threshold: Threshold | None, draws: _Bootstrap, met
         **_readability(rows),
     }
     if coarse := by_task.get("coarse"):
-        group["coarse"] = _coarse(coarse, threshold, draws)
+        group["coarse"] = _coarse(coarse, how)
     if fine := by_task.get("fine"):
         group["fine"] = _fine(fine, draws)
     if reasoning := by_task.get("reasoning"):
-        group["reasoning"] = _reasoning(reasoning, draws, meteor)
+        group["reasoning"] = _reasoning(reasoning, how)
     if localization := by_task.get("localization"):
         scores = {row.sample_id: row.bonafide_score for row in by_task.get("coarse", [])}
         group["localization"] = _localization(localization, scores, draws)
     if any(own_cues(row) for row in by_task.get("reasoning", [])):
-        group["cues"] = _cues(by_task["reasoning"], cues, draws)
+        group["cues"] = _cues(by_task["reasoning"], how.cues, draws)
     return group
 
 
@@ -180,24 +219,24 @@ def _readability(rows: Rows) -> Section:
     }
 
 
-def _coarse(rows: Rows, threshold: Threshold | None, draws: _Bootstrap) -> Section:
-    attack = _attacks(rows)
+def _coarse(rows: Rows, how: _How) -> Section:
+    attack, draws = _attacks(rows), how.draws
     section: Section = {
         **_readability(rows),
         "n_bonafide": int((~attack).sum()),
         "n_attack": int(attack.sum()),
-        "by_answer": _by_answer(rows, draws),
+        "by_answer": _by_answer(rows, how),
     }
     scores = np.array([math.nan if row.bonafide_score is None else row.bonafide_score for row in rows])
-    if not np.isnan(scores).all():
+    if how.scores:
         section["missing_scores"] = int(np.isnan(scores).sum())
         section["missing_scores_bonafide"] = int(np.isnan(scores[~attack]).sum())
-        if threshold is not None:
-            correct = correct_by_score(scores, attack, threshold.value)
-            section["by_score"] = {"threshold": threshold.to_dict(), **_errors(correct, rows, draws)}
+        if how.threshold is not None:
+            correct = correct_by_score(scores, attack, how.threshold.value)
+            section["by_score"] = {"threshold": how.threshold.to_dict(), **_errors(correct, rows, draws)}
         if section["by_answer"] is None:
-            own = replace(draws, rng=draws.rng.spawn(1)[0])  # so that no other interval depends on these draws
-            section["by_half"] = {"threshold": HALF, **_errors(correct_by_score(scores, attack, HALF), rows, own)}
+            section["by_half"] = {"threshold": HALF, **_errors(correct_by_score(scores, attack, HALF), rows, draws)}
+    if not np.isnan(scores).all():
         curve = ScoreCurve(scores, attack, _types(rows))
         section["ranking"] = _ranking(curve, rows, draws)
         section["curve"] = {
@@ -208,14 +247,13 @@ def _coarse(rows: Rows, threshold: Threshold | None, draws: _Bootstrap) -> Secti
     return section
 
 
-def _by_answer(rows: Rows, draws: _Bootstrap) -> Section | None:
-    """The rates of the answers' own decisions; None for a system without words, unless every call failed."""
-    spoken = any(row.answer is not None or row.is_attack is not None for row in rows)
-    if not spoken and any(row.status != "error" for row in rows):
+def _by_answer(rows: Rows, how: _How) -> Section | None:
+    """The rates of the answers' own decisions; None for a system without words."""
+    if rows[0].task not in how.speaks:
         return None
     decisions = [row.is_attack if row.status == "parsed" else None for row in rows]
     correct = correct_by_answer(decisions, _attacks(rows))
-    return {"threshold": "answer", **_errors(correct, rows, draws)}
+    return {"threshold": "answer", **_errors(correct, rows, how.draws)}
 
 
 def _errors(correct: BoolArray, rows: Rows, draws: _Bootstrap) -> Section:
@@ -301,15 +339,15 @@ def _fine(rows: Rows, draws: _Bootstrap) -> Section:
     }
 
 
-def _reasoning(rows: Rows, draws: _Bootstrap, with_meteor: bool) -> Section:
-    section: Section = {**_readability(rows), "by_answer": _by_answer(rows, draws)}
+def _reasoning(rows: Rows, how: _How) -> Section:
+    section: Section = {**_readability(rows), "by_answer": _by_answer(rows, how)}
     referenced = [row for row in rows if row.truth.answer]
     if referenced:
         pair = [row.answer or "" for row in referenced], [row.truth.answer or "" for row in referenced]
-        section |= {"tokenizer": TOKENIZER, **draws(TextScores(*pair).summary, referenced)}
-        if with_meteor:
+        section |= {"tokenizer": TOKENIZER, **how.draws(TextScores(*pair).summary, referenced)}
+        if how.meteor:
             meteor = MeteorScores(*pair)
-            found = draws(lambda weights=None: {"meteor": meteor.score(weights)}, referenced)
+            found = how.draws(lambda weights=None: {"meteor": meteor.score(weights)}, referenced)
             section |= {"meteor_version": METEOR, **found}
     return section
 
@@ -363,7 +401,7 @@ def _cues(rows: Rows, reader: CueReader, draws: _Bootstrap) -> Section:
     told = CueScores(reader, [row.truth.answer or "" for row in attacks], [own_cues(row) for row in attacks])
     live = [row for row in rows if not row.truth.is_attack and "cues" in row.truth.meta]
     usual = describe(BONAFIDE).cues
-    alarms = CueScores(reader, [row.answer or "" for row in live], [usual for _ in live])
+    alarms = CueScores(reader, [row.answer or "" for row in live], [own_cues(row) or usual for row in live])
     types = np.array(_types(attacks), dtype=object)
     kinds = sorted(set(types))
     counts = {"precision": int(named.named.sum()), "recall": int(named.true.sum())}

@@ -195,8 +195,9 @@ def _reasoning(groups: Sequence[tuple[str, Metrics]]) -> Grid:
         if section:
             answer = section.get("by_answer") or {}
             texts = [percent(section.get(key)) for key in keys]
-            n = (answer.get("acc") or section.get("bleu1") or {}).get("n", 0)
-            rows.append([name, *texts, percent(answer.get("acc")), percent(answer.get("hter")), str(n)])
+            compared, judged = ((section.get("bleu1") or {}).get("n", 0), (answer.get("acc") or {}).get("n", 0))
+            n = f"{compared} texts, {judged} verdicts" if compared and compared != judged else str(judged)
+            rows.append([name, *texts, percent(answer.get("acc")), percent(answer.get("hter")), n])
     names = ["BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "ROUGE-L", "METEOR", "ACC"]
     return Grid("Reasoning", ["Method", *(f"{name}(%) ↑" for name in names), "HTER(%) ↓", "n"], rows)
 
@@ -248,7 +249,9 @@ def _footnotes(systems: Mapping[str, Metrics]) -> list[str]:
         if metrics.get("runs", 1) > 1:
             notes.append(f"{name}: mean ± standard deviation of {metrics['runs']} runs (trainings, or draws of PVTM's masks).")
         if metrics.get("threshold"):
-            source = ", ".join(f"{key} {_rounded(value)}" for key, value in metrics["threshold"]["source"].items())
+            source = ", ".join(
+                f"{key} {_rounded(value)}" for key, value in metrics["threshold"]["source"].items() if key != "predictions"
+            )
             notes.append(f"{name}: threshold {_threshold(metrics['threshold'], 6)} from {source}.")
         ranked = metrics["overall"].get("localization", {}).get("ranked_by")
         if ranked:

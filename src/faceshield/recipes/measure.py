@@ -19,7 +19,7 @@ from faceshield.evaluation.development import check_apart, chosen_on
 from faceshield.images import read_rgb
 from faceshield.looks import HOW_SCORED, how_calibrated, made_otherwise
 from faceshield.model import checkpoint_hash, read_info, resolve_model
-from faceshield.provenance import read_run, write_json_atomic, write_run
+from faceshield.provenance import file_sha256, read_run, write_json_atomic, write_run
 from faceshield.recipes.threshold import ThresholdConfig, store_threshold
 from faceshield.records import Prediction, Sample, iter_jsonl, read_jsonl
 from faceshield.tasks import COARSE, TASKS
@@ -87,7 +87,7 @@ def measure(
             config = ThresholdConfig(predictions=chosen, out=Path(model), criterion=criterion, dataset=str(dev))
             threshold = store_threshold(config, {**(told or {}), **shared})
         else:
-            threshold = chosen_on(chosen, criterion, dataset=str(dev), shared=shared)
+            threshold = chosen_on(chosen, criterion, dataset=str(dev), told=shared)
     rows = read_jsonl(out / "test.jsonl", Prediction)
     metrics = score(rows, threshold=threshold, meteor=meteor, rng=np.random.default_rng(seed))
     target = write_json_atomic(out / METRICS_FILE, metrics)
@@ -100,7 +100,8 @@ def shipped(model: str | Path, predictions: Path) -> Threshold | None:
     """The threshold stored with a model, for its own predictions; None if it stores none.
 
     Raises:
-        ValueError: the predictions are of other weights, or scored otherwise than those that the threshold was chosen on.
+        ValueError: the predictions are of other weights, or scored otherwise than those that the threshold was chosen on, or
+            are those.
     """
     folder = resolve_model(model)
     info = read_info(folder)
@@ -120,6 +121,11 @@ def shipped(model: str | Path, predictions: Path) -> Threshold | None:
         raise ValueError(
             f"{predictions}: made with {name} {made!r}, the threshold of {folder} is for {wanted!r} — expected the same — "
             "predict again with this version, or choose a threshold for them (faceshield train threshold)"
+        )
+    if file_sha256(predictions) in info.threshold_source.get("predictions", ()):
+        raise ValueError(
+            f"{predictions}: the threshold of {folder} was chosen on it — expected another set, where a threshold measures "
+            "something — score the test set's predictions"
         )
     unknown = {} if options else {"unverified": "no run.json says that these predictions are this model's"}
     return Threshold(info.threshold, {"model": str(model), **info.threshold_source, **unknown})

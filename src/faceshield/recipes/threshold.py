@@ -84,7 +84,8 @@ def store_threshold(config: ThresholdConfig, told: Mapping[str, Any] | None = No
     truth = [bool(row.truth.is_attack) for row in rows]
     info = read_info(config.out)
     scores = [float(row.bonafide_score or 0.0) for row in rows]
-    scores, calibration = _calibrated(config, info, options, scores, truth)
+    hashes = sorted(file_sha256(file) for file in config.predictions)
+    scores, calibration = _calibrated(config, info, options, scores, truth, hashes)
     chosen = choose_threshold(scores, truth, config.criterion, dataset=config.dataset or names)
     value = float(chosen.value)
     if value > 1:
@@ -93,7 +94,7 @@ def store_threshold(config: ThresholdConfig, told: Mapping[str, Any] | None = No
             "of at most 1 — choose another criterion"
         )
     looked = {name: value for name, value in options.items() if name in HOW_SCORED and name != "score_map"}
-    source = {**chosen.source, **looked, **(told or {})}
+    source = {**chosen.source, "predictions": hashes, **looked, **(told or {})}
     if config.unjudged:
         source["n_not_judged"] = unjudged
     fixed = {**info.questions, "coarse": questions[0]}
@@ -103,10 +104,14 @@ def store_threshold(config: ThresholdConfig, told: Mapping[str, Any] | None = No
 
 
 def _calibrated(
-    config: ThresholdConfig, info: CheckpointInfo, options: Mapping[str, Any], scores: list[float], truth: list[bool]
+    config: ThresholdConfig,
+    info: CheckpointInfo,
+    options: Mapping[str, Any],
+    scores: list[float],
+    truth: list[bool],
+    hashes: list[str],
 ) -> tuple[list[float], Mapping[str, Any]]:
     """The scores as the checkpoint will give them, and its calibration."""
-    hashes = sorted(file_sha256(file) for file in config.predictions)
     before = _made_with(config, info, options, hashes)
     if not config.calibrate:
         return (scores if before == info.score_map else _mapped(scores, *info.score_map)), info.calibration

@@ -98,3 +98,11 @@ def test_what_few_draws_define_has_no_interval() -> None:
         return {"often": first if first <= 1 else math.nan, "seldom": first if first >= 3 else math.nan}
 
     assert set(bootstrap_intervals("abcd", shares, np.random.default_rng(7))) == {"often"}
+
+
+def test_draws_that_agree_but_for_rounding_agree() -> None:
+    values = np.full(10, 0.1 + 0.2) + np.array([0.0, 5e-17] * 5)
+    drawn = bootstrap_intervals(
+        range(10), lambda weights: {"mean": float(np.average(values, weights=weights))}, np.random.default_rng(0)
+    )
+    assert drawn == {}

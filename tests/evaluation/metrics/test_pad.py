@@ -218,6 +218,15 @@ def test_corners_hold_the_whole_curve() -> None:
         assert kept <= {(round(a, 12), round(b, 12)) for a, b in zip(apcer, bpcer, strict=True)}
 
 
+def test_corners_of_a_large_set_are_corners_too() -> None:
+    """A step of one picture in millions is as much of a turn as one of two."""
+    ones = np.ones(1_500_000)
+    scores, attack = [ones, [0.95, 0.9], 0.5 * ones], [ones == 0, [True, False], ones == 1]
+    curve = ScoreCurve(np.concatenate(scores), np.concatenate(attack))
+    _, x, y = curve.corners()
+    assert len(x) == 5 and np.trapezoid(1 - y[::-1], x[::-1]) == pytest.approx(curve.auc(), abs=1e-12)
+
+
 def test_operating_points_tell_the_two_rates_and_the_two_polarities_apart() -> None:
     scores = np.array([0.9, 0.8, 0.3, 0.6, 0.2, 0.1])
     attack = np.array([False, False, False, True, True, True])

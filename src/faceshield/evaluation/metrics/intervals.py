@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Z95 = 1.959963984540054  # the 97.5% point of the normal distribution
+SAME = 1e-12  # by so little, rounding may set apart what is equal
 Interval = tuple[float, float]
 FloatArray = NDArray[np.float64]
 
@@ -116,7 +117,7 @@ def bootstrap_intervals(
     for name, values in drawn.items():
         if 2 * len(values) >= repeats:
             low, high = np.quantile(np.asarray(values), [0.025, 0.975])
-            if low < high:
+            if high - low > SAME:
                 intervals[name] = (float(low), float(high))
     return intervals
 

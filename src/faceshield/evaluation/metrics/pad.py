@@ -241,7 +241,9 @@ class ScoreCurve:
         if math.isnan(apcer[0]) or math.isnan(bpcer[0]):
             return np.empty(0), np.empty(0), np.empty(0)
         step = np.stack([np.diff(apcer), np.diff(bpcer)])
-        turns = np.abs(step[0, 1:] * step[1, :-1] - step[0, :-1] * step[1, 1:]) > TOLERANCE
+        steps_across = np.abs(step[0, 1:] * step[1, :-1] - step[0, :-1] * step[1, 1:])
+        attacks, bonafides = (float(counts.sum()) for counts in self.counts())
+        turns = steps_across * attacks * bonafides > 0.5  # a whole number: both axes count pictures
         kept = np.concatenate([[True], turns, [True]])[: len(apcer)]
         return self.thresholds[kept], apcer[kept], bpcer[kept]
 

@@ -40,7 +40,7 @@ class Scale:
         size: longer side of the simulated pictures in pixels.
         towers, adapt, language, pretrain, sft, baseline: settings that replace those in configs/.
         sft_on_d: settings of the foundation's stage 2, on top of `sft`; longer: of a baseline's start on D, on top of
-            `baseline`.
+            `baseline`; methods: of single baselines, by the method's name, on top of both.
         wording: wording of the dialogues that a small model learns, see `BackendConfig`; a published one learns "rich".
     """
 
@@ -56,6 +56,7 @@ class Scale:
     baseline: Mapping[str, Any] = field(default_factory=dict)
     sft_on_d: Mapping[str, Any] = field(default_factory=dict)
     longer: Mapping[str, Any] = field(default_factory=dict)
+    methods: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     wording: Wording = "plain"
 
     def pictures(self, domain: str) -> int:
@@ -65,6 +66,7 @@ class Scale:
 
 _TOY_WIDTHS = {"hidden_size": 48, "intermediate_size": 64}
 _TOY_STAGE = {"max_steps": 2, "batch_size": 4, "lora_r": 4, "lora_alpha": 8, "log_every": 1}
+_UNRESIZED = {"patchnet": {"image_size": 224}}  # the pictures' own side: its patches are cropped, not resized
 SCALES: dict[str, Scale] = {
     # No clock anywhere: the same command gives the same weights on any machine of the same kind.
     "toy": Scale(
@@ -95,6 +97,7 @@ SCALES: dict[str, Scale] = {
         pretrain={"epochs": 0.5},
         sft={"epochs": 2},
         baseline={"pictures": 1_500, "eval_every": 1_500, "image_size": 96},
+        longer={"pictures": 4_000},
     ),
     # A few hours of two cores. Every row builds on the foundation, so most of the time goes into it; its towers have three
     # layers, not four, and so see more pictures in that time.
@@ -110,12 +113,14 @@ SCALES: dict[str, Scale] = {
         sft_on_d={"lora_r": 128, "lora_alpha": 256},
         baseline={"pictures": 24_000, "eval_every": 12_000, "image_size": 192},  # the side that our towers see
         longer={"pictures": 160_000},  # as many as our towers
+        methods=_UNRESIZED,
     ),
     "full": Scale(
         1.0, 1,
         adapt={"pictures": 60_000, "low_share": 0.0, "learning_rate": 3e-4},
         baseline={"pictures": 60_000, "image_size": 192},
-        longer={"pictures": 240_000},
+        longer={"pictures": 300_000},
+        methods=_UNRESIZED,
     ),
 }  # fmt: skip
 

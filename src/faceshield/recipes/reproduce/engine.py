@@ -18,7 +18,7 @@ from typing import Any
 
 from faceshield.baselines import foreign_type
 from faceshield.config import read_yaml, write_override
-from faceshield.model import count_parameters, resolve_model
+from faceshield.model import checkpoint_hash, count_parameters, resolve_model
 from faceshield.model.checkpoint import weights_folder
 from faceshield.provenance import begun, file_sha256, read_json
 from faceshield.recipes.finetune import SMALL
@@ -28,8 +28,10 @@ from faceshield.recipes.reproduce.paper import SYSTEMS, Entry, Row, System
 from faceshield.recipes.sweep import SweepConfig, run_sweep
 from faceshield.tasks import COARSE, FINE, REASONING, TASKS
 from faceshield.training.tower_config import TowersConfig
+from faceshield.training.watch import LOG_FILE, read_log
 
 TIMES_FILE = "times.jsonl"
+WEIGHTS = "weights"  # name of the note of what a step starts from
 PUBLISHED = {"image_size": 224}
 """Input size for a baseline that starts from published weights: what ResNet and CLIP expect."""
 Train = Callable[[Path, list[str]], object]
@@ -128,8 +130,10 @@ class Reproduction:
         of = self._baseline if system.baseline else self._ours
         return of(name, system, protocol, repeat)
 
-    def step(self, name: str, done: Path, work: Callable[[], Any]) -> None:
+    def step(self, name: str, done: Path, work: Callable[[], Any], *, log: Path | None = None) -> None:
         """Does the work unless `done` exists, and records the seconds it took.
+
+        Of a training that was stopped and resumed, the minutes in its own `log` tell more than this process knows.
 
         Raises:
             NotAvailable: `done` does not exist, and the system is not among those to run.
@@ -143,7 +147,8 @@ class Reproduction:
         work()
         if not done.exists():
             raise RuntimeError(f"{name} wrote no {done} — expected it — see what it said above")
-        row = {"step": name, "seconds": round(time.monotonic() - started, 1), "ended": datetime.now(UTC).isoformat()}
+        took = max(time.monotonic() - started, 60 * _minutes(log))
+        row = {"step": name, "seconds": round(took, 1), "ended": datetime.now(UTC).isoformat()}
         self.out.mkdir(parents=True, exist_ok=True)
         with (self.out / TIMES_FILE).open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
@@ -218,21 +223,22 @@ class Reproduction:
         recipe = self.configs / f"{config}.yaml"
         values = {"minutes": None, **scale, **values}
         own = {key: value for key, value in read_yaml(recipe).items() if key not in {*values, "out", "threads"}}
-        self._begun(out, {**values, "recipe": own})
+        self._begun(out, {**values, **_weights(values.get("init")), "recipe": own})
         given = [write_override(key, value) for key, value in _plain(values | {"out": out, "threads": self.threads}).items()]
         if not config.startswith("train/tiny-lm"):
             given.append(write_override("cache", self.out / "cache"))
-        self.step(name, out / "run.json", lambda: self.train(recipe, given))
+        self.step(name, out / "run.json", lambda: self.train(recipe, given), log=out / LOG_FILE)
 
     def _begun(self, folder: Path, settings: Mapping[str, Any]) -> None:
         """Records the settings that a step is begun with; if the system is not run, results of other settings are not shown.
 
-        Paths inside `out` are recorded relative to it, so that its spelling does not matter.
+        Paths inside `out` are recorded relative to it, so that its spelling does not matter. Weights that it starts from are
+        known by their content, where the folder's first run was by a version that recorded it.
         """
         written, here = (json.dumps(value, ensure_ascii=False) for value in (_plain(settings), f"{self.out}/"))
         told = json.loads(written.replace(here.strip('"'), ""))
         try:
-            begun(folder, "reproduce", told, note=not self.idle)
+            begun(folder, "reproduce", told, note=not self.idle, newer=(WEIGHTS,))
         except ValueError as error:
             if not self.idle:
                 raise
@@ -250,8 +256,13 @@ class Reproduction:
     def _ours(self, name: str, system: System, protocol: Protocol, repeat: int) -> list[dict[str, Any]]:
         variant, out = _trained_as(system), self._folder_of_ours(protocol)
         seeds = [out / variant / f"seed-{seed}" for seed in range(self.seed, self.seed + repeat)]
+        if self.idle:  # what there is of it is shown
+            seeds = [seed for seed in seeds if (seed / "scores" / METRICS_FILE).is_file()] or seeds
         wanted = [seed / "scores" / METRICS_FILE for seed in seeds]
-        if missing := [file for file in wanted if not file.is_file()]:  # else what they start from is not needed
+        missing = [file for file in wanted if not file.is_file()]
+        if not self.idle or len(missing) < len(wanted):
+            self._check_ours(out / variant, system, protocol)
+        if missing:  # else what they start from is not needed
             begin = [self.foundation(protocol, seed) for seed in range(self.seed, self.seed + repeat)]
             dev, test = (self.bench.joined(protocol, part) for part in ("dev", "test"))
             config = SweepConfig(
@@ -277,6 +288,15 @@ class Reproduction:
         what = f"{name} on {protocol.name}"
         return [self._scored(what, seed / "pretrain", seed / "pretrain-scores", protocol) for seed in seeds]
 
+    def _check_ours(self, folder: Path, system: System, protocol: Protocol) -> None:
+        """Refuses results of other recipes, dialogues or starts, even where nothing is left to train."""
+        files = self.bench.files(protocol, "captions", "dialogues")
+        stages = {stage: self._stage(stage, getattr(self.scale, stage), []) for stage in ("pretrain", "sft")}
+        recipes = {stage: read_yaml(told.pop("config")) for stage, told in stages.items()}
+        start = self.init or self.out / "foundation" / "sft"
+        content = {"dialogues": [file_sha256(file) for file in files], **_weights(start)}
+        self._begun(folder, {"stages": stages, "recipes": recipes, "changes": dict(system.changes), **content})
+
     def _stage(self, stage: str, scale: Mapping[str, Any], dialogues: list[Path]) -> dict[str, Any]:
         config = self.configs / "train" / f"{'tiny-' if self.small else ''}{stage}.yaml"
         return _plain({"config": config, "minutes": None, **(scale if self.small else {}), "dialogues": dialogues})
@@ -291,10 +311,18 @@ class Reproduction:
             what = f"{name} on {protocol.name}, seed {seed}"
             data = self._to_see(protocol)
             begin = self._start(name, system, protocol, seed)
-            told = {**self.scale.baseline, **(PUBLISHED if name in self.starts else {})}
-            self._train(what, config, out / "model", told, data=data, init=begin, seed=seed)
-            found.append(self._scored(what, out / "model", out / "scores", protocol, tasks=(COARSE.name, FINE.name)))
+            told = {**self._scale_of(system), **(PUBLISHED if name in self.starts else {})}
+            try:
+                self._train(what, config, out / "model", told, data=data, init=begin, seed=seed)
+                found.append(self._scored(what, out / "model", out / "scores", protocol, tasks=(COARSE.name, FINE.name)))
+            except NotAvailable:
+                if not found:
+                    raise
+                break  # the system is not run: what there is of it is shown
         return found
+
+    def _scale_of(self, system: System) -> dict[str, Any]:
+        return {**self.scale.baseline, **self.scale.methods.get(str(system.baseline), {})}
 
     def _start(self, name: str, system: System, protocol: Protocol, seed: int) -> str:
         """What a baseline's training on the sources starts from."""
@@ -306,7 +334,7 @@ class Reproduction:
             raise NotAvailable(f"no pictures of {FOUNDATION} to start it from, as ours started; give --start {name}=FOLDER")
         data = [self.bench.file(FOUNDATION, part) for part in ("train", "dev")]
         begin = self.out / "foundation" / str(system.baseline)
-        longer = {**self.scale.baseline, **self.scale.longer}
+        longer = {**self._scale_of(system), **self.scale.longer}
         self._train(f"{name} on {FOUNDATION}", f"baseline/{system.baseline}", begin, longer, data=data)
         return str(begin)
 
@@ -331,8 +359,7 @@ class Reproduction:
         test = self.bench.joined(protocol, "test")
         references = self.bench.references(protocol) if REASONING.name in tasks else []
         of_words = {"references": [file_sha256(file) for file in references]} if references else {}
-        if told := {**(begun_with or {}), **of_words}:
-            self._begun(out, told)
+        self._begun(out, {**(begun_with or {}), **of_words, **_weights(model)})
 
         def work() -> None:
             measure(
@@ -354,6 +381,16 @@ def _trained_as(system: System) -> str:
         name for name, other in SYSTEMS.items()
         if other.changes == system.changes and other.stage == "sft" and not (other.baseline or other.general)
     )  # fmt: skip
+
+
+def _weights(start: str | Path | None) -> dict[str, str]:
+    """What is recorded of the weights in a folder, {} if there are none (yet)."""
+    return {WEIGHTS: checkpoint_hash(start)} if start is not None and Path(start).is_dir() else {}
+
+
+def _minutes(log: Path | None) -> float:
+    """The minutes that a training has taken in all, by its log."""
+    return max((row.get("minutes") or 0.0 for row in read_log(log)), default=0.0) if log and log.is_file() else 0.0
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:

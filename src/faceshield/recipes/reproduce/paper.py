@@ -216,7 +216,7 @@ ENTRIES: dict[str, Entry] = {
                 Row("FaceShield", "SAVP and PVTM", ((99.41, 0.06), (0.53, 0.06), (95.81, 0.11), (99.29, 0.04), (0.57, 0.04),
                                                     (97.78, 0.21), (95.6, 0.19))),
             ),
-            # The header of the printed table repeats ACC at the fourth column; text and Table 4 tell which is which.
+            # The printed header has eight names, one HTER too many, for seven numbers; text and Table 4 tell which is which.
             about="PVTM without SAVP is not in the paper.",
         ),
         Entry(

@@ -117,7 +117,11 @@ def notes(entry: Entry, outcomes: Sequence[Outcome]) -> list[str]:
         )
     trainings = max((len(outcome.runs) for outcome in outcomes), default=0)
     if trainings > 1:
-        found.append(f"Mean ± standard deviation of {trainings} trainings, [mean of their 95% intervals over test pictures].")
+        fewer = [f"{one.row.label} {len(one.runs)}" for one in outcomes if 0 < len(one.runs) < trainings]
+        but = f" (but {', '.join(dict.fromkeys(fewer))})" if fewer else ""
+        found.append(
+            f"Mean ± standard deviation of {trainings} trainings{but}, [mean of their 95% intervals over test pictures]."
+        )
     elif trainings:
         found.append("One training, [95% interval over test pictures].")
     return found
