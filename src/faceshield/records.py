@@ -230,6 +230,7 @@ class Prediction(Record):
 
     Attributes:
         id: "{sample_id}:{task}".
+        question: what was asked; "" of a system that only scores, or if it is not known.
         answer: the system's text, None for systems that only score.
         cut: whether the system says that a length limit cut the text off; None if it says nothing of the kind.
         bonafide_score: 0..1, high = bona fide; None if the system gives none.
@@ -243,13 +244,13 @@ class Prediction(Record):
     sample_id: str = Field(min_length=1)
     image: str
     task: str = Field(min_length=1)
-    question: str
+    question: str = ""
     answer: str | None = None
     cut: StrictBool | None = None
     bonafide_score: float | None = Field(default=None, ge=0.0, le=1.0)
     type_scores: dict[str, float] | None = None
     boxes: list[Box] = Field(default_factory=list)
-    status: Status
+    status: Status = "parsed"
     is_attack: StrictBool | None = None
     presentation_type: PresentationType = None
     error: str | None = None
@@ -271,7 +272,7 @@ def _describe(error: ValidationError) -> Iterator[str]:
 _KINDS: dict[type[Record], tuple[set[str], str, str]] = {
     Sample: ({"original_label", "size_wh"}, "samples", "simulate` or `prepare"),
     Dialogue: ({"conversations"}, "dialogues", "generate"),
-    Prediction: ({"question", "status"}, "predictions", "predict"),
+    Prediction: ({"sample_id"}, "predictions", "predict"),
 }
 
 

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from faceshield.cli import app
 from faceshield.data_engine import TASK_NAMES, generate_dialogues, resolve_tasks
+from faceshield.data_engine.backends.base import BackendConfig
 from faceshield.data_engine.generate import GenerateConfig, generate, plan
 from faceshield.data_engine.grammar import (
     CAPTION_QUESTIONS,
@@ -114,6 +115,16 @@ def test_captions_of_pictures_that_nobody_described_are_told(make_sample, sample
     out = ["--out", str(tmp_path / "4.jsonl")]
     shown = CliRunner().invoke(app, ["generate", str(tmp_path / "bare.jsonl"), "--tasks", "caption", *out])
     assert shown.exit_code == 0 and "nothing but 'a face'" in shown.stderr
+
+
+def test_attacks_whose_cues_nobody_saw_are_told(make_sample, tmp_path: Path) -> None:
+    """In the plain wording, what is typical of a type would be taught as seen."""
+    rows = [make_sample("Bonafide", id="a", meta={}), make_sample("Print", id="b", meta={}, boxes=[])]
+    write_jsonl(tmp_path / "bare.jsonl", rows)
+    for wording, said in (("plain", True), ("rich", False)):
+        config = GenerateConfig(tasks=("reasoning",), backend=BackendConfig(wording=wording))
+        note = generate(tmp_path / "bare.jsonl", tmp_path / f"{wording}.jsonl", config, seed=0).note
+        assert ("1 of 1 attacks have no meta.cues" in note) == said
 
 
 def test_which_pictures_get_more_depends_on_the_seed(samples: list[Sample]) -> None:

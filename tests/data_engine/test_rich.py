@@ -66,6 +66,16 @@ def test_only_what_the_sample_brings_is_stated_as_seen(make_sample) -> None:
                 assert "typical" in usual or "usual" in usual or "often" in usual
 
 
+@pytest.mark.parametrize("meta", [{}, {"cues": ["printed dots", "a paper edge"]}])
+def test_without_boxes_nothing_is_said_of_the_place(meta: dict, make_sample) -> None:
+    rng = np.random.default_rng(2)
+    for name in PRESENTATION_TYPES:
+        for task in ("coarse", "fine", "reasoning"):
+            for _ in range(40):
+                text = rich_answer(task, make_sample(name, meta=meta, boxes=[]), rng)
+                assert not re.search(r" [.,:]|region \.|  ", text), text
+
+
 def test_cues_that_read_as_a_verdict_are_not_told(make_sample) -> None:
     sample = make_sample("Glasses", meta={"cues": ["hidden real eyes", "opaque glasses", "a thick frame"]})
     assert seen_cues(sample) == ["a thick frame"]

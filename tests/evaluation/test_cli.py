@@ -9,7 +9,8 @@ from typer.testing import CliRunner, Result
 from faceshield.cli import app
 from faceshield.evaluation import choose_threshold
 from faceshield.model import checkpoint_hash
-from faceshield.provenance import write_run
+from faceshield.provenance import file_sha256, write_run
+from faceshield.recipes.threshold import ThresholdConfig, store_threshold
 from faceshield.records import Prediction, Truth, write_jsonl
 
 
@@ -210,3 +211,30 @@ def test_the_threshold_of_a_file_is_that_of_its_scores(tmp_path: Path) -> None:
         0,
     )
     assert json.loads((tmp_path / "m.json").read_text())["threshold"]["value"] == chosen.value
+
+
+def test_a_models_threshold_is_not_measured_on_what_chose_it_and_other_looks_are_named(tmp_path: Path) -> None:
+    model, test = tmp_path / "model", write_predictions(tmp_path / "test.jsonl", prefix="t")
+    dev = write_predictions(tmp_path / "dev" / "dev.jsonl", prefix="d")
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    for file in (test, dev):
+        write_run(file, config={"options": {"weights": checkpoint_hash(model), "face": "detect"}}, seed=None, inputs=[])
+    (model / "faceshield.json").write_text("{}")
+    store_threshold(ThresholdConfig(predictions=[dev], out=model))
+    given = ["--model", model, "--out", tmp_path / "m.json", "--repeats", 0]
+    assert "was chosen on it" in str(run("score", dev, *given).exception)
+    shown = run("score", test, *given).output
+    assert "face detect" in shown and "scored_otherwise" not in shown and file_sha256(dev) not in shown
+    write_run(test, config={"options": {"weights": checkpoint_hash(model), "face": "whole"}}, seed=None, inputs=[])
+    assert "scored_otherwise faces looked at as 'whole'" in run("score", test, *given).output
+
+
+def test_a_score_and_its_truth_make_a_prediction(tmp_path: Path) -> None:
+    for name in ("dev", "test"):
+        rows = [{"id": f"{name}{n}:coarse", "sample_id": f"{name}{n}", "image": f"{name}{n}.png", "task": "coarse",
+                 "bonafide_score": n / 4, "truth": {"is_attack": n < 2}} for n in range(4)]  # fmt: skip
+        write_jsonl(tmp_path / f"{name}.jsonl", rows)
+    given = ["--threshold-from", tmp_path / "dev.jsonl", "--criterion", "eer", "--out", tmp_path / "m.json", "--repeats", 0]
+    shown = run("score", tmp_path / "test.jsonl", *given).output
+    assert "100.00" in shown and "unverified nothing says how" in shown

@@ -21,7 +21,7 @@ from faceshield.data_engine.backends.grammar import GrammarBackend
 from faceshield.data_engine.stage import NO_CALL, Outcome, StageResult, run_stage
 from faceshield.engines import LOCAL, Engine
 from faceshield.records import Dialogue, Sample, conversation, image_path, read_jsonl, rebase_image
-from faceshield.tasks import TASKS, learnable_tasks
+from faceshield.tasks import REASONING, TASKS, learnable_tasks
 
 CAPTION = "caption"
 TASK_NAMES: tuple[str, ...] = (*TASKS, CAPTION)
@@ -110,7 +110,7 @@ def generate(
             config=described, seed=seed, inputs=[samples], backend=writer, engine=engine, progress=progress,
         )  # fmt: skip
     notes = [result.note, *([_not_learnable(tasks)] if config.tasks is None else [])]
-    notes += [_unseen(rows, tasks)] if isinstance(writer, GrammarBackend) else []
+    notes += _unseen(rows, tasks, writer.wording) if isinstance(writer, GrammarBackend) else []
     return replace(result, note="; ".join(filter(None, notes)))
 
 
@@ -119,15 +119,24 @@ def _not_learnable(tasks: Sequence[str]) -> str:
     return f"not written: {', '.join(without)}; only the answer for bona fide pictures would be taught" if without else ""
 
 
-def _unseen(rows: Sequence[Sample], tasks: Sequence[str]) -> str:
-    """A warning: the grammar has not seen the pictures, so without `meta.scene` its captions say nothing."""
+def _unseen(rows: Sequence[Sample], tasks: Sequence[str], wording: str) -> list[str]:
+    """Warnings of what the grammar, which has not seen the pictures, can only guess where `meta` does not tell it."""
     bare = sum(not row.meta.get("scene") for row in rows)
-    if CAPTION not in tasks or not bare:
-        return ""
-    return (
-        f"captions: {bare} of {len(rows)} pictures have no meta.scene, so that the grammar can say nothing but 'a face' — "
-        "expected descriptions — have them written by a model that sees the pictures, --backend openai or transformers"
-    )
+    attacks = [row for row in rows if row.is_attack]
+    uncued = sum(not row.meta.get("cues") for row in attacks)
+    seeing = "have them written by a model that sees the pictures, --backend openai or transformers"
+    found = []
+    if CAPTION in tasks and bare:
+        found.append(
+            f"captions: {bare} of {len(rows)} pictures have no meta.scene, so that the grammar can say nothing but 'a face' — "
+            f"expected descriptions — {seeing}"
+        )
+    if REASONING.name in tasks and uncued and wording == "plain":
+        found.append(
+            f"reasoning: {uncued} of {len(attacks)} attacks have no meta.cues, so that the plain wording states as seen what "
+            f"is typical of their type — expected what they show — take --wording rich, or {seeing}"
+        )
+    return found
 
 
 def plan(samples: Sequence[Sample], tasks: Sequence[str], per_task: int, count: int | None, seed: int) -> Plan:

@@ -29,11 +29,12 @@ FIXED_QUESTION_RATE = 0.2
 
 _SYMBOL = re.compile(r"\{(\w+)\}")
 _DRAWS = 12  # draws for an answer that the task reads back; after that, its fixed answer is used
+_PLACE = "{place}"  # where an attack lies; unknown without boxes
 
 
 def rules_version() -> str:
     """Changes when any rule does, so that an interrupted run is not resumed under other rules."""
-    content = json.dumps([QUESTIONS, ANSWERS, PERSPECTIVES])
+    content = json.dumps([QUESTIONS, ANSWERS, PERSPECTIVES, _PLACE])
     return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 
@@ -75,6 +76,8 @@ def rich_answer(task: str, sample: Sample, rng: np.random.Generator) -> str:
     if task == "caption":
         return sentence_case(expand(ANSWERS["caption"], "answer", rng, _scene_facts(sample, rng)))
     rules = ANSWERS[task]
+    if not sample.boxes:  # nothing is known of the place
+        rules = {name: tuple(text for text in texts if _PLACE not in text) for name, texts in rules.items()}
     # The rules of localization name the type: an attack without one gets the fixed answer.
     for _ in range(_DRAWS if sample.presentation_type is not None or task != "localization" else 0):
         facts = _facts(sample, rng)

@@ -127,8 +127,10 @@ def shipped(model: str | Path, predictions: Path) -> Threshold | None:
             f"{predictions}: the threshold of {folder} was chosen on it — expected another set, where a threshold measures "
             "something — score the test set's predictions"
         )
-    unknown = {} if options else {"unverified": "no run.json says that these predictions are this model's"}
-    return Threshold(info.threshold, {"model": str(model), **info.threshold_source, **unknown})
+    told = {} if options else {"unverified": "no run.json says that these predictions are this model's"}
+    if "face" in made_otherwise(options, chosen, ["face"]):
+        told["scored_otherwise"] = f"faces looked at as {options.get('face', 'whole')!r}"
+    return Threshold(info.threshold, {"model": str(model), **info.threshold_source, **told})
 
 
 def _predict(
