@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
-from faceshield.model import load, save
+from faceshield.model import CheckpointInfo, load, read_info, save
+from faceshield.model.checkpoint import INFO_FILE
 from faceshield.recipes.train import tower_texts
 from faceshield.records import Prediction, Sample, read_jsonl, write_jsonl
 from faceshield.taxonomy import PRESENTATION_TYPES
@@ -20,6 +24,9 @@ from faceshield.training.foundation import train_towers
 from faceshield.training.foundation_lm import LanguageConfig, train_language
 from faceshield.training.foundation_towers import TowersConfig, TowerTexts
 from faceshield.training.pictures import cached_pixels, load_pictures
+from faceshield.training.settings import StageConfig, inherited
+from faceshield.training.stages import train_stage
+from faceshield.training.state import STATE_FILE, read_progress
 from faceshield.training.watch import LOG_FILE, read_log
 
 from .conftest import TOY
@@ -141,15 +148,111 @@ def test_a_size_that_the_tower_cannot_see_is_told_before_it_is_trained(
         train_towers(config(splits_jsonl, tmp_path / "towers", low_size=low_size, low_share=0.5), tower_texts(), CORPUS)
 
 
-def test_done_once_more_a_threshold_is_set_aside_and_not_lost(splits_jsonl: Path, tmp_path: Path) -> None:
-    settings = config(splits_jsonl, tmp_path / "towers")
+def choose(out: Path) -> None:
+    """Writes a threshold into a checkpoint, as `train threshold` does."""
+    info = replace(read_info(out), threshold=0.4, threshold_source={"dataset": "dev"}, calibration={"scale": 2.0})
+    (out / INFO_FILE).write_text(json.dumps(asdict(info)))
+
+
+def check_a_choice_lasts_as_long_as_its_weights(train: Callable[[bool], list[str]], out: Path) -> None:
+    """`train` (whether longer) returns what was reported."""
+    train(False)
+    choose(out)
+    before = {file: file.read_bytes() for file in out.iterdir() if file.name in (INFO_FILE, "model.safetensors")}
+    assert not any("choose a new threshold" in told for told in train(False))
+    assert {file: file.read_bytes() for file in before} == before and len(before) == 2
+    assert any("choose a new threshold" in told for told in train(True))
+    assert read_info(out).threshold is None and not read_info(out).calibration
+    assert json.loads((out / f"{INFO_FILE}.before").read_text())["threshold"] == 0.4
+
+
+def test_a_threshold_of_towers_lasts_as_long_as_their_weights(splits_jsonl: Path, tmp_path: Path) -> None:
+    def train(longer: bool) -> list[str]:
+        told: list[str] = []
+        settings = config(splits_jsonl, tmp_path / "towers", pictures=24 if longer else 16)
+        train_towers(settings, tower_texts(), CORPUS, lambda row: told.append(str(row.get(""))))
+        return told
+
+    check_a_choice_lasts_as_long_as_its_weights(train, tmp_path / "towers")
+
+
+def test_a_threshold_of_a_language_model_lasts_as_long_as_its_weights(
+    toy_folder: Path, dialogues_jsonl: Path, tmp_path: Path
+) -> None:
+    def train(longer: bool) -> list[str]:
+        told: list[str] = []
+        train_language(
+            language(toy_folder, dialogues_jsonl, tmp_path / "lm", steps=3 if longer else 2),
+            lambda row: told.append(str(row.get(""))),
+        )
+        return told
+
+    check_a_choice_lasts_as_long_as_its_weights(train, tmp_path / "lm")
+
+
+def language(init: Path, dialogues: Path, out: Path, **changes: Any) -> LanguageConfig:
+    values: dict[str, Any] = {
+        "init": init, "dialogues": [dialogues], "out": out, "steps": 2, "batch_size": 4, "block": 32, "held_out": 0.1,
+        "threads": 1,
+    }  # fmt: skip
+    return LanguageConfig(**{**values, **changes})
+
+
+def test_the_pictures_side_is_recorded_from_the_towers_to_the_papers_stages(
+    splits_jsonl: Path, dialogues_jsonl: Path, tmp_path: Path
+) -> None:
+    """By it the predictor resizes faces: lost on the way, it would show the towers descriptors of another scale."""
+    towers = config(splits_jsonl, tmp_path / "towers", pictures=8, low_share=0, crop_side=48)
+    train_towers(towers, tower_texts(), CORPUS)
+    train_language(language(towers.out, dialogues_jsonl, tmp_path / "lm"))
+    told = StageConfig(
+        stage="pretrain", init=str(tmp_path / "lm"), dialogues=dialogues_jsonl, out=tmp_path / "one", max_steps=1, batch_size=4,
+        threads=1, report_to=[],
+    )  # fmt: skip
+    completed, origins = inherited(told)
+    assert completed.crop_side == 48 and origins["crop_side"] == str(tmp_path / "lm" / INFO_FILE)
+    train_stage(told)
+    assert [read_info(tmp_path / name).extra["crop_side"] for name in ("towers", "lm", "one")] == [48] * 3
+    other = config(
+        splits_jsonl, tmp_path / "other", init=str(tmp_path / "one"), model={}, pictures=8, low_share=0, crop_side=40
+    )
+    train_towers(other, tower_texts(), [])
+    assert read_info(other.out).extra == {**read_info(tmp_path / "one").extra, "crop_side": 40}
+    bare = {**TOY, "use_savp": False}
+    train_towers(config(splits_jsonl, tmp_path / "none", pictures=8, low_share=0, model=bare), tower_texts(), CORPUS)
+    assert not read_info(tmp_path / "none").extra, "and where there is none, none is told"
+
+
+def test_what_a_language_model_begins_from_is_kept(toy_folder: Path, dialogues_jsonl: Path, tmp_path: Path) -> None:
+    own = load(toy_folder)
+    save(own.model, own.processor, toy_folder, replace(own.info, questions={"coarse": "Is it?"}, extra={"crop_side": 48}))
+    choose(toy_folder)
+    train_language(language(toy_folder, dialogues_jsonl, tmp_path / "lm"))
+    assert read_info(tmp_path / "lm") == CheckpointInfo(questions={"coarse": "Is it?"}, extra={"crop_side": 48})
+
+
+def test_small_squares_that_are_over_do_not_return(splits_jsonl: Path, tmp_path: Path) -> None:
+    sizes: list[int] = []
+
+    def noted(row: Any) -> None:
+        if row["event"] == "step":
+            sizes.append(row["size"])
+
+    train_towers(config(splits_jsonl, tmp_path / "towers", pictures=16), tower_texts(), CORPUS, noted)
+    train_towers(config(splits_jsonl, tmp_path / "towers", pictures=48), tower_texts(), CORPUS, noted)
+    assert sizes == [32, 64, 64, 64, 64, 64]
+
+
+def test_a_state_of_an_earlier_version_goes_on(splits_jsonl: Path, tmp_path: Path) -> None:
+    settings = config(splits_jsonl, tmp_path / "towers", pictures=16)
     train_towers(settings, tower_texts(), CORPUS)
-    file = settings.out / "faceshield.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), "threshold": 0.4, "threshold_source": {"dataset": "dev"}}))
-    rows: list[dict[str, Any]] = []
-    train_towers(settings, tower_texts(), CORPUS, lambda row: rows.append(dict(row)))
-    assert any("choose a new threshold" in str(row.get("")) for row in rows)
-    assert any('"threshold": 0.4' in one.read_text() for one in settings.out.glob("faceshield*") if one != file)
+    state = settings.out / STATE_FILE
+    with safe_open(state, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    earlier = {name: value for name, value in read_progress(state).items() if name != "furthest"}
+    save_file(tensors, state, metadata={"progress": json.dumps(earlier)})
+    train_towers(settings.model_copy(update={"pictures": 24}), tower_texts(), CORPUS)
+    assert (read_progress(state)["seen"], read_progress(state)["furthest"]) == (24, 2 / 3)
 
 
 def test_towers_that_go_on_see_pictures_of_the_size_that_the_predictor_makes(
@@ -162,9 +265,10 @@ def test_towers_that_go_on_see_pictures_of_the_size_that_the_predictor_makes(
     train_towers(settings, tower_texts(), [])
     pictures = load_pictures([splits_jsonl], PRESENTATION_TYPES)
     assert json.loads((settings.out / "run.json").read_text())["config"]["crop_side"] == 48
-    (cache,) = (tmp_path / "cache").glob("pixels-*.npy")
-    made = cached_pixels(pictures.paths, own.processor, tmp_path / "again", side=48)
-    assert np.array_equal(np.load(cache), made)
+    caches = sorted(map(np.load, (tmp_path / "cache").glob("pixels-*.npy")), key=lambda pixels: pixels.shape[1])
+    seen = [cached_pixels(pictures.paths, own.processor, tmp_path / "again", side=48, mirrored=told) for told in (True, False)]
+    assert all(np.array_equal(*pair) for pair in zip(caches, seen, strict=True))
+    made = seen[1]
     assert not np.array_equal(made, cached_pixels(pictures.paths, own.processor, tmp_path / "as-they-are"))
 
 
@@ -180,10 +284,7 @@ def test_texts_need_a_caption_a_type() -> None:
 
 def test_language_model_learns_the_wording(toy_folder: Path, dialogues_jsonl: Path, tmp_path: Path) -> None:
     rows: list[dict[str, Any]] = []
-    settings = LanguageConfig(
-        init=toy_folder, dialogues=[dialogues_jsonl], out=tmp_path / "lm", steps=30, batch_size=4, block=32,
-        learning_rate=5e-3, held_out=0.1, log_every=1, threads=1,
-    )  # fmt: skip
+    settings = language(toy_folder, dialogues_jsonl, tmp_path / "lm", steps=30, learning_rate=5e-3, log_every=1)
     final = train_language(settings, lambda row: rows.append(dict(row)))
     losses = [row["loss"] for row in rows if row["event"] == "step"]
     assert len(losses) == 30 and final["loss"] < losses[0] - 0.8
@@ -209,12 +310,12 @@ def test_a_steps_boxes_and_classes_are_of_its_own_pictures(
     rows = read_jsonl(splits_jsonl, Sample)
     boxed = ({"boxes": [(float(number), 10.0, 40.0, 60.0)] if row.is_attack else []} for number, row in enumerate(rows))
     write_jsonl(splits_jsonl, [row.model_copy(update=update) for row, update in zip(rows, boxed, strict=True)])
-    seen: list[tuple[Any, Any]] = []
+    seen: list[tuple[Any, Any, Any]] = []
     told: list[Any] = []
     shift, targets = foundation_towers.flip_and_shift, foundation_towers.TowerTrainer._targets
 
     def shifted(pixels: Any, boxes: Any, *rest: Any) -> Any:
-        seen.append((pixels.copy(), list(boxes)))
+        seen.append((pixels.copy(), list(boxes), rest[-1].copy()))
         return shift(pixels, boxes, *rest)
 
     def targeted(self: Any, picked: Any, *rest: Any) -> Any:
@@ -225,9 +326,11 @@ def test_a_steps_boxes_and_classes_are_of_its_own_pictures(
     monkeypatch.setattr(foundation_towers.TowerTrainer, "_targets", targeted)
     train_towers(config(splits_jsonl, tmp_path / "towers", pictures=16, eval_every=100), tower_texts(), CORPUS)
     pictures = load_pictures([splits_jsonl], PRESENTATION_TYPES)
-    pixels = cached_pixels(pictures.paths, load(tmp_path / "towers").processor, tmp_path / "cache")
+    processor = load(tmp_path / "towers").processor
+    pixels, mirrored = (cached_pixels(pictures.paths, processor, tmp_path / "cache", mirrored=told) for told in (False, True))
     assert len(seen) == len(told) == 2
-    for (squares, boxes), (picked, target) in zip(seen, told, strict=True):
+    for (squares, boxes, others), (picked, target) in zip(seen, told, strict=True):
         for place, row in enumerate(picked):
             assert np.array_equal(squares[place], pixels[row]) and np.array_equal(boxes[place], pictures.boxes[row])
+            assert np.array_equal(others[place], mirrored[row, 0])
             assert target.types[place] == pictures.types[row]

@@ -14,10 +14,12 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from transformers import Trainer, TrainingArguments
+from transformers.training_args import ParallelMode
 from typer.testing import CliRunner
 
 from faceshield import FaceShieldPredictor
 from faceshield.cli import app
+from faceshield.config import ConfigError
 from faceshield.model import Checkpoint, base_name, is_adapter, load, read_info, save
 from faceshield.model.checkpoint import INFO_FILE
 from faceshield.provenance import alone_in, write_run, write_text_atomic
@@ -28,6 +30,7 @@ from faceshield.training.pictures import PictureError, clean
 from faceshield.training.settings import StageConfig, inherited
 from faceshield.training.stages import read_rows, train_stage
 from faceshield.training.state import STATE_FILE
+from faceshield.training.trainer import arguments_of
 from faceshield.training.vision_cache import LivePictures, Shards, VisionCache
 from faceshield.training.watch import LOG_FILE, read_log
 
@@ -363,6 +366,26 @@ def test_another_number_of_processes_does_not_go_on(
     monkeypatch.setattr(TrainingArguments, "world_size", 2)
     with pytest.raises(ValueError, match="begun with rows an update 4, now 8"):
         train_stage(config)
+
+
+def test_a_process_uses_one_gpu_of_several(toy_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainer would copy the model onto all of them and multiply the batch, unknown to `rows an update`."""
+    made = TrainingArguments.__post_init__
+
+    def with_four(self: TrainingArguments) -> None:
+        made(self)
+        self._n_gpu = 4
+
+    monkeypatch.setattr(TrainingArguments, "__post_init__", with_four)
+    arguments = arguments_of(stage("pretrain", toy_folder, tmp_path / "d.jsonl", tmp_path / "out", batch_size=3))
+    assert (arguments.n_gpu, arguments.train_batch_size, arguments.parallel_mode) == (1, 3, ParallelMode.NOT_PARALLEL)
+
+
+def test_stage_1_has_no_adapter_to_save(tmp_path: Path) -> None:
+    told = ["init=tiny", "dialogues=d.jsonl", f"out={tmp_path}", "save=adapter"]
+    with pytest.raises(ConfigError, match="save=adapter in stage pretrain, .* expected merged — leave it out"):
+        StageConfig.load(None, ["stage=pretrain", *told])
+    assert StageConfig.load(None, ["stage=sft", *told]).save == "adapter"
 
 
 @pytest.mark.parametrize(("name", "rate"), [("pretrain", 5e-4), ("sft", 2e-4)])

@@ -23,7 +23,7 @@ class CameraSettings:
     """Settings of one exposure; lengths are in pixels of the finished picture.
 
     Attributes:
-        resolution: sensor pixels per finished pixel, 0.4..1; below 1 the picture is enlarged from fewer pixels.
+        resolution: sensor pixels per finished pixel along each side, 0.2..1; below 1 the picture is enlarged from fewer pixels.
         defocus: Gaussian blur, standard deviation.
         motion: length of a straight motion blur; `motion_angle` in radians.
         gain: exposure as a factor; above 1 highlights clip.
@@ -31,8 +31,9 @@ class CameraSettings:
         gamma: tone curve exponent; contrast: slope of an S-curve around mid-grey.
         saturation: 0 grey, 1 unchanged.
         vignette: darkening of the corners, 0..1.
-        noise: standard deviation at mid-grey, 0..1; chroma: share of it that is colour; grain: its correlation length, in
-            pixels.
+        noise: its strength, 0..1; chroma: share of it that is colour, 0..1; grain: its correlation length, in pixels. The
+            standard deviation is noise * sqrt(brightness + 0.1), at mid-grey 0.77 of noise; without grain also times
+            sqrt(chroma² + (1 - chroma)²), 0.71 to 1.
         sharpen: unsharp masking in per cent.
         quality: JPEG quality; quality_before: that of an earlier compression, or None.
         lift: black level, 0..1.
@@ -119,7 +120,8 @@ def draw_settings(rng: np.random.Generator, severity: float = 1.0) -> CameraSett
 
     Most are ordinary; each rarer fault has its own share of the pictures, so that none is new to a model: no colour
     (black-and-white, infrared), a missed white balance, over- and under-exposure, a small face enlarged, strong JPEG
-    compression, and the smoothing of phones and beauty filters.
+    compression, and the smoothing of phones and beauty filters. Between 0 and 1, `severity` makes faults rarer and weaker in
+    proportion, but the factor of such an exposure, the small face, JPEG and smoothing only rarer.
     """
 
     def rare(share: float) -> bool:

@@ -15,16 +15,21 @@ from torch import Tensor
 
 
 def flip_and_shift(
-    pixels: NDArray[np.uint8], boxes: Sequence[NDArray[np.float32]], max_shift: int, rng: np.random.Generator
+    pixels: NDArray[np.uint8],
+    boxes: Sequence[NDArray[np.float32]],
+    max_shift: int,
+    rng: np.random.Generator,
+    mirrored: NDArray[np.uint8] | None = None,
 ) -> tuple[NDArray[np.uint8], list[NDArray[np.float32]]]:
     """Mirrors each picture with probability 1/2 and shifts it by up to `max_shift` pixels, repeating the edge.
 
     Args:
-        pixels: (B, K, S, S, 3) bytes. A flipped SAVP picture is not exactly the SAVP of the flipped picture
-            (Eq. 3 numbers the neighbours), but it is a picture of the same texture.
-        boxes: per picture (k, 4) xyxy in 0..1 of the square.
+        pixels: (B, K, S, S, 3) bytes.
+        boxes: per picture (k, 4) xyxy in 0..1 of the square; a side at its border stays there where the border is repeated.
         max_shift: largest shift along each axis, in pixels.
         rng: source of the randomness.
+        mirrored: (B, S, S, 3) bytes: the second streams of the pictures' mirror images, mirrored back, see
+            `pictures.cached_pixels`; pictures that are mirrored get these. None = there is no second stream.
 
     Returns:
         New pixels, and the boxes clipped to the square; a box that left the square is dropped.
@@ -37,11 +42,15 @@ def flip_and_shift(
         shift_x, shift_y = rng.integers(-max_shift, max_shift + 1, size=2)
         rows = np.clip(line + shift_y, 0, side - 1)
         columns = np.clip(line + shift_x, 0, side - 1)
-        box = boxes[index] - np.array([shift_x, shift_y] * 2, dtype=np.float32) / side
+        streams, box = pixels[index], boxes[index]
+        shifted = box - np.array([shift_x, shift_y] * 2, dtype=np.float32) / side
+        box = np.where((box <= 0) | (box >= 1), box, shifted)  # where the border moves inwards, it is repeated
         if rng.random() < 0.5:
             columns = columns[::-1]
+            if mirrored is not None:
+                streams = np.stack([streams[0], mirrored[index]])
             box = np.stack([1 - box[:, 2], box[:, 1], 1 - box[:, 0], box[:, 3]], axis=1)
-        out[index] = pixels[index][:, rows[:, None], columns[None, :]]
+        out[index] = streams[:, rows[:, None], columns[None, :]]
         box = np.clip(box, 0, 1).astype(np.float32)
         moved.append(box[(box[:, 2] > box[:, 0]) & (box[:, 3] > box[:, 1])])
     return out, moved
@@ -57,7 +66,8 @@ def colour_jitter(pictures: Tensor, strength: float, rng: np.random.Generator) -
 
     Args:
         pictures: (N, 3, S, S) in -1..1.
-        strength: 0..1, the largest change of contrast and brightness, a third of it per colour channel; 0 = no change.
+        strength: 0..1, the largest change of contrast, about mid-grey, and of brightness; a third of it for the white balance,
+            a gain of each channel from black; 0 = no change.
         rng: source of the randomness.
     """
     if strength <= 0:
@@ -68,8 +78,9 @@ def colour_jitter(pictures: Tensor, strength: float, rng: np.random.Generator) -
         drawn = torch.from_numpy(rng.uniform(-scale, scale, (count, channels, 1, 1)).astype(np.float32))
         return drawn.to(pictures.device)
 
-    gain = (1 + draw(1, strength)) * (1 + draw(3, strength / 3))
-    return (pictures * gain + draw(1, strength)).clamp_(-1, 1)
+    contrast, balance, brightness = draw(1, strength), draw(3, strength / 3), draw(1, strength)
+    balanced = (pictures + 1) * (1 + balance) - 1
+    return balanced.mul_(1 + contrast).add_(brightness).clamp_(-1, 1)
 
 
 def token_coverage(boxes: Sequence[NDArray[np.float32]], grid: int) -> NDArray[np.float32]:

@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from faceshield.model import CheckpointInfo, build_tiny, grow_vision, load, resolve_model, save, train_tokenizer
+from faceshield.model import CheckpointInfo, build_tiny, grow_vision, load, resolve_model, train_tokenizer
 from faceshield.provenance import write_run
 from faceshield.training.foundation_towers import TowersConfig, TowerTexts, TowerTrainer
-from faceshield.training.watch import Report, forget_choice
+from faceshield.training.watch import Report, save_if_new
 
 TOKENIZER_FOLDER = "tokenizer"
 
@@ -39,6 +39,8 @@ def train_towers(
 ) -> dict[str, Any]:
     """Runs stage `foundation-towers` and writes a complete checkpoint, its language model `init`'s or still random.
 
+    Where the weights are those that `out` holds already, it stays as it is, including a threshold chosen since then.
+
     Args:
         config: the settings.
         texts: captions and questions.
@@ -57,13 +59,13 @@ def train_towers(
         config = config.model_copy(update={"crop_side": config.crop_side or begun.info.extra.get("crop_side")})
         grow_vision(model, **vars(config.grow), seed=config.seed)
         processor.image_size = model.config.vision_config.image_size
-        # A threshold holds only for the scores of the towers it was chosen with.
-        info, inputs = replace(begun.info, threshold=None, threshold_source={}, calibration={}), [begun.path, *inputs]
+        info, inputs = begun.info, [begun.path, *inputs]
     else:
         tokenizer = tokenizer_for(config.tokenizer, config.out, corpus, config.vocab_size)
         model, processor = build_tiny(tokenizer, seed=config.seed, **config.model)
+    if config.crop_side:
+        info = replace(info, extra={**info.extra, "crop_side": config.crop_side})
     figures = TowerTrainer(config, texts, model, processor, report).run()
-    forget_choice(config.out, report)
-    save(model.eval(), processor, config.out, info)
+    save_if_new(model, processor, config.out, info, report)
     write_run(config.out, config=config, seed=config.seed, inputs=inputs)
     return figures

@@ -18,13 +18,13 @@ from pydantic import Field
 from torch import nn
 
 from faceshield.config import Paths
-from faceshield.model import checkpoint_hash, load, save
+from faceshield.model import checkpoint_hash, load
 from faceshield.provenance import begun, file_sha256, write_run
 from faceshield.records import Dialogue, read_jsonl
 from faceshield.training.dataset import to_train_on
 from faceshield.training.precision import autocast, device
 from faceshield.training.run import Run, RunConfig
-from faceshield.training.watch import Report
+from faceshield.training.watch import Report, save_if_new
 
 
 class LanguageConfig(RunConfig):
@@ -63,6 +63,8 @@ def token_stream(dialogues: Iterable[Dialogue], processor: Any) -> NDArray[np.in
 def train_language(config: LanguageConfig, report: Report | None = None) -> dict[str, Any]:
     """Runs stage `foundation-lm` and writes a checkpoint with `init`'s towers and a language model that knows the wording.
 
+    Where the weights are those that `out` holds already, it stays as it is, including a threshold chosen since then.
+
     Returns:
         {"loss", "perplexity"} per token on the held-out dialogues.
 
@@ -90,7 +92,7 @@ def train_language(config: LanguageConfig, report: Report | None = None) -> dict
         )
     begun(config.out, "stage", settings | content)
     final = LanguageRun(config, model, stream, report).run(held_out)
-    save(model.eval(), processor, config.out)
+    save_if_new(model, processor, config.out, checkpoint.info, report)
     write_run(config.out, config=config, seed=config.seed, inputs=[config.init, *config.dialogues])
     return final
 

@@ -86,6 +86,10 @@ class TowerTrainer(PictureRun):
 
     # -- data -----------------------------------------------------------------------------------------------
 
+    def load(self) -> None:
+        super().load()
+        self.mirrored = self.squares(mirrored=True)[:, 0] if self.processor.use_savp else None
+
     def _inputs(self, pixels: NDArray[np.uint8], size: int, rng: np.random.Generator | None) -> Tensor:
         """(B, K, S, S, 3) bytes -> (K * B, 3, size, size), streams one after the other."""
         streams = []
@@ -149,10 +153,16 @@ class TowerTrainer(PictureRun):
 
     def train_step(self, rows: NDArray[np.int64], done: float, rate: float) -> dict[str, float]:
         config = self.config
-        size = config.low_size if done < config.low_share else self.processor.image_size
+        size = config.low_size if self.furthest < config.low_share else self.processor.image_size
         rng = self.step_rng()
         picked = np.sort(rows)
-        pixels, boxes = flip_and_shift(self.pixels[picked], [self.pictures.boxes[row] for row in picked], config.max_shift, rng)
+        pixels, boxes = flip_and_shift(
+            self.pixels[picked],
+            [self.pictures.boxes[row] for row in picked],
+            config.max_shift,
+            rng,
+            None if self.mirrored is None else self.mirrored[picked],
+        )
         streams = pixels.shape[1]
         captions = self._draw_captions(rng)
         output = self._forward(

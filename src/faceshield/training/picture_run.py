@@ -110,22 +110,26 @@ class PictureRun(Run):
 
     def load(self) -> None:
         """Decodes the pictures; later runs reuse the cache."""
-        config = self.config
         self.train_rows = self.pictures.of_split("train")
-        rng = np.random.default_rng([config.seed, 1])
-        self.dev_rows = np.sort(rng.permutation(self.dev())[: config.eval_pictures])
-        folder = config.cache or config.out.parent / "cache"
+        rng = np.random.default_rng([self.config.seed, 1])
+        self.dev_rows = np.sort(rng.permutation(self.dev())[: self.config.eval_pictures])
+        self.pixels = self.squares()
+        # From the distinct pictures: a type that is seen more often is meant to count more.
+        counts = np.bincount(self.classes[self.train_rows], minlength=len(self.types))
+        self.type_weights = type_weights(torch.from_numpy(counts)).to(self.device)
+
+    def squares(self, *, mirrored: bool = False) -> NDArray[np.uint8]:
+        """(N, K, S, S, 3) bytes of all pictures; `mirrored`: see `cached_pixels`."""
+        config = self.config
 
         def progress_row(done: int, total: int) -> None:
             if done == total or done % 1024 == 0:
                 self.watch.report({"event": "cache", "done": done, "total": total})
 
-        self.pixels = cached_pixels(
-            self.pictures.paths, self.processor, folder, side=self.side, threads=config.threads, progress=progress_row
-        )
-        # From the distinct pictures: a type that is seen more often is meant to count more.
-        counts = np.bincount(self.classes[self.train_rows], minlength=len(self.types))
-        self.type_weights = type_weights(torch.from_numpy(counts)).to(self.device)
+        return cached_pixels(
+            self.pictures.paths, self.processor, config.cache or config.out.parent / "cache",
+            side=self.side, mirrored=mirrored, threads=config.threads, progress=progress_row,
+        )  # fmt: skip
 
     def _epoch_rows(self, epoch: int) -> NDArray[np.int64]:
         rng = np.random.default_rng([self.config.seed, 2, epoch])

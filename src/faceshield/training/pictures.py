@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 from faceshield.images import ImageError, load_rgb, to_side
 from faceshield.model.processing_faceshield import ImageInput, as_rgb, to_square
@@ -187,6 +187,7 @@ def cached_pixels(
     folder: str | Path,
     *,
     side: int | None = None,
+    mirrored: bool = False,
     threads: int = 1,
     progress: Progress | None = None,
 ) -> NDArray[np.uint8]:
@@ -197,6 +198,8 @@ def cached_pixels(
         processor: a `FaceShieldProcessor`, or `RgbSquares`; its `square_pixels` makes both streams (K = 1 without SAVP).
         folder: where `pixels-<key>.npy` is kept.
         side: see `open_rgb`.
+        mirrored: only the second streams (K = 1), of the pictures' mirror images, and mirrored back. They are others than those
+            of the pictures: patterns number the neighbours of a pixel (Eq. 3), and once resized they cannot be renumbered.
         threads: decoding threads.
         progress: called with (done, total).
 
@@ -204,7 +207,8 @@ def cached_pixels(
         PictureError: some files are not readable pictures; the message counts them all and names the first ten.
     """
     folder = Path(folder)
-    key = pictures_key(paths, pixel_settings(processor) | ({"side": side} if side else {}))
+    told = ({"side": side} if side else {}) | ({"mirrored": True} if mirrored else {})
+    key = pictures_key(paths, pixel_settings(processor) | told)
     target = folder / f"pixels-{key}.npy"
     if target.exists():
         return np.load(target, mmap_mode="r")  # type: ignore[no-any-return]
@@ -216,6 +220,8 @@ def cached_pixels(
             picture = open_rgb(path, side)
         except ImageError as error:
             return str(error)
+        if mirrored:
+            return processor.square_pixels(ImageOps.mirror(picture))[1][None, :, ::-1]  # type: ignore[no-any-return]
         return np.stack([square for square in processor.square_pixels(picture) if square is not None])
 
     # The file gets its name only when complete; concurrent runs each write their own, and the last one stays.

@@ -1,12 +1,15 @@
-"""Device and precision of a run: a GPU if there is one, bfloat16 if the hardware supports it.
+"""Device and precision of a run: a GPU if there is one, bfloat16 where that is faster than float32.
 
-A CPU that has to emulate bfloat16 is forty times slower in it than in float32, so support is checked, not assumed.
+A CPU that has to emulate bfloat16 is forty times slower in it, and one with AVX-512's instructions for it, without AMX, is no
+faster (linear layers equal, convolutions slower), so the hardware is asked.
 Use: `with autocast(config.bf16): loss = model(**batch).loss`.
 """
 
 from __future__ import annotations
 
+import platform
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,13 +21,19 @@ def device() -> torch.device:
 
 
 def uses_bf16(wanted: bool | None) -> bool:
-    """Whether to compute in bfloat16: as wanted; None = if the hardware supports it."""
+    """Whether to compute in bfloat16: as wanted; None = where a GPU has it, or a CPU (of x86 ones, only with AMX)."""
     if wanted is not None:
         return wanted
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported()
-    supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
-    return bool(supported and supported())
+    x86 = platform.machine().lower() in ("x86_64", "amd64")
+    return _has(torch.ops.mkldnn, "_is_mkldnn_bf16_supported") and (not x86 or _has(torch.cpu, "_is_amx_tile_supported"))
+
+
+def _has(module: Any, question: str) -> bool:
+    """The answer to one of torch's private questions about the CPU; False where this torch cannot be asked."""
+    ask = getattr(module, question, None)
+    return bool(ask and ask())
 
 
 def exact(like: Tensor) -> AbstractContextManager[object]:

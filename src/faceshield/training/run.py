@@ -34,7 +34,7 @@ class RunConfig(Config):
             and a stopped run no longer resumes exactly.
         clip: norm to which gradients are clipped.
         save_minutes: minutes between two saved states.
-        bf16: autocast to bfloat16; None = if the hardware supports it.
+        bf16: autocast to bfloat16; None = where that is faster, see `precision`.
     """
 
     out: Path
@@ -60,7 +60,8 @@ class Run(ABC):
         report: called with every row of the log.
 
     Attributes:
-        seen: progress towards `total`, in pictures or steps; step: optimizer updates so far.
+        seen: progress towards `total`, in pictures or steps; step: optimizer updates so far; furthest: largest share 0..1 of
+            the run that was done before an update, which does not shrink when the run is told to end later.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class Run(ABC):
         self.trained = [value for value in named_parameters(self.modules).values() if value.requires_grad]
         groups = decay_groups(self.trained, config.weight_decay)
         self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=betas, fused=True)
-        self.seen, self.step, self.clock = 0, 0, Clock()
+        self.seen, self.step, self.clock, self.furthest = 0, 0, Clock(), 0.0
 
     @property
     @abstractmethod
@@ -126,11 +127,13 @@ class Run(ABC):
         if state.exists():
             saved = load_state(state, self.modules, self.optimizer)
             self.seen, self.step, self.clock = saved["seen"], saved["step"], Clock(saved["elapsed"])
+            self.furthest = saved.get("furthest", 0.0)  # states of earlier versions lack it
             self.watch.report({"event": "resume", "seen": self.seen, "minutes": round(self.clock.elapsed() / 60, 1)})
         self.watch.forget_after(self.step)
         self.set_training(True)
         saved_at, since, seen_before = time.monotonic(), time.monotonic(), self.seen
         while (done := progress(self.seen, self.total, self.clock.elapsed(), config.minutes)) < 1:
+            self.furthest = max(self.furthest, done)
             rate = config.learning_rate * cosine_rate(done, config.warmup)
             losses = self.advance(done, rate)
             if self.step % config.log_every == 0:
@@ -150,7 +153,7 @@ class Run(ABC):
             module.train(training)
 
     def _save(self, path: Path) -> None:
-        told = {"seen": self.seen, "step": self.step, "elapsed": self.clock.elapsed()}
+        told = {"seen": self.seen, "step": self.step, "elapsed": self.clock.elapsed(), "furthest": self.furthest}
         save_state(path, self.modules, self.optimizer, told)
 
     def log(self, row: Mapping[str, Any]) -> None:

@@ -6,9 +6,9 @@ Use: `config, origins = inherited(StageConfig.load("configs/train/sft.yaml", ["o
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from faceshield.config import Config, Paths
 from faceshield.model import is_adapter, read_info, resolve_model
@@ -65,7 +65,7 @@ class StageConfig(Config):
             the predictor then looks at a face in both ways.
         save: sft's result as a complete model ("merged"), or as "adapter": LoRA and projector alone, on `init`.
         save_dtype: data type of the final checkpoint's weights; None = float32 for a small model, bfloat16 for a large one.
-        bf16: autocast to bfloat16; None = if the hardware supports it.
+        bf16: autocast to bfloat16; None = where that is faster, see `precision`.
     """
 
     stage: Literal["pretrain", "sft"]
@@ -107,12 +107,23 @@ class StageConfig(Config):
     bf16: bool | None = None
     seed: int = Field(0, ge=0)
 
+    @model_validator(mode="after")
+    def _an_adapter_is_trained(self) -> Self:
+        if self.stage == "pretrain" and self.save == "adapter":
+            raise ValueError(
+                "save=adapter in stage pretrain, which trains the projector alone — expected merged — leave it out, or give it "
+                "to stage sft"
+            )
+        return self
+
 
 def inherited(config: StageConfig) -> tuple[StageConfig, dict[str, str]]:
-    """Completes the settings from the run that made `init`, if that was one of the two stages.
+    """Completes the settings from what `init` says of itself.
 
-    Settings in `INHERITED` that are not given are taken from its `run.json`; if that is missing or an average's, only
-    `crop_side` is, from its `faceshield.json`. An adapter that is trained further keeps its rank, alpha and dropout.
+    Settings in `INHERITED` that are not given are taken from its `run.json`, if that is of one of the two stages; else (it is
+    missing, or of an average or a foundation) only `crop_side` is, from its `faceshield.json`. An adapter that is trained
+    further keeps its rank, alpha and dropout. Of what is then still open, `learning_rate` is the paper's, and `cache` lies
+    beside `out`.
 
     Returns:
         The complete settings, and for each name where its value came from.
@@ -128,10 +139,10 @@ def inherited(config: StageConfig) -> tuple[StageConfig, dict[str, str]]:
         record = record.with_name(INFO_FILE)
         earlier = {name: value for name, value in read_info(record.parent).extra.items() if name in ("stage", "crop_side")}
     values: dict[str, Any] = {}
-    if earlier.get("stage") in STAGES:
-        for name in INHERITED:
-            if origins[name] == "default" and name in earlier:
-                values[name], origins[name] = earlier[name], f"{record} (stage {earlier['stage']})"
+    told_by = f"{record} (stage {earlier['stage']})" if "stage" in earlier else str(record)
+    for name in INHERITED:
+        if origins[name] == "default" and name in earlier:
+            values[name], origins[name] = earlier[name], told_by
     if config.stage == "sft" and is_adapter(folder):
         settings = read_settings(folder)
         for name, ours in ADAPTED.items():

@@ -39,7 +39,7 @@ class TowersConfig(PictureConfig):
         model: values of `FaceShieldConfig` that replace the tiny model's, e.g. {use_savp: false}; not with `init`.
         tokenizer: folder of a tokenizer; None trains one of `vocab_size` pieces on dialogues about the data.
         low_size, low_share: the first share `low_share` (0..1) of the run uses squares of `low_size` pixels, which is
-            cheaper; 0: never.
+            cheaper; 0: never. Once it is over it does not return, even if the run is told to end later.
         weight_*: weights of the losses, see `heads.tower_losses`.
     """
 

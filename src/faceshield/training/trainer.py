@@ -40,7 +40,7 @@ TRAINER_FOLDER = "trainer"
 def arguments_of(config: StageConfig) -> TrainingArguments:
     """Trainer's arguments; making them joins the other processes under `torchrun` or `accelerate launch`."""
     cuda = torch.cuda.is_available()
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(config.out / TRAINER_FOLDER),
         per_device_train_batch_size=config.batch_size,
         gradient_accumulation_steps=config.accumulate,
@@ -65,6 +65,10 @@ def arguments_of(config: StageConfig) -> TrainingArguments:
         report_to=reporters(config.report_to),
         disable_tqdm=True,
     )
+    # One process uses one GPU: on several, Trainer would wrap the model in nn.DataParallel and multiply the batch by their
+    # number, unknown to `begun.json`. Several GPUs are several processes.
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments
 
 
 def reporters(wanted: list[str] | None) -> list[str]:

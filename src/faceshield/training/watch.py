@@ -11,13 +11,14 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from tqdm import tqdm
 
-from faceshield.model.checkpoint import set_info_aside
+from faceshield.model.checkpoint import CheckpointInfo, load, save, set_info_aside
 from faceshield.provenance import write_text_atomic
 
 LOG_FILE, FIGURE_FILE = "log.jsonl", "loss.png"
@@ -29,6 +30,31 @@ def forget_choice(out: Path, report: Report | None) -> None:
     """Sets aside the threshold and calibration in `out` before other weights are saved there, and reports that it did."""
     if (kept := set_info_aside(out)) and report is not None:
         report({"event": "warning", "": f"the weights change: choose a new threshold; the earlier one is in {kept}"})
+
+
+def save_if_new(model: Any, processor: Any, out: Path, info: CheckpointInfo, report: Report | None) -> None:
+    """Writes a checkpoint, unless `out` holds these very weights; what was chosen for others there is set aside.
+
+    Args:
+        model: a whole model.
+        processor: its processor.
+        out: checkpoint folder.
+        info: that of the checkpoint it was trained from; its threshold and calibration, chosen for other weights, are left out.
+        report: see `forget_choice`.
+    """
+    if not _holds(out, model):
+        forget_choice(out, report)
+        save(model.eval(), processor, out, replace(info, threshold=None, threshold_source={}, calibration={}))
+
+
+def _holds(folder: Path, model: Any) -> bool:
+    """Whether a checkpoint folder is complete and has these very weights."""
+    try:
+        there = load(folder).model.state_dict()
+    except (OSError, ValueError):
+        return False
+    here = model.state_dict()
+    return there.keys() == here.keys() and all(torch.equal(value.cpu(), there[name]) for name, value in here.items())
 
 
 class Watch:

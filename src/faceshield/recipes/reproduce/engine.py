@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -222,8 +222,8 @@ class Reproduction:
         """Runs one training as a step, from its config; without a clock, so that it is reproducible."""
         recipe = self.configs / f"{config}.yaml"
         values = {"minutes": None, **scale, **values}
-        own = {key: value for key, value in read_yaml(recipe).items() if key not in {*values, "out", "threads"}}
-        self._begun(out, {**values, **_weights(values.get("init")), "recipe": own})
+        note = {**values, **_weights(values.get("init")), "recipe": _left(read_yaml(recipe), {*values, "out", "threads"})}
+        self._begun(out, note)
         given = [write_override(key, value) for key, value in _plain(values | {"out": out, "threads": self.threads}).items()]
         if not config.startswith("train/tiny-lm"):
             given.append(write_override("cache", self.out / "cache"))
@@ -292,7 +292,7 @@ class Reproduction:
         """Refuses results of other recipes, dialogues or starts, even where nothing is left to train."""
         files = self.bench.files(protocol, "captions", "dialogues")
         stages = {stage: self._stage(stage, getattr(self.scale, stage), []) for stage in ("pretrain", "sft")}
-        recipes = {stage: read_yaml(told.pop("config")) for stage, told in stages.items()}
+        recipes = {stage: _left(read_yaml(told.pop("config")), told) for stage, told in stages.items()}
         start = self.init or self.out / "foundation" / "sft"
         content = {"dialogues": [file_sha256(file) for file in files], **_weights(start)}
         self._begun(folder, {"stages": stages, "recipes": recipes, "changes": dict(system.changes), **content})
@@ -386,6 +386,11 @@ def _trained_as(system: System) -> str:
 def _weights(start: str | Path | None) -> dict[str, str]:
     """What is recorded of the weights in a folder, {} if there are none (yet)."""
     return {WEIGHTS: checkpoint_hash(start)} if start is not None and Path(start).is_dir() else {}
+
+
+def _left(recipe: Mapping[str, Any], given: Collection[str]) -> dict[str, Any]:
+    """What a recipe says beside the settings that are given anyway."""
+    return {name: value for name, value in recipe.items() if name not in given}
 
 
 def _minutes(log: Path | None) -> float:
