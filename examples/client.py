@@ -71,7 +71,8 @@ def main() -> int:
         verdict = {True: "attack", False: "bona fide", None: report["status"]}[report["is_attack"]]
         if report["quality_reasons"]:
             verdict += f" ({', '.join(report['quality_reasons'])}: do not rely on it)"
-        print(f"{name}\t{verdict}\t{score}\t{report['presentation_type'] or ''}")
+        accepted = "accepted" if report["accepted"] else "not accepted"
+        print(f"{name}\t{accepted}\t{verdict}\t{score}\t{report['presentation_type'] or ''}")
     return failed
 
 

@@ -118,8 +118,8 @@ class InspectionReport:
         return "attack" if self.is_attack else "bona fide"
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as plain JSON types, in the order of the attributes above."""
+        """The report as plain JSON types, in the order of the attributes above, and `accepted`."""
         plain = asdict(self)
         plain["boxes"] = [list(box) for box in self.boxes]
         plain["face"] = None if self.face is None else list(self.face)
-        return plain
+        return {**plain, "accepted": self.accepted}

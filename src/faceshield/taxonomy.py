@@ -103,11 +103,12 @@ _BY_NAME = {row.name: row for row in TAXONOMY}
 _UNTYPED_ROW = PresentationType(UNTYPED, "Something else than a live person in front of the camera.", ())
 
 
-def _key(name: str) -> str:
+def key(name: str) -> str:
+    """A name without case, spaces, hyphens and underscores: the same for all its spellings."""
     return re.sub(r"[\W_]+", "", name).lower()
 
 
-_BY_KEY = {_key(name): name for name in PRESENTATION_TYPES}
+_BY_KEY = {key(name): name for name in PRESENTATION_TYPES}
 
 
 def resolve(name: str) -> str:
@@ -116,10 +117,10 @@ def resolve(name: str) -> str:
     Raises:
         ValueError: unknown type; the message names the nearest one.
     """
-    key = _key(name)
-    if key in _BY_KEY:
-        return _BY_KEY[key]
-    near = difflib.get_close_matches(key, _BY_KEY, n=1, cutoff=0.5)
+    plain = key(name)
+    if plain in _BY_KEY:
+        return _BY_KEY[plain]
+    near = difflib.get_close_matches(plain, _BY_KEY, n=1, cutoff=0.5)
     hint = f"did you mean {_BY_KEY[near[0]]!r}?" if near else "use one of them"
     raise ValueError(f"unknown presentation type {name!r} — expected one of {', '.join(PRESENTATION_TYPES)} — {hint}")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from skimage.data import astronaut
 from typer.testing import CliRunner, Result
 
 from faceshield import FaceShieldPredictor
@@ -59,6 +60,19 @@ def test_a_copy_gets_the_threshold_and_its_evidence(checkpoint: Path, photos: Pa
     assert "21 bona fide photographs are too few for BPCER 5%" in result.stderr and "at least 59" in result.stderr
     assert "7 people" in result.stderr and "unreadable 1" in result.stderr
     assert "Paper mask" in result.stdout and str(out) in result.stdout.splitlines()[-1]
+
+
+def test_the_card_of_the_copy_says_what_is_no_longer_true(checkpoint: Path, photos: Path, tmp_path: Path) -> None:
+    model, front, text = tmp_path / "model", "---\nlicense: apache-2.0\n---\n", "# A card\n\nThe threshold is 0.325.\n"
+    shutil.copytree(checkpoint, model)
+    for head in (front, ""):
+        (model / "README.md").write_text(head + text)
+        out = tmp_path / f"mine{len(head)}"
+        assert run(photos, "--model", model, "--out", out, "--face", "whole", "--name", "our door").exit_code == 0
+        card, now = (out / "README.md").read_text(), f"{read_info(out).threshold:.4f}"
+        assert card.startswith(f"{head}> **A copy of `{model}` with another threshold**: {now}, chosen for bpcer5 on our door")
+        assert "(n = 25: 21 bona fide, 4 attacks) with `face=whole`" in card and card.endswith(f"original.\n\n{text}")
+        assert (model / "README.md").read_text() == head + text
 
 
 def test_scores_made_otherwise_are_not_gone_on_with(checkpoint: Path, photos: Path, tmp_path: Path) -> None:
@@ -148,6 +162,20 @@ def test_without_a_face_nothing_is_written(checkpoint: Path, tmp_path: Path) -> 
     photograph(tmp_path / "photos/real/wall.png", 0)
     result = run(tmp_path / "photos", "--model", checkpoint, "--out", tmp_path / "mine")
     assert "no face was found in any bona fide one" in str(result.exception)
+
+
+def test_photographs_without_a_face_have_rates_of_their_own(checkpoint: Path, tmp_path: Path) -> None:
+    root = tmp_path / "photos"
+    for seed, kind in enumerate(("real", "attack/print")):
+        (root / kind).mkdir(parents=True)
+        Image.new("RGB", (64, 64), (90 + seed,) * 3).save(root / kind / "wall.png")
+        Image.fromarray(np.roll(astronaut(), 10 * seed, axis=1)).save(root / kind / "face.png")
+    result = run(root, "--model", checkpoint, "--out", tmp_path / "mine", "--criterion", "bpcer50")
+    assert result.exit_code == 0, result.output
+    rates = {line.split()[0]: line.split()[1:] for line in result.stdout.splitlines() if line.split()[-1].startswith("n=")}
+    assert rates["BPNRR"][0] == rates["APNRR"][0] == "50.0%" and rates["BPNRR"][-1] == "n=2"
+    assert rates["BPCER"][-1] == rates["APCER"][-1] == "n=1"
+    assert "2 photographs without a face, or unreadable, were not judged (" in result.stderr and "wall" in result.stderr
 
 
 def test_photographs_that_have_moved_are_not_blamed_on_faces(checkpoint: Path, samples_jsonl: Path, tmp_path: Path) -> None:

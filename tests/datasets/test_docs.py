@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from faceshield.cli import app
 from faceshield.datasets import DATASETS, rejects_path
+from faceshield.datasets.folder import ALSO
 from faceshield.taxonomy import TAXONOMY
 
 TEXT = (Path(__file__).resolve().parents[2] / "docs" / "datasets.md").read_text(encoding="utf-8")
@@ -46,6 +47,23 @@ def test_the_tables_are_the_mapping(name: str) -> None:
             assert label not in said, label
             said[label] = kind.split(" (")[0]
     assert said == {label: kind or "left out" for label, kind in DATASETS[name].types.items()}
+
+
+def test_what_is_said_of_crops_is_what_prepare_says() -> None:
+    rows = re.findall(r"^\| [^|]+ \| (?:`([\w-]+)`|—) \| ([^|]+) \|$", TEXT, re.MULTILINE)
+    said = {name: crop or None for crop, names in rows for name in re.findall(r"`([\w-]+)`", names)}
+    assert said == {name: kind.crop for name, kind in DATASETS.items()}
+
+
+def test_other_names_of_types_are_all_named() -> None:
+    named = re.search(r"other names: (.*?)\.", SECTIONS["folder"], re.DOTALL)
+    assert named is not None
+    found = {
+        name: kind
+        for names, kind in re.findall(r"([^;()]+) \(([\w ]+)\)", named[1].replace("\n", " "))
+        for name in names.split(", ")
+    }
+    assert {name.strip(): kind for name, kind in found.items()} == ALSO
 
 
 def test_options_that_it_names_exist() -> None:

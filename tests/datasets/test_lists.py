@@ -200,7 +200,7 @@ def test_hq_wmca_needs_to_be_told_what_its_numbers_are(tmp_path: Path) -> None:
         file["NIR"] = np.zeros((60, 4))
     out = tmp_path / "samples.jsonl"
     assert prepare(DATASETS["hq-wmca"](root), PrepareConfig(out=out, workers=0)).problems == {"label": 3}
-    assert "map it with --types" in rejects(out)[0]["detail"]
+    assert "map it with prepare --types" in rejects(out)[0]["detail"]
     types = {"00_00": "Bonafide", "03_01": "Print"}
     prepare(DATASETS["hq-wmca"](root), PrepareConfig(out=out, workers=0, types=types))
     rows = read_jsonl(out, Sample)

@@ -19,11 +19,13 @@ from typer.testing import CliRunner
 
 from faceshield.cli import app
 from faceshield.datasets import DATASETS, PrepareConfig, Summary, prepare, read_types, rejects_path
+from faceshield.datasets.folder import ALSO, Folder
 from faceshield.datasets.media import MediaError, as_rgb, evenly, gaps
 from faceshield.face import Face
 from faceshield.predictor import FaceShieldPredictor
 from faceshield.records import Sample, read_jsonl
 from faceshield.tasks import TASKS
+from faceshield.taxonomy import resolve
 from media_files import RED, SKY, hdf5, picture, video
 
 SUPPORT = Path(__file__).resolve().parents[1] / "support"
@@ -223,7 +225,7 @@ def test_ones_own_words_for_types_are_mapped(tmp_path: Path) -> None:
     for _ in range(2):
         _, problems, _ = run("folder", root, tmp_path / "samples.jsonl")
         assert {Path(p["path"]).name for p in problems if p["reason"] == "label"} == {"a.png", "b.png"}
-        assert "did you mean 'Print'?, or map it with --types" in problems[0]["detail"]
+        assert "did you mean 'Print'?, or map it with prepare --types" in problems[0]["detail"]
         mapped = {"Prnt": "Print", "beamer": "Replay"}
         samples, problems, _ = run("folder", root, tmp_path / "mapped.jsonl", types=mapped)
         assert {Path(s.image).name: s.presentation_type for s in samples} == {
@@ -234,6 +236,71 @@ def test_ones_own_words_for_types_are_mapped(tmp_path: Path) -> None:
         (root / "samples.csv").write_text("\n".join(["image,presentation_type", *rows]))
         for name in ("samples", "mapped"):
             (tmp_path / f"{name}.jsonl").unlink()
+
+
+def test_common_names_of_types_are_known_in_any_spelling(tmp_path: Path) -> None:
+    root = tmp_path / "mine"
+    said = {
+        "screen": "Replay", "Phone": "Replay", "tablet": "Replay", "monitor": "Replay", "video": "Replay", "DISPLAY": "Replay",
+        "photo": "Print", "paper": "Print", "printed": "Print", "Printed photo": "Print", "printed_photo": "Print",
+        "3d_mask": "Rigid mask", "3D-Mask": "Rigid mask",
+    }  # fmt: skip
+    for number, name in enumerate((*said, "mask")):
+        picture(root / "attack" / name / f"{number}.png", seed=number)
+    samples, problems, _ = run("folder", root, tmp_path / "samples.jsonl")
+    assert {Path(row.image).parent.name: row.presentation_type for row in samples} == said
+    assert {row.original_label for row in samples} == set(ALSO), "the own label is kept"
+    assert [problem["path"] for problem in problems] == ["attack/mask/13.png"]
+    assert "which of Paper mask, Flexible mask, Rigid mask?, or map it with prepare --types" in problems[0]["detail"]
+    # One's own mapping comes first, in any spelling too.
+    types = {"mask": "flexible-mask", "phone": "Print", "Printed_Photo": None}
+    samples, problems, _ = run("folder", root, tmp_path / "mapped.jsonl", types=types)
+    kinds = {Path(row.image).parent.name: row.presentation_type for row in samples}
+    assert kinds["mask"] == "Flexible mask" and kinds["Phone"] == "Print" and kinds["screen"] == "Replay"
+    assert [problem["reason"] for problem in problems] == ["left out"] * 2
+    with pytest.raises(ValueError, match="unknown presentation type 'phone'"):
+        resolve("phone")  # what a model answers is not read that loosely
+
+
+def test_two_folders_of_ones_own_have_names_of_their_own(tmp_path: Path) -> None:
+    invoke = CliRunner().invoke
+    for folder, seed in (("a", 0), ("b", 50)):
+        for number in range(24):
+            kind = "real" if number % 2 else "attack/print"
+            picture(tmp_path / folder / kind / f"p{number // 2}" / f"{number}.png", seed=seed + number)
+
+    def prepared(folder: str, *options: str, dataset: str = "folder") -> Any:
+        out = ["--out", str(tmp_path / f"{folder}.jsonl"), "--workers", "0"]
+        return invoke(app, ["prepare", dataset, str(tmp_path / folder), *out, *options])
+
+    assert prepared("a").exit_code == prepared("b").exit_code == 0
+    both = ["split", str(tmp_path / "a.jsonl"), str(tmp_path / "b.jsonl"), "--out", str(tmp_path / "splits")]
+    assert "prepare one with another --name" in str(invoke(app, both).exception)
+    assert prepared("b", "--name", "camera-b").exit_code == 0
+    rows = read_jsonl(tmp_path / "b.jsonl", Sample)
+    assert {row.dataset for row in rows} == {"camera-b"} and rows[0].id == "camera-b:attack/print/p0/0.png"
+    assert invoke(app, both).exit_code == 0
+    result = invoke(app, [*both, "--protocol", "cross-dataset", "--test", "camera-b"])
+    assert result.exit_code == 0, result.output
+    assert {row.dataset for row in read_jsonl(tmp_path / "splits" / "test.jsonl", Sample)} == {"camera-b"}
+    for name in ("", "a:b", "a b", "..", "a/b", "x" * 41):
+        assert "expected at most 40 letters" in str(prepared("b", "--name", name).exception), name
+    for dataset, name in (("wmca", "mine"), ("folder", "wmca")):
+        told = str(prepared("b", "--name", name, dataset=dataset).exception)
+        assert f"--name {name} for {dataset} — expected a new one, for folder alone" in told
+
+
+def test_of_whole_scenes_it_is_said_how_they_are_cropped(tmp_path: Path) -> None:
+    picture(tmp_path / "raw" / "ClientRaw" / "0001" / "1.jpg")
+
+    def told(dataset: str, *options: str) -> str:
+        out = ["--out", str(tmp_path / f"{dataset}.jsonl"), "--workers", "0"]
+        return CliRunner().invoke(app, ["prepare", dataset, str(tmp_path), *out, *options]).stderr
+
+    assert "nuaa: whole scenes, which stay whole; for the face crops that inspect judges: --crop detect\n" in told("nuaa")
+    assert "--crop boxes" in told("celeba-spoof")
+    for quiet in (told("nuaa", "--crop", "detect"), told("wmca"), told("folder"), told("hifimask")):
+        assert "whole" not in quiet
 
 
 def test_pictures_of_two_copies_do_not_take_each_others_place(tmp_path: Path) -> None:
@@ -336,9 +403,7 @@ def test_crops(tmp_path: Path) -> None:
     assert samples[0].size_wh == (180, 180) and samples[0].boxes == [(40, 50, 140, 90)]
     samples, problems, _ = run("folder", root, tmp_path / "none" / "samples.jsonl", crop="boxes")
     assert not samples and [p["reason"] for p in problems] == ["no face", "unlisted"]
-    samples, _, _ = run(
-        "folder", root, tmp_path / "mine" / "samples.jsonl", crop="detect", detector="detectors:Middle", margin=0.0
-    )
+    samples, _, _ = run("folder", root, root / "crops.jsonl", crop="detect", detector="detectors:Middle", margin=0.0)
     assert samples[0].size_wh == (256, 256)
     with pytest.raises(ValueError, match="detector 'detectors:Nobody'"):
         run("folder", root, tmp_path / "x" / "samples.jsonl", crop="detect", detector="detectors:Nobody")
@@ -514,14 +579,29 @@ def test_two_runs_do_not_prepare_into_one_file(tmp_path: Path) -> None:
     assert len(read_jsonl(out, Sample)) == 4
 
 
-def test_what_was_prepared_into_its_own_folder_is_read_back_whole(tmp_path: Path) -> None:
+def test_what_was_prepared_is_read_back_whole_as_a_list(tmp_path: Path) -> None:
     root = tmp_path / "mine"
     picture(root / "real" / "a.png", seed=1)
     picture(root / "attack" / "b.png", seed=2)
-    run("folder", root, root / "samples.jsonl")
+    run("folder", root, tmp_path / "samples.jsonl")
+    (tmp_path / "samples.jsonl").rename(root / "samples.jsonl")
     samples, problems, _ = run("folder", root, tmp_path / "again.jsonl")
     assert [(row.is_attack, row.presentation_type) for row in samples] == [(True, None), (False, "Bonafide")]
     assert not [one for one in problems if one["dropped"]]
+
+
+@pytest.mark.parametrize("name", ["samples.jsonl", "samples.csv"])
+def test_nothing_is_written_where_the_next_run_would_read_a_list(name: str, tmp_path: Path, monkeypatch: Any) -> None:
+    root = tmp_path / "mine"
+    picture(root / "real" / "a.png")
+    monkeypatch.chdir(root)
+    for out in (root / name, Path(name)):
+        with pytest.raises(ValueError, match="the place of a list of your own, which is read instead of the folders"):
+            run("folder", root, out)
+    assert [path.name for path in root.iterdir()] == ["real"]
+    for _ in range(2):
+        samples, problems, _ = run("folder", root, root / f"mine-{name}")
+        assert [row.id for row in samples] == ["folder:real/a.png"] and not problems
 
 
 @pytest.mark.parametrize("change", ["comes", "goes", "labels"])
@@ -655,9 +735,12 @@ def test_output_inside_the_copy_is_not_read_as_part_of_it(tmp_path: Path) -> Non
         assert len(samples) == 3 and not problems
     root = tmp_path / "mine"
     picture(root / "real" / "a.png")
-    for _ in range(2):
-        samples, _, _ = run("folder", root, root / "samples.jsonl", crop="detect", detector="detectors:Middle")
-        assert [s.id for s in samples] == ["folder:real/a.png"]
+    for name in ("mine", "mine", "other"):
+        samples, problems, _ = run("folder", root, root / f"{name}.jsonl", crop="detect", detector="detectors:Middle")
+        assert [s.id for s in samples] == ["folder:real/a.png"] and not problems
+    data = Folder(root, name="camera-b")  # what this folder was read as before is not in it either
+    summary = prepare(data, PrepareConfig(out=tmp_path / "b.jsonl", workers=0))
+    assert sum(summary.rows.values()) == 1 and not summary.problems
     # Nor is what another run has put there.
     for name in ("a", "b"):
         samples, _, _ = run("siw-mv2", tmp_path, tmp_path / name / "samples.jsonl", crop="detect", detector="detectors:Middle")

@@ -244,6 +244,30 @@ def test_faults(tmp_path: Path) -> None:
     assert not (tmp_path / "s").exists()
 
 
+def test_parts_that_measure_nothing_are_warned_of(tmp_path: Path) -> None:
+    def warned(rows: list[Sample], **options: Any) -> list[str]:
+        write_jsonl(tmp_path / "rows.jsonl", rows)
+        told = SplitConfig(out=tmp_path / "s", **options)
+        return list(split([tmp_path / "rows.jsonl"], told).warnings(told))
+
+    attacks = [sample("mine", number, "Print", f"a{number // 4}", None) for number in range(40)]
+    few = [sample("mine", 100 + number, BONAFIDE, f"b{number}", None) for number in range(2)]
+    dev, test = warned([*attacks, *few])
+    assert dev.startswith("dev has 0 bona fide and 4 attack pictures — expected at least 10 of each")
+    assert test.startswith("test has 0 bona fide and 4 attack pictures")
+    many = [sample("mine", 100 + number, BONAFIDE, f"b{number // 4}", None) for number in range(40)]
+    assert not warned([*attacks, *many], test_share=0.3, dev_share=0.3)
+    # A development part is missed if it was asked for.
+    alone = [sample("mine", number, "Print" if number % 2 else BONAFIDE, "anna", None) for number in range(40)]
+    halves = [*alone, *(row.model_copy(update={"id": f"{row.id}b", "dataset": "other"}) for row in alone)]
+    assert [one[:23] for one in warned(halves, protocol="cross-dataset", test=["other"])] == ["dev has 0 bona fide and"]
+    assert not warned(halves, protocol="cross-dataset", test=["other"], dev_share=0.0)
+
+    write_jsonl(tmp_path / "rows.jsonl", [*attacks, *few])
+    result = CliRunner().invoke(app, ["split", str(tmp_path / "rows.jsonl"), "--out", str(tmp_path / "s")])
+    assert result.exit_code == 0 and result.stderr.count("warning: ") == 2 and "warning" not in result.stdout
+
+
 def test_the_command(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "a.jsonl", three_sets())
     base = ["split", str(tmp_path / "a.jsonl"), "--out", str(tmp_path / "s")]

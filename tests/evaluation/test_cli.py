@@ -157,8 +157,12 @@ def test_answers_alone_need_no_threshold_and_tables_show_it(tmp_path: Path) -> N
     text = (tmp_path / "table.md").read_text()
     assert "| mine | answer | 100.00 [" in text and "| other | answer | 100.00 [" in text
     assert "same" not in text
-    several = run("table", f"mine={out}", f"mine={out}")
+    again = tmp_path / "again.json"
+    again.write_bytes(out.read_bytes())
+    several = run("table", f"mine={out}", f"mine={again}")
     assert several.exit_code == 0 and "100.00 ± 0.00" in several.output, several.output
+    once = run("table", f"mine={out}", f"mine={again}", f"mine={out.parent / '..' / 'mine' / out.name}")
+    assert "twice as 'mine' — expected a file of another training" in str(once.exception)
     mixed = [run("table", *given) for given in ((out, f"mine={out}"), (f"mine={out}", out))]
     assert all(isinstance(result.exception, ValueError) for result in mixed), "whichever comes first"
     twice = run("table", out, out)

@@ -213,6 +213,10 @@ def test_control_characters_do_not_reach_the_terminal() -> None:
 def test_ask_prints_the_answer(run: Run, photos: Path) -> None:
     code, out, err = run("ask", photos / "face.png", "Where is the attack?")
     assert code == 0 and err == "" and out.endswith("\n")
+    code, out, err = run("ask", photos / "face.png", "How many fingers does she have?")
+    assert code == 0 and out.strip() and err.count("\n") == 1
+    assert err.startswith("a model of this size answers any question as if it were one of those it was taught: Is this face")
+    assert err.endswith("Where is the attack?\n")
     code, out, err = run("ask", photos / "words.jpg", "Where?", model="no-such-model")
     assert code == 2 and "not a picture" in err  # before the model is looked for
 

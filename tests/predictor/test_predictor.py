@@ -82,7 +82,7 @@ def test_a_report_is_plain_json_with_the_documented_keys(report: InspectionRepor
     line = json.loads(json.dumps(report.to_dict(), allow_nan=False))
     assert list(line) == [
         "image", "status", "error", "is_attack", "bonafide_score", "threshold", "presentation_type",
-        "type_scores", "boxes", "reasoning", "face", "quality_reasons", "model", "meta",
+        "type_scores", "boxes", "reasoning", "face", "quality_reasons", "model", "meta", "accepted",
     ]  # fmt: skip
 
 
@@ -657,4 +657,5 @@ def test_a_type_that_is_no_number_is_no_finding() -> None:
     ],
 )  # fmt: skip
 def test_only_who_is_judged_bona_fide_on_a_good_picture_is_accepted(told: dict[str, Any], accepted: bool) -> None:
-    assert InspectionReport(image="a.jpg", **told).accepted is accepted
+    report = InspectionReport(image="a.jpg", **told)
+    assert report.accepted is report.to_dict()["accepted"] is accepted

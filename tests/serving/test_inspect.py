@@ -32,6 +32,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 from starlette.requests import Request
 
+from faceshield.inspection import InspectionReport
 from faceshield.predictor import FaceShieldPredictor
 from faceshield.serving import create_app
 from faceshield.serving.batching import Abandoned
@@ -335,6 +336,9 @@ def test_openapi_describes_every_answer_with_examples(client: TestClient) -> Non
     assert {"200", "400", "401", "408", "413", "415", "422", "429", "503"} <= set(asked["responses"])
     for name in ("InspectResponse", "ErrorResponse"):
         assert schema["components"]["schemas"][name]["examples"]
+    keys = list(InspectionReport("images[0]", "no_face").to_dict())
+    assert schema["components"]["schemas"]["Report"]["required"] == keys and keys[-1] == "accepted"
+    assert "accepted" in schema["components"]["schemas"]["InspectResponse"]["examples"][0]["reports"][0]
 
 
 @pytest.mark.parametrize(
@@ -403,7 +407,10 @@ def test_the_example_of_a_client(
     monkeypatch.setattr(urllib.request, "urlopen", answered)
     monkeypatch.setattr(sys, "argv", ["client.py", str(photo)])
     example = Path(__file__).parents[2] / "examples" / "client.py"
-    for key, code, shown in (("wrong", 1, r"error: .*key"), ("secret", 0, r"face\.jpg\t(attack|bona fide).*\t0\.\d{3}\t")):
+    for key, code, shown in (
+        ("wrong", 1, r"error: .*key"),
+        ("secret", 0, r"face\.jpg\t(not )?accepted\t(attack|bona fide).*\t0\.\d{3}\t"),
+    ):
         monkeypatch.setenv("FACESHIELD_API_KEY", key)
         with pytest.raises(SystemExit) as ended:
             runpy.run_path(str(example), run_name="__main__")

@@ -21,8 +21,13 @@ def ask(
 
     picture = open_picture(photo)  # before loading the model, so that a bad path is reported at once
 
+    from faceshield.model import SMALL
     from faceshield.predictor import FaceShieldPredictor
+    from faceshield.tasks import QUESTIONS
 
     shield = FaceShieldPredictor.from_pretrained(model)
+    if question.strip() not in QUESTIONS.values() and shield.model.num_parameters() < SMALL:
+        known = " ".join(QUESTIONS.values())
+        typer.echo(f"a model of this size answers any question as if it were one of those it was taught: {known}", err=True)
     answer = shield.ask(picture, question, face=face)
     typer.echo("".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in answer))

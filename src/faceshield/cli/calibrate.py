@@ -50,7 +50,7 @@ def calibrate(
     own = "" if found.before is None else f" (the model's own: {found.before:.4f})"
     typer.echo(f"threshold {found.threshold.value:.4f}{own}, {criterion} on {found.threshold.source['dataset']}")
     for title, measured in found.rates.items():
-        title = title if title in ("BPCER", "APCER") else f"  {title}"
+        title = title if title in ("BPCER", "APCER", "BPNRR", "APNRR") else f"  {title}"
         if measured.value is None or measured.ci95 is None:
             typer.echo(f"{title:16} unknown  n=0")
         else:

@@ -26,6 +26,9 @@ def prepare(
     boxes: Annotated[
         Path | None, typer.Option(help="Attack regions: a file of COCO, VIA, Label Studio or CVAT, or a folder of VOC or YOLO.")
     ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="For `folder`: a name of the data set, to tell several folders of yours apart.")
+    ] = None,
     types: Annotated[
         Path | None, typer.Option(help="YAML of own label: presentation type (null = leave out), for other mappings.")
     ] = None,
@@ -51,11 +54,16 @@ def prepare(
     from faceshield.config import near
     from faceshield.datasets import DATASETS, DataSet, PrepareConfig, read_types, rejects_path
     from faceshield.datasets import prepare as run
+    from faceshield.datasets.folder import Folder
     from faceshield.datasets.padisi import Padisi
     from faceshield.provenance import check_not_read
 
     if dataset not in DATASETS:
         raise ValueError(f"unknown data set {dataset!r} — expected one of {', '.join(DATASETS)} — {near(dataset, DATASETS)}")
+    if name is not None and (dataset != Folder.name or name in DATASETS.keys() - {Folder.name}):
+        raise ValueError(
+            f"--name {name} for {dataset} — expected a new one, for folder alone — choose another, or leave it out"
+        )
     config = PrepareConfig.of(
         out=out,
         frames_per_video=frames_per_video,
@@ -70,11 +78,17 @@ def prepare(
         timeout=timeout,
     )
     check_not_read([out, rejects_path(out)], [types])
+    if dataset == "padisi":
+        data: DataSet = Padisi(root, lists=lists, trust_pickle=trust_pickle, scratch=out.parent)
+    elif name is not None:
+        data = Folder(root, lists=lists, name=name)
+    else:
+        data = DATASETS[dataset](root, lists=lists)
+    if crop == "as-is" and data.crop not in (None, "as-is"):
+        typer.echo(
+            f"{dataset}: whole scenes, which stay whole; for the face crops that inspect judges: --crop {data.crop}", err=True
+        )
     with tqdm(unit=" files", desc=dataset, mininterval=1.0) as bar:
-        if dataset == "padisi":
-            data: DataSet = Padisi(root, lists=lists, trust_pickle=trust_pickle, scratch=out.parent)
-        else:
-            data = DATASETS[dataset](root, lists=lists)
         summary = run(data, config, lambda done: bar.update(done - bar.n))
     for line in summary.lines():
         typer.echo(line)

@@ -46,5 +46,7 @@ def split(
     report = run(samples, config)
     for line in report.lines():
         typer.echo(line)
+    for warning in report.warnings(config):
+        typer.secho(f"warning: {warning}", fg=typer.colors.YELLOW, err=True)
     written = ", ".join(f"{out / found}.jsonl" for found in report.counts)
     typer.echo(f"splits: {written}; report: {out / 'splits.json'}")

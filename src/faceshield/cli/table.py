@@ -24,11 +24,15 @@ def table(
     from faceshield.provenance import check_not_read, read_json, write_text_atomic
 
     runs: dict[str, list[dict[str, object]]] = {}
+    there: set[tuple[str, Path]] = set()
     bare = {_named(given)[0] for given in metrics if given.exists()}
     for given in metrics:
         name, path = _named(given)
         if name in runs and name in bare:
             raise ValueError(f"two rows named {name!r} — expected different names — give them as NAME=FILE")
+        if (name, path.resolve()) in there:
+            raise ValueError(f"{path} twice as {name!r} — expected a file of another training each time — leave one out")
+        there.add((name, path.resolve()))
         runs.setdefault(name, []).append(read_json(path))
     check_not_read([out] if out is not None else [], [_named(given)[1] for given in metrics])
     systems = {name: found[0] if len(found) == 1 else collected(found) for name, found in runs.items()}

@@ -135,10 +135,12 @@ class DataSet:
         ignored: files that belong to no sample, counted by suffix.
         lists: the copy's own lists, read when a walk begins.
         labels: labels of pictures that only a list gives, for data sets with such lists.
-        output: the samples file being written; it and its pictures are never read as samples, wherever they are.
+        output: the samples file being written, see `write_to`; its pictures are never read as samples, wherever they are.
     """
 
-    name: ClassVar[str]
+    name: str
+    crop: ClassVar[Literal["as-is", "detect", "boxes"] | None] = None
+    """The `--crop` that makes face crops of its pictures: "as-is" if they are crops already; None = not known."""
     types: ClassVar[Mapping[str, str | None]]
     """Own label -> presentation type; None = left out on purpose."""
 
@@ -151,6 +153,18 @@ class DataSet:
         self.lists = Lists()
         self.labels: dict[str, str] = {}
         self.output: Path | None = None
+
+    def write_to(self, output: Path) -> None:
+        """Note which samples file will be written.
+
+        Raises:
+            ValueError: it would be read as a part of the copy.
+        """
+        self.output = output.resolve()
+
+    def spelled(self, label: str) -> str:
+        """The data set's own spelling of a label, as `--types` gives it."""
+        return label
 
     def walk(self) -> Iterator[Found]:
         """A unit or a problem for each file below the root, always in the same order, that of the paths; extracted frames of a
@@ -174,7 +188,7 @@ class DataSet:
     def files(self) -> Iterator[PurePosixPath]:
         """Relative paths of the files below the root."""
         own = None if self.output is None else pictures_folder(self.output, self.name).resolve()
-        yield from files_below(self.root, skip=lambda folder: folder.resolve() == own or _stored(folder, self.name))
+        yield from files_below(self.root, skip=lambda folder: folder.resolve() == own or _stored(folder))
 
     def look(self, path: PurePosixPath) -> Found | None:
         """The unit or problem that a file is; None if it belongs to no sample."""
@@ -203,21 +217,21 @@ def pictures_folder(output: Path, name: str) -> Path:
     return output.parent / "images" / name
 
 
-def _stored(folder: Path, name: str) -> bool:
-    """Whether a folder holds pictures from an earlier `prepare` of this data set to another output."""
-    if folder.name != name or folder.parent.name != "images":
-        return False
-    return any(file.stat().st_size and is_output(file) for file in folder.parent.parent.glob("*.jsonl"))
+def _stored(folder: Path) -> bool:
+    """Whether a folder holds pictures from an earlier `prepare`, of the data set that it is named after, to another output."""
+    beside = folder.parent.parent.glob("*.jsonl") if folder.parent.name == "images" else ()
+    return any(_written_as(file) == folder.name for file in beside)
 
 
-def is_output(file: Path) -> bool:
-    """Whether `prepare` wrote a samples file; an empty one counts too, as overwriting it loses nothing."""
+def _written_as(file: Path) -> str | None:
+    """The data set of a samples file that `prepare` wrote; None of any other file."""
     with file.open("rb") as lines:
         first = next((line for line in lines if line.strip()), b"")
     try:
-        return not first or {"id", "dataset", "original_label"} <= set(json.loads(first))
-    except (ValueError, TypeError):
-        return False
+        row = json.loads(first)
+        return str(row["dataset"]) if {"id", "original_label"} <= set(row) else None
+    except (ValueError, TypeError, KeyError):
+        return None
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from faceshield.datasets.patterns import PatternSet
 
 class CasiaFasd(PatternSet):
     name = "casia-fasd"
+    crop = "detect"
     types = {
         **dict.fromkeys(("1", "2", "HR_1"), "Bonafide"),
         **dict.fromkeys(("3", "4", "HR_2"), "Print"),

@@ -17,6 +17,7 @@ from faceshield.datasets.patterns import FrameSet
 
 class CasiaSurf(FrameSet):
     name = "casia-surf"
+    crop = "as-is"
     types = {"real": "Bonafide", "fake": "Print"}
     pattern = re.compile(r"(?P<label>real|fake)_part/(?P<subject>CLKJ_\w+)/(?P<clip>[\w.]+)\.rssdk/color$")
     expected = "{real,fake}_part/CLKJ_<subject>/<clip>.rssdk/color/<n>.jpg or {Val,Testing}/<n>/<n>-color.jpg"

@@ -11,6 +11,7 @@ from faceshield.datasets.patterns import FrameSet
 
 class Cefa(FrameSet):
     name = "cefa"
+    crop = "as-is"
     types = {"1": "Bonafide", "2": "Flexible mask", "3": "Print", "4": "Replay"}
     pattern = re.compile(r"(?P<race>\d)_(?P<subject>\d+)_(?P<acquisition>\d)_(?P<session>\d)_(?P<label>[1-4])/profile$")
     expected = "<race>_<subject>_<n>_<n>_<1 live, 2 cloth mask, 3 photo, 4 screen>/profile/<frame>.jpg"

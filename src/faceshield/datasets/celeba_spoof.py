@@ -22,6 +22,7 @@ _BLOCK, _GRID = 1 << 20, 224
 
 class CelebaSpoof(DataSet):
     name = "celeba-spoof"
+    crop = "boxes"
     types = {
         "live": "Bonafide",
         **dict.fromkeys(("photo", "poster", "a4"), "Print"),

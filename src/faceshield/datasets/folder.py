@@ -1,26 +1,28 @@
 """Any folder of your own: `real/…` and `attack/<type>/…`, or a list that says what each picture is.
 
-Videos and pictures may be mixed. Type names are read in any spelling; files directly in `attack`, or in `attack/unknown`, are
-attacks of unknown type. The folder below `real`, or below the type, is the subject, if there is one. Splits are train, dev
-(val, validation, …) and test. A list, `samples.csv` in the folder, has the columns `image, presentation_type` and optionally
-`subject, split, video, x0, y0, x1, y1` (a box in pixels; a picture with several boxes has several rows), separated by commas,
-semicolons or tabs. Or `samples.jsonl`: one object per line with the same names, and `boxes` as a list of [x0, y0, x1, y1].
+Videos and pictures may be mixed. Type names, and the other names in `ALSO`, are read in any spelling; files directly in
+`attack`, or in `attack/unknown`, are attacks of unknown type. The folder below `real`, or below the type, is the subject, if
+there is one. Splits are train, dev (val, validation, …) and test. A list, `samples.csv` in the folder, has the columns `image,
+presentation_type` and optionally `subject, split, video, x0, y0, x1, y1` (a box in pixels; a picture with several boxes has
+several rows), separated by commas, semicolons or tabs. Or `samples.jsonl`: one object per line with the same names, and `boxes`
+as a list of [x0, y0, x1, y1].
 """
 
 from __future__ import annotations
 
 import csv
 import json
+import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from faceshield.datasets.base import DataSet, Found, Problem, Unit, in_utf8, is_output, opened
+from faceshield.datasets.base import DataSet, Found, Problem, Unit, in_utf8, opened
 from faceshield.images import SUFFIXES, UNREAD
 from faceshield.records import Box
-from faceshield.taxonomy import BONAFIDE, PRESENTATION_TYPES, UNTYPED, resolve
+from faceshield.taxonomy import BONAFIDE, PRESENTATION_TYPES, UNTYPED, key, resolve
 
 PICTURES = tuple(sorted(SUFFIXES))
 VIDEOS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")
@@ -33,20 +35,50 @@ _SPLITS = {"train": "train", "training": "train", "test": "test", "testing": "te
 _CORNERS = ("x0", "y0", "x1", "y1")
 LIST, LINES = "samples.csv", "samples.jsonl"
 
+ALSO: dict[str, str] = {
+    **dict.fromkeys(("paper", "photo", "printed", "printed photo"), "Print"),
+    **dict.fromkeys(("display", "monitor", "phone", "screen", "tablet", "video"), "Replay"),
+    "3d mask": "Rigid mask",
+}
+"""Other names of types that people use; "mask" alone is none, as it may be a paper, a flexible or a rigid one."""
+
+_ALSO_BY_KEY = {key(name): name for name in ALSO}
+_NAMED = re.compile(r"\w[\w.-]{0,39}")
+
 
 class Folder(DataSet):
+    """A folder of one's own.
+
+    Args:
+        root, lists: see `DataSet`.
+        name: of the data set, with which all ids begin; several folders that are used together need different ones.
+    """
+
     name = "folder"
-    types = {name: name for name in (*PRESENTATION_TYPES, UNTYPED)}
+    types = {**{name: name for name in (*PRESENTATION_TYPES, UNTYPED)}, **ALSO}
+
+    def __init__(self, root: str | Path, *, lists: str | Path | None = None, name: str = "folder") -> None:
+        if not _NAMED.fullmatch(name):
+            raise ValueError(f"name {name!r} — expected at most 40 letters, digits, '-', '_' and '.' — choose such a one")
+        super().__init__(root, lists=lists)
+        self.name = name
+
+    def write_to(self, output: Path) -> None:
+        super().write_to(output)
+        if self.output in [(self.root / name).resolve() for name in (LIST, LINES)]:
+            raise ValueError(
+                f"out {output}: the place of a list of your own, which is read instead of the folders in {self.root} — "
+                "expected another file — choose another --out"
+            )
+
+    def spelled(self, label: str) -> str:
+        return _known(label)
 
     def walk(self) -> Iterator[Found]:
         self.ignored.clear()
         for name, rows in ((LIST, self._table), (LINES, self._lines)):
             file = self.root / name
-            if file.is_file() and self.output == file.resolve() and not is_output(file):
-                raise ValueError(
-                    f"{file}: a list of your own would be written over — expected another file — choose another --out"
-                )
-            if file.is_file() and self.output != file.resolve():
+            if file.is_file():
                 named = set()
                 for found in rows(file):
                     named.add(hash(found.path))
@@ -152,7 +184,7 @@ class Folder(DataSet):
 
 
 def _known(name: str | None) -> str:
-    """A type in its canonical spelling; any other label unchanged, as `--types` may map it."""
+    """A type, or a common name of one, in its canonical spelling; any other label unchanged, as `--types` may map it."""
     word = str(name or "")
     if word.lower() in _REAL:
         return BONAFIDE
@@ -161,7 +193,7 @@ def _known(name: str | None) -> str:
     try:
         return resolve(word)
     except ValueError:
-        return word
+        return _ALSO_BY_KEY.get(key(word), word)
 
 
 def _path(image: object) -> str:

@@ -18,6 +18,7 @@ from faceshield.datasets.patterns import PatternSet
 
 class HqWmca(PatternSet):
     name = "hq-wmca"
+    crop = "detect"
     types: ClassVar[Mapping[str, str | None]] = {}
     pattern = re.compile(
         r"(?P<site>\d+)_(?P<session>\d+)_(?P<subject>\d+)_(?P<presenter>\d+)_(?P<label>\d+_\d+)_(?P<instrument>\d+)-\w+$"

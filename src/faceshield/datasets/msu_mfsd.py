@@ -13,6 +13,7 @@ from faceshield.datasets.patterns import PatternSet
 
 class MsuMfsd(PatternSet):
     name = "msu-mfsd"
+    crop = "detect"
     types = {"real": "Bonafide", "printed_photo": "Print", "ipad_video": "Replay", "iphone_video": "Replay"}
     pattern = re.compile(
         r"(?:real_client(?=.*_SD_scene)|attack_client(?!.*_SD_scene))"

@@ -13,6 +13,7 @@ from faceshield.datasets.base import DataSet, Found, Lists, Unit
 
 class Nuaa(DataSet):
     name = "nuaa"
+    crop = "detect"
     types = {"ClientRaw": "Bonafide", "ImposterRaw": "Print"}
 
     def look(self, path: PurePosixPath) -> Found | None:

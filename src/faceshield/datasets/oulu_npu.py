@@ -13,6 +13,7 @@ from faceshield.datasets.patterns import PatternSet
 
 class OuluNpu(PatternSet):
     name = "oulu-npu"
+    crop = "detect"
     types = {"1": "Bonafide", "2": "Print", "3": "Print", "4": "Replay", "5": "Replay"}
     pattern = re.compile(
         r"(?P<split>Train|Dev|Test)_files/(?P<phone>[1-6])_(?P<session>[1-3])_(?P<subject>\d{1,2})_(?P<label>[1-5])$"

@@ -43,6 +43,7 @@ class Padisi(DataSet):
     """
 
     name = "padisi"
+    crop = "as-is"
     types = {
         "m00000": "Bonafide",
         **{f"m5{group}{species:02}": kind for group, kind in _GROUPS.items() for species in range(1, 31)},

@@ -134,11 +134,12 @@ def prepare(data: DataSet, config: PrepareConfig, progress: Progress | None = No
     Raises:
         ImportError: a package that a file's kind needs is not installed.
         ValueError: an unknown type in `types`, a stopped run with other settings or of another copy, or an output that would
-            overwrite an input or that another run is writing.
+            overwrite an input, be read as one later, or that another run is writing.
     """
     check_not_read([config.out, rejects_path(config.out)], [*config.known, config.boxes, config.faces])
-    types = {**data.types, **{label: name and _target(name) for label, name in config.types.items()}}
-    data.output = config.out.resolve()
+    own_types = {data.spelled(label): name and _target(name) for label, name in config.types.items()}
+    types = {**data.types, **own_types}
+    data.write_to(config.out)
     folder = pictures_folder(config.out, data.name)
     _check_apart(config, data)
     if config.crop == "detect":
@@ -157,7 +158,7 @@ def prepare(data: DataSet, config: PrepareConfig, progress: Progress | None = No
                 met.add(found.label)
                 need(found.reader)
             yield found
-        for label in sorted(config.types.keys() - met):
+        for label in sorted(own_types.keys() - met):
             yield Problem("types", label, "no file has this label", dropped=False)
 
     walked, marks = hashlib.sha256(), deque[str]()
@@ -249,8 +250,9 @@ def _checked(found: Unit | Problem, types: Mapping[str, str | None]) -> Unit | P
     if isinstance(found, Problem):
         return found
     if found.label not in types:
-        meant = near(found.label, types, "correct it")
-        expected = f"expected one of {', '.join(sorted(types)) or 'those of --types'} — {meant}, or map it with --types"
+        alike = [name for name in taxonomy.ATTACK_TYPES if name in types and found.label.lower() in name.lower().split()]
+        meant = f"which of {', '.join(alike)}?" if len(alike) > 1 else near(found.label, types, "correct it")
+        expected = f"expected one of {', '.join(sorted(types)) or 'those of --types'} — {meant}, or map it with prepare --types"
         return Problem("label", found.path, f"label {found.label!r} — {expected}")
     if types[found.label] is None:
         return Problem("left out", found.path, f"label {found.label!r} is of no presentation type")

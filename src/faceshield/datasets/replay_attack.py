@@ -11,6 +11,7 @@ from faceshield.datasets.patterns import PatternSet
 
 class ReplayAttack(PatternSet):
     name = "replay-attack"
+    crop = "detect"
     types = {"real": "Bonafide", "print": "Print", "mobile": "Replay", "highdef": "Replay"}
     pattern = re.compile(
         r"(?P<split>train|devel|test)/(?:real/|attack/(?P<support>fixed|hand)/attack_(?P<label>print|mobile|highdef)_)"

@@ -9,6 +9,7 @@ from faceshield.datasets.patterns import PatternSet
 
 class RoseYoutu(PatternSet):
     name = "rose-youtu"
+    crop = "detect"
     types = {
         "G": "Bonafide",
         **dict.fromkeys(("Ps", "Pq"), "Print"),

@@ -9,6 +9,7 @@ from faceshield.datasets.patterns import PatternSet
 
 class Siw(PatternSet):
     name = "siw"
+    crop = "detect"
     types = {"1": "Bonafide", "2": "Print", "3": "Replay"}
     pattern = re.compile(
         r"(?P<split>Train|Test)/(?:live|spoof)/\d+/(?P<subject>\d+)-(?P<sensor>\d+)-(?P<label>[123])-(?P<medium>\d+)-(?P<session>\d+)(?:\.m)?$"

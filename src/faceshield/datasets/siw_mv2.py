@@ -65,6 +65,7 @@ _LISTS = {
 
 class SiwMv2(DataSet):
     name = "siw-mv2"
+    crop = "detect"
     types = TYPES
 
     def look(self, path: PurePosixPath) -> Found | None:

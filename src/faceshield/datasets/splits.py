@@ -25,6 +25,7 @@ from faceshield.records import Sample, iter_jsonl, rebase_image, write_jsonl
 from faceshield.taxonomy import BONAFIDE, UNTYPED, resolve
 
 SPLITS = ("train", "dev", "test")
+FEW = 10  # of a class: even without an error among so many, the 95% interval of its rate reaches 30%
 
 ProtocolName = Literal["subject-disjoint", "video-disjoint", "paper", "official", "cross-dataset", "leave-one-attack-out"]
 
@@ -159,6 +160,18 @@ class SplitReport:
             told = ", ".join(self.namesakes[:3]) + (", …" if len(self.namesakes) > 3 else "")
             yield f"{len(self.namesakes):,} subjects of one name in several data sets ({told}) are taken for different people"
 
+    def warnings(self, config: SplitConfig) -> Iterator[str]:
+        """A line for dev and for test if a class is missing there, or too rare for a threshold or an error rate."""
+        for name in ("dev", "test"):
+            counts = self.counts.get(name, {})
+            bonafides = counts.get(BONAFIDE, 0)
+            attacks = sum(counts.values()) - bonafides
+            if min(bonafides, attacks) < FEW and (counts or config.dev):
+                yield (
+                    f"{name} has {bonafides} bona fide and {attacks} attack pictures — expected at least {FEW} of each, for a "
+                    "threshold or an error rate — give pictures of more people, or larger shares"
+                )
+
 
 def split(files: Sequence[str | Path], config: SplitConfig) -> SplitReport:
     """Divide the rows of samples files; see `SplitConfig` for what is written.
@@ -172,7 +185,10 @@ def split(files: Sequence[str | Path], config: SplitConfig) -> SplitReport:
     for file in files:
         for sample in iter_jsonl(file, Sample):
             if sample.id in rows:
-                raise ValueError(f"{file}: id {sample.id!r} is there twice — expected every sample once — leave a file out")
+                raise ValueError(
+                    f"{file}: id {sample.id!r} is there twice — expected every sample once — leave a file out, or, of two "
+                    "folders of your own, prepare one with another --name"
+                )
             rows[sample.id] = Row.of(sample)
     splits = assign(list(rows.values()), config)
     report = _report(rows.values(), splits, config.protocol)

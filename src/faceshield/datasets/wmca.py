@@ -40,6 +40,7 @@ TYPES: dict[str, str | None] = {
 
 class Wmca(DataSet):
     name = "wmca"
+    crop = "as-is"
     types = TYPES
 
     def look(self, path: PurePosixPath) -> Found | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from .adapter import attach, detach
 from .build import build, build_tiny
 from .checkpoint import (
+    SMALL,
     Checkpoint,
     CheckpointInfo,
     base_name,
@@ -29,6 +30,7 @@ from .tokenizer import train_tokenizer
 from .vision_faceshield import FaceShieldVisionModel
 
 __all__ = [
+    "SMALL",
     "Checkpoint",
     "CheckpointInfo",
     "FaceShieldConfig",

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from peft import PeftModel
 
 INFO_FILE = "faceshield.json"
-_SMALL = 500_000_000  # parameters
+SMALL = 100_000_000  # parameters; a model with fewer, like faceshield-tiny, understands only what it was taught here
+_IN_FULL_PRECISION = 500_000_000  # parameters
 TINY_FOLDER = Path(__file__).resolve().parent.parent / "assets" / "faceshield-tiny"
 _WEIGHT_FILES = ("model*.safetensors", "model.safetensors.index.json", f"{ADAPTER_STEM}.safetensors", ADAPTER_CONFIG)
 # Files beside the weights that record how these were trained, used or scored.
@@ -331,7 +332,7 @@ def count_parameters(directory: str | Path) -> int:
 
 def working_dtype(parameters: int) -> torch.dtype:
     """float32 below half a billion parameters, so that answers do not depend on the machine's half precision; else bfloat16."""
-    return torch.float32 if parameters < _SMALL else torch.bfloat16
+    return torch.float32 if parameters < _IN_FULL_PRECISION else torch.bfloat16
 
 
 def read_info(directory: str | Path) -> CheckpointInfo:

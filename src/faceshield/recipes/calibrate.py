@@ -6,6 +6,7 @@ Use: `found = calibrate("my-photos", "calibrated", criterion="bpcer5")`, then `f
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from faceshield.baselines import load_model
 from faceshield.baselines.looking import Looking
 from faceshield.datasets import DATASETS, PrepareConfig, prepare
 from faceshield.evaluation import Threshold, predict
-from faceshield.evaluation.metrics.intervals import Estimate
+from faceshield.evaluation.metrics.intervals import Estimate, rate
 from faceshield.evaluation.metrics.pad import correct_by_score, error_rates
 from faceshield.evaluation.threshold import bona_fides_needed, bpcer_limit
 from faceshield.images import read_rgb
@@ -26,7 +27,7 @@ from faceshield.inspection import FaceMode
 from faceshield.looks import NO_FACE
 from faceshield.model import checkpoint_hash, read_info, resolve_model
 from faceshield.model.checkpoint import TINY_FOLDER
-from faceshield.provenance import BEGUN_FILE, begun
+from faceshield.provenance import BEGUN_FILE, begun, write_text_atomic
 from faceshield.recipes.threshold import ThresholdConfig, store_threshold
 from faceshield.records import Prediction, read_jsonl
 from faceshield.tasks import COARSE
@@ -40,7 +41,9 @@ class Calibrated:
     Attributes:
         model: the new checkpoint.
         threshold: the threshold chosen, with its origin. before: the model's own, None if it had none.
-        rates: "BPCER", "APCER" and the APCER of each attack type, at the threshold, on the photographs it was chosen on.
+        rates: "BPCER", "APCER" and the APCER of each attack type, at the threshold, on the photographs it was chosen on; and
+            where some were not judged, "BPNRR" and "APNRR", their share of all bona fide ones and attacks (ISO/IEC 30107-3's
+            non-response rates): a login refuses those too.
         predictions: the file of the scores.
         warnings: caveats: too few photographs for the rate asked for, several of one person, no attacks, some not judged.
     """
@@ -111,8 +114,9 @@ def calibrate(
         dataset = name or photos.name
         config = ThresholdConfig(predictions=[predictions], out=fresh, criterion=criterion, dataset=dataset, unjudged=True)
         threshold = store_threshold(config)
-    warnings = tuple(_warnings(judged, len(rows) - len(judged), limit))
-    return Calibrated(out, threshold, read_info(source).threshold, _rates(judged, threshold.value), predictions, warnings)
+        _say_so(fresh / "README.md", threshold, model)
+    warnings = tuple(_warnings(judged, [row for row in rows if row.bonafide_score is None], limit))
+    return Calibrated(out, threshold, read_info(source).threshold, _rates(rows, threshold.value), predictions, warnings)
 
 
 def _check_out(out: Path, source: Path) -> None:
@@ -165,14 +169,37 @@ def _copied(source: Path, out: Path) -> Iterator[Path]:
         removed()
 
 
-def _rates(judged: Sequence[Prediction], threshold: float) -> dict[str, Estimate]:
+def _say_so(card: Path, threshold: Threshold, model: str) -> None:
+    """Says at the top of the copied model card, if there is one, what in it is no longer true."""
+    if not card.is_file():
+        return
+    told = threshold.source
+    note = (
+        f"> **A copy of `{model}` with another threshold**: {threshold.value:.4f}, chosen for {told['criterion']} on "
+        f"{told['dataset']} (n = {told['n']}: {told['n_bonafide']} bona fide, {told['n_attack']} attacks) with "
+        f"`face={told['face']}`. Load it by its folder. What is said below of a threshold and its error rates, and of "
+        "loading, is of the original.\n"
+    )
+    text = card.read_text(encoding="utf-8")
+    front = re.match(r"---\n.*?\n---\n", text, re.DOTALL)
+    start = front.end() if front else 0
+    write_text_atomic(card, f"{text[:start]}{note}\n{text[start:]}")
+
+
+def _rates(rows: Sequence[Prediction], threshold: float) -> dict[str, Estimate]:
+    judged = [row for row in rows if row.bonafide_score is not None]
     attack = [bool(row.truth.is_attack) for row in judged]
     right = correct_by_score(np.array([row.bonafide_score for row in judged], dtype=np.float64), attack, threshold)
     rates = error_rates(right, attack, [row.truth.presentation_type or UNTYPED for row in judged])
-    return {"BPCER": rates.bpcer, "APCER": rates.apcer, **rates.apcer_by_type}
+    found = {"BPCER": rates.bpcer, "APCER": rates.apcer, **rates.apcer_by_type}
+    if len(judged) < len(rows):
+        for name, attacks in (("BPNRR", False), ("APNRR", True)):
+            silent = [row.bonafide_score is None for row in rows if bool(row.truth.is_attack) == attacks]
+            found[name] = rate(sum(silent), len(silent))
+    return found
 
 
-def _warnings(judged: Sequence[Prediction], missing: int, limit: float | None) -> Iterator[str]:
+def _warnings(judged: Sequence[Prediction], missing: Sequence[Prediction], limit: float | None) -> Iterator[str]:
     bonafide = [row for row in judged if not row.truth.is_attack]
     if limit is not None and 0 < limit < 1 and len(bonafide) < (needed := bona_fides_needed(limit)):
         yield (
@@ -188,4 +215,8 @@ def _warnings(judged: Sequence[Prediction], missing: int, limit: float | None) -
     if not any(row.truth.is_attack for row in judged):
         yield "no attacks: what the threshold lets through is not known — add some as attack/<type>/…"
     if missing:
-        yield f"{missing} photographs without a face, or unreadable, were not judged and are in no rate"
+        named = ", ".join(row.sample_id for row in missing[:3]) + (", …" if len(missing) > 3 else "")
+        yield (
+            f"{len(missing)} photographs without a face, or unreadable, were not judged ({named}): BPCER and APCER are of the "
+            "others; a login refuses these"
+        )

@@ -27,7 +27,7 @@ from faceshield.datasets.splits import SPLITS, SplitConfig, split
 from faceshield.evaluation.threshold import bpcer_limit
 from faceshield.inspection import FaceMode
 from faceshield.looks import how_looked
-from faceshield.model import count_parameters, is_adapter, read_info, resolve_model
+from faceshield.model import SMALL, count_parameters, is_adapter, read_info, resolve_model
 from faceshield.model.checkpoint import weights_folder
 from faceshield.provenance import begun, file_sha256, read_json, write_text_atomic
 from faceshield.recipes.finetune_report import report_lines, unnamed_people
@@ -42,7 +42,6 @@ from faceshield.training.watch import Report
 
 LEAST_PICTURES = 12  # of each class: with fewer, a held-out part of two pictures says nothing
 LEAST_HELD_OUT = 2  # of each class, in each part
-SMALL = 100_000_000  # parameters
 MOST_OFTEN = 4.0  # limit on how many times the rarer class is seen to balance the two
 REPORT_FILE = "report.md"
 

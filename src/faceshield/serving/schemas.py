@@ -52,6 +52,7 @@ class Report(BaseModel):
     quality_reasons: list[str] = Field(description="why not to rely on the verdict: too_small, too_dark, over_exposed, …")
     model: dict[str, str]
     meta: dict[str, Any]
+    accepted: bool = Field(description="whether to let the person in: status ok, no attack, and no quality_reasons")
 
 
 _REPORT: dict[str, Any] = {
@@ -69,6 +70,7 @@ _REPORT: dict[str, Any] = {
     "quality_reasons": [],
     "model": {"name": "tiny", "hash": "0123456789ab"},
     "meta": {"size_wh": [640, 480], "notes": []},
+    "accepted": False,
 }
 
 

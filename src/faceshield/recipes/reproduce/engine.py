@@ -18,10 +18,9 @@ from typing import Any
 
 from faceshield.baselines import foreign_type
 from faceshield.config import read_yaml, write_override
-from faceshield.model import checkpoint_hash, count_parameters, resolve_model
+from faceshield.model import SMALL, checkpoint_hash, count_parameters, resolve_model
 from faceshield.model.checkpoint import weights_folder
 from faceshield.provenance import begun, file_sha256, read_json
-from faceshield.recipes.finetune import SMALL
 from faceshield.recipes.measure import METRICS_FILE, measure
 from faceshield.recipes.reproduce.bench import FOUNDATION, Bench, Protocol, Scale, Wording
 from faceshield.recipes.reproduce.paper import SYSTEMS, Entry, Row, System
