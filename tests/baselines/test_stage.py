@@ -58,6 +58,21 @@ def test_a_method_trains_and_its_folder_scores(name: str, stage_config: Make) ->
     assert json.loads((config.out / "run.json").read_text())["config"]["baseline"] == name
 
 
+def test_patchnets_classes_may_be_cameras(stage_config: Make, domains_jsonl: Path) -> None:
+    rows = read_jsonl(domains_jsonl, Sample)
+    named = [row.model_copy(update={"meta": {**row.meta, "camera": f"cam{n % 3}"}}) for n, row in enumerate(rows)]
+    write_jsonl(domains_jsonl, named)
+    by_camera = stage_config("patchnet", model={**MODELS["patchnet"], "by_camera": True})
+    train_baseline(by_camera)
+    model = load_baseline(by_camera.out)
+    assert model.design.domains == tuple(f"domain-{d}/cam{c}" for d in range(2) for c in range(3))
+    assert len(model.directions) == 6 * len(PRESENTATION_TYPES)
+    assert model.probabilities(torch.rand(2, 3, 64, 64) * 2 - 1).shape == (2, 12)
+    plain = stage_config("patchnet", "plain")
+    train_baseline(plain)
+    assert load_baseline(plain.out).design.domains == ("domain-0", "domain-1")
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_a_stopped_run_goes_on_bit_for_bit(name: str, stage_config: Make) -> None:
     whole = trained(stage_config(name, "whole"))

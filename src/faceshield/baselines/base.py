@@ -104,12 +104,10 @@ class Baseline(nn.Module):
     Attributes:
         Settings: the method's own settings, beyond those of the run.
         heads: name prefixes of weights that keep their random start if their shape differs from that in `init`.
-        by_camera: whether its domains are the data sets' cameras, where the samples' meta names them.
     """
 
     Settings: ClassVar[type[Config]] = Config
     heads: ClassVar[tuple[str, ...]] = ()
-    by_camera: ClassVar[bool] = False
 
     def __init__(self, design: Design) -> None:
         super().__init__()

@@ -1,11 +1,11 @@
 """PatchNet: recognise material and camera from a small patch. Wang et al., CVPR 2022 (arXiv 2203.14325).
 
-Two patches of a picture, cut without resizing, are each classified into fine classes (presentation type x camera, the paper's
-material x capture device) by an angular-margin softmax whose margin is larger for bona fide (asymmetric); a self-supervised
-term draws the two patches' embeddings together. A picture's score is the mean over nine patches.
-Simplified: where samples do not name the camera (``meta.camera``), their data set stands for it; margins 0.4 and 0.1 and scale
-30 are those of public implementations; half of ResNet-18's width with random weights, unless `init` is given; patches of 160
-pixels of a square of 224 (published: 160 of the original picture).
+Two patches of a picture, cut without resizing, are each classified into fine classes (presentation type x data set, for the
+paper's material x capture device) by an angular-margin softmax whose margin is larger for bona fide (asymmetric); a
+self-supervised term draws the two patches' embeddings together. A picture's score is the mean over nine patches.
+Simplified: the data set stands for the camera, unless `by_camera` is set and samples name theirs; margins 0.4 and 0.1 and
+scale 30 are those of public implementations; half of ResNet-18's width with random weights, unless `init` is given; patches of
+160 pixels of a square of 224 (published: 160 of the original picture).
 Use: `faceshield train configs/baseline/patchnet.yaml 'data=[samples.jsonl]' out=patchnet`.
 """
 
@@ -34,6 +34,8 @@ class PatchNetSettings(BackboneSettings):
         margin_bonafide, margin_attack: subtracted from the cosine of the true class.
         scale: factor on the cosines.
         similarity: weight of the self-supervised term.
+        by_camera: whether fine classes are types x cameras (``meta.camera``), as the paper's, and not types x data sets. With
+            few pictures for each it learns much more slowly (docs/baselines.md).
     """
 
     patch_size: int | None = Field(None, ge=32)
@@ -41,13 +43,13 @@ class PatchNetSettings(BackboneSettings):
     margin_attack: float = Field(0.1, ge=0, lt=1)
     scale: float = Field(30.0, gt=0)
     similarity: float = Field(1.0, ge=0)
+    by_camera: bool = False
 
 
 class PatchNet(BackboneBaseline):
-    """A backbone and one direction per fine class; class d * C + t is type t of domain (camera) d."""
+    """A backbone and one direction per fine class; class d * C + t is type t of domain d."""
 
     Settings = PatchNetSettings
-    by_camera = True
     heads = ("directions",)
 
     def __init__(self, design: Design) -> None:

@@ -106,7 +106,7 @@ def train_baseline(config: BaselineConfig, report: Report | None = None) -> dict
             f"{', '.join(map(str, config.data))}: only {'attacks' if True in kinds else 'bona fide'} in split 'train' — "
             "expected both — add the others' samples file to data"
         )
-    by_camera = method(config.baseline).by_camera
+    by_camera = bool(config.model.get("by_camera"))
     domains = tuple(sorted({domain_of(pictures.samples[row], by_camera=by_camera) for row in rows}))
     init = None if config.init is None else resolve_model(config.init)
     design = Design(config.baseline, config.types, domains, config.image_size, config.model)
@@ -144,7 +144,8 @@ class BaselineRun(PictureRun):
         super().__init__(config, model.design.types, {"model": self.model}, pictures, squares, report=report)
         order = {name: index for index, name in enumerate(model.design.domains)}
         # Development pictures may come from elsewhere; their domain is never used.
-        came_from = (domain_of(sample, by_camera=model.by_camera) for sample in pictures.samples)
+        by_camera = bool(model.design.settings.get("by_camera"))
+        came_from = (domain_of(sample, by_camera=by_camera) for sample in pictures.samples)
         self.domains = np.array([order.get(name, 0) for name in came_from], dtype=np.int64)
         counts = np.bincount(self.domains[pictures.of_split("train")], minlength=len(order))
         weights = counts.sum() / (len(order) * np.maximum(counts, 1))
