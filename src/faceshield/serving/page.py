@@ -55,7 +55,7 @@ _MOST_PHOTOS = 200
 _FORGOTTEN_S = 60  # how often, and from what age, Gradio deletes uploads that no handler read because the visitor left
 _DEFAULT_QUESTION = "Is this face bona fide or an attack?"
 _FONT = ["system-ui", "sans-serif"]
-_COLUMNS = ("photo", "verdict", "bonafide_score", "threshold", "presentation_type", "boxes_xyxy", "problem")
+_COLUMNS = ("photo", "accepted", "verdict", "bonafide_score", "threshold", "presentation_type", "boxes_xyxy", "problem")
 
 _STYLE = (
     COLOURS
@@ -367,7 +367,16 @@ def _table(rows: Sequence[tuple[str, InspectionReport]], total: int) -> str:
 def _cells(name: str, report: InspectionReport) -> list[str]:
     numbers = ["" if value is None else f"{value:.4f}" for value in (report.bonafide_score, report.threshold)]
     boxes = "; ".join(" ".join(f"{value:.0f}" for value in box) for box in report.boxes)
-    return [name, report.verdict, *numbers, report.presentation_type or "", boxes, report.error or report.advice or ""]
+    accepted = "yes" if report.accepted else "no"
+    return [
+        name,
+        accepted,
+        report.verdict,
+        *numbers,
+        report.presentation_type or "",
+        boxes,
+        report.error or report.advice or "",
+    ]
 
 
 def _harmless(cell: str) -> str:
