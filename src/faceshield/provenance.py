@@ -197,7 +197,8 @@ def begun(
         settings: everything that determines the result, as JSON values.
         note: False: only check, while it is not yet certain that there will be a run.
         results: names of results; if one is in the folder, there must be an entry of this caller.
-        newer: names of settings that an earlier version did not record; an entry without them accepts any, and gets them.
+        newer: names of settings that an earlier version did not record, or that cannot be told any more: they are compared
+            where both know them, and recorded where the entry lacks them.
 
     Raises:
         ValueError: this caller started the folder with other settings (the message names them), or there are results without
@@ -214,7 +215,8 @@ def begun(
         return
     added = {name: now[name] for name in newer if name in now and name not in before}
     before = {**before, **added}
-    differs = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    gone = {name for name in newer if name not in now}
+    differs = [name for name in {**before, **now} if name not in gone and before.get(name) != now.get(name)]
     if differs:
         shown = ", ".join(f"{name} {before.get(name)!r}, now {now.get(name)!r}" for name in differs[:3])
         raise ValueError(f"{folder} was begun with {shown} — expected the same — choose another folder, or remove this one")

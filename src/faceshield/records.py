@@ -230,7 +230,7 @@ class Prediction(Record):
 
     Attributes:
         id: "{sample_id}:{task}".
-        question: what was asked; "" of a system that only scores, or if it is not known.
+        question: what was asked, or would be of a system that only scores; "" if it is not known.
         answer: the system's text, None for systems that only score.
         cut: whether the system says that a length limit cut the text off; None if it says nothing of the kind.
         bonafide_score: 0..1, high = bona fide; None if the system gives none.

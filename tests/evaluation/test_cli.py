@@ -11,7 +11,7 @@ from faceshield.evaluation import choose_threshold
 from faceshield.model import checkpoint_hash
 from faceshield.provenance import file_sha256, write_run
 from faceshield.recipes.threshold import ThresholdConfig, store_threshold
-from faceshield.records import Prediction, Truth, write_jsonl
+from faceshield.records import Prediction, Truth, read_jsonl, write_jsonl
 
 
 def write_predictions(path: Path, *, prefix: str, flip: bool = False) -> Path:
@@ -232,6 +232,17 @@ def test_a_models_threshold_is_not_measured_on_what_chose_it_and_other_looks_are
     assert "face detect" in shown and "scored_otherwise" not in shown and file_sha256(dev) not in shown
     write_run(test, config={"options": {"weights": checkpoint_hash(model), "face": "whole"}}, seed=None, inputs=[])
     assert "scored_otherwise faces looked at as 'whole'" in run("score", test, *given).output
+
+
+def test_a_threshold_of_hand_made_rows_is_of_no_question(tmp_path: Path) -> None:
+    model, dev = tmp_path / "model", write_predictions(tmp_path / "dev.jsonl", prefix="d")
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    (model / "faceshield.json").write_text("{}")
+    write_jsonl(dev, [row.model_copy(update={"question": ""}) for row in read_jsonl(dev, Prediction)])
+    store_threshold(ThresholdConfig(predictions=[dev], out=model))
+    told = json.loads((model / "faceshield.json").read_text())
+    assert told["threshold"] and "coarse" not in told["questions"], "an empty question would fit no version"
 
 
 def test_a_score_and_its_truth_make_a_prediction(tmp_path: Path) -> None:

@@ -312,6 +312,22 @@ def test_answers_to_another_question_are_not_mixed(samples: Path, tmp_path: Path
         predict(samples, asker, out, tasks=["coarse"])
     predict(samples, asker, out, tasks=["coarse"], renew=True)
     assert {row.question for row in read_jsonl(out, Prediction)} == {"Is this face bona fide?"}
+    asker.wording = "Bona fide?"
+    predict(samples, asker, out, tasks=["fine"], renew=True)
+    kept = [row.question for row in read_jsonl(out, Prediction) if row.task == "coarse"]
+    assert kept == ["Is this face bona fide?"] * len(LEVELS), "what is not asked now is not taken out"
+
+
+def test_a_failed_call_is_not_blamed_on_missing_types(samples: Path, tmp_path: Path) -> None:
+    class Failing:
+        def ask(self, image: Image.Image, prompt: str) -> str:
+            raise RuntimeError("boom")
+
+        def score(self, image: Image.Image) -> float:
+            return 0.5
+
+    predict(samples, Failing(), tmp_path / "p.jsonl", tasks=["fine"])
+    assert {row.error for row in read_jsonl(tmp_path / "p.jsonl", Prediction)} == {"RuntimeError: boom"}
 
 
 def test_wrong_arguments_are_all_named_at_once(samples: Path, tmp_path: Path) -> None:

@@ -362,6 +362,11 @@ def test_what_starts_from_other_weights_is_refused(tmp_path: Path) -> None:
     (out / "b/begun.json").write_text(json.dumps(note))  # as an earlier version left it
     engine._train("second", "train/tiny-sft", out / "b", {}, init=out / "a")
     assert json.loads((out / "b/begun.json").read_text())["reproduce"]["weights"] == weights
+    kept = (out / "a/weights.safetensors").read_text()
+    (out / "a/weights.safetensors").unlink()  # to save disk: what is gone is not another start
+    engine._train("second", "train/tiny-sft", out / "b", {}, init=out / "a")
+    (out / "a/weights.safetensors").write_text(kept)
+    engine._train("second", "train/tiny-sft", out / "b", {}, init=out / "a")
     (out / "a/weights.safetensors").write_text("others")
     with pytest.raises(ValueError, match=f"begun with weights '{weights}'"):
         engine._train("second", "train/tiny-sft", out / "b", {}, init=out / "a")
@@ -392,6 +397,32 @@ def test_our_finished_rows_are_of_these_recipes_and_dialogues(tmp_path: Path) ->
     bench.file("S", "dialogues").write_text("S dialogues")
     engine.scale = replace(engine.scale, sft={"epochs": 9})
     with pytest.raises(ValueError, match="begun with stages"):
+        engine.metrics("FaceShield", protocol, 1)
+
+
+def test_our_rows_are_of_the_foundation_they_started_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = with_dialogues(Bench(tmp_path / "data", ("W", "S", "P", "D")))
+    engine = Reproduction(tmp_path / "out", bench, SCALES["toy"], ROOT / "configs", lambda *given: None)
+    weights = tmp_path / "out/foundation/sft/model.safetensors"
+    scores = tmp_path / "out/runs/WS-to-P/ours/FaceShield/seed-0/scores/metrics.json"
+
+    def foundation(self: Reproduction, protocol: Protocol, seed: int) -> str:
+        weights.parent.mkdir(parents=True, exist_ok=True)
+        weights.write_text("first")
+        return str(weights.parent)
+
+    def sweep(*_: Any, **__: Any) -> Results:
+        scores.parent.mkdir(parents=True)
+        scores.write_text("{}")
+        return Results(runs=[{}])
+
+    monkeypatch.setattr(Reproduction, "foundation", foundation)
+    monkeypatch.setattr("faceshield.recipes.reproduce.engine.run_sweep", sweep)
+    monkeypatch.setattr(Bench, "joined", lambda self, protocol, part: tmp_path / f"{part}.jsonl")
+    protocol = Protocol.of("W+S>P")
+    assert engine.metrics("FaceShield", protocol, 1) == engine.metrics("FaceShield", protocol, 1) == [{}]
+    weights.write_text("second")
+    with pytest.raises(ValueError, match="begun with weights"):
         engine.metrics("FaceShield", protocol, 1)
 
 

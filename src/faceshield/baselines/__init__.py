@@ -58,8 +58,8 @@ def load_model(
         - optionally ``question(task) -> str``, its own words for a task, ``workers``, see `evaluation.predict.Asker`, and
           ``close()``, if it holds connections.
 
-        Words or scores may be missing: a classifier only scores, and is then asked only the coarse and the fine task. A
-        system that can answer fewer tasks lists their names in ``tasks``.
+        Words or scores may be missing: a classifier only scores, and is then asked the coarse task alone. A system that
+        can answer more or fewer tasks lists their names in ``tasks``.
 
     Raises:
         FileNotFoundError: no such model; the message says what was expected.

@@ -106,7 +106,7 @@ def train_baseline(config: BaselineConfig, report: Report | None = None) -> dict
             f"{', '.join(map(str, config.data))}: only {'attacks' if True in kinds else 'bona fide'} in split 'train' — "
             "expected both — add the others' samples file to data"
         )
-    by_camera = bool(config.model.get("by_camera"))
+    by_camera = getattr(method(config.baseline).Settings.of(**config.model), "by_camera", False)
     domains = tuple(sorted({domain_of(pictures.samples[row], by_camera=by_camera) for row in rows}))
     init = None if config.init is None else resolve_model(config.init)
     design = Design(config.baseline, config.types, domains, config.image_size, config.model)

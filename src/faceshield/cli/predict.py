@@ -66,7 +66,7 @@ def predict(
     fresh: Annotated[bool, typer.Option("--fresh", help="Start again instead of continuing the file.")] = False,
     retry_errors: Annotated[bool, typer.Option("--retry-errors", help="Ask again what ended as an error in the file.")] = False,
     renew: Annotated[
-        bool, typer.Option("--renew", help="Ask again about pictures or labels that changed; drop those that are gone.")
+        bool, typer.Option("--renew", help="Ask again where pictures, labels or questions changed; drop what is gone.")
     ] = False,
     *,
     engine: Engine,

@@ -105,8 +105,10 @@ def reproduce(
     about: dict[str, Any] = {"data": shown, "scale": scale}
     about["foundation"] = (init or "trained on D") + (", towers adapted to the sources" if adapt_towers else "")
     content = {"files": [file_sha256(file) for file in files], "init": init and checkpoint_hash(resolve_model(init))}
-    begun(out, "reproduce", {**about, "settings": asdict(wanted), **content})
-    about |= {"starts": ", ".join(start)} if start else {}  # not in the note of `begun`: each training records its own
+    shared = {name: value for name, value in asdict(wanted).items() if name != "methods"}
+    begun(out, "reproduce", {**about, "settings": shared, **content})
+    # Starts and the settings of single methods are not in that note: each training records its own.
+    about |= {"starts": ", ".join(start)} if start else {}
 
     def say(line: str) -> None:
         typer.echo(line, err=True)

@@ -225,12 +225,11 @@ def _stored(folder: Path) -> bool:
 
 def _written_as(file: Path) -> str | None:
     """The data set of a samples file that `prepare` wrote; None of any other file."""
-    with file.open("rb") as lines:
-        first = next((line for line in lines if line.strip()), b"")
     try:
-        row = json.loads(first)
+        with file.open("rb") as lines:
+            row = json.loads(next((line for line in lines if line.strip()), b""))
         return str(row["dataset"]) if {"id", "original_label"} <= set(row) else None
-    except (ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError):
         return None
 
 

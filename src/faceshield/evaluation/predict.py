@@ -173,7 +173,7 @@ def predict(
         raise ValueError(
             f"{told}: no dialogue whose meta.sample_id is one of {samples} — expected some — generate them from it"
         )
-    strange = _stranger(every, partial(question_of, asker), listed_in, out.absolute())
+    strange = _stranger(every, {name: question_of(asker, name) for name in tasks}, listed_in, out.absolute())
     if resume:
         check_same_system(out, config)
         if retry_errors:
@@ -326,10 +326,8 @@ def _check_same_samples(out: Path, samples: Path, strange: Callable[[Prediction]
         )
 
 
-def _stranger(
-    rows: Sequence[Photo], question: Callable[[str], str], listed_in: Path, out: Path
-) -> Callable[[Prediction], bool]:
-    """Returns a test of whether a kept answer is about something other than these rows, or to another question.
+def _stranger(rows: Sequence[Photo], questions: Mapping[str, str], listed_in: Path, out: Path) -> Callable[[Prediction], bool]:
+    """Returns a test of whether a kept answer is about something other than these rows, or to another of the questions.
 
     That is a sample that is gone, or as far as recorded has another truth or picture now; or a photo of an archive that has
     moved or was replaced.
@@ -339,7 +337,7 @@ def _stranger(
 
     def strange(kept: Prediction) -> bool:
         row = now.get(kept.sample_id)
-        if kept.question != question(kept.task):
+        if kept.question != questions.get(kept.task, kept.question):
             return True
         if row is None:
             return labelled
@@ -419,7 +417,7 @@ def _row(
     reference, reference_fault = None, None
     if isinstance(sample, Sample):
         reference, reference_fault = attempt(lambda: task.answer(sample) if task.applies(sample) else None)
-    if said is None and score is not None and name == "fine" and not score[1]:
+    if said is None and score is not None and name == "fine" and not score[1] and not any(faults):
         faults = [*faults, ValueError("scores without type_scores — expected the probability of each type")]
     told = list(dict.fromkeys(_described(fault) for fault in faults if fault is not None))
     bonafide_score, type_scores = score if score is not None else (None, None)

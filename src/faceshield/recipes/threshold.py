@@ -97,7 +97,7 @@ def store_threshold(config: ThresholdConfig, told: Mapping[str, Any] | None = No
     source = {**chosen.source, "predictions": hashes, **looked, **(told or {})}
     if config.unjudged:
         source["n_not_judged"] = unjudged
-    fixed = {**info.questions, "coarse": questions[0]}
+    fixed = {**info.questions, **({"coarse": questions[0]} if questions[0] else {})}  # "": not known
     info = replace(info, threshold=value, threshold_source=source, calibration=calibration, questions=fixed)
     write_json_atomic(config.out / INFO_FILE, asdict(info))
     return Threshold(value, source)

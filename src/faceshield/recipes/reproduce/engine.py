@@ -256,13 +256,15 @@ class Reproduction:
         variant, out = _trained_as(system), self._folder_of_ours(protocol)
         seeds = [out / variant / f"seed-{seed}" for seed in range(self.seed, self.seed + repeat)]
         if self.idle:  # what there is of it is shown
-            seeds = [seed for seed in seeds if (seed / "scores" / METRICS_FILE).is_file()] or seeds
+            read = "scores" if system.stage == "sft" else f"{system.stage}-scores"
+            seeds = [seed for seed in seeds if (seed / read / METRICS_FILE).is_file()] or seeds
         wanted = [seed / "scores" / METRICS_FILE for seed in seeds]
         missing = [file for file in wanted if not file.is_file()]
         if not self.idle or len(missing) < len(wanted):
             self._check_ours(out / variant, system, protocol)
         if missing:  # else what they start from is not needed
             begin = [self.foundation(protocol, seed) for seed in range(self.seed, self.seed + repeat)]
+            self._check_ours(out / variant, system, protocol)  # now that there are weights to start from
             dev, test = (self.bench.joined(protocol, part) for part in ("dev", "test"))
             config = SweepConfig(
                 init=str(self._adapted(protocol, "{seed}")) if self.adapt else begin[0],
@@ -309,9 +311,9 @@ class Reproduction:
             out = self.out / "runs" / protocol.folder / str(system.baseline) / f"seed-{seed}"
             what = f"{name} on {protocol.name}, seed {seed}"
             data = self._to_see(protocol)
-            begin = self._start(name, system, protocol, seed)
             told = {**self._scale_of(system), **(PUBLISHED if name in self.starts else {})}
             try:
+                begin = self._start(name, system, protocol, seed)
                 self._train(what, config, out / "model", told, data=data, init=begin, seed=seed)
                 found.append(self._scored(what, out / "model", out / "scores", protocol, tasks=(COARSE.name, FINE.name)))
             except NotAvailable:
@@ -384,7 +386,8 @@ def _trained_as(system: System) -> str:
 
 def _weights(start: str | Path | None) -> dict[str, str]:
     """What is recorded of the weights in a folder, {} if there are none (yet)."""
-    return {WEIGHTS: checkpoint_hash(start)} if start is not None and Path(start).is_dir() else {}
+    there = start is not None and any(Path(start).glob("*.safetensors"))
+    return {WEIGHTS: checkpoint_hash(start)} if start is not None and there else {}
 
 
 def _left(recipe: Mapping[str, Any], given: Collection[str]) -> dict[str, Any]:
