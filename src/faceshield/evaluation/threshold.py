@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from faceshield.evaluation.metrics.intervals import rate
-from faceshield.evaluation.metrics.pad import TOLERANCE, ScoreCurve, nearest_rates
+from faceshield.evaluation.metrics.intervals import TOLERANCE, rate
+from faceshield.evaluation.metrics.pad import ScoreCurve, nearest_rates
 
 
 @dataclass(frozen=True)

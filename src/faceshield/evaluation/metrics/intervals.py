@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Z95 = 1.959963984540054  # the 97.5% point of the normal distribution
-SAME = 1e-12  # by so little, rounding may set apart what is equal
+TOLERANCE = 1e-12  # rates are ratios of small integers: what differs by less is equal but for rounding
 Interval = tuple[float, float]
 FloatArray = NDArray[np.float64]
 
@@ -117,7 +117,7 @@ def bootstrap_intervals(
     for name, values in drawn.items():
         if 2 * len(values) >= repeats:
             low, high = np.quantile(np.asarray(values), [0.025, 0.975])
-            if high - low > SAME:
+            if high - low > TOLERANCE:
                 intervals[name] = (float(low), float(high))
     return intervals
 

@@ -19,10 +19,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from faceshield.evaluation.metrics.intervals import Estimate, FloatArray, rate_of, ratio
+from faceshield.evaluation.metrics.intervals import TOLERANCE, Estimate, FloatArray, rate_of, ratio
 
 BoolArray = NDArray[np.bool_]
-TOLERANCE = 1e-12  # rates are ratios of small integers: what differs by less is equal but for rounding
 
 
 @dataclass(frozen=True)
