@@ -260,11 +260,11 @@ class Reproduction:
             seeds = [seed for seed in seeds if (seed / read / METRICS_FILE).is_file()] or seeds
         wanted = [seed / "scores" / METRICS_FILE for seed in seeds]
         missing = [file for file in wanted if not file.is_file()]
-        if not self.idle or len(missing) < len(wanted):
+        # What they start from is needed only to train; once it is there, its weights are part of what is checked.
+        begin = [self.foundation(protocol, seed) for seed in range(self.seed, self.seed + repeat)] if missing else []
+        if not (self.idle and missing):
             self._check_ours(out / variant, system, protocol)
-        if missing:  # else what they start from is not needed
-            begin = [self.foundation(protocol, seed) for seed in range(self.seed, self.seed + repeat)]
-            self._check_ours(out / variant, system, protocol)  # now that there are weights to start from
+        if missing:
             dev, test = (self.bench.joined(protocol, part) for part in ("dev", "test"))
             config = SweepConfig(
                 init=str(self._adapted(protocol, "{seed}")) if self.adapt else begin[0],
