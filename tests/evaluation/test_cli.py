@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -245,11 +246,16 @@ def test_a_threshold_of_hand_made_rows_is_of_no_question(tmp_path: Path) -> None
     assert told["threshold"] and "coarse" not in told["questions"], "an empty question would fit no version"
 
 
-def test_a_score_and_its_truth_make_a_prediction(tmp_path: Path) -> None:
+def test_a_list_of_scores_becomes_predictions_as_the_page_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    (code,) = (block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "scores.csv" in block)
+    monkeypatch.chdir(tmp_path)
     for name in ("dev", "test"):
-        rows = [{"id": f"{name}{n}:coarse", "sample_id": f"{name}{n}", "image": f"{name}{n}.png", "task": "coarse",
-                 "bonafide_score": n / 4, "truth": {"is_attack": n < 2}} for n in range(4)]  # fmt: skip
-        write_jsonl(tmp_path / f"{name}.jsonl", rows)
-    given = ["--threshold-from", tmp_path / "dev.jsonl", "--criterion", "eer", "--out", tmp_path / "m.json", "--repeats", 0]
-    shown = run("score", tmp_path / "test.jsonl", *given).output
+        Path("scores.csv").write_text(
+            "image,score,is_attack\n" + "".join(f"{name}{n}.png,{n / 4},{int(n < 2)}\n" for n in range(4))
+        )
+        exec(code, {})
+        Path("test.jsonl").rename(f"{name}-scores.jsonl")
+    given = ["--threshold-from", "dev-scores.jsonl", "--criterion", "eer", "--out", "m.json", "--repeats", 0]
+    shown = run("score", "test-scores.jsonl", *given).output
     assert "100.00" in shown and "unverified nothing says how" in shown
