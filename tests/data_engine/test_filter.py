@@ -70,7 +70,15 @@ def test_the_grammar_passes_and_pictures_are_found_from_another_folder(dialogues
         ("reasoning", "Why is this print not genuine?", "Print"),
         ("reasoning", "How do we know this is a genuine person?", "bona fide"),
         ("localization", "Where does the paper mask end?", "Paper mask"),
-        ("reasoning", "Why is this face not bona fide?", None),
+        ("reasoning", "Why is this face not bona fide?", "an attack"),
+        ("reasoning", "Why is this face an attack?", "an attack"),
+        ("coarse", "Explain what shows that this is a presentation attack.", "an attack"),
+        ("fine", "Why is this an attack, and of which type?", None),
+        ("reasoning", "Which cues show that this is a live person?", "bona fide"),
+        ("reasoning", "Describe the signs that show this picture is genuine.", "bona fide"),
+        ("reasoning", "Why can this face be trusted as live?", "bona fide"),
+        ("reasoning", "Which cues show whether this is a live person?", None),
+        ("reasoning", "Which signs of a presentation attack can you see?", None),
         ("reasoning", "How can one tell if this face is genuine?", None),
     ],
 )
@@ -84,8 +92,22 @@ def test_a_type_that_the_words_name_is_compared_whatever_was_asked() -> None:
     assert answer_faults("coarse", "This is a Print attack on paper.", **truth) == wrong
     assert answer_faults("localization", "The Print attack is at [100, 200, 600, 700].", **truth) == wrong
     assert answer_faults("coarse", "This is a Replay attack.", **truth) == []
+    printed = truth | {"presentation_type": "Print"}
+    for text in ("This is a presentation attack, since a paper edge crosses the glasses.", "Yes, an attack: the makeup looks flat."):
+        assert answer_faults("coarse", text, **printed) == []
+    assert answer_faults("localization", "The attack is at [100, 200, 600, 700], around the glasses.", **printed) == []
+    assert answer_faults("coarse", "This is a Glasses attack.", **printed) == ["the answer says Glasses; the label says Print"]
     real = {"is_attack": False, "presentation_type": "Bonafide", "size_wh": (100, 100)}
     assert answer_faults("coarse", "This face is bona fide, no print.", **real) == []
+
+
+@pytest.mark.parametrize("is_attack", [True, False])
+def test_a_description_may_speak_of_real_and_fake_things_around_the_face(is_attack: bool) -> None:
+    truth = {"is_attack": is_attack, "presentation_type": "Replay" if is_attack else "Bonafide"}
+    for text in ("A man with glasses in front of real plants.", "A fake plant stands behind a man.", "A man at a live concert."):
+        assert answer_faults("caption", text, **truth) == []
+    wrong = "A fake face on a screen." if not is_attack else "The man before the plants is real."
+    assert len(answer_faults("caption", wrong, **truth)) == 1
 
 
 def test_nobody_learns_from_such_a_question(dialogues_jsonl: Path, tmp_path: Path) -> None:

@@ -110,10 +110,16 @@ def test_groups_are_scored_apart() -> None:
         assert by["key"] == key and set(by["groups"]) == {"drawn", "photo"}
         assert by["groups"]["drawn"]["coarse"]["by_answer"]["acc"]["value"] == pytest.approx(3 / 4)
         assert by["groups"]["photo"]["coarse"]["by_answer"]["acc"]["value"] == pytest.approx(2 / 4)
-    with pytest.raises(
-        ValueError, match="expected one of dataset, presentation_type, original_label, subject, video, meta.source"
-    ):
-        scored(COARSE, by="sauce")
+    with pytest.raises(ValueError, match="expected one of dataset, presentation_type, subject, meta.source"):
+        scored(COARSE, by="video")
+
+
+def test_attacks_without_a_type_are_noted() -> None:
+    untyped = [item.model_copy(update={"truth": Truth(is_attack=item.truth.is_attack)}) for item in COARSE]
+    assert any("No attack has a type" in note for note in scored(untyped)["notes"])
+    assert not any("No attack has a type" in note for note in scored(COARSE)["notes"])
+    with pytest.raises(ValueError, match="no prediction has 'presentation_type' — expected one of none"):
+        scored(untyped, by="presentation_type")
 
 
 def test_the_order_of_rows_changes_nothing() -> None:

@@ -13,20 +13,32 @@ from typing import Any
 
 from faceshield.records import Box, Dialogue
 from faceshield.tasks import TASKS, square_from_pixels
-from faceshield.tasks.verdicts import ATTACK_NAMES, find_type, find_verdict
+from faceshield.tasks.verdicts import ATTACK_NAMES, find_stated_type, find_type, find_verdict
 from faceshield.taxonomy import BONAFIDE
 
 _SENTENCE_END = re.compile(r"[.!?\n]+")
 _OF = r"(?:this|that|the)"
+_CUES = r"(?:cue|clue|sign|trace|hint|mark|detail|feature|thing|evidence|indication|artifact)s?"
+_SHOW = r"(?:show|prove|suggest|indicate|tell|reveal)s?"
 _KNOWN = re.compile(rf"\b{_OF} (?:{ATTACK_NAMES})[\s_-]*(?:presentation[\s_-]*)?attack\b")
 # "Why this is …", "what shows that …", "this face is …, is it not": stated, not asked.
 _SAID = re.compile(
     rf"\bwhy (?:it|this|that|the \w+|this \w+) (?:is|shows) [^,;:]*|"
     rf"\bwhat (?:speaks for|shows|proves|makes|tells|suggests|indicates) [^,;:]*|"
     rf"\bwhy is (?:it|this|that|the \w+|this \w+)\b[^,;:]*|"
+    rf"\b(?:which|what) (?:\w+ )?{_CUES} {_SHOW} [^,;:]*|"
+    rf"\b{_CUES} (?:that|which) {_SHOW} [^,;:]*|"
+    rf"\bwhy (?:can|should|must) [^,;:]* be \w+ (?:as|to be) [^,;:]*|"
     rf"\bhow (?:do|does|can|could) \w+ (?:know|tell|see|say) (?:that )?(?:it|this|that|the \w+|this \w+) (?:is|shows) [^,;:]*|"
     rf"\b(?:where|which|what)\b[^,;:]*\bthe (?:{ATTACK_NAMES})\b|"
     rf"^\s*(?:it|this|that|(?:{_OF} )(?:face|picture|image|photo|person)) (?:is|shows) [^,;:]*"
+)
+# "real plants", "a fake leather jacket": in a description they say nothing of the face.
+_SURROUNDINGS = re.compile(
+    r"\b(?:real|live|fake|genuine|authentic|forged) (?!(?:face|person|people|human|man|men|woman|women|child|boy|girl|subject|"
+    r"individual|skin|head|picture|image|photo|photograph|one)s?\b|(?:and|or|but|so|nor|in|on|at|of|to|with|because|as|since|"
+    r"while|than|rather|not|is|are|was|who|that|which)\b)[a-z]",
+    re.IGNORECASE,
 )
 
 
@@ -51,15 +63,20 @@ def contradictions(dialogue: Dialogue) -> list[str]:
 def question_faults(task_name: str, text: str) -> list[str]:
     """What a question of one of the four tasks gives away: a type of attack, or that the face is bona fide.
 
-    It may presume an attack: "What type of attack is this?" is asked of every face.
+    A question for the type or the place may presume an attack ("What type of attack is this?" is asked of every face); one for
+    the verdict or its reasons may not.
     """
     if task_name not in TASKS:
         return []
     told = [part.group() for part in _KNOWN.finditer(text.lower())]
     for sentence in _SENTENCE_END.split(text.lower()):
         told += [part.group() for part in _SAID.finditer(sentence) if not re.search(r"\b(?:or|if|whether)\b", part.group())]
-    named = [find_type(part) or (BONAFIDE if find_verdict(part) is False else None) for part in told]
-    return [f"the question says {'bona fide' if name == BONAFIDE else name}" for name in dict.fromkeys(filter(None, named))]
+    words = {False: "bona fide", True: "an attack" if task_name in ("coarse", "reasoning") else None, None: None}
+    named = []
+    for part in told:
+        kind = find_type(part)
+        named.append(kind if kind not in (None, BONAFIDE) else words[find_verdict(part)])
+    return [f"the question says {name}" for name in dict.fromkeys(filter(None, named))]
 
 
 def answer_faults(
@@ -79,6 +96,7 @@ def answer_faults(
     """
     task = TASKS.get(task_name)
     if task is None:
+        text = _SURROUNDINGS.sub("", text)
         said, named = find_verdict(text), find_type(text)
         if said is not None and is_attack is not None and said != is_attack:
             return [_verdict(said, is_attack)]
@@ -91,7 +109,7 @@ def answer_faults(
         faults.append(_verdict(answer.is_attack, is_attack))
     elif presentation_type is not None and answer.is_attack is not False:
         # The readers of verdicts and regions return no type, but the words may still name one.
-        named = answer.presentation_type or find_type(text)
+        named = answer.presentation_type or find_stated_type(text)
         if named not in (None, presentation_type):
             faults.append(_type(named, presentation_type))
     if task_name == "localization" and is_attack and answer.is_attack and size_wh is not None:

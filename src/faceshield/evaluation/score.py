@@ -116,10 +116,10 @@ def score(
             groups[group_of(row, by)].append(row)
         if set(groups) == {"(none)"}:
             keys = [
-                *_KNOWN,
+                *(key for key in _KNOWN if any(group_of(row, key) != "(none)" for row in known)),
                 *sorted({f"meta.{key}" for row in known for key in row.truth.meta}),
             ]
-            raise ValueError(f"no prediction has {by!r} — expected one of {', '.join(keys)}")
+            raise ValueError(f"no prediction has {by!r} — expected one of {', '.join(keys) or 'none, these name nothing'}")
         result["by"] = {
             "key": by,
             "groups": {name: _score_group(groups[name], how) for name in sorted(groups)},
@@ -463,6 +463,9 @@ def _notes(result: Section) -> list[str]:
             f"{every} rows have no bonafide_score ({bonafide} bona fide, {every - bonafide} attacks; no face, say) and count "
             "as errors. A system that refuses such pictures lets none of those attacks in: its APCER is lower."
         )
+    errors: Section = coarse.get("by_answer") or coarse.get("by_score") or coarse.get("by_half") or {}
+    if set(errors.get("apcer_by_type", {})) == {UNTYPED}:
+        notes.append("No attack has a type: the worst type is all attacks together.")
     if result["unlabelled_rows"]:
         notes.append(f"{result['unlabelled_rows']} rows have no truth and were left out.")
     return notes

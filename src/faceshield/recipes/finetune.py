@@ -230,7 +230,7 @@ def _hint(config: FinetuneConfig, rows: list[Sample], where: str) -> str:
     more = f"add some as {config.folder}/{where}…"
     if not any(row.is_attack for row in rows) and rows:
         more += f", or make some: faceshield simulate --faces {config.folder}/real --count 200 --out simulated, then "
-        more += "faceshield finetune simulated/samples.jsonl"
+        more += "faceshield finetune simulated"
     lost = f"; {sum(reasons.values())} left out, see {rejects}" if reasons else ""
     return f"{more}{lost}; {again}"
 

@@ -84,6 +84,16 @@ _CLAUSE_END = re.compile(
 _AFTER_ALTHOUGH = re.compile(
     r"^\s*(?:although|though|even though|since|as|while)\b.* (?=(?:it|this|the (?:face|picture|image)) )"
 )
+# Words that mention a class without saying that the picture is of it, for texts that say the opposite elsewhere: what another
+# picture would show ("a real face would have pores", "if it were an attack") …
+_WOULD = re.compile(r"(?: [a-z'-]+){0,4} (?:would|should)(?![a-z])")
+_IF = re.compile(r"^\s*(?:if|were (?:it|this|the \w+)|unlike|compared (?:to|with)|in contrast to)\b")
+# … and the person whom an attack depicts or who carries it out ("a photo of a real person", "a live person wears a mask").
+_DEPICTED = re.compile(r"(?<![a-z])(?:of|by|from) (?:an?|the|some(?:one|body))(?: [a-z-]+)? $")
+_CARRIER = re.compile(
+    r" (?:persons?|people|man|woman|men|women|humans?|individuals?|subjects?|users?|faces?|skin)"
+    r"(?:'s?|(?: (?:who|that))?(?: (?:is|are))? (?:wear|hold|present|hid)(?:s|ing|es)?)(?![a-z])"
+)
 _NAMED_ATTACK = re.compile(rf"{_SEPARATOR}(?:presentation{_SEPARATOR})?attack")
 _OF_TYPE = re.compile(r"\b(?:type|class|category|kind)(?: is| of attack is|\s?[:=])?(?: an?)? ?'?$")
 _OF_TYPE_WINDOW = 40  # characters searched before, more than the longest match
@@ -115,15 +125,26 @@ def is_negated(text: str, start: int, end: int | None = None) -> bool:
 
 
 def _verdicts(text: str) -> set[bool]:
-    """The verdicts that a normalised text affirms: True for an attack, False for bona fide."""
-    verdicts = set()
+    """The verdicts that a normalised text affirms: True for an attack, False for bona fide.
+
+    If there are both, mentions that need not be of this picture do not count: "an attack, as a real face would have pores".
+    """
+    stated, aside = set(), set()
     for mention in _VERDICT.finditer(text):
         negated = is_negated(text, mention.start(), mention.end())
         attack = mention.group("attack") is not None
         if attack and negated and _TYPE_MENTION.match(mention.group("attack")):
             continue
-        verdicts.add(attack != negated)
-    return verdicts
+        (aside if _is_aside(text, mention, attack) else stated).add(attack != negated)
+    return stated if len(stated) == 1 else stated | aside
+
+
+def _is_aside(text: str, mention: re.Match[str], attack: bool) -> bool:
+    """Whether a mention of a class is of another picture, or of the person whom an attack depicts or hides."""
+    before = _CLAUSE_END.split(text[max(mention.start() - _NEGATION_WINDOW, 0) : mention.start()])[-1]
+    if _WOULD.match(text, mention.end()) or _IF.search(before):
+        return True
+    return not attack and bool(_DEPICTED.search(before) or _CARRIER.match(text, mention.end()))
 
 
 def _in_doubt(text: str) -> bool:
@@ -161,6 +182,13 @@ def find_type(text: str) -> str | None:
     """
     stated, mentioned = _types(text)
     named = stated or mentioned
+    return named.pop() if len(named) == 1 else None
+
+
+def find_stated_type(text: str) -> str | None:
+    """As `find_type`, but glasses, make-up and tattoos count only if stated as the verdict: live people wear them."""
+    stated, mentioned = _types(text)
+    named = stated or mentioned.difference(_WORN)
     return named.pop() if len(named) == 1 else None
 
 

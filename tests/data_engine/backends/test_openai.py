@@ -104,6 +104,13 @@ def test_broken_answers_end_as_rejects_within_the_bound(few: Path, tmp_path: Pat
         assert second.calls == 0
 
 
+def test_a_pair_that_an_assistant_gave_is_kept_though_it_gives_no_second(few: Path, tmp_path: Path) -> None:
+    same = {"question": "What is this?", "answer": "This is a face."}
+    with OpenAIServer(answer=lambda body: json.dumps({"pairs": [same, same]})) as server:
+        result, backend = run(server, few, tmp_path, asks=2)
+    assert backend.calls == 2 * FEW and (result.rows, result.rejects) == (FEW, 0)
+
+
 def test_an_answer_in_a_code_fence_is_read_and_marks_are_taken_out(few: Path, tmp_path: Path) -> None:
     def fenced(body) -> str:
         return f"<think>hm</think>```json\n{truthful(body).replace('This', '<image><|end|>This')}\n```"

@@ -60,7 +60,7 @@ class Assistant:
                     found.append(one)
             return None if len(found) >= count else f"{len(found)} of {count} different pairs"
 
-        self._ask(prompt, image, seed, enough)
+        self._gather(prompt, image, seed, enough, found)
         return found[:count]
 
     def rewrite(self, dialogue: Dialogue, count: int, *, seed: int) -> list[Pair]:
@@ -83,7 +83,7 @@ class Assistant:
                     found.append(one)
             return None if len(found) >= count else f"{len(found)} of {count} new pairs ({fault or 'too few'})"
 
-        self._ask(prompts.rewrite_prompt(dialogue, count), None, seed, enough)
+        self._gather(prompts.rewrite_prompt(dialogue, count), None, seed, enough, found)
         return found[:count]
 
     def judge(self, dialogue: Dialogue) -> Judgement:
@@ -113,6 +113,14 @@ class Assistant:
             self._ask(Prompt("", pair.question, True, None), image, seed + index, read)
             pairs.append(Pair(pair.question, words[-1]))
         return pairs
+
+    def _gather(self, prompt: Prompt, image: Path | None, seed: int, check: Any, found: list[Pair]) -> None:
+        """`_ask`, content with what `check` has put into `found` if more does not come."""
+        try:
+            self._ask(prompt, image, seed, check)
+        except NoAnswer:
+            if not found:
+                raise
 
     def _ask(self, prompt: Prompt, image: Path | None, seed: int, check: Any) -> None:
         """Asks until `check` accepts the answer (returns None), at most `config.asks` times.
