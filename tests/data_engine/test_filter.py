@@ -93,10 +93,14 @@ def test_a_type_that_the_words_name_is_compared_whatever_was_asked() -> None:
     assert answer_faults("localization", "The Print attack is at [100, 200, 600, 700].", **truth) == wrong
     assert answer_faults("coarse", "This is a Replay attack.", **truth) == []
     printed = truth | {"presentation_type": "Print"}
-    for text in ("This is a presentation attack, since a paper edge crosses the glasses.", "Yes, an attack: the makeup looks flat."):
+    for text in (
+        "This is a presentation attack, since a paper edge crosses the glasses.",
+        "Yes, an attack: the makeup looks flat.",
+    ):
         assert answer_faults("coarse", text, **printed) == []
     assert answer_faults("localization", "The attack is at [100, 200, 600, 700], around the glasses.", **printed) == []
-    assert answer_faults("coarse", "This is a Glasses attack.", **printed) == ["the answer says Glasses; the label says Print"]
+    said = ["the answer says Glasses; the label says Print"]
+    assert answer_faults("coarse", "This is a Glasses attack.", **printed) == said
     real = {"is_attack": False, "presentation_type": "Bonafide", "size_wh": (100, 100)}
     assert answer_faults("coarse", "This face is bona fide, no print.", **real) == []
 
@@ -104,7 +108,11 @@ def test_a_type_that_the_words_name_is_compared_whatever_was_asked() -> None:
 @pytest.mark.parametrize("is_attack", [True, False])
 def test_a_description_may_speak_of_real_and_fake_things_around_the_face(is_attack: bool) -> None:
     truth = {"is_attack": is_attack, "presentation_type": "Replay" if is_attack else "Bonafide"}
-    for text in ("A man with glasses in front of real plants.", "A fake plant stands behind a man.", "A man at a live concert."):
+    for text in (
+        "A man with glasses in front of real plants.",
+        "A fake plant stands behind a man.",
+        "A man at a live concert.",
+    ):
         assert answer_faults("caption", text, **truth) == []
     wrong = "A fake face on a screen." if not is_attack else "The man before the plants is real."
     assert len(answer_faults("caption", wrong, **truth)) == 1

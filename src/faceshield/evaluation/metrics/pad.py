@@ -6,8 +6,9 @@ Polarity, once for the whole package: a high ``bonafide_score`` means bona fide,
 ``score < threshold``. A score exactly on the threshold is therefore judged bona fide: right for a bona fide row, wrong for an
 attack. A row without a decision or a score is an error of its own class, whichever that is.
 
-APCER of a type: the share of its attacks judged bona fide. `apcer` is that of all attacks together, `apcer_worst` that of the
-worst type; ISO reports the worst species, of types or of own labels. BPCER: the share of bona fide rows judged attacks. ACER = (worst APCER + BPCER) / 2. HTER = (pooled APCER + BPCER) / 2, the paper's and bob's.
+APCER of a type: the share of its attacks judged bona fide; `apcer` is that of all attacks together, `apcer_worst` that of the
+worst type (ISO reports the worst species). BPCER: the share of bona fide rows judged attacks. ACER = (worst APCER + BPCER) / 2.
+HTER = (pooled APCER + BPCER) / 2, the paper's and bob's.
 """
 
 from __future__ import annotations
