@@ -22,7 +22,7 @@ from faceshield.model.checkpoint import read_info
 from faceshield.records import Prediction, Sample, read_jsonl, write_jsonl
 from faceshield.taxonomy import PRESENTATION_TYPES
 from faceshield.training.augment import to_float
-from faceshield.training.pictures import RgbSquares, cached_pixels, load_pictures
+from faceshield.training.pictures import RgbSquares, cached_pictures, load_pictures
 
 Make = Callable[..., BaselineConfig]
 
@@ -79,9 +79,10 @@ def test_its_pictures_are_those_it_was_trained_on(stage_config: Make, domains_js
     config = stage_config("resnet")
     train_baseline(config)
     pictures = load_pictures([domains_jsonl], PRESENTATION_TYPES)
-    pixels = cached_pixels(pictures.paths, RgbSquares(64), config.out.parent / "cache")
+    crops = cached_pictures(pictures.paths, config.out.parent / "cache", largest=128)
+    squares = np.stack([RgbSquares(64).square_pixels(crops[row])[0] for row in range(3)])
     with torch.no_grad():
-        wanted = load_baseline(config.out).probabilities(to_float(np.array(pixels[:3, 0])))
+        wanted = load_baseline(config.out).probabilities(to_float(squares))
     from faceshield.images import open_picture
 
     found = load_model(config.out).score_many([open_picture(path).rgb for path in pictures.paths[:3]])

@@ -1,4 +1,4 @@
-"""Flips and shifts carry boxes along; tokens know how much of them is attack."""
+"""Pictures are changed as a camera would change them, boxes follow, and networks are shown what inference would show."""
 
 from __future__ import annotations
 
@@ -12,39 +12,78 @@ from PIL import Image, ImageOps
 from skimage.data import astronaut
 
 from faceshield.model import load
-from faceshield.training.augment import colour_jitter, flip_and_shift, largest_box, to_float, token_coverage
-from faceshield.training.pictures import cached_pixels
+from faceshield.training.augment import augmented, colour_levels, largest_box, to_float, token_coverage
 
-BOXES = np.zeros((0, 4), np.float32)
+NO_BOXES = np.zeros((0, 4), np.float32)
 
 
-def marked(side: int, box: tuple[int, int, int, int]) -> np.ndarray:
-    picture = np.zeros((1, 2, side, side, 3), np.uint8)
+def marked(size_wh: tuple[int, int], box: tuple[int, int, int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """A black picture with a white box, and the box in 0..1 of the padded square."""
+    width, height = size_wh
+    picture = np.zeros((height, width, 3), np.uint8)
     x0, y0, x1, y1 = box
-    picture[:, :, y0:y1, x0:x1] = 255
-    return picture
+    picture[y0:y1, x0:x1] = 255
+    return picture, in_square([box], size_wh)
 
 
-def test_boxes_follow_the_pixels() -> None:
-    side, box = 32, (8, 10, 20, 16)
+def in_square(boxes: list[tuple[int, int, int, int]], size_wh: tuple[int, int]) -> np.ndarray:
+    side = max(size_wh)
+    return (np.array(boxes, np.float32) + [(side - size_wh[0]) // 2, (side - size_wh[1]) // 2] * 2) / side
+
+
+def white(picture: np.ndarray) -> np.ndarray:
+    rows, columns = np.nonzero(picture[:, :, 0])
+    height, width = picture.shape[:2]
+    return in_square([(columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)], (width, height))
+
+
+@pytest.mark.parametrize("size_wh", [(32, 32), (32, 48), (50, 32)])
+@pytest.mark.parametrize("box", [(8, 10, 20, 16), (0, 0, 12, 9), (20, 23, 32, 32), (0, 5, 32, 20), (0, 0, 32, 32)])
+def test_boxes_follow_the_pixels(size_wh: tuple[int, int], box: tuple[int, int, int, int]) -> None:
+    """Those at the picture's border stay there where the border is repeated, also if the square is padded beyond it."""
+    seen = set()
     for seed in range(12):
-        rng = np.random.default_rng(seed)
-        boxes = [np.array([box], np.float32) / side]
-        pixels, moved = flip_and_shift(marked(side, box), boxes, 4, rng)
-        rows, columns = np.nonzero(pixels[0, 0, :, :, 0])
-        found = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]) / side
-        np.testing.assert_allclose(moved[0][0], found, atol=1e-6)
-        assert (pixels[0, 0] == pixels[0, 1]).all()
+        picture, boxes = marked(size_wh, box)
+        out, moved = augmented(picture, boxes, 4.4, 0.0, np.random.default_rng(seed))
+        np.testing.assert_allclose(moved, white(out), atol=1e-6)
+        assert out.shape == picture.shape
+        seen.add(moved.tobytes())
+    assert len(seen) > 1 or box == (0, 0, *size_wh)
 
 
-def test_a_box_that_leaves_the_square_is_dropped() -> None:
-    boxes = [np.array([[0.0, 0.0, 0.02, 0.02]], np.float32)]
+def test_a_box_that_leaves_the_picture_is_dropped() -> None:
     counts = set()
     for seed in range(20):
-        _, moved = flip_and_shift(marked(64, (0, 0, 1, 1)), boxes, 8, np.random.default_rng(seed))
-        assert all((picture >= 0).all() and (picture <= 1).all() for picture in moved)
-        counts.add(len(moved[0]))
+        picture, boxes = marked((64, 64), (1, 1, 3, 3))
+        _, moved = augmented(picture, boxes, 8, 0.0, np.random.default_rng(seed))
+        assert (moved >= 0).all() and (moved <= 1).all() and moved.shape[1] == 4
+        counts.add(len(moved))
     assert counts == {0, 1}
+
+
+def test_shifts_reach_as_far_as_told_and_no_further() -> None:
+    found = set()
+    for seed in range(300):
+        picture, boxes = marked((32, 32), (15, 15, 16, 16))
+        out, _ = augmented(picture, boxes, 2, 0.0, np.random.default_rng(seed))
+        found |= {(int(x), int(y)) for y, x in np.argwhere(out[:, :, 0])}
+    assert {y for _, y in found} == set(range(13, 18)) and {x for x, _ in found} == set(range(13, 19))
+
+
+@pytest.mark.parametrize("size_wh", [(80, 80), (60, 80)])
+def test_a_changed_picture_has_the_descriptors_that_inference_would_show_of_it(
+    toy_folder: Path, size_wh: tuple[int, int]
+) -> None:
+    """Not changed descriptors, which inference never shows: patterns number neighbours, and cells begin at the corner."""
+    processor = load(toy_folder).processor
+    assert processor.image_size == 64, "the picture is resized, as the shipped model's are"
+    picture = np.asarray(Image.fromarray(astronaut()).resize(size_wh))
+    mirror = np.asarray(ImageOps.mirror(Image.fromarray(picture)))
+    found = {augmented(picture, NO_BOXES, 0, 0.0, np.random.default_rng(seed))[0].tobytes() for seed in range(8)}
+    assert found == {picture.tobytes(), mirror.tobytes()}
+    of_mirror, mirrored = processor.square_pixels(mirror)[1], processor.square_pixels(picture)[1][:, ::-1]
+    lbp, gray, _ = np.moveaxis(of_mirror.astype(int) - mirrored, -1, 0)
+    assert (lbp != 0).mean() > 0.5 and not gray.any()
 
 
 def test_coverage_is_the_share_of_each_cell() -> None:
@@ -61,63 +100,43 @@ def test_largest_box() -> None:
     assert there.tolist() == [True, False]
 
 
-def test_bytes_become_the_processors_floats_and_jitter_stays_in_range() -> None:
+def test_bytes_become_the_processors_floats() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
-    values = to_float(pixels)
     expected = (torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255 - 0.5) / 0.5
-    torch.testing.assert_close(values, expected)
-    jittered = colour_jitter(values, 0.3, np.random.default_rng(1))
-    assert jittered.min() >= -1 and jittered.max() <= 1 and not torch.equal(jittered, values)
-    assert colour_jitter(values, 0.0, np.random.default_rng(1)) is values
+    torch.testing.assert_close(to_float(pixels), expected)
 
 
-@pytest.mark.parametrize("size_wh", [(80, 80), (60, 80)])
-def test_a_mirrored_picture_has_the_descriptors_of_its_mirror_image(
-    toy_folder: Path, tmp_path: Path, size_wh: tuple[int, int]
-) -> None:
-    """Not the mirror image of its descriptors, which inference never sees: patterns number a pixel's neighbours."""
-    processor, path = load(toy_folder).processor, tmp_path / "face.png"
-    assert processor.image_size == 64, "the picture is resized, as the shipped model's are"
-    Image.fromarray(astronaut()).resize(size_wh).save(path)
-    pixels, mirrored = (cached_pixels([path], processor, tmp_path, mirrored=told) for told in (False, True))
-    assert mirrored.shape == (1, 1, 64, 64, 3)
-    wanted = np.stack(processor.square_pixels(ImageOps.mirror(Image.open(path))))
-    found = set()
-    for seed in range(8):
-        seen, _ = flip_and_shift(pixels, [BOXES], 0, np.random.default_rng(seed), mirrored[:, 0])
-        found.add(seen.tobytes())
-    assert found == {pixels.tobytes(), wanted.tobytes()}
-    lbp, gray, _ = np.moveaxis(pixels[0, 1, :, ::-1].astype(int) - wanted[1], -1, 0)
-    assert (lbp != 0).mean() > 0.5 and not gray.any()
+def test_colours_change_as_told() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    same, _ = augmented(picture, NO_BOXES, 0, 0.0, np.random.default_rng(3))
+    other, _ = augmented(picture, NO_BOXES, 0, 0.3, np.random.default_rng(3))
+    levels = colour_levels(0.3, after(np.random.default_rng(3)))
+    assert levels.shape == (3, 256) and (np.diff(levels.astype(int), axis=1) >= 0).all()
+    assert all((other[..., channel] == levels[channel][same[..., channel]]).all() for channel in range(3))
 
 
-def test_a_box_at_the_border_stays_there_where_the_border_is_repeated() -> None:
-    side = 32
-    for box in ((0, 0, 12, 9), (20, 23, 32, 32), (0, 5, 32, 20), (0, 0, 32, 32)):
-        for seed in range(12):
-            boxes = [np.array([box], np.float32) / side]
-            pixels, moved = flip_and_shift(marked(side, box), boxes, 4, np.random.default_rng(seed))
-            rows, columns = np.nonzero(pixels[0, 0, :, :, 0])
-            found = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]) / side
-            np.testing.assert_allclose(moved[0][0], found, atol=1e-6)
+def after(rng: np.random.Generator) -> np.random.Generator:
+    """The generator as it is once a picture was shifted and mirrored."""
+    rng.uniform(-1, 1, size=2)
+    rng.random()
+    return rng
 
 
 class Drawn:
-    """In the place of a random generator: what it draws for one value a picture, and for one a channel."""
+    """In the place of a random generator: what it draws for the whole picture, and for its channels."""
 
-    def __init__(self, one: float, channels: tuple[float, float, float]) -> None:
-        self.values = {1: np.full((1, 1, 1, 1), one), 3: np.reshape(channels, (1, 3, 1, 1))}
+    def __init__(self, contrast: float, brightness: float, balance: tuple[float, float, float]) -> None:
+        self.values = [np.array([contrast, brightness]), np.reshape(balance, (3, 1))]
 
-    def uniform(self, low: float, high: float, size: tuple[int, ...]) -> np.ndarray:
-        return np.clip(self.values[size[1]], low, high)
+    def uniform(self, low: float, high: float, size: Any) -> np.ndarray:
+        return np.clip(self.values.pop(0), low, high)
 
 
 def test_white_balance_is_a_gain_from_black() -> None:
     """As light of another colour is: it leaves black as it is, and moves mid-grey."""
-    levels = torch.linspace(-1, 1, 5).expand(1, 3, 1, 5)
-    balanced: Any = Drawn(0.0, (0.1, 0.0, -0.1))
-    light = (colour_jitter(levels, 0.3, balanced) + 1) / 2
-    wanted = torch.tensor([1.1, 1.0, 0.9])[:, None] * torch.tensor([0, 0.25, 0.5, 0.75, 1.0])
-    torch.testing.assert_close(light[0, :, 0], wanted.clamp(max=1))
-    brighter: Any = Drawn(0.2, (0.0, 0.0, 0.0))
-    torch.testing.assert_close(colour_jitter(levels, 0.3, brighter), (1.2 * levels + 0.2).clamp(-1, 1))
+    balanced: Any = Drawn(0, 0, (0.1, 0.0, -0.1))
+    wanted = np.array([1.1, 1.0, 0.9])[:, None] * np.arange(256)
+    np.testing.assert_allclose(colour_levels(0.3, balanced), wanted.clip(max=255), atol=0.51)
+    brighter: Any = Drawn(0.2, 0.1, (0, 0, 0))
+    levels = 1.2 * (np.arange(256) / 127.5 - 1) + 0.1
+    np.testing.assert_allclose(colour_levels(0.3, brighter)[0], (levels.clip(-1, 1) + 1) * 127.5, atol=0.51)

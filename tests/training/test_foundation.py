@@ -17,13 +17,14 @@ from safetensors.torch import save_file
 from faceshield.model import CheckpointInfo, load, read_info, save
 from faceshield.model.checkpoint import INFO_FILE
 from faceshield.recipes.train import tower_texts
-from faceshield.records import Prediction, Sample, read_jsonl, write_jsonl
+from faceshield.records import Dialogue, Prediction, Sample, read_jsonl, write_jsonl
 from faceshield.taxonomy import PRESENTATION_TYPES
-from faceshield.training import foundation_towers
+from faceshield.training import foundation_towers, picture_run
+from faceshield.training.dataset import make_row
 from faceshield.training.foundation import train_towers
-from faceshield.training.foundation_lm import LanguageConfig, train_language
+from faceshield.training.foundation_lm import LanguageConfig, token_stream, train_language
 from faceshield.training.foundation_towers import TowersConfig, TowerTexts
-from faceshield.training.pictures import cached_pixels, load_pictures
+from faceshield.training.pictures import cached_pictures, load_pictures
 from faceshield.training.settings import StageConfig, inherited
 from faceshield.training.stages import train_stage
 from faceshield.training.state import STATE_FILE, read_progress
@@ -265,11 +266,11 @@ def test_towers_that_go_on_see_pictures_of_the_size_that_the_predictor_makes(
     train_towers(settings, tower_texts(), [])
     pictures = load_pictures([splits_jsonl], PRESENTATION_TYPES)
     assert json.loads((settings.out / "run.json").read_text())["config"]["crop_side"] == 48
-    caches = sorted(map(np.load, (tmp_path / "cache").glob("pixels-*.npy")), key=lambda pixels: pixels.shape[1])
-    seen = [cached_pixels(pictures.paths, own.processor, tmp_path / "again", side=48, mirrored=told) for told in (True, False)]
-    assert all(np.array_equal(*pair) for pair in zip(caches, seen, strict=True))
-    made = seen[1]
-    assert not np.array_equal(made, cached_pixels(pictures.paths, own.processor, tmp_path / "as-they-are"))
+    cache = tmp_path / "cache"
+    before = sorted(cache.iterdir())
+    crops = cached_pictures(pictures.paths, cache, side=48, largest=128)
+    assert sorted(cache.iterdir()) == before and len(before) == 2, "the run's own cache"
+    assert [max(crops[row].shape) for row in range(3)] == [48] * 3 != [max(size.size_wh) for size in pictures.samples[:3]]
 
 
 def test_the_clock_ends_a_run(splits_jsonl: Path, tmp_path: Path) -> None:
@@ -310,27 +311,45 @@ def test_a_steps_boxes_and_classes_are_of_its_own_pictures(
     rows = read_jsonl(splits_jsonl, Sample)
     boxed = ({"boxes": [(float(number), 10.0, 40.0, 60.0)] if row.is_attack else []} for number, row in enumerate(rows))
     write_jsonl(splits_jsonl, [row.model_copy(update=update) for row, update in zip(rows, boxed, strict=True)])
-    seen: list[tuple[Any, Any, Any]] = []
+    seen: list[Any] = []
     told: list[Any] = []
-    shift, targets = foundation_towers.flip_and_shift, foundation_towers.TowerTrainer._targets
+    change, targets = picture_run.augmented, foundation_towers.TowerTrainer._targets
+    inputs = foundation_towers.TowerTrainer._inputs
 
-    def shifted(pixels: Any, boxes: Any, *rest: Any) -> Any:
-        seen.append((pixels.copy(), list(boxes), rest[-1].copy()))
-        return shift(pixels, boxes, *rest)
+    def changed(picture: Any, boxes: Any, *rest: Any) -> Any:
+        out = change(picture, boxes, *rest)
+        seen.append((picture.copy(), boxes, *out))
+        return out
 
-    def targeted(self: Any, picked: Any, *rest: Any) -> Any:
-        told.append((picked.tolist(), targets(self, picked, *rest)))
-        return told[-1][1]
+    def targeted(self: Any, picked: Any, boxes: Any, *rest: Any) -> Any:
+        told[-1] += (picked.tolist(), list(boxes), targets(self, picked, boxes, *rest))
+        return told[-1][-1]
 
-    monkeypatch.setattr(foundation_towers, "flip_and_shift", shifted)
+    def fed(self: Any, pixels: Any, size: int) -> Any:
+        told.append((pixels.copy(),))
+        return inputs(self, pixels, size)
+
+    monkeypatch.setattr(picture_run, "augmented", changed)
     monkeypatch.setattr(foundation_towers.TowerTrainer, "_targets", targeted)
-    train_towers(config(splits_jsonl, tmp_path / "towers", pictures=16, eval_every=100), tower_texts(), CORPUS)
+    monkeypatch.setattr(foundation_towers.TowerTrainer, "_inputs", fed)
+    train_towers(config(splits_jsonl, tmp_path / "towers", pictures=16, eval_every=100, threads=1), tower_texts(), CORPUS)
     pictures = load_pictures([splits_jsonl], PRESENTATION_TYPES)
     processor = load(tmp_path / "towers").processor
-    pixels, mirrored = (cached_pixels(pictures.paths, processor, tmp_path / "cache", mirrored=told) for told in (False, True))
-    assert len(seen) == len(told) == 2
-    for (squares, boxes, others), (picked, target) in zip(seen, told, strict=True):
+    crops = cached_pictures(pictures.paths, tmp_path / "cache", largest=128)
+    steps = [step for step in told if len(step) == 4]
+    assert len(seen) == 16 and len(steps) == 2
+    for number, (pixels, picked, boxes, target) in enumerate(steps):
         for place, row in enumerate(picked):
-            assert np.array_equal(squares[place], pixels[row]) and np.array_equal(boxes[place], pictures.boxes[row])
-            assert np.array_equal(others[place], mirrored[row, 0])
+            before, own, after, moved = seen[8 * number + place]
+            assert np.array_equal(before, crops[row]) and np.array_equal(own, pictures.boxes[row])
+            assert np.array_equal(boxes[place], moved) and not np.array_equal(before, after)
+            assert np.array_equal(pixels[place], processor.square_pixels(after)), "both streams are of the changed picture"
             assert target.types[place] == pictures.types[row]
+
+
+def test_the_language_model_learns_the_very_tokens_that_later_stages_use(toy_folder: Path, dialogues_jsonl: Path) -> None:
+    """A question's first word is another token behind a picture's line end than behind a space."""
+    processor = load(toy_folder).processor
+    rows = read_jsonl(dialogues_jsonl, Dialogue)[:6]
+    later = [token for row in rows for token in make_row([row], 0, processor).input_ids if token != processor.image_token_id]
+    assert token_stream(rows, processor).tolist() == later

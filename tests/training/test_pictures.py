@@ -11,12 +11,11 @@ from PIL import Image
 
 from faceshield.datasets.media import open_upright
 from faceshield.images import open_picture
-from faceshield.model import load
 from faceshield.predictor import FaceShieldPredictor
 from faceshield.taxonomy import PRESENTATION_TYPES
 from faceshield.training.pictures import (
     PictureError,
-    cached_pixels,
+    cached_pictures,
     load_pictures,
     open_rgb,
     square_boxes,
@@ -39,32 +38,32 @@ def test_load_pictures(splits_jsonl: Path) -> None:
         pictures.of_split("test")
 
 
-def test_cache_holds_the_processors_squares_and_is_found_again(splits_jsonl: Path, toy_folder: Path, tmp_path: Path) -> None:
-    processor = load(toy_folder).processor
+def test_the_cache_holds_pictures_of_every_size_and_is_found_again(splits_jsonl: Path, tmp_path: Path) -> None:
     paths = load_pictures([splits_jsonl], PRESENTATION_TYPES).paths
+    sizes = [(40, 90), (90, 40), (33, 33)]
+    for path, size_wh in zip(paths, sizes, strict=False):
+        Image.fromarray(np.random.default_rng(1).integers(0, 256, (*size_wh[::-1], 3), dtype=np.uint8)).save(path)
     calls: list[tuple[int, int]] = []
-    pixels = cached_pixels(paths, processor, tmp_path / "cache", threads=2, progress=lambda *done: calls.append(done))
-    assert pixels.shape == (24, 2, 64, 64, 3) and calls == [(24, 24)]
-    for stream, square in enumerate(processor.square_pixels(open_rgb(paths[5]))):
-        assert (pixels[5, stream] == square).all()
-    cached_pixels(paths, processor, tmp_path / "cache", progress=lambda *done: calls.append(done))
-    assert len(calls) == 1
-    processor.use_savp = False
-    assert cached_pixels(paths[:2], processor, tmp_path / "cache").shape == (2, 1, 64, 64, 3)
+    for _ in range(2):
+        crops = cached_pictures(paths, tmp_path / "cache", threads=2, progress=lambda *done: calls.append(done))
+        assert len(crops) == 24 and calls == [(24, 24)]
+        assert all(np.array_equal(crops[row], open_rgb(path)) for row, path in enumerate(paths))
+    with pytest.raises(ValueError, match="read-only"):
+        crops[0][:] = 0
+    # Larger ones are reduced, others stay as they are; a side that is told is for all.
+    assert [cached_pictures(paths, tmp_path, largest=60)[row].shape[:2] for row in range(3)] == [(60, 27), (27, 60), (33, 33)]
+    assert [max(cached_pictures(paths, tmp_path, side=50, largest=40)[row].shape) for row in range(3)] == [50] * 3
 
 
-def test_two_runs_may_build_one_cache_at_a_time(
-    splits_jsonl: Path, toy_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    processor = load(toy_folder).processor
+def test_two_runs_may_build_one_cache_at_a_time(splits_jsonl: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = load_pictures([splits_jsonl], PRESENTATION_TYPES).paths
 
     def another(*_: int) -> None:
         monkeypatch.setattr(os, "getpid", lambda: 1)
-        cached_pixels(paths, processor, tmp_path / "cache")
+        cached_pictures(paths, tmp_path / "cache")
 
-    assert len(cached_pixels(paths, processor, tmp_path / "cache", progress=another)) == 24
-    assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".npy"]
+    assert len(cached_pictures(paths, tmp_path / "cache", progress=another)) == 24
+    assert sorted(path.suffix for path in (tmp_path / "cache").iterdir()) == [".npy", ".rgb"]
 
 
 @pytest.mark.parametrize("kind", ["16-bit", "transparent"])
@@ -96,14 +95,14 @@ def test_of_a_large_picture_too(toy_folder: Path, tmp_path: Path) -> None:
     assert np.array_equal(shield.processor.square_pixels(small)[1], shield.processor.square_pixels(open_rgb(path))[1])
 
 
-def test_unreadable_pictures_are_all_named(splits_jsonl: Path, toy_folder: Path, tmp_path: Path) -> None:
+def test_unreadable_pictures_are_all_named(splits_jsonl: Path, tmp_path: Path) -> None:
     paths = load_pictures([splits_jsonl], PRESENTATION_TYPES).paths
     for path in paths[3:5]:
         path.write_bytes(b"no picture")
     with pytest.raises(PictureError) as caught:
-        cached_pixels(paths, load(toy_folder).processor, tmp_path / "cache")
+        cached_pictures(paths, tmp_path / "cache")
     assert all(str(path) in str(caught.value) for path in paths[3:5])
     assert list((tmp_path / "cache").iterdir()) == []
     paths[3].unlink()
     with pytest.raises(FileNotFoundError, match="expected a picture"):
-        cached_pixels(paths, load(toy_folder).processor, tmp_path / "cache")
+        cached_pictures(paths, tmp_path / "cache")

@@ -31,7 +31,7 @@ from faceshield.model import resolve_model
 from faceshield.provenance import file_sha256, write_run
 from faceshield.records import Sample
 from faceshield.taxonomy import PRESENTATION_TYPES
-from faceshield.training.augment import colour_jitter, flip_and_shift, to_float
+from faceshield.training.augment import to_float
 from faceshield.training.picture_run import PictureConfig, PictureRun
 from faceshield.training.pictures import Pictures, RgbSquares, load_pictures
 from faceshield.training.precision import autocast, device
@@ -160,10 +160,9 @@ class BaselineRun(PictureRun):
     def train_step(self, rows: NDArray[np.int64], done: float, rate: float) -> dict[str, float]:
         rng = self.step_rng()
         picked = np.sort(rows)
-        boxes = [self.pictures.boxes[row] for row in picked]
-        pixels, _ = flip_and_shift(self.pixels[picked], boxes, self.config.max_shift, rng)
+        pixels, _ = self.squares(picked, rng)
         batch = Batch(
-            colour_jitter(to_float(np.ascontiguousarray(pixels[:, 0]), self.device), self.config.jitter, rng),
+            to_float(pixels[:, 0], self.device),
             torch.from_numpy(self.classes[picked]).to(self.device),
             torch.from_numpy(self.domains[picked]).to(self.device),
             self.type_weights.float(),
@@ -195,9 +194,9 @@ class BaselineRun(PictureRun):
             return {"n": 0}
         parts = []
         for start in range(0, len(rows), self.config.batch_size):
-            pixels = np.ascontiguousarray(self.pixels[rows[start : start + self.config.batch_size], 0])
+            pixels, _ = self.squares(rows[start : start + self.config.batch_size])
             with autocast(self.config.bf16):
-                parts.append(self.model.probabilities(to_float(pixels, self.device)).float().cpu().numpy())
+                parts.append(self.model.probabilities(to_float(pixels[:, 0], self.device)).float().cpu().numpy())
         found, truth = np.concatenate(parts), self.classes[rows]
         attack, called = truth > 0, found[:, 0] < 0.5
         figures: dict[str, Any] = {"n": len(rows), "coarse": float((called == attack).mean())}

@@ -1,7 +1,9 @@
-"""Light augmentation of processed squares: flips and shifts by indexing, colour by arithmetic; boxes follow.
+"""Light augmentation of training pictures: mirrored, shifted, in other colours; boxes follow.
 
-The simulator already randomises the effects of a camera; here only the framing and the colours vary.
-B = batch, K = streams, S = side.
+It changes the picture itself, before descriptors, padding and resizing, so that a network is shown in training what it would be
+shown of such a picture in use: the patterns of a mirror image are not mirrored patterns, and the cells of gradients stay where
+they are when a face moves. The simulator already randomises the effects of a camera.
+B = batch, S = side of the processed square.
 """
 
 from __future__ import annotations
@@ -14,73 +16,62 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 
-def flip_and_shift(
-    pixels: NDArray[np.uint8],
-    boxes: Sequence[NDArray[np.float32]],
-    max_shift: int,
-    rng: np.random.Generator,
-    mirrored: NDArray[np.uint8] | None = None,
-) -> tuple[NDArray[np.uint8], list[NDArray[np.float32]]]:
-    """Mirrors each picture with probability 1/2 and shifts it by up to `max_shift` pixels, repeating the edge.
+def augmented(
+    picture: NDArray[np.uint8], boxes: NDArray[np.float32], shift: float, jitter: float, rng: np.random.Generator
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Mirrors a picture with probability 1/2, shifts it, repeating the edge, and changes its colours.
 
     Args:
-        pixels: (B, K, S, S, 3) bytes.
-        boxes: per picture (k, 4) xyxy in 0..1 of the square; a side at its border stays there where the border is repeated.
-        max_shift: largest shift along each axis, in pixels.
+        picture: (H, W, 3) uint8 RGB.
+        boxes: (k, 4) xyxy in 0..1 of the square to which the picture is padded, centred; a side at the picture's border stays
+            there where the border is repeated.
+        shift: largest shift along each axis, in pixels of the picture.
+        jitter: see `colour_levels`.
         rng: source of the randomness.
-        mirrored: (B, S, S, 3) bytes: the second streams of the pictures' mirror images, mirrored back, see
-            `pictures.cached_pixels`; pictures that are mirrored get these. None = there is no second stream.
 
     Returns:
-        New pixels, and the boxes clipped to the square; a box that left the square is dropped.
+        A new picture, and the boxes clipped to it; a box that left it is dropped.
     """
-    side = pixels.shape[2]
-    out = np.empty_like(pixels)
-    moved = []
-    line = np.arange(side)
-    for index in range(len(pixels)):
-        shift_x, shift_y = rng.integers(-max_shift, max_shift + 1, size=2)
-        rows = np.clip(line + shift_y, 0, side - 1)
-        columns = np.clip(line + shift_x, 0, side - 1)
-        streams, box = pixels[index], boxes[index]
-        shifted = box - np.array([shift_x, shift_y] * 2, dtype=np.float32) / side
-        box = np.where((box <= 0) | (box >= 1), box, shifted)  # where the border moves inwards, it is repeated
-        if rng.random() < 0.5:
-            columns = columns[::-1]
-            if mirrored is not None:
-                streams = np.stack([streams[0], mirrored[index]])
-            box = np.stack([1 - box[:, 2], box[:, 1], 1 - box[:, 0], box[:, 3]], axis=1)
-        out[index] = streams[:, rows[:, None], columns[None, :]]
-        box = np.clip(box, 0, 1).astype(np.float32)
-        moved.append(box[(box[:, 2] > box[:, 0]) & (box[:, 3] > box[:, 1])])
-    return out, moved
+    height, width = picture.shape[:2]
+    side = max(height, width)
+    offset = np.array([(side - width) // 2, (side - height) // 2] * 2, dtype=np.float32)
+    limits = np.array([width, height] * 2, dtype=np.float32)
+    shift_x, shift_y = np.round(rng.uniform(-shift, shift, size=2)).astype(int)
+    rows = np.clip(np.arange(height) + shift_y, 0, height - 1)
+    columns = np.clip(np.arange(width) + shift_x, 0, width - 1)
+    box = boxes * side - offset
+    at_border = (box <= 0) | (box >= limits)
+    box = np.where(at_border, box, box - np.array([shift_x, shift_y] * 2, dtype=np.float32))
+    if rng.random() < 0.5:
+        columns = columns[::-1]
+        box = np.stack([width - box[:, 2], box[:, 1], width - box[:, 0], box[:, 3]], axis=1)
+    box = np.clip(box, 0, limits)
+    box = box[(box[:, 2] > box[:, 0]) & (box[:, 3] > box[:, 1])]
+    out = picture.take(rows, axis=0).take(columns, axis=1)
+    if jitter > 0:
+        levels = colour_levels(jitter, rng)
+        out = np.stack([levels[channel].take(out[..., channel]) for channel in range(3)], axis=-1)
+    return out, ((box + offset) / side).astype(np.float32)
+
+
+def colour_levels(strength: float, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """(3, 256) what each level of each channel becomes under another contrast, brightness and white balance.
+
+    Args:
+        strength: 0..1, the largest change of contrast, about mid-grey, and of brightness, as shares of half the range; a third
+            of it for the white balance, a gain of each channel from black.
+        rng: source of the randomness.
+    """
+    contrast, brightness = rng.uniform(-strength, strength, 2)
+    balance = rng.uniform(-strength / 3, strength / 3, (3, 1))
+    balanced = np.arange(256) * (1 + balance) / 127.5 - 1
+    changed = balanced * (1 + contrast) + brightness
+    return np.round((changed.clip(-1, 1) + 1) * 127.5).astype(np.uint8)  # type: ignore[no-any-return]
 
 
 def to_float(pixels: NDArray[np.uint8], device: torch.device | str = "cpu") -> Tensor:
     """(N, S, S, 3) bytes -> (N, 3, S, S) float32 in -1..1 on `device`, channels last in memory."""
-    return torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
-
-
-def colour_jitter(pictures: Tensor, strength: float, rng: np.random.Generator) -> Tensor:
-    """Changes contrast, brightness and white balance, independently for each picture.
-
-    Args:
-        pictures: (N, 3, S, S) in -1..1.
-        strength: 0..1, the largest change of contrast, about mid-grey, and of brightness; a third of it for the white balance,
-            a gain of each channel from black; 0 = no change.
-        rng: source of the randomness.
-    """
-    if strength <= 0:
-        return pictures
-    count = len(pictures)
-
-    def draw(channels: int, scale: float) -> Tensor:
-        drawn = torch.from_numpy(rng.uniform(-scale, scale, (count, channels, 1, 1)).astype(np.float32))
-        return drawn.to(pictures.device)
-
-    contrast, balance, brightness = draw(1, strength), draw(3, strength / 3), draw(1, strength)
-    balanced = (pictures + 1) * (1 + balance) - 1
-    return balanced.mul_(1 + contrast).add_(brightness).clamp_(-1, 1)
+    return torch.from_numpy(np.ascontiguousarray(pixels)).to(device).permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
 
 
 def token_coverage(boxes: Sequence[NDArray[np.float32]], grid: int) -> NDArray[np.float32]:

@@ -51,12 +51,14 @@ class LanguageConfig(RunConfig):
 
 
 def token_stream(dialogues: Iterable[Dialogue], processor: Any) -> NDArray[np.int64]:
-    """Token ids of all dialogues, concatenated, in the conversation format without picture placeholders."""
+    """Token ids of all dialogues, concatenated: those of the later stages' rows, without the placeholders of pictures.
+
+    A question is tokenised as behind its picture, for its first word is another token there than after a space.
+    """
     ids: list[int] = []
     for dialogue in dialogues:
-        speakers = [turn.speaker for turn in dialogue.conversations]
-        turns = [{"from": speaker, "value": text} for speaker, text in zip(speakers, dialogue.texts, strict=True)]
-        ids += processor.encode_dialogue(turns)[0]
+        row, _ = processor.encode_dialogue(dialogue.conversations)
+        ids += [token for token in row if token != processor.image_token_id]
     return np.array(ids, dtype=np.int64)
 
 

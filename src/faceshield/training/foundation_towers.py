@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from faceshield.model import pvtm
 from faceshield.records import Prediction, Truth, write_jsonl
-from faceshield.training.augment import colour_jitter, flip_and_shift, largest_box, to_float, token_coverage
+from faceshield.training.augment import largest_box, to_float, token_coverage
 from faceshield.training.heads import AuxiliaryHeads, TowerOutput, TowerTargets, tower_losses
 from faceshield.training.picture_run import PictureRun
 from faceshield.training.pictures import load_pictures
@@ -86,19 +86,9 @@ class TowerTrainer(PictureRun):
 
     # -- data -----------------------------------------------------------------------------------------------
 
-    def load(self) -> None:
-        super().load()
-        self.mirrored = self.squares(mirrored=True)[:, 0] if self.processor.use_savp else None
-
-    def _inputs(self, pixels: NDArray[np.uint8], size: int, rng: np.random.Generator | None) -> Tensor:
+    def _inputs(self, pixels: NDArray[np.uint8], size: int) -> Tensor:
         """(B, K, S, S, 3) bytes -> (K * B, 3, size, size), streams one after the other."""
-        streams = []
-        for index in range(pixels.shape[1]):
-            pictures = to_float(np.ascontiguousarray(pixels[:, index]), self.device)
-            if rng is not None:
-                pictures = colour_jitter(pictures, self.config.jitter if index == 0 else self.config.jitter / 3, rng)
-            streams.append(pictures)
-        both = torch.cat(streams)
+        both = to_float(np.concatenate([pixels[:, stream] for stream in range(pixels.shape[1])]), self.device)
         if size != both.shape[-1]:
             both = nn.functional.interpolate(both, size=(size, size), mode="bilinear", antialias=True)
         return both.contiguous(memory_format=torch.channels_last)
@@ -156,17 +146,11 @@ class TowerTrainer(PictureRun):
         size = config.low_size if self.furthest < config.low_share else self.processor.image_size
         rng = self.step_rng()
         picked = np.sort(rows)
-        pixels, boxes = flip_and_shift(
-            self.pixels[picked],
-            [self.pictures.boxes[row] for row in picked],
-            config.max_shift,
-            rng,
-            None if self.mirrored is None else self.mirrored[picked],
-        )
+        pixels, boxes = self.squares(picked, rng)
         streams = pixels.shape[1]
         captions = self._draw_captions(rng)
         output = self._forward(
-            self._inputs(pixels, size, rng),
+            self._inputs(pixels, size),
             torch.cat([self.bank.ids[captions], self.bank.questions]),
             streams,
         )
@@ -186,9 +170,9 @@ class TowerTrainer(PictureRun):
         parts: list[dict[str, NDArray[Any]]] = []
         for start in range(0, len(self.dev_rows), self.config.batch_size):
             rows = self.dev_rows[start : start + self.config.batch_size]
-            pixels = self.pixels[rows]
-            output = self._forward(self._inputs(pixels, self.processor.image_size, None), text_ids, pixels.shape[1])
-            parts.append(self._judge(rows, output, owners))
+            pixels, boxes = self.squares(rows)
+            output = self._forward(self._inputs(pixels, self.processor.image_size), text_ids, pixels.shape[1])
+            parts.append(self._judge(rows, boxes, output, owners))
         found = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
         self.dev_scores = found["bonafide"]
         return tower_figures(found, self.texts.types)
@@ -208,9 +192,14 @@ class TowerTrainer(PictureRun):
                 bonafide_score=float(score), status="parsed", truth=Truth.of(sample),
             )  # fmt: skip
 
-    def _judge(self, rows: NDArray[np.int64], output: TowerOutput, owners: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+    def _judge(
+        self,
+        rows: NDArray[np.int64],
+        boxes: Sequence[NDArray[np.float32]],
+        output: TowerOutput,
+        owners: NDArray[np.int64],
+    ) -> dict[str, NDArray[Any]]:
         types = self.pictures.types[rows]
-        boxes = [self.pictures.boxes[row] for row in rows]
         truth, has_box = largest_box(boxes)
         with autocast(self.config.bf16):
             class_logits = self.heads.type_head(output.image).float().cpu()

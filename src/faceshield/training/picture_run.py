@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,9 +20,10 @@ from torch import nn
 from faceshield.config import Paths
 from faceshield.model import checkpoint_hash, resolve_model
 from faceshield.provenance import begun, file_sha256
+from faceshield.training.augment import augmented
 from faceshield.training.heads import type_weights
 from faceshield.training.oversample import Oversample, repeats
-from faceshield.training.pictures import Pictures, cached_pixels
+from faceshield.training.pictures import CachedPictures, Pictures, cached_pictures
 from faceshield.training.run import Run, RunConfig
 from faceshield.training.watch import Report
 
@@ -39,7 +41,8 @@ class PictureConfig(RunConfig):
         pictures: pictures to train on in all, repeats included, unless the clock ends the run first.
         oversample: how many times a type's pictures are seen per epoch (1 for types not named); its class weight
             stays that of its distinct pictures, so it counts more in all.
-        max_shift: largest shift of a picture, in pixels of the square; jitter: strength 0..1 of colour changes.
+        max_shift: largest shift of a picture, in pixels of the processed square; jitter: strength 0..1 of colour changes, see
+            `augment.colour_levels`.
         eval_every: training pictures between two evaluations on (at most `eval_pictures`) pictures of split `eval_split`.
             "test" is for measuring alone, as when attacks are left out of training (runs/leave_one_out.py): nothing is
             chosen by these figures.
@@ -66,7 +69,7 @@ class PictureRun(Run):
         types: names of the classes, bona fide first.
         modules: what is trained and evaluated, by name; frozen parameters stay as they are.
         pictures: the pictures of `config.data`, see `pictures.load_pictures`.
-        processor: makes their squares, see `pictures.cached_pixels`.
+        processor: makes their squares, a `FaceShieldProcessor` or `RgbSquares`.
         side: longer side in pixels to which pictures are resized first; None = no resizing.
         betas: AdamW's betas.
         report: called with every row of the log.
@@ -88,6 +91,7 @@ class PictureRun(Run):
     ) -> None:
         super().__init__(config, modules, betas=betas, report=report)
         self.types, self.pictures, self.processor, self.side = tuple(types), pictures, processor, side
+        self._pool = ThreadPoolExecutor(config.threads)
         self.classes = self.truth(pictures)
 
     @abstractmethod
@@ -113,23 +117,41 @@ class PictureRun(Run):
         self.train_rows = self.pictures.of_split("train")
         rng = np.random.default_rng([self.config.seed, 1])
         self.dev_rows = np.sort(rng.permutation(self.dev())[: self.config.eval_pictures])
-        self.pixels = self.squares()
+        self.crops = self._crops()
         # From the distinct pictures: a type that is seen more often is meant to count more.
         counts = np.bincount(self.classes[self.train_rows], minlength=len(self.types))
         self.type_weights = type_weights(torch.from_numpy(counts)).to(self.device)
 
-    def squares(self, *, mirrored: bool = False) -> NDArray[np.uint8]:
-        """(N, K, S, S, 3) bytes of all pictures; `mirrored`: see `cached_pixels`."""
+    def _crops(self) -> CachedPictures:
         config = self.config
 
         def progress_row(done: int, total: int) -> None:
             if done == total or done % 1024 == 0:
                 self.watch.report({"event": "cache", "done": done, "total": total})
 
-        return cached_pixels(
-            self.pictures.paths, self.processor, config.cache or config.out.parent / "cache",
-            side=self.side, mirrored=mirrored, threads=config.threads, progress=progress_row,
+        # Larger ones than twice the square: descriptors are made of them at that size in any case.
+        return cached_pictures(
+            self.pictures.paths, config.cache or config.out.parent / "cache", side=self.side,
+            largest=2 * self.processor.image_size, threads=config.threads, progress=progress_row,
         )  # fmt: skip
+
+    def squares(
+        self, rows: NDArray[np.int64], rng: np.random.Generator | None = None
+    ) -> tuple[NDArray[np.uint8], list[NDArray[np.float32]]]:
+        """(B, K, S, S, 3) bytes of these pictures, K streams each, and their (k, 4) boxes in 0..1 of the square.
+
+        With `rng` each picture is changed at random first, see `augment`; without, the squares are those of inference.
+        """
+
+        def square(row: int, own: np.random.Generator | None) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+            picture, boxes = self.crops[row], self.pictures.boxes[row]
+            if own is not None:
+                shift = self.config.max_shift * max(picture.shape) / self.processor.image_size
+                picture, boxes = augmented(picture, boxes, shift, self.config.jitter, own)
+            return np.stack([stream for stream in self.processor.square_pixels(picture) if stream is not None]), boxes
+
+        made = list(self._pool.map(square, rows, [None] * len(rows) if rng is None else rng.spawn(len(rows))))
+        return np.stack([streams for streams, _ in made]), [boxes for _, boxes in made]
 
     def _epoch_rows(self, epoch: int) -> NDArray[np.int64]:
         rng = np.random.default_rng([self.config.seed, 2, epoch])

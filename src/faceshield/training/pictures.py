@@ -1,9 +1,9 @@
-"""Pictures for training: every file decoded and pre-processed once into one memory-mapped array of bytes.
+"""Pictures for training: every file decoded once into one memory-mapped file of bytes.
 
-The towers see each picture many times, and decoding, SAVP (paper §4.1) and resizing cost more than reading 220 kB from a
-memory map.
-Use: `pixels = cached_pixels(load_pictures(["samples.jsonl"], PRESENTATION_TYPES).paths, processor, "cache")`.
-N = pictures, K = streams (RGB, SAVP), S = side of the processed square.
+The towers see each picture many times, and reading a file, above all a large one, costs more than reading its bytes from a
+memory map. Squares and descriptors (paper §4.1) are made of what is read, anew each time: they depend on the augmentation.
+Use: `crops = cached_pictures(load_pictures(["samples.jsonl"], PRESENTATION_TYPES).paths, "cache", side=224)`, then `crops[0]`.
+N = pictures, S = side of the processed square.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
 from faceshield.images import ImageError, load_rgb, to_side
 from faceshield.model.processing_faceshield import ImageInput, as_rgb, to_square
@@ -166,14 +166,6 @@ def _unreadable(faults: Sequence[str], count: int) -> PictureError:
     return PictureError(f"{len(faults)} of {count} pictures cannot be read — repair or remove them:\n{shown}")
 
 
-def pixel_settings(processor: Any) -> dict[str, Any]:
-    """The settings of a `FaceShieldProcessor` that decide the bytes of its squares."""
-    names = ("image_size", "use_savp", "pad_level")
-    chosen = {name: getattr(processor, name) for name in names}
-    chosen |= {name: value for name, value in vars(processor).items() if name.startswith("savp_")}
-    return chosen
-
-
 def clean(folder: Path) -> None:
     """Removes half-written cache files of stopped runs; files younger than an hour may belong to a run in progress."""
     for part in (*folder.glob(".*.part"), *folder.glob("*/.*.part")):
@@ -181,25 +173,40 @@ def clean(folder: Path) -> None:
             part.unlink(missing_ok=True)
 
 
-def cached_pixels(
+class CachedPictures:
+    """N decoded pictures in one file: `pictures[row]` is (H, W, 3) uint8 RGB, a read-only view of the memory map."""
+
+    def __init__(self, file: Path, sizes: NDArray[np.int64]) -> None:
+        """`sizes`: (N, 2) height and width of each picture; `file`: their bytes, one after the other."""
+        self.sizes = sizes
+        self._ends = np.cumsum(sizes.prod(axis=1) * 3)
+        self._bytes = np.memmap(file, np.uint8, mode="r")
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def __getitem__(self, row: int) -> NDArray[np.uint8]:
+        height, width = self.sizes[row]
+        end = self._ends[row]
+        return self._bytes[end - height * width * 3 : end].reshape(height, width, 3)
+
+
+def cached_pictures(
     paths: Sequence[Path],
-    processor: Any,
     folder: str | Path,
     *,
     side: int | None = None,
-    mirrored: bool = False,
+    largest: int | None = None,
     threads: int = 1,
     progress: Progress | None = None,
-) -> NDArray[np.uint8]:
-    """(N, K, S, S, 3) bytes of the processed squares as a read-only memory map, built by the first call and reused later.
+) -> CachedPictures:
+    """The decoded pictures, read by the first call, and reused from `folder` later.
 
     Args:
         paths: picture files.
-        processor: a `FaceShieldProcessor`, or `RgbSquares`; its `square_pixels` makes both streams (K = 1 without SAVP).
-        folder: where `pixels-<key>.npy` is kept.
+        folder: where `pictures-<key>.rgb` and `.npy` (their sizes) are kept.
         side: see `open_rgb`.
-        mirrored: only the second streams (K = 1), of the pictures' mirror images, and mirrored back. They are others than those
-            of the pictures: patterns number the neighbours of a pixel (Eq. 3), and once resized they cannot be renumbered.
+        largest: longer side in pixels to which larger pictures are reduced, if there is no `side`.
         threads: decoding threads.
         progress: called with (done, total).
 
@@ -207,40 +214,35 @@ def cached_pixels(
         PictureError: some files are not readable pictures; the message counts them all and names the first ten.
     """
     folder = Path(folder)
-    told = ({"side": side} if side else {}) | ({"mirrored": True} if mirrored else {})
-    key = pictures_key(paths, pixel_settings(processor) | told)
-    target = folder / f"pixels-{key}.npy"
-    if target.exists():
-        return np.load(target, mmap_mode="r")  # type: ignore[no-any-return]
+    key = pictures_key(paths, {"side": side, "largest": None if side else largest})
+    target, sizes = folder / f"pictures-{key}.rgb", folder / f"pictures-{key}.npy"
+    if sizes.exists() and target.exists():
+        return CachedPictures(target, np.load(sizes))
     folder.mkdir(parents=True, exist_ok=True)
     clean(folder)
 
-    def encode(path: Path) -> NDArray[np.uint8] | str:
+    def decode(path: Path) -> NDArray[np.uint8] | str:
         try:
-            picture = open_rgb(path, side)
+            picture = np.asarray(open_rgb(path, side))
         except ImageError as error:
             return str(error)
-        if mirrored:
-            return processor.square_pixels(ImageOps.mirror(picture))[1][None, :, ::-1]  # type: ignore[no-any-return]
-        return np.stack([square for square in processor.square_pixels(picture) if square is not None])
+        return to_side(picture, largest) if largest and not side and max(picture.shape) > largest else picture
 
-    # The file gets its name only when complete; concurrent runs each write their own, and the last one stays.
-    store: np.memmap | None = None
+    # The files get their names only when complete; concurrent runs each write their own, and the last ones stay.
+    found: list[tuple[int, int]] = []
     faults: list[str] = []
-    with written_whole(target) as part:
-        with ThreadPoolExecutor(max_workers=max(1, threads)) as pool:
-            for start in range(0, len(paths), BATCH):
-                for index, pixels in enumerate(pool.map(encode, paths[start : start + BATCH]), start=start):
-                    if isinstance(pixels, str):
-                        faults.append(pixels)
-                        continue
-                    if store is None:
-                        shape = (len(paths), *pixels.shape)
-                        store = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
-                    store[index] = pixels
-                if progress is not None:
-                    progress(min(start + BATCH, len(paths)), len(paths))
-        if faults or store is None:
+    with written_whole(target) as part, part.open("wb") as file, ThreadPoolExecutor(max_workers=max(1, threads)) as pool:
+        for start in range(0, len(paths), BATCH):
+            for picture in pool.map(decode, paths[start : start + BATCH]):
+                if isinstance(picture, str):
+                    faults.append(picture)
+                else:
+                    file.write(picture.tobytes())
+                    found.append((picture.shape[0], picture.shape[1]))
+            if progress is not None:
+                progress(min(start + BATCH, len(paths)), len(paths))
+        if faults:
             raise _unreadable(faults, len(paths))
-        store.flush()
-    return np.load(target, mmap_mode="r")  # type: ignore[no-any-return]
+    with written_whole(sizes) as part, part.open("wb") as file:
+        np.save(file, np.array(found, dtype=np.int64))
+    return CachedPictures(target, np.load(sizes))

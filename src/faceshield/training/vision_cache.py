@@ -27,7 +27,7 @@ from torch import Tensor
 
 from faceshield.images import ImageError
 from faceshield.provenance import write_text_atomic, written_whole
-from faceshield.training.pictures import PictureError, Progress, open_rgb, pixel_settings
+from faceshield.training.pictures import PictureError, Progress, open_rgb
 
 STREAMS = ("rgb", "savp")
 KINDS = ("features", "joint")
@@ -229,7 +229,7 @@ def _places(model: Any, live: LivePictures, folder: Path, bf16: bool, joint: boo
         "crop_side": live.crop_side,
         "mean_std": [processor.image_mean, processor.image_std],
     }
-    pixels = pixel_settings(processor)
+    pixels = _pixel_settings(processor)
     own = {
         "rgb": {name: value for name, value in pixels.items() if not name.startswith("savp_") and name != "use_savp"},
         "savp": {name: value for name, value in pixels.items() if name != "use_savp"},
@@ -292,3 +292,11 @@ def _compute(
                 progress(min(start + batch_size, len(missing)), len(missing))
     write()
     model.train(was_training)
+
+
+def _pixel_settings(processor: Any) -> dict[str, Any]:
+    """The settings of a `FaceShieldProcessor` that decide the bytes of its squares."""
+    names = ("image_size", "use_savp", "pad_level")
+    chosen = {name: getattr(processor, name) for name in names}
+    chosen |= {name: value for name, value in vars(processor).items() if name.startswith("savp_")}
+    return chosen

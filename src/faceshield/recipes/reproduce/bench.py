@@ -72,7 +72,7 @@ SCALES: dict[str, Scale] = {
     "toy": Scale(
         0.0, 60, 64,
         towers={
-            "pictures": 64, "batch_size": 16, "eval_pictures": 6, "low_share": 0.0, "max_shift": 2,
+            "pictures": 64, "batch_size": 16, "eval_pictures": 6, "low_share": 0.0, "max_shift": 2, "crop_side": 64,
             "model": {
                 "vision_config": {
                     "image_size": 64, "num_hidden_layers": 3, "stem": "resnet", "stem_channels": [8, 8, 16, 48],
