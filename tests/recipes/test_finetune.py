@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,10 +23,11 @@ from faceshield.cli import app
 from faceshield.evaluation import score
 from faceshield.model import is_adapter, read_info
 from faceshield.predictor import FaceShieldPredictor
-from faceshield.recipes.finetune import MOST_OFTEN, FinetuneConfig, _evened, defaults, finetune
+from faceshield.provenance import write_run
+from faceshield.recipes.finetune import MOST_OFTEN, FinetuneConfig, _evened, _stage, defaults, finetune
 from faceshield.recipes.finetune_report import _apart, verdict
 from faceshield.records import Dialogue, Prediction, Sample, read_jsonl, write_jsonl
-from faceshield.training.settings import StageConfig
+from faceshield.training.settings import StageConfig, inherited
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
 SMALL = {"max_steps": 1, "batch_size": 2, "threads": 1, "lora_r": 4, "lora_alpha": 8, "report_to": [], "epochs": 1}
@@ -108,6 +110,18 @@ def test_a_folder_to_an_adapter_and_a_report(
     next((tmp_path / "mine/real").rglob("*.png")).unlink()
     with pytest.raises(ValueError, match="was begun with pictures"):
         finetune(tuned(tmp_path / "mine", checkpoint, tmp_path / "out"))
+
+
+def test_what_only_the_checkpoints_own_training_had_is_not_looked_for(checkpoint: Path, tmp_path: Path) -> None:
+    checkpoint = Path(shutil.copytree(checkpoint, tmp_path / "trained"))
+    own = StageConfig(
+        stage="sft", init="tiny", dialogues=[Path("d.jsonl")], samples=[Path("gone.jsonl")], out=checkpoint,
+        report_to=["wandb"], workers=3,
+    )  # fmt: skip
+    write_run(checkpoint, config=own, seed=0, inputs=[])
+    settings = {"max_steps": 1}
+    stage, _ = inherited(_stage(tuned(tmp_path, checkpoint, tmp_path / "out", settings=settings), Path("own.jsonl"), []))
+    assert stage.samples == [] and stage.report_to is None and stage.workers == 3
 
 
 def test_who_is_in_two_parts_is_said(tmp_path: Path) -> None:

@@ -431,7 +431,11 @@ def test_stage_2_inherits_and_says_from_where(toy_folder: Path, dialogues_jsonl:
 
 def test_a_size_that_is_given_up_is_not_kept(toy_folder: Path, dialogues_jsonl: Path, tmp_path: Path) -> None:
     one = train_stage(stage("pretrain", toy_folder, dialogues_jsonl, tmp_path / "one", max_steps=1, crop_side=64))
-    two = train_stage(stage("sft", one, dialogues_jsonl, tmp_path / "two", max_steps=1, crop_side=None))
+    record = one / "run.json"
+    record.write_text(record.read_text().replace('"samples": []', '"samples": ["gone.jsonl"]'))
+    with pytest.raises(FileNotFoundError, match=r"no samples file gone.jsonl \(.*run.json \(stage pretrain\)\)"):
+        train_stage(stage("sft", one, dialogues_jsonl, tmp_path / "two", max_steps=1))
+    two = train_stage(stage("sft", one, dialogues_jsonl, tmp_path / "two", max_steps=1, crop_side=None, samples=[]))
     assert read_info(one).extra["crop_side"] == 64 and "crop_side" not in read_info(two).extra
 
 

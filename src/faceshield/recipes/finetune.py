@@ -293,6 +293,8 @@ def _counts(file: Path) -> Counter[bool]:
 def _stage(config: FinetuneConfig, dialogues: Path, rows: list[Sample]) -> StageConfig:
     values: dict[str, Any] = {
         **defaults(config.init, len(rows)), "oversample": _evened(rows), "seed": config.seed, "cache": config.out / "cache",
+        # Of the checkpoint's own training: its pictures are elsewhere, and its log was another's.
+        "samples": [], "report_to": None,
         **config.settings,
         "stage": "sft", "init": config.init, "dialogues": [str(dialogues)], "out": config.out / "trained", "save": "adapter",
     }  # fmt: skip

@@ -95,6 +95,11 @@ def train_stage(config: StageConfig, *, questions: Mapping[str, str] | None = No
     transformers_logging.disable_progress_bar()
     arguments = arguments_of(config)
     report = report if report is not None and arguments.process_index == 0 else lambda row: None
+    if gone := [file for file in config.samples if not file.is_file()]:
+        raise FileNotFoundError(
+            f"no samples file {gone[0]} ({origins['samples']}) — expected it, to leave out dialogues about pictures of other "
+            "splits — give samples=[FILE], or samples=[] where they are marked themselves"
+        )
     dialogues, samples = ([file_sha256(file) for file in files] for files in (config.dialogues, config.samples))
     rows_an_update = config.batch_size * config.accumulate * arguments.world_size
     content = {"init": checkpoint_hash(resolve_model(config.init)), "dialogues": dialogues, "rows an update": rows_an_update}
