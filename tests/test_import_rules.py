@@ -1,4 +1,4 @@
-"""Who may import whom (docs: the design's layers), and what nobody may import or call; read from the syntax trees."""
+"""Who may import whom (this is the list of layers), and what nobody may import or call; read from the syntax trees."""
 
 from __future__ import annotations
 

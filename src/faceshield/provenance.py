@@ -229,10 +229,15 @@ def read_run(path_of_output: str | Path) -> dict[str, Any]:
     output = Path(path_of_output)
     folder, name = (output, ".") if output.is_dir() else (output.parent, output.name)
     try:
-        run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        run = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
         return dict(run if run.get("output") == name else run.get("earlier", {}).get(name, {}))
     except (OSError, ValueError, AttributeError, TypeError):
         return {}
+
+
+def run_options(path: str | Path) -> dict[str, Any]:
+    """The options of a system that the record beside a file of answers holds; empty without such a record."""
+    return dict(read_run(path).get("config", {}).get("options") or {})
 
 
 def write_run(
@@ -254,7 +259,7 @@ def write_run(
     """
     output = Path(path_of_output)
     folder = output if output.is_dir() else output.parent
-    target = folder / "run.json"
+    target = folder / RUN_FILE
     name = "." if output.is_dir() else output.name
     run = {
         "output": name,

@@ -207,6 +207,12 @@ def test_pictures_go_nowhere_unless_an_endpoint_is_named(samples: Path, tmp_path
         load_model("gpt-4o")
 
 
+@pytest.mark.parametrize("name", ["/data/𠮷田/llava", "a: b # c", '"quoted"'])
+def test_a_model_may_have_any_name(name: str) -> None:
+    with closing(load_model(name, endpoint="http://127.0.0.1:9/v1")) as asker:
+        assert asker.settings["model"] == name
+
+
 def test_the_settings_say_what_decides_and_not_where_it_stands(samples: Path, tmp_path: Path) -> None:
     out = tmp_path / "out" / "predictions.jsonl"
     with OpenAIServer(answer=answer) as server:

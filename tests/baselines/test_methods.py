@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import CLIPConfig, CLIPModel, PreTrainedTokenizerFast, SiglipConfig, SiglipModel
 
-from faceshield.baselines.base import COARSE, Batch, Design, load_baseline, new_baseline, read_weights
+from faceshield.baselines.base import COARSE_TYPES, Batch, Design, load_baseline, new_baseline, read_weights
 from faceshield.baselines.cdcn import CentralDifferenceConv, contrasts, dome, height_score
 from faceshield.baselines.coop import Coop, prompt_ids
 from faceshield.baselines.iadg import (
@@ -109,9 +109,9 @@ def test_patches_are_cut_not_resized_and_alike_patches_cost_nothing() -> None:
     assert float(model.losses(grey, np.random.default_rng(0))["similarity"].detach()) == pytest.approx(0, abs=1e-9)
     told = {"backbone": TINY_RESNET, "patch_size": 96}
     with pytest.raises(ValueError, match="patch_size 96 of a square of 64"):
-        new_baseline(Design("patchnet", COARSE, ("a",), 64, told), init=None, seed=0)
+        new_baseline(Design("patchnet", COARSE_TYPES, ("a",), 64, told), init=None, seed=0)
     del told["patch_size"]
-    wide = new_baseline(Design("patchnet", COARSE, ("a",), 224, told), init=None, seed=0)
+    wide = new_baseline(Design("patchnet", COARSE_TYPES, ("a",), 224, told), init=None, seed=0)
     assert isinstance(wide, PatchNet) and wide.patch_size == 160
 
 

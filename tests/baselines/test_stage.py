@@ -17,7 +17,7 @@ import torch
 from transformers import ResNetConfig, ResNetForImageClassification, ResNetModel
 from typer.testing import CliRunner
 
-from faceshield.baselines.base import COARSE, load_baseline, method, read_design, read_weights
+from faceshield.baselines.base import COARSE_TYPES, load_baseline, method, read_design, read_weights
 from faceshield.baselines.stage import BaselineConfig, train_baseline
 from faceshield.cli import app
 from faceshield.config import ConfigError
@@ -116,7 +116,7 @@ def test_coarse_truth_alone(stage_config: Make, domains_jsonl: Path) -> None:
     for name in MODELS:
         config = stage_config(name, name, labels="coarse", pictures=16)
         figures = train_baseline(config)
-        assert "fine" not in figures and read_design(config.out).types == COARSE
+        assert "fine" not in figures and read_design(config.out).types == COARSE_TYPES
         found = load_baseline(config.out).probabilities(torch.zeros(2, 3, 64, 64))
         assert found.shape == (2, 2)
 

@@ -14,8 +14,8 @@ from typer.testing import CliRunner, Result
 from faceshield.cli import app
 from faceshield.cli.reproduce import _named
 from faceshield.recipes.reproduce.bench import SCALES, Bench, Protocol, own
-from faceshield.recipes.reproduce.engine import NotAvailable, Outcome, Reproduction
 from faceshield.recipes.reproduce.paper import ACC, AP50, CROSS, ENTRIES, HTER, SYSTEMS, Entry, Row
+from faceshield.recipes.reproduce.reproduction import NotAvailable, Outcome, Reproduction
 from faceshield.recipes.reproduce.show import BEGIN, END, cell, grid, notes, printed, put_into, report, seconds, values, write
 from faceshield.recipes.sweep import Results, SweepConfig
 from faceshield.records import Dialogue, Sample, read_jsonl, write_jsonl
@@ -164,8 +164,8 @@ def test_every_row_is_scored_against_the_words_that_were_learnt(
         file.write_text("{}")
         return Results()
 
-    monkeypatch.setattr("faceshield.recipes.reproduce.engine.measure", measured)
-    monkeypatch.setattr("faceshield.recipes.reproduce.engine.run_sweep", swept)
+    monkeypatch.setattr("faceshield.recipes.reproduce.reproduction.measure", measured)
+    monkeypatch.setattr("faceshield.recipes.reproduce.reproduction.run_sweep", swept)
     protocol = Protocol.of("W>S")
     wanted = bench.references(protocol)
     engine.metrics("FaceShield", protocol, 1)
@@ -291,7 +291,7 @@ def test_with_a_checkpoint_of_one_s_own_its_size_says_the_recipe_and_baselines_a
     small = engine._stage("sft", {"epochs": 9}, [])
     assert engine.wording == "plain"
     assert small["config"].endswith("train/tiny-sft.yaml") and small["epochs"] == 9
-    monkeypatch.setattr("faceshield.recipes.reproduce.engine.count_parameters", lambda folder: 4_000_000_000)
+    monkeypatch.setattr("faceshield.recipes.reproduce.reproduction.count_parameters", lambda folder: 4_000_000_000)
     large = engine._stage("sft", {"epochs": 9}, [])
     assert large["config"].endswith("train/sft.yaml") and "epochs" not in large  # a scale is of the tiny model
     assert engine.wording == "rich"
@@ -417,7 +417,7 @@ def test_our_rows_are_of_the_foundation_they_started_from(tmp_path: Path, monkey
         return Results(runs=[{}])
 
     monkeypatch.setattr(Reproduction, "foundation", foundation)
-    monkeypatch.setattr("faceshield.recipes.reproduce.engine.run_sweep", sweep)
+    monkeypatch.setattr("faceshield.recipes.reproduce.reproduction.run_sweep", sweep)
     monkeypatch.setattr(Bench, "joined", lambda self, protocol, part: tmp_path / f"{part}.jsonl")
     protocol = Protocol.of("W+S>P")
     assert engine.metrics("FaceShield", protocol, 1) == engine.metrics("FaceShield", protocol, 1) == [{}]
@@ -450,7 +450,7 @@ def test_a_training_that_failed_is_tried_again_though_a_later_one_is_done(tmp_pa
             scores[0].write_text("{}")
         return results
 
-    monkeypatch.setattr("faceshield.recipes.reproduce.engine.run_sweep", sweep)
+    monkeypatch.setattr("faceshield.recipes.reproduce.reproduction.run_sweep", sweep)
     monkeypatch.setattr(Bench, "joined", lambda self, protocol, part: tmp_path / f"{part}.jsonl")
     with pytest.raises(NotAvailable, match="loss nan"):
         engine.metrics("FaceShield", Protocol.of("W+S>P"), 2)

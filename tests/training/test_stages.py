@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
+from torch.optim import AdamW
 from transformers import Trainer, TrainingArguments
 from transformers.training_args import ParallelMode
 from typer.testing import CliRunner
@@ -170,6 +171,20 @@ def test_stage_2_merges_lora_and_keeps_the_towers(toy_folder: Path, dialogues_js
     answer = next(turn.value for turn in read_jsonl(dialogues_jsonl, Dialogue)[0].conversations if turn.speaker == "gpt")
     ids = after.processor.encode_answer(answer)
     assert after.drafts.after(ids[:2], 1, 1) == [(ids[2],)], "how answers go on is learnt from the same dialogues"
+
+
+def test_biases_and_norms_do_not_decay(
+    toy_folder: Path, dialogues_jsonl: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Any] = []
+
+    def adamw(groups: Any, **settings: Any) -> torch.optim.AdamW:
+        made.extend((values.ndim, group["weight_decay"]) for group in groups for values in group["params"])
+        return AdamW(groups, **settings)
+
+    monkeypatch.setattr(torch.optim, "AdamW", adamw)
+    train_stage(stage("pretrain", toy_folder, dialogues_jsonl, tmp_path / "one", max_steps=1, weight_decay=0.1))
+    assert set(made) == {(1, 0.0), (2, 0.1)}
 
 
 def test_stage_2_as_an_adapter_and_on_from_there(toy_folder: Path, dialogues_jsonl: Path, tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from faceshield.config import write_override
+
 __all__ = ["foreign_type", "load_model"]
 
 BASELINE_FILE = "baseline.json"
@@ -76,7 +78,7 @@ def load_model(
     of_ours = {option: value is not None for option, value in given.items()}
     if endpoint is not None:
         _refuse(name, "an endpoint's model", **of_ours)
-        return _mllm(str(name), prompt, [f"base_url={json.dumps(endpoint)}", *settings])
+        return _mllm(str(name), prompt, [write_override("base_url", endpoint), *settings])
     from faceshield.model import is_adapter, resolve_model
 
     folder = resolve_model(name)
@@ -135,7 +137,7 @@ def _mllm(model: str, prompt: str | None, settings: Sequence[str]) -> Any:
     from faceshield.chat import ChatConfig, make_chat
     from faceshield.chat.local import LocalModel
 
-    chat = make_chat(ChatConfig.load(None, [*MLLM_DEFAULTS, *settings, f"model={json.dumps(model)}"]))
+    chat = make_chat(ChatConfig.load(None, [*MLLM_DEFAULTS, *settings, write_override("model", model)]))
     if isinstance(chat, LocalModel):
         chat.load()  # now, rather than on the first of many pictures
     return Mllm(chat, prompt or "zero-shot")  # type: ignore[arg-type]

@@ -28,7 +28,7 @@ from faceshield.provenance import write_json_atomic, written_whole
 from faceshield.taxonomy import PRESENTATION_TYPES
 
 WEIGHTS_FILE = "model.safetensors"
-COARSE = ("Bonafide", "Attack")
+COARSE_TYPES = ("Bonafide", "Attack")
 """Classes of a baseline that is trained on coarse labels only."""
 METHODS = {
     "resnet": "faceshield.baselines.resnet:ResNet",
@@ -46,7 +46,7 @@ class Design:
 
     Attributes:
         name: one of `METHODS`.
-        types: (C) names of the classes, bona fide first: `PRESENTATION_TYPES` or `COARSE`.
+        types: (C) names of the classes, bona fide first: `PRESENTATION_TYPES` or `COARSE_TYPES`.
         domains: names of the sources of the training pictures.
         image_size: S.
         settings: values of the method's own `Settings`.
@@ -270,8 +270,8 @@ def read_design(folder: str | Path) -> Design:
         design = Design(**{**values, **listed})
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{file}: {error} — expected what this version's `faceshield train` wrote — train it again") from error
-    if design.types not in (PRESENTATION_TYPES, COARSE):
-        raise ValueError(f"{file}: types {list(design.types)} — expected the twelve, or {list(COARSE)} — train it again")
+    if design.types not in (PRESENTATION_TYPES, COARSE_TYPES):
+        raise ValueError(f"{file}: types {list(design.types)} — expected the twelve, or {list(COARSE_TYPES)} — train it again")
     return design
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from faceshield.baselines.base import COARSE, Baseline, load_baseline
+from faceshield.baselines.base import COARSE_TYPES, Baseline, load_baseline
 from faceshield.model import checkpoint_hash
 from faceshield.training.augment import to_float
 from faceshield.training.pictures import RgbSquares
@@ -47,7 +47,7 @@ class BaselineClassifier:
     @property
     def tasks(self) -> tuple[str, ...]:
         """Tasks it can answer: without the types, only the coarse one."""
-        return ("coarse",) if self.model.design.types == COARSE else ("coarse", "fine")
+        return ("coarse",) if self.model.design.types == COARSE_TYPES else ("coarse", "fine")
 
     def score_many(self, images: Sequence[Any]) -> list[tuple[float, dict[str, float] | None]]:
         """(bonafide_score, type_scores) of each whole picture; type_scores is None for a coarse baseline.
@@ -61,5 +61,5 @@ class BaselineClassifier:
             with torch.inference_mode():
                 rows = self.model.probabilities(to_float(squares, self._device)).cpu().tolist()
             for row in rows:
-                found.append((row[0], None if types == COARSE else dict(zip(types, row, strict=True))))
+                found.append((row[0], None if types == COARSE_TYPES else dict(zip(types, row, strict=True))))
         return found

@@ -22,7 +22,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from faceshield.chat import Chat, Completion, Request
+from faceshield.chat import Chat, Completion, Request, spoken
 from faceshield.tasks import COARSE, FINE, LOCALIZATION, REASONING, TASKS
 from faceshield.taxonomy import ATTACK_TYPES, PRESENTATION_TYPES, TAXONOMY
 
@@ -58,7 +58,6 @@ _VERDICT_WORDS = {
     "bonafide": ("real", "bona", "genuine", "live"),
     "attack": ("attack", "presentation", "spoof", "fake"),
 }
-_THOUGHTS = re.compile(r"<think>.*", re.DOTALL)
 _PADDING = 127  # grey, as the processors of the LLaVA family pad
 
 
@@ -151,11 +150,6 @@ class ZeroShot:
 def _digest(asker: Mllm | ZeroShot) -> str:
     words = json.dumps([asker.question(task) for task in TASKS])
     return hashlib.sha256(words.encode()).hexdigest()[:12]
-
-
-def spoken(text: str) -> str:
-    """The answer without the model's thoughts, whether or not their opening tag is in the text; empty if they never ended."""
-    return _THOUGHTS.sub("", text.rpartition("</think>")[2]).strip()
 
 
 def verdict_score(answer: Completion) -> float | None:

@@ -17,7 +17,7 @@ from sklearn.metrics import roc_auc_score
 
 from faceshield.baselines import BASELINE_FILE
 from faceshield.baselines.base import (
-    COARSE,
+    COARSE_TYPES,
     METHODS,
     WEIGHTS_FILE,
     Baseline,
@@ -78,7 +78,7 @@ class BaselineConfig(PictureConfig):
     @property
     def types(self) -> tuple[str, ...]:
         """Names of the classes."""
-        return PRESENTATION_TYPES if self.labels == "types" else COARSE
+        return PRESENTATION_TYPES if self.labels == "types" else COARSE_TYPES
 
 
 def train_baseline(config: BaselineConfig, report: Report | None = None) -> dict[str, Any]:
@@ -152,7 +152,7 @@ class BaselineRun(PictureRun):
         self.domain_weights = torch.from_numpy(weights.astype(np.float32)).to(self.device)
 
     def truth(self, pictures: Pictures) -> NDArray[np.int64]:
-        return pictures.types if len(self.types) > len(COARSE) else np.minimum(pictures.types, 1)
+        return pictures.types if len(self.types) > len(COARSE_TYPES) else np.minimum(pictures.types, 1)
 
     def dev(self) -> NDArray[np.int64]:
         return self.pictures.of_split(self.config.eval_split, needed=False)
@@ -203,6 +203,6 @@ class BaselineRun(PictureRun):
         if 0 < attack.sum() < len(rows):
             figures["auc"] = float(roc_auc_score(~attack, found[:, 0]))
             figures["hter"] = float(((~called[attack]).mean() + called[~attack].mean()) / 2)
-        if len(self.types) > len(COARSE):
+        if len(self.types) > len(COARSE_TYPES):
             figures["fine"] = float((found.argmax(axis=1) == truth).mean())
         return figures

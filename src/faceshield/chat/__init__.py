@@ -6,7 +6,7 @@ Use: `make_chat(ChatConfig(base_url="http://127.0.0.1:8000/v1", model="m")).comp
 
 from __future__ import annotations
 
-from faceshield.chat.base import AssistantDown, Chat, ChatConfig, Completion, NoAnswer, NoCall, Request, Token
+from faceshield.chat.base import AssistantDown, Chat, ChatConfig, Completion, NoAnswer, NoCall, Request, Token, spoken
 
 __all__ = [
     "AssistantDown",
@@ -18,6 +18,7 @@ __all__ = [
     "Request",
     "Token",
     "make_chat",
+    "spoken",
 ]
 
 

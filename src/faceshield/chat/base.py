@@ -13,6 +13,11 @@ from faceshield.config import Config
 from faceshield.images import ImageError, open_picture
 
 
+def spoken(text: str) -> str:
+    """An answer without the model's thoughts, whether or not their opening tag is in the text; empty if they never ended."""
+    return text.rpartition("</think>")[2].split("<think>")[0].strip()
+
+
 class NoAnswer(Exception):
     """The model gave no usable answer, or cannot be asked about this item; the text is the reason."""
 

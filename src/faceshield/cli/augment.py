@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from faceshield.cli.options import Assistant, Engine, Kind, Wording, progress, spread
+from faceshield.cli.options import AssistantOptions, EngineOptions, Kind, Wording, progress, spread
 
 
 @spread
@@ -19,8 +19,8 @@ def augment(
     backend: Kind = "grammar",
     wording: Wording = "rich",
     *,
-    assistant: Assistant,
-    engine: Engine,
+    assistant: AssistantOptions,
+    engine: EngineOptions,
 ) -> None:
     """Add reworded pairs to every dialogue.
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from faceshield.cli.options import Engine, progress, spread
+from faceshield.cli.options import EngineOptions, progress, spread
 
 
 @spread
@@ -15,7 +15,7 @@ def build_dataset(
     config: Annotated[Path, typer.Argument(help="configs/data/*.yaml, or one of your own.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="key=value, e.g. samples=… out=… generate.count=1000.")] = None,
     *,
-    engine: Engine,
+    engine: EngineOptions,
 ) -> None:
     """Run the whole data engine from one configuration.
 

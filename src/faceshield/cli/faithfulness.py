@@ -28,17 +28,17 @@ def faithfulness(
     Measures how far the score moves, compared with hiding as much elsewhere.
     """
     import contextlib
-    import json
 
     import numpy as np
 
     from faceshield.baselines import load_model
+    from faceshield.config import write_override
     from faceshield.evaluation.faithfulness import delete, summarize
     from faceshield.evaluation.table import percent
     from faceshield.images import read_rgb
     from faceshield.provenance import write_json_atomic
 
-    settings = [f"api_key_env={json.dumps(api_key_env)}"] if api_key_env is not None else []
+    settings = [write_override("api_key_env", api_key_env)] if api_key_env is not None else []
     asker = load_model(model, endpoint=endpoint, settings=settings)
     with contextlib.ExitStack() as stack:
         if hasattr(asker, "close"):

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from faceshield.cli.options import Assistant, Engine, progress, spread
+from faceshield.cli.options import AssistantOptions, EngineOptions, progress, spread
 
 
 @spread
@@ -22,8 +22,8 @@ def filter(
     duplicates: Annotated[str, typer.Option(help="picture, file or off: where near-duplicates are looked for.")] = "picture",
     judge: Annotated[str, typer.Option(help="off, grammar, openai or transformers: does the answer fit the question?")] = "off",
     *,
-    assistant: Assistant,
-    engine: Engine,
+    assistant: AssistantOptions,
+    engine: EngineOptions,
 ) -> None:
     """Drop dialogues that are wrong or repeated.
 

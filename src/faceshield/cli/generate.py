@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from faceshield.cli.options import Assistant, Engine, Kind, Wording, listed, progress, spread
+from faceshield.cli.options import AssistantOptions, EngineOptions, Kind, Wording, listed, progress, spread
 
 
 @spread
@@ -27,8 +27,8 @@ def generate(
     backend: Kind = "grammar",
     wording: Wording = "plain",
     *,
-    assistant: Assistant,
-    engine: Engine,
+    assistant: AssistantOptions,
+    engine: EngineOptions,
 ) -> None:
     """Write questions and answers about every sample."""
     from faceshield.data_engine.generate import GenerateConfig, resolve_tasks

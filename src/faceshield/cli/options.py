@@ -1,6 +1,6 @@
 """Groups of options that several verbs share, each a dataclass whose fields become options; and a progress bar.
 
-Use: `@spread` above `def generate(samples: …, *, assistant: Assistant, engine: Engine)`.
+Use: `@spread` above `def generate(samples: …, *, assistant: AssistantOptions, engine: EngineOptions)`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def listed(names: str) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Assistant:
+class AssistantOptions:
     """Where an assistant answers, how many calls run at once, and where its answers are cached."""
 
     base_url: Annotated[
@@ -53,8 +53,7 @@ class Assistant:
         Raises:
             ConfigError: lists all faults.
         """
-        import json
-
+        from faceshield.config import write_override
         from faceshield.data_engine.backends import BackendConfig
 
         if kind == "transformers":
@@ -62,7 +61,7 @@ class Assistant:
 
         named = {name: getattr(self, name) for name in ("base_url", "model", "api_key_env", "concurrency")}
         options = {"kind": kind, "wording": wording, **named}
-        overrides = [f"{key}={json.dumps(value)}" for key, value in options.items() if value is not None]
+        overrides = [write_override(key, value) for key, value in options.items() if value is not None]
         return BackendConfig.load(None, [*overrides, *(self.settings or [])])
 
     def answers(self, out: Path) -> Path:
@@ -71,7 +70,7 @@ class Assistant:
 
 
 @dataclass(frozen=True)
-class Engine:
+class EngineOptions:
     """Where the work runs: in this process, or on Ray."""
 
     engine: Annotated[str, typer.Option(help="local, or ray: the cluster of RAY_ADDRESS, or one on this machine.")] = "local"

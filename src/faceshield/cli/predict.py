@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from faceshield.cli.options import Engine, KeyEnv, listed, progress, spread
+from faceshield.cli.options import EngineOptions, KeyEnv, listed, progress, spread
 from faceshield.inspection import FaceMode
 
 
@@ -69,21 +69,21 @@ def predict(
         bool, typer.Option("--renew", help="Ask again where pictures, labels or questions changed; drop what is gone.")
     ] = False,
     *,
-    engine: Engine,
+    engine: EngineOptions,
 ) -> None:
     """Ask a model about pictures and write its answers."""
     import contextlib
     import functools
-    import json
 
     from faceshield.baselines import load_model
+    from faceshield.config import write_override
     from faceshield.evaluation.predict import Elsewhere
     from faceshield.evaluation.predict import predict as run
     from faceshield.images import read_rgb
 
     names = None if tasks is None else listed(tasks)
     given = {"api_key_env": api_key_env, "concurrency": concurrency}
-    options = [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
+    options = [write_override(key, value) for key, value in given.items() if value is not None]
     load = functools.partial(
         load_model,
         model,

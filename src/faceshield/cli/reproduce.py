@@ -13,8 +13,8 @@ from faceshield.cli.options import KeyEnv
 
 if TYPE_CHECKING:
     from faceshield.recipes.reproduce.bench import Bench
-    from faceshield.recipes.reproduce.engine import Reproduction
     from faceshield.recipes.reproduce.paper import Entry
+    from faceshield.recipes.reproduce.reproduction import Reproduction
 
 SIMULATED = "sim"
 
@@ -76,8 +76,8 @@ def reproduce(
     from faceshield.model import checkpoint_hash, resolve_model
     from faceshield.provenance import begun, file_sha256
     from faceshield.recipes.reproduce import bench as benches
-    from faceshield.recipes.reproduce.engine import Reproduction
     from faceshield.recipes.reproduce.paper import ENTRIES, SYSTEMS
+    from faceshield.recipes.reproduce.reproduction import Reproduction
     from faceshield.recipes.reproduce.show import put_into
     from faceshield.recipes.reproduce.show import report as reported
     from faceshield.recipes.train import train
@@ -116,12 +116,12 @@ def reproduce(
     def stage(config: Path, overrides: list[str]) -> None:
         typer.echo(f"checkpoint: {train(config, overrides, report=print_row)}")
 
-    engine = Reproduction(
+    reproduction = Reproduction(
         out=out, bench=benches.Bench(out / "data", ()), scale=wanted, configs=configs, train=stage, seed=seed, threads=threads,
         init=init, adapt=adapt_towers, starts=starts, models=models, meteor=meteor, only=only, report=say,
         api_key_env=api_key_env, settings=settings or [],
     )  # fmt: skip
-    engine.bench = _bench(engine, files, data_seed, workers)
+    reproduction.bench = _bench(reproduction, files, data_seed, workers)
     given = {"data": data or [SIMULATED], "scale": scale, "repeat": repeat, "out": out, "seed": seed or None}
     given |= {"data-seed": None if data_seed == 1 else data_seed, "init": init, "start": start, "only": only, "model": model}
     given |= {"api-key-env": api_key_env, "set": settings, "threads": None if threads == 2 else threads}
@@ -130,7 +130,7 @@ def reproduce(
     command = shlex.join(["faceshield", "reproduce", *what, *_options(given), *flags])
     of_tables = {**about, "seeds": f"{seed}..{seed + repeat - 1}" if repeat > 1 else seed, "command": command}
     for entry in entries:
-        typer.echo(_present(engine, entry, repeat, of_tables))
+        typer.echo(_present(reproduction, entry, repeat, of_tables))
     text = reported(out, list(ENTRIES.values()), about)
     if into is not None:
         put_into(into, text)
@@ -172,40 +172,46 @@ def _started(given: str, known: dict[str, Any]) -> tuple[str, str]:
     return name, value
 
 
-def _bench(engine: Reproduction, files: list[Path], seed: int, workers: int) -> Bench:
+def _bench(reproduction: Reproduction, files: list[Path], seed: int, workers: int) -> Bench:
     from faceshield.recipes.reproduce import bench as benches
 
-    root = engine.out / "data"
+    root = reproduction.out / "data"
     if files:
-        return benches.own(root, files, engine.step, seed=seed, wording=engine.wording, report=engine.report)
-    foundation = engine.init is None
+        return benches.own(root, files, reproduction.step, seed=seed, wording=reproduction.wording, report=reproduction.report)
+    foundation = reproduction.init is None
     return benches.simulated(
-        root, engine.scale, engine.step, seed=seed, workers=workers, wording=engine.wording, foundation=foundation
+        root,
+        reproduction.scale,
+        reproduction.step,
+        seed=seed,
+        workers=workers,
+        wording=reproduction.wording,
+        foundation=foundation,
     )
 
 
-def _present(engine: Reproduction, entry: Entry, repeat: int, about: dict[str, Any]) -> str:
+def _present(reproduction: Reproduction, entry: Entry, repeat: int, about: dict[str, Any]) -> str:
     """Run an entry, write its files, and return its table."""
     from faceshield.recipes.reproduce.show import grid, notes, write
 
-    outcomes = list(engine.rows(entry, repeat))
-    told = notes(entry, outcomes) + engine.told(entry)
+    outcomes = list(reproduction.rows(entry, repeat))
+    told = notes(entry, outcomes) + reproduction.told(entry)
     if entry.kind != "table":
-        told += _drawn(engine, entry, outcomes)
-    write(engine.out, entry, outcomes, about, told)
+        told += _drawn(reproduction, entry, outcomes)
+    write(reproduction.out, entry, outcomes, about, told)
     table = grid(entry, outcomes).render("text") if entry.metrics else entry.title
     return "\n".join(["", table, *told])
 
 
-def _drawn(engine: Reproduction, entry: Entry, outcomes: list[Any]) -> list[str]:
+def _drawn(reproduction: Reproduction, entry: Entry, outcomes: list[Any]) -> list[str]:
     from faceshield.recipes.reproduce.bench import Protocol
     from faceshield.recipes.reproduce.figures import draw, importance
 
-    path = engine.out / f"{entry.name}.png"
+    path = reproduction.out / f"{entry.name}.png"
     if entry.kind != "maps":
         return [f"Figure: {path.name}"] if draw(entry, outcomes, path) else []
     if not outcomes[0].runs:
         return []
     protocol = Protocol.of(entry.rows[0].protocol)
-    lines = importance(engine.checkpoint("FaceShield", protocol), engine.bench.joined(protocol, "test"), path)
+    lines = importance(reproduction.checkpoint("FaceShield", protocol), reproduction.bench.joined(protocol, "test"), path)
     return [*lines, f"Figure: {path.name}"]

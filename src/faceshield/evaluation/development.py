@@ -13,7 +13,7 @@ from typing import Any
 
 from faceshield.evaluation.recordings import Per, per_recording
 from faceshield.evaluation.threshold import Threshold, choose_threshold
-from faceshield.provenance import read_run
+from faceshield.provenance import read_run, run_options
 from faceshield.records import Photo, Prediction, image_path, read_jsonl
 from faceshield.tasks import COARSE
 
@@ -110,8 +110,7 @@ def _made_with(file: Path) -> dict[str, Any]:
 
 def _options(file: Path) -> dict[str, Any]:
     """The recorded options that decide a score; the texts that answers are compared with (`references`) do not."""
-    told = read_run(file).get("config", {}).get("options") or {}
-    return {name: value for name, value in told.items() if name != "references"}
+    return {name: value for name, value in run_options(file).items() if name != "references"}
 
 
 def check_apart(

@@ -22,7 +22,7 @@ from faceshield.evaluation.asking import bonafide_scores
 from faceshield.evaluation.metrics.intervals import Estimate, FloatArray, bootstrap_intervals, rate
 from faceshield.evaluation.predict import UNREACHED, Load, check_same_system
 from faceshield.images import load_rgb
-from faceshield.provenance import file_sha256, read_run, write_run
+from faceshield.provenance import file_sha256, run_options, write_run
 from faceshield.records import Box, JsonlWriter, Prediction, Record, Truth, image_path, read_jsonl, rebase_image, remove_rows
 from faceshield.tasks import COARSE
 
@@ -105,7 +105,7 @@ def delete(
             f"{predictions}: {len(every)} {TASK_OF[hide]} rows, none of them an attack — expected some — predict that task"
         )
     own = dict(getattr(asker, "settings", {}))
-    of = (read_run(predictions).get("config", {}).get("options") or {}).get("weights")
+    of = run_options(predictions).get("weights")
     if of and own.get("weights") and of != own["weights"]:
         raise ValueError(f"{predictions} is of other weights than {system} — expected its own predictions — name the model")
     options = {"hide": hide, "controls": controls, "seed": seed, "predictions": file_sha256(predictions), **own}

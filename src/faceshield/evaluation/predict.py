@@ -305,7 +305,7 @@ def check_same_system(out: Path, config: Mapping[str, Any]) -> None:
     earlier = read_run(out).get("config", {})
     if not earlier:
         raise ValueError(
-            f"{out} has answers, and no run.json beside it says whose — expected what `predict` wrote — write to another "
+            f"{out} has answers, and no run.json beside it says whose — expected what this command wrote — write to another "
             "file, or remove this one"
         )
     before, now = ({"system": told.get("system"), **(told.get("options") or {})} for told in (earlier, config))

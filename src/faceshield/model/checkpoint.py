@@ -77,6 +77,17 @@ class CheckpointInfo:
         """(scale, offset): `bonafide_score` = sigmoid(scale * log-odds + offset)."""
         return float(self.calibration.get("scale", 1.0)), float(self.calibration.get("offset", 0.0))
 
+    @property
+    def crop_side(self) -> int | None:
+        """Longer side in pixels to which face crops are resized, as in training; None: they are not."""
+        side: int | None = self.extra.get("crop_side")
+        return side
+
+    @property
+    def surroundings(self) -> bool:
+        """Whether faces are looked at twice, the second time with much around them, as in training."""
+        return bool(self.extra.get("surroundings"))
+
 
 class ThresholdError(ValueError):
     """A checkpoint has no threshold, or one chosen for scores computed differently."""

@@ -33,8 +33,10 @@ Tokens = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Drafts:
-    """Attributes:
-    table: the last `_ORDER` tokens of an answer -> the next tokens and their shares, likeliest first; empty: no drafts.
+    """A table of likely continuations of answers.
+
+    Attributes:
+        table: the last `_ORDER` tokens of an answer -> the next tokens and their shares, likeliest first; empty: no drafts.
     """
 
     table: Mapping[Tokens, Sequence[tuple[int, float]]] = field(default_factory=dict)

@@ -35,6 +35,7 @@ from faceshield.model import (
 from faceshield.model.checkpoint import weights_folder
 from faceshield.provenance import begun, read_run, write_run
 from faceshield.training.card import write_card
+from faceshield.training.watch import Report
 
 _SAYS_NOTHING = {
     "dtype", "transformers_version", "_name_or_path", "architectures", "use_cache",  # how a file was written
@@ -78,7 +79,7 @@ class AverageConfig(Config):
 
 
 @torch.no_grad()
-def average(config: AverageConfig) -> Path:
+def average(config: AverageConfig, report: Report | None = None) -> Path:
     """Writes the average of `config.models` and returns its folder; an average that is already there is left as it is.
 
     Raises:
@@ -97,6 +98,8 @@ def average(config: AverageConfig) -> Path:
     told = {"models": [part["weights"] for part in made_of], "shares": shares, "save_dtype": config.save_dtype}
     begun(config.out, "stage", {"stage": config.stage, **told})
     if read_run(config.out).get("config", {}).get("stage") == config.stage:
+        if report is not None:
+            report({"event": "finished", "": f"{config.out}: finished before — remove its run.json to write it again"})
         return config.out
     whole = torch.float32 if config.save_dtype == "float32" else None
     sums: dict[str, Tensor] = {}
@@ -164,8 +167,8 @@ def _told(folder: Path) -> dict[str, Any]:
         "words of the tokenizer": processor.tokenizer.get_vocab(),
         "words of the prompt tokenizer": processor.prompt_tokenizer.get_vocab(),
         **{f"question of {name}": question for name, question in info.questions.items()},
-        "crop_side": info.extra.get("crop_side"),
-        "surroundings": bool(info.extra.get("surroundings")),
+        "crop_side": info.crop_side,
+        "surroundings": info.surroundings,
     }
 
 

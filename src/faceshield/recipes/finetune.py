@@ -28,8 +28,7 @@ from faceshield.evaluation.threshold import bpcer_limit
 from faceshield.inspection import FaceMode
 from faceshield.looks import how_looked
 from faceshield.model import SMALL, count_parameters, is_adapter, read_info, resolve_model
-from faceshield.model.checkpoint import weights_folder
-from faceshield.provenance import begun, file_sha256, read_json, write_text_atomic
+from faceshield.provenance import RUN_FILE, begun, file_sha256, read_json, write_text_atomic
 from faceshield.recipes.finetune_report import report_lines, unnamed_people
 from faceshield.recipes.keep import SHARES, keep_best
 from faceshield.recipes.measure import METRICS_FILE, measure
@@ -97,7 +96,7 @@ def defaults(init: str, pictures: int) -> dict[str, Any]:
 
     A small model takes larger steps, as in its own training (configs/train/tiny-sft.yaml); the low rank suits few pictures.
     """
-    folder = weights_folder(resolve_model(init))
+    folder = resolve_model(init)
     small = count_parameters(folder) < SMALL
     batch = 8 if small else 4
     updates = max(1, -(-pictures // batch))
@@ -105,9 +104,9 @@ def defaults(init: str, pictures: int) -> dict[str, Any]:
         "learning_rate": 1e-3 if small else 2e-4,
         "projector_lr": 5e-4 if small else 2e-5,
         "batch_size": batch,
-        **({} if is_adapter(resolve_model(init)) else {"lora_r": 16, "lora_alpha": 32}),
+        **({} if is_adapter(folder) else {"lora_r": 16, "lora_alpha": 32}),
         "epochs": max(3, min(30, -(-100 // updates))) if small else 3,
-        "crop_side": read_info(resolve_model(init)).extra.get("crop_side"),
+        "crop_side": read_info(folder).crop_side,
         "cache_features": True,
         "pack": True,
         "threads": torch.get_num_threads(),
@@ -149,7 +148,7 @@ def finetune(config: FinetuneConfig, *, report: Report | None = None) -> Finetun
     plain = GenerateConfig(tasks=tasks, backend=BackendConfig(kind="grammar", wording="plain"))
     generate(parts["train"], dialogues, plain, seed=config.seed)
     stage = _stage(config, dialogues, read_jsonl(parts["train"], Sample))
-    if not (stage.out / "run.json").is_file():
+    if not (stage.out / RUN_FILE).is_file():
         train_stage(stage, questions=QUESTIONS, report=tell)
     shutil.rmtree(config.out / "cache", ignore_errors=True)  # features of faces are biometric data, as faces are
     model = config.out / "model"

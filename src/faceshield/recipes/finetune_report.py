@@ -46,7 +46,7 @@ def report_lines(
     yield f"Scored on the part test{_apart(config.out / 'data')}."
     yield f"Both thresholds are chosen on the part dev ({config.criterion})."
     yield verdict(metrics)
-    if read_info(resolve_model(config.init)).extra.get("surroundings"):
+    if read_info(resolve_model(config.init)).surroundings:
         yield (
             f"Both were asked here as the fine-tuned one looks, once. `inspect --model {config.init}` looks twice, and on our "
             "tests erred less for it: before you change, compare with "

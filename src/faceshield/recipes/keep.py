@@ -49,7 +49,7 @@ def keep_best(trained: str | Path, out: str | Path, *, dev: str | Path, shares: 
     adapted: Any = loaded.model
     adapted.to(device())
     scaled = _Scaled(adapted)
-    asked = WholePictures(adapted.get_base_model(), loaded.processor, crop_side=loaded.info.extra.get("crop_side"))
+    asked = WholePictures(adapted.get_base_model(), loaded.processor, crop_side=loaded.info.crop_side)
     rows = read_jsonl(dev, Sample)
     attack = np.array([row.is_attack for row in rows])
     even = compute_sample_weight("balanced", attack)

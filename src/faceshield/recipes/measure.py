@@ -19,7 +19,7 @@ from faceshield.evaluation.development import check_apart, chosen_on
 from faceshield.images import read_rgb
 from faceshield.looks import HOW_SCORED, how_calibrated, made_otherwise
 from faceshield.model import checkpoint_hash, read_info, resolve_model
-from faceshield.provenance import file_sha256, read_run, write_json_atomic, write_run
+from faceshield.provenance import file_sha256, run_options, write_json_atomic, write_run
 from faceshield.recipes.threshold import ThresholdConfig, store_threshold
 from faceshield.records import Prediction, Sample, iter_jsonl, read_jsonl
 from faceshield.tasks import COARSE, TASKS
@@ -107,7 +107,7 @@ def shipped(model: str | Path, predictions: Path) -> Threshold | None:
     info = read_info(folder)
     if info.threshold is None:
         return None
-    options = read_run(predictions).get("config", {}).get("options") or {}
+    options = run_options(predictions)
     weights = options.get("weights")
     if weights and weights != checkpoint_hash(folder):
         raise ValueError(

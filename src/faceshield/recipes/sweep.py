@@ -24,7 +24,7 @@ from faceshield.evaluation.predict import dialogues_of
 from faceshield.evaluation.repeats import collected, mean_std
 from faceshield.evaluation.table import table
 from faceshield.model import checkpoint_hash, resolve_model
-from faceshield.provenance import begun, file_sha256, read_json, write_json_atomic, write_run, write_text_atomic
+from faceshield.provenance import RUN_FILE, begun, file_sha256, read_json, write_json_atomic, write_run, write_text_atomic
 from faceshield.recipes.measure import METRICS_FILE, measure
 from faceshield.records import Sample, read_jsonl
 from faceshield.tasks import QUESTIONS, REASONING, TASKS
@@ -210,7 +210,7 @@ def _train(run: Run, tell: Report) -> None:
         if number == 0:  # later stages start from the one before
             content["weights"] = checkpoint_hash(resolve_model(stage.init))
         begun(stage.out, "sweep", stage.model_dump(mode="json", exclude=MACHINE) | content)
-        if not (stage.out / "run.json").is_file():  # written after the weights
+        if not (stage.out / RUN_FILE).is_file():  # written after the weights
             train_stage(stage, questions=QUESTIONS, report=tell)
 
 

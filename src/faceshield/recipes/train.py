@@ -105,7 +105,7 @@ def _threshold(source: Path | None, given: list[str], report: Report) -> Path:
 def _average(source: Path | None, given: list[str], report: Report) -> Path:
     from faceshield.recipes.average import AverageConfig, average
 
-    return average(AverageConfig.load(source, given))
+    return average(AverageConfig.load(source, given), report)
 
 
 _RUN: dict[str, Callable[[Path | None, list[str], Report], Path]] = {

@@ -129,7 +129,8 @@ def _verdicts(text: str) -> set[bool]:
 
     If there are both, mentions that need not be of this picture do not count: "an attack, as a real face would have pores".
     """
-    stated, aside = set(), set()
+    stated: set[bool] = set()
+    aside: set[bool] = set()
     for mention in _VERDICT.finditer(text):
         negated = is_negated(text, mention.start(), mention.end())
         attack = mention.group("attack") is not None

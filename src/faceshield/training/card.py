@@ -8,7 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from faceshield.provenance import read_json, write_text_atomic
+from faceshield.model.checkpoint import INFO_FILE
+from faceshield.provenance import RUN_FILE, read_json, write_text_atomic
 from faceshield.training.watch import FIGURE_FILE, LOG_FILE, read_log
 
 CARD_FILE = "README.md"
@@ -26,8 +27,8 @@ def write_card(out: str | Path) -> Path | None:
     path = out / CARD_FILE
     if path.is_file() and MARK not in path.read_text(encoding="utf-8"):
         return None
-    run = read_json(out / "run.json")
-    info = read_json(out / "faceshield.json")
+    run = read_json(out / RUN_FILE)
+    info = read_json(out / INFO_FILE)
     return write_text_atomic(path, "\n".join(_lines(out, run, info)) + "\n")
 
 

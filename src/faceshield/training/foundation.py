@@ -56,7 +56,7 @@ def train_towers(
     if config.init:
         begun = load(resolve_model(config.init))
         model, processor = begun.model, begun.processor
-        config = config.model_copy(update={"crop_side": config.crop_side or begun.info.extra.get("crop_side")})
+        config = config.model_copy(update={"crop_side": config.crop_side or begun.info.crop_side})
         grow_vision(model, **vars(config.grow), seed=config.seed)
         processor.image_size = model.config.vision_config.image_size
         info, inputs = begun.info, [begun.path, *inputs]

@@ -14,7 +14,7 @@ from faceshield.config import Config, Paths
 from faceshield.model import is_adapter, read_info, resolve_model
 from faceshield.model.adapter import ADAPTER_CONFIG, read_settings
 from faceshield.model.checkpoint import INFO_FILE
-from faceshield.provenance import read_run
+from faceshield.provenance import RUN_FILE, read_run
 from faceshield.training.oversample import Oversample
 
 STAGES = ("pretrain", "sft")
@@ -133,7 +133,7 @@ def inherited(config: StageConfig) -> tuple[StageConfig, dict[str, str]]:
     """
     origins = {name: config.where(name) for name in type(config).model_fields}
     folder = resolve_model(config.init)
-    record = folder / "run.json"
+    record = folder / RUN_FILE
     earlier: dict[str, Any] = read_run(record.parent).get("config") or {}
     if earlier.get("stage") not in STAGES:  # as with the shipped one, which still says how large its pictures were
         record = record.with_name(INFO_FILE)

@@ -30,7 +30,7 @@ from faceshield.training.dataset import DialogueRows, EpochOrder
 from faceshield.training.precision import uses_bf16
 from faceshield.training.schedule import Clock, cosine_rate, progress
 from faceshield.training.settings import StageConfig
-from faceshield.training.state import STATE_FILE, load_state, load_weights, read_progress, read_rng, save_state
+from faceshield.training.state import STATE_FILE, decay_groups, load_state, load_weights, read_progress, read_rng, save_state
 from faceshield.training.vision_cache import Vision
 from faceshield.training.watch import Report, Watch
 
@@ -185,10 +185,8 @@ class StageTrainer(Trainer):
             others = [p for name, p in trained if PROJECTOR not in name]
             rate, decay = self.args.learning_rate, self.args.weight_decay
             own = self.config.projector_lr if self.config.stage == "sft" else None
-            groups = [
-                {"params": projector, "lr": own or rate, "weight_decay": decay},
-                {"params": others, "lr": rate, "weight_decay": decay},
-            ]
+            parts = ((projector, own or rate), (others, rate))
+            groups = [{**group, "lr": its} for part, its in parts for group in decay_groups(part, decay)]
             self.optimizer = torch.optim.AdamW(
                 [group for group in groups if group["params"]], lr=rate, betas=(0.9, 0.999), eps=1e-8
             )

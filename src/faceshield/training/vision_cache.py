@@ -95,7 +95,7 @@ class Shards:
     def __getitem__(self, name: str) -> Tensor:
         return self._files[name].get_tensor(name)  # type: ignore[no-any-return]
 
-    def write(self, tensors: Mapping[str, Tensor], rank: int) -> None:
+    def write(self, tensors: Mapping[str, Tensor]) -> None:
         """Writes these tensors into a new file, which gets its name only when complete.
 
         Raises:
@@ -190,7 +190,7 @@ class VisionCache:
             # Divided by content, not by position in the list: another process may already have written some of it.
             mine = [(name, at) for name, at in missing if int(name, 16) % world == rank]
             if mine:
-                _compute(mine, live, model, stores, bf16, batch_size, pool, rank, progress)
+                _compute(mine, live, model, stores, bf16, batch_size, pool, progress)
         return cls(names, stores).opened() if world == 1 else cls(names, stores)
 
     def opened(self) -> VisionCache:
@@ -257,7 +257,6 @@ def _compute(
     bf16: bool,
     batch_size: int,
     pool: ThreadPoolExecutor,
-    rank: int,
     progress: Progress | None,
 ) -> None:
     streams = [stream for stream in STREAMS if (stream, KINDS[0]) in stores]
@@ -267,7 +266,7 @@ def _compute(
 
     def write() -> None:
         for key, tensors in waiting.items():
-            stores[key].write(tensors, rank)
+            stores[key].write(tensors)
             tensors.clear()
 
     model.eval()

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from faceshield.chat import Chat, Request
+from faceshield.chat import Chat, Request, spoken
 from faceshield.data_engine import prompts
 from faceshield.data_engine.backends.base import BackendConfig, Judgement, NoAnswer, Pair
 from faceshield.data_engine.backends.cache import AnswerCache, cache_key
@@ -107,7 +107,7 @@ class Assistant:
             words: list[str] = []
 
             def read(text: str, words: list[str] = words) -> str | None:
-                words.append(_clean(_said(text)))
+                words.append(_clean(spoken(text)))
                 return None if words[-1] else "an empty answer"
 
             self._ask(Prompt("", pair.question, True, None), image, seed + index, read)
@@ -172,14 +172,9 @@ def _parse(text: str, schema: type[SchemaT]) -> SchemaT:
     Raises:
         ValidationError: malformed, or not of the schema.
     """
-    said = _said(text)
+    said = spoken(text)
     begin, end = said.find("{"), said.rfind("}")
     return schema.model_validate_json(said[begin : end + 1] if 0 <= begin < end else said)
-
-
-def _said(text: str) -> str:
-    """An answer without the thoughts before it; some templates open a thought themselves, so that only its end is returned."""
-    return text.rpartition("</think>")[2].split("<think>")[0].strip()
 
 
 def _clean(text: str) -> str:

@@ -2,7 +2,7 @@
 
 Protocol "W+S>P" trains on the train splits of W and S and tests on the test split of P (paper §5.1); its threshold, which the
 paper does not have, comes from the development splits of W and S.
-Use: `bench = simulated(Path("out/data"), SCALES["toy"], engine.step, seed=0, workers=2, foundation=True)`.
+Use: `bench = simulated(Path("out/data"), SCALES["toy"], reproduction.step, seed=0, workers=2, foundation=True)`.
 """
 
 from __future__ import annotations

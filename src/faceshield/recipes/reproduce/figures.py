@@ -13,8 +13,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from faceshield.recipes.reproduce.engine import Outcome
 from faceshield.recipes.reproduce.paper import Entry
+from faceshield.recipes.reproduce.reproduction import Outcome
 from faceshield.recipes.reproduce.show import values
 from faceshield.records import Sample, image_path, read_jsonl
 from faceshield.tasks import FINE, LOCALIZATION, Task

@@ -17,8 +17,8 @@ from typing import Any
 
 from faceshield.evaluation.table import NONE, Grid
 from faceshield.provenance import read_json, write_json_atomic, write_text_atomic
-from faceshield.recipes.reproduce.engine import TIMES_FILE, Outcome
 from faceshield.recipes.reproduce.paper import CROSS, Entry, Metric, Number
+from faceshield.recipes.reproduce.reproduction import TIMES_FILE, Outcome
 
 BEGIN, END = "<!-- begin: faceshield reproduce -->", "<!-- end: faceshield reproduce -->"
 

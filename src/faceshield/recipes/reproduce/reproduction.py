@@ -19,8 +19,7 @@ from typing import Any
 from faceshield.baselines import foreign_type
 from faceshield.config import read_yaml, write_override
 from faceshield.model import SMALL, checkpoint_hash, count_parameters, resolve_model
-from faceshield.model.checkpoint import weights_folder
-from faceshield.provenance import begun, file_sha256, read_json
+from faceshield.provenance import RUN_FILE, begun, file_sha256, read_json
 from faceshield.recipes.measure import METRICS_FILE, measure
 from faceshield.recipes.reproduce.bench import FOUNDATION, Bench, Protocol, Scale, Wording
 from faceshield.recipes.reproduce.paper import SYSTEMS, Entry, Row, System
@@ -99,7 +98,7 @@ class Reproduction:
     @property
     def small(self) -> bool:
         """Whether our model is a small one, trained by the tiny model's recipes."""
-        return self.init is None or count_parameters(weights_folder(resolve_model(self.init))) < SMALL
+        return self.init is None or count_parameters(resolve_model(self.init)) < SMALL
 
     @property
     def wording(self) -> Wording:
@@ -226,7 +225,7 @@ class Reproduction:
         given = [write_override(key, value) for key, value in _plain(values | {"out": out, "threads": self.threads}).items()]
         if not config.startswith("train/tiny-lm"):
             given.append(write_override("cache", self.out / "cache"))
-        self.step(name, out / "run.json", lambda: self.train(recipe, given), log=out / LOG_FILE)
+        self.step(name, out / RUN_FILE, lambda: self.train(recipe, given), log=out / LOG_FILE)
 
     def _begun(self, folder: Path, settings: Mapping[str, Any]) -> None:
         """Records the settings that a step is begun with; if the system is not run, results of other settings are not shown.
