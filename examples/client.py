@@ -71,6 +71,8 @@ def main() -> int:
         verdict = {True: "attack", False: "bona fide", None: report["status"]}[report["is_attack"]]
         if report["quality_reasons"]:
             verdict += f" ({', '.join(report['quality_reasons'])}: do not rely on it)"
+        if len(report["meta"].get("faces", [])) > 1:
+            verdict += " (several faces: ask for a picture of one person alone)"
         accepted = "accepted" if report["accepted"] else "not accepted"
         print(f"{name}\t{accepted}\t{verdict}\t{score}\t{report['presentation_type'] or ''}")
     return failed

@@ -80,8 +80,8 @@ def _tag(draw: ImageDraw.ImageDraw, box: tuple[float, float, float, float], text
 def _strip(draw: ImageDraw.ImageDraw, report: InspectionReport, size_wh: tuple[int, int]) -> None:
     width, height = size_wh
     top = height - _STRIP
-    draw.rectangle((0, top, width, height), fill=COLOURS.get(report.verdict, NEUTRAL))
-    title = report.verdict.capitalize()
+    draw.rectangle((0, top, width, height), fill=NEUTRAL if report.doubtful else COLOURS.get(report.verdict, NEUTRAL))
+    title = report.verdict.capitalize() + (", but not accepted" if report.doubtful else "")
     if report.is_attack and report.presentation_type:
         title = f"{title}: {report.presentation_type}"
     draw.text((16, top + 8), title, font=ImageFont.load_default(size=24), fill="white")

@@ -44,6 +44,7 @@ _LARGE_WINDOW = 0.18  # likewise: the smallest window searched for such faces
 _VOTES_AT_ONCE = 9  # of a large face in the search for large faces, to make the full search unnecessary
 _VOTES_LARGE = 6  # of a large face in the full search
 _VOTES_SMALL = 12  # small windows fire on texture far more often than large ones
+_MOST_WINDOWS = 3000  # a face takes 20 to 100; a picture with more shows a pattern, and counts as one without a face
 _VOTES_SHARE = 0.25  # of the best face's votes: faces with fewer are dropped
 
 TEMPLATE_FILE = Path(__file__).resolve().parent / "assets" / "face-template.safetensors"
@@ -110,6 +111,8 @@ class CascadeDetector:
         windows = self._windows(padded, shortest)
         mirrored = self._windows(np.ascontiguousarray(padded[:, ::-1]), shortest)
         mirrored[:, 0] = padded.shape[1] - mirrored[:, 0] - mirrored[:, 2]
+        if len(windows) + len(mirrored) > _MOST_WINDOWS:
+            return []
         faces = []
         for x, y, side, votes in _group(np.concatenate([windows, mirrored])):
             is_large = side >= _LARGE_FACE * min(small_wh)
@@ -165,7 +168,7 @@ class TemplateDetector:
         """Faces in an (H, W, 3) uint8 RGB picture, the largest first; boxes are clipped to the picture."""
         found = [candidate for candidate in self.candidates(rgb) if candidate[3] >= self._least]
         windows = np.asarray([candidate[:3] for candidate in found]).reshape(-1, 3)
-        same = _iou(windows) > _SAME_FACE_IOU / 2
+        same = _agree(windows, _SAME_FACE_IOU / 2)
         left, faces = np.ones(len(found), dtype=bool), []
         for best in sorted(range(len(found)), key=lambda i: (-found[i][3], found[i])):
             if left[best]:
@@ -313,23 +316,29 @@ def _clip(box: Box, width: int, height: int) -> Box:
 def _group(windows: NDArray[np.float64]) -> list[tuple[float, float, float, int]]:
     """Merge windows that show the same face: (mean x, mean y, mean side, votes), most votes first."""
     groups: list[tuple[float, float, float, int]] = []
-    same = _iou(windows) > _SAME_FACE_IOU
+    same = _agree(windows, _SAME_FACE_IOU)
     left = np.ones(len(windows), dtype=bool)
+    votes = same.sum(axis=1)
     while left.any():
-        votes = (same & left).sum(axis=1) * left
-        seed = np.lexsort((np.arange(len(windows)), -windows[:, 2], -votes))[0]
+        seed = np.lexsort((np.arange(len(windows)), -windows[:, 2], -votes * left))[0]
         members = same[seed] & left
+        votes -= same[members].sum(axis=0)
         x, y, side = windows[members].mean(axis=0)
         groups.append((float(x), float(y), float(side), int(members.sum())))
         left &= ~members
     return groups
 
 
-def _iou(windows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(N, N) intersection over union of square windows given as x, y, side."""
+def _agree(windows: NDArray[np.float64], least: float) -> NDArray[np.bool_]:
+    """(N, N): whether two square windows, given as x, y, side, have an intersection over union above `least`.
+
+    Row by row: the numbers of all pairs at once would take forty times the memory.
+    """
     low, side = windows[:, :2], windows[:, 2]
-    high = low + side[:, None]
-    overlap = np.minimum(high[:, None], high[None]) - np.maximum(low[:, None], low[None])
-    common = overlap.clip(min=0).prod(axis=-1)
-    area = side**2
-    return np.asarray(common / (area[:, None] + area[None] - common))
+    high, area = low + side[:, None], side**2
+    agree = np.zeros((len(windows), len(windows)), dtype=np.bool_)
+    for row in range(len(windows)):
+        overlap = np.minimum(high[row], high) - np.maximum(low[row], low)
+        common = overlap.clip(min=0).prod(axis=-1)
+        agree[row] = common / (area[row] + area - common) > least
+    return agree

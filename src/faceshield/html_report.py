@@ -20,7 +20,6 @@ from PIL import Image
 from faceshield.inspection import Box, InspectionReport
 
 _SHOWN_SIDE = 640
-_VERDICT_CLASS = {"attack": "attack", "bona fide": "bonafide"}
 
 MADE_BY = "faceshield inspect"
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
@@ -105,12 +104,14 @@ class Page:
         self._title = title
         self._cards: list[str] = []
         self._verdicts: Counter[str] = Counter()
+        self._accepted = 0
         self._models: dict[str, None] = {}
 
     def add(self, rgb: NDArray[np.uint8] | None, report: InspectionReport) -> None:
         """Adds a card; `rgb` is the upright (H, W, 3) uint8 RGB picture, None if it could not be read."""
         self._cards.append(card(rgb, report))
         self._verdicts[report.verdict] += 1
+        self._accepted += report.accepted
         if report.model:
             self._models[f"{report.model.get('name', '')} ({report.model.get('hash', '')})"] = None
 
@@ -118,7 +119,7 @@ class Page:
         """The whole page as text."""
         total = sum(self._verdicts.values())
         counts = ", ".join(f"{count} {verdict}" for verdict, count in sorted(self._verdicts.items()))
-        summary = f"{total} picture{'' if total == 1 else 's'}" + (f": {counts}" if counts else "")
+        summary = f"{total} picture{'' if total == 1 else 's'}" + (f": {counts}; {self._accepted} accepted" if counts else "")
         title = escape(self._title)
         return (
             '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -153,7 +154,14 @@ def _badge(report: InspectionReport) -> str:
     text = report.verdict.capitalize()
     if report.is_attack and report.presentation_type:
         text += f": {report.presentation_type}"
-    return f'<p class="badge {_VERDICT_CLASS.get(report.verdict, "")}">{escape(text)}</p>'
+    elif report.doubtful:
+        text += ", but not accepted"
+    return f'<p class="badge {_colour(report)}">{escape(text)}</p>'
+
+
+def _colour(report: InspectionReport) -> str:
+    """The class of the badge and of the score's bar: green only for what is accepted."""
+    return "bonafide" if report.accepted else "attack" if report.is_attack else ""
 
 
 def _details(report: InspectionReport) -> str:
@@ -163,10 +171,9 @@ def _details(report: InspectionReport) -> str:
     if report.advice:
         parts.append(f'<p class="advice">{escape(report.advice.capitalize())}.</p>')
     if report.bonafide_score is not None and report.threshold is not None:
-        kind = _VERDICT_CLASS.get(report.verdict, "")
         parts.append(
             f'<h3>Bona fide score</h3><div class="score">'
-            f'<i class="{kind}" style="width:{_percent(report.bonafide_score)}"></i>'
+            f'<i class="{_colour(report)}" style="width:{_percent(report.bonafide_score)}"></i>'
             f'<b style="left:{_percent(report.threshold)}"></b></div>'
             f'<p class="soft">{report.bonafide_score:.4f}, threshold {report.threshold:.4f} '
             "(the mark); below it is an attack</p>"

@@ -39,6 +39,9 @@ MAX_PIXELS = 120_000_000
 MAX_SIDE = 12_500
 """The model pads to a square, so one long side costs as much as two."""
 MIN_SIDE = 32
+MAX_SCANS, MAX_SEGMENTS = 100, 10_000
+"""Of a JPEG. Its decoder visits every pixel again for each scan, though 40 bytes make one, and Pillow takes a while for each
+segment, of 4 bytes or more. Usual files have about ten scans and a few dozen segments; libtiff has the same limit on scans."""
 
 # Pillow's decoders raise nearly everything on broken bytes; all of it means "this picture cannot be read".
 _DECODER_ERRORS = (
@@ -59,6 +62,8 @@ _DECODER_ERRORS = (
 
 _ORIENTATION_TAG = 0x0112
 _TILE_WIDTH, _TILE_LENGTH = 322, 323
+_JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")  # those with a length behind them, and the end; never inside a scan
+_SCAN, _END = 0xDA, 0xD9
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -131,7 +136,7 @@ def open_picture(source: object) -> Picture:
     unchanged.
 
     Raises:
-        ImageError: missing, unreadable, truncated, not a picture, too large or too small.
+        ImageError: missing, unreadable, truncated, not a picture, too large, too small, or a JPEG of too many scans.
         TypeError: `source` is of none of these kinds, or an array of another shape or type.
     """
     name = source_name(source)
@@ -185,7 +190,7 @@ def check_picture(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, in
     """Width and height in pixels from the header of a picture file, given as bytes; no pixel is decoded.
 
     Raises:
-        ImageError: not a picture, a broken header, too large (also if over `max_pixels`) or too small.
+        ImageError: not a picture, a broken header, too large (also if over `max_pixels`), too small, or too many scans.
     """
     name = source_name(data)
     with _read_header(io.BytesIO(data), name) as image:
@@ -248,6 +253,9 @@ def _read_header(stream: IO[bytes], name: str) -> Image.Image:
             if accept is not None and accept(prefix) is not True:
                 continue
             stream.seek(0)
+            if format_name == "JPEG":
+                _check_jpeg(stream.read(MAX_STREAM), name)
+                stream.seek(0)
             try:
                 return factory(stream, "")
             except (SyntaxError, LookupError, TypeError, ArithmeticError, struct.error):
@@ -257,6 +265,22 @@ def _read_header(stream: IO[bytes], name: str) -> Image.Image:
     except _DECODER_ERRORS as error:
         raise ImageError(name, _unreadable(error)) from error
     raise ImageError(name, f"not a picture that can be read — expected {', '.join(FORMATS)} — convert it to JPEG or PNG")
+
+
+def _check_jpeg(data: bytes, name: str) -> None:
+    """Refuse a JPEG of too many scans or segments, counted as the decoder meets them, up to the end of the picture: inside a
+    segment, or behind the picture, may be anything, such as a thumbnail or a phone's film."""
+    place, scans, segments = 0, 0, 0
+    while (found := _JPEG_MARKER.search(data, place)) and (marker := data[found.end() - 1]) != _END:
+        scans += marker == _SCAN
+        segments += 1
+        if scans > MAX_SCANS or segments > MAX_SEGMENTS:
+            raise ImageError(
+                name,
+                f"a JPEG of more than {MAX_SCANS} scans or {MAX_SEGMENTS:,} segments — expected about ten scans and "
+                "a few dozen segments — save it again",
+            )
+        place = found.end() + int.from_bytes(data[found.end() : found.end() + 2])
 
 
 def _unreadable(error: BaseException) -> str:

@@ -30,6 +30,10 @@ NOT_A_NUMBER = (
 """The only report error caused by the model and not by the picture."""
 
 
+class QuestionError(ValueError):
+    """A question that cannot be put to the model; the message says why."""
+
+
 def check_face(face: str) -> None:
     """Raises ValueError if `face` is not a `FaceMode`."""
     if face not in get_args(FaceMode):
@@ -92,21 +96,35 @@ class InspectionReport:
 
     @property
     def accepted(self) -> bool:
-        """Whether to let the person in: the picture was judged, is bona fide, and is good enough to rely on (all three)."""
-        return self.status == "ok" and self.is_attack is False and not self.quality_reasons
+        """Whether to let the person in: the picture was judged, is bona fide, is good enough to rely on, and shows no second
+        face (all four)."""
+        return self.status == "ok" and self.is_attack is False and not self.quality_reasons and not self.several_faces
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether the verdict is bona fide, and yet the person is not to be let in; `advice` says why."""
+        return self.is_attack is False and not self.accepted
+
+    @property
+    def several_faces(self) -> bool:
+        """Whether more than one face was found; only the largest is judged, so another one may be who is asking."""
+        return len(self.meta.get("faces", ())) > 1
 
     @property
     def advice(self) -> str | None:
-        """For people: what to do if no face was found or the quality is poor; None if all is well."""
+        """For people: what to do if no face was found, the quality is poor or there are several faces; None if all is well."""
         if self.status == "no_face":
             return (
                 "no face was found, nothing was judged: take another picture, frontal and nearer, or use face=whole if it is a "
                 "face crop already"
             )
-        if not self.quality_reasons:
-            return None
-        bad = ", ".join(reason.replace("_", " ") for reason in self.quality_reasons)
-        return f"the face is {bad}: do not rely on the verdict, take another picture"
+        found = []
+        if self.quality_reasons:
+            bad = ", ".join(reason.replace("_", " ") for reason in self.quality_reasons)
+            found.append(f"the face is {bad}: do not rely on the verdict, take another picture")
+        if self.several_faces:
+            found.append("several faces were found, only the largest was judged: take a picture of one person alone")
+        return "; ".join(found) or None
 
     @property
     def verdict(self) -> str:

@@ -133,7 +133,7 @@ class FaceShieldPredictor(WholePictures):
             device=device or ("cuda" if torch.cuda.is_available() else "cpu"),
             dtype=dtype or working_dtype(count_parameters(folder)),
         )
-        surroundings = bool(loaded.info.extra.get("surroundings"))
+        surroundings = loaded.info.surroundings
         chosen_with = loaded.info.threshold_source if threshold is None else None
         if threshold is None:
             threshold = loaded.threshold_for(QUESTIONS, how_looked("detect", surroundings)["looks"])
@@ -153,7 +153,7 @@ class FaceShieldPredictor(WholePictures):
             score_map=loaded.info.score_map,
             name=str(model),
             model_hash=checkpoint_hash(folder),
-            crop_side=loaded.info.extra.get("crop_side"),
+            crop_side=loaded.info.crop_side,
             surroundings=surroundings,
             detector=detector,
             keep_tokens=keep_tokens,
@@ -235,7 +235,8 @@ class FaceShieldPredictor(WholePictures):
         Raises:
             ImageError: the picture cannot be read, or no face was found in it.
             TypeError: `image` is of no known kind.
-            ValueError: an empty or over-long question, unknown `face`, or a `max_new_tokens` below one.
+            QuestionError: an empty or over-long question.
+            ValueError: unknown `face`, or a `max_new_tokens` below one.
         """
         limit = self._answer_tokens if max_new_tokens is None else min(max_new_tokens, self._answer_tokens)
         if limit < 1:
@@ -290,6 +291,19 @@ class FaceShieldPredictor(WholePictures):
         names = (COARSE.name, FINE.name)
         return export_scorer(self.model, self.processor, self._templates, Path(file), names, metadata, score_map=self.score_map)
 
+    def threshold_notes(self, face: FaceMode = "detect") -> list[str]:
+        """How the scores' settings differ from those that the threshold was chosen with, as far as its record says."""
+        if not self.chosen_with:
+            return []
+        now, then = {**self.settings, "face": face}, self.chosen_with
+        others = made_otherwise(now, then, ("face", "keep_tokens", "pvtm", "pvtm_seed"))
+        changed = ", ".join(f"{name} {wanted}" for name, (_, wanted) in others.items())
+        return (
+            [f"the threshold was chosen with {changed}: with the present settings its error rates do not hold"]
+            if changed
+            else []
+        )
+
     # -- internals -----------------------------------------------------------------------------------------
 
     def _report(self, image: object, face: FaceMode, tasks: Collection[str]) -> InspectionReport:
@@ -320,7 +334,7 @@ class FaceShieldPredictor(WholePictures):
                 reports.append(InspectionReport(status="no_face", **common))
                 continue
             common["quality_reasons"] = list(look.quality.reasons)
-            common["meta"]["notes"] += self._threshold_notes(face)
+            common["meta"]["notes"] += self.threshold_notes(face)
             waiting.append((len(reports), look, common))
             reports.append(None)
         with torch.inference_mode():
@@ -346,19 +360,6 @@ class FaceShieldPredictor(WholePictures):
                 **common,
             )
         return [report for report in reports if report is not None]
-
-    def _threshold_notes(self, face: FaceMode) -> list[str]:
-        """How the scores' settings differ from those that the threshold was chosen with, as far as its record says."""
-        if not self.chosen_with:
-            return []
-        now, then = {**self.settings, "face": face}, self.chosen_with
-        others = made_otherwise(now, then, ("face", "keep_tokens", "pvtm", "pvtm_seed"))
-        changed = ", ".join(f"{name} {wanted}" for name, (_, wanted) in others.items())
-        return (
-            [f"the threshold was chosen with {changed}: with the present settings its error rates do not hold"]
-            if changed
-            else []
-        )
 
     def _judge(self, looks: Sequence[Look], tasks: Collection[str]) -> list[Findings]:
         """What the model finds in each crop; scores also use the surroundings, if this predictor looks at them."""

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from faceshield.images import open_picture, to_side
+from faceshield.inspection import QuestionError
 from faceshield.looks import how_calibrated
 from faceshield.tasks import COARSE, FINE
 
@@ -107,7 +108,7 @@ class WholePictures:
 
         Raises:
             ImageError: a picture cannot be read.
-            ValueError: the question is empty, too long or not valid text.
+            QuestionError: the question is empty, too long or not valid text.
         """
         self._check_question(prompt)
         answers: list[Words] = []
@@ -187,15 +188,17 @@ class WholePictures:
 
     def _check_question(self, prompt: str) -> None:
         if not isinstance(prompt, str) or not prompt.strip():
-            raise ValueError(f"question {prompt!r} — expected some words — ask something")
+            raise QuestionError(f"question {prompt!r} — expected some words — ask something")
         if any("\ud800" <= letter <= "\udfff" for letter in prompt):
-            raise ValueError(f"question {prompt!r} — expected text, it has bytes that are none — pass it as UTF-8")
+            raise QuestionError(f"question {prompt!r} — expected text, it has bytes that are none — pass it as UTF-8")
         room = self.model.config.text_config.max_position_embeddings - self._answer_tokens
         if len(prompt) > room * _TOKEN_CHARACTERS:  # not even tokenised: megabytes would take a minute
-            raise ValueError(f"question of {len(prompt)} characters — expected at most {room * _TOKEN_CHARACTERS} — shorten it")
+            raise QuestionError(
+                f"question of {len(prompt)} characters — expected at most {room * _TOKEN_CHARACTERS} — shorten it"
+            )
         length = len(self.processor.encode_question(prompt))
         if length > room:
-            raise ValueError(
+            raise QuestionError(
                 f"question of {len(prompt)} characters makes {length} tokens with the picture — expected at "
                 f"most {room} — shorten it"
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -100,6 +101,24 @@ def test_small_faces_are_looked_for_only_where_no_face_is_large(face_photo: NDAr
     beside = Watched()
     assert len(beside.detect(picture)) == 1
     assert beside.shortest == [46, 46]
+
+
+@pytest.mark.parametrize(("windows", "found"), [(1500, True), (1501, False)])
+def test_a_pattern_of_faces_takes_no_gigabytes(windows: int, found: bool) -> None:
+    """Of 100 kB of tiny portraits the cascade makes ten thousand windows, and comparing all of them took 4.6 GB."""
+
+    class Pattern(CascadeDetector):
+        def _windows(self, rgb: NDArray[np.uint8], shortest: int) -> NDArray[np.float64]:
+            return np.tile([100.0, 100.0, 200.0], (windows, 1))
+
+    detector = Pattern()
+    tracemalloc.start()
+    try:
+        faces = detector.detect(np.zeros((400, 400, 3), np.uint8))
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert bool(faces) is found and most < 30_000_000
 
 
 def test_a_face_with_hidden_eyes_is_found(face_photo: NDArray[np.uint8]) -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import base64
 import io
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+import typer
 from PIL import Image
 
 from faceshield.annotate import COLOURS, annotate
+from faceshield.cli.inspect import Table
 from faceshield.html_report import Page, render
 from faceshield.inspection import InspectionReport
 from faceshield.taxonomy import PRESENTATION_TYPES
@@ -129,6 +132,24 @@ def test_every_status_has_a_card(report: InspectionReport, words: str) -> None:
     page = Checker(render([(None if report.status == "error" else PICTURE, report)]))
     assert words in page.words
     assert not [rect for rect in page.named("rect") if rect["class"] == "box"]
+
+
+DOUBTFUL = [{"quality_reasons": ["blurred"]}, {"meta": {"faces": [[50.0, 20.0, 100.0, 70.0], [1.0, 1.0, 9.0, 9.0]]}}]
+
+
+@pytest.mark.parametrize("why", DOUBTFUL, ids=["poor", "two faces"])
+def test_only_what_is_accepted_is_green(why: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> None:
+    good = attack(is_attack=False, presentation_type="Bonafide", boxes=[], bonafide_score=0.9)
+    bad = replace(good, **why)  # type: ignore[arg-type]
+    page = Checker(render([(PICTURE, good), (PICTURE, bad)]))
+    assert [tag["class"] for tag in page.named("p") if "badge" in (tag.get("class") or "")] == ["badge bonafide", "badge "]
+    assert [tag["class"] for tag in page.named("i") if tag.get("class") is not None] == ["bonafide", ""]
+    assert "Bona fide, but not accepted" in page.words and "2 pictures: 2 bona fide; 1 accepted" in page.words
+    assert has_colour(annotate(PICTURE, good), COLOURS["bona fide"])
+    assert not has_colour(annotate(PICTURE, bad), COLOURS["bona fide"])
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    green, yellow = (typer.style("bona fide ", fg=colour, bold=True) for colour in (typer.colors.GREEN, typer.colors.YELLOW))
+    assert green in Table(["x"]).row(good) and yellow in Table(["x"]).row(bad)
 
 
 def test_large_pictures_are_embedded_small_and_an_empty_page_stands() -> None:

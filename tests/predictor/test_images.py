@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
-from bombs import gif_that_grows, tiled
+from bombs import gif_that_grows, jpeg_of_scans, tiled
 from faceshield.images import MAX_PIXELS, ImageError, Picture, check_picture, list_pictures, load_rgb, open_picture, source_name
 
 
@@ -251,6 +251,25 @@ def test_a_tile_counts_as_what_it_takes() -> None:
     assert check_picture(tiled(256)) == (64, 64)
     with pytest.raises(ImageError, match="256 x 256 pixels is too large"):
         check_picture(tiled(256), max_pixels=128 * 128)
+
+
+def test_a_jpeg_of_many_scans_or_segments_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
+    """Each scan visits every pixel again: 400 kB of them would hold the decoder for minutes, and 16 MB of segments Pillow."""
+    assert open_picture(jpeg_of_scans(64, 100)).size_wh == check_picture(jpeg_of_scans(64, 100)) == (64, 64)
+    file = tmp_path / "many.jpg"
+    usual = encoded(Image.fromarray(RGB), "JPEG", progressive=True)
+    for data in (jpeg_of_scans(64, 101), usual[:2] + b"\xff\xe1\0\2" * 10_000 + usual[2:]):
+        file.write_bytes(data)
+        for refused, source in ((open_picture, data), (check_picture, data), (open_picture, file)):
+            with pytest.raises(ImageError, match="more than 100 scans or 10,000 segments — expected about ten scans"):
+                refused(source)  # type: ignore[operator]
+
+
+def test_only_a_jpegs_own_scans_count() -> None:
+    """Neither those of a thumbnail in a segment, nor what a phone's film behind the picture happens to contain."""
+    rubbish = b"\xff\xda" * 300
+    usual = encoded(Image.fromarray(RGB), "JPEG", progressive=True, comment=rubbish)
+    assert check_picture(usual + rubbish) == open_picture(usual + rubbish).size_wh == (60, 40)
 
 
 def test_sixteen_bits_are_scaled_as_each_level_alone() -> None:

@@ -654,8 +654,12 @@ def test_a_type_that_is_no_number_is_no_finding() -> None:
         ({"status": "ok", "is_attack": False}, True), ({"status": "ok", "is_attack": True}, False),
         ({"status": "ok", "is_attack": None}, False), ({"status": "no_face"}, False), ({"status": "error"}, False),
         ({"status": "ok", "is_attack": False, "quality_reasons": ["blurred"]}, False),
+        ({"status": "ok", "is_attack": False, "meta": {"faces": [[0, 0, 9, 9]]}}, True),
+        ({"status": "ok", "is_attack": False, "meta": {"faces": [[0, 0, 9, 9], [20, 0, 25, 5]]}}, False),
     ],
 )  # fmt: skip
 def test_only_who_is_judged_bona_fide_on_a_good_picture_is_accepted(told: dict[str, Any], accepted: bool) -> None:
     report = InspectionReport(image="a.jpg", **told)
     assert report.accepted is report.to_dict()["accepted"] is accepted
+    assert report.doubtful is (told.get("is_attack") is False and not accepted)
+    assert bool(report.advice) is (report.doubtful or report.status == "no_face")

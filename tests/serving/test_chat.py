@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -99,6 +100,26 @@ def test_an_over_long_question_and_another_type_are_refused(client: TestClient, 
     response = client.post("/v1/chat/completions", json=body)
     assert response.status_code == 422 and "shorten it" in response.json()["error"]["message"]
     assert client.post("/v1/chat/completions", content=b"{}", headers={"content-type": "text/plain"}).status_code == 415
+
+
+def test_a_fault_of_the_model_is_not_the_questions(
+    make_client: Callable[..., TestClient], shield: FaceShieldPredictor, wall_png: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And nobody is sent to a model that has failed on a plain picture too."""
+
+    def fails(*args: Any, **kwargs: Any) -> Any:
+        raise ValueError("probabilities contain NaN at 0x7f")
+
+    plain = make_client()
+    client = TestClient(plain.app, raise_server_exceptions=False)
+    with monkeypatch.context() as broken:
+        broken.setattr(shield, "ask", fails)
+        broken.setattr(shield, "inspect", fails)
+        response = client.post("/v1/chat/completions", json={"messages": [message(wall_png)], "face": "whole"})
+        assert plain.app.state.service.failing  # type: ignore[attr-defined]
+    assert response.status_code == 500 and response.json()["error"]["code"] == "internal" and "NaN" not in response.text
+    assert client.post("/v1/chat/completions", json={"messages": [message(wall_png)], "face": "whole"}).status_code == 200
+    assert not plain.app.state.service.failing  # type: ignore[attr-defined]
 
 
 def test_megabytes_of_words_do_not_keep_the_model_from_others(

@@ -60,11 +60,20 @@ def ask(sock: socket.socket) -> bytes:
     return answer
 
 
+def dropped(served: Address, why: str) -> float:
+    """What the metrics say of connections that were dropped for this reason."""
+    with urllib.request.urlopen("http://{}:{}/metrics".format(*served), timeout=60) as answer:
+        lines = dict(line.rsplit(b" ", 1) for line in answer.read().splitlines())
+    return float(lines[f'faceshield_connections_dropped_total{{why="{why}"}}'.encode()])
+
+
 @pytest.mark.parametrize("sent", [b"", b"GET /heal", b"POST /v1/inspect HTTP/1.1\r\nHost: x\r\nA: "])
 def test_who_sends_no_whole_head_is_not_waited_for(served: Address, sent: bytes) -> None:
+    before = dropped(served, "slow_head")
     with socket.create_connection(served) as sock:
         sock.sendall(sent)
         assert all_of(sock) == b""
+    assert dropped(served, "slow_head") == before + 1
 
 
 def test_nor_on_a_connection_that_has_been_answered(served: Address) -> None:
@@ -77,6 +86,7 @@ def test_nor_on_a_connection_that_has_been_answered(served: Address) -> None:
 
 
 def test_many_that_send_nothing_keep_nobody_out(served: Address) -> None:
+    before = dropped(served, "too_many")
     silent = [socket.create_connection(served) for _ in range(30)]
     end = time.monotonic() + 10
     while True:
@@ -89,21 +99,27 @@ def test_many_that_send_nothing_keep_nobody_out(served: Address) -> None:
             time.sleep(0.05)
     for sock in silent:
         sock.close()
+    assert dropped(served, "too_many") > before
 
 
 def test_what_is_no_http_is_refused_as_all_else(served: Address) -> None:
+    before = dropped(served, "bad_http")
     with socket.create_connection(served) as sock:
         sock.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n")
         head, _, body = all_of(sock).partition(b"\r\n\r\n")
+    assert dropped(served, "bad_http") == before + 1
     assert head.startswith(b"HTTP/1.1 400") and json.loads(body)["error"]["code"] == "bad_http"
 
 
-def test_who_sends_too_much_hears_why(served: Address) -> None:
+@pytest.mark.parametrize("chunked", [False, True])
+def test_who_sends_too_much_hears_why(served: Address, chunked: bool) -> None:
     """Most clients send all before they read: an answer before that is lost in a connection that is reset."""
     with socket.create_connection(served) as sock:
         size = 3 * 2**20
-        sock.sendall(f"POST /v1/inspect HTTP/1.1\r\nHost: x\r\nContent-Length: {size}\r\n\r\n".encode())
-        sock.sendall(bytes(size))
+        body = f"{size:x}\r\n".encode() + bytes(size) + b"\r\n0\r\n\r\n" if chunked else bytes(size)
+        length = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {size}"
+        sock.sendall(f"POST /v1/inspect HTTP/1.1\r\nHost: x\r\n{length}\r\n\r\n".encode())
+        sock.sendall(body)
         head, _, body = all_of(sock).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 413") and json.loads(body)["error"]["code"] == "body_too_large"
 

@@ -87,7 +87,7 @@ def test_bodies_of_all_requests_together_are_bounded_and_let_go() -> None:
 
     async def ask(*headers: tuple[bytes, bytes]) -> int:
         async def receive() -> dict[str, Any]:
-            raise AssertionError
+            return {"type": "http.request", "body": bytes(4000)}
 
         async def send(message: Any) -> None:
             statuses.append(message.get("status"))
@@ -106,6 +106,39 @@ def test_bodies_of_all_requests_together_are_bounded_and_let_go() -> None:
     length, go_on = (b"content-length", b"4000"), asyncio.Event()
     door = Door(Slow(0), Settings(max_body=5000, max_bodies=6000))
     assert asyncio.run(several()) == [503, 429, 503] and door.bodies.held == 0
+
+
+def test_what_is_refused_is_read_on_so_that_the_client_hears_it() -> None:
+    """Else the connection is reset, and the refusal with it; but no more is read than a few times the largest body."""
+
+    async def read(size: int, headers: list[tuple[bytes, bytes]], proxy: Any = None) -> tuple[int, int]:
+        """The status of the answer, and how many bytes had been taken before it."""
+        taken, statuses = 0, []
+
+        async def receive() -> dict[str, Any]:
+            nonlocal taken
+            assert taken < size, "nothing is left"
+            taken += 1000
+            return {"type": "http.request", "body": bytes(1000), "more_body": taken < size}
+
+        async def send(message: Any) -> None:
+            statuses.append((message.get("status"), taken))
+
+        door = Door(proxy or Proxy(404), Settings(max_body=5000, max_bodies=6000))
+        await door({"type": "http", "method": "POST", "path": "/", "headers": headers}, receive, send)
+        return statuses[0]
+
+    async def busy(scope: Scope, receive: Receive, send: Send) -> None:
+        await PlainTextResponse("every replica is busy", 429)(scope, receive, send)
+
+    chunked = [(b"transfer-encoding", b"chunked")]
+    assert asyncio.run(read(6000, chunked)) == (413, 6000)
+    assert asyncio.run(read(9000, chunked)) == (413, 9000)
+    assert asyncio.run(read(90_000, chunked)) == (413, 27_000)
+    assert asyncio.run(read(9000, [(b"content-length", b"9000")])) == (413, 9000)
+    assert asyncio.run(read(90_000, [(b"content-length", b"90000")])) == (413, 0)
+    assert asyncio.run(read(4000, [(b"content-length", b"4000")], busy)) == (429, 4000)
+    assert asyncio.run(read(4000, [(b"content-length", b"4000")])) == (503, 4000)
 
 
 def test_what_clients_may_not_tell_rays_proxy_is_taken_off() -> None:

@@ -15,7 +15,7 @@ pytest.importorskip("fastapi", reason='pip install -e ".[dev]"')
 
 from fastapi.testclient import TestClient
 
-from bombs import gif_that_grows, tiled
+from bombs import gif_that_grows, jpeg_of_scans, tiled
 
 TOGETHER = 16  # files a request: each has its own row in the answer, and the model sees the good ones together
 
@@ -50,7 +50,7 @@ def originals(rng: np.random.Generator, side: int) -> list[bytes]:
         buffer = io.BytesIO()
         image.save(buffer, kind, **options)
         files.append(buffer.getvalue())
-    files += [gif_that_grows(side), tiled(side)]
+    files += [gif_that_grows(side), tiled(side), jpeg_of_scans(side, 10_000)]
     return [*files, b"", b"\x00", b"%PDF-1.7", b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"GIF89a", b"\xff\xd8\xff\xe0" * 9]
 
 

@@ -36,7 +36,7 @@ from faceshield.inspection import InspectionReport
 from faceshield.predictor import FaceShieldPredictor
 from faceshield.serving import create_app
 from faceshield.serving.batching import Abandoned
-from faceshield.serving.observe import JsonLines
+from faceshield.serving.observe import JsonLines, Meters
 from faceshield.serving.refusals import Refusal
 from faceshield.serving.service import Service
 from faceshield.serving.settings import Settings, hash_key, read_keys
@@ -321,12 +321,85 @@ def test_the_counters_count(client: TestClient, wall_png: bytes) -> None:
         'faceshield_requests_total{route="/v1/inspect",status="200"}': 1,
         'faceshield_requests_total{route="/v1/inspect",status="422"}': 1,
         'faceshield_refusals_total{code="bad_photo"}': 1,
-        'faceshield_photos_total{verdict="no face"}': 2,
-        'faceshield_photos_total{verdict="error"}': 1,
+        'faceshield_photos_total{accepted="no",verdict="no face"}': 2,
+        'faceshield_photos_total{accepted="no",verdict="error"}': 1,
+        'faceshield_request_seconds_count{route="/v1/inspect",status="200"}': 1,
+        'faceshield_request_seconds_count{route="/v1/inspect",status="422"}': 1,
         "faceshield_batch_photos_count": 1,  # both together
         "faceshield_batch_photos_sum": 2,
     }.items():
         assert after[name] - before.get(name, 0) == more, name
+
+
+def test_a_bona_fide_photo_that_is_not_accepted_counts_as_such_with_its_reasons() -> None:
+    meters = Meters(lambda: 0)
+    for reasons in ([], ["blurred", "too_dark"], ["blurred"]):
+        meters.report(InspectionReport("", "ok", is_attack=False, quality_reasons=reasons))
+    lines = meters.exposition().decode().splitlines()
+    for line in (
+        'faceshield_photos_total{accepted="yes",verdict="bona fide"} 1.0',
+        'faceshield_photos_total{accepted="no",verdict="bona fide"} 2.0',
+        'faceshield_quality_reasons_total{reason="blurred"} 2.0',
+        'faceshield_quality_reasons_total{reason="too_dark"} 1.0',
+    ):
+        assert line in lines
+
+
+def test_headers_are_read_two_at_a_time(wall_png: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small PNG's may take 64 MiB, which no budget counts: twenty at once took 958."""
+    reading: list[int] = []
+    lock, running = threading.Lock(), [0]
+
+    def problem(photo: bytes, settings: Settings) -> str:
+        with lock:
+            running[0] += 1
+            reading.append(running[0])
+        time.sleep(0.05)
+        with lock:
+            running[0] -= 1
+        return "no — such — picture"
+
+    class Nobody:
+        model_info = {"name": "nobody"}
+
+        def failed(self, error: Exception) -> InspectionReport:
+            return InspectionReport("", "error", error=str(error))
+
+    async def story() -> None:
+        service = Service(Nobody(), Settings())  # type: ignore[arg-type]
+        asked = [service.inspect(None, [wall_png], "whole") for _ in range(6)]
+        await asyncio.gather(*asked, service.ask(None, wall_png, "Why?", "whole"), return_exceptions=True)
+
+    monkeypatch.setattr("faceshield.serving.service.problem_of", problem)
+    asyncio.run(story())
+    assert len(reading) == 7 and max(reading) == 2
+
+
+def test_a_threshold_that_does_not_hold_is_told_at_the_start(checkpoint: Path, caplog: pytest.LogCaptureFixture) -> None:
+    shield = FaceShieldPredictor.from_pretrained(checkpoint)
+    shield.chosen_with = {"face": "detect", "keep_tokens": "3"}
+
+    async def story() -> None:
+        service = Service(shield, Settings())
+        service.start()
+        await service.stop()
+        with contextlib.suppress(Abandoned):
+            await service._warm
+
+    with caplog.at_level(logging.INFO):
+        asyncio.run(story())
+    told = [json.loads(JsonLines().format(record)) for record in caplog.records if record.message == "threshold"]
+    assert [line["level"] for line in told] == ["warning"] and "chosen with keep_tokens 3:" in told[0]["note"]
+
+
+@pytest.mark.parametrize("prefix", ["/face", "/ui"])
+def test_below_a_proxys_prefix_the_same_routes_want_a_key(make_client: MakeClient, prefix: str) -> None:
+    app = make_client(keys=(hash_key(KEY),)).app
+    below = TestClient(app, root_path=prefix)
+    assert below.get(f"{prefix}/healthz").status_code == 200
+    for path in ("/metrics", "/v1/inspect", "/openapi.json"):
+        refused(below.get(prefix + path), 401, "unauthorized")
+    assert below.get(f"{prefix}/metrics", headers={"X-API-Key": KEY}).status_code == 200
 
 
 def test_openapi_describes_every_answer_with_examples(client: TestClient) -> None:
@@ -362,6 +435,9 @@ def test_at_the_end_who_waits_is_told_within_the_time_to_drain(wall_png: bytes) 
 
     class Slow:
         model_info = {"name": "slow"}
+
+        def threshold_notes(self) -> list[str]:
+            return []
 
         def inspect_many(self, items: list[Any], **_: Any) -> list[Any]:
             begun.set()

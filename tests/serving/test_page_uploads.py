@@ -30,6 +30,16 @@ def test_uploads_wait_where_gradio_does_not_clear_them_away(tmp_path: Path) -> N
     assert not Path(held[0]).parent.exists() and elsewhere.exists()
 
 
+def test_what_the_service_refused_is_not_decoded_after_all(wall_png: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    from faceshield.inspection import InspectionReport
+    from faceshield.serving import page
+
+    assert "<img" in page._result(wall_png, InspectionReport("images[0]", "no_face"))
+    monkeypatch.setattr(page, "open_picture", lambda data: 1 / 0)
+    said = page._result(wall_png, InspectionReport("images[0]", "error", error="100 megapixels"))
+    assert "100 megapixels" in said and "<img" not in said
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # gradio's own
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_heartbeats_are_for_those_who_have_signed_in_and_end_with_the_service(shield: FaceShieldPredictor) -> None:

@@ -35,6 +35,18 @@ def tiled(side: int, kind: int = 4) -> bytes:
     return head + struct.pack("<I", 0) + data
 
 
+def jpeg_of_scans(side: int, scans: int) -> bytes:
+    """A grey progressive JPEG of side x side pixels and so many scans, all but the first of them for nothing."""
+
+    def segment(marker: int, body: bytes) -> bytes:
+        return bytes([0xFF, marker]) + struct.pack(">H", len(body) + 2) + body
+
+    head = segment(0xDB, b"\0" + bytes([1] * 64)) + segment(0xC2, struct.pack(">BHHB3B", 8, side, side, 1, 1, 0x11, 0))
+    codes = segment(0xC4, b"\x00\x01" + bytes(15) + b"\x00") + segment(0xC4, b"\x10\x01" + bytes(15) + b"\xe0")
+    first = segment(0xDA, bytes([1, 1, 0, 0, 0, 0])) + b"\0"
+    return b"\xff\xd8" + head + codes + first + segment(0xDA, bytes([1, 1, 0, 1, 63, 0])) * (scans - 1) + b"\xff\xd9"
+
+
 def gif_that_grows(side: int) -> bytes:
     """A 64 x 64 GIF whose second frame claims side x side pixels."""
     buffer = io.BytesIO()

@@ -109,7 +109,8 @@ class Table:
             name = "…" + name[-(self.width - 1) :]
         score = "-" if report.bonafide_score is None else f"{report.bonafide_score:.3f}"
         limit = "-" if report.threshold is None else f"{report.threshold:.3f}"
-        verdict = typer.style(f"{report.verdict:10}", fg=_COLOURS.get(report.verdict), bold=True)
+        colour = typer.colors.YELLOW if report.doubtful else _COLOURS.get(report.verdict)
+        verdict = typer.style(f"{report.verdict:10}", fg=colour, bold=True)
         regions = " ".join("[" + ", ".join(f"{value:.0f}" for value in box) + "]" for box in report.boxes)
         kind = report.presentation_type or "-"
         lines = [f"{name:{self.width}}  {verdict} {score:>6} {limit:>6}  {kind:14} {regions or '-'}"]

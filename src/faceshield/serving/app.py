@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from faceshield.predictor import FaceShieldPredictor
 
 _SAID = {
-    400: "The body cannot be read.",
+    400: "A form or a Content-Length that cannot be read.",
     401: "No valid API key.",
     408: "The body came too slowly.",
     413: "Too many bytes or photos.",
     415: "Neither a form nor JSON.",
-    422: "Photos or fields that cannot be used.",
+    422: "JSON, photos or fields that cannot be used.",
     429: "The queue is full; see Retry-After.",
     503: "Shutting down, or timed out; see Retry-After.",
 }

@@ -15,7 +15,7 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from faceshield.serving.observe import LOG
+from faceshield.serving.observe import DROPPED, LOG
 from faceshield.serving.refusals import Refusal
 
 HEAD_S = 10.0
@@ -42,6 +42,7 @@ class Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         if len(self.connections) > most_connections():
+            DROPPED.labels("too_many").inc()
             self._say_too_many()
             transport.abort()
             return
@@ -60,6 +61,7 @@ class Connection(H11Protocol):
         if self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete:
             self.transport.close()  # a second answer cannot go into the middle of the first
             return
+        DROPPED.labels("bad_http").inc()
         refusal = Refusal(400, "bad_http", "not a valid HTTP/1.1 request — expected a well-formed head and body — correct it")
         body = bytes(refusal.response("-").body)
         head = f"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {len(body)}"
@@ -80,6 +82,7 @@ class Connection(H11Protocol):
 
     def _too_slow(self) -> None:
         self._head = None
+        DROPPED.labels("slow_head").inc()
         self.transport.close()
 
     def _say_too_many(self) -> None:

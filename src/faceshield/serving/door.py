@@ -20,7 +20,7 @@ from faceshield.serving.guard import request_id_of
 from faceshield.serving.observe import LOG, log_json_lines
 from faceshield.serving.refusals import Refusal, busy
 from faceshield.serving.settings import Settings
-from faceshield.serving.uploads import BodyBudget, too_large
+from faceshield.serving.uploads import BodyBudget, discard_body, too_large
 
 LIMITS_VARIABLE = "FACESHIELD_DOOR_LIMITS"
 """Limits in bytes for one body and for all bodies together, separated by a comma."""
@@ -58,13 +58,22 @@ class Door:
         for name in {name for name in headers if name.replace("_", "-") in _NOT_FROM_CLIENTS}:
             del headers[name]
         headers["x-request-id"] = request_id = request_id_of(headers)
-        has_body = "content-length" in headers or "transfer-encoding" in headers
+        left = "content-length" in headers or "transfer-encoding" in headers
+
+        async def watched() -> Message:
+            nonlocal left
+            message = await receive()
+            left = message["type"] == "http.request" and message.get("more_body", False)
+            return message
+
         try:
-            with self.bodies.hold(Request(scope)) if has_body else nullcontext():
-                refusal = await self._pass(scope, receive, send, request_id)
+            with self.bodies.hold(Request(scope)) if left else nullcontext():
+                refusal = await self._pass(scope, watched, send, request_id)
         except Refusal as refused:
             refusal = refused
         if refusal is not None:
+            if left:
+                await discard_body(Request(scope, receive), self.settings)
             LOG.warning("refused", extra={"fields": {"request_id": request_id, "code": refusal.code}})
             refusal.headers.update({"X-Request-ID": request_id, "Cache-Control": "no-store", _OURS: "nosniff"})
             await refusal.response(request_id)(scope, receive, send)

@@ -62,7 +62,7 @@ class Guard:
             await send(message)
 
         try:
-            path = scope["path"]
+            path = _path(scope)
             if path not in OPEN_PATHS and not path.startswith(OPEN_BELOW) and not self.service.settings.admits(_key(headers)):
                 await self._refuse_key(scope, receive, answer, request_id)
             else:
@@ -91,7 +91,7 @@ class Guard:
     def _tell(self, scope: Scope, status: int, seconds: float, request_id: str) -> None:
         route = getattr(scope.get("route"), "path", None) or "none"
         self.service.meters.requests.labels(route, str(status)).inc()
-        self.service.meters.seconds.labels(route).observe(seconds)
+        self.service.meters.seconds.labels(route, str(status)).observe(seconds)
         fields: dict[str, Any] = {
             "request_id": request_id,
             "method": scope["method"] if scope["method"] in _METHODS else "?",  # a client may make up any word
@@ -107,6 +107,12 @@ def request_id_of(headers: Headers) -> str:
     """The client's own id if it is a plain word that is safe to log, else a new one."""
     given = headers.get("x-request-id", "")
     return given if _ID.fullmatch(given) else secrets.token_hex(12)
+
+
+def _path(scope: Scope) -> str:
+    """The path without the prefix under which a proxy serves the application: what the routes are matched with."""
+    path, prefix = scope["path"], scope.get("root_path", "")
+    return str(path.removeprefix(prefix) if f"{path}/".startswith(f"{prefix}/") else path)
 
 
 def _key(headers: Headers) -> str | None:

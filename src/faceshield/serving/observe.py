@@ -14,8 +14,14 @@ from collections.abc import Callable
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from faceshield.inspection import InspectionReport
+
 LOG = logging.getLogger("faceshield.serving")
 EXPOSITION = CONTENT_TYPE_LATEST
+DROPPED = Counter("faceshield_connections_dropped", "Connections ended below the application.", ["why"], registry=None)
+"""Of the whole process, as connections belong to no application: `bad_http`, `slow_head`, `too_many`."""
+for _why in ("bad_http", "slow_head", "too_many"):
+    DROPPED.labels(_why)
 _SECONDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 20, 30, 60, 120)
 
 
@@ -29,14 +35,18 @@ class Meters:
     def __init__(self, waiting: Callable[[], int]) -> None:
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
+        registry.register(DROPPED)
         self.requests = Counter("faceshield_requests", "Requests answered.", ["route", "status"], registry=registry)
         self.refusals = Counter("faceshield_refusals", "Requests refused, by the error's code.", ["code"], registry=registry)
         self.abandoned = Counter("faceshield_clients_gone", "Clients that disconnected before the response.", registry=registry)
-        self.photos = Counter("faceshield_photos", "Photos inspected, by verdict.", ["verdict"], registry=registry)
+        self.photos = Counter("faceshield_photos", "Photos inspected, by verdict.", ["verdict", "accepted"], registry=registry)
+        self.reasons = Counter(
+            "faceshield_quality_reasons", "Photos too bad to rely on the verdict, by reason.", ["reason"], registry=registry
+        )
         self.seconds = Histogram(
             "faceshield_request_seconds",
             "Seconds from a request's head to its response.",
-            ["route"],
+            ["route", "status"],
             buckets=_SECONDS,
             registry=registry,
         )
@@ -48,6 +58,12 @@ class Meters:
         )
         queue = Gauge("faceshield_queue_photos", "Photos that wait for the model.", registry=registry)
         queue.set_function(lambda: float(waiting()))
+
+    def report(self, report: InspectionReport) -> None:
+        """Record an inspected photo."""
+        self.photos.labels(report.verdict, "yes" if report.accepted else "no").inc()
+        for reason in report.quality_reasons:
+            self.reasons.labels(reason).inc()
 
     def batch(self, photos: int, seconds: float) -> None:
         """Record a finished batch."""

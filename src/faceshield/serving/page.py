@@ -33,7 +33,7 @@ from starlette.types import Receive, Scope, Send
 
 from faceshield.extras import missing
 from faceshield.html_report import CARD_STYLE, COLOURS, card
-from faceshield.images import ImageError, open_picture
+from faceshield.images import open_picture
 from faceshield.inspection import FaceMode, InspectionReport
 from faceshield.serving.refusals import Refusal
 from faceshield.serving.service import Service
@@ -192,7 +192,7 @@ def build(service: Service, examples: Sequence[Example]) -> gr.Blocks:
             except Refusal as refusal:
                 return [_told(refusal.message), gr.skip(), data, gr.skip(), "", ""]
             usable = report.status != "error"
-            return ["", _result(data, report), data if usable else None, gr.update(visible=usable), "", ""]
+            return ["", await service.read(_result, data, report), data if usable else None, gr.update(visible=usable), "", ""]
 
         async def uploaded(path: str | None, is_crop: bool) -> list[Any]:
             return [*await look(_take(path), is_crop), None]
@@ -215,7 +215,7 @@ def build(service: Service, examples: Sequence[Example]) -> gr.Blocks:
             if data is None:
                 return [_told("No photo is open: give one first."), ""]
             try:
-                return ["", _streams(await service.importance(None, data, text, face(is_crop)))]
+                return ["", await service.read(_streams, await service.importance(None, data, text, face(is_crop)))]
             except Refusal as refusal:
                 return [_told(refusal.message), ""]
 
@@ -315,10 +315,7 @@ def _told(message: str) -> str:
 
 
 def _result(data: bytes, report: InspectionReport) -> str:
-    try:
-        rgb: NDArray[np.uint8] | None = open_picture(data).rgb
-    except ImageError:
-        rgb = None
+    rgb = None if report.status == "error" else open_picture(data).rgb  # what was refused is not decoded after all
     return f'<div class="shield" role="status">{card(rgb, report)}</div>'
 
 

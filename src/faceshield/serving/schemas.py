@@ -52,7 +52,9 @@ class Report(BaseModel):
     quality_reasons: list[str] = Field(description="why not to rely on the verdict: too_small, too_dark, over_exposed, …")
     model: dict[str, str]
     meta: dict[str, Any]
-    accepted: bool = Field(description="whether to let the person in: status ok, no attack, and no quality_reasons")
+    accepted: bool = Field(
+        description="whether to let the person in: status ok, no attack, no quality_reasons, and no second face"
+    )
 
 
 _REPORT: dict[str, Any] = {
@@ -69,7 +71,7 @@ _REPORT: dict[str, Any] = {
     "face": [180.0, 120.0, 340.0, 300.0],
     "quality_reasons": [],
     "model": {"name": "tiny", "hash": "0123456789ab"},
-    "meta": {"size_wh": [640, 480], "notes": []},
+    "meta": {"size_wh": [640, 480], "faces": [[180.0, 120.0, 340.0, 300.0]], "notes": []},
     "accepted": False,
 }
 

@@ -11,14 +11,15 @@ from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+import anyio
 import anyio.to_thread
 import numpy as np
 from starlette.requests import ClientDisconnect, Request
 
 from faceshield.images import ImageError
-from faceshield.inspection import ALL_TASKS, NOT_A_NUMBER, FaceMode, InspectionReport, Task
+from faceshield.inspection import ALL_TASKS, NOT_A_NUMBER, FaceMode, InspectionReport, QuestionError, Task
 from faceshield.serving.batching import Abandoned, Batcher, QueueFull
 from faceshield.serving.observe import LOG, Meters
 from faceshield.serving.refusals import Refusal, busy
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
     from faceshield.model.reading import Words
     from faceshield.predictor import FaceShieldPredictor
 
+_Result = TypeVar("_Result")
 _BEFORE_THE_END = 1.0  # seconds of the drain time kept for sending the last answers
+_READERS = 2  # a PNG's header alone may take 64 MiB of memory while it is read, however small its file
 _GREY = np.full((64, 64, 3), 128, np.uint8)  # any working model can judge it
 
 
@@ -75,6 +78,7 @@ class Service:
             on_batch=lambda photos, seconds: self.meters.batch(photos, seconds),
         )
         self.meters = Meters(lambda: self.batcher.waiting)
+        self._readers = anyio.CapacityLimiter(_READERS)
         self.draining, self.failing = False, False
         self.at_drain: Callable[[], object] = lambda: None
         self._warm: asyncio.Future[Any] | None = None
@@ -86,6 +90,8 @@ class Service:
         """Start the model's thread and warm it up on a grey picture; call this in the event loop."""
         self.batcher.start()
         self._warm = self.batcher.submit(("whole", ALL_TASKS), [_GREY])[0]
+        for note in self.predictor.threshold_notes():
+            LOG.warning("threshold", extra={"fields": {"note": note}})
         LOG.info("started", extra={"fields": {"model": self.model_name, "hash": self.predictor.model_info.get("hash", "")}})
 
     def trouble(self) -> str | None:
@@ -161,16 +167,20 @@ class Service:
             Refusal: the queue is full, the time limit was exceeded, or the service is stopping.
             ClientDisconnect: the client closed its connection.
         """
-        problems = [await anyio.to_thread.run_sync(problem_of, photo, self.settings) for photo in photos]
+        problems = [await self.read(problem_of, photo, self.settings) for photo in photos]
         good = [photo for photo, problem in zip(photos, problems, strict=True) if problem is None]
         found = iter(await self._wait(request, (face, tasks), good) if good else [])
         reports = []
         for number, problem in enumerate(problems):
             report = next(found) if problem is None else self.predictor.failed(ImageError("", problem))
             report = replace(report, image=f"images[{number}]", model={**report.model, "name": self.model_name})
-            self.meters.photos.labels(report.verdict).inc()
+            self.meters.report(report)
             reports.append(report)
         return reports
+
+    async def read(self, work: Callable[..., _Result], *args: Any) -> _Result:
+        """`work(*args)`, which reads a photo, in a thread; two at a time, because no queue bounds their memory."""
+        return await anyio.to_thread.run_sync(work, *args, limiter=self._readers)
 
     async def ask(
         self, request: Request | None, photo: bytes, prompt: str, face: FaceMode, max_tokens: int | None = None
@@ -192,7 +202,7 @@ class Service:
         return maps
 
     async def _ask(self, request: Request | None, photo: bytes, question: _Question) -> Any:
-        if problem := await anyio.to_thread.run_sync(problem_of, photo, self.settings):
+        if problem := await self.read(problem_of, photo, self.settings):
             raise Refusal(422, "bad_photo", problem)
         return (await self._wait(request, question, [photo]))[0]
 
@@ -258,7 +268,7 @@ class Service:
                 answers.append(key.put(self.predictor, photo))
             except ImageError as error:
                 answers.append(Refusal(422, "bad_photo", error.problem))
-            except ValueError as error:
+            except QuestionError as error:
                 answers.append(Refusal(422, "bad_question", str(error)))
         return answers
 

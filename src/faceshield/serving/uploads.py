@@ -71,23 +71,27 @@ async def read_body(request: Request, settings: Settings) -> bytes:
     """Read the whole body.
 
     Raises:
-        Refusal: 413 as soon as it is too long, 408 if it arrives too slowly.
+        Refusal: 413 if it is too long, after the rest was discarded as by `discard_body`; 408 if it arrives too slowly.
         ClientDisconnect: the client closed its connection.
     """
-
     parts: list[bytes] = []
-    await _receive(request, settings, parts.append, settings.max_body)
+    await _receive(request, settings, parts.append)
     return b"".join(parts)
 
 
-async def _receive(request: Request, settings: Settings, take: Callable[[bytes], None], most: int) -> None:
+async def _receive(request: Request, settings: Settings, take: Callable[[bytes], None]) -> None:
+    """Pass on the parts of a body up to `max_body`, and read on to its end, but not if it is several times longer."""
+
     async def read() -> None:
         size = 0
         async for part in request.stream():
             size += len(part)
-            if size > most:
-                raise too_large(settings.max_body)
-            take(part)
+            if size > _FORGOTTEN * settings.max_body:
+                break
+            if size <= settings.max_body:
+                take(part)
+        if size > settings.max_body:
+            raise too_large(settings.max_body)
 
     try:
         await asyncio.wait_for(read(), settings.body_timeout_s)
@@ -104,10 +108,9 @@ async def discard_body(request: Request, settings: Settings) -> None:
     """
     if "expect" in request.headers:  # the client has sent nothing yet and waits for permission
         return
-    most = _FORGOTTEN * settings.max_body
     try:
-        _announced(request, most)
-        await _receive(request, settings, lambda part: None, most)
+        _announced(request, _FORGOTTEN * settings.max_body)
+        await _receive(request, settings, lambda part: None)
     except (Refusal, ClientDisconnect):
         return
 
