@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from skimage.data import astronaut
 from skimage.transform import resize
 
-from faceshield.simulate.camera import capture, draw_settings, draw_severity
+from faceshield.simulate.camera import _motion_blur, capture, draw_settings, draw_severity
 from faceshield.simulate.portrait import CANVAS, FloatImage
 
 
@@ -76,3 +77,40 @@ def test_four_of_ten_cameras_are_good_ones() -> None:
     assert 0.36 < good.mean() < 0.44 and severities[good].min() >= 0.2 and severities[good].max() <= 0.6
     mild, full = (np.mean([draw_settings(np.random.default_rng(i), hard).noise for i in range(200)]) for hard in (0.4, 1))
     assert mild < 0.5 * full
+
+
+@pytest.mark.parametrize("length", [0.3, 1.01, 2.0, 3.7, 8.0])
+@pytest.mark.parametrize("angle", [0.0, 0.6, 2.2])
+def test_motion_blurs_along_a_line_through_the_pixel_itself(length: float, angle: float) -> None:
+    point = np.zeros((41, 41, 3), np.float32)
+    point[20, 20] = 1
+    smeared = _motion_blur(point, length, angle)[..., 0]
+    y, x = np.mgrid[-20:21, -20:21]
+    assert smeared.sum() == pytest.approx(1, abs=1e-3) and smeared[20, 20] == smeared.max() < 1
+    assert (smeared * x).sum() == pytest.approx(0, abs=1e-3) and (smeared * y).sum() == pytest.approx(0, abs=1e-3)
+    along, across = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
+    assert length**2 / 12 < (smeared * along**2).sum() < length**2 / 12 + 0.25  # a line, and the pixels' own width
+    assert (smeared * across**2).sum() < 0.25
+
+
+def test_motion_of_less_than_a_pixel_shows() -> None:
+    settings = replace(draw_settings(np.random.default_rng(0), severity=0.0), motion=0.0, motion_angle=0.0)
+    still, moved = (
+        capture(scene(), np.random.default_rng(1), settings=replace(settings, motion=length)) for length in (0.0, 0.8)
+    )
+    assert np.abs(np.diff(moved.astype(float), axis=1)).mean() < 0.97 * np.abs(np.diff(still.astype(float), axis=1)).mean()
+
+
+def test_noise_is_as_strong_with_any_grain_and_colour_and_is_developed_with_the_picture() -> None:
+    grey = np.full((CANVAS, CANVAS, 3), 0.5, np.float32)
+    clean = replace(draw_settings(np.random.default_rng(0), severity=0.0), motion=0.0, noise=0.05)
+
+    def shot(**changed: float) -> FloatImage:
+        settings = replace(clean, **changed)  # type: ignore[arg-type]
+        return capture(grey, np.random.default_rng(1), settings=settings).astype(np.float32)
+
+    spreads = [shot(grain=grain, chroma=0.5)[..., 1].std() for grain in (0.0, 0.9)]
+    assert spreads[0] == pytest.approx(spreads[1], rel=0.15)
+    assert shot(chroma=0.9).std() == pytest.approx(shot(chroma=0.5).std(), rel=0.2)
+    assert np.ptp(shot(chroma=0.9, saturation=0.0), axis=2).mean() < 2, "a picture without colour has no coloured noise"
+    assert shot(contrast=1.6).std() > 1.3 * shot().std()

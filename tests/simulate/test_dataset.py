@@ -24,7 +24,9 @@ from faceshield.simulate.camera import draw_settings
 from faceshield.simulate.dataset import SimulateConfig, attack_photo, drawn_person, left_variants, schedule, simulate
 from faceshield.simulate.domains import VERSION
 from faceshield.simulate.photos import list_photos, portrait_of
+from faceshield.simulate.portrait import OUTLINE, Scene
 from faceshield.simulate.processes import in_order
+from faceshield.simulate.scene import compose_scene
 from faceshield.taxonomy import ATTACK_TYPES, PRESENTATION_TYPES
 
 CONFIG = SimulateConfig(faces="drawn", count=24, seed=8, split="test", size=96)
@@ -241,7 +243,8 @@ def test_traces_are_named_from_the_most_typical_on(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("saturation", [0.0, 1.0])
 def test_a_picture_without_colour_names_no_colour(saturation: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert {cue for cues in CUES.values() for cue in cues} >= dataset._COLOUR_CUES
+    every = {cue for cues in CUES.values() for cue in cues}
+    assert every >= dataset._COLOUR_CUES >= {cue for cue in every if "colour" in cue}
     monkeypatch.setattr(dataset, "draw_settings", lambda rng, hard: replace(draw_settings(rng, hard), saturation=saturation))
     path = simulate(tmp_path, SimulateConfig("drawn", 24, 3, types=("Paper mask",), size=48), workers=1)
     named = sum("a grey paper print" in sample.meta["cues"] for sample in read_jsonl(path, Sample))
@@ -292,3 +295,32 @@ def test_an_attacked_photograph_keeps_its_face_under_its_landmarks(monkeypatch: 
     portrait = portrait_of(astronaut(), "her")
     there, here = (made.image[tuple(made.landmarks.round().astype(int).T[::-1])] for made in (portrait, scene))
     assert np.abs(there - here).mean() < 0.04, "the same skin at every point"
+
+
+def test_a_close_portrait_is_attacked_without_bars(monkeypatch: pytest.MonkeyPatch) -> None:
+    scenes: list[Scene] = []
+    monkeypatch.setattr(dataset, "attack", lambda scene, *told: scenes.append(scene) or attack(scene, *told))
+    close = astronaut()[40:230, 145:305]
+    attack_photo(close, "Partial Eye", seed=0)
+    portrait = portrait_of(close, "her")
+    assert portrait is not None and np.ptp(portrait.landmarks[OUTLINE, 1]) / 0.55 > min(portrait.image.shape[:2])
+    rows, columns = scenes[0].image.max(axis=(1, 2)), scenes[0].image.max(axis=(0, 2))
+    assert min(rows.min(), columns.min()) > 0.1
+
+
+def test_other_landmarks_are_another_set(tmp_path: Path) -> None:
+    folder, tables = tmp_path / "faces", []
+    folder.mkdir()
+    Image.fromarray(astronaut()).save(folder / "a.png")
+    for number in range(2):
+        tables.append(tmp_path / f"{number}.csv")
+        rows = [f"faces/a.png,{point},{100 + point + number},{100 + point}" for point in range(189)]
+        tables[-1].write_text("\n".join(["file,point,x,y", *rows]))
+    first, other = (dataset._dataset_name(SimulateConfig(str(folder), 2, 1, landmarks=str(table))) for table in tables)
+    assert first != other
+
+
+def test_an_own_background_is_called_so() -> None:
+    portrait = portrait_of(astronaut(), "her")
+    assert portrait is not None and portrait.matte.min() == 1
+    assert compose_scene(portrait, np.random.default_rng(0)).phrases[0] == "a face before its own background"

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
 from faceshield.simulate.attacks import attack
 from faceshield.simulate.drawn import draw_portrait
@@ -85,3 +86,13 @@ def test_furnishings_fill_the_canvas(draw) -> None:  # type: ignore[no-untyped-d
         image = draw(np.random.default_rng(seed))
         assert image.shape == (CANVAS, CANVAS, 3) and image.dtype == np.float32
         assert np.isfinite(image).all() and image.min() >= 0 and image.max() <= 1
+
+
+def test_a_headset_is_bright_on_the_side_of_the_light(scene: Scene) -> None:
+    from_left, from_right = (
+        _FRONTS[HEADSET](scene.image, scene.landmarks, (side, 0.0), np.random.default_rng(4)) for side in (-1.0, 1.0)
+    )
+    covered = np.asarray(from_left.keep.max(axis=2) < 0.1, np.float32)
+    slope = np.gradient(gaussian_filter(covered, 2), axis=1) * covered
+    lit = (from_left.add - from_right.add).mean(axis=2)
+    assert lit[slope > 0.05].mean() > 0 > lit[slope < -0.05].mean()

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from faceshield.simulate.attacks import CUES, masks, partial
-from faceshield.simulate.attacks.places import EDGE_BELOW, PLACES, seen_cues
+from faceshield.simulate.attacks import CUES, attack, masks, partial, replay
+from faceshield.simulate.attacks import print as print_attack
+from faceshield.simulate.attacks.places import EDGE_BELOW, PLACES, resolved_cues, seen_cues, seen_phrases
 from faceshield.simulate.attacks.recapture import cast_shadow
 from faceshield.simulate.drawn import draw_portrait
+from faceshield.simulate.drawn_person import sample_identity, sample_shot, traits
 from faceshield.simulate.mean_shape import MEAN_SHAPE
 from faceshield.simulate.portrait import CANVAS, LANDMARKS, Attacked, Box, Portrait, Scene
 from faceshield.simulate.scene import _place, compose_scene
@@ -120,3 +123,64 @@ def test_a_placed_portrait_lies_under_its_landmarks(mirror: float, scale: float)
         near = image[..., 0] * (np.hypot(x - point[0], y - point[1]) < 10 * scale)
         found = np.array([(near * x).sum(), (near * y).sum()]) / near.sum()
         assert np.abs(found - point).max() < 0.25
+
+
+def test_what_the_camera_does_not_resolve_is_not_told() -> None:
+    image = np.zeros((CANVAS, CANVAS, 3), np.float32)
+    made = Attacked(image, (), ("visible paper edges", "printing dots"), "x/y", FACE, finest={"printing dots": 3.0})
+    assert resolved_cues(made, 0.7) == made.cues and resolved_cues(made, 0.6) == made.cues[:1]
+    alone = replace(made, cues=made.cues[1:])
+    assert resolved_cues(alone, 0.6) == alone.cues, "the only trace is still named"
+
+
+@pytest.mark.parametrize(("kind", "variant", "cue"), [("Print", "print/magazine", "DOTS"), ("Replay", "replay/lamps", "GRID")])
+def test_prints_and_screens_say_how_fine_they_are(scenes: list[Scene], kind: str, variant: str, cue: str) -> None:
+    word = {"DOTS": print_attack.DOTS, "GRID": replay.GRID}[cue]
+    made = [attack(scenes[seed % 3], kind, np.random.default_rng(seed), variant=variant) for seed in range(8)]
+    periods = [one.finest[word] for one in made if word in one.cues]
+    assert periods and all(2 < period < 7 for period in periods)
+
+
+@pytest.mark.parametrize(
+    ("variant", "cues", "left"),
+    [
+        ("bonafide/live", (), {"a beard", "glasses", "a smile", "brown hair", "freckles"}),
+        ("fakehead/plastic", (), set()),
+        ("fakehead/dressed", (), {"brown hair"}),
+        ("fakehead/wax", (), {"brown hair"}),
+        ("fakehead/wax", ("a wig",), set()),
+        ("paper-mask/photo", (), {"brown hair"}),
+        ("paper-mask/bag", (), set()),
+        ("flexible-mask/latex", ("a rubber scalp",), set()),
+        ("flexible-mask/clear-skin", (), {"a beard", "glasses", "a smile", "brown hair", "freckles"}),
+        ("glasses/party", (), {"a beard", "a smile", "brown hair", "freckles"}),
+        ("partial-mouth/piece", (), {"a beard", "glasses", "brown hair", "freckles"}),
+        ("print/card", (), {"a beard", "glasses", "a smile", "brown hair", "freckles"}),
+    ],
+)
+def test_what_the_attack_hides_is_not_told_of_the_scene(variant: str, cues: tuple[str, ...], left: set[str]) -> None:
+    phrases = ("a face before a plain wall", "a beard", "glasses", "a smile", "brown hair", "freckles")
+    made = Attacked(np.zeros((CANVAS, CANVAS, 3), np.float32), (), cues, variant, FACE)
+    assert set(seen_phrases(phrases, made)) == {phrases[0], *left}
+    masked = set(seen_phrases(phrases, replace(made, phrases=("a health mask",))))
+    assert masked == {phrases[0], *left} - {"a smile"}
+
+
+def test_what_can_be_hidden_is_spelt_as_portraits_spell_it(scenes: list[Scene]) -> None:
+    from faceshield.simulate.attacks import VARIANTS, places
+
+    known = {name for names in VARIANTS.values() for name in names}
+    for name in (*places._HIDDEN, *places._WHOLE_HEADS, *places._OWN_HAIR):
+        assert any(variant == name or variant.startswith(name.rstrip("/") + "/") for variant in known), name
+    told = {
+        trait
+        for age in range(40)
+        for trait in traits(sample_identity(np.random.default_rng(age)), sample_shot(np.random.default_rng(age)), "skin")
+    }
+    assert told <= {*places._FACE, *places._HATS} | {trait for trait in told if trait.endswith(" hair")}
+
+
+def test_only_a_plastic_bust_has_a_plastic_neck(scenes: list[Scene]) -> None:
+    for variant, named in (("fakehead/plastic", True), ("fakehead/plaster", False), ("fakehead/dark-resin", False)):
+        made = [attack(scenes[0], "Fakehead", np.random.default_rng(seed), variant=variant).cues for seed in range(12)]
+        assert any("a plastic neck" in cues for cues in made) == named, variant

@@ -7,12 +7,24 @@ from functools import cache
 import numpy as np
 import pytest
 
+from faceshield.simulate import scene as scenes
 from faceshield.simulate import skin_marks
-from faceshield.simulate.attacks import tattoo
+from faceshield.simulate.attacks import attack, tattoo
 from faceshield.simulate.clothes import below_the_face, dress, shoulders
 from faceshield.simulate.drawn import draw_portrait
 from faceshield.simulate.furnishings import company, disorder
-from faceshield.simulate.portrait import CANVAS, LANDMARKS, OUTLINE, WHOLE_CANVAS, Scene, room_for_a_face, smooth_noise
+from faceshield.simulate.holder import Holder, draw_holder
+from faceshield.simulate.portrait import (
+    CANVAS,
+    LANDMARKS,
+    OUTLINE,
+    WHOLE_CANVAS,
+    Box,
+    FloatImage,
+    Scene,
+    room_for_a_face,
+    smooth_noise,
+)
 from faceshield.simulate.scene import ANYWHERE, Setting, _dapples, compose_scene, draw_background
 
 
@@ -147,3 +159,29 @@ def test_a_tattoo_is_large_enough_for_the_camera(variant: str) -> None:
             inked = tattoo.apply(made, np.random.default_rng(seed), variant=variant, least=least)
             found.append(max(max(x1 - x0, y1 - y0) for x0, y0, x1, y1 in inked.boxes) / CANVAS)
     assert min(widest[ANYWHERE.least_ink]) > 0.11 and min(widest[0.0]) < min(widest[ANYWHERE.least_ink])
+
+
+def test_people_further_back_leave_the_room_around_them_as_it_is() -> None:
+    """A room of noise stays noise: nearly all that has changed are figures in even colours."""
+    noise: FloatImage = np.random.default_rng(0).uniform(0, 1, (CANVAS, CANVAS, 3)).astype(np.float32)
+    even = []
+    for seed in range(12):
+        with_people = company(noise, np.random.default_rng(seed))
+        changed = np.abs(with_people - noise).max(axis=2) > 0.02
+        even.append((np.abs(np.diff(with_people, axis=0)).max(axis=2) < 0.02).sum() / changed.sum())
+    assert np.mean(even) > 0.75
+
+
+def test_somebody_close_behind_stands_in_the_window_as_a_holder_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    windows: list[Box] = []
+
+    def seen(room: FloatImage, rng: np.random.Generator, window: Box) -> Holder:
+        windows.append(window)
+        return draw_holder(room, rng, window)
+
+    monkeypatch.setattr(scenes, "draw_holder", seen)
+    portrait, setting = scene(0).portrait, Setting(("close-by",), other_shapes=1.0)
+    made = [compose_scene(portrait, np.random.default_rng(seed), setting) for seed in range(4)]
+    assert windows == [one.window for one in made] and len(set(windows)) > 1
+    attack(made[0], "Print", np.random.default_rng(0), setting=setting)
+    assert windows[-1] == made[0].window, "what lies behind a print is seen through the same window"

@@ -32,8 +32,7 @@ class CameraSettings:
         saturation: 0 grey, 1 unchanged.
         vignette: darkening of the corners, 0..1.
         noise: its strength, 0..1; chroma: share of it that is colour, 0..1; grain: its correlation length, in pixels. The
-            standard deviation is noise * sqrt(brightness + 0.1), at mid-grey 0.77 of noise; without grain also times
-            sqrt(chroma² + (1 - chroma)²), 0.71 to 1.
+            standard deviation, before the tone curve, is noise * sqrt(brightness + 0.1), at mid-grey 0.77 of noise.
         sharpen: unsharp masking in per cent.
         quality: JPEG quality; quality_before: that of an earlier compression, or None.
         lift: black level, 0..1.
@@ -169,6 +168,11 @@ def draw_settings(rng: np.random.Generator, severity: float = 1.0) -> CameraSett
     )
 
 
+def sensor_pixels(size: int, camera: CameraSettings) -> int:
+    """Sensor pixels along the longer side of a picture of `size` pixels."""
+    return max(32, round(size * camera.resolution))
+
+
 def capture(
     image: FloatImage, rng: np.random.Generator, *, size: int = 224, settings: CameraSettings | None = None
 ) -> NDArray[np.uint8]:
@@ -189,13 +193,15 @@ def capture(
     blur = camera.defocus * longer / size
     if blur > 0.25:
         lens = lens.filter(ImageFilter.GaussianBlur(blur))
-    sensor_side = max(32, round(size * camera.resolution))
+    sensor_side = sensor_pixels(size, camera)
     pixels = (max(16, round(finished[0] * sensor_side / size)), max(16, round(finished[1] * sensor_side / size)))
     sensor = np.asarray(lens.resize(pixels, Image.Resampling.BOX), np.float32) / 255.0
-    if camera.motion > 1:
-        sensor = _motion_blur(sensor, camera.motion * sensor_side / size, camera.motion_angle)
+    moved = camera.motion * sensor_side / size
+    if moved > _LEAST_MOTION:
+        sensor = _motion_blur(sensor, moved, camera.motion_angle)
     sensor = _expose(sensor, camera)
     sensor = _add_noise(sensor, camera, rng)
+    sensor = _develop(sensor, camera)
     if camera.smoothing:
         sensor = _smooth(sensor, camera.smoothing)
     picture = Image.fromarray((sensor.clip(0, 1) * 255 + 0.5).astype(np.uint8))
@@ -209,12 +215,18 @@ def capture(
 
 
 def _expose(light: FloatImage, camera: CameraSettings) -> FloatImage:
+    """What the sensor receives, before the tone curve: exposure and vignette."""
     down, across = (np.linspace(-1, 1, side, dtype=np.float32) for side in light.shape[:2])
     corner = 1 - camera.vignette * 0.5 * (down[:, None] ** 2 + across[None, :] ** 2)
-    toned = np.power(light.clip(1e-4, 1), np.float32(camera.gamma))
+    return light * ((camera.gain * corner) ** np.float32(1 / camera.gamma))[..., None]
+
+
+def _develop(sensor: FloatImage, camera: CameraSettings) -> FloatImage:
+    """The picture made of the sensor's, noise included: tone curve, white balance, colour, contrast, black level."""
+    toned = np.power(sensor.clip(1e-4), np.float32(camera.gamma))
     if camera.saturation == 0:  # the balance then tones the greys, as old paper and night cameras do
         toned[:] = (toned @ LUMA)[..., None]
-    toned *= camera.gain * corner[..., None] * np.asarray(camera.balance, np.float32)
+    toned *= np.asarray(camera.balance, np.float32)
     if camera.saturation:
         grey = toned @ LUMA
         toned = grey[..., None] + camera.saturation * (toned - grey[..., None])
@@ -227,7 +239,7 @@ def _add_noise(image: FloatImage, camera: CameraSettings, rng: np.random.Generat
         return image
     luma = rng.standard_normal((*image.shape[:2], 1), dtype=np.float32)
     colour = rng.standard_normal(image.shape, dtype=np.float32)
-    noise = luma * (1 - camera.chroma) + colour * camera.chroma
+    noise = (luma * (1 - camera.chroma) + colour * camera.chroma) / np.float32(np.hypot(1 - camera.chroma, camera.chroma))
     if camera.grain:
         from scipy.ndimage import gaussian_filter
 
@@ -247,14 +259,25 @@ def _smooth(image: FloatImage, strength: float) -> FloatImage:
     return (image + strength * faint * (soft - image)).astype(np.float32)
 
 
+_LEAST_MOTION = 0.2
+"""Sensor pixels; shorter motion blurs leave the picture as it is."""
+
+
 def _motion_blur(image: FloatImage, length: float, angle: float) -> FloatImage:
-    steps = max(2, int(np.ceil(length)))
+    """Mean of the picture over a straight path of `length` pixels about its place, between pixels interpolated bilinearly."""
+    steps = 8 * int(np.ceil(length))
+    path = ((np.arange(steps) + 0.5) / steps - 0.5) * length
+    x, y = path * np.cos(angle), path * np.sin(angle)
+    reach = int(np.ceil(length / 2))
+    offsets = np.arange(-reach, reach + 1)
+    along_x, along_y = ((1 - np.abs(offsets - line[:, None])).clip(0) for line in (x, y))
+    weights = (along_y.T @ along_x / steps).astype(np.float32)
+    height, width = image.shape[:2]
+    padded = np.pad(image, ((reach, reach), (reach, reach), (0, 0)), mode="edge")
     total = np.zeros_like(image)
-    for share in np.linspace(-0.5, 0.5, steps):
-        dx, dy = round(share * length * np.cos(angle)), round(share * length * np.sin(angle))
-        padded = np.pad(image, ((abs(dy), abs(dy)), (abs(dx), abs(dx)), (0, 0)), mode="edge")
-        total += padded[abs(dy) + dy : abs(dy) + dy + image.shape[0], abs(dx) + dx : abs(dx) + dx + image.shape[1]]
-    return (total / steps).astype(np.float32)
+    for row, column in np.argwhere(weights > 1e-3):
+        total += weights[row, column] * padded[row : row + height, column : column + width]
+    return total / weights[weights > 1e-3].sum()
 
 
 def jpeg(picture: Image.Image, quality: int) -> Image.Image:

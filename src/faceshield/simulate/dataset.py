@@ -25,8 +25,8 @@ from PIL import Image
 from faceshield.provenance import begun, write_run
 from faceshield.records import Sample, write_jsonl
 from faceshield.simulate.attacks import VARIANTS, attack, typical_first
-from faceshield.simulate.attacks.places import seen_cues
-from faceshield.simulate.camera import capture, draw_settings, draw_severity
+from faceshield.simulate.attacks.places import resolved_cues, seen_cues, seen_phrases
+from faceshield.simulate.camera import capture, draw_settings, draw_severity, sensor_pixels
 from faceshield.simulate.domains import VERSION, Domain, domain_named, domain_schedule
 from faceshield.simulate.drawn import draw_portrait
 from faceshield.simulate.photos import SPLIT_SHARES, list_photos, load_portraits, portrait_of, split_of_samples
@@ -189,12 +189,12 @@ def attack_photo(rgb: NDArray[np.uint8], presentation_type: str, seed: int) -> t
         raise ValueError(f"no face found in a picture of {shape} — expected a frontal face — use another picture")
     rng = np.random.default_rng([seed, PRESENTATION_TYPES.index(resolve(presentation_type))])
     outline = portrait.landmarks[OUTLINE]
-    side = float(np.ptp(outline[:, 1])) / 0.55
-    x, y = (outline.min(axis=0) + outline.max(axis=0)) / 2 - side / 2
     height, width = portrait.image.shape[:2]
-    x, y = (float(np.clip(v, 0, max(0.0, limit - side))) for v, limit in ((x, width), (y, height)))
-    square = Image.fromarray((portrait.image * 255).round().astype(np.uint8)).transform(
-        (CANVAS, CANVAS), Image.Transform.EXTENT, (x, y, x + side, y + side), Image.Resampling.BICUBIC
+    side = min(float(np.ptp(outline[:, 1])) / 0.55, width, height)
+    x, y = (outline.min(axis=0) + outline.max(axis=0)) / 2 - side / 2
+    x, y = (float(np.clip(v, 0, limit - side)) for v, limit in ((x, width), (y, height)))
+    square = Image.fromarray((portrait.image * 255).round().astype(np.uint8)).resize(
+        (CANVAS, CANVAS), Image.Resampling.BICUBIC, box=(x, y, x + side, y + side)
     )
     image = np.asarray(square, np.float32) / 255.0
     landmarks = ((portrait.landmarks - (x, y)) * CANVAS / side).astype(np.float32)
@@ -230,10 +230,11 @@ def _number_of(split: str | None) -> int:
 
 
 def _photos_hash(config: SimulateConfig) -> str:
-    """Hash of the photographs' names, people and file sizes: a run is not resumed with another set of people."""
+    """Hash of the photographs' names, people, file sizes and landmarks: a run is not resumed with another set of people."""
     digest = hashlib.sha256()
     for photo in list_photos(Path(config.faces), Path(config.landmarks) if config.landmarks else None):
         digest.update(f"{os.path.relpath(photo.path, config.faces)}\0{photo.subject}\0{photo.path.stat().st_size}\n".encode())
+        digest.update(b"" if photo.landmarks is None else photo.landmarks.tobytes())
     return digest.hexdigest()[:16]
 
 
@@ -276,6 +277,7 @@ class _Render:
             settings = replace(settings, saturation=0.0)
         if name != BONAFIDE:
             attacked = replace(attacked, cues=typical_first(name, attacked.cues))
+        attacked = replace(attacked, cues=resolved_cues(attacked, sensor_pixels(self.config.size, settings) / CANVAS))
         if settings.saturation == 0:
             attacked = replace(attacked, cues=without_colour(attacked.cues))
         x0, y0, x1, y1 = (int(value) for value in _seen(scene, attacked))
@@ -325,7 +327,7 @@ class _Render:
             "source": scene.portrait.source,
             "variant": attacked.variant,
             "cues": list(attacked.cues),
-            "scene": [*scene.phrases, *attacked.phrases],
+            "scene": [*seen_phrases(scene.phrases, attacked), *attacked.phrases],
             **of_domain,
         }
         return Sample(
@@ -346,8 +348,9 @@ class _Render:
 
 
 _COLOUR_CUES = {
-    "a grey paper print", "faded print colours", "bluish screen colours", "another skin colour", "strong cheek colour",
-    "an odd rubber colour", "one even mask colour", "grey painted skin", "coloured ink marks", "painted colour blocks",
+    "a grey paper print", "faded print colours", "bluish screen colours", "clipped bright colours", "another skin colour",
+    "strong cheek colour", "an odd rubber colour", "one even mask colour", "grey painted skin", "coloured ink marks",
+    "painted colour blocks",
 }  # fmt: skip
 
 

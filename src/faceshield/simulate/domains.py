@@ -22,7 +22,7 @@ from faceshield.simulate.photos import SPLIT_SHARES
 from faceshield.simulate.scene import Setting
 from faceshield.taxonomy import ATTACK_TYPES, BONAFIDE
 
-VERSION = 3
+VERSION = 4
 """Version of the benchmark and of all that the simulator draws: the same version, seed and count give the same pictures."""
 LEAST_INK = 0.19
 """Minimum width of tattoos: no camera here resolves smaller ones, see `Setting.least_ink`."""

@@ -297,7 +297,8 @@ def draw_portrait(identity: np.random.Generator, shot: np.random.Generator, subj
         _lay_glasses(canvas, who, now, view)
     image, matte = canvas.finish()
     landmarks = view.to_picture(_face_points(who, now))
-    return Portrait(image, landmarks, matte, subject, "drawn", traits(who, now, style))
+    light_x, light_y = (0.9 * float(value) / float(now.light[2]) for value in now.light[:2])  # `surface.shade` has depth 0.9
+    return Portrait(image, landmarks, matte, subject, "drawn", traits(who, now, style), (light_x, light_y))
 
 
 def _lay_body(canvas: _Canvas, who: Identity, shot: Shot, view: View) -> None:

@@ -157,7 +157,7 @@ def _headset(image: FloatImage, points: Points, light_xy: tuple[float, float], r
         pen.ellipse([*(2 * end - 0.07 * span), *(2 * end + 0.07 * span)], fill=255)
     mask = np.asarray(layer.reduce(2), np.float32) / 255.0
     raised = np.asarray(Image.fromarray((mask * 255).astype(np.uint8)).filter(ImageFilter.GaussianBlur(2)), np.float32) / 255
-    slope = np.gradient(raised, axis=0) * light_xy[1] + np.gradient(raised, axis=1) * light_xy[0]
+    slope = -np.gradient(raised, axis=0) * light_xy[1] - np.gradient(raised, axis=1) * light_xy[0]  # brighter towards it
     colour = tone * level * light[..., None] * (1 + 2.5 * slope[..., None]) + np.float32(0.12) * slope.clip(0)[..., None]
     add = (colour.clip(0, 1) * mask[..., None]).astype(np.float32)
     return Front(HEADSET, np.repeat(1 - mask[..., None], 3, axis=2).astype(np.float32), add)

@@ -26,9 +26,9 @@ def _tone(rng: np.random.Generator, low: float = 0.05, high: float = 0.95) -> tu
     return red, green, blue
 
 
-def _somebody(rng: np.random.Generator, before: Image.Image | None = None) -> Image.Image:
-    """Head and shoulders in a few strokes, like a small portrait across the room, on one colour or on `before`."""
-    picture = Image.new("RGB", (_SIDE, _SIDE), _tone(rng)) if before is None else before.copy()
+def _figure(rng: np.random.Generator) -> Image.Image:
+    """Head and shoulders in a few strokes, RGBa (premultiplied, so that filters do not darken the edge) without background."""
+    picture = Image.new("RGBA", (_SIDE, _SIDE))
     pen = ImageDraw.Draw(picture)
     skin = np.asarray(SKINS[int(rng.integers(len(SKINS)))]) * rng.uniform(0.8, 1.05)
     face, shade = (tuple(int(255 * v) for v in (skin * factor).clip(0, 1)) for factor in (1.0, 0.6))
@@ -46,7 +46,19 @@ def _somebody(rng: np.random.Generator, before: Image.Image | None = None) -> Im
         pen.line([at - 0.25 * half, y - 0.24 * high, at + 0.25 * half, y - 0.26 * high], fill=hair, width=2)
     pen.line([x, y, x + 0.1 * half, y + 0.3 * high], fill=shade, width=2)  # type: ignore[arg-type]
     pen.line([x - 0.35 * half, y + 0.58 * high, x + 0.35 * half, y + 0.58 * high], fill=(140, 60, 60), width=2)
-    return picture.filter(ImageFilter.GaussianBlur(0.8))
+    return picture.convert("RGBa").filter(ImageFilter.GaussianBlur(0.8))
+
+
+def _lay(picture: Image.Image, figure: Image.Image, x: int, y: int) -> None:
+    """Lays a premultiplied `figure` on `picture`, in place; what lies outside is cut off."""
+    picture.paste(figure.convert("RGBA").convert("RGB"), (x, y), figure.getchannel("a"))
+
+
+def _somebody(rng: np.random.Generator) -> Image.Image:
+    """Head and shoulders before one colour, like a small portrait across the room."""
+    picture = Image.new("RGB", (_SIDE, _SIDE), _tone(rng))
+    _lay(picture, _figure(rng), 0, 0)
+    return picture
 
 
 def _view(rng: np.random.Generator) -> Image.Image:
@@ -136,12 +148,10 @@ def company(image: FloatImage, rng: np.random.Generator) -> FloatImage:
         side = round(CANVAS * rng.uniform(0.25, 0.7))
         x = round(CANVAS * (rng.uniform(-0.15, 0.2) if rng.random() < 0.5 else rng.uniform(0.65, 0.95)) - side * 0.25)
         y = round(CANVAS * rng.uniform(-0.1, 0.5))
-        box = (x, y, x + side, y + side)
-        figure = _somebody(rng, before=room.crop(box).resize((_SIDE, _SIDE), Image.Resampling.BILINEAR))
-        room.paste(figure.resize((side, side), Image.Resampling.BICUBIC), box)
+        figure = _figure(rng).resize((side, side), Image.Resampling.BICUBIC)
+        _lay(room, figure, x, y)
         if y + side < CANVAS:  # the body continues to the floor
-            below = room.crop((x, y + side - 2, x + side, y + side - 1)).resize((side, CANVAS - y - side))
-            room.paste(below, (x, y + side))
+            _lay(room, figure.crop((0, side - 2, side, side - 1)).resize((side, CANVAS - y - side)), x, y + side)
     return np.asarray(room, np.float32) / 255.0
 
 

@@ -8,11 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-from faceshield.simulate.portrait import CANVAS, FloatImage, Mask, Points, smooth_noise
+from faceshield.simulate.portrait import CANVAS, LUMA, FloatImage, Mask, Points, smooth_noise
 
 _FINE = 3
 """Shapes are drawn this many times larger and averaged down."""
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def _canvas() -> tuple[Image.Image, ImageDraw.ImageDraw]:

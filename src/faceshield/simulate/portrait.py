@@ -56,6 +56,7 @@ class Portrait:
         subject: identity; two portraits of one person share it.
         source: "drawn" or "photo".
         traits: noun phrases of what can be seen, e.g. "glasses", "a beard", "dark hair".
+        light_xy: direction towards the main light in `image`, on the scale of `Scene.light_xy`; None: unknown.
     """
 
     image: FloatImage
@@ -64,6 +65,7 @@ class Portrait:
     subject: str
     source: str
     traits: tuple[str, ...] = ()
+    light_xy: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,25 @@ class Front:
 
 
 @dataclass(frozen=True)
+class Light:
+    """What falls on a scene, as factors on a picture of it.
+
+    Attributes:
+        person: (CANVAS, CANVAS, 3), on the person and whatever the person wears. behind: the same, on the background.
+        haze: (CANVAS, CANVAS, 1) in 0..1, the share of white over everything.
+    """
+
+    person: FloatImage
+    behind: FloatImage
+    haze: FloatImage
+
+    def on(self, image: FloatImage, person: Mask) -> FloatImage:
+        """`image`, not clipped, in this light; `person` says where the person and what is worn are."""
+        lit = image * (self.behind + (self.person - self.behind) * person[..., None])
+        return (lit + self.haze * (1 - lit.clip(0, 1))).astype(np.float32)
+
+
+@dataclass(frozen=True)
 class Scene:
     """A lit person in front of a background: what a camera could photograph.
 
@@ -102,6 +123,7 @@ class Scene:
         phrases: noun phrases that describe the scene without a verdict ("a plain grey wall").
         front: what the person wears or holds in front of the face; not in `image` yet, since an attack may lie beneath it.
         window: the part of the canvas that the camera sees, in whole pixels; its longer side is the canvas' side.
+        unlit, light: `image` before the scene's light fell on it, and that light; None: `image` is all that is known.
     """
 
     image: FloatImage
@@ -112,6 +134,8 @@ class Scene:
     phrases: tuple[str, ...] = ()
     front: Front | None = None
     window: Box = WHOLE_CANVAS
+    unlit: FloatImage | None = None
+    light: Light | None = None
 
 
 @dataclass(frozen=True)
@@ -127,6 +151,9 @@ class Attacked:
         phrases: what `attack` laid over it (the scene's front), without a verdict.
         view: how much of a print or a screen is seen, see `recapture.draw_view`.
         marks: boxes where a cue with a place of its own was drawn, such as "tape on the paper".
+        person: (CANVAS, CANVAS), 1 where the person or anything worn is now; None: in the scene's matte and wherever something
+            has changed.
+        finest: period, in pixels of `image`, of the cues that a coarser sensor does not resolve, such as dots.
     """
 
     image: FloatImage
@@ -137,6 +164,8 @@ class Attacked:
     phrases: tuple[str, ...] = ()
     view: str | None = None
     marks: Mapping[str, tuple[Box, ...]] = field(default_factory=dict)
+    person: Mask | None = None
+    finest: Mapping[str, float] = field(default_factory=dict)
 
 
 def room_for_a_face(window: Box) -> float:

@@ -25,6 +25,7 @@ from faceshield.simulate.portrait import (
     WHOLE_CANVAS,
     Box,
     FloatImage,
+    Light,
     Mask,
     Points,
     Portrait,
@@ -155,16 +156,17 @@ def _disorder(rng: np.random.Generator) -> tuple[FloatImage, str]:
     return disorder(rng), "a cluttered place"
 
 
-def _close_by(rng: np.random.Generator) -> tuple[FloatImage, str]:
+def _close_by(rng: np.random.Generator, window: Box) -> tuple[FloatImage, str]:
     """Somebody at the sides of the face (a queue, a parent, a crowd), as the holder of a print is seen at its sides."""
     room, _ = (_room, _wall, _disorder)[int(rng.integers(3))](rng)
-    return draw_holder(room, rng).image, "somebody close behind"
+    return draw_holder(room, rng, window).image, "somebody close behind"
 
 
+_CLOSE_BY = "close-by"
 _BACKGROUNDS: dict[str, Callable[[np.random.Generator], tuple[FloatImage, str]]] = {
     "wall": _wall, "curtain": _curtain, "room": _room, "window": _window, "outdoors": _outdoors, "clutter": _clutter,
     "tiles": _tiles, "lights": _lights, "gallery": _gallery, "desk": _desk,
-    "company": _company, "disorder": _disorder, "close-by": _close_by,
+    "company": _company, "disorder": _disorder,
 }  # fmt: skip
 
 
@@ -173,12 +175,13 @@ class Setting:
     """What scenes are drawn from; `ANYWHERE` is the widest. A rate of 0 consumes no random numbers, except for `back_light`.
 
     Attributes:
-        backgrounds: names from `_BACKGROUNDS`, in equal shares; a name listed twice is twice as likely.
+        backgrounds: names from `_BACKGROUNDS` or "close-by", in equal shares; a name listed twice is twice as likely.
         face_height: range of the face's share of the picture's height, 0..1 (in a narrow picture, of 4/3 of its width).
         dressed: share in which the person wears a different shirt than in the portrait.
         blown: share of the back-lit scenes in which the background burns out.
         other_shapes: share of pictures that are wider or taller than square.
-        light_x, light_y: range of the direction towards the main light, -1..1 (x right, y down).
+        light_x, light_y: range of the direction towards the main light, -1..1 (x right, y down). A drawn portrait brings its
+            own light; of that, the nearest in range is taken.
         shade: range of how much darker the far side is, 0..1.
         back_light: share of scenes in which the person is darker than the background.
         half_body, close_up: shares in which the face is smaller or larger than `face_height`: 0.28 to 0.40, 0.80 to 1.25.
@@ -228,9 +231,16 @@ ANYWHERE = Setting(
 )  # fmt: skip
 
 
-def draw_background(rng: np.random.Generator, setting: Setting = ANYWHERE) -> tuple[FloatImage, str]:
-    """A background of the canvas' size, (CANVAS, CANVAS, 3) in 0..1, and the phrase that describes it."""
-    image, phrase = _BACKGROUNDS[setting.backgrounds[int(rng.integers(len(setting.backgrounds)))]](rng)
+def draw_background(
+    rng: np.random.Generator, setting: Setting = ANYWHERE, window: Box = WHOLE_CANVAS
+) -> tuple[FloatImage, str]:
+    """A background of the canvas' size, (CANVAS, CANVAS, 3) in 0..1, and the phrase that describes it.
+
+    Args:
+        window: the part that the camera sees; somebody close behind is placed in it as the holder of a print is.
+    """
+    name = setting.backgrounds[int(rng.integers(len(setting.backgrounds)))]
+    image, phrase = _close_by(rng, window) if name == _CLOSE_BY else _BACKGROUNDS[name](rng)
     blur = float(rng.choice([0.0, 0.6, 1.5, 3.0, 6.0]))
     picture = Image.fromarray((image.clip(0, 1) * 255).astype(np.uint8))
     if blur:
@@ -344,11 +354,22 @@ def _dapples(rng: np.random.Generator) -> Mask:
     return (dark + (1 - dark) / (1 + np.exp(-falls * rng.uniform(2, 8)))).astype(np.float32)
 
 
-def _light(
-    image: FloatImage, matte: Mask, points: Points, rng: np.random.Generator, setting: Setting
-) -> tuple[FloatImage, tuple[float, float]]:
-    """Shades the person as a rounded object in tinted light from one side, and the whole scene unevenly."""
-    light_x, light_y = float(rng.uniform(*setting.light_x)), float(rng.uniform(*setting.light_y))
+def _direction(
+    portrait: Portrait, matrix: NDArray[np.float64], rng: np.random.Generator, setting: Setting
+) -> tuple[float, float]:
+    """Direction towards the main light: about the portrait's own, if known, placed by `matrix`; within the setting's range."""
+    ranges = np.asarray([setting.light_x, setting.light_y])
+    if portrait.light_xy is None:
+        x, y = rng.uniform(ranges[:, 0], ranges[:, 1])
+    else:
+        linear = matrix[:, :2] / np.sqrt(abs(np.linalg.det(matrix[:, :2])))
+        x, y = (linear @ portrait.light_xy + rng.normal(0, 0.1, 2)).clip(ranges[:, 0], ranges[:, 1])
+    return float(x), float(y)
+
+
+def _light(points: Points, light_xy: tuple[float, float], rng: np.random.Generator, setting: Setting) -> Light:
+    """Light that shades the person as a rounded object, tinted and from one side, and the whole scene unevenly."""
+    light_x, light_y = light_xy
     outline = points[OUTLINE] / CANVAS
     centre, radius = outline.mean(axis=0), np.maximum(np.ptp(outline, axis=0) / 2, 0.05)
     nx = ((_X - centre[0]) / radius[0] / 1.4).clip(-1, 1)
@@ -356,10 +377,11 @@ def _light(
     least, most = setting.shade
     strength = least + rng.beta(1.2, 3.0) * (most - least)
     shade = 1 + strength * (nx * light_x + 0.6 * ny * light_y)
+    behind = 1.0
     if rng.random() < setting.back_light:  # back light: the person is darker than the background
         shade *= rng.uniform(0.45, 0.8)
         if setting.blown and _happens(rng, setting.blown):
-            image = image * (1 + rng.uniform(0.3, 1.6) * (1 - matte))[..., None]
+            behind += rng.uniform(0.3, 1.6)
     if setting.hard_light and _happens(rng, setting.hard_light):
         # The terminator on a rounded object: from full light to the room's reflected light, within a nose's breadth.
         across = nx * np.sign(light_x) + rng.uniform(-0.3, 0.4) * ny + rng.uniform(-0.15, 0.35)
@@ -374,12 +396,12 @@ def _light(
         person_light = person_light * (1 + hue * falls[..., None])
     if setting.dappled and _happens(rng, setting.dappled):
         person_light = person_light * _dapples(rng)[..., None]
-    ramp = 1 + rng.uniform(-0.35, 0.35) * (_X - 0.5) + rng.uniform(-0.35, 0.35) * (_Y - 0.5)
-    lit = image * (1 + (person_light - 1) * matte[..., None]) * ramp[..., None]
+    ramp = (1 + rng.uniform(-0.35, 0.35) * (_X - 0.5) + rng.uniform(-0.35, 0.35) * (_Y - 0.5))[..., None]
+    haze = np.zeros_like(ramp)
     if setting.veil and _happens(rng, setting.veil):
         haze = rng.uniform(0.1, 0.4) * (0.6 + 0.8 * np.exp(-(((_X - rng.random()) ** 2 + (_Y - 0.2) ** 2) / 0.3)))[..., None]
-        lit = lit + haze * (1 - lit.clip(0, 1))
-    return lit.astype(np.float32), (light_x, light_y)
+    person, behind = (np.float32(one) for one in (person_light * ramp, behind * ramp))
+    return Light(person, behind, np.float32(haze))
 
 
 def _spectacles(image: FloatImage, points: Points, rng: np.random.Generator) -> FloatImage:
@@ -421,10 +443,10 @@ def compose_scene(portrait: Portrait, rng: np.random.Generator, setting: Setting
     image, matte, points = _place(portrait, matrix)
     if np.linalg.det(matrix[:, :2]) < 0:
         points = _mirror_landmarks(points)
-    background, phrase = draw_background(rng, setting)
+    background, phrase = draw_background(rng, setting, window)
     traits = list(portrait.traits)
     if portrait.matte.min() > 0.5 or (portrait.source == "photo" and rng.random() < 0.2):
-        phrase, matte = "a studio background", np.ones_like(matte)  # the photograph's own: no matte, or kept by chance
+        phrase, matte = "its own background", np.ones_like(matte)  # the photograph's: no matte, or kept by chance
     if setting.dressed and _happens(rng, setting.dressed):
         image = dress(image, matte, points, rng)
     image = blend(background, image, matte)
@@ -433,8 +455,10 @@ def compose_scene(portrait: Portrait, rng: np.random.Generator, setting: Setting
     if rng.random() < 0.14 and "glasses" not in traits:
         image = _spectacles(image, points, rng)
         traits.append("glasses")
-    image, light = _light(image, matte, points, rng, setting)
+    unlit = image.clip(0, 1).astype(np.float32)
+    light_xy = _direction(portrait, matrix, rng, setting)
+    light = _light(points, light_xy, rng, setting)
+    image = light.on(unlit, matte).clip(0, 1)
     phrases = ("a face before " + phrase, *traits)
-    image = image.clip(0.0, 1.0).astype(np.float32)
-    front = draw_front(image, points, light, rng, setting.fronts) if setting.fronts else None
-    return Scene(image, points, matte, portrait, light, phrases, front, window)
+    front = draw_front(image, points, light_xy, rng, setting.fronts) if setting.fronts else None
+    return Scene(image, points, matte, portrait, light_xy, phrases, front, window, unlit, light)

@@ -12,6 +12,7 @@ import numpy as np
 
 from faceshield.simulate.attacks import fakehead, glasses, makeup, masks, partial, print, replay, tattoo
 from faceshield.simulate.attacks.places import seen_cues
+from faceshield.simulate.attacks.surface import lit_as_the_person
 from faceshield.simulate.holder import draw_holder
 from faceshield.simulate.portrait import Attacked, Front, Scene
 from faceshield.simulate.scene import ANYWHERE, Setting, draw_background
@@ -87,18 +88,27 @@ def attack(
     name = resolve(presentation_type)
     if name in _WORN:
         own = {"least": setting.least_ink} if name == "Tattoo" else {}
-        return _beneath(scene.front, scene, _WORN[name](scene, rng, variant=variant, **own))
+        bare = scene if scene.unlit is None else replace(scene, image=scene.unlit)
+        return _beneath(scene.front, scene, _lit(bare, _WORN[name](bare, rng, variant=variant, **own)))
     phrases: tuple[str, ...] = ()
     if scene.front is not None:  # the first capture saw it too
         phrases = (scene.front.phrase,)
         scene = replace(scene, image=scene.front.over(scene.image))
     if name == BONAFIDE:
         return Attacked(scene.image, (), (), "bonafide/live", scene.landmarks, phrases=phrases)
-    behind, _ = draw_background(rng, setting)
+    behind, _ = draw_background(rng, setting, scene.window)
     held = bool(setting.holder) and rng.random() < setting.holder
     holder = draw_holder(behind, rng, scene.window) if held else None
     good = bool(setting.good_copy) and rng.random() < setting.good_copy
     return replace(_SHOWN[name](scene, rng, behind, variant, holder, good=good), phrases=phrases)
+
+
+def _lit(bare: Scene, attacked: Attacked) -> Attacked:
+    """An attack on a scene that its light had not reached, in that light: it falls on what is worn as on the person."""
+    if bare.light is None:
+        return attacked
+    person = lit_as_the_person(bare, attacked.image) if attacked.person is None else attacked.person
+    return replace(attacked, image=bare.light.on(attacked.image, person).clip(0, 1), person=person)
 
 
 _MOST_HIDDEN = 0.45

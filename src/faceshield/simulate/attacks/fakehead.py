@@ -52,8 +52,8 @@ def apply(scene: Scene, rng: np.random.Generator, *, variant: str | None = None)
     name = paint.pick(rng, VARIANTS, variant, (3, 3, 3, 2, 2, 1, 3, 2, 2))
     frame = Frame(scene.landmarks)
     if name in WORKED:
-        image, region, cues = WORKED[name](scene, frame, rng)
-        return moulded.attacked(image, region, cues, name, scene)
+        image, region, cues, gone = WORKED[name](scene, frame, rng)
+        return moulded.attacked(image, region, cues, name, scene, gone)
     level = moulded.exposure(scene, frame)
     kind = name.split("/")[1]
     matt = kind in ("plaster", "foam") or paint.chance(rng, 0.25)
@@ -108,11 +108,12 @@ def apply(scene: Scene, rng: np.random.Generator, *, variant: str | None = None)
         surface = surface * (1 - 0.3 * seam[..., None])
         cues.append(SEAM)
 
-    region = head
+    region, gone = head, None
     if kind == "dressed":
         image, region = heads.dressed(scene, frame, surface.astype(np.float32), neck, heads.own_hair(scene, frame))
     else:
-        image = paint.over(heads.without_person(scene, frame, made), surface.astype(np.float32), made)
+        room, gone = heads.without_person(scene, frame, made)
+        image = paint.over(room, surface.astype(np.float32), made)
         if kind == "wig":
             wig = heads.wig_on(frame, rng)
             image = heads.wigged(image, frame, made, wig, heads.strands(scene, frame, rng, level))
@@ -120,6 +121,6 @@ def apply(scene: Scene, rng: np.random.Generator, *, variant: str | None = None)
             cues.append(WIG)
         elif STIFF not in cues:
             cues.append(BALD)
-        if bust:
+        if bust and kind == "plastic":
             cues.append(BUST)
-    return moulded.attacked(image, region, cues, name, scene)
+    return moulded.attacked(image, region, cues, name, scene, gone)

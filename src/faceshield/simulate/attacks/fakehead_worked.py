@@ -21,8 +21,10 @@ from faceshield.simulate.attacks.surface import (
     shade,
     skin_colour,
 )
-from faceshield.simulate.portrait import CANVAS, FloatImage, Mask, Points, Scene, smooth_noise
+from faceshield.simulate.portrait import CANVAS, LUMA, FloatImage, Mask, Points, Scene, smooth_noise
 
+Replaced = tuple[FloatImage, Mask, list[str], Mask | None]
+"""A picture with the head in it, the head's mask, its cues, and where the background has taken the person's place."""
 _METALS = ((0.55, 0.38, 0.22), (0.42, 0.29, 0.19), (0.34, 0.28, 0.21), (0.3, 0.27, 0.24), (0.6, 0.5, 0.33), (0.92, 0.72, 0.36),
            (0.75, 0.46, 0.34), (0.78, 0.79, 0.82))  # fmt: skip
 _PATINA = ((0.35, 0.58, 0.5), (0.28, 0.45, 0.38), (0.12, 0.1, 0.08), (0.2, 0.14, 0.1))
@@ -55,7 +57,7 @@ def _glass_eyes(surface: FloatImage, frame: Frame, level: float, rng: np.random.
     return paint.over(out, line, paint.strokes([np.vstack([eye[18:], eye[:1]]) for eye in eyes], max(1.0, 0.035 * frame.span)))
 
 
-def _wax(scene: Scene, frame: Frame, rng: np.random.Generator) -> moulded.Made:
+def _wax(scene: Scene, frame: Frame, rng: np.random.Generator) -> Replaced:
     """A waxwork of the person: smooth, with warm subsurface scattering, glass eyes, and the person's hair or a wig."""
     level = moulded.exposure(scene, frame)
     head, neck = heads.bare_head(frame, rng), heads.neck_of(scene, frame, rng, False)
@@ -92,18 +94,20 @@ def _wax(scene: Scene, frame: Frame, rng: np.random.Generator) -> moulded.Made:
         speckle=0.004,
     )
     surface, _ = moulded.render(scene, frame, albedo, height, finish, rng)
-    dark = (1 - surface @ paint.LUMA / max(float(tone @ paint.LUMA) * level, 0.05)).clip(0, 0.6)
+    dark = (1 - surface @ LUMA / max(float(tone @ LUMA) * level, 0.05)).clip(0, 0.6)
     surface = surface * (1 + dark[..., None] * np.array([0.3, 0.0, -0.08], np.float32))
     surface = _glass_eyes(surface.astype(np.float32), frame, level, rng)
     surface = moulded.painted_brows(frame, surface, rng, rng.uniform(0.06, 0.1)) if paint.chance(rng, 0.5) else surface
     surface = heads.under_chin(surface, scene, frame, head, neck, rng).astype(np.float32)
     cues = [HEAD, UNIFORM, PAINTED, LIPS, *([GLOSS] if finish.gloss > 0.2 else [])]
     if paint.chance(rng, 0.6):
-        darker = (scene.image @ paint.LUMA < 0.8 * float(skin_colour(scene, frame) @ paint.LUMA)).astype(np.float32)
-        return *heads.dressed(scene, frame, surface, neck, heads.own_hair(scene, frame) * paint.blur(darker, 0.8)), cues
+        darker = (scene.image @ LUMA < 0.8 * float(skin_colour(scene, frame) @ LUMA)).astype(np.float32)
+        image, region = heads.dressed(scene, frame, surface, neck, heads.own_hair(scene, frame) * paint.blur(darker, 0.8))
+        return image, region, cues, None
     wig = heads.wig_on(frame, rng)
-    image = paint.over(heads.without_person(scene, frame, made), surface, made)
-    return heads.wigged(image, frame, made, wig, heads.strands(scene, frame, rng, level)), np.maximum(head, wig), [*cues, WIG]
+    room, gone = heads.without_person(scene, frame, made)
+    image = heads.wigged(paint.over(room, surface, made), frame, made, wig, heads.strands(scene, frame, rng, level))
+    return image, np.maximum(head, wig), [*cues, WIG], gone
 
 
 def _mirrored(scene: Scene, height: Plane, metal: moulded.Colour, rough: float, rng: np.random.Generator) -> FloatImage:
@@ -147,7 +151,7 @@ def _cast(frame: Frame, head: Mask, rng: np.random.Generator) -> tuple[Plane, bo
     return height.astype(np.float32), stiff
 
 
-def _bronze(scene: Scene, frame: Frame, rng: np.random.Generator) -> moulded.Made:
+def _bronze(scene: Scene, frame: Frame, rng: np.random.Generator) -> Replaced:
     """A cast bust: metal that reflects lamps and room, polished where hands touch it, with a patina where they do not."""
     level = moulded.exposure(scene, frame)
     head, bust = heads.bare_head(frame, rng), paint.chance(rng, 0.4)
@@ -164,11 +168,13 @@ def _bronze(scene: Scene, frame: Frame, rng: np.random.Generator) -> moulded.Mad
     light, _ = shade(height, scene.light_xy, ambient=0.35)
     crust = paint.colour(rng, _PATINA, 0.03) * light[..., None] * np.float32(0.8)
     surface = paint.over(surface, crust, aged * np.float32(rng.uniform(0.1, 0.85)))
-    surface = surface * (ambient_light(scene, frame) * (1 - 0.35 * depth.clip(0, 1)) * np.float32(level))[..., None]
+    around = ambient_light(scene, frame, shaded=True) * np.float32(level)
+    surface = surface * (around * (1 - 0.35 * depth.clip(0, 1)))[..., None]
     surface = surface * (1 + 0.015 * rng.standard_normal((CANVAS, CANVAS, 1), dtype=np.float32))
     surface = heads.under_chin(surface, scene, frame, head, neck, rng)
-    image = paint.over(heads.without_person(scene, frame, made), surface.astype(np.float32), made)
-    return image, head, [HEAD, BLANK, GLOSS, STIFF if stiff else BALD]
+    room, gone = heads.without_person(scene, frame, made)
+    image = paint.over(room, surface.astype(np.float32), made)
+    return image, head, [HEAD, BLANK, GLOSS, STIFF if stiff else BALD], gone
 
 
 def _sewn(frame: Frame, line: list[tuple[float, float]], stitch: float) -> list[Points]:
@@ -241,7 +247,7 @@ def _yarn(scene: Scene, frame: Frame, level: float, rng: np.random.Generator) ->
     return (paint.colour(rng, _YARNS, 0.04) * (ply * dark * round_ * side * np.float32(level))[..., None]).astype(np.float32)
 
 
-def _cloth(scene: Scene, frame: Frame, rng: np.random.Generator) -> moulded.Made:
+def _cloth(scene: Scene, frame: Frame, rng: np.random.Generator) -> Replaced:
     """A stuffed doll's head: lumpy woven cloth, often with puckered seams, sewn or drawn features, often yarn hair."""
     level = moulded.exposure(scene, frame)
     wide, top, chin = rng.uniform(1.15, 1.4), rng.uniform(1.5, 1.8), rng.uniform(1.75, 2.0)
@@ -274,14 +280,16 @@ def _cloth(scene: Scene, frame: Frame, rng: np.random.Generator) -> moulded.Made
     finish = moulded.Finish(gloss=0.0, shininess=5, ambient=rng.uniform(0.35, 0.5), wrap=0.2, speckle=rng.uniform(0.01, 0.03))
     surface, _ = moulded.render(scene, frame, albedo.clip(0, 1).astype(np.float32), height.astype(np.float32), finish, rng)
     surface = heads.under_chin(surface, scene, frame, head, neck, rng)
-    image = paint.over(heads.without_person(scene, frame, made), surface.astype(np.float32), made)
+    room, gone = heads.without_person(scene, frame, made)
+    image = paint.over(room, surface.astype(np.float32), made)
     if paint.chance(rng, 0.35):
-        return image, head, [HEAD, BALD, *cues]
+        return image, head, [HEAD, BALD, *cues], gone
     wig = heads.wig_on(frame, rng)
-    return heads.wigged(image, frame, made, wig, _yarn(scene, frame, level, rng)), np.maximum(head, wig), [HEAD, WIG, *cues]
+    image = heads.wigged(image, frame, made, wig, _yarn(scene, frame, level, rng))
+    return image, np.maximum(head, wig), [HEAD, WIG, *cues], gone
 
 
-WORKED: dict[str, Callable[[Scene, Frame, np.random.Generator], moulded.Made]] = {
+WORKED: dict[str, Callable[[Scene, Frame, np.random.Generator], Replaced]] = {
     "fakehead/wax": _wax,
     "fakehead/bronze": _bronze,
     "fakehead/cloth": _cloth,

@@ -82,8 +82,8 @@ def neck_of(scene: Scene, frame: Frame, rng: np.random.Generator, bust: bool) ->
     return plain * np.maximum(bare, (frame.uv[..., 1] < 1.95).astype(np.float32))
 
 
-def without_person(scene: Scene, frame: Frame, head: Mask) -> FloatImage:
-    """The scene without the person's own hair around the head; a blurred continuation of the background replaces it."""
+def without_person(scene: Scene, frame: Frame, head: Mask) -> tuple[FloatImage, Mask]:
+    """The scene with a blurred continuation of the background in place of the hair around the head, and where that is."""
     u, v = frame.uv[..., 0], frame.uv[..., 1]
     near = ((u / 2.1) ** 2 + ((v + 0.15) / 2.4) ** 2 < 1) & (v < 2.1)
     matted = scene.matte.mean() < 0.97
@@ -92,7 +92,7 @@ def without_person(scene: Scene, frame: Frame, head: Mask) -> FloatImage:
     person = np.maximum(paint.blur(hair, 3.0), scene.matte if matted else 0.0)
     known = ((person < 0.05) & (v < 1.9)).astype(np.float32)
     if known.mean() < 0.02:
-        return scene.image
+        return scene.image, np.zeros_like(head)
     cells = CANVAS // _COARSE
     weighted = np.dstack([scene.image * known[..., None], known]).reshape(cells, _COARSE, cells, _COARSE, 4).mean(axis=(1, 3))
     spread = sum(
@@ -100,7 +100,9 @@ def without_person(scene: Scene, frame: Frame, head: Mask) -> FloatImage:
     )
     filled = spread[..., :3] / np.maximum(spread[..., 3:], 1e-9)
     picture = Image.fromarray((filled.clip(0, 1) * 255).astype(np.uint8)).resize((CANVAS, CANVAS), Image.Resampling.BICUBIC)
-    return paint.over(scene.image, np.asarray(picture, np.float32) / 255.0, paint.blur(hair * (1 - head), 1.2))
+    gone = paint.blur((20 * hair).clip(0, 1) * (1 - head), 1.2)  # all of it: faint ends of hair would be left as a ring
+    image = paint.over(scene.image, np.asarray(picture, np.float32) / 255.0, gone)
+    return image, gone if matted else np.zeros_like(gone)  # a photograph's own background is lit as the person is
 
 
 def own_hair(scene: Scene, frame: Frame) -> Mask:

@@ -15,6 +15,7 @@ from faceshield.simulate import paint
 from faceshield.simulate.attacks.surface import MEAN_UV, Frame, exposure, skin_colour, skin_mask
 from faceshield.simulate.portrait import (
     LANDMARKS,
+    LUMA,
     OUTLINE,
     Attacked,
     Box,
@@ -101,8 +102,8 @@ class _Canvas:
 
 def _start(scene: Scene, frame: Frame, rng: np.random.Generator) -> _Canvas:
     skin = skin_colour(scene, frame)
-    luma = scene.image @ paint.LUMA
-    light = (0.35 + 0.65 * luma / max(float(skin @ paint.LUMA), 0.12)).clip(0.35, 1.35) * exposure(scene, frame)
+    luma = scene.image @ LUMA
+    light = (0.35 + 0.65 * luma / max(float(skin @ LUMA), 0.12)).clip(0.35, 1.35) * exposure(scene, frame)
     lips, shadow = paint.colour(rng, _LIPS, 0.03), paint.colour(rng, _SHADOWS, 0.03)
     return _Canvas(scene, frame, scene.image, np.zeros_like(luma), light.astype(np.float32), skin, lips, shadow)
 
@@ -371,8 +372,8 @@ def _metallic(c: _Canvas, rng: np.random.Generator) -> None:
     """Metallic paint all over, with mostly harder highlights than skin because its pigment particles act as small mirrors."""
     metal = paint.colour(rng, ((0.85, 0.65, 0.2), (0.75, 0.76, 0.8), (0.6, 0.35, 0.15), (0.2, 0.45, 0.5)), 0.03)
     mask = _face_mask(c, rng)
-    luma = c.scene.image @ paint.LUMA
-    level = max(float(c.skin @ paint.LUMA), 0.12)
+    luma = c.scene.image @ LUMA
+    level = max(float(c.skin @ LUMA), 0.12)
     c.light = (c.light * (luma / level).clip(0.3, 1.7) ** rng.uniform(0.6, 1.4)).astype(np.float32)
     c.lay(metal, mask, rng.uniform(0.75, 0.95), POWDER)
     glint = ((luma / level - 1.08) * 4).clip(0, 1) * mask * (1 + 0.4 * smooth_noise(rng, cells=70)[..., 0])

@@ -170,7 +170,8 @@ def apply(scene: Scene, rng: np.random.Generator, *, variant: str | None = None)
             picture = (picture * np.float32(rng.uniform(0.6, 1.3) * (1 + rng.normal(0, 0.07, 3)))).clip(0, 1)
         albedo = paint.printed(picture, rng, grey=grey)
         cues = [PRINTED, FLAT, *cues, *([GREY] if grey else [])]
-    light = light * np.sqrt(ambient_light(scene, frame)) * paint.paper_grain(rng, rng.uniform(0.008, 0.02)) * np.float32(level)
+    light = light * np.sqrt(ambient_light(scene, frame, shaded=True)) * np.float32(level)
+    light = light * paint.paper_grain(rng, rng.uniform(0.008, 0.02))
     surface = albedo * light[..., None]
     worn = creases * np.float32(rng.uniform(0.1, 0.5))
     surface = surface + (np.array([0.93, 0.92, 0.9], np.float32) * np.float32(level) - surface) * worn[..., None]
@@ -272,7 +273,7 @@ def _bag(scene: Scene, frame: Frame, rng: np.random.Generator) -> moulded.Made:
     if drawn:
         albedo = _marker_face(frame, albedo, rng, open_eyes)
     level = np.float32(exposure(scene, frame))
-    light = light * np.sqrt(ambient_light(scene, frame)) * paint.paper_grain(rng, rng.uniform(0.01, 0.025)) * level
+    light = light * np.sqrt(ambient_light(scene, frame, shaded=True)) * paint.paper_grain(rng, rng.uniform(0.01, 0.025)) * level
     image = paint.cast_shadow(scene.image, solid, scene.light_xy, frame.span * rng.uniform(0.08, 0.2), rng.uniform(0.35, 0.6))
     image = paint.over(image, moulded.deepen(image, scene, frame, gap, rng.uniform(0.6, 0.95)), gap)
     image = _laid(image, albedo * light[..., None], mask, tone * level * np.float32(1.1), rng.uniform(0.2, 0.7))
@@ -341,7 +342,7 @@ def _fan(scene: Scene, frame: Frame, rng: np.random.Generator) -> moulded.Made:
     bow = (-rng.uniform(0.0, 0.2) * u * u + rng.normal(0, 0.15) * u + rng.normal(0, 0.1) * v) * held.span
     light, shine = shade(bow.astype(np.float32), scene.light_xy, ambient=rng.uniform(0.4, 0.55), shininess=rng.uniform(12, 40))
     level = exposure(scene, frame)
-    surface = (albedo * (light * np.sqrt(ambient_light(scene, frame)))[..., None]) * np.float32(level)
+    surface = (albedo * (light * np.sqrt(ambient_light(scene, frame, shaded=True)))[..., None]) * np.float32(level)
     surface = surface + (shine * np.float32(rng.uniform(0, 0.3) * level))[..., None]
     image = _stick(scene.image, scene, held, level, rng)
     image = paint.cast_shadow(image, mask, scene.light_xy, frame.span * rng.uniform(0.12, 0.45), rng.uniform(0.3, 0.6))

@@ -11,7 +11,7 @@ import numpy as np
 from faceshield.simulate import paint
 from faceshield.simulate.attacks import moulded
 from faceshield.simulate.attacks.surface import Frame, Plane, exposure, portrait_texture, relief
-from faceshield.simulate.portrait import CANVAS, Attacked, FloatImage, Mask, Points, Scene, smooth_noise
+from faceshield.simulate.portrait import CANVAS, LUMA, Attacked, FloatImage, Mask, Points, Scene, smooth_noise
 
 VARIANTS: tuple[str, ...] = (
     "rigid-mask/plastic", "rigid-mask/transparent", "rigid-mask/halloween", "rigid-mask/resin", "rigid-mask/half",
@@ -419,7 +419,7 @@ def _printed_3d(scene: Scene, frame: Frame, rng: np.random.Generator) -> moulded
     height = relief(frame, rng, strength=rng.uniform(0.9, 1.25), spread=0.12)
     height = height + paint.blur(solid, 0.06 * frame.span) * np.float32(0.2 * frame.span)
     # A 3D scan mistakes brows, lids and stubble for relief.
-    luma = paint.blur_image(texture, 0.02 * frame.span + 0.3) @ paint.LUMA
+    luma = paint.blur_image(texture, 0.02 * frame.span + 0.3) @ LUMA
     height = height + (luma - paint.blur(luma, 0.2 * frame.span)) * np.float32(rng.uniform(0.1, 0.3) * frame.span)
     v = frame.uv[..., 1]
     upright, pitch = paint.chance(rng, 0.5), rng.uniform(0.025, 0.06)
@@ -431,7 +431,7 @@ def _printed_3d(scene: Scene, frame: Frame, rng: np.random.Generator) -> moulded
     powder = paint.chance(rng, 0.4)
     if powder:
         detail = paint.blur_image(texture, rng.uniform(0.01, 0.03) * frame.span + 0.2)
-        dull = (detail @ paint.LUMA)[..., None]
+        dull = (detail @ LUMA)[..., None]
         albedo = (dull + (detail - dull) * np.float32(rng.uniform(0.4, 0.75))) * np.float32(rng.uniform(0.45, 0.7))
         albedo = albedo + np.float32(rng.uniform(0.2, 0.34)) * np.array([1.0, 0.98, 0.95], np.float32)
         finish = moulded.Finish(gloss=0.03, shininess=6, ambient=rng.uniform(0.4, 0.55), speckle=rng.uniform(0.015, 0.035))

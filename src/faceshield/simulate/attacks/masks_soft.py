@@ -21,7 +21,7 @@ from faceshield.simulate.attacks.surface import (
     shade,
     skin_colour,
 )
-from faceshield.simulate.portrait import CANVAS, Attacked, FloatImage, Mask, Points, Scene, smooth_noise
+from faceshield.simulate.portrait import CANVAS, LUMA, Attacked, FloatImage, Mask, Points, Scene, smooth_noise
 
 VARIANTS: tuple[str, ...] = (
     "flexible-mask/smooth", "flexible-mask/old-man", "flexible-mask/hooded", "flexible-mask/bearded", "flexible-mask/latex",
@@ -137,7 +137,7 @@ def apply(scene: Scene, rng: np.random.Generator, *, variant: str | None = None)
     )
     surface, _ = moulded.render(scene, frame, albedo, height, finish, rng)
     # Subsurface scattering: shaded parts turn warm instead of grey.
-    shade = (1 - (surface @ paint.LUMA / max(float(tone @ paint.LUMA) * level, 0.05))).clip(0, 0.6)
+    shade = (1 - (surface @ LUMA / max(float(tone @ LUMA) * level, 0.05))).clip(0, 0.6)
     surface = surface * (1 + shade[..., None] * np.array([0.28, -0.02, -0.1], np.float32))
     cues = [WAXY, SEAMS, ODD if latex else EVEN]
     bearded = name.endswith("bearded")
@@ -234,7 +234,7 @@ def _printed_fabric(scene: Scene, frame: Frame, rng: np.random.Generator) -> mou
     height = height + moulded.grooves(frame, [paint.curve(frame.px(np.array(seam))) for seam in seams], 0.04, 0.12)
     light, _ = shade(height.astype(np.float32), scene.light_xy, ambient=rng.uniform(0.45, 0.6), wrap=0.3)
     level = exposure(scene, frame)
-    surface = albedo * (light * weave * np.sqrt(ambient_light(scene, frame)) * np.float32(0.92 * level))[..., None]
+    surface = albedo * (light * weave * np.sqrt(ambient_light(scene, frame, shaded=True)) * np.float32(0.92 * level))[..., None]
 
     image = paint.cast_shadow(scene.image, solid, scene.light_xy, 0.05 * frame.span, rng.uniform(0.3, 0.5))
     image = paint.over(image, moulded.deepen(scene.image, scene, frame, gap, rng.uniform(0.3, 0.7)), gap)

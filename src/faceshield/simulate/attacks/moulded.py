@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceshield.simulate import paint
-from faceshield.simulate.attacks.surface import Frame, Plane, ambient_light, exposure, shade
+from faceshield.simulate.attacks.surface import Frame, Plane, ambient_light, exposure, lit_as_the_person, shade
 from faceshield.simulate.portrait import Attacked, Box, FloatImage, Mask, Points, Scene, bounding_box, smooth_noise
 
 Colour = NDArray[np.float32]
@@ -17,11 +17,18 @@ Made = tuple[FloatImage, Mask, list[str]]
 IRIS = ((0.2, 0.4, 0.7), (0.3, 0.18, 0.1), (0.2, 0.42, 0.25), (0.12, 0.1, 0.1), (0.45, 0.5, 0.55))
 
 
-def attacked(image: FloatImage, region: Mask, cues: list[str], name: str, scene: Scene) -> Attacked:
-    """Last step of every mask and head renderer: one box around what was added, or none if nothing of it is in view."""
+def attacked(image: FloatImage, region: Mask, cues: list[str], name: str, scene: Scene, gone: Mask | None = None) -> Attacked:
+    """Last step of every mask and head renderer: one box around what was added, or none if nothing of it is in view.
+
+    Args:
+        region: (CANVAS, CANVAS), where the attack is. gone: where the background has taken the person's place.
+    """
+    image = image.clip(0, 1).astype(np.float32)
+    person = lit_as_the_person(scene, image)
+    person = np.maximum(person if gone is None else person * (1 - gone), region)
     box = bounding_box(region)
     boxes: tuple[Box, ...] = (box,) if box else ()
-    return Attacked(image.clip(0, 1).astype(np.float32), boxes, paint.unique(cues), name, scene.landmarks)
+    return Attacked(image, boxes, paint.unique(cues), name, scene.landmarks, person=person)
 
 
 @dataclass(frozen=True)
@@ -49,7 +56,7 @@ def render(
     """Colour of an artificial surface in the scene's light, (CANVAS, CANVAS, 3), and its highlight, (CANVAS, CANVAS)."""
     diffuse, specular = shade(height, scene.light_xy, ambient=finish.ambient, wrap=finish.wrap, shininess=finish.shininess)
     level = exposure(scene, frame)
-    light = diffuse * ambient_light(scene, frame) * np.float32(0.93 * level)
+    light = diffuse * ambient_light(scene, frame, shaded=True) * np.float32(0.93 * level)
     if finish.speckle:
         light = light * (1 + finish.speckle * rng.standard_normal(light.shape, dtype=np.float32))
     sharp = ((specular - 0.72) * 9).clip(0, 1)

@@ -15,6 +15,8 @@ from faceshield.simulate import paint
 from faceshield.simulate.attacks import recapture as rc
 from faceshield.simulate.portrait import CANVAS, FloatImage, smooth_noise
 
+Made = tuple[FloatImage, float]
+"""The picture as shown, and the period of its pixels in canvas pixels, infinite if it has none."""
 _ROWS, _COLUMNS = np.mgrid[0:CANVAS, 0:CANVAS].astype(np.float32)
 _BAYER = np.array([[0, 8, 2, 10], [12, 4, 14, 6], [3, 11, 1, 9], [15, 7, 13, 5]], np.float32) / 16 - np.float32(0.47)
 """Thresholds for ordered dithering."""
@@ -37,15 +39,19 @@ def moire(u: rc.Plane, v: rc.Plane, rng: np.random.Generator) -> FloatImage:
     return factor
 
 
-def pixel_grid(u: rc.Plane, v: rc.Plane, rng: np.random.Generator) -> FloatImage:
-    """The panel's own pixels: dark gaps in both directions and RGB stripes of varying strength; u, v in canvas pixels."""
-    wave = np.float32(2 * np.pi / rng.uniform(2.5, 4.6))
+def pixel_grid(u: rc.Plane, v: rc.Plane, rng: np.random.Generator) -> tuple[FloatImage, float]:
+    """The panel's own pixels: dark gaps in both directions and RGB stripes of varying strength; and their period.
+
+    u, v and the period are in canvas pixels.
+    """
+    period = rng.uniform(2.5, 4.6)
+    wave = np.float32(2 * np.pi / period)
     depth, stripes = np.float32(rng.uniform(0.12, 0.34)), np.float32(rng.uniform(0.0, 0.3))
     gaps = 1 - depth * (0.5 + 0.5 * np.cos(v * wave))
     columns = [
         1 - depth * (0.25 + 0.25 * np.cos(u * wave)) + stripes * np.cos(u * wave + np.float32(2.094 * c)) for c in range(3)
     ]
-    return np.stack([gaps * column for column in columns], axis=-1).astype(np.float32)
+    return np.stack([gaps * column for column in columns], axis=-1).astype(np.float32), period
 
 
 def subpixels(u: rc.Plane, v: rc.Plane, rng: np.random.Generator) -> tuple[FloatImage, bool]:
@@ -89,7 +95,7 @@ def flicker(rng: np.random.Generator) -> rc.Plane:
     return bands.astype(np.float32)[slope]
 
 
-def tube(picture: FloatImage, u: rc.Plane, v: rc.Plane, rng: np.random.Generator) -> FloatImage:
+def tube(picture: FloatImage, u: rc.Plane, v: rc.Plane, rng: np.random.Generator) -> Made:
     """A cathode ray tube: scan lines with dark gaps, three phosphors side by side, dimmer towards its edges."""
     line, pitch = rng.uniform(2.4, 5.0), rng.uniform(1.5, 3.2)
     depth, stripes = np.float32(rng.uniform(0.2, 0.6)), np.float32(rng.uniform(0.05, 0.3))
@@ -100,10 +106,10 @@ def tube(picture: FloatImage, u: rc.Plane, v: rc.Plane, rng: np.random.Generator
     phosphor = np.stack([1 + stripes * np.cos(wave * u + np.float32(2.094 * channel)) for channel in range(3)], axis=-1)
     far = (u**2 + v**2) / np.float32((0.5 * CANVAS) ** 2)
     soft = picture + np.float32(rng.uniform(0.1, 0.4)) * rc.blurred((picture - 0.5).clip(0, 1), rng.uniform(2, 6))
-    return soft * (beam * (1 - np.float32(rng.uniform(0.02, 0.2)) * far.clip(0, 2)))[..., None] * phosphor
+    return soft * (beam * (1 - np.float32(rng.uniform(0.02, 0.2)) * far.clip(0, 2)))[..., None] * phosphor, line
 
 
-def grey_ink(picture: FloatImage, u: rc.Plane, v: rc.Plane, rng: np.random.Generator) -> FloatImage:
+def grey_ink(picture: FloatImage, u: rc.Plane, v: rc.Plane, rng: np.random.Generator) -> Made:
     """An e-paper reader: black and white under a matt film, few true greys, the rest dithered, no light of its own."""
     grain, levels = rng.uniform(0.9, 2.6), np.float32(rng.choice([1, 3, 3, 15]))
     place = (np.mod(v / np.float32(grain), 4).astype(np.int32) % 4, np.mod(u / np.float32(grain), 4).astype(np.int32) % 4)
@@ -111,20 +117,21 @@ def grey_ink(picture: FloatImage, u: rc.Plane, v: rc.Plane, rng: np.random.Gener
     ghost = np.float32(0.03) * smooth_noise(rng, cells=12)[..., 0]
     black, white = rng.uniform(0.12, 0.28), rng.uniform(0.62, 0.85)
     shown = black + (white - black) * (dithered / levels).clip(0, 1) + ghost
-    return shown[..., None] * np.array([1.0, 1.0 - rng.uniform(0.0, 0.02), 1.0 - rng.uniform(0.0, 0.08)], np.float32)
+    tint = np.array([1.0, 1.0 - rng.uniform(0.0, 0.02), 1.0 - rng.uniform(0.0, 0.08)], np.float32)
+    return shown[..., None] * tint, 2 * grain
 
 
-def lamps(picture: FloatImage, u: rc.Plane, v: rc.Plane, rng: np.random.Generator) -> FloatImage:
+def lamps(picture: FloatImage, u: rc.Plane, v: rc.Plane, rng: np.random.Generator) -> Made:
     """An LED wall: round lamps with black between them, and a picture as coarse as their pitch."""
     pitch, radius = np.float32(rng.uniform(2.8, 6.0)), rng.uniform(0.28, 0.5)
     coarse = rc.blurred(picture.clip(0, 1), float(pitch) * 0.45)
     x, y = np.mod(u / pitch, 1) - 0.5, np.mod(v / pitch, 1) - 0.5
     disc = ((np.float32(radius) - np.sqrt(x * x + y * y)) * pitch + 0.5).clip(0, 1)
     spill = np.float32(rng.uniform(0.1, 0.4))
-    return coarse * (spill + (1 - spill) * disc / np.float32(max(0.25, np.pi * radius**2)))[..., None]
+    return coarse * (spill + (1 - spill) * disc / np.float32(max(0.25, np.pi * radius**2)))[..., None], float(pitch)
 
 
-def thrown(picture: FloatImage, u: rc.Plane, v: rc.Plane, rng: np.random.Generator) -> FloatImage:
+def thrown(picture: FloatImage, u: rc.Plane, v: rc.Plane, rng: np.random.Generator) -> Made:
     """A projected picture on a wall: brightest near its middle, black no darker than the room, textured by the wall's grain."""
     at = rng.normal(0, 0.2 * CANVAS, 2).astype(np.float32)
     fall = np.exp(-((u - at[0]) ** 2 + (v - at[1]) ** 2) / np.float32((rng.uniform(0.5, 1.1) * CANVAS) ** 2))
@@ -133,7 +140,7 @@ def thrown(picture: FloatImage, u: rc.Plane, v: rc.Plane, rng: np.random.Generat
     columns = np.arange(picture.shape[1])
     split = np.stack([picture[:, (columns - (c - 1) * fringe).clip(0, columns[-1]), c] for c in range(3)], axis=-1)
     room = np.float32(rng.uniform(0.08, 0.35))
-    return (room + (1 - room) * split * (0.55 + 0.6 * fall)[..., None]) * wall[..., None]
+    return (room + (1 - room) * split * (0.55 + 0.6 * fall)[..., None]) * wall[..., None], np.inf
 
 
-Structure = Callable[[FloatImage, rc.Plane, rc.Plane, np.random.Generator], FloatImage]
+Structure = Callable[[FloatImage, rc.Plane, rc.Plane, np.random.Generator], Made]

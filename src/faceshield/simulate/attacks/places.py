@@ -1,16 +1,19 @@
-"""Where the traces of worn attacks lie on a head, so that those out of the picture or hidden are not listed as cues.
+"""What can be seen of an attack and its scene: traces out of the picture, hidden, or too fine for the camera are not listed as
+cues, and what the attack hides is not listed among the scene's phrases.
 
-Use: `cues = seen_cues(attacked, visible)`.
+Use: `cues = seen_cues(attacked, visible)`, `phrases = seen_phrases(scene.phrases, attacked)`.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from faceshield.simulate.attacks.surface import Frame
+from faceshield.simulate.fronts import HEALTH_MASK
 from faceshield.simulate.portrait import CANVAS, Attacked, Box, box_around
 
 LEAST_SEEN = 0.35
@@ -42,6 +45,36 @@ def seen_cues(attacked: Attacked, visible: NDArray[np.bool_]) -> tuple[str, ...]
     """
     frame = Frame(attacked.landmarks)
     return tuple(cue for cue in attacked.cues if _share(cue, attacked, frame, visible) >= LEAST_SEEN) or attacked.cues
+
+
+def resolved_cues(attacked: Attacked, sensor: float) -> tuple[str, ...]:
+    """The cues that a sensor with `sensor` pixels per canvas pixel resolves (two to a period); all if it resolves none."""
+    return tuple(cue for cue in attacked.cues if attacked.finest.get(cue, np.inf) * sensor >= 2) or attacked.cues
+
+
+_BEARDS, _LIPS = ("a beard", "stubble"), ("a moustache", "a goatee", "a smile", "an open smile", "an open mouth")
+_EYEWEAR = ("glasses", "closed eyes")
+_FACE = (*_BEARDS, *_LIPS, *_EYEWEAR, "wrinkles", "freckles")
+_HATS = ("a bald head", "a fringe", "a headscarf", "a cap", "a knitted hat", "a hat")
+_HIDDEN: dict[str, tuple[str, ...]] = {
+    "fakehead": _FACE, "paper-mask": _FACE, "flexible-mask": _FACE, "rigid-mask": _FACE, "glasses": _EYEWEAR,
+    "partial-eye": _EYEWEAR, "partial-mouth": _LIPS, "partial-mouth/lower-face": (*_BEARDS, *_LIPS),
+    "flexible-mask/clear-skin": (), "rigid-mask/transparent": (), "rigid-mask/half": (), "partial-eye/one-eye": (),
+}  # fmt: skip
+"""Phrases of a portrait that an attack hides, by type or, first, variant; which half a half mask hides is not known here."""
+_WHOLE_HEADS = ("fakehead/", "paper-mask/bag", "paper-mask/fan", "flexible-mask/printed-fabric", "flexible-mask/alien")
+_OWN_HAIR = ("fakehead/dressed", "fakehead/wax")
+
+
+def seen_phrases(phrases: Sequence[str], attacked: Attacked) -> tuple[str, ...]:
+    """The phrases of a scene without those that the attack, or a health mask over it, hides."""
+    variant = attacked.variant
+    gone = set(_HIDDEN.get(variant, _HIDDEN.get(variant.split("/")[0], ())))
+    if HEALTH_MASK in attacked.phrases:
+        gone |= set(_LIPS)
+    whole = "a rubber scalp" in attacked.cues or "a wig" in attacked.cues
+    whole = whole or (variant.startswith(_WHOLE_HEADS) and variant not in _OWN_HAIR)
+    return tuple(one for one in phrases if one not in gone and not (whole and (one in _HATS or one.endswith(" hair"))))
 
 
 def _share(cue: str, attacked: Attacked, frame: Frame, visible: NDArray[np.bool_]) -> float:

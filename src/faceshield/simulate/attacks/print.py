@@ -153,9 +153,9 @@ def _toner(ink: FloatImage, rng: np.random.Generator) -> FloatImage:
     return (washed.clip(0, 1) * (1 - spilt * np.float32(rng.uniform(0.2, 0.7)))).astype(np.float32)
 
 
-def _woven(ink: FloatImage, u: rc.Plane, v: rc.Plane, finest: float, rng: np.random.Generator) -> tuple[FloatImage, bool]:
-    """Ink on woven threads at least `finest` canvas pixels wide, each inked only on its ridge; and whether the weave breaks
-    the ink into visible dots. u, v as for `_halftone`.
+def _woven(ink: FloatImage, u: rc.Plane, v: rc.Plane, finest: float, rng: np.random.Generator) -> tuple[FloatImage, float]:
+    """Ink on woven threads at least `finest` canvas pixels wide, each inked only on its ridge; and their width, the period of
+    the dots into which the weave breaks the ink. u, v as for `_halftone`.
     """
     period, depth = rng.uniform(finest, 5.5), np.float32(rng.uniform(0.15, 0.5))
     wave = np.float32(np.pi / period)
@@ -163,7 +163,7 @@ def _woven(ink: FloatImage, u: rc.Plane, v: rc.Plane, finest: float, rng: np.ran
     thread = np.where(over > 0, np.abs(np.sin(u * wave)), np.abs(np.sin(v * wave)))
     uneven = 1 + np.float32(0.3) * smooth_noise(rng, cells=40)[..., 0]
     folds = 1 + np.float32(rng.uniform(0.03, 0.22)) * smooth_noise(rng, cells=int(rng.integers(3, 7)))[..., 0]
-    return ink * ((1 - depth * (1 - thread) * uneven) * folds)[..., None], period > 2.7
+    return ink * ((1 - depth * (1 - thread) * uneven) * folds)[..., None], period
 
 
 def _halftone(
@@ -320,7 +320,7 @@ def apply(
     traces = _draw_traces(stock, good, view, placement, rng)
     held = _Held(scene, sheet, placement, outer, view, white, bordered, light, holder)
 
-    ink, cues, worn = _traced(held, kind, good, traces, rng)
+    ink, cues, worn, period = _traced(held, kind, good, traces, rng)
     if view == rc.TIGHT and not (cues or faded or worn or traces.curled):  # otherwise no trace would be left
         traces = replace(traces, glossy=True)
     paper, lit = _lit(ink, held, traces, on_canvas[OUTLINE].mean(axis=0), rng)
@@ -335,6 +335,7 @@ def apply(
         variant=variant,
         landmarks=on_canvas,
         view=view,
+        finest={DOTS: period},
     )
 
 
@@ -406,17 +407,24 @@ class _Held:
     holder: Holder | None
 
 
+_FINEST = 2.7
+"""Period, in canvas pixels, of dots that no camera distinguishes from grain; coarser cameras: `places.resolved_cues`."""
+
+
 def _traced(
     held: _Held, kind: str, good: bool, traces: _Traces, rng: np.random.Generator
-) -> tuple[FloatImage, list[str], bool]:
-    """The sheet in the canvas with its traces of printing and folding, their cues, and whether invisibly fine dots fade it."""
+) -> tuple[FloatImage, list[str], bool, float]:
+    """The sheet in the canvas with its traces of printing and folding, their cues, whether invisibly fine dots fade it, and the
+    period of its dots in canvas pixels, infinite without dots.
+    """
     stock, white = _STOCKS[kind], held.white
     ink = rc.sample(held.sheet.picture, *held.placement.planes)
     u, v = held.placement.from_middle(held.sheet.size)
     cues: list[str] = []
-    dotted, worn = traces.dotted, False
+    dotted, worn, period = traces.dotted, False, np.inf
     if kind == "canvas":
-        ink, dotted = _woven(ink, u, v, 2.9 if held.view == rc.TIGHT else 1.8, rng)
+        ink, period = _woven(ink, u, v, 2.9 if held.view == rc.TIGHT else 1.8, rng)
+        dotted = period > _FINEST
         if dotted:
             cues.append(DOTS)
     elif dotted:
@@ -424,7 +432,7 @@ def _traced(
         period = max(period, 2.8) if held.view == rc.TIGHT else period
         dots = _halftone(ink, u, v, period, paint.chance(rng, 0.25), stock.grey, rng)
         ink = ink + (dots * (white - 0.1) + 0.08 - ink) * strength * np.float32(min(1.0, 1.25 - 0.1 * period))
-        if period > 2.7:
+        if period > _FINEST:
             cues.append(DOTS)
         else:  # too fine to be distinguished from grain
             worn = True
@@ -441,7 +449,7 @@ def _traced(
         shade, cracked = _creases(u, v, paint.chance(rng, 0.6), rng)
         ink = (ink + (white - ink) * cracked[..., None]) * shade[..., None]
         cues.append(CREASED)
-    return ink, cues, worn
+    return ink, cues, worn, period
 
 
 def _lit(

@@ -286,7 +286,7 @@ def apply(
     traces = _draw_traces(kind, good, view, BUTTONS in cues, rng)
     shown = _Shown(kind, sheet, placement, outer, view, scene.window, light, holder)
 
-    picture, cues = _traced(shown, traces, cues, rng)
+    picture, cues, period = _traced(shown, traces, cues, rng)
     glare, mirrored = _mirrored(background, shown, traces, cues, on_canvas[OUTLINE].mean(axis=0), rng)
     picture = picture + glare * traces.strength * (1 - 0.6 * picture)
     image, mask, held = _held_up(picture, glare, background, shown, rng)
@@ -297,6 +297,7 @@ def apply(
         variant=variant,
         landmarks=on_canvas,
         view=view,
+        finest={GRID: period},
     )
 
 
@@ -365,15 +366,17 @@ class _Shown:
     holder: Holder | None
 
 
-def _traced(shown: _Shown, traces: _Traces, cues: list[str], rng: np.random.Generator) -> tuple[FloatImage, list[str]]:
-    """The screen in the canvas with the traces of panel and camera, and `cues` with those of these traces added."""
+def _traced(shown: _Shown, traces: _Traces, cues: list[str], rng: np.random.Generator) -> tuple[FloatImage, list[str], float]:
+    """The screen in the canvas with the traces of panel and camera, `cues` with those of these traces added, and the period of
+    its pixels in canvas pixels, infinite if none are drawn.
+    """
     picture = rc.sample(shown.sheet.picture, *shown.placement.planes)
     u, v = shown.placement.from_middle(shown.sheet.size)
     kind, device, weak = shown.kind, _DEVICES[shown.kind], traces.strength
     striped, gridded, flickering = traces.striped, traces.gridded, traces.flickering
-    cues = list(cues)
+    cues, period = list(cues), np.inf
     if device.structure is not None:
-        picture = device.structure(picture, u, v, rng)
+        picture, period = device.structure(picture, u, v, rng)
         cues = [cue for cue in cues if kind != "reader" or cue not in (BLUISH, CLIPPED)] + [device.cue]
         flickering = flickering and kind != "reader"
     elif kind == "laptop":
@@ -385,7 +388,7 @@ def _traced(shown: _Shown, traces: _Traces, cues: list[str], rng: np.random.Gene
     if striped:
         cues.append(MOIRE)
     if gridded:
-        grid = panels.pixel_grid(u, v, rng)
+        grid, period = panels.pixel_grid(u, v, rng)
         picture = picture * (grid * np.float32(1 / grid.mean()))
         cues.append(GRID)
     if flickering:
@@ -397,7 +400,7 @@ def _traced(shown: _Shown, traces: _Traces, cues: list[str], rng: np.random.Gene
         turn = rng.uniform(0.0, 0.25, 3).astype(np.float32)
         picture = picture * fall[..., None] ** (weak * (1 + turn))
         cues.append(UNEVEN)
-    return picture, cues
+    return picture, cues, period
 
 
 def _mirrored(

@@ -196,8 +196,26 @@ def exposure(scene: Scene, frame: Frame) -> float:
     return float(np.clip(0.35 + 0.35 * near + 0.45 * bright, 0.45, 1.05))
 
 
-def ambient_light(scene: Scene, frame: Frame) -> Plane:
-    """The scene's own broad light and shade around the face, about 1, so that whatever is worn shares it."""
+def lit_as_the_person(scene: Scene, image: FloatImage) -> Mask:
+    """Where the light on the person falls in `image`, an attacked `scene`: in its matte, and wherever there is something new.
+
+    What is only darker, to no less than a quarter, is the background in the shadow of something.
+    """
+    before = scene.image
+    darker = np.einsum("ijk,ijk->ij", image, before) / (np.einsum("ijk,ijk->ij", before, before) + np.float32(1e-6))
+    new = np.abs(image - before * darker.clip(0.25, 1)[..., None])
+    most = np.maximum(np.maximum(new[..., 0], new[..., 1]), new[..., 2])  # over the last axis, `max` is slow
+    return np.maximum(scene.matte, ((most - 0.03) * 12).clip(0, 1))
+
+
+def ambient_light(scene: Scene, frame: Frame, *, shaded: bool = False) -> Plane:
+    """The portrait's own broad light and shade around the face, about 1, so that whatever is worn shares it.
+
+    Args:
+        shaded: the surface already has shade from `scene.light_xy`; where that is the portrait's own light, the result is 1.
+    """
+    if shaded and scene.portrait.light_xy is not None:
+        return np.ones(scene.image.shape[:2], np.float32)
     picture = Image.fromarray((scene.image.mean(axis=2).clip(0, 1) * 255).astype(np.uint8))
     small = picture.reduce(8).filter(ImageFilter.GaussianBlur(max(1.0, frame.span / 24)))
     broad = np.asarray(small.resize((CANVAS, CANVAS), Image.Resampling.BICUBIC), np.float32) / 255.0

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from faceshield.simulate import paint
 from faceshield.simulate.attacks.surface import Frame, skin_colour
-from faceshield.simulate.portrait import CANVAS, Attacked, Box, Points, Scene, bounding_box, smooth_noise
+from faceshield.simulate.portrait import CANVAS, LUMA, Attacked, Box, Points, Scene, bounding_box, smooth_noise
 
 DARK, COLOURED = "dark ink marks", "coloured ink marks"
 TRIBAL, LETTERS, STARS, WEB = "curved ink blades", "inked letters", "inked stars", "an inked web"
@@ -281,7 +281,7 @@ def apply(scene: Scene, rng: np.random.Generator, *, variant: str | None = None,
     uneven = (1 + 0.25 * smooth_noise(rng, cells=20)[..., 0]).clip(0.6, 1.1)
     alpha = mask * uneven * np.float32(rng.uniform(0.78, 0.98))
     # The ink is lit as the skin is: the picture divided by the mean skin tone gives the light.
-    light = (scene.image @ paint.LUMA / max(float(skin @ paint.LUMA), 0.12)).clip(0.3, 1.5)
+    light = (scene.image @ LUMA / max(float(skin @ LUMA), 0.12)).clip(0.3, 1.5)
     inked = ink * light[..., None] * np.float32(0.9) + scene.image * np.float32(0.08)
     image = scene.image + (inked - scene.image) * alpha[..., None]
     cues = [COLOURED if coloured else DARK, cue, *(place[2] for place, _ in places)]
