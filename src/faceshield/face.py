@@ -44,7 +44,7 @@ _LARGE_WINDOW = 0.18  # likewise: the smallest window searched for such faces
 _VOTES_AT_ONCE = 9  # of a large face in the search for large faces, to make the full search unnecessary
 _VOTES_LARGE = 6  # of a large face in the full search
 _VOTES_SMALL = 12  # small windows fire on texture far more often than large ones
-_MOST_WINDOWS = 3000  # a face takes 20 to 100; a picture with more shows a pattern, and counts as one without a face
+_MOST_WINDOWS = 3000  # a face takes 20 to 100; where there are more there is a pattern, and this search finds no face
 _VOTES_SHARE = 0.25  # of the best face's votes: faces with fewer are dropped
 
 TEMPLATE_FILE = Path(__file__).resolve().parent / "assets" / "face-template.safetensors"

@@ -136,7 +136,8 @@ def open_picture(source: object) -> Picture:
     unchanged.
 
     Raises:
-        ImageError: missing, unreadable, truncated, not a picture, too large, too small, or a JPEG of too many scans.
+        ImageError: missing, unreadable, truncated, not a picture, too large, too small, or a JPEG of too many scans or
+            segments.
         TypeError: `source` is of none of these kinds, or an array of another shape or type.
     """
     name = source_name(source)
@@ -190,7 +191,8 @@ def check_picture(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, in
     """Width and height in pixels from the header of a picture file, given as bytes; no pixel is decoded.
 
     Raises:
-        ImageError: not a picture, a broken header, too large (also if over `max_pixels`), too small, or too many scans.
+        ImageError: not a picture, a broken header, too large (also if over `max_pixels`), too small, or too many scans or
+            segments.
     """
     name = source_name(data)
     with _read_header(io.BytesIO(data), name) as image:

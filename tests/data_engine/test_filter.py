@@ -79,6 +79,10 @@ def test_the_grammar_passes_and_pictures_are_found_from_another_folder(dialogues
         ("reasoning", "Why can this face be trusted as live?", "bona fide"),
         ("reasoning", "Which cues show whether this is a live person?", None),
         ("reasoning", "Which signs of a presentation attack can you see?", None),
+        ("reasoning", "Are there any signs that indicate a presentation attack?", None),
+        ("coarse", "What evidence suggests spoofing, if any?", None),
+        ("coarse", "Does the picture have features that indicate an attack?", None),
+        ("coarse", "What features indicate an attack?", "an attack"),
         ("reasoning", "How can one tell if this face is genuine?", None),
     ],
 )
@@ -114,8 +118,9 @@ def test_a_description_may_speak_of_real_and_fake_things_around_the_face(is_atta
         "A man at a live concert.",
     ):
         assert answer_faults("caption", text, **truth) == []
-    wrong = "A fake face on a screen." if not is_attack else "The man before the plants is real."
-    assert len(answer_faults("caption", wrong, **truth)) == 1
+    real = ("The man before the plants is real.", "A real young woman before a wall.", "The face looks genuine here.")
+    for wrong in real if is_attack else ("A fake face on a screen.", "This face is fake under the lamp."):
+        assert len(answer_faults("caption", wrong, **truth)) == 1
 
 
 def test_nobody_learns_from_such_a_question(dialogues_jsonl: Path, tmp_path: Path) -> None:

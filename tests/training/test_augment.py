@@ -11,8 +11,10 @@ import torch
 from PIL import Image, ImageOps
 from skimage.data import astronaut
 
+from faceshield.images import to_side
 from faceshield.model import load
 from faceshield.training.augment import augmented, colour_levels, largest_box, to_float, token_coverage
+from faceshield.training.pictures import square_boxes
 
 NO_BOXES = np.zeros((0, 4), np.float32)
 
@@ -51,6 +53,15 @@ def test_boxes_follow_the_pixels(size_wh: tuple[int, int], box: tuple[int, int, 
     assert len(seen) > 1 or box == (0, 0, *size_wh)
 
 
+@pytest.mark.parametrize("size_wh", [(333, 500), (500, 333), (201, 300), (437, 612)])
+def test_what_fills_a_picture_fills_it_once_it_was_resized_and_moved(size_wh: tuple[int, int]) -> None:
+    picture = to_side(np.full((*size_wh[::-1], 3), 255, np.uint8), 224)
+    boxes = square_boxes([(0, 0, *size_wh)], size_wh)
+    for seed in range(8):
+        out, moved = augmented(picture, boxes, 6, 0.0, np.random.default_rng(seed))
+        np.testing.assert_allclose(moved, white(out), atol=1e-6)
+
+
 def test_a_box_that_leaves_the_picture_is_dropped() -> None:
     counts = set()
     for seed in range(20):
@@ -71,10 +82,8 @@ def test_shifts_reach_as_far_as_told_and_no_further() -> None:
 
 
 @pytest.mark.parametrize("size_wh", [(80, 80), (60, 80)])
-def test_a_changed_picture_has_the_descriptors_that_inference_would_show_of_it(
-    toy_folder: Path, size_wh: tuple[int, int]
-) -> None:
-    """Not changed descriptors, which inference never shows: patterns number neighbours, and cells begin at the corner."""
+def test_a_mirrored_picture_is_mirrored_before_it_is_described(toy_folder: Path, size_wh: tuple[int, int]) -> None:
+    """Its descriptors are not the mirror image of the picture's, for patterns number a pixel's neighbours."""
     processor = load(toy_folder).processor
     assert processor.image_size == 64, "the picture is resized, as the shipped model's are"
     picture = np.asarray(Image.fromarray(astronaut()).resize(size_wh))

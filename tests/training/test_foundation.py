@@ -19,7 +19,7 @@ from faceshield.model.checkpoint import INFO_FILE
 from faceshield.recipes.train import tower_texts
 from faceshield.records import Dialogue, Prediction, Sample, read_jsonl, write_jsonl
 from faceshield.taxonomy import PRESENTATION_TYPES
-from faceshield.training import foundation_towers, picture_run
+from faceshield.training import augment, foundation_towers
 from faceshield.training.dataset import make_row
 from faceshield.training.foundation import train_towers
 from faceshield.training.foundation_lm import LanguageConfig, token_stream, train_language
@@ -313,7 +313,7 @@ def test_a_steps_boxes_and_classes_are_of_its_own_pictures(
     write_jsonl(splits_jsonl, [row.model_copy(update=update) for row, update in zip(rows, boxed, strict=True)])
     seen: list[Any] = []
     told: list[Any] = []
-    change, targets = picture_run.augmented, foundation_towers.TowerTrainer._targets
+    change, targets = augment.augmented, foundation_towers.TowerTrainer._targets
     inputs = foundation_towers.TowerTrainer._inputs
 
     def changed(picture: Any, boxes: Any, *rest: Any) -> Any:
@@ -329,7 +329,7 @@ def test_a_steps_boxes_and_classes_are_of_its_own_pictures(
         told.append((pixels.copy(),))
         return inputs(self, pixels, size)
 
-    monkeypatch.setattr(picture_run, "augmented", changed)
+    monkeypatch.setattr(augment, "augmented", changed)
     monkeypatch.setattr(foundation_towers.TowerTrainer, "_targets", targeted)
     monkeypatch.setattr(foundation_towers.TowerTrainer, "_inputs", fed)
     train_towers(config(splits_jsonl, tmp_path / "towers", pictures=16, eval_every=100, threads=1), tower_texts(), CORPUS)

@@ -62,7 +62,7 @@ def _announced(request: Request, max_body: int) -> int:
 
 
 def too_large(max_body: int) -> Refusal:
-    """A 413 refusal; it closes the connection, since the rest of the body is not read."""
+    """A 413 refusal; it closes the connection, since a body several times too long is not read to its end."""
     message = f"the body is too large — expected at most {max_body:,} bytes — send fewer or smaller photos"
     return Refusal(413, "body_too_large", message, headers={"Connection": "close"})
 

@@ -84,8 +84,8 @@ _CLAUSE_END = re.compile(
 _AFTER_ALTHOUGH = re.compile(
     r"^\s*(?:although|though|even though|since|as|while)\b.* (?=(?:it|this|the (?:face|picture|image)) )"
 )
-# Words that mention a class without saying that the picture is of it, for texts that say the opposite elsewhere: what another
-# picture would show ("a real face would have pores", "if it were an attack") …
+# Words that mention a class without saying that the picture is of it, should the text say something else elsewhere: what
+# another picture would show ("a real face would have pores", "if it were an attack") …
 _WOULD = re.compile(r"(?: [a-z'-]+){0,4} (?:would|should)(?![a-z])")
 _IF = re.compile(r"^\s*(?:if|were (?:it|this|the \w+)|unlike|compared (?:to|with)|in contrast to)\b")
 # … and the person whom an attack depicts or who carries it out ("a photo of a real person", "a live person wears a mask").
@@ -93,6 +93,19 @@ _DEPICTED = re.compile(r"(?<![a-z])(?:of|by|from) (?:an?|the|some(?:one|body))(?
 _CARRIER = re.compile(
     r" (?:persons?|people|man|woman|men|women|humans?|individuals?|subjects?|users?|faces?|skin)"
     r"(?:'s?|(?: (?:who|that))?(?: (?:is|are))? (?:wear|hold|present|hid)(?:s|ing|es)?)(?![a-z])"
+)
+# Attacks in general ("attacks usually show moire"), and signs of one that the sentence then calls missing.
+_SIGNS = (  # after and before the attack
+    re.compile(
+        r"(?: (?:presentation )?attacks?)? (?:artifact|cue|sign|indicator|indication|trace|feature|mark|pattern)s?(?![a-z])"
+    ),
+    re.compile(
+        r"(?<![a-z])(?:sign|trace|indication|indicator|evidence|cue|artifact|hint|mark|feature)s? of (?:(?:an?|any|the) )?"
+        r"(?:presentation )?$"
+    ),
+)
+_MISSING = re.compile(
+    r"[^.;!?\n]*(?<![a-z])(?:absent|missing|lacking|not (?:seen|visible|present|found|apparent|there))(?![a-z])"
 )
 _NAMED_ATTACK = re.compile(rf"{_SEPARATOR}(?:presentation{_SEPARATOR})?attack")
 _OF_TYPE = re.compile(r"\b(?:type|class|category|kind)(?: is| of attack is|\s?[:=])?(?: an?)? ?'?$")
@@ -127,25 +140,30 @@ def is_negated(text: str, start: int, end: int | None = None) -> bool:
 def _verdicts(text: str) -> set[bool]:
     """The verdicts that a normalised text affirms: True for an attack, False for bona fide.
 
-    If there are both, mentions that need not be of this picture do not count: "an attack, as a real face would have pores".
+    Only the mentions of the greatest `_weight` count: "an attack, as a real face would have pores" is one verdict.
     """
-    stated: set[bool] = set()
-    aside: set[bool] = set()
+    found: dict[int, set[bool]] = {}
     for mention in _VERDICT.finditer(text):
         negated = is_negated(text, mention.start(), mention.end())
         attack = mention.group("attack") is not None
         if attack and negated and _TYPE_MENTION.match(mention.group("attack")):
             continue
-        (aside if _is_aside(text, mention, attack) else stated).add(attack != negated)
-    return stated if len(stated) == 1 else stated | aside
+        found.setdefault(_weight(text, mention, attack), set()).add(attack != negated)
+    return found[max(found)] if found else set()
 
 
-def _is_aside(text: str, mention: re.Match[str], attack: bool) -> bool:
-    """Whether a mention of a class is of another picture, or of the person whom an attack depicts or hides."""
+def _weight(text: str, mention: re.Match[str], attack: bool) -> int:
+    """How much a mention of a class says of this picture: 0 if it is of other pictures, 1 if it is of the person whom an attack
+    may depict or hide, else 2."""
     before = _CLAUSE_END.split(text[max(mention.start() - _NEGATION_WINDOW, 0) : mention.start()])[-1]
     if _WOULD.match(text, mention.end()) or _IF.search(before):
-        return True
-    return not attack and bool(_DEPICTED.search(before) or _CARRIER.match(text, mention.end()))
+        return 0
+    if attack:
+        follows, precedes = _SIGNS
+        signs = follows.match(text, mention.end()) or precedes.search(before)
+        missing = signs and _MISSING.match(text, mention.end(), mention.end() + _NEGATION_WINDOW)
+        return 0 if mention.group().endswith("s") or missing else 2
+    return 1 if _DEPICTED.search(before) or _CARRIER.match(text, mention.end()) else 2
 
 
 def _in_doubt(text: str) -> bool:

@@ -15,6 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+VERSION = 2
+"""Of how pictures are changed; a run begun with another is not continued. 1: squares and descriptors were changed."""
+_AT_BORDER = 0.75  # pixels
+
 
 def augmented(
     picture: NDArray[np.uint8], boxes: NDArray[np.float32], shift: float, jitter: float, rng: np.random.Generator
@@ -40,7 +44,9 @@ def augmented(
     rows = np.clip(np.arange(height) + shift_y, 0, height - 1)
     columns = np.clip(np.arange(width) + shift_x, 0, width - 1)
     box = boxes * side - offset
-    at_border = (box <= 0) | (box >= limits)
+    # Boxes are of the picture before it was resized to whole pixels: at the border is what is nearly there.
+    box = np.where(box < _AT_BORDER, 0, np.where(box > limits - _AT_BORDER, limits, box))
+    at_border = (box == 0) | (box == limits)
     box = np.where(at_border, box, box - np.array([shift_x, shift_y] * 2, dtype=np.float32))
     if rng.random() < 0.5:
         columns = columns[::-1]

@@ -77,6 +77,7 @@ def train_language(config: LanguageConfig, report: Report | None = None) -> dict
     torch.set_num_threads(config.threads)
     settings = config.model_dump(mode="json", exclude={"threads", "log_every", "save_minutes", "steps", "minutes", "out"})
     content = {"init": checkpoint_hash(config.init), "dialogues": [file_sha256(file) for file in config.dialogues]}
+    content |= {"tokens": "as behind a picture"}  # not those of earlier versions, which this run would not go on with
     begun(config.out, "stage", settings | content, note=False)
     checkpoint = load(config.init)
     model: Any = checkpoint.model

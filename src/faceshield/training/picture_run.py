@@ -20,7 +20,7 @@ from torch import nn
 from faceshield.config import Paths
 from faceshield.model import checkpoint_hash, resolve_model
 from faceshield.provenance import begun, file_sha256
-from faceshield.training.augment import augmented
+from faceshield.training import augment
 from faceshield.training.heads import type_weights
 from faceshield.training.oversample import Oversample, repeats
 from faceshield.training.pictures import CachedPictures, Pictures, cached_pictures
@@ -129,7 +129,8 @@ class PictureRun(Run):
             if done == total or done % 1024 == 0:
                 self.watch.report({"event": "cache", "done": done, "total": total})
 
-        # Larger ones than twice the square: descriptors are made of them at that size in any case.
+        # Larger pictures are reduced once more than in use: descriptors would be in any case, an RGB square changes by half a
+        # level on average. `crop_side` makes both alike.
         return cached_pictures(
             self.pictures.paths, config.cache or config.out.parent / "cache", side=self.side,
             largest=2 * self.processor.image_size, threads=config.threads, progress=progress_row,
@@ -140,14 +141,15 @@ class PictureRun(Run):
     ) -> tuple[NDArray[np.uint8], list[NDArray[np.float32]]]:
         """(B, K, S, S, 3) bytes of these pictures, K streams each, and their (k, 4) boxes in 0..1 of the square.
 
-        With `rng` each picture is changed at random first, see `augment`; without, the squares are those of inference.
+        With `rng` each picture is changed at random first, see `augment`; without, the squares are those of inference (of
+        pictures larger than twice the square, nearly).
         """
 
         def square(row: int, own: np.random.Generator | None) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
             picture, boxes = self.crops[row], self.pictures.boxes[row]
             if own is not None:
                 shift = self.config.max_shift * max(picture.shape) / self.processor.image_size
-                picture, boxes = augmented(picture, boxes, shift, self.config.jitter, own)
+                picture, boxes = augment.augmented(picture, boxes, shift, self.config.jitter, own)
             return np.stack([stream for stream in self.processor.square_pixels(picture) if stream is not None]), boxes
 
         made = list(self._pool.map(square, rows, [None] * len(rows) if rng is None else rng.spawn(len(rows))))
@@ -204,7 +206,7 @@ class PictureRun(Run):
         """
         config = self.config
         weights = config.init and checkpoint_hash(resolve_model(config.init))
-        content = {"init": weights, "data": [file_sha256(file) for file in config.data]}
+        content = {"init": weights, "data": [file_sha256(file) for file in config.data], "augmentation": augment.VERSION}
         settings = config.model_dump(mode="json", exclude=FREE) | content
         begun(config.out, "stage", settings, note=False)
         self.load()

@@ -167,8 +167,9 @@ def _unreadable(faults: Sequence[str], count: int) -> PictureError:
 
 
 def clean(folder: Path) -> None:
-    """Removes half-written cache files of stopped runs; files younger than an hour may belong to a run in progress."""
-    for part in (*folder.glob(".*.part"), *folder.glob("*/.*.part")):
+    """Removes half-written cache files of stopped runs, and whole ones of earlier versions, which nothing reads; files younger
+    than an hour may belong to a run in progress."""
+    for part in (*folder.glob(".*.part"), *folder.glob("*/.*.part"), *folder.glob("pixels-*.npy")):
         if time.time() - part.stat().st_mtime > _LEFT_BEHIND:
             part.unlink(missing_ok=True)
 

@@ -25,6 +25,7 @@ from faceshield.recipes.reproduce.bench import FOUNDATION, Bench, Protocol, Scal
 from faceshield.recipes.reproduce.paper import SYSTEMS, Entry, Row, System
 from faceshield.recipes.sweep import SweepConfig, run_sweep
 from faceshield.tasks import COARSE, FINE, REASONING, TASKS
+from faceshield.training import augment
 from faceshield.training.tower_config import TowersConfig
 from faceshield.training.watch import LOG_FILE, read_log
 
@@ -221,7 +222,7 @@ class Reproduction:
         recipe = self.configs / f"{config}.yaml"
         values = {"minutes": None, **scale, **values}
         note = {**values, **_weights(values.get("init")), "recipe": _left(read_yaml(recipe), {*values, "out", "threads"})}
-        self._begun(out, note)
+        self._begun(out, note | {"augmentation": augment.VERSION})
         given = [write_override(key, value) for key, value in _plain(values | {"out": out, "threads": self.threads}).items()]
         if not config.startswith("train/tiny-lm"):
             given.append(write_override("cache", self.out / "cache"))
