@@ -252,10 +252,11 @@ def test_a_list_of_scores_becomes_predictions_as_the_page_says(tmp_path: Path, m
     monkeypatch.chdir(tmp_path)
     for name in ("dev", "test"):
         Path("scores.csv").write_text(
-            "image,score,is_attack\n" + "".join(f"{name}{n}.png,{n / 4},{int(n < 2)}\n" for n in range(4))
+            "image,score,is_attack,type,person\n"
+            + "".join(f"{name}{n}.png,{n / 4},{int(n < 2)},{'Print' if n < 2 else 'Bonafide'},{name}-{n}\n" for n in range(4))
         )
         exec(code, {})
         Path("test.jsonl").rename(f"{name}-scores.jsonl")
     given = ["--threshold-from", "dev-scores.jsonl", "--criterion", "eer", "--out", "m.json", "--repeats", 0]
     shown = run("score", "test-scores.jsonl", *given).output
-    assert "100.00" in shown and "unverified nothing says how" in shown
+    assert "100.00" in shown and "unverified nothing says how" in shown and "No attack has a type" not in shown

@@ -567,9 +567,9 @@ def test_show_batch_marks_what_is_learnt(toy_folder: Path, dialogues_jsonl: Path
 def test_two_runs_that_fill_a_cache_at_once_keep_each_others_features(tmp_path: Path) -> None:
     """Both looked into the empty folder before either wrote: neither may replace the other's file."""
     first, second = Shards(tmp_path), Shards(tmp_path)
-    first.write({"a": torch.zeros(2), "b": torch.ones(2)}, rank=0)
-    second.write({"b": torch.ones(2), "c": torch.full((2,), 2.0)}, rank=0)
-    second.write({"b": torch.ones(2), "c": torch.full((2,), 2.0)}, rank=0)  # once more is no other file
+    first.write({"a": torch.zeros(2), "b": torch.ones(2)})
+    second.write({"b": torch.ones(2), "c": torch.full((2,), 2.0)})
+    second.write({"b": torch.ones(2), "c": torch.full((2,), 2.0)})  # once more is no other file
     both = Shards(tmp_path)
     assert [float(both[name][0]) for name in "abc"] == [0.0, 1.0, 2.0]
     assert len(list(tmp_path.glob("*.safetensors"))) == 2
