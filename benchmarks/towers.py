@@ -1,8 +1,9 @@
-"""Times a training step of the towers on a CPU: fused against eager attention, and with glibc's allocator set to keep memory.
+"""Times a training step of the towers on a CPU: bfloat16 against float32, fused against eager attention, allocators.
 
-A step is one forward and backward pass of faceshield-tiny's vision tower under bfloat16 autocast, as in the stage
-`foundation-towers`. Seconds are CPU seconds of the process, the minimum of several steps, alternating between the two kinds of
-attention. The allocator is configured when a process starts, so each setting gets its own process, again alternating.
+A step is one forward and backward pass of faceshield-tiny's vision tower, under bfloat16 autocast where nothing else is said,
+as in the stage `foundation-towers`. Seconds are CPU seconds of the process, the minimum of several steps, alternating between
+the kinds of step. glibc's allocator, as it is or set to keep its memory, is configured when a process starts, so each setting
+gets its own process, again alternating.
 Use: `python benchmarks/towers.py --pictures 48`.
 """
 
@@ -25,7 +26,7 @@ KEEPING = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=8589934592:glibc.m
 
 
 def measure(pictures: int, steps: int) -> dict[str, float]:
-    """Seconds per step for each kind of attention, in this process."""
+    """Seconds per step of each kind (attention, and eager attention in float32), in this process."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
     loaded = load(resolve_model("tiny"))
@@ -33,18 +34,18 @@ def measure(pictures: int, steps: int) -> dict[str, float]:
     tower = loaded.model.model.vision_tower.to(memory_format=torch.channels_last).train()
     both_streams = torch.randn(2 * pictures, 3, side, side).contiguous(memory_format=torch.channels_last)
 
-    def step() -> None:
-        with torch.autocast("cpu", torch.bfloat16):
+    def step(bf16: bool) -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             seen = tower(both_streams, return_dict=True)
             loss = seen.pooler_output.float().square().mean() + seen.last_hidden_state.float().square().mean()
         loss.backward()
 
-    taken: dict[str, list[float]] = {"sdpa": [], "eager": []}
+    taken: dict[str, list[float]] = {"sdpa": [], "eager": [], "eager, float32": []}
     for number in range(steps + 1):
         for kind, seconds in taken.items():
-            tower.set_attn_implementation(kind)
+            tower.set_attn_implementation(kind.split(",")[0])
             start = time.process_time()
-            step()
+            step(bf16="float32" not in kind)
             if number:  # the first is warm-up
                 seconds.append(time.process_time() - start)
     return {kind: min(seconds) for kind, seconds in taken.items()}
@@ -75,6 +76,7 @@ def main() -> None:
     plain, kept = found["as it is"], found["keeping"]
     print(f"eager attention: {plain['sdpa'] / plain['eager']:.2f} times the steps of sdpa")
     print(f"allocator that keeps its memory: {plain['eager'] / kept['eager']:.2f} times more")
+    print(f"bfloat16: {kept['eager, float32'] / kept['eager']:.2f} times the steps of float32, with both")
     if options.out:
         options.out.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 

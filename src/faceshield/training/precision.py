@@ -1,7 +1,8 @@
 """Device and precision of a run: a GPU if there is one, bfloat16 where that is faster than float32.
 
-A CPU that has to emulate bfloat16 is forty times slower in it, and one with AVX-512's instructions for it, without AMX, is no
-faster (linear layers equal, convolutions slower), so the hardware is asked.
+A CPU that has to emulate bfloat16 is forty times slower in it, so the hardware is asked. Of x86 CPUs those with AMX gain most,
+and AMD's with AVX512_BF16 take half the time (`benchmarks/towers.py`); an Intel CPU with AVX512_BF16 alone, which is rare,
+gains nothing.
 Use: `with autocast(config.bf16): loss = model(**batch).loss`.
 """
 
@@ -21,13 +22,15 @@ def device() -> torch.device:
 
 
 def uses_bf16(wanted: bool | None) -> bool:
-    """Whether to compute in bfloat16: as wanted; None = where a GPU has it, or a CPU (of x86 ones, only with AMX)."""
+    """Whether to compute in bfloat16: as wanted; None = where a GPU or CPU has instructions for it (x86: AMX, AVX512_BF16)."""
     if wanted is not None:
         return wanted
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported()
     x86 = platform.machine().lower() in ("x86_64", "amd64")
-    return _has(torch.ops.mkldnn, "_is_mkldnn_bf16_supported") and (not x86 or _has(torch.cpu, "_is_amx_tile_supported"))
+    # oneDNN calls bfloat16 supported on every x86 CPU with AVX-512, but without such instructions it is slower than float32.
+    native = not x86 or _has(torch.cpu, "_is_amx_tile_supported") or _has(torch.cpu, "_is_avx512_bf16_supported")
+    return _has(torch.ops.mkldnn, "_is_mkldnn_bf16_supported") and native
 
 
 def _has(module: Any, question: str) -> bool:
