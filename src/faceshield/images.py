@@ -14,7 +14,7 @@ import re
 import struct
 import zlib
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import IO, Any
 
 import numpy as np
@@ -29,7 +29,7 @@ ImageSource = str | Path | bytes | Image.Image | RGB
 """What can be inspected: a path, the bytes of a picture file, a PIL image, or an (H, W, 3) uint8 RGB array."""
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
+SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
 UNREAD = frozenset({".heic", ".heif", ".avif", ".jxl", ".jp2", ".dng"})
 """Photo formats that cannot be read; such files are still listed, so that they are reported rather than silently missed."""
 MAX_STREAM = 512 * 1024**2
@@ -131,9 +131,9 @@ def source_name(source: object) -> str:
 def open_picture(source: object) -> Picture:
     """Read `source` (see `ImageSource`) into an upright RGB picture.
 
-    16-bit pictures are scaled to 8 bits, grey and palette pictures become RGB, transparency is laid over white, and the first
-    frame of an animation is taken; all but the plain conversion of grey and palette pictures is noted. A `Picture` is returned
-    unchanged.
+    Wider levels are scaled to 8 bits, grey and palette pictures become RGB, transparency is laid over white, and the first
+    frame of an animation is taken. Noted is all but the plain conversion of grey and palette pictures and what Pillow's
+    decoders do by themselves (16-bit colours to 8 bits, a TIFF turned upright). A `Picture` is returned unchanged.
 
     Raises:
         ImageError: missing, unreadable, truncated, not a picture, too large, too small, or a JPEG of too many scans or
@@ -200,6 +200,11 @@ def check_picture(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, in
         return image.width, image.height
 
 
+def is_picture(path: PurePath) -> bool:
+    """Whether a file's suffix is that of a picture, `UNREAD` ones included."""
+    return path.suffix.lower() in SUFFIXES or path.suffix.lower() in UNREAD
+
+
 def list_pictures(folder: Path) -> list[Path]:
     """Files directly inside `folder` with a picture's suffix, `UNREAD` ones included, sorted by name, without hidden ones.
 
@@ -207,8 +212,7 @@ def list_pictures(folder: Path) -> list[Path]:
         ImageError: there are none, or the folder cannot be read.
     """
     try:
-        named = SUFFIXES | UNREAD
-        found = sorted(p for p in folder.iterdir() if p.suffix.lower() in named and not p.name.startswith("."))
+        found = sorted(path for path in folder.iterdir() if is_picture(path) and not path.name.startswith("."))
     except OSError as error:
         raise ImageError(str(folder), f"the folder cannot be read ({error.strerror}) — check its permissions") from error
     if not found:
@@ -374,8 +378,9 @@ def _to_rgb(image: Image.Image, notes: list[str]) -> Image.Image:
     if mode == "RGB" and "transparency" not in image.info:
         return image
     if mode.startswith("I") or mode == "F":
-        notes.append("16-bit or wider grey levels were scaled to 8 bits")
-        return Image.fromarray(_to_eight_bits(np.asarray(image), mode)).convert("RGB")
+        grey, scaling = _to_eight_bits(np.asarray(image), mode)
+        notes.append(scaling)
+        return Image.fromarray(grey).convert("RGB")
     if mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         if rgba.getchannel("A").getextrema() != (255, 255):
@@ -387,14 +392,23 @@ def _to_rgb(image: Image.Image, notes: list[str]) -> Image.Image:
     return image.convert("RGB")
 
 
-def _to_eight_bits(levels: NDArray[Any], mode: str) -> NDArray[np.uint8]:
-    """Scale grey levels by the range they are stored in (never by their own contrast, which would change the picture)."""
+def _to_eight_bits(levels: NDArray[Any], mode: str) -> tuple[NDArray[np.uint8], str]:
+    """Scale grey levels by the range they are stored in (never by their own contrast, which would change the picture), and say
+    so."""
     if not np.isfinite(levels).all():
         raise ValueError("grey levels are not finite")
     highest, full_scale = float(levels.max()), 65535.0
-    if not mode.startswith("I;16"):  # 32-bit modes do not state their range: take the smallest usual one that fits
-        full_scale = next((s for s in (1.0 if mode == "F" else 255.0, 255.0, 65535.0) if highest <= s), highest)
+    if mode == "F":  # states no range: the smallest usual one, which filters may have overshot, and nearly black ones are rare
+        full_scale = next((usual for usual in (1.0, 255.0, 65535.0) if highest <= 2 * usual), highest)
+    elif not mode.startswith("I;16"):
+        full_scale = next((usual for usual in (255.0, 65535.0) if highest <= usual), highest)
     scaled = np.empty(levels.shape, np.uint8)
     for row, line in enumerate(levels):  # row by row: eight bytes per level add up in a large picture
         scaled[row] = np.clip(np.rint(line.astype(np.float64) * (255.0 / full_scale)), 0, 255)
-    return scaled
+    note = f"16-bit or wider grey levels were scaled to 8 bits, {full_scale:g} as white"
+    dark = (
+        f", though none is above {highest:g}: if those are all it should have, scale them before"
+        if highest < full_scale / 8
+        else ""
+    )
+    return scaled, note + dark

@@ -14,10 +14,11 @@ from typer.testing import CliRunner, Result
 
 from faceshield import FaceShieldPredictor
 from faceshield.cli import app
+from faceshield.evaluation.metrics.intervals import rate
 from faceshield.evaluation.metrics.pad import correct_by_score
 from faceshield.model import read_info
-from faceshield.recipes.calibrate import _copied
-from faceshield.records import Prediction, read_jsonl
+from faceshield.recipes.calibrate import _copied, _dependent, _uncertain
+from faceshield.records import Prediction, Sample, read_jsonl, write_jsonl
 from faceshield.tasks import COARSE
 
 
@@ -58,8 +59,63 @@ def test_a_copy_gets_the_threshold_and_its_evidence(checkpoint: Path, photos: Pa
     assert wrong[~attack].mean() == source["bpcer"] <= 0.05 and wrong[attack].mean() == source["apcer"]
     assert source["bpcer_ci95"][0] <= source["bpcer"] <= source["bpcer_ci95"][1]
     assert "21 bona fide photographs are too few for BPCER 5%" in result.stderr and "at least 59" in result.stderr
-    assert "7 people" in result.stderr and "unreadable 1" in result.stderr
+    assert "21 bona fide photographs are of 7 people or recordings" in result.stderr and "unreadable 1" in result.stderr
+    assert "4 of 25 photographs do not say whom they show" in result.stderr
+    assert "4 attacks are too few to measure APCER" in result.stderr
     assert "Paper mask" in result.stdout and str(out) in result.stdout.splitlines()[-1]
+
+
+def test_a_rate_of_these_photographs_is_not_taken_for_that_of_others() -> None:
+    """The threshold refuses up to 5% of the sample, so that about half of all such thresholds refuse more of others."""
+    apcer = rate(30, 400)
+    said = list(_uncertain({"BPCER": rate(4, 80), "APCER": apcer}, ("bpcer", 0.05)))
+    assert len(said) == 1 and "at most 5% on these 80 bona fide photographs: of others up to 11.1% may be errors" in said[0]
+    assert "4 of these 80" in said[0] and said[0].endswith("ask for bpcer0")
+    said = list(_uncertain({"BPCER": rate(48, 967), "APCER": apcer}, ("bpcer", 0.05)))
+    assert len(said) == 1 and said[0].endswith("ask for bpcer3.7")
+    assert not list(_uncertain({"BPCER": rate(int(0.037 * 967), 967), "APCER": apcer}, ("bpcer", 0.05))), "as it was told"
+    assert not list(_uncertain({"BPCER": rate(0, 59), "APCER": apcer}, ("bpcer", 0.05)))
+    assert "at least 59" in next(_uncertain({"BPCER": rate(0, 58), "APCER": apcer}, ("bpcer", 0.05)))
+    assert not list(_uncertain({"BPCER": rate(80, 80), "APCER": apcer}, ("bpcer", 1.0)))
+
+
+def test_few_attacks_and_a_rate_of_nought_are_told() -> None:
+    bpcer = rate(0, 400)
+    said = list(_uncertain({"BPCER": bpcer, "APCER": rate(0, 3)}, ("apcer", 0.05)))
+    assert len(said) == 1 and "3 attacks are too few for APCER 5%" in said[0] and "up to 63.2% may be errors" in said[0]
+    for limit in (None, ("bpcer", 0.05)):
+        said = list(_uncertain({"BPCER": bpcer, "APCER": rate(0, 3)}, limit))
+        assert len(said) == 1 and "3 attacks are too few to measure APCER" in said[0]
+    said = list(_uncertain({"BPCER": bpcer, "APCER": rate(9, 90)}, ("bpcer", 0.0)))
+    assert len(said) == 1 and "no number of photographs shows BPCER 0%: of others up to 0.7% may be errors" in said[0]
+
+
+def test_frames_of_a_recording_and_nameless_photographs_are_told(tmp_path: Path) -> None:
+    def rows(**truth: list[str | None]) -> list[Prediction]:
+        return [
+            Prediction(
+                id=str(number), sample_id=str(number), image=f"{number}.png", task="coarse", bonafide_score=0.9,
+                truth={"is_attack": False} | {name: values[number] for name, values in truth.items()},
+            )
+            for number in range(4)
+        ]  # fmt: skip
+
+    said = list(_dependent(rows(video=["a", "a", "b", "b"]), tmp_path / "predictions.jsonl"))
+    assert len(said) == 1 and "4 bona fide photographs are of 2 people or recordings" in said[0]
+    said = list(_dependent(rows(subject=["Ann", None, None, None]), tmp_path / "predictions.jsonl"))
+    assert len(said) == 1 and "3 of 4 photographs do not say whom they show" in said[0]
+    assert not list(_dependent(rows(subject=["Ann", "Bea", "Cid", "Dan"]), tmp_path / "predictions.jsonl"))
+
+
+def test_what_is_passed_over_is_told_and_a_folder_has_a_name(
+    checkpoint: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(photos / "real/p0/0.png", photos / "real/p0/copy")
+    monkeypatch.chdir(photos)
+    result = run(".", "--model", checkpoint, "--out", tmp_path / "mine", "--face", "whole")
+    assert result.exit_code == 0, result.output
+    assert "passed over, as no pictures by their names: (none) 1" in result.stderr
+    assert read_info(tmp_path / "mine").threshold_source["dataset"] == "photos"
 
 
 def test_the_card_of_the_copy_says_what_is_no_longer_true(checkpoint: Path, photos: Path, tmp_path: Path) -> None:
@@ -207,3 +263,19 @@ def test_a_samples_file_does_as_well(checkpoint: Path, samples_jsonl: Path, tmp_
     assert result.exit_code == 0, result.output
     info = json.loads((tmp_path / "mine" / "faceshield.json").read_text())
     assert info["threshold_source"]["n_bonafide"] == 2 and info["questions"]["coarse"] == COARSE.question
+    assert info["threshold_source"]["dataset"] == f"{samples_jsonl.parent.name}/{samples_jsonl.name}"
+
+
+def test_copies_and_mixed_splits_of_a_samples_file_are_told(checkpoint: Path, samples_jsonl: Path, tmp_path: Path) -> None:
+    samples = read_jsonl(samples_jsonl, Sample)
+    mixed = [sample.model_copy(update={"split": ("dev", "test")[place % 2]}) for place, sample in enumerate(samples)]
+    twice = [samples[0].model_copy(update={"id": "again", "split": None})]
+    file = samples_jsonl.with_name("mixed.jsonl")
+    write_jsonl(file, [*mixed, *twice])
+    result = run(file, "--model", checkpoint, "--out", tmp_path / "mine", "--face", "whole", "--criterion", "eer")
+    assert result.exit_code == 0, result.output
+    assert "1 photographs are copies of others and count again (again)" in result.stderr
+    assert "of the splits dev, test, none: those that the model was trained on flatter it" in result.stderr
+    write_jsonl(file, [sample.model_copy(update={"split": "dev"}) for sample in samples])
+    result = run(file, "--model", checkpoint, "--out", tmp_path / "other", "--face", "whole", "--criterion", "eer")
+    assert "splits" not in result.stderr and "copies" not in result.stderr

@@ -10,7 +10,7 @@ import pytest
 from faceshield.evaluation import Threshold, choose_threshold
 from faceshield.evaluation.development import check_apart, chosen_on
 from faceshield.evaluation.metrics.pad import ScoreCurve, correct_by_score
-from faceshield.evaluation.threshold import bona_fides_needed
+from faceshield.evaluation.threshold import highest_rate, pictures_needed
 from faceshield.records import Prediction, write_jsonl
 
 
@@ -64,14 +64,33 @@ def test_bona_fides_alone_give_the_highest_threshold_allowed() -> None:
         choose_threshold(scores, [True] * 40, "bpcer5", dataset="mine")
 
 
-def test_how_many_bona_fides_a_rate_needs() -> None:
+def test_how_many_pictures_a_rate_needs() -> None:
     """59 and 299 are the textbook figures; one fewer is not enough."""
-    assert [bona_fides_needed(rate) for rate in (0.05, 0.01, 0.1)] == [59, 299, 29]
+    assert [pictures_needed(rate) for rate in (0.05, 0.01, 0.1)] == [59, 299, 29]
     for rate in (0.05, 0.01, 0.1):
-        n = bona_fides_needed(rate)
+        n = pictures_needed(rate)
         assert 1 - (1 - rate) ** n >= 0.95 > 1 - (1 - rate) ** (n - 1)
     with pytest.raises(ValueError, match="more than 0"):
-        bona_fides_needed(0.0)
+        pictures_needed(0.0)
+
+
+def test_the_highest_rate_that_the_errors_allow() -> None:
+    """Clopper and Pearson: with that rate, so few errors or fewer have a chance of 5%; none in 59 is Wilks's case."""
+    for errors, n in ((0, 59), (3, 80), (48, 967)):
+        high = highest_rate(errors, n)
+        fewer = sum(math.comb(n, k) * high**k * (1 - high) ** (n - k) for k in range(errors + 1))
+        assert fewer == pytest.approx(0.05)
+    assert highest_rate(0, 58) > 0.05 > highest_rate(0, 59)
+    assert highest_rate(4, 4) == 1.0
+
+
+def test_a_rate_of_others_is_below_the_bound_in_19_of_20_calibrations() -> None:
+    """Also where the threshold is chosen on the very pictures; with uniform scores the true BPCER is the threshold itself."""
+    rng, n = np.random.default_rng(0), 100
+    chosen = [choose_threshold(rng.random(n), [False] * n, "bpcer5", dataset="dev") for _ in range(2000)]
+    assert np.mean([threshold.value > 0.05 for threshold in chosen]) > 0.3, "the limit itself often does not hold for others"
+    above = [threshold.value > highest_rate(round(threshold.source["bpcer"] * n), n) for threshold in chosen]
+    assert 0.01 < np.mean(above) < 0.06
 
 
 def test_neighbouring_floats_and_everything_rejected() -> None:

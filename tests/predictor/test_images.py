@@ -278,6 +278,19 @@ def test_sixteen_bits_are_scaled_as_each_level_alone() -> None:
     assert np.array_equal(found, np.rint(levels / 257.0).astype(np.uint8))
 
 
+def test_float_levels_that_overshoot_white_are_not_black() -> None:
+    levels = GREY / np.float32(255) * np.float32(1.02)
+    picture = open_picture(encoded(Image.fromarray(levels), "TIFF"))
+    assert is_near(picture.rgb, np.clip(np.rint(levels * 255), 0, 255).astype(np.uint8)[..., None].repeat(3, -1), 1)
+    assert picture.notes == ("16-bit or wider grey levels were scaled to 8 bits, 1 as white",)
+
+
+def test_twelve_bits_stored_in_sixteen_are_told() -> None:
+    """No file says that they are; scaled by their own contrast, a night's picture would become a day's."""
+    picture = open_picture(encoded(Image.fromarray(GREY.astype(np.uint16) * 16), "PNG"))
+    assert "65535 as white, though none is above" in picture.notes[0] and picture.rgb.max() < 17
+
+
 def test_the_limit_does_not_hang_on_pillows_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # would make Image.open warn or raise
     assert open_picture(encoded(Image.fromarray(RGB), "PNG")).size_wh == (60, 40)
@@ -340,11 +353,11 @@ def test_an_open_animation_stays_at_its_frame() -> None:
 
 
 def test_folders_are_listed_by_name_without_what_is_no_picture(tmp_path: Path) -> None:
-    for name in ("b.JPG", "a.png", "notes.txt", ".hidden.png"):
+    for name in ("b.JPG", "a.png", "d.jfif", "notes.txt", ".hidden.png"):
         (tmp_path / name).touch()
-    assert [path.name for path in list_pictures(tmp_path)] == ["a.png", "b.JPG"]
+    assert [path.name for path in list_pictures(tmp_path)] == ["a.png", "b.JPG", "d.jfif"]
     (tmp_path / "c.HEIC").write_bytes(b"as a phone saves them")  # refused by name, and not passed over
-    assert [path.name for path in list_pictures(tmp_path)] == ["a.png", "b.JPG", "c.HEIC"]
+    assert [path.name for path in list_pictures(tmp_path)] == ["a.png", "b.JPG", "c.HEIC", "d.jfif"]
     (tmp_path / "empty").mkdir()
     with pytest.raises(ImageError, match="no pictures"):
         list_pictures(tmp_path / "empty")

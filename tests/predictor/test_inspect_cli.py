@@ -166,6 +166,16 @@ def test_folders_that_are_not_entered_are_said(run: Run, photos: Path) -> None:
     assert "not entered" not in run("inspect", photos, "--face", "whole", "--json")[2]
 
 
+def test_files_that_are_passed_over_are_said(run: Run, photos: Path) -> None:
+    (photos / "face.png").rename(photos / "face")
+    (photos / ".hidden").touch()
+    for file in photos.glob("*.txt"):
+        file.unlink()
+    assert "1 other files are passed over" in run("inspect", photos, "--face", "whole", "--json")[2]
+    (photos / "face").rename(photos / "face.jfif")
+    assert "passed over" not in run("inspect", photos, "--face", "whole", "--json")[2]
+
+
 def test_what_an_earlier_run_has_drawn_is_no_photo(run: Run, photos: Path) -> None:
     """Pictures and page go beside the photos, twice: the second time the same ones are judged, and no more are written."""
     listed = []
@@ -177,7 +187,7 @@ def test_what_an_earlier_run_has_drawn_is_no_photo(run: Run, photos: Path) -> No
     assert files == ["face-2.png", "face.png", "notes.txt", "report.html", "wall.jpg", "wall.png", "words.jpg"]
     assert "2 annotated pictures of an earlier run are passed over" in err
     _, out, err = run("inspect", photos, "--json", "--tasks", "coarse")
-    assert len(out.splitlines()) == 5 and "passed over" not in err, "elsewhere they are judged: anybody can mark a picture so"
+    assert len(out.splitlines()) == 5 and "annotated" not in err, "elsewhere they are judged: anybody can mark a picture so"
 
 
 def test_nothing_is_written_through_a_link(run: Run, photos: Path, tmp_path: Path) -> None:

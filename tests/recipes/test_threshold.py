@@ -108,13 +108,23 @@ def test_nothing_to_choose_on(tmp_path: Path) -> None:
         store_threshold(config)
 
 
-def test_a_criterion_that_only_refusing_everything_meets_is_an_error(tmp_path: Path) -> None:
-    """Stored as 1.0, the threshold would let the attacks that score 1.0 in, against its own evidence."""
-    rows = [prediction(i, 1.0, is_attack=i < 5) for i in range(10)]
+@pytest.mark.parametrize(
+    ("criterion", "scores", "likest"),
+    [
+        ("apcer1", [1.0] * 10, "0, which has the highest score and is an attack"),
+        ("apcer1", [0.2, 0.2, 0.2, 0.2, 0.93, 0.9, 0.9, 0.9, 0.9, 0.9], "4, which has the highest score and is an attack"),
+        ("bpcer100", [0.5] * 10, "0, which"),
+    ],
+)
+def test_a_criterion_that_only_refusing_everything_meets_is_an_error(
+    criterion: str, scores: list[float], likest: str, tmp_path: Path
+) -> None:
+    """A single attack that is filed wrongly would otherwise store a threshold that lets nobody in."""
+    rows = [prediction(i, score, is_attack=i < 5) for i, score in enumerate(scores)]
     write_jsonl(tmp_path / "dev.jsonl", rows)
     (tmp_path / "model").mkdir()
-    config = ThresholdConfig(predictions=tmp_path / "dev.jsonl", out=tmp_path / "model", criterion="apcer1")
-    with pytest.raises(ValueError, match="only by refusing every picture"):
+    config = ThresholdConfig(predictions=tmp_path / "dev.jsonl", out=tmp_path / "model", criterion=criterion)
+    with pytest.raises(ValueError, match=f"only by refusing every picture, also {likest}"):
         store_threshold(config)
     assert read_info(tmp_path / "model").threshold is None
 
@@ -207,7 +217,7 @@ def test_pictures_without_a_score_are_left_out_only_where_it_is_said(tmp_path: P
     assert read_info(tmp_path / "model").threshold is None
     store_threshold(config.model_copy(update={"unjudged": True}))
     source = read_info(tmp_path / "model").threshold_source
-    assert source["n"] == 10 and source["n_not_judged"] == 1
+    assert source["n"] == 10 and (source["n_bonafide_not_judged"], source["n_attack_not_judged"]) == (0, 1)
 
 
 def test_a_threshold_is_stored_with_its_question_and_how_was_looked(tmp_path: Path) -> None:

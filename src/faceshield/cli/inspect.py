@@ -222,7 +222,7 @@ def _expand(photos: Iterable[Path], out: Path | None = None) -> Iterator[Path | 
     Annotated pictures of an earlier run are skipped only in `out`, where this run writes them again: anybody can make a picture
     look like one of ours, and elsewhere it would escape judgement.
     """
-    from faceshield.images import ImageError, list_pictures
+    from faceshield.images import ImageError, is_picture, list_pictures
 
     for photo in photos:
         try:
@@ -232,16 +232,19 @@ def _expand(photos: Iterable[Path], out: Path | None = None) -> Iterator[Path | 
         if not is_folder:
             yield photo
             continue
+        ours = out is not None and out.resolve() == photo.resolve()
         try:
             found = list_pictures(photo)
-            ours = out is not None and out.resolve() == photo.resolve()
             yield from (theirs := [picture for picture in found if not (ours and _is_ours(picture))])
             if made := len(found) - len(theirs):
                 typer.echo(f"{photo}: {made} annotated pictures of an earlier run are passed over", err=True)
         except ImageError as error:
             yield error
         with suppress(OSError):  # already reported as an error
-            if inside := sum(child.is_dir() for child in photo.iterdir() if not child.name.startswith(".")):
+            others = [child for child in photo.iterdir() if not child.name.startswith(".") and not is_picture(child)]
+            if passed := sum(child.is_file() and not (ours and _is_ours(child)) for child in others):
+                typer.echo(f"{photo}: {passed} other files are passed over, as no pictures by their names", err=True)
+            if inside := sum(child.is_dir() for child in others):
                 typer.echo(
                     f"{photo}: {inside} folders inside are not entered; faceshield predict {photo} --face detect enters them "
                     "(scores, no verdicts: an attack is below the threshold)",

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from faceshield.extras import missing
-from faceshield.images import SUFFIXES, UNREAD
+from faceshield.images import SUFFIXES, is_picture
 from faceshield.provenance import files_below
 from faceshield.records import Photo, RecordError, Sample, read_jsonl
 
@@ -33,12 +33,12 @@ def read_inputs(source: Path) -> Sequence[Photo]:
         FileNotFoundError: no such file.
     """
     if source.is_dir():
-        paths: Iterator[str] = (str(path) for path in files_below(source) if path.suffix.lower() in SUFFIXES | UNREAD)
+        paths: Iterator[str] = (str(path) for path in files_below(source) if is_picture(path))
     elif source.suffix == ".txt":
         paths = _lines(source)
     elif source.suffix == ".parquet":
         paths = _column(source)
-    elif source.suffix.lower() in SUFFIXES | UNREAD:
+    elif is_picture(source):
         raise ValueError(f"{source}: a picture — expected samples, a folder or a list of them — for one: faceshield inspect")
     else:
         return read_jsonl(source, Sample)

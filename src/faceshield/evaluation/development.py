@@ -18,8 +18,10 @@ from faceshield.records import Photo, Prediction, image_path, read_jsonl
 from faceshield.tasks import COARSE
 
 
-def judged(predictions: Sequence[Path], *, unjudged: bool | None = None, per: Per = "picture") -> tuple[list[Prediction], int]:
-    """The coarse rows of a development set with a score and a truth, and the number of rows with a truth but no score.
+def judged(
+    predictions: Sequence[Path], *, unjudged: bool | None = None, per: Per = "picture"
+) -> tuple[list[Prediction], list[Prediction]]:
+    """The coarse rows of a development set with a truth: those with a score, and those without.
 
     Raises:
         ValueError: no such rows; or some have no score and are not to be left out (`unjudged`; None: the caller has no such
@@ -29,6 +31,7 @@ def judged(predictions: Sequence[Path], *, unjudged: bool | None = None, per: Pe
     rows = per_recording(rows) if per == "recording" else rows
     asked = [row for row in rows if row.task == COARSE.name and row.truth.is_attack is not None]
     scored = [row for row in asked if row.bonafide_score is not None]
+    silent = [row for row in asked if row.bonafide_score is None]
     if not asked:
         raise ValueError(f"{named(predictions)}: no coarse row with a score and a truth — predict a development set first")
     if not scored and not any(row.error for row in asked):
@@ -36,14 +39,14 @@ def judged(predictions: Sequence[Path], *, unjudged: bool | None = None, per: Pe
             f"{named(predictions)}: answers in words, no scores — expected scores, to choose a threshold on — score the words "
             "themselves (faceshield score --answer)"
         )
-    if not scored or (len(scored) < len(asked) and not unjudged):
-        reason = next(row.error or row.status for row in asked if row.bonafide_score is None)
+    if not scored or (silent and not unjudged):
+        reason = silent[0].error or silent[0].status
         leave = ", or leave them out with unjudged=true" if scored and unjudged is not None else ""
         raise ValueError(
-            f"{named(predictions)}: {len(asked) - len(scored)} of {len(asked)} {per}s got no score ({reason}) — expected one "
+            f"{named(predictions)}: {len(silent)} of {len(asked)} {per}s got no score ({reason}) — expected one "
             f"a row, for a threshold of the rest would flatter — predict them again by the same command{leave}"
         )
-    return scored, len(asked) - len(scored)
+    return scored, silent
 
 
 def chosen_on(
@@ -133,8 +136,8 @@ def check_apart(
             f"{dev_file} and {test_file}: the same {len(people)} drawn people ({people[0]}, …) — expected other people in "
             "each: a threshold chosen on the test set's people flatters — simulate one of them with another --split or --seed"
         )
-    tested = {key for row in second for key in _picture(row, test_file)}
-    shared = {_sample_id(row) for row in first if not tested.isdisjoint(_picture(row, dev_file))}
+    tested = {key for row in second for key in picture_keys(row, test_file)}
+    shared = {_sample_id(row) for row in first if not tested.isdisjoint(picture_keys(row, dev_file))}
     if shared:
         raise ValueError(
             f"{len(shared)} pictures of {dev_file} are in {test_file} too ({min(shared)}, …) — expected a "
@@ -150,8 +153,8 @@ def _sample_id(row: Photo | Prediction) -> str:
     return row.sample_id if isinstance(row, Prediction) else row.id
 
 
-def _picture(row: Photo | Prediction, file: Path) -> set[Path | str]:
-    """What a row's picture is recognised by: its path and, if known, the SHA-256 of its file."""
+def picture_keys(row: Photo | Prediction, file: Path) -> set[Path | str]:
+    """What the picture of a row of `file` is recognised by: its path and, if known, the SHA-256 of its file."""
     told = row.truth.meta if isinstance(row, Prediction) else getattr(row, "meta", {})
     sha256 = told.get("sha256")
     return {image_path(row, file).resolve(), *([sha256] if isinstance(sha256, str) else [])}

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import betaincinv
 
 from faceshield.evaluation.metrics.intervals import TOLERANCE, rate
 from faceshield.evaluation.metrics.pad import ScoreCurve, nearest_rates
@@ -64,7 +65,7 @@ def choose_threshold(scores: ArrayLike, is_attack: ArrayLike, criterion: str, *,
             for ``bpcerX``, without attacks.
     """
     values, attack = np.asarray(scores, dtype=np.float64), np.asarray(is_attack, dtype=bool)
-    limited, limit = _limit(criterion)
+    limited, limit = rate_limit(criterion) or ("eer", 0.0)
     if np.isnan(values).any():
         raise ValueError(
             f"{int(np.isnan(values).sum())} of {values.size} development rows have no bonafide_score — "
@@ -98,29 +99,33 @@ def choose_threshold(scores: ArrayLike, is_attack: ArrayLike, criterion: str, *,
     return Threshold(_between(curve, index), source)
 
 
-def bona_fides_needed(bpcer: float, confidence: float = 0.95) -> int:
-    """Fewest bona fide pictures that can support a limit of ``bpcer`` (0..1) at the given confidence (Wilks 1941).
+def pictures_needed(limit: float, confidence: float = 0.95) -> int:
+    """Fewest pictures of a class that can show that its error rate is at most ``limit`` (0..1) at the given confidence.
 
-    With fewer, even a threshold that refuses none of them may refuse more than that share of others: the distribution-free
-    tolerance limit, 1 - (1 - bpcer)^n >= confidence. 59 for 5%, 299 for 1%.
+    They can only if none of them is an error (Wilks 1941): 1 - (1 - limit)^n >= confidence. 59 for 5%, 299 for 1%. With errors
+    among them, see `highest_rate`.
 
     Raises:
         ValueError: for a rate of 0 or less, or of 1 or more, which no number of pictures can show.
     """
-    if not 0 < bpcer < 1:
-        raise ValueError(f"BPCER {bpcer} — expected more than 0 and less than 1 — choose another")
-    return math.ceil(math.log(1 - confidence) / math.log(1 - bpcer) - TOLERANCE)
+    if not 0 < limit < 1:
+        raise ValueError(f"error rate {limit} — expected more than 0 and less than 1 — choose another")
+    return math.ceil(math.log(1 - confidence) / math.log(1 - limit) - TOLERANCE)
 
 
-def bpcer_limit(criterion: str) -> float | None:
-    """The X of ``bpcerX`` as a share, 0..1; None for the other criteria; raises ValueError for anything else."""
-    limited, limit = _limit(criterion)
-    return limit if limited == "bpcer" else None
+def highest_rate(errors: int, n: int, confidence: float = 0.95) -> float:
+    """The highest error rate, 0..1, on other pictures of the same kind that ``errors`` of ``n`` allow at the given confidence.
+
+    Clopper and Pearson's one-sided bound (1934). It holds too where the threshold was chosen so that ``errors`` of these very
+    pictures are errors: the share of others beyond a sample's (k + 1)-th score is distributed as Beta(k + 1, n - k).
+    """
+    return float(betaincinv(errors + 1, n - errors, confidence)) if errors < n else 1.0
 
 
-def _limit(criterion: str) -> tuple[str, float]:
+def rate_limit(criterion: str) -> tuple[str, float] | None:
+    """("bpcer", X as a share 0..1) of ``bpcerX``, ("apcer", X) of ``apcerX``, None of ``eer``; ValueError for anything else."""
     if criterion == "eer":
-        return "eer", 0.0
+        return None
     match = re.fullmatch(r"(bpcer|apcer)(\d+(?:\.\d+)?)", criterion)
     if match is None or not 0 <= float(match[2]) <= 100:
         raise ValueError(f"criterion {criterion!r} — expected eer, or bpcerX or apcerX with X in percent — try eer or bpcer5")

@@ -5,10 +5,11 @@ Use: `found = calibrate("my-photos", "calibrated", criterion="bpcer5")`, then `f
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +20,10 @@ from faceshield.baselines import load_model
 from faceshield.baselines.looking import Looking
 from faceshield.datasets import DATASETS, PrepareConfig, prepare
 from faceshield.evaluation import Threshold, predict
+from faceshield.evaluation.development import picture_keys
 from faceshield.evaluation.metrics.intervals import Estimate, rate
 from faceshield.evaluation.metrics.pad import correct_by_score, error_rates
-from faceshield.evaluation.threshold import bona_fides_needed, bpcer_limit
+from faceshield.evaluation.threshold import highest_rate, pictures_needed, rate_limit
 from faceshield.images import read_rgb
 from faceshield.inspection import FaceMode
 from faceshield.looks import NO_FACE
@@ -29,9 +31,12 @@ from faceshield.model import checkpoint_hash, read_info, resolve_model
 from faceshield.model.checkpoint import TINY_FOLDER
 from faceshield.provenance import BEGUN_FILE, begun, write_text_atomic
 from faceshield.recipes.threshold import ThresholdConfig, store_threshold
-from faceshield.records import Prediction, read_jsonl
+from faceshield.records import Prediction, Sample, iter_jsonl, read_jsonl
 from faceshield.tasks import COARSE
 from faceshield.taxonomy import UNTYPED
+
+MEASURABLE = 0.05
+"""Photographs of a class that are too few to show that its error rate is at most this are too few to measure it."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,8 @@ class Calibrated:
             where some were not judged, "BPNRR" and "APNRR", their share of all bona fide ones and attacks (ISO/IEC 30107-3's
             non-response rates): a login refuses those too.
         predictions: the file of the scores.
-        warnings: caveats: too few photographs for the rate asked for, several of one person, no attacks, some not judged.
+        warnings: caveats: what the rate of others may be, if more than was asked for; too few photographs, several of one
+            person or of nobody known, copies, several splits, no attacks, some not judged.
     """
 
     model: Path
@@ -86,7 +92,7 @@ def calibrate(
         FileNotFoundError: no such photographs or model.
     """
     photos, out = Path(photos), Path(out)
-    limit = bpcer_limit(criterion)
+    limit = rate_limit(criterion)
     source = resolve_model(model)
     if not photos.exists():
         raise FileNotFoundError(f"{photos} — expected a folder with real/… and attack/<type>/…, or a samples file")
@@ -95,6 +101,7 @@ def calibrate(
     asked = {"model": checkpoint_hash(source), "face": face, "keep_tokens": keep_tokens}
     begun(work, "calibrate", {"photos": str(photos.resolve()), **asked})
     samples = photos if photos.is_file() else _prepared(photos, work, tell)
+    splits = {sample.split for sample in iter_jsonl(samples, Sample)}
     predictions = work / "predictions.jsonl"
     looking = Looking(load_model(model, keep_tokens=keep_tokens), face)
     predict(
@@ -111,12 +118,19 @@ def calibrate(
             f"{photos}: {len(rows)} photographs, and {why} — expected bona fide photographs in real/… — add some{crops}"
         )
     with _copied(source, out) as fresh:
-        dataset = name or photos.name
+        dataset = name or _called(photos)
         config = ThresholdConfig(predictions=[predictions], out=fresh, criterion=criterion, dataset=dataset, unjudged=True)
         threshold = store_threshold(config)
         _say_so(fresh / "README.md", threshold, model)
-    warnings = tuple(_warnings(judged, [row for row in rows if row.bonafide_score is None], limit))
-    return Calibrated(out, threshold, read_info(source).threshold, _rates(rows, threshold.value), predictions, warnings)
+    rates = _rates(rows, threshold.value)
+    warnings = (*_uncertain(rates, limit), *_dependent(judged, predictions), *_mixed(splits), *_missing(rows))
+    return Calibrated(out, threshold, read_info(source).threshold, rates, predictions, warnings)
+
+
+def _called(photos: Path) -> str:
+    """The name of a folder, also of ".", or of a file, which may be called as others are, with its folder's."""
+    place = photos.resolve()
+    return f"{place.parent.name}/{place.name}" if place.is_file() else place.name
 
 
 def _check_out(out: Path, source: Path) -> None:
@@ -139,6 +153,9 @@ def _prepared(photos: Path, work: Path, tell: Callable[[str], None]) -> Path:
     if summary.problems:
         found = ", ".join(f"{reason} {count}" for reason, count in sorted(summary.problems.items()))
         tell(f"left out: {found}; see {work / 'rejects.jsonl'}")
+    if summary.ignored:
+        found = ", ".join(f"{suffix} {count}" for suffix, count in sorted(summary.ignored.items()))
+        tell(f"passed over, as no pictures by their names: {found}")
     return samples
 
 
@@ -199,24 +216,79 @@ def _rates(rows: Sequence[Prediction], threshold: float) -> dict[str, Estimate]:
     return found
 
 
-def _warnings(judged: Sequence[Prediction], missing: Sequence[Prediction], limit: float | None) -> Iterator[str]:
-    bonafide = [row for row in judged if not row.truth.is_attack]
-    if limit is not None and 0 < limit < 1 and len(bonafide) < (needed := bona_fides_needed(limit)):
+def _uncertain(rates: Mapping[str, Estimate], limit: tuple[str, float] | None) -> Iterator[str]:
+    """What the measured rates leave open about other photographs."""
+    for name, kind in (("BPCER", "bona fide photographs"), ("APCER", "attacks")):
+        asked = limit[1] if limit and limit[0].upper() == name else None
+        measured = rates[name]
+        if measured.value is None:
+            yield f"no {kind}: what the threshold lets through is not known — add some as attack/<type>/…"
+            continue
+        n, errors = measured.n, round(measured.value * measured.n)
+        highest = highest_rate(errors, n)
+        others = f"of others up to {100 * highest:.1f}% may be errors (with 95% confidence; {errors} of these {n})"
+        if asked is None:
+            if n < (needed := pictures_needed(MEASURABLE)):
+                yield f"{n} {kind} are too few to measure {name}: {others} — expected at least {needed} — add photographs"
+        elif 0 < asked < 1 and n < (needed := pictures_needed(asked)):
+            yield (
+                f"{n} {kind} are too few for {name} {100 * asked:g}%: no error among them would not show it with 95% "
+                f"confidence; {others} — expected at least {needed} — add photographs, or ask for a higher rate"
+            )
+        elif highest > asked > 0:
+            allowed = max(fewer for fewer in range(errors) if highest_rate(fewer, n) <= asked)
+            lower = math.floor(1000 * allowed / n) / 10
+            yield (
+                f"{name} is at most {100 * asked:g}% on these {n} {kind}: {others} — to be sure of it for others, ask for "
+                f"{name.lower()}{lower:g}"
+            )
+        elif highest > asked:
+            yield f"no number of photographs shows {name} 0%: {others}"
+
+
+def _dependent(judged: Sequence[Prediction], file: Path) -> Iterator[str]:
+    """Photographs that are less evidence than their number."""
+    for kind, attacks in (("bona fide photographs", False), ("attacks", True)):
+        rows = [row for row in judged if bool(row.truth.is_attack) == attacks]
+        units = {row.truth.resampling_unit(row.sample_id) for row in rows}
+        if len(units) < len(rows):
+            yield (
+                f"{len(rows)} {kind} are of {len(units)} people or recordings: those of one are alike, so the rates are less "
+                "certain than their intervals say"
+            )
+    if nameless := sum(row.truth.subject is None and row.truth.video is None for row in judged):
         yield (
-            f"{len(bonafide)} bona fide photographs are too few for BPCER {100 * limit:g}%: refusing none of them would not "
-            f"show it with 95% confidence — expected at least {needed} — add photographs, or ask for a higher rate"
+            f"{nameless} of {len(judged)} photographs do not say whom they show: if several show one person, the rates are "
+            "less certain than their intervals say — put each person's into a folder, real/<person>/…"
         )
-    subjects = {row.truth.subject for row in bonafide if row.truth.subject}
-    if 0 < len(subjects) < len(bonafide):
+    met: set[Path | str] = set()
+    copies = []
+    for row in judged:
+        keys = picture_keys(row, file)
+        if not met.isdisjoint(keys):
+            copies.append(row.sample_id)
+        met |= keys
+    if copies:
+        yield f"{len(copies)} photographs are copies of others and count again ({_some(copies)}) — remove them"
+
+
+def _mixed(splits: Set[str | None]) -> Iterator[str]:
+    """Parts of a data set that a threshold must not be chosen on, or not together."""
+    if len(splits) > 1 or not splits.isdisjoint({"test", "train"}):
+        named = ", ".join([*sorted(split for split in splits if split), *(["none"] if None in splits else [])])
         yield (
-            f"{len(bonafide)} bona fide photographs show {len(subjects)} people: photographs of one person are alike, so the "
-            "interval is wider than it says"
+            f"the photographs are of the splits {named}: those that the model was trained on flatter it, and a test set that "
+            "chose the threshold measures nothing afterwards — expected a development set"
         )
-    if not any(row.truth.is_attack for row in judged):
-        yield "no attacks: what the threshold lets through is not known — add some as attack/<type>/…"
-    if missing:
-        named = ", ".join(row.sample_id for row in missing[:3]) + (", …" if len(missing) > 3 else "")
+
+
+def _missing(rows: Sequence[Prediction]) -> Iterator[str]:
+    if missing := [row.sample_id for row in rows if row.bonafide_score is None]:
         yield (
-            f"{len(missing)} photographs without a face, or unreadable, were not judged ({named}): BPCER and APCER are of the "
-            "others; a login refuses these"
+            f"{len(missing)} photographs without a face, or unreadable, were not judged ({_some(missing)}): BPCER and APCER "
+            "are of the others; a login refuses these"
         )
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")

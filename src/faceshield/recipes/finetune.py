@@ -24,7 +24,7 @@ from faceshield.data_engine.generate import GenerateConfig, generate
 from faceshield.datasets import DATASETS, PrepareConfig, prepare, rejects_path
 from faceshield.datasets.folder import LINES, LIST
 from faceshield.datasets.splits import SPLITS, SplitConfig, split
-from faceshield.evaluation.threshold import bpcer_limit
+from faceshield.evaluation.threshold import rate_limit
 from faceshield.inspection import FaceMode
 from faceshield.looks import how_looked
 from faceshield.model import SMALL, count_parameters, is_adapter, read_info, resolve_model
@@ -191,7 +191,7 @@ def _check(config: FinetuneConfig) -> None:
     if fixed := sorted(instead.keys() & config.settings):
         told = ", ".join(f"{name} (give {instead[name]})" for name in fixed)
         raise ValueError(f"setting {told} — expected settings of the training alone — leave it out")
-    bpcer_limit(config.criterion)
+    rate_limit(config.criterion)
     resolve_model(config.init)
     _stage(config, Path("dialogues.jsonl"), [])  # unknown settings are reported before anything is written
 

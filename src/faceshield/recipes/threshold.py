@@ -34,8 +34,9 @@ class ThresholdConfig(Config):
             rows and stored, and the threshold applies to the new scores.
         criterion: "eer", "bpcerX" or "apcerX" with X in percent, see `choose_threshold`.
         dataset: name of the development set, None = the predictions' paths.
-        unjudged: whether pictures without a score (no face found, say) are left out and counted, as `n_not_judged`; otherwise
-            they are an error, since a threshold chosen on the rest would flatter a system that fails on hard pictures.
+        unjudged: whether pictures without a score (no face found, say) are left out and counted, as `n_bonafide_not_judged` and
+            `n_attack_not_judged`; otherwise they are an error, since a threshold chosen on the rest would flatter a system that
+            fails on hard pictures.
     """
 
     stage: Literal["threshold"] = "threshold"
@@ -88,15 +89,19 @@ def store_threshold(config: ThresholdConfig, told: Mapping[str, Any] | None = No
     scores, calibration = _calibrated(config, info, options, scores, truth, hashes)
     chosen = choose_threshold(scores, truth, config.criterion, dataset=config.dataset or names)
     value = float(chosen.value)
-    if value > 1:
+    if value > max(scores):
+        row = rows[scores.index(max(scores))]
+        kind = "an attack" if row.truth.is_attack else "bona fide"
         raise ValueError(
-            f"{names}: {config.criterion} is met only by refusing every picture, as attacks score 1 — expected a threshold "
-            "of at most 1 — choose another criterion"
+            f"{names}: {config.criterion} is met only by refusing every picture, also {row.sample_id}, which has the highest "
+            f"score and is {kind} — expected a threshold that lets some in — see whether that is labelled rightly, or choose "
+            "another criterion"
         )
     looked = {name: value for name, value in options.items() if name in HOW_SCORED and name != "score_map"}
     source = {**chosen.source, "predictions": hashes, **looked, **(told or {})}
     if config.unjudged:
-        source["n_not_judged"] = unjudged
+        attacks = sum(bool(row.truth.is_attack) for row in unjudged)
+        source |= {"n_bonafide_not_judged": len(unjudged) - attacks, "n_attack_not_judged": attacks}
     fixed = {**info.questions, **({"coarse": questions[0]} if questions[0] else {})}  # "": not known
     info = replace(info, threshold=value, threshold_source=source, calibration=calibration, questions=fixed)
     write_json_atomic(config.out / INFO_FILE, asdict(info))
