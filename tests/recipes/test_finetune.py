@@ -228,16 +228,20 @@ def test_corrected_labels_are_another_folder(photos: Folder, checkpoint: Path, t
     """A list of the same length, so that names and sizes are what they were."""
     root = photos()
     listed(root, ("real", "fake"), ("train",))
+    (root / "notes").touch()
+    told: dict[str, Any] = {}
 
     class Stop(Exception):
         pass
 
     def stop(row: Any) -> None:
         if row["event"] == "prepared":
+            told.update(row)
             raise Stop
 
     with pytest.raises(Stop):
         finetune(tuned(root, checkpoint, tmp_path / "out"), report=stop)
+    assert told["passed over, as no pictures by their names"] >= 1
     listed(root, ("fake", "real"), ("train",))
     with pytest.raises(ValueError, match="was begun with lists"):
         finetune(tuned(root, checkpoint, tmp_path / "out"))

@@ -207,7 +207,8 @@ def _prepared(config: FinetuneConfig, data: Path, tell: Report) -> Path:
     if not target.is_file():
         crop: Literal["detect", "as-is"] = "detect" if config.face == "detect" else "as-is"
         summary = prepare(DATASETS["folder"](config.folder), PrepareConfig(out=target, crop=crop, inspectable=True, workers=1))
-        tell({"event": "prepared", "pictures": sum(summary.rows.values()), **summary.problems})
+        others = {"passed over, as no pictures by their names": sum(summary.ignored.values())} if summary.ignored else {}
+        tell({"event": "prepared", "pictures": sum(summary.rows.values()), **summary.problems, **others})
     rows = read_jsonl(target, Sample)
     for is_attack, name, where in ((False, "bona fide pictures", "real"), (True, "attacks", "attack/<type>")):
         count = sum(row.is_attack == is_attack for row in rows)
