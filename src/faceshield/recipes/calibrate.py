@@ -239,8 +239,8 @@ def _uncertain(rates: Mapping[str, Estimate], limit: tuple[str, float] | None) -
             allowed = max(fewer for fewer in range(errors) if highest_rate(fewer, n) <= asked)
             lower = math.floor(1000 * allowed / n) / 10
             yield (
-                f"{name} is at most {100 * asked:g}% on these {n} {kind}: {others} — to be sure of it for others, ask for "
-                f"{name.lower()}{lower:g}"
+                f"{name} is at most {100 * asked:g}% on these {n} {kind}: {others} — for at most {100 * asked:g}% "
+                f"of others, ask for {name.lower()}{lower:g}"
             )
         elif highest > asked:
             yield f"no number of photographs shows {name} 0%: {others}"
