@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from faceshield import FaceShieldPredictor
 from faceshield.cli import app
-from faceshield.evaluation.metrics.intervals import rate
+from faceshield.evaluation.metrics.intervals import Estimate, rate
 from faceshield.evaluation.metrics.pad import correct_by_score
 from faceshield.model import read_info
 from faceshield.recipes.calibrate import _copied, _dependent, _uncertain
@@ -58,38 +58,47 @@ def test_a_copy_gets_the_threshold_and_its_evidence(checkpoint: Path, photos: Pa
     wrong = ~correct_by_score([row.bonafide_score for row in rows], attack, info.threshold or -1.0)
     assert wrong[~attack].mean() == source["bpcer"] <= 0.05 and wrong[attack].mean() == source["apcer"]
     assert source["bpcer_ci95"][0] <= source["bpcer"] <= source["bpcer_ci95"][1]
-    assert "21 bona fide photographs are too few for BPCER 5%" in result.stderr and "at least 59" in result.stderr
+    assert "21 bona fide photographs are too few to show BPCER 5% of others, which takes 59" in result.stderr
     assert "21 bona fide photographs are of 7 people or recordings" in result.stderr and "unreadable 1" in result.stderr
     assert "4 of 25 photographs do not say whom they show" in result.stderr
-    assert "4 attacks are too few to measure APCER" in result.stderr
+    assert "4 attacks are too few to measure APCER" in result.stderr and "attack/<type>/<person>" in result.stderr
     assert "Paper mask" in result.stdout and str(out) in result.stdout.splitlines()[-1]
 
 
 def test_a_rate_of_these_photographs_is_not_taken_for_that_of_others() -> None:
     """The threshold refuses up to 5% of the sample, so that about half of all such thresholds refuse more of others."""
-    apcer = rate(30, 400)
-    said = list(_uncertain({"BPCER": rate(4, 80), "APCER": apcer}, ("bpcer", 0.05)))
-    assert len(said) == 1 and "at most 5% on these 80 bona fide photographs: of others up to 11.1% may be errors" in said[0]
-    assert "4 of these 80" in said[0] and said[0].endswith("for at most 5% of others, ask for bpcer0")
-    said = list(_uncertain({"BPCER": rate(48, 967), "APCER": apcer}, ("bpcer", 0.05)))
-    assert len(said) == 1 and said[0].endswith("ask for bpcer3.7")
-    said = list(_uncertain({"BPCER": rate(int(0.037 * 967), 967), "APCER": apcer}, ("bpcer", 0.037)))
-    assert len(said) == 1 and "of others up to 4.8% may be errors" in said[0], "so that 5% is shown"
-    assert not list(_uncertain({"BPCER": rate(int(0.037 * 967), 967), "APCER": apcer}, ("bpcer", 0.05)))
-    assert not list(_uncertain({"BPCER": rate(0, 59), "APCER": apcer}, ("bpcer", 0.05)))
-    assert "at least 59" in next(_uncertain({"BPCER": rate(0, 58), "APCER": apcer}, ("bpcer", 0.05)))
-    assert not list(_uncertain({"BPCER": rate(80, 80), "APCER": apcer}, ("bpcer", 1.0)))
+
+    def said(bpcer: Estimate, asked: float, apcer: Estimate = rate(30, 400)) -> list[str]:  # noqa: B008 (immutable)
+        return list(_uncertain({"BPCER": bpcer, "APCER": apcer}, ("bpcer", asked)))
+
+    (found,) = said(rate(4, 80), 0.05)
+    assert "at most 5% of these 80 bona fide photographs, but they show at most 11.1% of others" in found
+    assert "4 errors in 80" in found and found.endswith("bpcer0 would show 5%")
+    (found,) = said(rate(48, 967), 0.05)
+    assert found.endswith("bpcer3.7 would show 5%")
+    (found,) = said(rate(int(0.037 * 967), 967), 0.037)
+    assert "they show at most 4.8% of others" in found, "as was told"
+    assert not said(rate(int(0.037 * 967), 967), 0.05)
+    (found,) = said(rate(5, 100), 0.05)
+    assert found.endswith("bpcer1 would show 5%")
+    (found,) = said(rate(1, 100), 0.01)
+    assert "they show at most 4.7% of others" in found and found.endswith("or be content with that"), "5% was wanted"
+    assert not said(rate(0, 59), 0.05)
+    assert "which takes 59 without an error" in said(rate(0, 58), 0.05)[0]
+    assert not said(rate(80, 80), 1.0)
 
 
 def test_few_attacks_and_a_rate_of_nought_are_told() -> None:
     bpcer = rate(0, 400)
     said = list(_uncertain({"BPCER": bpcer, "APCER": rate(0, 3)}, ("apcer", 0.05)))
-    assert len(said) == 1 and "3 attacks are too few for APCER 5%" in said[0] and "up to 63.2% may be errors" in said[0]
+    assert len(said) == 1 and "3 attacks are too few to show APCER 5%" in said[0] and "at most 63.2% of others" in said[0]
+    said = list(_uncertain({"BPCER": bpcer, "APCER": rate(4, 80)}, ("apcer", 0.05)))
+    assert len(said) == 1 and said[0].endswith("apcer0 would show 5%, if a threshold meets that")
     for limit in (None, ("bpcer", 0.05)):
         said = list(_uncertain({"BPCER": bpcer, "APCER": rate(0, 3)}, limit))
-        assert len(said) == 1 and "3 attacks are too few to measure APCER" in said[0]
+        assert len(said) == 1 and "3 attacks are too few to measure APCER" in said[0] and "at least 59" in said[0]
     said = list(_uncertain({"BPCER": bpcer, "APCER": rate(9, 90)}, ("bpcer", 0.0)))
-    assert len(said) == 1 and "no number of photographs shows BPCER 0%: of others up to 0.7% may be errors" in said[0]
+    assert len(said) == 1 and "shows BPCER 0% of others: they show at most 0.7% of others" in said[0]
 
 
 def test_frames_of_a_recording_and_nameless_photographs_are_told(tmp_path: Path) -> None:
@@ -265,7 +274,7 @@ def test_a_samples_file_does_as_well(checkpoint: Path, samples_jsonl: Path, tmp_
     assert result.exit_code == 0, result.output
     info = json.loads((tmp_path / "mine" / "faceshield.json").read_text())
     assert info["threshold_source"]["n_bonafide"] == 2 and info["questions"]["coarse"] == COARSE.question
-    assert info["threshold_source"]["dataset"] == f"{samples_jsonl.parent.name}/{samples_jsonl.name}"
+    assert info["threshold_source"]["dataset"] == samples_jsonl.name, "nothing of the path, which may name somebody"
 
 
 def test_copies_and_mixed_splits_of_a_samples_file_are_told(checkpoint: Path, samples_jsonl: Path, tmp_path: Path) -> None:
@@ -280,4 +289,10 @@ def test_copies_and_mixed_splits_of_a_samples_file_are_told(checkpoint: Path, sa
     assert "of the splits dev, test, none: those that the model was trained on flatter it" in result.stderr
     write_jsonl(file, [sample.model_copy(update={"split": "dev"}) for sample in samples])
     result = run(file, "--model", checkpoint, "--out", tmp_path / "other", "--face", "whole", "--criterion", "eer")
+    assert result.exit_code == 0, result.output
     assert "splits" not in result.stderr and "copies" not in result.stderr
+
+
+def test_a_picture_in_the_place_of_a_folder_is_told_as_such(checkpoint: Path, photos: Path, tmp_path: Path) -> None:
+    result = run(photos / "real/p0/0.png", "--model", checkpoint, "--out", tmp_path / "mine", "--face", "whole")
+    assert "a picture — expected samples" in str(result.exception)

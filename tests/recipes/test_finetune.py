@@ -105,6 +105,11 @@ def test_a_folder_to_an_adapter_and_a_report(
     stamp = (found.model / "run.json").stat().st_mtime_ns
     assert finetune(tuned(tmp_path / "mine", checkpoint, tmp_path / "out")).metrics == found.metrics
     assert (found.model / "run.json").stat().st_mtime_ns == stamp
+    # By another criterion, as where no threshold meets the first: the same training and scores.
+    again = finetune(tuned(tmp_path / "mine", checkpoint, tmp_path / "out", criterion="bpcer50"))
+    assert {metrics["threshold"]["source"]["criterion"] for metrics in again.metrics.values()} == {"bpcer50"}
+    assert read_info(found.model).threshold_source["criterion"] == "bpcer50"
+    assert (found.model / "run.json").stat().st_mtime_ns == stamp
     with pytest.raises(ValueError, match="begun with max_steps 1, now 2"):
         finetune(tuned(tmp_path / "mine", checkpoint, tmp_path / "out", settings={**SMALL, "max_steps": 2}))
     next((tmp_path / "mine/real").rglob("*.png")).unlink()

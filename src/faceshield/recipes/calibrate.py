@@ -101,7 +101,6 @@ def calibrate(
     asked = {"model": checkpoint_hash(source), "face": face, "keep_tokens": keep_tokens}
     begun(work, "calibrate", {"photos": str(photos.resolve()), **asked})
     samples = photos if photos.is_file() else _prepared(photos, work, tell)
-    splits = {sample.split for sample in iter_jsonl(samples, Sample)}
     predictions = work / "predictions.jsonl"
     looking = Looking(load_model(model, keep_tokens=keep_tokens), face)
     predict(
@@ -118,19 +117,13 @@ def calibrate(
             f"{photos}: {len(rows)} photographs, and {why} — expected bona fide photographs in real/… — add some{crops}"
         )
     with _copied(source, out) as fresh:
-        dataset = name or _called(photos)
+        dataset = name or Path(os.path.abspath(photos)).name  # also of "."; a link keeps its own name
         config = ThresholdConfig(predictions=[predictions], out=fresh, criterion=criterion, dataset=dataset, unjudged=True)
         threshold = store_threshold(config)
         _say_so(fresh / "README.md", threshold, model)
-    rates = _rates(rows, threshold.value)
+    rates, splits = _rates(rows, threshold.value), {sample.split for sample in iter_jsonl(samples, Sample)}
     warnings = (*_uncertain(rates, limit), *_dependent(judged, predictions), *_mixed(splits), *_missing(rows))
     return Calibrated(out, threshold, read_info(source).threshold, rates, predictions, warnings)
-
-
-def _called(photos: Path) -> str:
-    """The name of a folder, also of ".", or of a file, which may be called as others are, with its folder's."""
-    place = photos.resolve()
-    return f"{place.parent.name}/{place.name}" if place.is_file() else place.name
 
 
 def _check_out(out: Path, source: Path) -> None:
@@ -226,24 +219,23 @@ def _uncertain(rates: Mapping[str, Estimate], limit: tuple[str, float] | None) -
             continue
         n, errors = measured.n, round(measured.value * measured.n)
         highest = highest_rate(errors, n)
-        others = f"of others up to {100 * highest:.1f}% may be errors (with 95% confidence; {errors} of these {n})"
+        shown = f"they show at most {100 * highest:.1f}% of others (with 95% confidence; {errors} errors in {n})"
         if asked is None:
             if n < (needed := pictures_needed(MEASURABLE)):
-                yield f"{n} {kind} are too few to measure {name}: {others} — expected at least {needed} — add photographs"
+                yield f"{n} {kind} are too few to measure {name}: {shown} — expected at least {needed} — add some"
         elif 0 < asked < 1 and n < (needed := pictures_needed(asked)):
             yield (
-                f"{n} {kind} are too few for {name} {100 * asked:g}%: no error among them would not show it with 95% "
-                f"confidence; {others} — expected at least {needed} — add photographs, or ask for a higher rate"
+                f"{n} {kind} are too few to show {name} {100 * asked:g}% of others, which takes {needed} without an error: "
+                f"{shown} — add some, or be content with that"
             )
         elif highest > asked > 0:
             allowed = max(fewer for fewer in range(errors) if highest_rate(fewer, n) <= asked)
-            lower = math.floor(1000 * allowed / n) / 10
-            yield (
-                f"{name} is at most {100 * asked:g}% on these {n} {kind}: {others} — for at most {100 * asked:g}% "
-                f"of others, ask for {name.lower()}{lower:g}"
-            )
+            lower = f"{name.lower()}{math.floor(1000 * allowed / n) / 10:g}"
+            met = ", if a threshold meets that" if name == "APCER" else ""  # none does if an attack scores highest
+            wanted = f"{100 * asked:g}%"
+            yield f"{name} is at most {wanted} of these {n} {kind}, but {shown} — {lower} would show {wanted}{met}"
         elif highest > asked:
-            yield f"no number of photographs shows {name} 0%: {others}"
+            yield f"no number of {kind} shows {name} 0% of others: {shown}"
 
 
 def _dependent(judged: Sequence[Prediction], file: Path) -> Iterator[str]:
@@ -259,7 +251,7 @@ def _dependent(judged: Sequence[Prediction], file: Path) -> Iterator[str]:
     if nameless := sum(row.truth.subject is None and row.truth.video is None for row in judged):
         yield (
             f"{nameless} of {len(judged)} photographs do not say whom they show: if several show one person, the rates are "
-            "less certain than their intervals say — put each person's into a folder, real/<person>/…"
+            "less certain than their intervals say — put each person's into real/<person>/… or attack/<type>/<person>/…"
         )
     met: set[Path | str] = set()
     copies = []

@@ -131,7 +131,8 @@ def finetune(config: FinetuneConfig, *, report: Report | None = None) -> Finetun
     # The model looks once, at what is cut out here; how the pictures of a samples file were cut is unknown.
     looked = {} if config.folder.is_file() else how_looked(config.face, twice=False)
     told = {key: value for key, value in config.settings.items() if key not in MACHINE}
-    own = config.model_dump(mode="json", exclude={"out", "settings"}) | {"folder": str(config.folder.resolve())}
+    # Not the criterion: if no threshold meets it, the same training is scored by another.
+    own = config.model_dump(mode="json", exclude={"out", "settings", "criterion"}) | {"folder": str(config.folder.resolve())}
     lists = [file for name in (LIST, LINES) if (file := config.folder / name).is_file()]
     content = {"pictures": file_sha256(config.folder), "lists": [file_sha256(file) for file in lists]}
     begun(config.out, "finetune", {**own, **content, **looked, **told})
@@ -165,12 +166,18 @@ def finetune(config: FinetuneConfig, *, report: Report | None = None) -> Finetun
     for name, asked in (("before", config.init), ("after", str(model))):
         scores = config.out / "scores" / name
         file = scores / METRICS_FILE
-        metrics[name] = read_json(file) if file.is_file() else measure(
+        metrics[name] = _measured(file, config.criterion) or measure(
             asked, scores, test=parts["test"], dev=parts["dev"], tasks=tasks, criterion=config.criterion, system=name,
             store=name == "after", told=looked, seed=config.seed, progress=progress,
         )  # fmt: skip
     page = write_text_atomic(config.out / REPORT_FILE, "\n".join(report_lines(config, parts, kept, metrics)) + "\n")
     return Finetuned(model, kept, metrics, page)
+
+
+def _measured(file: Path, criterion: str) -> dict[str, Any] | None:
+    """Metrics of an earlier call, if their threshold was chosen by this criterion."""
+    found: dict[str, Any] = read_json(file) if file.is_file() else {}
+    return found if found and found["threshold"]["source"]["criterion"] == criterion else None
 
 
 def _check(config: FinetuneConfig) -> None:
