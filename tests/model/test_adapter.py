@@ -240,3 +240,8 @@ def test_other_kinds_of_adapters_are_refused(adapter: Path) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), "peft_type": "IA3"}))
     with pytest.raises(ValueError, match="peft_type 'IA3' — expected 'LORA'"):
         load(adapter)
+
+
+def test_merged_it_can_be_trained_as_any_model(adapter: Path) -> None:
+    """Frozen as its base was beside the adapter, towers trained from it would stay as they are."""
+    assert all(parameter.requires_grad for parameter in load(adapter).model.parameters())

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 
 import pytest
 import torch
@@ -9,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from faceshield.model import CheckpointInfo, checkpoint_hash, load, read_info, resolve_model, save
 from faceshield.model import checkpoint as checkpoint_module
+from faceshield.model.drafts import Drafts
 
 INFO = CheckpointInfo(
     threshold=0.4, threshold_source={"dataset": "dev", "n": 10, "criterion": "eer"}, questions={"coarse": "?"}
@@ -191,3 +194,26 @@ def test_hash_changes_with_any_part(folder):
 def test_a_gpu_that_is_not_there_is_named(tmp_path):
     with pytest.raises(ValueError, match="device 'cuda:1', and torch sees no GPU — expected cpu"):
         load(tmp_path, device="cuda:1")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions")
+def test_whoever_may_read_a_new_file_may_read_the_weights(tmp_path, pair):
+    """safetensors makes private files: a container's user, say, would be told that there are none."""
+    before = os.umask(0o022)
+    try:
+        folder = save(*pair, tmp_path / "checkpoint", INFO)
+        Drafts().save(folder)
+    finally:
+        os.umask(before)
+    modes = {path.name: oct(path.stat().st_mode & 0o777) for path in folder.rglob("*") if path.is_file()}
+    assert set(modes.values()) == {"0o644"}, modes
+
+
+def test_what_a_killed_process_left_goes_after_an_hour(folder, pair):
+    for name, age in ((".saving-old", 7200), (".saving-new", 60)):
+        (folder / name).mkdir()
+        (folder / name / "model.safetensors").touch()
+        then = time.time() - age
+        os.utime(folder / name, (then, then))
+    save(*pair, folder)
+    assert [path.name for path in folder.glob(".saving-*")] == [".saving-new"]

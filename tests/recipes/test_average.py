@@ -155,3 +155,12 @@ def test_what_does_not_belong_together_is_refused(checkpoint: Path, tmp_path: Pa
             AverageConfig(models=["a", "b"], shares=shares, out=tmp_path)
     with pytest.raises(ValueError, match="models"):
         AverageConfig(models=["a"], out=tmp_path)
+
+
+def test_a_model_that_it_did_not_write_is_not_replaced(checkpoint: Path, tmp_path: Path) -> None:
+    other, kept = moved(checkpoint, tmp_path / "other", by=0.1), moved(checkpoint, tmp_path / "kept", by=0.2)
+    (kept / "begun.json").unlink(missing_ok=True)
+    before = (kept / "faceshield.json").read_bytes()
+    with pytest.raises(ValueError, match="kept holds model.safetensors of another run"):
+        average(AverageConfig(models=[str(checkpoint), str(other)], out=kept))
+    assert (kept / "faceshield.json").read_bytes() == before

@@ -110,6 +110,10 @@ def test_a_folder_to_an_adapter_and_a_report(
     assert {metrics["threshold"]["source"]["criterion"] for metrics in again.metrics.values()} == {"bpcer50"}
     assert read_info(found.model).threshold_source["criterion"] == "bpcer50"
     assert (found.model / "run.json").stat().st_mtime_ns == stamp
+    with monkeypatch.context() as changed:
+        changed.setattr("faceshield.recipes.finetune.checkpoint_hash", lambda folder: "other weights of the same name")
+        with pytest.raises(ValueError, match="was begun with weights"):
+            finetune(tuned(tmp_path / "mine", checkpoint, tmp_path / "out"))
     with pytest.raises(ValueError, match="begun with max_steps 1, now 2"):
         finetune(tuned(tmp_path / "mine", checkpoint, tmp_path / "out", settings={**SMALL, "max_steps": 2}))
     next((tmp_path / "mine/real").rglob("*.png")).unlink()

@@ -353,3 +353,12 @@ def test_the_language_model_learns_the_very_tokens_that_later_stages_use(toy_fol
     rows = read_jsonl(dialogues_jsonl, Dialogue)[:6]
     later = [token for row in rows for token in make_row([row], 0, processor).input_ids if token != processor.image_token_id]
     assert token_stream(rows, processor).tolist() == later
+
+
+def test_the_words_of_a_start_that_failed_are_not_gone_on_with(splits_jsonl: Path, tmp_path: Path) -> None:
+    out, train_only = tmp_path / "towers", splits_jsonl.with_name("train.jsonl")
+    write_jsonl(train_only, [row for row in read_jsonl(splits_jsonl, Sample) if row.split == "train"])
+    with pytest.raises(ValueError, match="no picture of split 'dev'"):
+        train_towers(config(train_only, out), tower_texts(), CORPUS)
+    train_towers(config(splits_jsonl, out, vocab_size=350, pictures=8), tower_texts(), CORPUS)
+    assert len(load(out).processor.prompt_tokenizer) > 310

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from faceshield.training.schedule import cosine_rate, progress
+from faceshield.provenance import write_run
+from faceshield.training.schedule import check_end, cosine_rate, progress
 from faceshield.training.state import decay_groups, load_state, save_state
 
 
@@ -126,3 +127,12 @@ def test_a_fused_optimizer_goes_on_where_its_parameters_lie(tmp_path: Path) -> N
     load_state(tmp_path / "state.safetensors", {"a": module}, again)
     assert {value.device.type for state in again.state.values() for value in state.values()} == {"cuda"}
     again.step()
+
+
+def test_a_finished_run_does_not_end_earlier(tmp_path: Path) -> None:
+    check_end(tmp_path, "sft", {"epochs": 1.0})
+    write_run(tmp_path, config={"stage": "sft", "epochs": 2.0, "minutes": None, "max_steps": -1}, seed=0, inputs=[])
+    with pytest.raises(ValueError, match="was trained to epochs 2, now 1 — expected as much or more"):
+        check_end(tmp_path, "sft", {"epochs": 1.0, "minutes": 3.0, "max_steps": -1})
+    check_end(tmp_path, "sft", {"epochs": 2.5, "minutes": 3.0, "max_steps": 5})
+    check_end(tmp_path, "pretrain", {"epochs": 1.0})

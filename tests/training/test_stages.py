@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -23,7 +24,7 @@ from faceshield.cli import app
 from faceshield.config import ConfigError
 from faceshield.model import Checkpoint, base_name, is_adapter, load, read_info, save
 from faceshield.model.checkpoint import INFO_FILE
-from faceshield.provenance import alone_in, write_run, write_text_atomic
+from faceshield.provenance import BEGUN_FILE, alone_in, read_run, write_run, write_text_atomic
 from faceshield.records import Dialogue, Sample, image_path, read_jsonl, write_jsonl
 from faceshield.training.collate import ABOUT, apart, collate
 from faceshield.training.dataset import MAX_PACKED, DialogueRows, EpochOrder, SupervisionError, make_row, seed_of
@@ -31,7 +32,7 @@ from faceshield.training.pictures import PictureError, clean
 from faceshield.training.settings import StageConfig, inherited
 from faceshield.training.stages import read_rows, train_stage
 from faceshield.training.state import STATE_FILE
-from faceshield.training.trainer import arguments_of
+from faceshield.training.trainer import StageTrainer, arguments_of
 from faceshield.training.vision_cache import LivePictures, Shards, VisionCache
 from faceshield.training.watch import LOG_FILE, read_log
 
@@ -740,3 +741,36 @@ def test_the_minutes_before_a_stop_count(toy_folder: Path, dialogues_jsonl: Path
     save_file(tensors, state, metadata={"progress": json.dumps({**done, "elapsed": 3600.0})})
     out = train_stage(config.model_copy(update={"max_steps": 6, "minutes": 30.0}))
     assert read_info(out).extra["steps"] == 2
+
+
+def test_an_earlier_end_or_a_foreign_model_is_refused(toy_folder: Path, dialogues_jsonl: Path, tmp_path: Path) -> None:
+    train_stage(stage("pretrain", toy_folder, dialogues_jsonl, tmp_path / "out"))
+    with pytest.raises(ValueError, match="was trained to max_steps 3, now 2"):
+        train_stage(stage("pretrain", toy_folder, dialogues_jsonl, tmp_path / "out", max_steps=2))
+    assert read_run(tmp_path / "out")["config"]["max_steps"] == 3
+    foreign = Path(shutil.copytree(toy_folder, tmp_path / "foreign"))
+    (foreign / BEGUN_FILE).unlink(missing_ok=True)
+    with pytest.raises(ValueError, match="foreign holds model.safetensors of another run"):
+        train_stage(stage("pretrain", toy_folder, dialogues_jsonl, foreign))
+
+
+def test_how_often_a_resumed_run_saves_and_logs_is_as_told_now(
+    toy_folder: Path, dialogues_jsonl: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_stage(stage("pretrain", toy_folder, dialogues_jsonl, tmp_path / "out", max_steps=2, log_every=2))
+    saved: list[int] = []
+    save_checkpoint = StageTrainer._save_checkpoint
+
+    def count(self: StageTrainer, model: Any, trial: Any) -> None:
+        saved.append(self.state.global_step)
+        save_checkpoint(self, model, trial)
+
+    monkeypatch.setattr(StageTrainer, "_save_checkpoint", count)
+    train_stage(stage("pretrain", toy_folder, dialogues_jsonl, tmp_path / "out", max_steps=5, save_steps=1, log_every=1))
+    assert saved == [3, 4, 5]
+    assert [row["step"] for row in read_log(tmp_path / "out" / LOG_FILE)] == [2, 3, 4, 5]
+
+
+def test_no_step_is_no_run(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="max_steps=0 — expected at least 1, or -1"):
+        StageConfig.load(None, ["stage=sft", "init=tiny", "dialogues=d.jsonl", f"out={tmp_path}", "max_steps=0"])

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import stat
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -235,9 +236,10 @@ def save_baseline(model: Baseline, folder: str | Path) -> Path:
     """Write `baseline.json` and `model.safetensors`, each whole or not at all."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    design = write_json_atomic(folder / BASELINE_FILE, asdict(model.design))
     with written_whole(folder / WEIGHTS_FILE) as part:
         save_file({name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}, part)
-    write_json_atomic(folder / BASELINE_FILE, asdict(model.design))
+        part.chmod(stat.S_IMODE(design.stat().st_mode))  # safetensors makes a private file
     return folder
 
 

@@ -13,7 +13,10 @@ import json
 import math
 import os
 import re
+import shutil
+import stat
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -37,6 +40,8 @@ INFO_FILE = "faceshield.json"
 SMALL = 100_000_000  # parameters; a model with fewer, like faceshield-tiny, understands only what it was taught here
 _IN_FULL_PRECISION = 500_000_000  # parameters
 TINY_FOLDER = Path(__file__).resolve().parent.parent / "assets" / "faceshield-tiny"
+_SAVING = ".saving-"
+_LEFT_BEHIND = 3600.0  # seconds: an older folder with this prefix was left by a killed process
 _WEIGHT_FILES = ("model*.safetensors", "model.safetensors.index.json", f"{ADAPTER_STEM}.safetensors", ADAPTER_CONFIG)
 # Files beside the weights that record how these were trained, used or scored.
 _RECORDS = (INFO_FILE, "run.json", "begun.json", "metrics.json", "state.safetensors")
@@ -160,12 +165,15 @@ def save(
     if adapted is not None and Path(str(base)).expanduser().resolve() == directory.resolve():
         raise ValueError(f"{directory}: the adapter would replace the base that it belongs on — expected another folder")
     directory.mkdir(parents=True, exist_ok=True)
+    for left in directory.glob(f"{_SAVING}*"):
+        if time.time() - left.stat().st_mtime > _LEFT_BEHIND:
+            shutil.rmtree(left, ignore_errors=True)
     if info is None:
         info = read_info(directory)
     state = None
     if dtype is not None and adapted is None:
         state = {name: value.to(dtype) if value.is_floating_point() else value for name, value in whole.state_dict().items()}
-    with tempfile.TemporaryDirectory(dir=directory, prefix=".saving-") as name:
+    with tempfile.TemporaryDirectory(dir=directory, prefix=_SAVING) as name:
         fresh = Path(name)
         with quiet():
             if adapted is None:
@@ -176,6 +184,8 @@ def save(
         processor.save_pretrained(fresh)
         text = json.dumps(asdict(info), indent=2, ensure_ascii=False)
         (fresh / INFO_FILE).write_text(text + "\n", encoding="utf-8")
+        for weights in fresh.glob("*.safetensors"):  # safetensors makes them private, unlike other files
+            weights.chmod(stat.S_IMODE((fresh / INFO_FILE).stat().st_mode))
         written = sorted(path.relative_to(fresh) for path in fresh.rglob("*") if path.is_file())
         for file in written:
             (directory / file).parent.mkdir(parents=True, exist_ok=True)
@@ -248,7 +258,7 @@ def load(
     _check_pair(model.config, processor)
     if weights != directory:
         model = read_adapter(model, directory, weights)
-        model = model.merge_and_unload() if merge else model
+        model = model.merge_and_unload().requires_grad_(True) if merge else model  # a whole model like any other
     told = directory if (directory / DRAFTS_FILE).is_file() else weights
     drafts = Drafts.load(told)
     if drafts.largest_token() >= model.config.text_config.vocab_size:

@@ -10,6 +10,7 @@ Use: `drafts = Drafts.learn(ids_of_answers)`, then `drafts.after([401, 316], mos
 from __future__ import annotations
 
 import heapq
+import stat
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -95,7 +96,10 @@ class Drafts:
         }
         out = Path(folder) / DRAFTS_FILE
         begun = out.with_name(f".{out.name}.part")
+        begun.touch()
+        mode = stat.S_IMODE(begun.stat().st_mode)
         save_file(tensors, begun)
+        begun.chmod(mode)  # safetensors makes a private file
         begun.replace(out)
         return out
 

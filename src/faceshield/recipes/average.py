@@ -35,7 +35,7 @@ from faceshield.model import (
 from faceshield.model.checkpoint import weights_folder
 from faceshield.provenance import begun, read_run, write_run
 from faceshield.training.card import write_card
-from faceshield.training.watch import Report
+from faceshield.training.watch import WEIGHTS, Report
 
 _SAYS_NOTHING = {
     "dtype", "transformers_version", "_name_or_path", "architectures", "use_cache",  # how a file was written
@@ -96,7 +96,7 @@ def average(config: AverageConfig, report: Report | None = None) -> Path:
     shares = config.shares or [1 / len(folders)] * len(folders)
     made_of = [{"model": name, "weights": checkpoint_hash(part)} for name, part in zip(config.models, folders, strict=True)]
     told = {"models": [part["weights"] for part in made_of], "shares": shares, "save_dtype": config.save_dtype}
-    begun(config.out, "stage", {"stage": config.stage, **told})
+    begun(config.out, "stage", {"stage": config.stage, **told}, results=WEIGHTS)
     if read_run(config.out).get("config", {}).get("stage") == config.stage:
         if report is not None:
             report({"event": "finished", "": f"{config.out}: finished before — remove its run.json to write it again"})

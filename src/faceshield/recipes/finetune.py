@@ -27,7 +27,7 @@ from faceshield.datasets.splits import SPLITS, SplitConfig, split
 from faceshield.evaluation.threshold import rate_limit
 from faceshield.inspection import FaceMode
 from faceshield.looks import how_looked
-from faceshield.model import SMALL, count_parameters, is_adapter, read_info, resolve_model
+from faceshield.model import SMALL, checkpoint_hash, count_parameters, is_adapter, read_info, resolve_model
 from faceshield.provenance import RUN_FILE, begun, file_sha256, read_json, write_text_atomic
 from faceshield.recipes.finetune_report import report_lines, unnamed_people
 from faceshield.recipes.keep import SHARES, keep_best
@@ -134,8 +134,9 @@ def finetune(config: FinetuneConfig, *, report: Report | None = None) -> Finetun
     # Not the criterion: if no threshold meets it, the same training is scored by another.
     own = config.model_dump(mode="json", exclude={"out", "settings", "criterion"}) | {"folder": str(config.folder.resolve())}
     lists = [file for name in (LIST, LINES) if (file := config.folder / name).is_file()]
-    content = {"pictures": file_sha256(config.folder), "lists": [file_sha256(file) for file in lists]}
-    begun(config.out, "finetune", {**own, **content, **looked, **told})
+    content: dict[str, Any] = {"pictures": file_sha256(config.folder), "lists": [file_sha256(file) for file in lists]}
+    content["weights"] = checkpoint_hash(resolve_model(config.init))
+    begun(config.out, "finetune", {**own, **content, **looked, **told}, newer=("weights",))
     data = config.out / "data"
     samples = _prepared(config, data, tell)
     parts = _divided(config, samples, data, tell)

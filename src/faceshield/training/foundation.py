@@ -14,7 +14,7 @@ import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from faceshield.model import CheckpointInfo, build_tiny, grow_vision, load, resolve_model, train_tokenizer
-from faceshield.provenance import write_run
+from faceshield.provenance import BEGUN_FILE, read_json, write_run
 from faceshield.training.foundation_towers import TowersConfig, TowerTexts, TowerTrainer
 from faceshield.training.watch import Report, save_if_new
 
@@ -22,9 +22,10 @@ TOKENIZER_FOLDER = "tokenizer"
 
 
 def tokenizer_for(folder: Path | None, out: Path, corpus: Iterable[str], vocab_size: int) -> PreTrainedTokenizerBase:
-    """The tokenizer in `folder`; if None, the one an earlier start left in `out`, else a new one trained on the corpus."""
+    """The tokenizer in `folder`; if None, that of the run that was begun in `out`, else a new one trained on the corpus."""
     kept = out / TOKENIZER_FOLDER
-    source = folder or (kept if (kept / "tokenizer.json").is_file() else None)
+    begun = (out / BEGUN_FILE).is_file() and "stage" in read_json(out / BEGUN_FILE)  # else a start that failed left it
+    source = folder or (kept if begun and (kept / "tokenizer.json").is_file() else None)
     if source is not None:
         if not (source / "tokenizer.json").is_file():
             raise FileNotFoundError(f"{source}/tokenizer.json — expected a tokenizer — leave `tokenizer` out to train one")

@@ -24,7 +24,8 @@ from faceshield.records import Dialogue, read_jsonl
 from faceshield.training.dataset import to_train_on
 from faceshield.training.precision import autocast, device
 from faceshield.training.run import Run, RunConfig
-from faceshield.training.watch import Report, save_if_new
+from faceshield.training.schedule import check_end
+from faceshield.training.watch import WEIGHTS, Report, save_if_new
 
 
 class LanguageConfig(RunConfig):
@@ -78,7 +79,8 @@ def train_language(config: LanguageConfig, report: Report | None = None) -> dict
     settings = config.model_dump(mode="json", exclude={"threads", "log_every", "save_minutes", "steps", "minutes", "out"})
     content = {"init": checkpoint_hash(config.init), "dialogues": [file_sha256(file) for file in config.dialogues]}
     content |= {"tokens": "as behind a picture"}  # not those of earlier versions, which this run would not go on with
-    begun(config.out, "stage", settings | content, note=False)
+    begun(config.out, "stage", settings | content, note=False, results=WEIGHTS)
+    check_end(config.out, config.stage, {"steps": config.steps, "minutes": config.minutes})
     checkpoint = load(config.init)
     model: Any = checkpoint.model
     model.to(device())

@@ -25,7 +25,8 @@ from faceshield.training.heads import type_weights
 from faceshield.training.oversample import Oversample, repeats
 from faceshield.training.pictures import CachedPictures, Pictures, cached_pictures
 from faceshield.training.run import Run, RunConfig
-from faceshield.training.watch import Report
+from faceshield.training.schedule import check_end
+from faceshield.training.watch import WEIGHTS, Report
 
 # Settings of the machine, of the log, and of when a run ends: a run may be resumed with other values of these.
 FREE = {"out", "cache", "threads", "pictures", "minutes", "eval_every", "eval_pictures", "save_minutes", "log_every"}
@@ -208,7 +209,8 @@ class PictureRun(Run):
         weights = config.init and checkpoint_hash(resolve_model(config.init))
         content = {"init": weights, "data": [file_sha256(file) for file in config.data], "augmentation": augment.VERSION}
         settings = config.model_dump(mode="json", exclude=FREE) | content
-        begun(config.out, "stage", settings, note=False)
+        begun(config.out, "stage", settings, note=False, results=WEIGHTS)
+        check_end(config.out, str(settings.get("stage")), {"pictures": config.pictures, "minutes": config.minutes})
         self.load()
         begun(config.out, "stage", settings)
         self._rows = self._batches()  # lazy: reads `seen` at the first batch, once `fit` has restored it

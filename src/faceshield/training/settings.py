@@ -108,12 +108,14 @@ class StageConfig(Config):
     seed: int = Field(0, ge=0)
 
     @model_validator(mode="after")
-    def _an_adapter_is_trained(self) -> Self:
+    def _is_possible(self) -> Self:
         if self.stage == "pretrain" and self.save == "adapter":
             raise ValueError(
                 "save=adapter in stage pretrain, which trains the projector alone — expected merged — leave it out, or give it "
                 "to stage sft"
             )
+        if self.max_steps < 1 and self.max_steps != -1:
+            raise ValueError(f"max_steps={self.max_steps} — expected at least 1, or -1 to end by epochs — correct it")
         return self
 
 

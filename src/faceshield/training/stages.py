@@ -38,12 +38,13 @@ from faceshield.training.card import write_card
 from faceshield.training.dataset import DialogueRows
 from faceshield.training.pictures import check_pictures, clean
 from faceshield.training.precision import uses_bf16
+from faceshield.training.schedule import check_end
 from faceshield.training.settings import ENDS, MACHINE, StageConfig, inherited
 from faceshield.training.sharding import shard
 from faceshield.training.state import STATE_FILE, load_weights
 from faceshield.training.trainer import StageTrainer, arguments_of
 from faceshield.training.vision_cache import LivePictures, Vision, VisionCache
-from faceshield.training.watch import Report, forget_choice, loss_figure
+from faceshield.training.watch import WEIGHTS, Report, forget_choice, loss_figure
 
 __all__ = ["StageConfig", "read_rows", "train_stage"]
 
@@ -105,7 +106,12 @@ def train_stage(config: StageConfig, *, questions: Mapping[str, str] | None = No
     content = {"init": checkpoint_hash(resolve_model(config.init)), "dialogues": dialogues, "rows an update": rows_an_update}
     content |= {"samples": samples} if samples else {}
     settings = config.model_dump(mode="json", exclude=MACHINE | ENDS | {"out"}) | content
-    begun(config.out, "stage", settings, note=False)
+    begun(config.out, "stage", settings, note=False, results=WEIGHTS)
+    by_steps = config.max_steps > 0
+    check_end(
+        config.out, config.stage,
+        {"minutes": config.minutes, "max_steps": config.max_steps, "epochs": None if by_steps else config.epochs},
+    )  # fmt: skip
     if _finished(config, [*dialogues, *samples]):
         report({"event": "finished", "": f"{config.out}: finished before — remove its run.json to write it again"})
         return config.out

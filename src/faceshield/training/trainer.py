@@ -94,6 +94,8 @@ class _Pace(TrainerCallback):
         self.trainer = trainer
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        # Not those of the run that was stopped.
+        state.save_steps, state.logging_steps = self.trainer.config.save_steps, self.trainer.config.log_every
         self.trainer.go_on_logging()
 
     def on_epoch_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:

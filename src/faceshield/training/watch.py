@@ -22,6 +22,8 @@ from faceshield.model.checkpoint import CheckpointInfo, load, save, set_info_asi
 from faceshield.provenance import write_text_atomic
 
 LOG_FILE, FIGURE_FILE = "log.jsonl", "loss.png"
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "adapter_model.safetensors")
+"""The files by which a folder is seen to hold a model; no run overwrites one that it has not written itself."""
 Report = Callable[[Mapping[str, Any]], None]
 """Called with every row of the log."""
 
