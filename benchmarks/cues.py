@@ -63,7 +63,7 @@ def trained(data: Tokens, vocabulary: Sequence[str], minutes: float, seed: int) 
     heads, truth = AuxiliaryHeads(data.model.config.vision_config.hidden_size, 1, len(vocabulary)), data.bear(vocabulary)
     assert heads.token_cue is not None
     optimizer = torch.optim.AdamW(heads.token_cue.parameters(), lr=RATE, weight_decay=1e-3)
-    order, start = np.random.default_rng(seed).permutation(len(truth)), time.monotonic()
+    order, start, seen = np.random.default_rng(seed).permutation(len(truth)), time.monotonic(), 0
     for begin in range(0, len(order), BATCH):
         done = max(begin / len(order), (time.monotonic() - start) / (60 * minutes))
         if done >= 1:
@@ -77,7 +77,8 @@ def trained(data: Tokens, vocabulary: Sequence[str], minutes: float, seed: int) 
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.param_groups[0]["lr"] = RATE * cosine_rate(done, 0.0)
         optimizer.step()
-    print(f"trained on {begin:,} of {len(order):,} pictures, {len(vocabulary)} cues")
+        seen += len(rows)
+    print(f"trained on {seen:,} of {len(order):,} pictures, {len(vocabulary)} cues")
     return heads
 
 

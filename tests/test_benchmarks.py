@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from faceshield.predictor import FaceShieldPredictor
+from faceshield.records import Prediction, Sample, Truth, read_jsonl, write_jsonl
 from faceshield.simulate.dataset import SimulateConfig, simulate
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -94,3 +95,19 @@ def test_a_samples_file_is_judged_in_every_framing(simulated: Path, checkpoint: 
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert f"--face {face}" in text and len(rows) == 12 and sum(row["is_attack"] for row in rows) == 8
     assert face != "whole" or all(row["status"] == "ok" for row in rows)
+
+
+def test_cues_compares_a_probe_with_the_words(simulated: Path, checkpoint: Path, tmp_path: Path) -> None:
+    rows = [row for row in read_jsonl(simulated, Sample) if row.is_attack]
+    said = [
+        Prediction(
+            id=f"{row.id}:reasoning", sample_id=row.id, image=row.image, task="reasoning", truth=Truth.of(row),
+            answer=f"The picture shows {row.meta['cues'][0]}, so this is an attack of type {row.presentation_type}.",
+        )
+        for row in rows
+    ]  # fmt: skip
+    write_jsonl(tmp_path / "said.jsonl", said)
+    sets = ["--train", str(simulated), "--test", str(simulated), "--predictions", str(tmp_path / "said.jsonl")]
+    text = run("cues.py", *sets, "--model", str(checkpoint), "--minutes", "0.1", "--threads", "1")
+    assert "trained on 12 of 12 pictures" in text and "probe, probability > 0.5" in text
+    assert re.search(r"words +100\.0 +\d+\.\d +1\.00", text), text
