@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from faceshield.evaluation.metrics.cues import CueReader, CueScores, own_cues
 from faceshield.model import load, resolve_model
 from faceshield.records import Prediction, Sample, image_path, read_jsonl
+from faceshield.taxonomy import TAXONOMY
 from faceshield.training.heads import AuxiliaryHeads
 from faceshield.training.precision import autocast
 from faceshield.training.schedule import cosine_rate
@@ -124,7 +125,8 @@ def main() -> None:
     rows = [row for file in options.predictions for row in read_jsonl(file, Prediction) if row.task == "reasoning"]
     rows = [row for row in rows if own_cues(row)]
     if rows:
-        words = CueScores(CueReader(vocabulary), [row.answer or "" for row in rows], [own_cues(row) for row in rows])
+        reader = CueReader([*vocabulary, *(cue for kind in TAXONOMY for cue in kind.cues)])  # as in `score`: bona fides' too
+        words = CueScores(reader, [row.answer or "" for row in rows], [own_cues(row) for row in rows])
         print(line("words", words.right.sum(), words.named.sum(), words.true.sum(), len(rows)))
 
 
